@@ -1,0 +1,1 @@
+"""certflow's engine: certified robustness of neural networks by smoothing. Works without Snakemake."""

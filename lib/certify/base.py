@@ -1,0 +1,37 @@
+"""What every certificate offers: radii from counts, as a pure function."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from lib.noise.base import NoiseSpec
+from lib.spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class CertificateSpec(Spec):
+    """Base of all certificates. Torch-free, vectorised over images."""
+
+    family: ClassVar[str] = "certificate"
+    norm: ClassVar[str] = "l2"
+    """The norm in which radii are stated, in [0,1]-pixel units of the raw image."""
+
+    sampler: str
+    """Name of the sampler entry whose counts are certified."""
+    alpha: float
+    """Failure probability allowed per image."""
+
+    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+        """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
+        return []
+
+    def certify(self, plan: "pd.DataFrame", counts: np.ndarray, noise: NoiseSpec) -> "pd.DataFrame":
+        """Radii of all images.
+
+        plan: columns idx, label, selected, k0, n0, n (one row per image). counts: int64 [images, classes] of stage 2, each
+        row summing to that image's n. Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper,
+        k (count of the selected class), reason (empty, `low_pA` or `not_sampled`), saturated (bool), one row per image.
+        """
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""The errors of certflow. Each says where the trouble is, what it is, and how to mend it."""
+
+
+class CertflowError(Exception):
+    """Base of all errors that certflow raises on purpose."""
+
+
+class ConfigError(CertflowError):
+    """Every problem found in a configuration, at once.
+
+    `problems` is a list of lines `path.to.key: what is wrong, what was given, what is allowed`.
+    """
+
+    def __init__(self, problems: list[str], source: str = "config.yaml"):
+        self.problems = list(problems)
+        self.source = source
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        lines = "\n".join(f"  {source}: {problem}" for problem in self.problems)
+        super().__init__(f"{len(self.problems)} {noun} in the configuration\n{lines}")
+
+
+class DataError(CertflowError):
+    """Missing, truncated or inconsistent input data; names the file and the remedy."""
+
+
+class ArtefactError(CertflowError):
+    """A file of ours that is corrupt, or was made from another specification than the one asked for."""
+
+
+class BusyError(CertflowError):
+    """Another process is writing the same artefact."""
+
+
+class NonFiniteError(CertflowError):
+    """Logits or a loss became NaN or infinite; names the image or step."""

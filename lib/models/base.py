@@ -1,0 +1,46 @@
+"""What every architecture states before a network is built."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from lib.data.base import DataInfo
+from lib.spec import Record, Spec
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Inference(Record):
+    """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.
+
+    `precision: auto` is bfloat16 on a device with bfloat16 matrix units (CUDA; CPUs with AVX512-BF16 or AMX), else float32;
+    what it resolved to is recorded in every artefact.
+    """
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False
+    fold: bool = True
+    """Fold batch normalisation and input normalisation into the convolutions (exact up to rounding)."""
+
+
+class ModelSpec(Spec):
+    """Base of all architectures. The network takes images in [0,1] and normalises them itself, first thing."""
+
+    family: ClassVar[str] = "model"
+
+    inference: Inference = Inference()
+    normalise: Literal["dataset", "none"] = "dataset"
+    """`dataset`: with the dataset's usual mean and standard deviation; `none`: no normalisation layer."""
+
+    def architecture(self) -> dict[str, Any]:
+        """The part of `canonical()` that training depends on: everything but `inference`."""
+        fields = self.canonical()
+        del fields["inference"]
+        return fields
+
+    def problems(self, info: DataInfo) -> list[str]:
+        """Why this architecture cannot be used on such data (empty: it can)."""
+        return []
+
+    def backbone(self, info: DataInfo) -> "torch.nn.Module":
+        """The freshly initialised network without its normalisation layer: [rows, *info.shape] → logits [rows, classes]."""
+        raise NotImplementedError

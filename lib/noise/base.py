@@ -1,0 +1,26 @@
+"""What every noise distribution offers to the engine."""
+
+from typing import Any, ClassVar
+
+from lib.spec import Spec
+
+
+class NoiseSpec(Spec):
+    """Base of all noise kinds: a law on images, drawn as a pure function of counters (see `lib.noise.philox`)."""
+
+    family: ClassVar[str] = "noise"
+
+    sigma: float
+    """Scale in [0,1]-pixel units: the standard deviation per coordinate (root mean square)."""
+
+    def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+        """float32 [rows, *shape] on the device of `image`; row r depends on (seed, stream, image[r], draw[r]) alone.
+
+        `image`, `draw`: int64 tensors [rows], each below 2**32. `seed`: below 2**64. `stream`: a member of
+        `lib.noise.streams.Stream`, one number per purpose and never reused.
+        """
+        raise NotImplementedError
+
+    def problems(self, dim: int) -> list[str]:
+        """Why this noise cannot be used on images with `dim` coordinates (empty: it can)."""
+        return []

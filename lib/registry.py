@@ -1,0 +1,105 @@
+"""Finds the kinds of each family by listing a folder, and imports one only when it is asked for.
+
+Adding a kind means adding one file `lib/<package>/kinds/<kind>.py` that holds one class decorated with `register`; nothing
+else is edited. These files must not import torch when they are imported (use `lazy`): the workflow reads them on every start.
+"""
+
+import importlib
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from lib.errors import ConfigError
+from lib.spec import Spec
+
+PACKAGES = {
+    "dataset": "lib.data.kinds",
+    "noise": "lib.noise.kinds",
+    "model": "lib.models.kinds",
+    "method": "lib.training.kinds",
+    "sampler": "lib.sampling.kinds",
+    "certificate": "lib.certify.kinds",
+}
+"""Family of specs → package whose modules define its kinds."""
+
+_classes: dict[tuple[str, str], type[Spec]] = {}
+S = TypeVar("S", bound=Spec)
+
+
+def lazy(name: str) -> ModuleType:
+    """A module that is really imported at its first attribute access."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module named {name!r}")
+    loader = importlib.util.LazyLoader(spec.loader)
+    spec.loader = loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
+def register(kind: str):
+    """Class decorator: make a spec class known as `kind` of its family. The file must bear the kind's name."""
+
+    def decorate(cls: type[S]) -> type[S]:
+        key = (cls.family, kind)
+        stem = cls.__module__.rpartition(".")[2]
+        if cls.__module__ == f"{PACKAGES[cls.family]}.{stem}" and stem != kind:
+            raise TypeError(f"{cls.__module__}: registers {kind!r}; the file must be named {kind}.py")
+        known = _classes.get(key)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.family} kind {kind!r} is registered by {known.__module__} and {cls.__module__}")
+        if cls.model_fields["kind"].default != kind:
+            raise TypeError(f'{cls.__module__}: {cls.__name__} must declare `kind: Literal["{kind}"] = "{kind}"`')
+        _classes[key] = cls
+        return cls
+
+    return decorate
+
+
+@cache
+def kinds(family: str) -> tuple[str, ...]:
+    """Names of all kinds of a family, sorted, without importing any of them."""
+    package = importlib.import_module(PACKAGES[family])
+    folder = Path(package.__path__[0])
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")))
+
+
+def spec_class(family: str, kind: str) -> type[Spec]:
+    """The class of a kind; a `ConfigError` that lists the known kinds where there is none."""
+    if (family, kind) not in _classes:
+        if kind not in kinds(family):
+            raise ConfigError([f"kind: no {family} of kind {kind!r}; known: {', '.join(kinds(family))}"])
+        importlib.import_module(f"{PACKAGES[family]}.{kind}")
+        if (family, kind) not in _classes:
+            raise TypeError(f"{PACKAGES[family]}.{kind} registers no {family} of that kind")
+    return _classes[family, kind]
+
+
+def revive(family: str, canonical: dict[str, Any], **extra: Any) -> Any:
+    """The spec whose `canonical()` is given, with `extra` values for fields that are not hashed.
+
+    Refuses a canonical form written by another revision of the code.
+    """
+    fields = {key: value for key, value in canonical.items() if key != "revision"}
+    cls = spec_class(family, fields["kind"])
+    if canonical.get("revision") != cls.revision:
+        raise ConfigError(
+            [
+                f"{family} {fields['kind']}: written by revision {canonical.get('revision')} of this kind, the code is at "
+                f"revision {cls.revision}; make it again"
+            ]
+        )
+    return cls.model_validate_json(_json({**fields, **extra}))
+
+
+def _json(value: Any) -> str:
+    from lib.spec import canonical_json
+
+    return canonical_json(value)
