@@ -1,0 +1,97 @@
+"""One writer at a time: an exclusive lock on a folder or on a file that is about to be written."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from lib.errors import ArtefactError, BusyError
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def exclusive(path: str | Path, what: str) -> Iterator[None]:
+    """Hold the lock on `path` (a folder, or a file that need not exist yet) while the block runs.
+
+    `what` says what is being done, in the words of the error message ("training"). Raises `BusyError`, naming host, process
+    and starting time of the holder, when another process or another caller in this process holds the lock. The operating
+    system releases the lock when its holder ends, however it ends, so that a killed job leaves nothing to clear. Where the
+    file system knows no locks (some parallel ones), the block runs unlocked with a line on stderr: all writes are atomic
+    and results deterministic, so that two writers there waste time but damage nothing.
+    """
+    lock = lock_path(path)
+    handle = _acquire(lock, what)
+    try:
+        yield
+    finally:
+        # Unlink before closing: whoever opened the old file meanwhile sees in `_acquire` that it is no longer the one.
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def lock_path(path: str | Path) -> Path:
+    """The file that is locked: `.lock` inside a folder, `.<name>.lock` beside a file."""
+    path = Path(path)
+    return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+
+
+def _acquire(lock: Path, what: str) -> int:
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ArtefactError(f"{lock}: the lock file could not be made ({error.strerror})") from error
+        try:
+            _flock(handle, lock, what)
+            if _is_still(handle, lock):
+                _sign(handle, what)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _flock(handle: int, lock: Path, what: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(f"{lock.parent}: {_holder(handle)}; wait for it or stop it before {what} here") from error
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise ArtefactError(f"{lock}: could not be locked ({error.strerror})") from error
+        print(f"{lock}: this file system has no locks; make sure that nothing else is {what} here", file=sys.stderr)
+
+
+def _is_still(handle: int, lock: Path) -> bool:
+    """Whether the locked file is the one that the path names now, and not one that its last holder has removed."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(lock))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(handle: int, what: str) -> None:
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    record = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "what": what}
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(record).encode(), 0)
+    except OSError:  # a full disk: the lock holds, only its label is missing
+        pass
+
+
+def _holder(handle: int) -> str:
+    try:
+        record = json.loads(os.pread(handle, 4096, 0))
+        return f"{record['what']} is under way by process {record['pid']} on {record['host']} since {record['since']}"
+    except (ValueError, KeyError, TypeError, OSError):
+        return "another process is at work (it has just started and has not said who it is)"
