@@ -1,10 +1,11 @@
 """What every training method states, and the one function it has to supply: its loss on a batch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lib.spec import Spec
+from lib.training.schedule import one_cycle, step_decay
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ class MethodSpec(Spec):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
+    """On all parameters, those of batch normalisation included, as in the field's code."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; losses stay float32."""
     augmentation: Literal["dataset", "none"] = "dataset"
@@ -44,10 +46,38 @@ class MethodSpec(Spec):
 
     splits: ClassVar[bool] = True
     """Whether a loader batch of B images becomes `noises` consecutive mini-batches with one optimiser step each."""
+    tables: ClassVar[frozenset[str]] = frozenset()
+    """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.splits and self.batch < self.noises:
+            raise ValueError(f"batch must be at least noises, got batch={self.batch} and noises={self.noises}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0, got momentum=0")
+        return self
+
+    def learning_rate(self, epoch: int, step: int, steps: int) -> float:
+        """The learning rate of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""
+        if self.schedule == "one_cycle":
+            return one_cycle(self.lr, epoch * steps + step, self.epochs * steps)
+        return step_decay(self.lr, epoch, every=self.lr_step, gamma=self.lr_gamma, offset=self.lr_drop_offset)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
-        """The scalar to minimise on one mini-batch, and what to log: detached device scalars, never read on the host here.
+        """The scalar to minimise on one mini-batch, and what to log of it.
 
-        `correct` (number of right predictions) and `count` are logged as training accuracy where they are given.
+        Logged are device scalars, detached and never read on the host here: `accuracy`, the fraction of right training
+        predictions (left out: logged as missing), and `loss`, where the field logs another quantity than the one minimised
+        (left out: the one minimised).
         """
         raise NotImplementedError
+
+    def step(self, batch: "Batch") -> dict[str, "torch.Tensor"]:
+        """Add the gradient of one mini-batch to the parameters' `.grad` (cleared before), without changing parameters.
+
+        Returns what `loss` logs and `objective`, the detached scalar that was minimised. A method overrides this to
+        back-propagate in pieces, or to run attacks between them.
+        """
+        objective, logged = self.loss(batch)
+        objective.backward()
+        return {**logged, "objective": objective.detach()}

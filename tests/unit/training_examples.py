@@ -1,0 +1,79 @@
+"""Small data, networks and methods for the tests of training; no test in here."""
+
+import time
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from lib.training.base import MethodSpec
+from lib.training.kinds.gaussian import Gaussian
+
+
+class Images:
+    """A split held in arrays: uint8 [n, channels, height, width] and int64 [n]."""
+
+    def __init__(self, pixels, labels):
+        self.pixels, self.labels = np.ascontiguousarray(pixels), np.asarray(labels, dtype=np.int64)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def read(self, indices):
+        return self.pixels[indices]
+
+    def describe(self, index):
+        return f"image {index}"
+
+
+def digits(train: int = 96, test: int = 64) -> tuple[Images, Images]:
+    """Scanned 8x8 digits: `train` images from the front, `test` from the back."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pixels = (data.images * (255 / 16)).round().astype(np.uint8)[:, None]
+    return Images(pixels[:train], data.target[:train]), Images(pixels[-test:], data.target[-test:])
+
+
+def network(seed: int = 0, dropout: float = 0.2) -> torch.nn.Module:
+    """Everything that could spoil a resumed run: 4-D weights, batch normalisation, dropout."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, stride=2),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(dropout),
+        torch.nn.Linear(72, 10),
+    )
+
+
+def weights(model: torch.nn.Module) -> dict[str, bytes]:
+    """Every parameter and buffer as bytes."""
+    return {name: tensor.cpu().contiguous().numpy().tobytes() for name, tensor in model.state_dict().items()}
+
+
+def timeless(rows: list[dict]) -> list[dict]:
+    """Rows of the log without what a clock measured."""
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+class Slow(Gaussian):
+    """Gaussian training that pauses after every step: a target that a test can hit."""
+
+    def step(self, batch):
+        stats = super().step(batch)
+        time.sleep(0.05)
+        return stats
+
+
+class Probe(MethodSpec):
+    """Splits loader batches; its loss is a quadratic of one parameter. Records what it was given."""
+
+    kind: Literal["probe"] = "probe"
+    splits: ClassVar[bool] = True
+    seen: ClassVar[list] = []
+
+    def loss(self, batch):
+        type(self).seen.append(batch)
+        return next(batch.model.parameters()).square().mean(), {}
