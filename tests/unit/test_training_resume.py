@@ -1,0 +1,188 @@
+"""A run that was stopped, at any moment and in any way, ends with the bits of one that was not."""
+
+import errno
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from training_examples import Slow, digits, network, timeless, weights
+
+from lib.errors import ArtefactError, BusyError
+from lib.lock import exclusive
+from lib.noise import Gaussian as GaussianNoise
+from lib.training import train
+from lib.training.kinds.gaussian import Gaussian
+
+RECIPE = {"epochs": 4, "batch": 32, "lr": 0.05, "lr_step": 1}
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from test_training_resume import run
+from training_examples import Slow
+run(Path(sys.argv[3]), Slow)
+"""
+
+
+def run(resume: Path | None, kind=Gaussian, model=None, digest="a" * 64, **options):
+    torch.set_num_threads(1)
+    model = model or network()
+    result = train(
+        kind(**RECIPE),
+        model,
+        *digits(),
+        noise=GaussianNoise(sigma=0.25),
+        seed=3,
+        resume=resume,
+        digest=digest,
+        quiet=True,
+        **{"checkpoint_seconds": 0.0, **options},
+    )
+    return model, result
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Weights and log of the uninterrupted run."""
+    model, result = run(None)
+    return weights(model), timeless(result.rows)
+
+
+def position(resume: Path) -> tuple[int, int]:
+    """(epoch, batch) of a resume file, (-1, -1) where there is none yet."""
+    try:
+        with safe_open(resume, framework="pt") as file:
+            found = json.loads(file.metadata()["certflow"])["position"]
+    except (FileNotFoundError, SafetensorError):
+        return -1, -1
+    return found["epoch"], found["batch"]
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping(step: int) -> type[Gaussian]:
+    """Gaussian training that fails before optimiser step `step` (0-based) of this process."""
+
+    class Stopping(Gaussian):
+        def step(self, batch):
+            done.append(batch)
+            if len(done) > step:
+                raise Stop
+            return super().step(batch)
+
+    done = []
+    return Stopping
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 11])
+def test_stopped_and_resumed_run_equals_the_uninterrupted_one(tmp_path, whole, step, capsys):
+    """Three batches per epoch: stopped before, within, at the end of an epoch, and before the last step."""
+    resume = tmp_path / "resume.safetensors"
+    with pytest.raises(Stop):
+        run(resume, stopping(step))
+    model, result = run(resume)
+    assert (weights(model), timeless(result.rows)) == whole
+    assert result.notes["resumed"] == (None if step == 0 else list(divmod(step, 3)))
+    assert ("resumed in epoch" in capsys.readouterr().err) == (step > 0)
+
+
+def test_rare_states_lose_work_but_not_bits(tmp_path, whole):
+    resume = tmp_path / "resume.safetensors"
+    with pytest.raises(Stop):
+        run(resume, stopping(5), checkpoint_seconds=3600.0)
+    model, result = run(resume, checkpoint_seconds=3600.0)
+    assert (weights(model), timeless(result.rows)) == whole
+
+
+def test_killed_process_leaves_a_state_to_resume(tmp_path, root, whole):
+    resume = tmp_path / "resume.safetensors"
+    arguments = [sys.executable, "-c", CHILD, root, Path(__file__).parent, resume]
+    for goal in ((1, 1), (2, 2)):
+        child = subprocess.Popen(arguments, cwd=tmp_path)
+        deadline = time.monotonic() + 120
+        while position(resume) < goal:
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert goal <= position(resume) < (4, 0)
+    model, result = run(resume)
+    assert result.notes["resumed"] >= list(goal)
+    assert (weights(model), timeless(result.rows)) == whole
+
+
+def test_finished_run_is_not_trained_again(tmp_path, whole):
+    resume = tmp_path / "resume.safetensors"
+    run(resume)
+    model, result = run(resume, stopping(0), network(seed=99))
+    assert (weights(model), timeless(result.rows)) == whole
+
+
+@pytest.mark.parametrize("case", ["digest", "truncated", "garbage", "network"])
+def test_state_that_does_not_fit_is_left_aside_with_a_reason(tmp_path, whole, case, capsys):
+    resume = tmp_path / "resume.safetensors"
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with pytest.raises(Stop):
+        run(resume, stopping(7), other if case == "network" else None, "b" * 64 if case == "digest" else "a" * 64)
+    if case == "truncated":
+        resume.write_bytes(resume.read_bytes()[:-100])
+    elif case == "garbage":
+        resume.write_bytes(b"nothing to see here")
+    model, result = run(resume)
+    assert (weights(model), timeless(result.rows)) == whole
+    message = {"digest": "another specification", "network": "another network"}.get(case, "is damaged")
+    assert f"{message}" in capsys.readouterr().err
+
+
+def test_second_run_on_the_same_state_is_refused(tmp_path):
+    resume = tmp_path / "deep" / "resume.safetensors"
+    with exclusive(resume, "training"):
+        with pytest.raises(BusyError, match="training is under way by process"):
+            run(resume)
+
+
+def test_full_disk_keeps_the_older_state_and_says_so(tmp_path, whole):
+    resume = tmp_path / "resume.safetensors"
+    with pytest.raises(Stop):
+        run(resume, stopping(4))
+    before = resume.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(ArtefactError, match=f"resume.safetensors: could not be written .*{os_text()}"):
+            run(resume)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert resume.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [resume.name]
+    assert (weights(run(resume)[0]), timeless(run(resume)[1].rows)) == whole
+
+
+def os_text() -> str:
+    import os
+
+    return os.strerror(errno.EFBIG)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_resumed_run_on_a_gpu_equals_the_uninterrupted_one(tmp_path):
+    resume = tmp_path / "resume.safetensors"
+    model, result = run(None, device="cuda")
+    with pytest.raises(Stop):
+        run(resume, stopping(4), device="cuda")
+    again, rows = run(resume, device="cuda")
+    assert (weights(again), timeless(rows.rows)) == (weights(model), timeless(result.rows))
+
+
+def test_slow_training_is_gaussian_training():
+    assert Slow(**RECIPE).canonical() == Gaussian(**RECIPE).canonical()
