@@ -1,0 +1,372 @@
+"""The configuration: named entries, checked all at once before anything runs, and combined by name into runs.
+
+`load` turns the mapping that Snakemake read into a `Study`. Every problem is reported together, with its path in the file.
+The `*_spec` methods give what each stage's result depends on, as plain JSON values with sorted keys: exactly that goes into a
+rule's `params`, so that a change re-runs what it touches and nothing else.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from lib.data.base import DatasetSpec
+from lib.data.subset import Images
+from lib.errors import ConfigError
+from lib.models.base import ModelSpec
+from lib.noise.base import NoiseSpec
+from lib.presets import preset_settings
+from lib.registry import spec_class
+from lib.report.settings import PlotSettings
+from lib.sampling.base import SamplerSpec
+from lib.spec import Record, Spec, canonical_json
+from lib.training.base import MethodSpec
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What an entry may be called: names become path segments."""
+
+SECTIONS = {
+    "datasets": "dataset",
+    "noises": "noise",
+    "models": "model",
+    "methods": "method",
+    "samplers": "sampler",
+    "certificates": "certificate",
+}
+"""Section of the configuration → family of its entries."""
+
+
+class PublishedCell(Record):
+    """Which published numbers stand beside an experiment: the dataset and architecture names of `presets/published`."""
+
+    dataset: str
+    arch: str
+
+
+class ForeignResult(Record):
+    """A per-image table made elsewhere, in the field's format (`idx label predict radius correct time`, tab-separated)."""
+
+    label: str
+    """Shown in the table's method column."""
+    noise: str
+    """Name of the noise entry it was certified under."""
+    path: str
+    seed: int = 0
+
+
+class Experiment(Record):
+    """One paper-style table: every method × noise × certificate, over seeds, on the same images."""
+
+    dataset: str
+    model: str
+    images: str
+    noises: list[str] = Field(min_length=1)
+    methods: list[str] = Field(min_length=1)
+    certificates: list[str] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    radii: list[float] = Field(min_length=1)
+    """l2 radii of the table's columns, [0,1]-pixel units."""
+    foreign: list[ForeignResult] = []
+    published: PublishedCell | None = None
+    """Print the papers' numbers for the same cells beside ours."""
+    remark: str = ""
+    """A sentence printed under the table: what a reader must know before comparing."""
+    plot: PlotSettings = PlotSettings()
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method as written: its kind, the preset it starts from, and the user's own keys, which win."""
+
+    kind: str
+    preset: str | None
+    preset_dataset: str | None
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Names that identify one certificate table: the wildcards of its path."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
+    images: str
+    sampler: str
+    certificate: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked configuration. Entries by name; specs of every stage by the names in its path."""
+
+    targets: tuple[str, ...]
+    datasets: Mapping[str, DatasetSpec]
+    images: Mapping[str, Images]
+    noises: Mapping[str, NoiseSpec]
+    models: Mapping[str, ModelSpec]
+    methods: Mapping[str, MethodEntry]
+    samplers: Mapping[str, SamplerSpec]
+    certificates: Mapping[str, Any]
+    experiments: Mapping[str, Experiment]
+
+    def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
+        """The method's full recipe on a dataset at a noise level: defaults, then its preset's row, then the user's keys."""
+        entry = self.methods[name]
+        fields = dict(entry.own)
+        if entry.preset is not None:
+            kind = entry.preset_dataset or self.datasets[dataset].kind
+            row = preset_settings(entry.preset, kind, entry.kind, self.noises[noise].sigma)
+            fields = {**row, **fields}
+        return _validate(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
+
+    def trained(self) -> list[str]:
+        """Names of the methods that train a model here."""
+        return [name for name, entry in self.methods.items() if spec_class("method", entry.kind).trains]
+
+    def imported(self) -> list[str]:
+        """Names of the methods that bring a finished model."""
+        return [name for name in self.methods if name not in self.trained()]
+
+    def runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of an experiment, in the order of its entries."""
+        e = self.experiments[experiment]
+        for certificate in e.certificates:
+            sampler = self.certificates[certificate].sampler
+            for noise in e.noises:
+                for method in e.methods:
+                    for seed in e.seeds:
+                        yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def dataset_spec(self, dataset: str) -> dict[str, Any]:
+        """What the prepared data depend on."""
+        return _plain(self.datasets[dataset].canonical())
+
+    def model_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """What trained weights depend on, besides the images."""
+        return _plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "model": self.models[model].architecture(),
+                "method": self.method(method, dataset, noise).canonical(),
+                "noise": self.noises[noise].canonical(),
+                "seed": seed,
+            }
+        )
+
+    def presample_spec(
+        self, dataset: str, model: str, noise: str, seed: int, images: str, sampler: str
+    ) -> dict[str, Any]:
+        """What stage-1 counts depend on, besides the weights."""
+        return _plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "model": self.models[model].canonical(),
+                "noise": self.noises[noise].canonical(),
+                "seed": seed,
+                "images": self.images[images].model_dump(mode="json"),
+                "presample": self.samplers[sampler].presample(),
+            }
+        )
+
+    def plan_spec(self, noise: str, sampler: str) -> dict[str, Any]:
+        """What the plan depends on, besides stage-1 counts."""
+        return _plain({"noise": self.noises[noise].canonical(), "sampler": self.samplers[sampler].canonical()})
+
+    def sample_spec(self, dataset: str, model: str, noise: str, seed: int) -> dict[str, Any]:
+        """What stage-2 counts depend on, besides weights and plan."""
+        return _plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "model": self.models[model].canonical(),
+                "noise": self.noises[noise].canonical(),
+                "seed": seed,
+            }
+        )
+
+    def certificate_spec(self, noise: str, certificate: str) -> dict[str, Any]:
+        """What radii depend on, besides plan and counts."""
+        return _plain(
+            {"noise": self.noises[noise].canonical(), "certificate": self.certificates[certificate].canonical()}
+        )
+
+    def table_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's table depends on, besides its certificates."""
+        fields = self.experiments[experiment].model_dump(mode="json", exclude={"plot"})
+        return _plain({**fields, "sigmas": {name: self.noises[name].sigma for name in fields["noises"]}})
+
+    def figure_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's figures depend on, besides its certificates."""
+        return _plain(
+            {**self.table_spec(experiment), "plot": self.experiments[experiment].plot.model_dump(mode="json")}
+        )
+
+
+def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Study:
+    """Check a configuration and resolve it, or raise one `ConfigError` with every problem found.
+
+    raw: the mapping as read from YAML, overlays already merged. source: how messages call the file.
+    """
+    problems: list[str] = []
+    known = {*SECTIONS, "images", "experiments", "targets"}
+    problems += [f"{key}: no such section; known: {', '.join(sorted(known))}" for key in raw if key not in known]
+    entries: dict[str, dict[str, Any]] = {}
+    for section in (*SECTIONS, "images", "experiments"):
+        entries[section] = _section(raw, section, problems)
+    parsed = {section: {} for section in entries}
+    for section, name, fields in ((s, n, f) for s in entries for n, f in entries[s].items()):
+        try:
+            parsed[section][name] = _entry(section, fields)
+        except ConfigError as error:
+            problems += [f"{section}.{name}.{line}" for line in error.problems]
+    targets = raw.get("targets", [])
+    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+        problems.append(f"targets: must be a list of experiment names, got {targets!r}")
+        targets = []
+    study = Study(targets=tuple(targets), **parsed)
+    problems += [
+        f"targets: no experiment {name!r}; known: {_listed(entries['experiments'])}"
+        for name in targets
+        if name not in entries["experiments"]
+    ]
+    for name in parsed["certificates"]:
+        sampler = parsed["certificates"][name].sampler
+        if sampler not in entries["samplers"]:
+            problems.append(
+                f"certificates.{name}.sampler: no sampler {sampler!r}; known: {_listed(entries['samplers'])}"
+            )
+    for name, sampler in parsed["samplers"].items():
+        problems += [f"samplers.{name}: {line}" for line in sampler.problems()]
+    for name in parsed["experiments"]:
+        problems += [f"experiments.{name}.{line}" for line in _experiment_problems(study, name, entries)]
+    if problems:
+        raise ConfigError(problems, source)
+    return study
+
+
+def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[str, Any]:
+    """The named entries of a section; problems of its shape are appended."""
+    value = raw.get(section, {})
+    if not isinstance(value, Mapping):
+        problems.append(f"{section}: must be a mapping from names to entries, got {value!r}")
+        return {}
+    good = {}
+    for name, fields in value.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.append(
+                f"{section}.{name}: a name is made of letters, digits and ._+- and becomes a folder; quote numbers"
+            )
+        elif not isinstance(fields, Mapping):
+            problems.append(f"{section}.{name}: must be a mapping of settings, got {fields!r}")
+        else:
+            good[name] = dict(fields)
+    return good
+
+
+def _entry(section: str, fields: dict[str, Any]) -> Any:
+    """One parsed entry; a `ConfigError` whose lines start with the field's path within it."""
+    if section == "images":
+        return _validate(Images, fields)
+    if section == "experiments":
+        return _validate(Experiment, fields)
+    if not isinstance(fields.get("kind"), str):
+        raise ConfigError([f"kind: is missing; say which kind of {SECTIONS[section]} this is"])
+    cls = spec_class(SECTIONS[section], fields["kind"])
+    if section != "methods":
+        return _validate(cls, fields)
+    own = {key: value for key, value in fields.items() if key not in ("kind", "preset", "preset_dataset")}
+    _validate(cls, {"kind": fields["kind"], **own})
+    return MethodEntry(fields["kind"], fields.get("preset"), fields.get("preset_dataset"), own)
+
+
+def _validate(cls: type[Record], fields: Mapping[str, Any]) -> Any:
+    """An instance of `cls`, or a `ConfigError` with one line for each wrong field, in a person's words."""
+    try:
+        text = json.dumps(fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError([f"holds a value that is no plain YAML value ({error})"]) from None
+    try:
+        return cls.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError([_explain(cls, problem) for problem in error.errors()]) from None
+
+
+def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
+    """`path: what is wrong, got what` from one of pydantic's error records."""
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = [name for name in cls.model_fields if name != "kind"]
+        return f"{path}: no such setting; known: {', '.join(fields) or 'none'}"
+    if problem["type"] == "missing":
+        return f"{path}: is missing"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{path}: {message}, got {problem['input']!r}" if path else f"{message}"
+
+
+def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]) -> Iterator[str]:
+    """Unknown names first; impossible pairs among those that are known."""
+    e = study.experiments[name]
+    wanted = {
+        "dataset": ("datasets", [e.dataset]),
+        "model": ("models", [e.model]),
+        "images": ("images", [e.images]),
+        "noises": ("noises", [*e.noises, *(result.noise for result in e.foreign)]),
+        "methods": ("methods", e.methods),
+        "certificates": ("certificates", e.certificates),
+    }
+    complete = True
+    for key, (section, names) in wanted.items():
+        for missing in sorted({n for n in names if n not in entries[section]}):
+            yield f"{key}: no entry {missing!r} in {section}; known: {_listed(entries[section])}"
+        for value in sorted({n for n in names if names.count(n) > 1 and key != "noises"}):
+            yield f"{key}: {value!r} is listed twice"
+        complete = complete and all(n in getattr(study, section) for n in names)
+    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0:
+        yield f"seeds: must be different and not negative, got {e.seeds}"
+    if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
+        yield f"radii: must increase and not be negative, got {e.radii}"
+    if complete:
+        yield from _pair_problems(study, e)
+
+
+def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """Combinations that cannot work, found before anything runs."""
+    info = study.datasets[e.dataset].info()
+    for line in study.models[e.model].problems(info):
+        yield f"model: {e.model} on {e.dataset}: {line}"
+    if info.size is not None:
+        try:
+            study.images[e.images].indices(info.size[study.images[e.images].split])
+        except ValueError as error:
+            yield f"images: {e.images} on {e.dataset}: {error}"
+    for noise in e.noises:
+        for line in study.noises[noise].problems(info.dim):
+            yield f"noises: {noise} on {e.dataset}: {line}"
+        for method in e.methods:
+            try:
+                study.method(method, e.dataset, noise)
+            except ConfigError as error:
+                yield from (f"methods: {method} at {noise} on {e.dataset}: {line}" for line in error.problems)
+        for certificate in e.certificates:
+            spec = study.certificates[certificate]
+            sampler = study.samplers.get(spec.sampler)
+            if sampler is not None:
+                for line in spec.problems(study.noises[noise], sampler):
+                    yield f"certificates: {certificate} at {noise}: {line}"
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _plain(value: Any) -> Any:
+    """The same JSON value with keys sorted at every level: Snakemake compares params by their text."""
+    return json.loads(canonical_json(value))
+
+
+__all__ = ["Experiment", "Run", "Spec", "Study", "load"]
