@@ -1,0 +1,19 @@
+"""How few draws can decide anything, and how many a bound can be computed for. Needs no package."""
+
+import math
+
+LARGEST_N = 10**8
+"""Most draws that a bound is computed for: up to here the accuracy of the inverse beta function has been verified."""
+
+
+def smallest_n_to_certify(alpha: float) -> int:
+    """The smallest n with alpha^(1/n) > 1/2: with fewer draws even n hits of n leave the lower bound at 1/2 or below.
+
+    alpha in (0, 1): the level of the bound.
+    """
+    return math.floor(-math.log2(alpha)) + 1
+
+
+def smallest_n_to_predict(alpha: float) -> int:
+    """The smallest n with 2^(1-n) <= alpha: with fewer votes even a unanimous p-value exceeds alpha, in (0, 1)."""
+    return max(1, math.ceil(1 - math.log2(alpha)))
