@@ -12,6 +12,7 @@ from safetensors.torch import save as to_bytes
 
 from lib.artefact import atomic
 from lib.spec import canonical_json
+from lib.training.sgd import Sgd
 
 FORMAT = "training-state-1"
 
@@ -29,9 +30,7 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def save_state(
-    path: Path, digest: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer, position: Position
-) -> None:
+def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd, position: Position) -> None:
     """Replace the resume file; when it cannot be written (a full disk), the error names it and the older one stays."""
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _state(model, optimiser).items()
@@ -42,7 +41,7 @@ def save_state(
         part.write_bytes(content)
 
 
-def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Position | None:
+def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd) -> Position | None:
     """Put the stored weights and momentum in place and return the position, or None where there is nothing to resume.
 
     A damaged file and one of another digest are left aside with a line on stderr that says why: the run starts afresh
@@ -73,23 +72,20 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (no mapping)
 
 
-def _state(model: torch.nn.Module, optimiser: torch.optim.Optimizer | None) -> dict[str, torch.Tensor]:
+def _state(model: torch.nn.Module, optimiser: Sgd | None) -> dict[str, torch.Tensor]:
     """Weights and buffers as `model.<name>`, momentum as `momentum.<parameter>`."""
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimiser.state[parameter].get("momentum_buffer") if optimiser is not None else None
-        if momentum is not None:
-            state[f"momentum.{name}"] = momentum
-    return state
+    velocity = optimiser.velocity if optimiser is not None else {}
+    return state | {f"momentum.{name}": tensor for name, tensor in velocity.items()}
 
 
-def _restore(model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def _restore(model: torch.nn.Module, optimiser: Sgd, tensors: dict[str, torch.Tensor]) -> None:
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-    for name, parameter in model.named_parameters():
+    for name, parameter in optimiser.parameters.items():
         stored = tensors.get(f"momentum.{name}")
         if stored is not None:
             # In the layout of the parameter, as the optimiser would have made it: same layout, same kernels, same bits.
-            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(stored).detach()
+            optimiser.velocity[name] = torch.empty_like(parameter, requires_grad=False).copy_(stored)
 
 
 def _ignored(path: Path, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,11 +19,10 @@ from lib.noise.base import NoiseSpec
 from lib.progress import progress
 from lib.training import evaluation
 from lib.training.base import MethodSpec
-from lib.training.batch import Batch
 from lib.training.checkpoint import Position, load_state, save_state
 from lib.training.log import Row, write_rows
 from lib.training.meter import Meter
-from lib.training.seeding import seed_batch
+from lib.training.stepper import Stepper
 
 READ_EVERY = 50
 """Steps between two reads from the device: they show the loss, and find one that is no number."""
@@ -76,26 +75,30 @@ def train(
     """
     _check(method, train_split, test_split, tables or {})
     device = torch.device(device)
+    augmentation = augmentation if method.augmentation == "dataset" else "none"
     lock = exclusive(resume, "training") if resume is not None else nullcontext()
     with lock, torch.random.fork_rng([device] if device.type == "cuda" else []):
-        run = _Run(
-            method=method,
-            model=module.to(device, memory_format=torch.channels_last),
+        loader = batches(train_split, device=device, batch=method.batch, seed=seed, augmentation=augmentation)
+        stepper = Stepper(
+            method,
+            module.to(device),
             noise=noise,
             seed=seed,
-            device=device,
+            batches=len(loader),
             tables={name: torch.as_tensor(table, device=device) for name, table in (tables or {}).items()},
-            resume=resume,
-            digest=digest,
+        )
+        run = _Run(
+            stepper=stepper,
+            loader=loader,
+            test=batches(
+                test_split, device=device, batch=evaluation.BATCH, seed=seed, augmentation="none", shuffle=False
+            ),
+            store=_Store(resume, digest, checkpoint_seconds),
             log=log,
-            checkpoint_seconds=checkpoint_seconds,
         )
-        augmentation = augmentation if method.augmentation == "dataset" else "none"
-        run.batches = batches(train_split, device=device, batch=method.batch, seed=seed, augmentation=augmentation)
-        run.test = batches(
-            test_split, device=device, batch=evaluation.BATCH, seed=seed, augmentation="none", shuffle=False
-        )
-        return run.finish(len(train_split), description, quiet)
+        rows, start = run.finish(len(train_split), description, quiet)
+        module.eval().to(memory_format=torch.contiguous_format)
+        return TrainingResult(rows, _notes(method, module, device, start))
 
 
 def _check(method: MethodSpec, train_split: Split, test_split: Split, tables: Mapping[str, Any]) -> None:
@@ -111,138 +114,104 @@ def _check(method: MethodSpec, train_split: Split, test_split: Split, tables: Ma
             raise ValueError(f"table {name}: has {len(table)} rows, the training split has {len(train_split)} images")
 
 
-def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
-    """The mini-batches of a loader batch: one, or `noises` of ⌊images/noises⌋ images each when the method splits.
+@dataclass
+class _Store:
+    """When and where the state of a run is stored; nowhere if `path` is None."""
 
-    The images left over by the division are skipped, as in the field's code, and so are mini-batches of no image.
-    """
-    count = method.noises if method.splits else 1
-    size = images // count
-    for number in range(count if size else 0):
-        yield slice(number * size, (number + 1) * size)
+    path: Path | None
+    digest: str
+    seconds: float
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def load(self, stepper: Stepper) -> Position:
+        found = load_state(self.path, self.digest, stepper.model, stepper.optimiser) if self.path is not None else None
+        self.saved_at = time.monotonic()
+        return found or Position()
+
+    def due(self, seconds: float) -> bool:
+        return self.path is not None and time.monotonic() - self.saved_at >= seconds
+
+    def save(self, stepper: Stepper, position: Position) -> None:
+        if self.path is not None:
+            save_state(self.path, self.digest, stepper.model, stepper.optimiser, position)
+            self.saved_at = time.monotonic()
 
 
 @dataclass
 class _Run:
     """A training under way: what it works on, and how far it has come."""
 
-    method: MethodSpec
-    model: torch.nn.Module
-    noise: NoiseSpec
-    seed: int
-    device: torch.device
-    tables: Mapping[str, torch.Tensor]
-    resume: Path | None
-    digest: str
+    stepper: Stepper
+    loader: Any
+    test: Any
+    store: _Store
     log: Path | Callable[[Row], None] | None
-    checkpoint_seconds: float
-    batches: Any = None
-    test: Any = None
     position: Position = field(default_factory=Position)
-    saved_at: float = 0.0
 
-    def __post_init__(self):
-        self.optimiser = torch.optim.SGD(
-            self.model.parameters(),
-            lr=self.method.lr,
-            momentum=self.method.momentum,
-            nesterov=self.method.nesterov,
-            weight_decay=self.method.weight_decay,
-            fused=True,
-        )
-
-    def finish(self, images: int, description: str, quiet: bool) -> TrainingResult:
-        """Go on from the resume file, or from the beginning, to the last epoch."""
-        if self.resume is not None:
-            self.position = load_state(self.resume, self.digest, self.model, self.optimiser) or self.position
-        start, self.saved_at = (self.position.epoch, self.position.batch), time.monotonic()
+    def finish(self, images: int, description: str, quiet: bool) -> tuple[list[Row], tuple[int, int]]:
+        """Go on from the stored state, or from the beginning, to the last epoch; also says where that was."""
+        self.position = self.store.load(self.stepper)
+        start, method = (self.position.epoch, self.position.batch), self.stepper.method
         if start != (0, 0):
-            print(f"{self.resume}: resumed in epoch {start[0]} after {start[1]} batches", file=sys.stderr, flush=True)
-        done = start[0] * images + min(start[1] * self.method.batch, images)
-        with progress(self.method.epochs * images, "img", description, initial=done, quiet=quiet) as bar:
-            while self.position.epoch < self.method.epochs:
+            print(
+                f"{self.store.path}: resumed in epoch {start[0]} after {start[1]} batches", file=sys.stderr, flush=True
+            )
+        done = start[0] * images + min(start[1] * method.batch, images)
+        with progress(method.epochs * images, "img", description, initial=done, quiet=quiet) as bar:
+            while self.position.epoch < method.epochs:
                 self._epoch(bar)
-        self.model.eval().to(memory_format=torch.contiguous_format)
-        return TrainingResult(self.position.rows, self._notes(start))
+        return self.position.rows, start
 
     def _epoch(self, bar) -> None:
         """The rest of the current epoch: training, evaluation, one row of the log, a stored state."""
-        started, epoch = time.monotonic(), self.position.epoch
+        epoch, method = self.position.epoch, self.stepper.method
         meter = Meter(self.position.sums)
-        earlier = meter.sums["seconds"]
-        self.model.train()
-        for batch in islice(self.batches.epoch(epoch), self.position.batch, None):
-            self._batch(batch, meter)
+        begun = time.monotonic() - meter.sums["seconds"]
+        self.stepper.model.train()
+        for batch in islice(self.loader.epoch(epoch), self.position.batch, None):
+            self.stepper.advance(batch, epoch, self.position.batch, meter)
             self.position.batch += 1
             bar.update(len(batch[0]))
-            if len(meter) >= READ_EVERY:
+            due = self.store.due(self.store.seconds)
+            if due or len(meter) >= READ_EVERY:
                 meter.read(f"epoch {epoch}")
                 _show(bar, epoch, meter)
-            if self._due(self.checkpoint_seconds):
-                meter.read(f"epoch {epoch}")
-                meter.sums["seconds"] = earlier + time.monotonic() - started
+            if due:
+                meter.sums["seconds"] = time.monotonic() - begun
                 self.position.sums = meter.sums
-                self._save()
+                self.store.save(self.stepper, self.position)
         meter.read(f"epoch {epoch}")
-        trained = earlier + time.monotonic() - started
+        trained = time.monotonic() - begun
         result = evaluation.evaluate(
-            self.model, self.test, self.noise, seed=self.seed, epoch=epoch, precision=self.method.precision
+            self.stepper.model,
+            self.test,
+            self.stepper.noise,
+            seed=self.stepper.seed,
+            epoch=epoch,
+            precision=method.precision,
         )
-        seconds = earlier + time.monotonic() - started
-        self._finish_epoch(_row(epoch, seconds, trained, self.optimiser.param_groups[0]["lr"], meter, result))
+        self._finish_epoch(_row(epoch, time.monotonic() - begun, trained, self.stepper.lr, meter, result))
         _show(bar, epoch, meter)
 
-    def _batch(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], meter: Meter) -> None:
-        """One loader batch: an optimiser step on each of its mini-batches. Nothing here waits for the device."""
-        index, x, y = batch
-        epoch, number = self.position.epoch, self.position.batch
-        seed_batch(self.seed, epoch, number)
-        count = self.method.noises if self.method.splits else 1
-        for part, piece in enumerate(pieces(len(y), self.method)):
-            lr = self.method.learning_rate(epoch, number * count + part, len(self.batches) * count)
-            self.optimiser.param_groups[0]["lr"] = lr
-            self.optimiser.zero_grad(set_to_none=True)
-            mini = Batch(
-                model=self.model,
-                x=x[piece],
-                y=y[piece],
-                index=index[piece],
-                noise_spec=self.noise,
-                seed=self.seed,
-                epoch=epoch,
-                epochs=self.method.epochs,
-                precision=self.method.precision,
-                tables=self.tables,
-            )
-            meter.add(len(mini.y), self.method.step(mini))
-            self.optimiser.step()
-
     def _finish_epoch(self, row: Row) -> None:
-        last = row["epoch"] + 1 == self.method.epochs
         self.position = Position(epoch=row["epoch"] + 1, rows=[*self.position.rows, row])
-        if last or self._due(min(EPOCH_SECONDS, self.checkpoint_seconds)):
-            self._save()
+        last = self.position.epoch == self.stepper.method.epochs
+        if last or self.store.due(min(EPOCH_SECONDS, self.store.seconds)):
+            self.store.save(self.stepper, self.position)
         if isinstance(self.log, Path):
             write_rows(self.log, self.position.rows)
         elif self.log is not None:
             self.log(row)
 
-    def _due(self, seconds: float) -> bool:
-        return self.resume is not None and time.monotonic() - self.saved_at >= seconds
 
-    def _save(self) -> None:
-        if self.resume is not None:
-            save_state(self.resume, self.digest, self.model, self.optimiser, self.position)
-            self.saved_at = time.monotonic()
-
-    def _notes(self, start: tuple[int, int]) -> dict[str, Any]:
-        return {
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
-            "threads": torch.get_num_threads(),
-            "precision": self.method.precision,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "resumed": list(start) if start != (0, 0) else None,
-        }
+def _notes(method: MethodSpec, module: torch.nn.Module, device: torch.device, start: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "precision": method.precision,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "resumed": list(start) if start != (0, 0) else None,
+    }
 
 
 def _row(epoch: int, seconds: float, trained: float, lr: float, meter: Meter, result: evaluation.Evaluation) -> Row:

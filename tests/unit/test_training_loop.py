@@ -15,7 +15,7 @@ from lib.noise import Gaussian as GaussianNoise
 from lib.noise.streams import Stream
 from lib.training import seed_everything, train
 from lib.training.kinds.gaussian import Gaussian
-from lib.training.loop import pieces
+from lib.training.stepper import pieces
 
 NOISE = GaussianNoise(sigma=0.25)
 

@@ -1,0 +1,80 @@
+"""From a loader batch to optimiser steps: splitting, learning rates, SGD."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from lib.noise.base import NoiseSpec
+from lib.training.base import MethodSpec
+from lib.training.batch import Batch
+from lib.training.meter import Meter
+from lib.training.seeding import seed_batch
+from lib.training.sgd import Sgd
+
+
+def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
+    """The mini-batches of a loader batch: one, or `noises` of ⌊images/noises⌋ images each when the method splits.
+
+    The images left over by the division are skipped, as in the field's code, and so are mini-batches of no image.
+    """
+    count = method.noises if method.splits else 1
+    size = images // count
+    for number in range(count if size else 0):
+        yield slice(number * size, (number + 1) * size)
+
+
+class Stepper:
+    """A network, the method it is trained by, and its optimiser: SGD on all parameters.
+
+    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch. `lr` is the learning
+    rate of the last step.
+    """
+
+    def __init__(
+        self,
+        method: MethodSpec,
+        model: torch.nn.Module,
+        *,
+        noise: NoiseSpec,
+        seed: int,
+        batches: int,
+        tables: Mapping[str, torch.Tensor] | None = None,
+    ):
+        self.method, self.noise, self.seed, self.batches = method, noise, seed, batches
+        self.tables = tables or {}
+        self.model = model.to(memory_format=torch.channels_last)
+        self.optimiser = Sgd(
+            self.model.named_parameters(),
+            momentum=method.momentum,
+            nesterov=method.nesterov,
+            weight_decay=method.weight_decay,
+        )
+        self.lr = method.lr
+
+    def advance(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], epoch: int, number: int, meter: Meter
+    ) -> None:
+        """One optimiser step on each mini-batch of loader batch `number`: (index [B], x [B, ...], y [B]).
+
+        Nothing here waits for the device.
+        """
+        index, x, y = batch
+        seed_batch(self.seed, epoch, number)
+        count = self.method.noises if self.method.splits else 1
+        for part, piece in enumerate(pieces(len(y), self.method)):
+            self.lr = self.method.learning_rate(epoch, number * count + part, self.batches * count)
+            self.optimiser.clear()
+            mini = Batch(
+                model=self.model,
+                x=x[piece],
+                y=y[piece],
+                index=index[piece],
+                noise_spec=self.noise,
+                seed=self.seed,
+                epoch=epoch,
+                epochs=self.method.epochs,
+                precision=self.method.precision,
+                tables=self.tables,
+            )
+            meter.add(len(mini.y), self.method.step(mini))
+            self.optimiser.step(self.lr)
