@@ -1,0 +1,99 @@
+"""Counts that enter a certificate, checked against the plan they were drawn for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAN_COLUMNS = ("idx", "label", "selected", "k0", "n0", "n")
+
+
+class CountsError(ValueError):
+    """Counts that cannot have come from the plan: a broken or foreign file, never a number in a table."""
+
+
+@dataclass(frozen=True)
+class PlannedCounts:
+    """Stage-2 counts with the plan's columns, all int64 and consistent. Arrays over images: [images]."""
+
+    idx: np.ndarray
+    label: np.ndarray
+    selected: np.ndarray
+    n: np.ndarray
+    counts: np.ndarray
+    """[images, classes]"""
+
+    @property
+    def classes(self) -> int:
+        return self.counts.shape[1]
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """bool [images]: whether stage 2 drew anything for the image."""
+        return self.n > 0
+
+    def selected_count(self) -> np.ndarray:
+        """int64 [images]: the count of the selected class."""
+        return np.take_along_axis(self.counts, self.selected[:, None], axis=1)[:, 0]
+
+    def largest_other_count(self) -> np.ndarray:
+        """int64 [images]: the largest count of any class but the selected one."""
+        others = self.counts.copy()
+        np.put_along_axis(others, self.selected[:, None], -1, axis=1)
+        return others.max(axis=1)
+
+
+def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
+    """The checked pair of plan and stage-2 counts [images, classes]; `CountsError` naming the image that does not fit.
+
+    Checked: columns and whole numbers, one row of counts per image, two classes or more, no image twice, no negative number,
+    labels and selected classes among the classes, k0 at most n0, and each row of counts summing to that image's n.
+    """
+    missing = [column for column in PLAN_COLUMNS if column not in plan.columns]
+    if missing:
+        raise CountsError(
+            f"the plan lacks the columns {', '.join(missing)}; it has {', '.join(map(str, plan.columns))}"
+        )
+    column = {name: _whole_column(name, plan[name].to_numpy()) for name in PLAN_COLUMNS}
+    counts = _whole_column("counts", np.asarray(counts))
+    if counts.ndim != 2 or len(counts) != len(plan):
+        raise CountsError(
+            f"counts: {list(counts.shape)} do not fit a plan of {len(plan)} images; [images, classes] is needed"
+        )
+    classes = counts.shape[1]
+    if classes < 2:
+        raise CountsError(f"counts: {classes} class; smoothing needs two or more")
+    idx = column["idx"]
+    unique, first = np.unique(idx, return_index=True)
+    again = np.ones(len(idx), bool)
+    again[first] = False
+    _refuse(idx, again, "is planned twice")
+    _refuse(idx, idx < 0, "has a negative number")
+    for name in ("label", "selected"):
+        _refuse(
+            idx, (column[name] < 0) | (column[name] >= classes), f"{name} {{}} is not below {classes}", column[name]
+        )
+    _refuse(idx, column["n0"] < 1, "n0 is {}, must be at least 1", column["n0"])
+    _refuse(idx, (column["k0"] < 0) | (column["k0"] > column["n0"]), "k0 is {}, must be from 0 to n0", column["k0"])
+    _refuse(idx, column["n"] < 0, "n is {}, must be at least 0", column["n"])
+    _refuse(idx, (counts < 0).any(axis=1), "a class count is negative")
+    total = counts.sum(axis=1)
+    _refuse(idx, total != column["n"], "counts sum to {}, the plan says n={}", total, column["n"])
+    return PlannedCounts(idx, column["label"], column["selected"], column["n"], counts)
+
+
+def _whole_column(name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "iu":
+        raise CountsError(f"{name}: must be whole numbers, got type {values.dtype}")
+    return values.astype(np.int64, copy=False)
+
+
+def _refuse(idx: np.ndarray, bad: np.ndarray, what: str, *values: np.ndarray) -> None:
+    """CountsError about the first image where `bad` holds; `what` is formatted with that image's `values`."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        more = f" (and {int(bad.sum()) - 1} more images)" if bad.sum() > 1 else ""
+        raise CountsError(f"image idx {idx[row]}: {what.format(*(value[row] for value in values))}{more}")

@@ -1,0 +1,96 @@
+"""L2 radii of Gaussian smoothing from class counts (Cohen, Rosenfeld and Kolter 2019).
+
+Let p_A be the probability that the base classifier answers A under noise N(0, sigma^2 I) on the image, and p_B the largest
+probability of any other class. The smoothed classifier answers A on the whole open L2 ball of radius
+
+    sigma / 2 * (z(p_A) - z(p_B)),     z = inverse of the normal distribution function             (Theorem 1)
+
+and bounds p_lower <= p_A, p_upper >= p_B may stand in for the probabilities. Nothing smaller than what the arithmetic says is
+claimed and nothing larger: each bound is computed at a level a little below alpha (`guarded`), and the radius is cut by 1e-12
+of itself, both far above the rounding errors.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from lib.stats import LARGEST_N, clopper_pearson_failure, clopper_pearson_upper
+from lib.stats.checks import level, whole
+
+RADIUS_GUARD = 1e-12
+"""Share of the radius given away to rounding."""
+
+
+def guarded(alpha: float, n: ArrayLike) -> np.ndarray:
+    """The level at which bounds of n draws are computed so that rounding cannot push their error above alpha.
+
+    alpha * (1 - 1e-9) up to n = 1e5, then alpha * (1 - 1e-14 n): at least five times the tail error measured for that n
+    (see `lib.stats.clopper_pearson`). It costs less than 1e-6 * sigma of radius.
+    """
+    return alpha * (1.0 - 1e-9 * np.maximum(1.0, np.asarray(n) / 1e5))
+
+
+def gaussian_radius(k: ArrayLike, n: ArrayLike, alpha: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Certified L2 radius and p_lower, with 1 - p_lower as the bound on every other class (one-bound form).
+
+    k: count of the selected class among n draws made after it was selected (whole, 0 <= k <= n, n >= 1; they broadcast).
+    alpha in (0, 0.5); sigma > 0 in [0,1]-pixel units. Returns float64 (radius, p_lower):
+    p_lower = L(k, n, alpha), radius = sigma z(p_lower) where p_lower > 1/2, else 0, which means: abstain.
+
+    For each image, P(a class is returned and it is not the smoothed prediction on all of the open ball) <= alpha. Both
+    numbers are rounded down. ValueError for values outside these ranges.
+    """
+    alpha, sigma = checked_level(alpha), checked_sigma(sigma)
+    failure = np.asarray(clopper_pearson_failure(k, n, guarded(alpha, whole("n", n, low=1, high=LARGEST_N))))
+    p_lower = _complement_down(failure)
+    radius = np.where(p_lower > 0.5, _cut(-sigma * special.ndtri(np.minimum(failure, 0.5))), 0.0)
+    return radius[()], p_lower[()]
+
+
+def gaussian_radius_two_bound(
+    k: ArrayLike, k_other: ArrayLike, n: ArrayLike, alpha: float, sigma: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Certified L2 radius, p_lower and p_upper from two bounds at level alpha / 2 each (two-bound form).
+
+    k: count of the selected class, k_other: largest count of any other class, in the same n draws (k + k_other <= n). Returns
+    float64 (radius, p_lower, p_upper): p_lower = L(k, n, alpha/2), p_upper = min(U(k_other, n, alpha/2), 1 - p_lower), radius =
+    sigma/2 (z(p_lower) - z(p_upper)) where p_lower > p_upper, else 0: abstain. p_lower may lie below 1/2.
+
+    No union over the classes is needed: the true runner-up's count is at most k_other and U grows with the count, so p_upper
+    covers its probability with probability 1 - alpha/2. Guarantee, rounding and errors as in `gaussian_radius`. With two
+    classes the one-bound form is never worse.
+    """
+    alpha, sigma = checked_level(alpha), checked_sigma(sigma)
+    half = guarded(alpha, whole("n", n, low=1, high=LARGEST_N)) / 2
+    failure = np.asarray(clopper_pearson_failure(k, n, half))
+    other = np.asarray(clopper_pearson_upper(k_other, n, half))
+    if (np.asarray(k) + np.asarray(k_other) > np.asarray(n)).any():
+        raise ValueError("k_other: the counts of two classes must not exceed n together")
+    p_lower, p_upper = _complement_down(failure), np.minimum(other, failure)
+    distance = -special.ndtri(failure) - special.ndtri(p_upper)
+    radius = np.where((p_lower > p_upper) & (distance > 0), _cut(sigma / 2 * distance), 0.0)
+    return radius[()], p_lower[()], p_upper[()]
+
+
+def checked_level(alpha: float) -> float:
+    """`alpha` as a float, if it lies in (0, 0.5); ValueError otherwise."""
+    return float(level("alpha", alpha, high=0.5))
+
+
+def checked_sigma(sigma: float) -> float:
+    """`sigma` as a float, if it is finite and positive; ValueError otherwise."""
+    if isinstance(sigma, bool | str) or not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma: must be finite and above 0 (without noise nothing is smoothed), got {sigma!r}")
+    return float(sigma)
+
+
+def _complement_down(failure: np.ndarray) -> np.ndarray:
+    """1 - failure, rounded down: for failure <= 1/2 the difference 1 - (1 - failure) is exact and shows a rounding up."""
+    nearest = 1.0 - failure
+    return np.where(1.0 - nearest < failure, np.nextafter(nearest, 0.0), nearest)
+
+
+def _cut(radius: np.ndarray) -> np.ndarray:
+    return np.maximum(radius, 0.0) * (1.0 - RADIUS_GUARD)
