@@ -1,0 +1,77 @@
+"""Bounds and radii agree with high-precision values; see data/README.md for their origin."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special
+
+from lib.certify import gaussian_radius
+from lib.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper
+
+TABLE = Path(__file__).parent / "data" / "clopper_pearson.csv"
+
+
+@pytest.fixture(scope="module")
+def golden() -> pd.DataFrame:
+    return pd.read_csv(TABLE)
+
+
+def test_bounds_agree_to_thirteen_digits(golden):
+    k, n, alpha = golden["count"], golden.n, golden.alpha
+    np.testing.assert_allclose(clopper_pearson_lower(k, n, alpha), golden.lower_bound, rtol=1e-13, atol=0)
+    np.testing.assert_allclose(clopper_pearson_upper(n - k, n, alpha), 1 - golden.lower_bound, rtol=1e-13, atol=2e-16)
+
+
+def test_unguarded_radii_agree_to_eleven_digits(golden):
+    certified = golden[golden.abstain == 0]
+    failure = clopper_pearson_failure(certified["count"], certified.n, certified.alpha)
+    np.testing.assert_allclose(-special.ndtri(failure), certified.radius_sigma1, rtol=1e-11, atol=0)
+
+
+def test_radii_are_just_below_the_golden_ones(golden):
+    for row in golden[golden.alpha < 0.4].itertuples():
+        radius, p_lower = gaussian_radius(row[1], row.n, row.alpha, 1.0)
+        assert (radius == 0) == (row.abstain == 1) == (p_lower <= 0.5)
+        assert row.radius_sigma1 - 1e-9 <= radius <= row.radius_sigma1
+        assert row.lower_bound * (1 - 2e-9) <= p_lower <= row.lower_bound
+
+
+@pytest.mark.parametrize(
+    "n, alpha, cap",
+    [
+        (n, alpha, cap)
+        for n, *caps in [
+            (10, 0.0030, 0.3344),
+            (100, 1.5005, 1.6953),
+            (1000, 2.4633, 2.6049),
+            (10**4, 3.1986, 3.3137),
+            (10**5, 3.8115, 3.9105),
+            (10**6, 4.3468, 4.4349),
+        ]
+        for alpha, cap in zip((0.001, 0.01), caps, strict=True)
+    ],
+)
+def test_largest_radius(n, alpha, cap):
+    assert gaussian_radius(n, n, alpha, 1.0)[0] == pytest.approx(cap, abs=5.1e-5)
+
+
+@pytest.mark.parametrize(
+    "n, alpha, least",
+    [
+        (n, alpha, least)
+        for n, *both in [
+            (10, 10, 10),
+            (100, 66, 63),
+            (1000, 550, 538),
+            (10**4, 5156, 5117),
+            (10**5, 50490, 50369),
+            (10**6, 501546, 501164),
+        ]
+        for alpha, least in zip((0.001, 0.01), both, strict=True)
+    ],
+)
+def test_fewest_hits_that_certify(n, alpha, least):
+    radius, _ = gaussian_radius([least - 1, least], n, alpha, 1.0)
+    assert radius[0] == 0 < radius[1]

@@ -1,0 +1,150 @@
+"""The kind `neyman_pearson`: rows it returns, and every input it refuses."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from lib.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
+from lib.registry import revive, spec_class
+
+GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
+NeymanPearson = spec_class("certificate", "neyman_pearson")
+PLAIN = NeymanPearson(sampler="cohen")
+
+
+def example() -> tuple[pd.DataFrame, np.ndarray]:
+    """Five images, three classes: confident, unanimous, undecided, spread over the rest, not sampled."""
+    counts = np.array([[950, 30, 20], [0, 1000, 0], [480, 500, 20], [450, 300, 250], [0, 0, 0]])
+    plan = pd.DataFrame(
+        {
+            "idx": [0, 20, 40, 60, 80],
+            "label": [0, 2, 1, 0, 1],
+            "selected": [0, 1, 1, 0, 2],
+            "k0": [95, 100, 50, 45, 0],
+            "n0": 100,
+            "n": [1000, 1000, 1000, 1000, 0],
+        }
+    )
+    return plan, counts
+
+
+def moved(counts: np.ndarray, row: int, change: list[int]) -> np.ndarray:
+    counts[row] += change
+    return counts
+
+
+def test_rows():
+    plan, counts = example()
+    table = PLAIN.certify(plan, counts, GAUSSIAN)
+    radius, p_lower = gaussian_radius([950, 1000, 500, 450], 1000, 0.001, 0.5)
+    assert list(table.predict) == [0, 1, -1, -1, -1]
+    assert list(table.reason) == ["", "", "low_pA", "low_pA", "not_sampled"]
+    assert list(table.k) == [950, 1000, 500, 450, 0]
+    assert list(table.saturated) == [False, True, False, False, False]
+    np.testing.assert_array_equal(table.radius, [*radius, 0])
+    np.testing.assert_array_equal(table.p_lower, [*p_lower, 0])
+    np.testing.assert_array_equal(table.p_upper, 1 - table.p_lower)
+    assert (table.radius[:2] > 0).all() and (table.radius[2:] == 0).all()
+
+
+def test_two_bounds_rescue_an_image_whose_rest_is_spread():
+    plan, counts = example()
+    table = NeymanPearson(sampler="cohen", bound_form="two").certify(plan, counts, GAUSSIAN)
+    radius, p_lower, p_upper = gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5)
+    assert list(table.predict) == [0, 1, -1, 0, -1]
+    assert (table.radius[3], table.p_lower[3], table.p_upper[3]) == (radius, p_lower, p_upper)
+    assert table.p_lower[3] < 0.5 and table.radius[3] > 0
+
+
+def test_order_of_images_and_classes_does_not_matter():
+    plan, counts = example()
+    table = PLAIN.certify(plan, counts, GAUSSIAN)
+    rows = [3, 0, 4, 1, 2]
+    moved = PLAIN.certify(plan.iloc[rows], counts[rows], GAUSSIAN)
+    pd.testing.assert_frame_equal(moved, table.iloc[rows].reset_index(drop=True))
+    renamed = PLAIN.certify(plan.assign(selected=(plan.selected + 1) % 3), np.roll(counts, 1, axis=1), GAUSSIAN)
+    np.testing.assert_array_equal(renamed.radius, table.radius)
+
+
+def test_no_image_sampled_and_empty_plan():
+    plan, counts = example()
+    table = PLAIN.certify(plan.assign(n=0), 0 * counts, GAUSSIAN)
+    assert (table.predict == -1).all() and (table.reason == "not_sampled").all() and (table.p_upper == 1).all()
+    assert len(PLAIN.certify(plan[:0], counts[:0], GAUSSIAN)) == 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda plan, counts: (plan, moved(counts, 2, [1, 0, 0])), "idx 40: counts sum to 1001, the plan says n=1000"),
+        (lambda plan, counts: (plan, moved(counts, 0, [0, 31, -31])), "idx 0: a class count is negative"),
+        (lambda plan, counts: (plan, counts.astype(float)), "counts: must be whole numbers"),
+        (lambda plan, counts: (plan, counts[:4]), "do not fit a plan of 5 images"),
+        (lambda plan, counts: (plan, counts[:, 0]), "do not fit a plan of 5 images"),
+        (lambda plan, counts: (plan.assign(label=0, selected=0), counts[:, :1]), "1 class"),
+        (lambda plan, counts: (plan.assign(label=[0, 2, 3, 0, 1]), counts), "idx 40: label 3 is not below 3"),
+        (lambda plan, counts: (plan.assign(label=[0, -1, 1, 0, 1]), counts), "idx 20: label -1"),
+        (lambda plan, counts: (plan.assign(selected=[0, 1, 1, 3, 2]), counts), "idx 60: selected 3"),
+        (lambda plan, counts: (plan.assign(idx=[0, 20, 20, 60, 80]), counts), "idx 20: is planned twice"),
+        (lambda plan, counts: (plan.assign(idx=[0, -20, 40, 60, 80]), counts), "idx -20"),
+        (lambda plan, counts: (plan.assign(k0=[95, 101, 50, 45, 0]), counts), "idx 20: k0 is 101"),
+        (lambda plan, counts: (plan.assign(n0=0, k0=0), counts), "idx 0: n0 is 0.*4 more"),
+        (lambda plan, counts: (plan.assign(n=[1000, 1000, 1000, 1000, -1]), counts), "idx 80: n is -1"),
+        (lambda plan, counts: (plan.assign(label=plan.label.astype(float)), counts), "label: must be whole"),
+        (lambda plan, counts: (plan.drop(columns=["k0", "n"]), counts), "lacks the columns k0, n"),
+    ],
+)
+def test_refuses_counts_that_do_not_fit_the_plan(change, message):
+    plan, counts = change(*example())
+    with pytest.raises(CountsError, match=message):
+        PLAIN.certify(plan, counts, GAUSSIAN)
+
+
+def test_two_bounds_are_refused_with_two_classes():
+    plan, _ = example()
+    plan = plan.assign(label=0, selected=0, n=10)
+    with pytest.raises(ValueError, match="bound_form: one"):
+        NeymanPearson(sampler="cohen", bound_form="two").certify(plan, np.full((5, 2), 5), GAUSSIAN)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"alpha": 0.0}, {"alpha": 0.5}, {"alpha": float("nan")}, {"alpha": "0.001"}, {"bound_form": "auto"}, {"n": 100}],
+)
+def test_refuses_fields(fields):
+    with pytest.raises(ValidationError):
+        NeymanPearson(sampler="cohen", **fields)
+
+
+def test_problems_name_what_can_never_work():
+    laplace, fixed = SimpleNamespace(kind="laplace"), SimpleNamespace
+    assert PLAIN.problems(GAUSSIAN, fixed(n=10)) == [] == PLAIN.problems(GAUSSIAN, fixed(budget=3))
+    assert PLAIN.problems(laplace, fixed(n=100)) == [
+        "No neyman_pearson certificate for noise kind laplace; known: gaussian"
+    ]
+    (few,) = PLAIN.problems(GAUSSIAN, fixed(n=9))
+    assert "n=9 draws can never certify at alpha=0.001; at least n=10" in few
+    (few,) = NeymanPearson(sampler="cohen", bound_form="two").problems(GAUSSIAN, fixed(n=10))
+    assert "at least n=11" in few
+    (many,) = PLAIN.problems(GAUSSIAN, fixed(n=10**9))
+    assert "at most n=100000000" in many
+    plan, counts = example()
+    with pytest.raises(ValueError, match="noise kind laplace"):
+        PLAIN.certify(plan, counts, laplace)
+
+
+def test_the_stated_fewest_draws_do_certify_and_one_less_does_not():
+    for form, level_n in (("one", 10), ("two", 11)):
+        for n in (level_n - 1, level_n):
+            plan = pd.DataFrame({"idx": [7], "label": [0], "selected": [0], "k0": [1], "n0": [1], "n": [n]})
+            table = NeymanPearson(sampler="s", bound_form=form).certify(plan, np.array([[n, 0, 0]]), GAUSSIAN)
+            assert (table.radius[0] > 0) == (n == level_n)
+
+
+def test_spec_survives_json():
+    spec = NeymanPearson(sampler="cohen", alpha=0.01, bound_form="two")
+    assert revive("certificate", spec.canonical()) == spec
+    assert spec.digest() != PLAIN.digest()

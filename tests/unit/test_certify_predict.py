@@ -1,0 +1,38 @@
+"""PREDICT: classes, abstentions, ties and refusals."""
+
+import numpy as np
+import pytest
+
+from lib.certify import predict_classes
+
+
+def test_announces_the_winner_only_when_the_votes_settle_it():
+    counts = [[553, 447, 0], [448, 552, 0], [0, 500, 500], [0, 0, 1000], [334, 333, 333]]
+    classes, p_values = predict_classes(np.array(counts), alpha=0.001)
+    assert list(classes) == [0, -1, -1, 2, -1]
+    assert p_values[0] == pytest.approx(0.00088998596477, rel=1e-10)
+    assert p_values[2] == 1.0
+    assert list(predict_classes(np.array(counts), alpha=0.002)[0]) == [0, 1, -1, 2, -1]
+
+
+def test_only_the_two_leading_classes_count():
+    few, many = predict_classes(np.array([[60, 30] + [0] * 8]))[1], predict_classes(np.array([[60, 30] + [29] * 8]))[1]
+    assert few == many
+
+
+@pytest.mark.parametrize(
+    "counts, alpha, message",
+    [
+        ([[10, 0]], 0.001, "10 votes .row 0. can never decide at alpha=0.001; draw at least 11"),
+        ([[11, 0], [4, 6]], 0.001, "row 1"),
+        ([[11]], 0.001, "two classes"),
+        ([11, 2], 0.001, "two classes"),
+        ([[11, -1]], 0.001, "counts: .* got -1"),
+        ([[11.5, 1]], 0.001, "counts: .* got 11.5"),
+        ([[11, 0]], 0.5, "alpha"),
+        ([[11, 0]], float("nan"), "alpha"),
+    ],
+)
+def test_refusals(counts, alpha, message):
+    with pytest.raises(ValueError, match=message):
+        predict_classes(np.array(counts), alpha)

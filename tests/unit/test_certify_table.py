@@ -1,0 +1,180 @@
+"""The certificate table: columns, the field's format, and errors that name file and image."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.certify import CountsError, certificate_table, read_field_table
+from lib.certify.field_table import FIELD_COLUMNS, format_time, parse_time
+from lib.certify.table import TABLE_COLUMNS
+from lib.errors import ArtefactError, DataError
+from lib.registry import spec_class
+
+GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.25)
+SPEC = spec_class("certificate", "neyman_pearson")(sampler="cohen")
+COUNTS = np.array([[990, 10], [400, 600], [500, 500], [0, 0]])
+SECONDS = np.array([14.73608, 0.0, 3599.9999999, 90061.5])
+
+
+def plan() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "idx": [3, 1, 4, 2],
+            "label": [0, 0, 1, 1],
+            "selected": [0, 1, 1, 0],
+            "k0": [100, 60, 51, 52],
+            "n0": 100,
+            "n": [1000, 1000, 1000, 0],
+        },
+        index=[9, 8, 7, 6],
+    )
+
+
+def table() -> pd.DataFrame:
+    return certificate_table(plan(), COUNTS, SECONDS, SPEC, GAUSSIAN)
+
+
+def test_columns_and_values():
+    rows = table()
+    assert tuple(rows.columns) == TABLE_COLUMNS
+    assert list(rows.columns[:6]) == ["idx", "label", "predict", "radius", "correct", "time"]
+    assert list(rows.idx) == [3, 1, 4, 2] and list(rows.predict) == [0, 1, -1, -1]
+    assert list(rows.correct) == [1, 0, 0, 0]
+    assert list(rows.time) == ["0:00:14.736080", "0:00:00.000000", "1:00:00.000000", "25:01:01.500000"]
+    assert list(rows.n) == [1000, 1000, 1000, 0] and (rows.n0 == 100).all() and list(rows.k0) == [100, 60, 51, 52]
+    assert list(rows.index) == [0, 1, 2, 3]
+    assert not rows.isna().any().any()
+
+
+def test_own_tables_are_field_tables(tmp_path):
+    rows = table()
+    rows.to_csv(tmp_path / "own.tsv", sep="\t", index=False)
+    back = read_field_table(tmp_path / "own.tsv")
+    for name in ("idx", "label", "predict", "radius", "correct"):
+        np.testing.assert_array_equal(back[name], rows[name])
+    np.testing.assert_allclose(back.seconds, SECONDS, atol=5e-7)
+    peer = pd.read_csv(tmp_path / "own.tsv", delimiter="\t")  # as the field's analysis scripts read it
+    assert (peer["correct"] & (peer["radius"] >= 0.25)).mean() == 0.25
+
+
+def test_errors_name_file_and_image():
+    broken = COUNTS + [[0, 0], [1, 0], [0, 0], [0, 0]]
+    with pytest.raises(CountsError, match="^image idx 1: counts sum to 1001"):
+        certificate_table(plan(), broken, SECONDS, SPEC, GAUSSIAN)
+    with pytest.raises(ArtefactError, match="counts.npz: image idx 1: .*; delete it and run again"):
+        certificate_table(plan(), broken, SECONDS, SPEC, GAUSSIAN, source="counts.npz")
+    for seconds, message in (
+        (SECONDS[:3], "do not fit"),
+        (-SECONDS, "idx 3: took"),
+        (SECONDS * np.nan, "idx 3: took nan"),
+    ):
+        with pytest.raises(CountsError, match=message):
+            certificate_table(plan(), COUNTS, seconds, SPEC, GAUSSIAN)
+
+
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("radius", np.nan, "not finite"),
+        ("radius", -0.1, "negative"),
+        ("predict", 2, "out of range"),
+        ("predict", -1, "abstained"),
+    ],
+)
+def test_a_certificate_that_breaks_the_rules_is_caught(column, value, message):
+    class Broken(type(SPEC)):
+        def certify(self, plan, counts, noise):
+            rows = super().certify(plan, counts, noise)
+            rows.loc[0, column] = value
+            return rows
+
+    with pytest.raises(ValueError, match=message):
+        certificate_table(plan(), COUNTS, SECONDS, Broken(sampler="cohen"), GAUSSIAN)
+
+
+def test_columns_that_a_certificate_adds_come_last():
+    class Longer(type(SPEC)):
+        def certify(self, plan, counts, noise):
+            return super().certify(plan, counts, noise).assign(radius_linf=0.1)
+
+    rows = certificate_table(plan(), COUNTS, SECONDS, Longer(sampler="cohen"), GAUSSIAN)
+    assert tuple(rows.columns) == (*TABLE_COLUMNS, "radius_linf")
+
+
+GOOD = [
+    ["0", "3", "3", "0.217", "1", "0:00:13.736080"],
+    ["20", "7", "-1", "0.0", "0", "0:00:13.771528"],
+    ["40", "4", "1", "0.405", "0", "0:00:13.9"],
+]
+
+
+def written(tmp_path, rows, header=FIELD_COLUMNS, end="\n"):
+    path = tmp_path / "peer.tsv"
+    path.write_text(end.join("\t".join(row) for row in [header, *rows]) + end)
+    return path
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_reads_a_peers_table(tmp_path, end):
+    rows = read_field_table(written(tmp_path, GOOD, end=end))
+    assert list(rows.columns) == [*FIELD_COLUMNS, "seconds"]
+    assert list(rows.radius) == [0.217, 0.0, 0.405] and list(rows.predict) == [3, -1, 1]
+    assert list(rows.seconds) == [13.73608, 13.771528, 13.9]
+    assert rows[["idx", "label", "predict", "correct"]].dtypes.eq(np.int64).all()
+
+
+def test_reads_columns_in_any_order_with_more_between(tmp_path):
+    header = [*FIELD_COLUMNS[::-1], "note"]
+    rows = [[*row[::-1], "x"] for row in GOOD]
+    pd.testing.assert_frame_equal(
+        read_field_table(written(tmp_path, rows, header)), read_field_table(written(tmp_path, GOOD))
+    )
+
+
+@pytest.mark.parametrize(
+    "row, column, value, message",
+    [
+        (1, "radius", "nan", "line 3: radius nan is not a finite"),
+        (0, "radius", "inf", "line 2: radius inf"),
+        (0, "radius", "-0.2", "line 2: radius -0.2"),
+        (1, "radius", "0.1", "line 3: abstains with radius 0.1"),
+        (2, "correct", "1", "line 4: correct is 1, but predict is 1 and label 4"),
+        (0, "correct", "0", "line 2: correct is 0"),
+        (2, "idx", "0", r"line 4: image idx 0 occurs again \(first in line 2\)"),
+        (2, "idx", "-1", "line 4: idx -1"),
+        (1, "predict", "-2", "line 3: predict -2"),
+        (1, "label", "seven", "line 3: label: cannot read 'seven'"),
+        (1, "label", "7.0", "line 3: label: cannot read '7.0'"),
+        (2, "radius", "", "line 4: radius: cannot read ''"),
+        (2, "time", "13.9", "line 4: time: cannot read '13.9'"),
+        (2, "time", "0:61:00", "line 4: time: cannot read '0:61:00'"),
+    ],
+)
+def test_refuses_rows_and_names_the_line(tmp_path, row, column, value, message):
+    rows = [list(fields) for fields in GOOD]
+    rows[row][FIELD_COLUMNS.index(column)] = value
+    path = written(tmp_path, rows)
+    with pytest.raises(DataError, match=f"peer.tsv: {message}.*; give a complete tab-separated table"):
+        read_field_table(path)
+
+
+def test_refuses_files_that_are_no_such_table(tmp_path):
+    with pytest.raises(DataError, match="nowhere.tsv: cannot be read"):
+        read_field_table(tmp_path / "nowhere.tsv")
+    with pytest.raises(DataError, match="line 1: lacks the columns radius"):
+        read_field_table(written(tmp_path, [], ["idx", "label", "predict", "correct", "time"]))
+    with pytest.raises(DataError, match="has no rows"):
+        read_field_table(written(tmp_path, []))
+    with pytest.raises(DataError, match="line 4: has 4 fields, not 6"):
+        read_field_table(written(tmp_path, [*GOOD[:2], GOOD[2][:4]]))
+    with pytest.raises(DataError, match="line 1: lacks the columns idx"):
+        read_field_table(written(tmp_path, [], [""], end=""))
+    (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(DataError, match="no text file"):
+        read_field_table(tmp_path / "binary.tsv")
+
+
+def test_times_round_trip():
+    for seconds in (0.0, 1e-6, 59.999999, 59.9999999, 3600.5, 10**6 + 0.25):
+        assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=5.1e-7)
+    assert str(pd.to_timedelta(format_time(14.73608))).endswith("00:00:14.736080")
