@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ class _Run:
         meter = Meter(self.position.sums)
         begun = time.monotonic() - meter.sums["seconds"]
         self.stepper.model.train()
-        for batch in islice(self.loader.epoch(epoch), self.position.batch, None):
+        for batch in self.loader.epoch(epoch, self.position.batch):
             self.stepper.advance(batch, epoch, self.position.batch, meter)
             self.position.batch += 1
             bar.update(len(batch[0]))
