@@ -30,7 +30,7 @@ def run(kind, *, epochs=2, resume=None, stop=None, precision="float32"):
     method = cls(epochs=epochs, precision=precision, **fields)
     data = digits(train=300, test=200)
     seed_everything(11)
-    module = build(SmallConv(width=8), DataInfo(classes=10, shape=(1, 8, 8)))
+    module = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
     if stop is not None:
         count = iter(range(stop + 1))
 
@@ -105,5 +105,5 @@ def test_parameters_are_left_trainable_and_in_use(kind, trained):
     model = trained(kind)[0]
     assert all(p.requires_grad for p in model.parameters())
     seed_everything(11)
-    fresh = build(SmallConv(width=8), DataInfo(classes=10, shape=(1, 8, 8)))
+    fresh = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
     assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
