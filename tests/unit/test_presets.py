@@ -1,0 +1,170 @@
+"""Presets: every row is valid for its method, says what the papers say, and a missing row is explained."""
+
+import pytest
+from pydantic import ValidationError
+
+from lib import presets, registry
+from lib.errors import ConfigError
+from lib.presets import Preset, load_preset, preset_names, preset_settings, published
+from lib.training.base import MethodSpec
+
+CELLS = [
+    pytest.param(name, dataset, row.method, sigma, id=f"{name}-{dataset}-{row.method}-{sigma:g}")
+    for name in preset_names()
+    for row in load_preset(name).rows
+    for dataset in row.datasets
+    for sigma in row.sigmas
+]
+
+
+@pytest.mark.parametrize("preset, dataset, method, sigma", CELLS)
+def test_every_row_is_a_valid_method(preset, dataset, method, sigma):
+    settings = preset_settings(preset, dataset, method, sigma)
+    assert dataset in registry.kinds("dataset")
+    if method in registry.kinds("method"):
+        spec = registry.spec_class("method", method)(**settings)
+    else:  # a method that is not here yet: at least the common recipe must be sound
+        common = {name: value for name, value in settings.items() if name in MethodSpec.model_fields}
+        spec = MethodSpec(kind=method, **common)
+    assert spec.epochs == settings["epochs"]
+    stated = {"epochs", "batch", "lr", "schedule", "lr_step", "lr_drop_offset", "momentum", "weight_decay"}
+    assert stated <= set(settings)
+
+
+@pytest.mark.parametrize(
+    "preset, dataset, sigma, lr, epochs, lr_step, batch, offset",
+    [
+        ("paper", "mnist", 0.25, 0.01, 90, 30, 256, 1),
+        ("paper", "fmnist", 1.0, 0.01, 90, 30, 256, 1),
+        ("paper", "cifar10", 0.5, 0.1, 150, 50, 256, 1),
+        ("paper", "cifar100", 0.25, 0.1, 150, 50, 256, 1),
+        ("paper", "imagenet", 1.0, 0.1, 90, 30, 400, 0),
+        ("cohen2019", "cifar10", 0.12, 0.1, 90, 30, 400, 0),
+        ("cohen2019", "imagenet", 0.5, 0.1, 90, 30, 400, 0),
+        ("smoothed_predictions", "mnist", 0.25, 0.01, 150, 50, 256, 1),
+        ("smoothed_predictions", "imagenet", 0.25, 0.1, 90, 30, 256, 1),
+    ],
+)
+def test_gaussian_recipes(preset, dataset, sigma, lr, epochs, lr_step, batch, offset):
+    settings = preset_settings(preset, dataset, "gaussian", sigma)
+    found = tuple(settings[name] for name in ("lr", "epochs", "lr_step", "batch", "lr_drop_offset"))
+    assert found == (lr, epochs, lr_step, batch, offset)
+    assert (settings["momentum"], settings["weight_decay"], settings["lr_gamma"]) == (0.9, 1e-4, 0.1)
+
+
+def test_settings_are_the_callers_own():
+    preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] = 7
+    assert preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] == 0.01
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("papers", "mnist", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, paper"),
+        (
+            ("paper", "mnist", "gaussian", 0.12),
+            "no row for mnist gaussian sigma 0.12; known: .*mnist gaussian sigma 0.25, 0.5, 1",
+        ),
+        (("paper", "digits", "gaussian", 0.25), "no row for digits gaussian sigma 0.25; known: .*cifar10 gaussian"),
+        (("cohen2019", "cifar10", "nosuch", 0.25), "no row for cifar10 nosuch sigma 0.25; known: cifar10 gaussian"),
+    ],
+)
+def test_a_missing_row_is_explained(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        preset_settings(*arguments)
+
+
+ROW = {"dataset": "mnist", "method": "macer", "sigma": [0.25, 0.5], "model": "lenet", "source": "x", "published": True}
+
+
+def test_values_per_noise_level_win_over_settings_and_recipe():
+    row = {**ROW, "recipe": "r", "settings": {"b": 2, "c": 2}, "per_sigma": {"c": [3, 4]}}
+    preset = Preset.model_validate({"about": "x", "recipes": {"r": {"a": 1, "b": 1, "c": 1}}, "rows": [row]})
+    assert preset.settings(preset.rows[0], 0.25) == {"a": 1, "b": 2, "c": 3}
+    assert preset.settings(preset.rows[0], 0.5) == {"a": 1, "b": 2, "c": 4}
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([{**ROW, "per_sigma": {"lbd": [1]}}], "per_sigma.lbd: 1 values for 2 noise levels"),
+        ([{**ROW, "recipe": "small"}], "no recipe 'small'"),
+        ([ROW, {**ROW, "dataset": ["fmnist", "mnist"], "sigma": 0.5}], "two rows for mnist macer sigma 0.5"),
+        ([{**ROW, "sigma": "0.25"}], "sigma"),
+        ([{**ROW, "source": ""}], "source"),
+        ([{**ROW, "setings": {}}], "setings"),
+    ],
+)
+def test_inconsistent_rows_are_refused(rows, message):
+    with pytest.raises(ValidationError, match=message):
+        Preset.model_validate({"about": "x", "rows": rows})
+
+
+def test_a_broken_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    (tmp_path / "mine.yaml").write_text("about: x\nrows: [{dataset: mnist}]\n")
+    (tmp_path / "worse.yaml").write_text("about: [x\n")
+    with pytest.raises(ConfigError, match=r"mine.yaml: rows.0.method: Field required"):
+        load_preset.__wrapped__("mine")
+    with pytest.raises(ConfigError, match=r"worse.yaml: is no YAML"):
+        load_preset.__wrapped__("worse")
+
+
+def test_published_numbers():
+    rows = published("cifar10", "cifar_resnet110", "gaussian", 0.25)
+    ours = rows[rows.source == "alinlab/smoothing-catrs"].set_index(["metric", "radius"]).value
+    assert ours[("clean_accuracy", 0.0)] == 0.7665
+    assert rows[(rows.metric == "acr") & (rows.n_images == 10_000)].value.item() == 0.424024
+    assert list(rows.columns) == [
+        "source",
+        "dataset",
+        "arch",
+        "method",
+        "sigma",
+        "n_images",
+        "metric",
+        "radius",
+        "value",
+    ]
+    assert set(rows.metric) <= {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}
+
+
+def test_published_numbers_are_found_under_either_name_of_the_network():
+    by_ours = published("cifar100", "cifar_resnet110", "catrs", 0.5)
+    assert len(by_ours) and by_ours.equals(published("cifar100", "cifar100_resnet110", "catrs", 0.5))
+    assert by_ours.equals(published("cifar100", None, "catrs", 0.5))
+    assert set(by_ours.arch) == {"cifar100_resnet110"}
+
+
+def test_unknown_cells_give_an_empty_table():
+    for cell in (
+        ("cifar10", "lenet", "gaussian", 0.25),
+        ("cifar10", None, "gaussian", 0.26),
+        ("digits", None, "gaussian", 0.25),
+    ):
+        empty = published(*cell)
+        assert len(empty) == 0 and "value" in empty.columns
+
+
+def test_published_tables_are_sane():
+    table = presets._published()
+    key = ["source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius"]
+    assert not table.duplicated(key).any()
+    fractions = table[table.metric != "acr"]
+    assert fractions.value.between(0, 1).all() and (table.value >= 0).all()
+    assert (table.radius.notna() == table.metric.isin(["certified_accuracy", "clean_accuracy"])).all()
+    curves = table[table.metric == "certified_accuracy"].sort_values("radius").groupby(key[:6])
+    assert all(curve.value.is_monotonic_decreasing for _, curve in curves)
+    assert (table.loc[table.metric == "acr", "value"] <= 4.0 * table.loc[table.metric == "acr", "sigma"]).all()
+
+
+def test_published_numbers_equal_their_origin(shared):
+    import pandas as pd
+
+    origin = pd.read_csv(shared("reference/training_methods.csv"))
+    table = presets._published()
+    merged = table.merge(origin, how="left", indicator=True)
+    assert len(merged) == len(table) and (merged["_merge"] == "both").all()
+    metrics = {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}
+    wanted = origin[origin.dataset.isin(table.dataset.unique()) & origin.metric.isin(metrics)]
+    assert len(wanted) == len(table)
