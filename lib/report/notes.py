@@ -1,0 +1,101 @@
+"""What stands under a table: the statistical guarantee, the images, the intervals, the published sources. Plain sentences."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
+    """Footnotes of a summary's table, as plain text with Unicode signs."""
+    lines = [remark] if remark else []
+    return [
+        *lines,
+        _intervals(summary),
+        *_images(summary),
+        *guarantees(summary),
+        *_external(summary),
+        *published_notes(summary),
+    ]
+
+
+def guarantees(summary: "pd.DataFrame") -> list[str]:
+    """How many of the claims may be wrong, for every combination of number of claims and alpha that occurs."""
+    known = summary[summary["alpha"].notna()]
+    claims = ["alpha", "n_images", "n_seeds", "failures_quantile"]
+    return [_guarantee(part) for _, part in known.groupby(claims, sort=False, dropna=False)]
+
+
+def published_notes(summary: "pd.DataFrame") -> list[str]:
+    """Sources of the published numbers, and what differs between theirs and ours."""
+    found = summary[summary["published_source"] != ""]
+    result = []
+    for (source, comparison), part in found.groupby(["published_source", "comparison"], sort=False):
+        cells = ", ".join(dict.fromkeys(f"{row.method} at σ = {row.sigma:g}" for row in part.itertuples()))
+        result.append(f"Published numbers for {cells}: {source}; {comparison}.")
+    if result:
+        result.append("Published radii were rounded to three digits before counting, which can add up to 0.3 points.")
+    return result
+
+
+def _guarantee(part: "pd.DataFrame") -> str:
+    """One sentence for rows with the same alpha and the same number of claims."""
+    row = part.iloc[0]
+    images, seeds, alpha, q = int(row["n_images"]), int(row["n_seeds"]), row["alpha"], row["failures_quantile"]
+    trials = images * seeds
+    claims = f"{images:,} images" if seeds == 1 else f"{images:,} images × {seeds} seeds"
+    text = (
+        f"Each radius is wrong with probability at most α = {alpha:g}: expected number of false claims "
+        f"≤ α·m = {alpha * trials:g} among m = {claims}"
+    )
+    if np.isnan(q):
+        shared = ", ".join(dict.fromkeys(part["method"]))
+        return f"{text}; the images of {shared} shared their noise, so that the number of false claims is not binomial."
+    # Rounded up: what is taken off the certified accuracy must not shrink in print.
+    points = np.ceil(1e4 * q / trials - 1e-9) / 100
+    return (
+        f"{text}, and more than {q:.0f} with probability at most {row['rho']:g} (binomial). With that confidence the true "
+        f"certified accuracy on these images is at least the one found (unrounded) minus {points:g} points."
+    )
+
+
+def _intervals(summary: "pd.DataFrame") -> str:
+    row = summary.iloc[0]
+    text = (
+        "Certified accuracy: share of all images that are classified right and proven robust; abstentions count as errors. "
+        f"ACR: average certified radius. Small print: {100 * row['level']:g} % bootstrap interval over images "
+        f"({int(row['resamples'])} resamples)"
+    )
+    return text + ("; ± standard deviation over training seeds." if (summary["n_seeds"] > 1).any() else ".")
+
+
+def _images(summary: "pd.DataFrame") -> list[str]:
+    groups = summary.groupby("images", sort=False)
+    ours = summary[~summary["external"]]
+    parts = []
+    for images, part in groups:
+        who = "" if len(groups) == 1 else " for " + ", ".join(dict.fromkeys(part["method"]))
+        parts.append(f"{images}{who}")
+    text = f"Images: {'; '.join(parts)}."
+    draws = dict.fromkeys(
+        f"n0 = {int(row.n0):,} and N {'≤' if row.samples_vary else '='} {int(row.n):,}"
+        for row in ours[ours["n"].notna()].itertuples()
+    )
+    if draws:
+        text += f" Draws per image: {'; '.join(draws)}."
+    seeds = dict.fromkeys(ours["seeds"])
+    if seeds:
+        text += f" Training seeds: {'; '.join(seeds)}."
+    return [text]
+
+
+def _external(summary: "pd.DataFrame") -> list[str]:
+    names = dict.fromkeys(summary.loc[summary["external"], "method"])
+    if not names:
+        return []
+    return [
+        f"Made elsewhere: {', '.join(names)}; radii as written there (often rounded to three digits); "
+        "α and number of draws not stated."
+    ]

@@ -1,0 +1,154 @@
+"""A summary holds each metric with its error, its images and its published counterpart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_samples import external_line, line, provenance, published_rows
+
+from lib.report.compare import PublishedCells
+from lib.report.lines import Line
+from lib.report.metrics import average_certified_radius, certified_accuracy
+from lib.report.notes import notes
+from lib.report.summary import radii_of, summarise
+from lib.stats import bootstrap_interval, failures_quantile
+
+RADII = [0.0, 0.25, 0.5]
+CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
+
+
+def test_one_seed_by_hand():
+    ours = line(images=300)
+    table = ours.seeds[0].table
+    row = summarise([ours], RADII, resamples=500).iloc[0]
+    correct, radius = table["correct"].to_numpy(), table["radius"].to_numpy()
+    assert row["acr"] == pytest.approx(average_certified_radius(correct, radius), rel=1e-14)
+    assert row["certified_accuracy@0.25"] == pytest.approx(certified_accuracy(correct, radius, 0.25), rel=1e-14)
+    low, high = bootstrap_interval(correct * radius, 0.95, 500, 0)
+    assert (row["acr_low"], row["acr_high"]) == pytest.approx((low, high), rel=1e-12)
+    assert row["acr_low"] < row["acr"] < row["acr_high"]
+    assert np.isnan(row["acr_sd"]) and (row["n0"], row["n"], row["samples_per_image"]) == (100, 1000, 1100)
+    assert (row["images"], row["n_images"], row["seeds"], row["alpha"]) == ("test 0:300 (300 images)", 300, "0", 0.001)
+    assert row["tables"] == str(ours.seeds[0].path) and row["digests"] == ours.seeds[0].provenance.digest
+
+
+def test_bounds_of_the_true_accuracy():
+    ours = line(images=300)
+    row = summarise([ours], RADII).iloc[0]
+    hits = int((ours.seeds[0].table["correct"] * (ours.seeds[0].table["radius"] >= 0.25)).sum())
+    q = failures_quantile(300, 0.001, 0.001)
+    assert row["failures_quantile"] == q and row["expected_failures"] == pytest.approx(0.3)
+    assert row["certified_accuracy@0.25_bound"] == pytest.approx((hits - q) / 300)
+    assert row["certified_accuracy@0.25_bound"] < row["certified_accuracy@0.25"]
+
+
+def test_several_seeds_are_averaged_and_spread():
+    ours = line(images=200, seeds=3)
+    row = summarise([ours], RADII).iloc[0]
+    by_seed = [average_certified_radius(e.table["correct"], e.table["radius"]) for e in ours.seeds]
+    assert row["acr"] == pytest.approx(np.mean(by_seed)) and row["acr_sd"] == pytest.approx(np.std(by_seed, ddof=1))
+    assert (row["n_seeds"], row["seeds"]) == (3, "0 1 2")
+    q = failures_quantile(600, 0.001, 0.001)
+    assert row["certified_accuracy@0.5_bound"] == pytest.approx(row["certified_accuracy@0.5"] - q / 600)
+    assert any("± standard deviation" in note for note in notes(summarise([ours], RADII)))
+
+
+def test_equal_input_gives_equal_intervals():
+    ours = line(images=200)
+    assert summarise([ours], RADII).equals(summarise([ours], RADII))
+
+
+def test_results_from_elsewhere_have_gaps_where_nothing_is_known():
+    row = summarise([external_line()], RADII).iloc[0]
+    assert (
+        row["external"]
+        and np.isnan([row["alpha"], row["samples_per_image"], row["certified_accuracy@0.25_bound"]]).all()
+    )
+    assert np.isfinite([row["acr"], row["acr_low"], row["seconds_per_image"]]).all()
+
+
+def test_shared_noise_forbids_the_binomial_bound():
+    ours = line(images=200)
+    shared = replace(ours, seeds=(replace(ours.seeds[0], provenance=provenance(0.25, noise_shared=True)),))
+    summary = summarise([shared], RADII)
+    row = summary.iloc[0]
+    assert np.isnan([row["failures_quantile"], row["certified_accuracy@0.25_bound"]]).all()
+    assert row["expected_failures"] == pytest.approx(0.2)
+    assert any("not binomial" in note for note in notes(summary))
+
+
+def test_published_numbers_stand_beside_ours():
+    row = summarise([line(images=200, n=100_000)], RADII, CELLS).iloc[0]
+    assert (row["published_source"], row["published_n_images"], row["published_acr"]) == ("ours/large", 10000, 0.424)
+    assert row["difference_certified_accuracy@0.25"] == pytest.approx(row["certified_accuracy@0.25"] - 0.608)
+    assert row["comparison"] == "published on 10000 images, ours on test 0:200 (200 images)"
+
+
+def test_every_difference_to_the_published_setting_is_said():
+    cells = replace(CELLS, data="cifar10-jpeg", model="cifar_resnet20")
+    ours = line(images=200, n=1000)
+    spec = dict(provenance(0.25).spec) | {"certificate": {"kind": "dsrs", "alpha": 0.001}}
+    ours = replace(ours, seeds=(replace(ours.seeds[0], provenance=replace(provenance(0.25), spec=spec)),))
+    said = summarise([ours], RADII, cells).iloc[0]["comparison"]
+    for fact in (
+        "published on 10000 images",
+        "the data differ: published on cifar10, ours on cifar10-jpeg",
+        "the networks differ: published cifar_resnet110, ours cifar_resnet20",
+        "published certificates are of kind neyman_pearson, ours dsrs",
+        "published with N = 100,000 draws per image, ours with 1,000",
+    ):
+        assert fact in said
+
+
+def test_no_published_number_where_the_recipe_or_level_differs():
+    lines = [line(sigma=0.5), line(published_as=""), external_line()]
+    summary = summarise(lines, RADII, CELLS)
+    assert (summary["published_source"] == "").all() and summary["published_acr"].isna().all()
+
+
+def test_the_closest_published_result_is_taken():
+    def lookup(dataset, arch, method, sigma):
+        rows = published_rows(dataset, arch, "gaussian", 0.25)
+        return rows.assign(method="gaussian@alpha=0.01") if method == "gaussian@alpha=0.01" else rows.iloc[:0]
+
+    found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", 0.25, 500)
+    assert found.alpha == "0.01" and found.source == "ours/large"
+    said = replace(CELLS, lookup=lookup).comparison(found, line(images=200, n=100_000))
+    assert "published with alpha = 0.01, ours with 0.001" in said
+    assert PublishedCells("x", "y", lookup=published_rows).find("gaussian", 0.25, 200).source == "ours/large"
+
+
+def test_real_published_numbers_are_found():
+    found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", 0.25, 10000)
+    assert found.source == "alinlab/smoothing-catrs" and found.values["acr"] == pytest.approx(0.424024)
+    assert found.values["certified_accuracy@0.0"] == found.values["clean_accuracy"] == pytest.approx(0.7665)
+
+
+def test_radii_come_back_and_bad_ones_are_refused():
+    assert radii_of(summarise([line()], RADII, CELLS)) == RADII
+    for radii in ([], [0.5, 0.25], [0.25, 0.25], [-1.0]):
+        with pytest.raises(ValueError, match="radii that increase"):
+            summarise([line()], radii)
+    with pytest.raises(ValueError, match="needs lines"):
+        summarise([], RADII)
+
+
+def test_notes_state_the_guarantee_and_never_round_it_in_our_favour():
+    summary = summarise([line(images=300, n=1000), line("macer", images=300), external_line()], RADII, CELLS)
+    text = "\n".join(notes(summary, remark="Read this first."))
+    q = failures_quantile(300, 0.001, 0.001)
+    assert text.startswith("Read this first.")
+    assert f"≤ α·m = 0.3 among m = 300 images, and more than {q} with probability at most 0.001 (binomial)" in text
+    points = float(text.partition("(unrounded) minus ")[2].partition(" points")[0])
+    assert q / 300 <= points / 100 < q / 300 + 1e-4
+    for part in ("95 % bootstrap interval", "n0 = 100 and N = 1,000", "Made elsewhere: elsewhere", "ours/large"):
+        assert part in text
+
+
+def test_a_line_of_varying_draws_says_so():
+    ours = line(images=200)
+    table = ours.seeds[0].table.assign(n=np.where(np.arange(200) < 50, 500, 1000))
+    varying = Line("planned", "gauss-0.25", 0.25, "np", (replace(ours.seeds[0], table=table, path=Path("p.tsv")),))
+    row = summarise([varying], RADII).iloc[0]
+    assert row["samples_vary"] and row["n"] == 1000 and row["samples_per_image"] == 975
