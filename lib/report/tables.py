@@ -1,0 +1,38 @@
+"""Writes an experiment's table: LaTeX for the paper, Markdown for people, tab-separated text for programs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.artefact import atomic
+from lib.report.latex import latex
+from lib.report.layout import blocks
+from lib.report.markdown import markdown
+from lib.report.notes import notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_tables(summary: "pd.DataFrame", paths: Iterable[str | Path], *, title: str = "", remark: str = "") -> None:
+    """Write each of `paths` in the format of its ending: tex, md or tsv.
+
+    summary: as `lib.report.summary.summarise` makes it. title: the caption; default the file's name. remark: a sentence put
+    first among the notes. The tsv holds the whole summary in full precision, empty where a number is unknown; the other two
+    print rates in percent with one decimal and radii with three, rounded to nearest (they are estimates), the best of each
+    column in bold. Another ending is a ValueError, before anything is written.
+    """
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        if path.suffix not in (".tex", ".md", ".tsv"):
+            raise ValueError(f"{path}: tables are written as tex, md or tsv")
+    shown, footnotes = blocks(summary), notes(summary, remark)
+    for path in paths:
+        name = title or f"Certified accuracy: {path.stem}"
+        with atomic(path) as part:
+            if path.suffix == ".tsv":
+                summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
+            elif path.suffix == ".tex":
+                part.write_text(latex(shown, footnotes, name, path.stem), encoding="utf-8")
+            else:
+                part.write_text(markdown(shown, footnotes, name), encoding="utf-8")
