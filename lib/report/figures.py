@@ -1,0 +1,54 @@
+"""All figures of an experiment. This and the modules it uses are the only ones that import matplotlib."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lib.report.compare import PublishedCells
+from lib.report.curves import draw_curves
+from lib.report.lines import Line
+from lib.report.p_a import draw_p_a
+from lib.report.settings import PlotSettings
+from lib.report.style import look, save
+
+FIGURES = ("certificate_curves", "p_a")
+"""Names of the figures: file stems that `write_figures` understands."""
+
+
+def write_figures(
+    lines: Sequence[Line],
+    settings: PlotSettings,
+    paths: Iterable[str | Path],
+    published: PublishedCells | None = None,
+) -> None:
+    """Write each of `paths`: its stem says which of `FIGURES`, its ending the format (pdf, svg or png).
+
+    Equal input gives equal bytes. A stem or ending that is not known is a ValueError, before anything is drawn.
+    """
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        if path.stem not in FIGURES:
+            raise ValueError(f"{path}: no figure of that name; known: {', '.join(FIGURES)}")
+        if path.suffix not in (".pdf", ".svg", ".png"):
+            raise ValueError(f"{path}: figures are written as pdf, svg or png")
+    for name in FIGURES:
+        wanted = [path for path in paths if path.stem == name]
+        if wanted:
+            figure = _draw(name, lines, settings, published)
+            for path in wanted:
+                save(figure, path)
+
+
+def _draw(name: str, lines: Sequence[Line], settings: PlotSettings, published: PublishedCells | None) -> Figure:
+    if name == "certificate_curves":
+        return draw_curves(lines, settings, published)
+    return draw_p_a(lines, settings) or _notice("No line of this experiment states a bound of p_A.", settings)
+
+
+def _notice(text: str, settings: PlotSettings) -> Figure:
+    """A figure that says why there is nothing to show."""
+    with look():
+        figure = Figure(figsize=(settings.width_inches / 2, settings.height_inches))
+        figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+    return figure

@@ -1,0 +1,76 @@
+"""Which panel a line is drawn in, and in which colour and dash: shared by all figures, so that a method keeps its colour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib.report.lines import Line
+from lib.report.style import COLOURS, DASHES
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of results with its looks."""
+
+    line: Line
+    label: str
+    colour: str
+    dash: Any
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The lines that share one pair of axes. `title` is empty when there is only one panel."""
+
+    title: str
+    series: tuple[Series, ...]
+
+
+def arrange(lines: Sequence[Line]) -> list[Panel]:
+    """A panel per noise level when there are several methods or certificates, else one panel with all noise levels.
+
+    Colour tells the method (or the noise level, where that is all that varies), dash the certificate (or the same again, so
+    that grey prints stay readable). Panels and colours follow the order of `lines`.
+    """
+    methods, certificates, noises = _names(lines, "method"), _names(lines, "certificate"), _names(lines, "noise")
+    if len(methods) == 1 and len(certificates) == 1:
+        series = [Series(e, sigma_text(e), *_looks(i, i)) for i, e in enumerate(lines)]
+        return [Panel("", tuple(series))]
+    result = []
+    for noise in noises:
+        chosen = [line for line in lines if line.noise == noise]
+        series = [_one(line, methods, certificates) for line in chosen]
+        result.append(Panel(sigma_text(chosen[0]) if len(noises) > 1 else "", tuple(series)))
+    return result
+
+
+def keys(shown: Sequence[Panel]) -> dict[str, Series]:
+    """Label → a series with that label, in the order in which they first occur: the entries of the legend."""
+    found: dict[str, Series] = {}
+    for panel in shown:
+        for series in panel.series:
+            found.setdefault(series.label, series)
+    return found
+
+
+def sigma_text(line: Line) -> str:
+    """The noise level as panels and legends print it."""
+    return f"σ = {line.sigma:g}"
+
+
+def _one(line: Line, methods: list[str], certificates: list[str]) -> Series:
+    method, certificate = methods.index(line.method), certificates.index(line.certificate)
+    if len(certificates) == 1:
+        return Series(line, line.method, *_looks(method, method))
+    if len(methods) == 1:
+        return Series(line, line.certificate, *_looks(certificate, certificate))
+    label = f"{line.method}, {line.certificate}" if line.certificate else line.method
+    return Series(line, label, *_looks(method, certificate))
+
+
+def _looks(colour: int, dash: int) -> tuple[str, Any]:
+    return COLOURS[colour % len(COLOURS)], DASHES[dash % len(DASHES)]
+
+
+def _names(lines: Sequence[Line], field: str) -> list[str]:
+    return list(dict.fromkeys(getattr(line, field) for line in lines))

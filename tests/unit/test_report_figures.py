@@ -1,0 +1,165 @@
+"""Figures show what the tables say, in files with embedded fonts and the same bytes each time."""
+
+import re
+
+import numpy as np
+import pytest
+from report_samples import external_line, line, published_rows
+from scipy.special import ndtri
+
+from lib.report.compare import PublishedCells
+from lib.report.curves import band, draw_curves, mean_curve, thresholds
+from lib.report.figures import FIGURES, write_figures
+from lib.report.metrics import certified_accuracy
+from lib.report.p_a import LEFT, cumulative, draw_p_a, probits, spaced_ticks
+from lib.report.series import arrange, keys
+from lib.report.settings import PlotSettings
+from lib.report.style import COLOURS
+from lib.spec import Record
+
+CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
+LINES = [
+    line(method, sigma, seed=i) for sigma in (0.25, 0.5) for i, method in enumerate(["gaussian", "macer", "catrs"])
+]
+
+
+def test_every_format_is_written_with_the_same_bytes_each_time(tmp_path):
+    names = ["certificate_curves.pdf", "certificate_curves.png", "certificate_curves.svg", "p_a.png", "p_a.svg"]
+    assert {name.partition(".")[0] for name in names} == set(FIGURES)
+    for folder in ("a", "b"):
+        write_figures(LINES[:1], PlotSettings(), [tmp_path / folder / name for name in names], CELLS)
+    for name in names:
+        first, second = (tmp_path / folder / name for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes() and first.stat().st_size > 5000
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
+
+
+def test_fonts_are_embedded_and_nothing_is_loaded_from_elsewhere(tmp_path):
+    write_figures(LINES[:2], PlotSettings(), [tmp_path / "p_a.pdf", tmp_path / "p_a.svg"])
+    pdf, svg = (tmp_path / "p_a.pdf").read_bytes(), (tmp_path / "p_a.svg").read_text()
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf and b"/CreationDate" not in pdf
+    assert "<text" not in svg and "<dc:date>" not in svg
+    assert not re.search(r'(href|src)="(?!#)', svg)
+
+
+def test_unknown_names_and_formats_are_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(ValueError, match=r"no figure of that name; known: certificate_curves, p_a"):
+        write_figures(LINES, PlotSettings(), [tmp_path / "p_a.png", tmp_path / "curve.png"])
+    with pytest.raises(ValueError, match="pdf, svg or png"):
+        write_figures(LINES, PlotSettings(), [tmp_path / "p_a.jpg"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_never_lie_above_the_certified_accuracy():
+    ours = line(seeds=2)
+    radii = thresholds(ours, 1.2)
+    curve = mean_curve(ours, radii)
+    between = np.linspace(0, 1.2, 4001)
+    drawn = np.append(curve, 0.0)[
+        np.searchsorted(radii, between, side="left")
+    ]  # steps-pre: the value at the larger end
+    exact = np.mean([certified_accuracy(e.table["correct"], e.table["radius"], between) for e in ours.seeds], axis=0)
+    assert (drawn <= exact + 1e-12).all() and np.max(exact - drawn) < 0.05
+
+
+def test_curves_end_with_the_drop_at_the_largest_radius():
+    ours = line(n=100, mean=3.0)
+    top = max(ours.seeds[0].table["radius"])
+    curve = dict(zip(thresholds(ours, 2.0), mean_curve(ours, thresholds(ours, 2.0)), strict=True))
+    assert curve[top] > 0.5 and max(curve) < top + 1e-6 and curve[max(curve)] == 0
+    assert max(thresholds(ours, 0.2)) == 0.2
+
+
+def test_bands_surround_their_curve():
+    ours = line(seeds=2)
+    radii = thresholds(ours, 1.0)
+    low, high = band(ours, radii)
+    curve = mean_curve(ours, radii)
+    assert (low <= curve + 1e-12).all() and (curve <= high + 1e-12).all() and (high - low).max() > 0.05
+
+
+def test_one_panel_per_noise_level_when_methods_are_compared():
+    panels = arrange(LINES)
+    assert [panel.title for panel in panels] == ["σ = 0.25", "σ = 0.5"]
+    assert list(keys(panels)) == ["gaussian", "macer", "catrs"]
+    for first, second in zip(panels[0].series, panels[1].series, strict=True):
+        assert (first.label, first.colour, first.dash) == (second.label, second.colour, second.dash)
+
+
+def test_one_panel_with_all_noise_levels_for_a_single_method():
+    panels = arrange([line(sigma=s) for s in (0.12, 0.25, 0.5)])
+    assert [s.label for s in panels[0].series] == ["σ = 0.12", "σ = 0.25", "σ = 0.5"] and len(panels) == 1
+
+
+def test_certificates_are_told_apart_by_dash_and_methods_by_colour():
+    (panel,) = arrange([line(m, certificate=c) for m in ("gaussian", "macer") for c in ("np", "dsrs")])
+    looks = {s.label: (s.colour, s.dash) for s in panel.series}
+    assert looks["gaussian, np"][0] == looks["gaussian, dsrs"][0] != looks["macer, np"][0]
+    assert looks["gaussian, np"][1] == looks["macer, np"][1] != looks["gaussian, dsrs"][1]
+    assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_the_figure_shows_published_points_and_says_so():
+    figure = draw_curves(LINES, PlotSettings(), CELLS)
+    markers = [e for e in figure.axes[0].lines if e.get_marker() == "o"]
+    assert len(markers) == 1 and markers[0].get_ydata() == pytest.approx([76.65, 60.8, 42.1])
+    assert "published" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.get_text() for text in draw_curves(LINES, PlotSettings()).legends[0].get_texts()] == [
+        "gaussian",
+        "macer",
+        "catrs",
+    ]
+
+
+def test_axes_are_labelled_with_units_and_follow_the_settings():
+    figure = draw_curves(LINES, PlotSettings(radius_max=0.5, title="Digits", width_inches=5.0))
+    assert figure.axes[0].get_xlabel() == "ℓ2 radius (pixel units, [0,1] scale)"
+    assert figure.axes[0].get_ylabel() == "certified accuracy (%)"
+    assert figure.axes[1].get_xlim() == (0, 0.5) and figure.get_suptitle() == "Digits" and figure.get_figwidth() == 5.0
+
+
+def test_the_distribution_of_p_a_is_the_empirical_one():
+    ours = line(seeds=2)
+    x, share = cumulative(probits(ours), 4.0)
+    pooled = np.concatenate([entry.table["p_lower"].to_numpy() for entry in ours.seeds])
+    assert share == pytest.approx([(ndtri(pooled) <= at).mean() for at in x]) and share[-1] == 1.0
+    assert x[0] == LEFT
+
+
+def test_p_a_figure_has_a_radius_scale_only_where_it_holds():
+    ours = line()
+    assert draw_p_a([ours], PlotSettings()).axes[0].child_axes
+    other = line()
+    other.seeds[0].table["radius"] *= 0.9
+    assert not draw_p_a([other], PlotSettings()).axes[0].child_axes
+
+
+def test_p_a_figure_leaves_out_lines_that_state_no_p_a(tmp_path):
+    figure = draw_p_a([line(), external_line()], PlotSettings())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gaussian, np"]
+    assert draw_p_a([external_line()], PlotSettings()) is None
+    write_figures([external_line()], PlotSettings(), [tmp_path / "p_a.png"])
+    assert (tmp_path / "p_a.png").exists()
+
+
+def test_tick_labels_do_not_run_into_each_other():
+    ticks = spaced_ticks(4.0, 1.8)
+    assert {0.5, 0.9, 0.99, 0.9999} <= set(ticks) and 0.999 not in ticks
+    assert 0.999 in spaced_ticks(4.0, 6.0)
+
+
+def test_everything_abstains_is_drawable(tmp_path):
+    write_figures([line(mean=-4.0)], PlotSettings(), [tmp_path / "certificate_curves.png", tmp_path / "p_a.png"])
+
+
+def test_settings_are_checked():
+    assert issubclass(PlotSettings, Record)
+    for fields in (
+        {"formats": []},
+        {"formats": ["jpg"]},
+        {"radius_max": 0.0},
+        {"width_inches": 1.0},
+        {"colour": "red"},
+    ):
+        with pytest.raises(ValueError):
+            PlotSettings(**fields)
