@@ -69,6 +69,10 @@ class DatasetSpec(Spec):
         """Facts known without reading anything."""
         raise NotImplementedError
 
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits that the dataset has."""
+        return ("train", "test")
+
     def read(self, split: SplitName, root: Path) -> Split:
         """Read and verify one split from the source files below `root`; a `DataError` names file and remedy."""
         raise NotImplementedError
