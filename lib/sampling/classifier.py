@@ -1,0 +1,116 @@
+"""The base classifier as it is sampled: one fixed batch shape, one precision, eval mode, no surprise."""
+
+import copy
+import shutil
+from typing import Any
+
+import torch
+
+from lib.errors import ConfigError
+from lib.models.base import Inference
+from lib.models.folding import fold
+from lib.sampling.precision import resolve
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class BaseClassifier:
+    """f: noisy images in [0,1] units → class index; a fixed function of each row, at a fixed batch shape.
+
+    The given module is copied, put in eval mode, folded where that is possible, cast to the precision and laid out with
+    channels last. Rows of a smaller batch are padded up to `batch`, so that a row's result cannot depend on what lies beside it.
+
+    Raises ValueError for a module that stays in training mode or whose logits have another width than `classes`.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        inference: Inference | None = None,
+        *,
+        shape: tuple[int, int, int],
+        classes: int | None = None,
+        device: str | torch.device = "cpu",
+        batch: int | None = None,
+    ):
+        inference = inference or Inference()
+        self.shape, self.device = tuple(shape), torch.device(device)
+        self.precision = resolve(inference.precision, self.device.type)
+        self.dtype = DTYPES[self.precision]
+        self.batch = batch or default_batch(self.device, shape)
+        if self.batch < 1:
+            raise ValueError(f"batch size must be at least 1, got {batch}")
+        network = copy.deepcopy(module).eval()
+        training = [name or "the model itself" for name, part in network.named_modules() if part.training]
+        if training:
+            raise ValueError(f"the model has parts that stay in training mode after .eval(): {', '.join(training[:3])}")
+        self.shift, self.folded = None, inference.fold
+        if inference.fold:
+            whole = fold(network, self.shape)
+            network = whole.network
+            self.shift = None if whole.shift is None else whole.shift.to(self.device)
+        self.network = network.requires_grad_(False).to(self.device, self.dtype, memory_format=torch.channels_last)
+        self.compiled = inference.compile
+        if inference.compile:
+            self.network = _compiled(self.network, self.device)
+        self.classes = self._width(classes)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [rows, classes] of noisy images float32 [rows ≤ batch, *shape], from which `shift` was already subtracted."""
+        rows = len(x)
+        if rows < self.batch:
+            x = torch.cat([x, x[-1:].expand(self.batch - rows, *self.shape)])
+        x = x.to(self.dtype, memory_format=torch.channels_last)
+        return self.network(x)[:rows].float()
+
+    def classify(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Classes int64 [rows] (the lowest index wins ties) and which rows have finite logits (bool [rows])."""
+        logits = self.logits(x)
+        return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1)
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Clean images, uint8 or float32 in [0,1], as float32 on the device with `shift` subtracted, ready for noise."""
+        x = images.to(self.device)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
+        return x if self.shift is None else x - self.shift
+
+    def describe(self) -> dict[str, Any]:
+        """The choices that make these bits, for provenance records."""
+        return {"precision": self.precision, "compiled": self.compiled, "folded": self.folded}
+
+    @torch.inference_mode()
+    def _width(self, classes: int | None) -> int:
+        """Number of logits, after checking it against `classes`."""
+        found = self.network(torch.zeros(self.batch, *self.shape, device=self.device, dtype=self.dtype))
+        if found.dim() != 2 or len(found) != self.batch:
+            raise ValueError(f"the model must return logits [rows, classes], got shape {list(found.shape)}")
+        if classes is not None and found.shape[1] != classes:
+            raise ValueError(f"the model returns {found.shape[1]} logits, the data have {classes} classes")
+        if found.shape[1] < 2:
+            raise ValueError("the model returns one logit; smoothing needs at least two classes")
+        return found.shape[1]
+
+
+def default_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
+    """Rows per forward pass: few enough on a CPU for activations to stay in its cache, many on a GPU."""
+    dim = shape[0] * shape[1] * shape[2]
+    if device.type == "cpu":
+        return 256 if dim <= 1024 else 128 if dim <= 4096 else 32
+    return 4096 if dim <= 1024 else 2048 if dim <= 4096 else 256
+
+
+def exact_arithmetic() -> None:
+    """No TF32, no timing-based choice of algorithms: float32 means float32, and runs are repeatable."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def _compiled(network: torch.nn.Module, device: torch.device) -> Any:
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise ConfigError(
+            ["inference.compile: needs a C++ compiler (g++ or clang++) on the PATH; install one or set it to false"]
+        )
+    torch._inductor.config.freezing = device.type == "cpu"
+    return torch.compile(network, dynamic=False)

@@ -1,0 +1,158 @@
+"""Class counts under noise: rows of many images packed into full batches, counted on the device.
+
+A row is one draw of one image. Its noise is keyed by (seed, stream, position of the image in the full split, draw number), its
+class depends on nothing else, so counts are the same for any batch size, order, sharding or resumption.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lib.errors import NonFiniteError
+from lib.noise.base import NoiseSpec
+from lib.progress import progress
+from lib.sampling.classifier import BaseClassifier, exact_arithmetic
+from lib.sampling.resume import Journal
+
+CHUNK_ROWS = 10_000
+"""At least so many rows between two reads from the device."""
+CHUNK_SECONDS = 5.0
+"""Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """counts: int64 [images, classes]; seconds: float64 [images], wall time shared out by draws."""
+
+    counts: np.ndarray
+    seconds: np.ndarray
+
+
+@torch.inference_mode()
+def count_classes(
+    base: BaseClassifier,
+    images: np.ndarray | torch.Tensor,
+    index: np.ndarray,
+    draws: np.ndarray,
+    *,
+    noise: NoiseSpec,
+    seed: int,
+    stream: int,
+    journal: Journal | None = None,
+    describe: Callable[[int], str] | None = None,
+    description: str = "sample",
+    quiet: bool = False,
+) -> Counts:
+    """Count the classes of `draws[i]` noisy copies of each image.
+
+    images: [images, *base.shape], uint8 or float32 in [0,1]. index: int64 [images], positions in the full split (below 2**32).
+    draws: int64 [images], 0 allowed. `journal` makes the work resumable. `describe(index)` names an image in messages.
+
+    Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range.
+    """
+    exact_arithmetic()
+    images, index, draws = _checked(base, images, index, draws)
+    ends = np.cumsum(draws)
+    total = int(ends[-1]) if len(ends) else 0
+    state = journal.load(len(index), base.classes) if journal else None
+    row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
+    work = _Work(base, images, index, ends, noise, seed, int(stream))
+    chunk = CHUNK_ROWS
+    with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
+        while row < total:
+            started = time.monotonic()
+            stop = min(row + chunk, total)
+            try:
+                first, found, bad = work.count(row, stop)
+            except torch.OutOfMemoryError:
+                if base.device.type != "cuda" or base.batch == 1:
+                    raise
+                base.batch //= 2
+                torch.cuda.empty_cache()
+                bar.write(f"out of GPU memory: going on with batches of {base.batch}")
+                continue
+            if bad < stop:
+                _raise_non_finite(bad, index, draws, ends, describe)
+            counts[first : first + len(found)] += found
+            spent = time.monotonic() - started
+            seconds += spent * _share(ends, draws, row, stop)
+            bar.update(stop - row)
+            row = stop
+            if journal:
+                journal.save(row, counts, seconds)
+            chunk = max(CHUNK_ROWS, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-6))))
+    return Counts(counts, seconds)
+
+
+@dataclass
+class _Work:
+    """What a range of rows is counted from."""
+
+    base: BaseClassifier
+    images: torch.Tensor
+    index: np.ndarray
+    ends: np.ndarray
+    noise: NoiseSpec
+    seed: int
+    stream: int
+
+    def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
+        """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
+        base, device = self.base, self.base.device
+        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
+        ends = torch.as_tensor(self.ends[first : last + 1], device=device)
+        starts = torch.as_tensor(np.concatenate([[0], self.ends])[first : last + 1], device=device)
+        index = torch.as_tensor(self.index[first : last + 1], device=device)
+        clean = base.prepare(self.images[first : last + 1])
+        counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
+        bad = torch.full((), stop, dtype=torch.int64, device=device)
+        for begin in range(row, stop, base.batch):
+            rows = torch.arange(begin, min(begin + base.batch, stop), device=device)
+            slot = torch.searchsorted(ends, rows, right=True)
+            noisy = self.noise.sample(base.shape, index[slot], rows - starts[slot], seed=self.seed, stream=self.stream)
+            classes, finite = base.classify(noisy.add_(clean[slot]))
+            counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
+            bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
+        return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
+
+
+def _checked(base: BaseClassifier, images, index, draws) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    images = torch.as_tensor(images)
+    index, draws = np.asarray(index, np.int64), np.asarray(draws, np.int64)
+    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
+        raise ValueError(
+            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
+        )
+    if not len(images) == len(index) == len(draws):
+        raise ValueError(
+            f"{len(images)} images, {len(index)} indices and {len(draws)} numbers of draws do not belong together"
+        )
+    if len(index) and (index.min() < 0 or index.max() >= 2**32 or len(np.unique(index)) < len(index)):
+        raise ValueError("index must hold different positions in [0, 2**32): equal positions would share their noise")
+    if len(draws) and (draws.min() < 0 or draws.max() >= 2**32):
+        raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
+    if images.dtype != torch.uint8:
+        if not images.is_floating_point():
+            raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+        inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
+        if not bool(inside.all()):
+            worst = int((~inside).nonzero()[0])
+            raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
+    return images, index, draws
+
+
+def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:
+    """float64 [images]: which part of rows row..stop-1 belongs to each image."""
+    return (np.minimum(ends, stop) - np.maximum(ends - draws, row)).clip(min=0) / (stop - row)
+
+
+def _raise_non_finite(row: int, index, draws, ends, describe) -> None:
+    slot = int(np.searchsorted(ends, row, side="right"))
+    name = describe(int(index[slot])) if describe else f"image {index[slot]}"
+    draw = row - int(ends[slot] - draws[slot])
+    raise NonFiniteError(
+        f"{name}: the model's logits are NaN or infinite at draw {draw}; check the checkpoint and the precision it is run in"
+    )

@@ -1,0 +1,59 @@
+"""Putting shards together: every planned image exactly once, every count where the plan wants it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lib.artefact import Provenance, read_arrays, read_table, write_arrays
+from lib.errors import ArtefactError
+
+
+def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str | Path) -> None:
+    """Write the counts of all planned images, in the plan's order, from the files of the shards.
+
+    `seconds` of an image is the time of both its stages. The result is the same for any number of shards.
+    """
+    rows, planned = read_table(plan, format="plan")
+    records, parts = [], []
+    for path in shards:
+        arrays, record = read_arrays(path, format="shard")
+        record.require(path, format="shard", parents={**record.parents, "plan": planned.digest})
+        if records and (record.spec, record.parents, record.notes) != (
+            records[0].spec,
+            records[0].parents,
+            records[0].notes,
+        ):
+            raise ArtefactError(f"{path}: was made otherwise than {shards[0]}; delete both and run again")
+        records.append(record)
+        parts.append(arrays)
+    merged = {name: np.concatenate([part[name] for part in parts]) for name in ("idx", "counts", "seconds")}
+    order = _matching(merged["idx"], rows["idx"].to_numpy(), plan)
+    result = {name: values[order] for name, values in merged.items()}
+    wrong = result["counts"].sum(axis=1) != rows["n"].to_numpy()
+    if wrong.any():
+        raise ArtefactError(
+            f"{plan}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
+        )
+    result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
+    first = records[0]
+    write_arrays(
+        counts,
+        result,
+        Provenance(format="counts", spec=first.spec, parents=first.parents, device=first.device, notes=first.notes),
+    )
+
+
+def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.ndarray:
+    """Positions in `found` of the images `wanted`, which must be the same images, each once."""
+    order = np.argsort(found, kind="stable")
+    if not np.array_equal(found[order], np.sort(wanted)):
+        odd = (
+            sorted(set(found.tolist()) ^ set(wanted.tolist())) or found[order][1:][np.diff(found[order]) == 0].tolist()
+        )
+        raise ArtefactError(
+            f"{plan}: the shards do not hold its images once each (first: idx {odd[0]}); delete the shards"
+        )
+    position = np.empty(len(wanted), np.int64)
+    position[np.argsort(wanted, kind="stable")] = order
+    return position

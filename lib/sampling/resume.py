@@ -1,0 +1,51 @@
+"""Where a sampling job keeps its counts while it works, so that a kill at any moment loses at most its last chunk."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lib.artefact import Provenance, read_arrays, write_arrays
+from lib.errors import ArtefactError
+
+SAVE_SECONDS = 30.0
+"""At most one save in this time: saving costs a flush to disk."""
+
+
+@dataclass
+class Journal:
+    """Partial counts of one job in one file, bound to the job by `digest`.
+
+    A file of another job (another spec, model or plan) is discarded, since its result is not wanted any more; a damaged one is
+    refused. Neither is ever mixed with this job's counts.
+    """
+
+    path: Path
+    digest: str
+    seconds: float = SAVE_SECONDS
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
+        """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
+        if not self.path.exists():
+            return None
+        arrays, record = read_arrays(self.path, format="partial counts")
+        if record.spec["job"] != self.digest:
+            self.path.unlink()
+            return None
+        if arrays["counts"].shape != (images, classes):
+            raise ArtefactError(f"{self.path}: holds other images or classes than this job; delete it and run again")
+        return int(arrays["rows"]), arrays["counts"].copy(), arrays["seconds"].copy()
+
+    def save(self, rows: int, counts: np.ndarray, seconds: np.ndarray) -> None:
+        """Store the state, unless the last save is more recent than `seconds`."""
+        if time.monotonic() - self.saved_at < self.seconds:
+            return
+        record = Provenance(format="partial counts", spec={"job": self.digest})
+        write_arrays(self.path, {"rows": np.int64(rows), "counts": counts, "seconds": seconds}, record)
+        self.saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget the state: the result is stored."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""The door for people with a model and images: certify or predict, without the pipeline."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lib.certify.predict import predict_classes
+from lib.certify.radii import gaussian_radius
+from lib.models.base import Inference
+from lib.noise.base import NoiseSpec
+from lib.noise.streams import Stream
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+from lib.stats.limits import smallest_n_to_certify, smallest_n_to_predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class SmoothedClassifier:
+    """g(x) = the class that `model` gives most often to x + noise (Cohen, Rosenfeld and Kolter 2019).
+
+    model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes]; it is
+    copied, not changed. noise: such as `lib.noise.Gaussian(sigma=0.25)`. Results are a pure function of (model, image, `seed`, the
+    image's index), whatever the batch size and whichever other images are asked about.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        noise: NoiseSpec,
+        *,
+        device: str | torch.device | None = None,
+        inference: Inference | None = None,
+    ):
+        self.model, self.noise, self.inference = model, noise, inference or Inference()
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._base: BaseClassifier | None = None
+
+    def certify(
+        self,
+        images: Any,
+        n0: int = 100,
+        n: int = 100_000,
+        alpha: float = 0.001,
+        batch_size: int | None = None,
+        seed: int = 0,
+        *,
+        indices: Any = None,
+        quiet: bool = False,
+    ) -> "pd.DataFrame":
+        """CERTIFY: a class and an l2 radius per image, wrong with probability at most alpha each.
+
+        images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws choose the class, n fresh ones
+        bound its probability. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
+
+        Columns: predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), count (of the selected class
+        among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index.
+        """
+        import pandas as pd
+
+        self._require_gaussian()
+        _check_numbers(alpha, n0=n0, n=n)
+        least = smallest_n_to_certify(alpha)
+        if n < least:
+            raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
+        images, index = _checked(images, indices)
+        base = self._at(images, batch_size)
+        first = self._count(base, images, index, n0, seed, Stream.SELECTION, quiet)
+        selected = first.argmax(axis=1)
+        second = self._count(base, images, index, n, seed, Stream.ESTIMATION, quiet)
+        k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
+        radius, p_lower = gaussian_radius(k, n, alpha, self.noise.sigma)
+        return pd.DataFrame(
+            {
+                "predict": np.where(p_lower > 0.5, selected, -1),
+                "radius": radius,
+                "count": k,
+                "n": n,
+                "p_lower": p_lower,
+                "selected": selected,
+                "index": index,
+            }
+        )
+
+    def predict(
+        self,
+        images: Any,
+        n: int = 1000,
+        alpha: float = 0.001,
+        batch_size: int | None = None,
+        seed: int = 0,
+        *,
+        indices: Any = None,
+        quiet: bool = False,
+    ) -> "pd.DataFrame":
+        """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
+
+        Arguments as in `certify`. Columns: predict, radius (always 0: a prediction claims no robustness), count (of the most
+        frequent class), n, p_value (two-sided test of the two largest counts), index.
+        """
+        import pandas as pd
+
+        _check_numbers(alpha, n=n)
+        least = smallest_n_to_predict(alpha)
+        if n < least:
+            raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
+        images, index = _checked(images, indices)
+        counts = self._count(self._at(images, batch_size), images, index, n, seed, Stream.PREDICTION, quiet)
+        predict, p_value = predict_classes(counts, alpha)
+        return pd.DataFrame(
+            {"predict": predict, "radius": 0.0, "count": counts.max(axis=1), "n": n, "p_value": p_value, "index": index}
+        )
+
+    def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
+        table = self.certify(x, n=n, **options)
+        return table["predict"].to_numpy(np.int64), table["radius"].to_numpy(np.float64)
+
+    def _count(self, base, images, index, n, seed, stream, quiet) -> np.ndarray:
+        draws = np.full(len(images), n, np.int64)
+        found = count_classes(
+            base,
+            images,
+            index,
+            draws,
+            noise=self.noise,
+            seed=seed,
+            stream=stream,
+            description=stream.name.lower(),
+            quiet=quiet,
+        )
+        return found.counts
+
+    def _at(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
+        """The base classifier for images of this shape, kept for the next call."""
+        shape = tuple(images.shape[1:])
+        if self._base is None or self._base.shape != shape or batch_size not in (None, self._base.batch):
+            self._base = BaseClassifier(self.model, self.inference, shape=shape, device=self.device, batch=batch_size)
+        return self._base
+
+    def _require_gaussian(self) -> None:
+        if self.noise.kind != "gaussian":
+            raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: gaussian")
+
+
+def _checked(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
+    images = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
+    if images.dim() != 4:
+        raise ValueError(f"images must have shape [images, channels, height, width], got {list(images.shape)}")
+    index = np.arange(len(images)) if indices is None else np.asarray(indices)
+    if index.shape != (len(images),) or not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(
+            f"indices must be {len(images)} integers, one per image, got {index.dtype} {list(index.shape)}"
+        )
+    return images, index.astype(np.int64)
+
+
+def _check_numbers(alpha: float, **numbers: int) -> None:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 0.5:
+        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha!r}")
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

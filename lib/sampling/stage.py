@@ -1,0 +1,170 @@
+"""Sampling as stages of the pipeline: stage-1 counts of all images, stage-2 counts of one shard of the plan."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.artefact import Provenance, read_table, write_arrays
+from lib.data.base import DatasetSpec, Split
+from lib.data.store import content_digest, open_split
+from lib.data.subset import Images
+from lib.errors import ArtefactError, DataError
+from lib.lock import exclusive
+from lib.models.checkpoint import load_model
+from lib.noise.base import NoiseSpec
+from lib.noise.streams import Stream
+from lib.registry import revive
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+from lib.sampling.plan import shard_bounds
+from lib.sampling.resume import Journal
+from lib.spec import digest
+
+SHARD = re.compile(r"(\d+)-of-(\d+)")
+"""Snakemake's name of a scattered item, counted from 1."""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What both stages sample from."""
+
+    base: BaseClassifier
+    split: Split
+    noise: NoiseSpec
+    seed: int
+    parents: dict[str, str]
+    notes: dict[str, Any]
+
+    def count(self, index: np.ndarray, draws: np.ndarray, stream: Stream, journal: Journal) -> dict[str, np.ndarray]:
+        """Counts of the images at `index` (positions in the split), with what identifies them."""
+        found = count_classes(
+            self.base,
+            self.split.read(index),
+            index,
+            draws,
+            noise=self.noise,
+            seed=self.seed,
+            stream=stream,
+            journal=journal,
+            describe=self.split.describe,
+            description=stream.name.lower(),
+        )
+        label = self.split.labels[index].astype(np.int64)
+        return {"idx": index, "label": label, "counts": found.counts, "seconds": found.seconds}
+
+
+def presample_counts(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    counts: str | Path,
+    device: Any,
+) -> None:
+    """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`."""
+    subset = Images.model_validate(spec["images"])
+    setting = _open(spec, dataset, manifest, model, device, subset.split)
+    index = subset.indices(len(setting.split))
+    draws = np.full(len(index), spec["presample"]["n0"], np.int64)
+    _write(setting, spec, "presample", setting.parents, index, draws, Stream.SELECTION, counts)
+
+
+def sample_counts(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    plan: str | Path,
+    counts: str | Path,
+    shard: str,
+    device: Any,
+) -> None:
+    """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.sample_spec`.
+
+    Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
+    """
+    rows, planned = read_table(plan, format="plan")
+    setting = _open(spec, dataset, manifest, model, device, planned.spec["images"]["split"])
+    wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
+    found = {key: planned.spec[key] for key in spec}
+    found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
+    if digest(found) != digest(wanted):
+        from lib.artefact import differences
+
+        raise ArtefactError(
+            f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
+        )
+    number, shards = _shard(shard)
+    bounds = shard_bounds(rows["n"].to_numpy(), shards)
+    part = slice(bounds[number - 1], bounds[number])
+    index, draws = rows["idx"].to_numpy(np.int64)[part], rows["n"].to_numpy(np.int64)[part]
+    parents = {**setting.parents, "plan": planned.digest}
+    _write(setting, spec, "shard", parents, index, draws, Stream.ESTIMATION, counts)
+
+
+def _open(
+    spec: Mapping[str, Any], dataset: DatasetSpec, manifest: str | Path, model: str | Path, device: Any, split: str
+) -> _Setting:
+    architecture, info = revive("model", spec["model"]), dataset.info()
+    module, record = load_model(model, architecture, info)
+    _same_origin(model, record, spec, architecture)
+    data = content_digest(manifest)
+    if record.parents.get("data") not in (None, data):
+        raise DataError(
+            f"{manifest}: its content is not what {model} was trained on; train again or restore the images"
+        )
+    base = BaseClassifier(module, architecture.inference, shape=info.shape, classes=info.classes, device=device)
+    return _Setting(
+        base=base,
+        split=open_split(dataset, manifest, split),
+        noise=revive("noise", spec["noise"]),
+        seed=spec["seed"],
+        parents={"model": record.digest, "data": data},
+        notes=base.describe(),
+    )
+
+
+def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
+    """The model file must be of this dataset, architecture, noise and seed; its training method is its own affair."""
+    wanted = {
+        "dataset": spec["dataset"],
+        "model": architecture.architecture(),
+        "noise": spec["noise"],
+        "seed": spec["seed"],
+    }
+    record.require(path, format="model", spec={**record.spec, **wanted})
+
+
+def _write(
+    setting: _Setting,
+    spec: Mapping[str, Any],
+    kind: str,
+    parents: Mapping[str, str],
+    index: np.ndarray,
+    draws: np.ndarray,
+    stream: Stream,
+    path: str | Path,
+) -> None:
+    """Count, write the result with its provenance, and forget the partial state, holding the lock all the while."""
+    record = Provenance(format=kind, spec=spec, parents=parents, device=str(setting.base.device), notes=setting.notes)
+    job = digest({"made": record.digest, "notes": record.notes, "images": index.tolist(), "draws": draws.tolist()})
+    with exclusive(path, "sampling"):
+        journal = Journal(Path(f"{path}.partial"), job)
+        arrays = setting.count(index, draws, stream, journal)
+        write_arrays(path, arrays, record)
+        journal.remove()
+
+
+def _shard(name: str) -> tuple[int, int]:
+    """(number from 1, of how many) from `2-of-4`."""
+    match = SHARD.fullmatch(name)
+    number, shards = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= shards:
+        raise ValueError(f"shard must be named like 2-of-4, got {name!r}")
+    return number, shards
