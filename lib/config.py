@@ -22,7 +22,7 @@ from lib.presets import preset_settings
 from lib.registry import spec_class
 from lib.report.settings import PlotSettings
 from lib.sampling.base import SamplerSpec
-from lib.spec import Record, Spec, canonical_json
+from lib.spec import Record, canonical_json
 from lib.training.base import MethodSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -44,6 +44,10 @@ class PublishedCell(Record):
 
     dataset: str
     arch: str
+    data: str | None = None
+    """Name of our images where they are not the published ones (re-encoded copies, say); every comparison then says so."""
+    model: str | None = None
+    """Name of our network where it is not the published one."""
 
 
 class ForeignResult(Record):
@@ -72,6 +76,8 @@ class Experiment(Record):
     foreign: list[ForeignResult] = []
     published: PublishedCell | None = None
     """Print the papers' numbers for the same cells beside ours."""
+    title: str = ""
+    """The table's caption."""
     remark: str = ""
     """A sentence printed under the table: what a reader must know before comparing."""
     plot: PlotSettings = PlotSettings()
@@ -197,8 +203,22 @@ class Study:
 
     def table_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's table depends on, besides its certificates."""
-        fields = self.experiments[experiment].model_dump(mode="json", exclude={"plot"})
-        return _plain({**fields, "sigmas": {name: self.noises[name].sigma for name in fields["noises"]}})
+        e = self.experiments[experiment]
+        runs = [
+            {"method": run.method, "noise": run.noise, "certificate": run.certificate, "seed": run.seed}
+            for run in self.runs(experiment)
+        ]
+        noises = {*e.noises, *(result.noise for result in e.foreign)}
+        return _plain(
+            {
+                **e.model_dump(mode="json", include={"radii", "foreign", "published", "remark"}),
+                "title": e.title or f"Certified accuracy: {experiment}",
+                "runs": runs,
+                "sigmas": {name: self.noises[name].sigma for name in noises},
+                "kinds": {name: self.methods[name].kind for name in e.methods},
+                "split": self.images[e.images].split,
+            }
+        )
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""
@@ -367,6 +387,3 @@ def _listed(names: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """The same JSON value with keys sorted at every level: Snakemake compares params by their text."""
     return json.loads(canonical_json(value))
-
-
-__all__ = ["Experiment", "Run", "Spec", "Study", "load"]

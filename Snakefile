@@ -1,0 +1,30 @@
+# certflow: train, smooth, sample, certify, report. WHAT to run stands in config.yaml, HOW in profiles/.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+# Into how many jobs the stage-2 draws of a model are cut; the counts do not depend on it (--set-scatter shards=8).
+scattergather:
+    shards=1,
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/sample.smk"
+include: "rules/certify.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        targets(),

@@ -1,0 +1,34 @@
+"""Certification as a stage of the pipeline: from a plan and merged counts to one table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.artefact import Provenance, read_arrays, read_table, write_table
+from lib.certify.table import certificate_table
+from lib.errors import ArtefactError
+from lib.registry import revive
+
+
+def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Path, table: str | Path) -> None:
+    """Write the certificate table that `spec` (noise and certificate, as `Study.certificate_spec`) asks for.
+
+    The counts must have been made from this very plan and under this noise; else an `ArtefactError` says what differs.
+    """
+    rows, planned = read_table(plan, format="plan")
+    arrays, counted = read_arrays(counts, format="counts")
+    counted.require(counts, format="counts", parents={**counted.parents, "plan": planned.digest})
+    for path, record in ((plan, planned), (counts, counted)):
+        if record.spec["noise"] != spec["noise"]:
+            raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")
+    noise = revive("noise", spec["noise"])
+    certificate = revive("certificate", spec["certificate"])
+    result = certificate_table(rows, arrays["counts"], arrays["seconds"], certificate, noise, source=str(counts))
+    record = Provenance(
+        format="certificate",
+        spec={**spec, "images": planned.spec["images"], "sampler": planned.spec["sampler"]},
+        parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
+        device=counted.device,
+        notes=counted.notes,
+    )
+    write_table(table, result, record)

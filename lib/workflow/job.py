@@ -1,0 +1,83 @@
+"""A running job: where its output goes, and the objects its parameters stand for."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lib.data.base import DatasetSpec
+from lib.errors import CertflowError
+from lib.registry import revive
+
+
+@contextmanager
+def attached(job: Any) -> Iterator[Any]:
+    """Run a job with file descriptors 1 and 2 in its log, so that output of C++ and CUDA lands there too.
+
+    An error of ours ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
+    """
+    log = Path(str(job.log))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab", buffering=0) as handle:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+    started = time.monotonic()
+    try:
+        yield job
+    except CertflowError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise SystemExit(1) from None
+    print(f"done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def dataset_of(job: Any) -> DatasetSpec:
+    """The job's dataset: identity from its params, and where the files are (no part of the identity) from the configuration."""
+    canonical = job.params.spec["dataset"] if "dataset" in job.params.spec else job.params.spec
+    return revive("dataset", canonical, **_places(job, "datasets", job.wildcards.dataset, DatasetSpec.unhashed))
+
+
+def method_of(job: Any) -> Any:
+    """The job's training method; places (such as a checkpoint's path) come from the configuration."""
+    from lib.registry import spec_class
+
+    canonical = job.params.spec["method"]
+    unhashed = spec_class("method", canonical["kind"]).unhashed
+    return revive("method", canonical, **_places(job, "methods", job.wildcards.method, unhashed))
+
+
+def _places(job: Any, section: str, name: str, fields: frozenset[str]) -> dict[str, Any]:
+    entry = job.config[section][name]
+    return {key: entry[key] for key in fields if key in entry}
+
+
+def device_of(job: Any) -> Any:
+    """The torch device of a job, with its threads set: `$CERTFLOW_DEVICE`, else CUDA where there is one, else the CPU."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    name = os.environ.get("CERTFLOW_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    shown = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {job.threads} threads"
+    print(f"device: {shown}", file=sys.stderr, flush=True)
+    return device
+
+
+def device_name(device: Any) -> str:
+    """What an artefact records as its device."""
+    import torch
+
+    return (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+    )

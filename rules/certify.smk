@@ -1,0 +1,28 @@
+# Radii from counts: no network, no GPU, seconds.
+
+
+rule certify_radii:
+    input:
+        plan=rules.plan_draws.output.plan,
+        counts=rules.merge_counts.output.counts,
+    output:
+        table=report(
+            f"results/certificates/{COUNTS}/{{certificate}}.tsv",
+            caption="../docs/captions/certificate.rst",
+            category="Certificates",
+            labels={"method": "{method}", "noise": "{noise}", "certificate": "{certificate}", "seed": "{seed}"},
+        ),
+        record=f"results/certificates/{COUNTS}/{{certificate}}.json",
+    log:
+        f"results/logs/certify_radii/{COUNTS}/{{certificate}}.log",
+    benchmark:
+        f"results/benchmarks/certify_radii/{COUNTS}/{{certificate}}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=certificate_spec,
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/certify_radii.py"

@@ -1,0 +1,99 @@
+# The only file with Python functions: what each stage reads, and what its result depends on.
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir).resolve()))
+
+from lib.config import load
+from lib.errors import CertflowError
+from lib.workflow import expose
+
+expose(workflow.basedir)
+
+try:
+    STUDY = load(config, " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles])))
+except CertflowError as error:
+    raise WorkflowError(str(error)) from None
+
+# A path is the sentence of how the file was made: each stage keeps its parents' names and adds its own.
+MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
+COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
+KEPT = COUNTS.replace("{", "{{").replace("}", "}}")  # for gather, which fills in {scatteritem} alone
+
+
+def names(entries):
+    """A regular expression that matches exactly these entry names (and nothing at all if there are none)."""
+    return "|".join(map(re.escape, entries)) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=names(STUDY.datasets),
+    model=names(STUDY.models),
+    method=names(STUDY.methods),
+    noise=names(STUDY.noises),
+    seed=r"\d+",
+    images=names(STUDY.images),
+    sampler=names(STUDY.samplers),
+    certificate=names(STUDY.certificates),
+    experiment=names(STUDY.experiments),
+
+
+def targets():
+    """Table, figures and report page of the experiments listed under `targets`."""
+    return [f"results/reports/{name}.html" for name in STUDY.targets]
+
+
+def checkpoint_file(w):
+    """The user's own checkpoint of an imported model."""
+    return STUDY.method(w.method, w.dataset, w.noise).file(w.noise, STUDY.noises[w.noise].sigma, int(w.seed))
+
+
+def certificates(w):
+    """Every certificate table of an experiment."""
+    pattern = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
+    return [pattern.format(**vars(run)) for run in STUDY.runs(w.experiment)]
+
+
+def training_logs(w):
+    """The training log of every model of an experiment that was trained here."""
+    pattern, trained = f"results/train/{MODEL}/training.tsv", STUDY.trained()
+    paths = [pattern.format(**vars(run)) for run in STUDY.runs(w.experiment) if run.method in trained]
+    return list(dict.fromkeys(paths))
+
+
+def foreign(w):
+    """Per-image results made elsewhere that an experiment lists."""
+    return [result.path for result in STUDY.experiments[w.experiment].foreign]
+
+
+def dataset_spec(w):
+    return STUDY.dataset_spec(w.dataset)
+
+
+def model_spec(w):
+    return STUDY.model_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
+
+
+def presample_spec(w):
+    return STUDY.presample_spec(w.dataset, w.model, w.noise, int(w.seed), w.images, w.sampler)
+
+
+def plan_spec(w):
+    return STUDY.plan_spec(w.noise, w.sampler)
+
+
+def sample_spec(w):
+    return STUDY.sample_spec(w.dataset, w.model, w.noise, int(w.seed))
+
+
+def certificate_spec(w):
+    return STUDY.certificate_spec(w.noise, w.certificate)
+
+
+def table_spec(w):
+    return STUDY.table_spec(w.experiment)
+
+
+def figure_spec(w):
+    return STUDY.figure_spec(w.experiment)

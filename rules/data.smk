@@ -1,0 +1,19 @@
+# Source images, read once, verified, and described by a manifest; the decoded copy lies outside results/.
+
+
+rule prepare_data:
+    output:
+        manifest="results/data/{dataset}.json",
+    log:
+        "results/logs/prepare_data/{dataset}.log",
+    benchmark:
+        "results/benchmarks/prepare_data/{dataset}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=dataset_spec,
+    resources:
+        mem="4GB",
+        runtime="1h",
+    script:
+        "../workflow_scripts/prepare_data.py"

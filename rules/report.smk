@@ -1,0 +1,93 @@
+# What a reader sees: the table, its figures, and a page that traces every number.
+
+
+rule write_table:
+    input:
+        certificates=certificates,
+        foreign=foreign,
+    output:
+        tex="results/tables/{experiment}.tex",
+        tsv="results/tables/{experiment}.tsv",
+        md=report(
+            "results/tables/{experiment}.md",
+            caption="../docs/captions/table.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}"},
+        ),
+    log:
+        "results/logs/write_table/{experiment}.log",
+    benchmark:
+        "results/benchmarks/write_table/{experiment}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=table_spec,
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/write_table.py"
+
+
+rule plot_figures:
+    input:
+        certificates=certificates,
+        foreign=foreign,
+    output:
+        curves=multiext("results/figures/{experiment}/certificate_curves", ".pdf", ".png"),
+        curves_svg=report(
+            "results/figures/{experiment}/certificate_curves.svg",
+            caption="../docs/captions/certificate_curves.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}", "figure": "certified accuracy"},
+        ),
+        p_a=multiext("results/figures/{experiment}/p_a", ".pdf", ".png"),
+        p_a_svg=report(
+            "results/figures/{experiment}/p_a.svg",
+            caption="../docs/captions/p_a.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}", "figure": "distribution of p_A"},
+        ),
+    log:
+        "results/logs/plot_figures/{experiment}.log",
+    benchmark:
+        "results/benchmarks/plot_figures/{experiment}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=figure_spec,
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/plot_figures.py"
+
+
+rule write_report:
+    input:
+        certificates=certificates,
+        foreign=foreign,
+        training=training_logs,
+        table=rules.write_table.output.tsv,
+        curves=rules.plot_figures.output.curves_svg,
+        p_a=rules.plot_figures.output.p_a_svg,
+    output:
+        page=report(
+            "results/reports/{experiment}.html",
+            caption="../docs/captions/report.rst",
+            category="Report pages",
+            labels={"experiment": "{experiment}"},
+        ),
+    log:
+        "results/logs/write_report/{experiment}.log",
+    benchmark:
+        "results/benchmarks/write_report/{experiment}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=table_spec,
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/write_report.py"

@@ -1,0 +1,86 @@
+# Class counts under noise: a few draws to choose the class and the budget, a plan, then the draws that are certified.
+
+
+rule presample_counts:
+    input:
+        data=rules.prepare_data.output.manifest,
+        model=rules.train_model.output.model,
+    output:
+        counts=f"results/presample/{COUNTS}.npz",
+    log:
+        f"results/logs/presample_counts/{COUNTS}.log",
+    benchmark:
+        f"results/benchmarks/presample_counts/{COUNTS}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=presample_spec,
+    resources:
+        gpu=1,
+        mem="8GB",
+        runtime="1h",
+    script:
+        "../workflow_scripts/presample_counts.py"
+
+
+rule plan_draws:
+    input:
+        counts=rules.presample_counts.output.counts,
+    output:
+        plan=f"results/plan/{COUNTS}.tsv",
+        record=f"results/plan/{COUNTS}.json",
+    log:
+        f"results/logs/plan_draws/{COUNTS}.log",
+    benchmark:
+        f"results/benchmarks/plan_draws/{COUNTS}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=plan_spec,
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/plan_draws.py"
+
+
+rule sample_counts:
+    input:
+        data=rules.prepare_data.output.manifest,
+        model=rules.train_model.output.model,
+        plan=rules.plan_draws.output.plan,
+    output:
+        counts=f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz",
+    log:
+        f"results/logs/sample_counts/{COUNTS}/{{scatteritem}}.log",
+    benchmark:
+        f"results/benchmarks/sample_counts/{COUNTS}/{{scatteritem}}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        spec=sample_spec,
+    resources:
+        gpu=1,
+        mem="8GB",
+        runtime="24h",
+    script:
+        "../workflow_scripts/sample_counts.py"
+
+
+rule merge_counts:
+    input:
+        shards=gather.shards(f"results/sample/{KEPT}/shards/{{scatteritem}}.npz"),
+        plan=rules.plan_draws.output.plan,
+    output:
+        counts=f"results/sample/{COUNTS}.npz",
+    log:
+        f"results/logs/merge_counts/{COUNTS}.log",
+    benchmark:
+        f"results/benchmarks/merge_counts/{COUNTS}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem="2GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/merge_counts.py"

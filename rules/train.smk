@@ -1,0 +1,54 @@
+# Weights: trained here by a method, or imported from a user's own checkpoint.
+
+
+rule train_model:
+    input:
+        data=rules.prepare_data.output.manifest,
+    output:
+        model=f"results/train/{MODEL}/model.safetensors",
+        training=report(
+            f"results/train/{MODEL}/training.tsv",
+            caption="../docs/captions/training.rst",
+            category="Training",
+            labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
+        ),
+    log:
+        f"results/logs/train_model/{MODEL}.log",
+    benchmark:
+        f"results/benchmarks/train_model/{MODEL}.tsv"
+    conda:
+        "../environment.yml"
+    wildcard_constraints:
+        method=names(STUDY.trained()),
+    params:
+        spec=model_spec,
+    resources:
+        gpu=1,
+        mem="8GB",
+        runtime="24h",
+    script:
+        "../workflow_scripts/train_model.py"
+
+
+rule import_model:
+    input:
+        data=rules.prepare_data.output.manifest,
+        checkpoint=checkpoint_file,
+    output:
+        model=f"results/train/{MODEL}/model.safetensors",
+    log:
+        f"results/logs/import_model/{MODEL}.log",
+    benchmark:
+        f"results/benchmarks/import_model/{MODEL}.tsv"
+    conda:
+        "../environment.yml"
+    wildcard_constraints:
+        method=names(STUDY.imported()),
+    params:
+        spec=model_spec,
+    resources:
+        gpu=1,
+        mem="8GB",
+        runtime="30m",
+    script:
+        "../workflow_scripts/import_model.py"

@@ -1,0 +1,13 @@
+"""Put the shards together; the result is the same for any number of them."""
+
+from lib.sampling.merge import merge_counts
+from lib.workflow.job import attached
+
+
+def main(job):
+    merge_counts(shards=list(job.input.shards), plan=job.input.plan, counts=job.output.counts)
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

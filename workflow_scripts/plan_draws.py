@@ -1,0 +1,13 @@
+"""Fix class and number of draws of every image, before any draw that is certified is made."""
+
+from lib.sampling.plan import write_plan
+from lib.workflow.job import attached
+
+
+def main(job):
+    write_plan(job.params.spec, counts=job.input.counts, plan=job.output.plan)
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

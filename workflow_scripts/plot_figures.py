@@ -1,0 +1,13 @@
+"""Draw an experiment's figures."""
+
+from lib.report.stage import plot_figures
+from lib.workflow.job import attached
+
+
+def main(job):
+    plot_figures(job.params.spec, list(job.input.certificates), list(job.input.foreign), list(job.output))
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

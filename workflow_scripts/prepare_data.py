@@ -1,0 +1,13 @@
+"""Read a dataset once, verify it, and write its manifest."""
+
+from lib.data.store import prepare
+from lib.workflow.job import attached, dataset_of
+
+
+def main(job):
+    prepare(dataset_of(job), job.output.manifest)
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

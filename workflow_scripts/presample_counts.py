@@ -1,0 +1,20 @@
+"""Stage 1: a few draws per image, to choose the class and the budget."""
+
+from lib.sampling.stage import presample_counts
+from lib.workflow.job import attached, dataset_of, device_of
+
+
+def main(job):
+    presample_counts(
+        job.params.spec,
+        dataset_of(job),
+        manifest=job.input.data,
+        model=job.input.model,
+        counts=job.output.counts,
+        device=device_of(job),
+    )
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

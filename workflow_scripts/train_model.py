@@ -1,0 +1,22 @@
+"""Train one model by one method at one noise level, and write its weights and its log."""
+
+from lib.training.stage import train_model
+from lib.workflow.job import attached, dataset_of, device_of, method_of
+
+
+def main(job):
+    train_model(
+        job.params.spec,
+        dataset_of(job),
+        method_of(job),
+        manifest=job.input.data,
+        model=job.output.model,
+        log=job.output.training,
+        device=device_of(job),
+        description=f"{job.wildcards.method} {job.wildcards.noise}",
+    )
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

@@ -1,0 +1,14 @@
+"""Write an experiment's table."""
+
+from lib.report.stage import write_table
+from lib.workflow.job import attached
+
+
+def main(job):
+    paths = [job.output.tex, job.output.md, job.output.tsv]
+    write_table(job.params.spec, list(job.input.certificates), list(job.input.foreign), paths)
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)
