@@ -1,0 +1,33 @@
+# Targets a user types. What they do stands in tools/, which also works where there is no make.
+.PHONY: help env demo test lint fix bench pins
+PYTHON ?= python3
+export PYTHON
+
+help:
+	@echo "make demo    set up, run the embedded experiment, print its table (first time: some minutes)"
+	@echo "make test    set up, run all tests"
+	@echo "make env     create .venv with the pinned packages"
+	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
+	@echo "make bench   speed against the field's usual loops, as tables"
+	@echo "make pins    resolve requirements.in anew"
+
+env:
+	@sh tools/env.sh
+
+demo: env
+	@sh tools/demo.sh
+
+test: env
+	@sh tools/test.sh
+
+lint: env
+	@sh tools/lint.sh
+
+fix: env
+	@sh tools/lint.sh --fix
+
+bench: env
+	@for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. .venv/bin/python $$file || exit 1; done
+
+pins: env
+	@sh tools/pins.sh

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Run the embedded experiment and show what came out.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+snakemake --cores all results/reports/digits.html
+echo
+cat results/tables/digits.md
+echo
+echo "table    results/tables/digits.tex  .md  .tsv"
+echo "figures  results/figures/digits/certificate_curves.pdf  p_a.pdf  (and .svg, .png)"
+echo "report   results/reports/digits.html"

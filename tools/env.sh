@@ -1,0 +1,20 @@
+#!/bin/sh
+# Make .venv hold exactly what requirements.txt pins; does nothing when it already does.
+set -eu
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+"$PYTHON" - <<'CHECK'
+import sys
+if sys.version_info < (3, 11):
+    sys.exit(f"certflow needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}; "
+             "name another one: make env PYTHON=python3.12")
+CHECK
+WANTED=$("$PYTHON" -c "import hashlib; print(hashlib.sha256(open('requirements.txt', 'rb').read()).hexdigest())")
+if [ -x .venv/bin/snakemake ] && [ "$(cat .venv/pins 2>/dev/null)" = "$WANTED" ]; then
+    exit 0
+fi
+. tools/uv.sh
+echo "creating .venv from requirements.txt (once; some minutes on a slow line)"
+[ -x .venv/bin/python ] || "$UV" venv -q --python "$PYTHON" .venv
+"$UV" pip sync -q --python .venv/bin/python requirements.txt
+echo "$WANTED" > .venv/pins

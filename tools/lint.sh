@@ -1,0 +1,15 @@
+#!/bin/sh
+# Formatters and linters, silent when there is nothing to say. `tools/lint.sh --fix` formats instead of complaining.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/uv.sh
+if [ "${1:-}" = --fix ]; then
+    .venv/bin/ruff check -q --fix .
+    .venv/bin/ruff format -q .
+    "$UV" tool run -q snakefmt==2.1.0 -q Snakefile rules
+else
+    .venv/bin/ruff check -q .
+    .venv/bin/ruff format -q --check .
+    "$UV" tool run -q snakefmt==2.1.0 -q --check Snakefile rules
+fi
+.venv/bin/snakemake --lint
