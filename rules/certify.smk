@@ -10,7 +10,12 @@ rule certify_radii:
             f"results/certificates/{COUNTS}/{{certificate}}.tsv",
             caption="../docs/captions/certificate.rst",
             category="Certificates",
-            labels={"method": "{method}", "noise": "{noise}", "certificate": "{certificate}", "seed": "{seed}"},
+            labels={
+                "method": "{method}",
+                "noise": "{noise}",
+                "certificate": "{certificate}",
+                "seed": "{seed}",
+            },
         ),
         record=f"results/certificates/{COUNTS}/{{certificate}}.json",
     log:
@@ -19,10 +24,10 @@ rule certify_radii:
         f"results/benchmarks/certify_radii/{COUNTS}/{{certificate}}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=certificate_spec,
     resources:
         mem="2GB",
         runtime="10m",
+    params:
+        spec=certificate_spec,
     script:
         "../workflow_scripts/certify_radii.py"

@@ -12,14 +12,18 @@ from lib.workflow import expose
 expose(workflow.basedir)
 
 try:
-    STUDY = load(config, " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles])))
+    STUDY = load(
+        config, " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles]))
+    )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None
 
 # A path is the sentence of how the file was made: each stage keeps its parents' names and adds its own.
 MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
-KEPT = COUNTS.replace("{", "{{").replace("}", "}}")  # for gather, which fills in {scatteritem} alone
+KEPT = COUNTS.replace("{", "{{").replace(
+    "}", "}}"
+)  # for gather, which fills in {scatteritem} alone
 
 
 def names(entries):
@@ -46,7 +50,9 @@ def targets():
 
 def checkpoint_file(w):
     """The user's own checkpoint of an imported model."""
-    return STUDY.method(w.method, w.dataset, w.noise).file(w.noise, STUDY.noises[w.noise].sigma, int(w.seed))
+    return STUDY.method(w.method, w.dataset, w.noise).file(
+        w.noise, STUDY.noises[w.noise].sigma, int(w.seed)
+    )
 
 
 def certificates(w):
@@ -58,7 +64,11 @@ def certificates(w):
 def training_logs(w):
     """The training log of every model of an experiment that was trained here."""
     pattern, trained = f"results/train/{MODEL}/training.tsv", STUDY.trained()
-    paths = [pattern.format(**vars(run)) for run in STUDY.runs(w.experiment) if run.method in trained]
+    paths = [
+        pattern.format(**vars(run))
+        for run in STUDY.runs(w.experiment)
+        if run.method in trained
+    ]
     return list(dict.fromkeys(paths))
 
 
@@ -76,7 +86,9 @@ def model_spec(w):
 
 
 def presample_spec(w):
-    return STUDY.presample_spec(w.dataset, w.model, w.noise, int(w.seed), w.images, w.sampler)
+    return STUDY.presample_spec(
+        w.dataset, w.model, w.noise, int(w.seed), w.images, w.sampler
+    )
 
 
 def plan_spec(w):

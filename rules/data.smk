@@ -10,10 +10,10 @@ rule prepare_data:
         "results/benchmarks/prepare_data/{dataset}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=dataset_spec,
     resources:
         mem="4GB",
         runtime="1h",
+    params:
+        spec=dataset_spec,
     script:
         "../workflow_scripts/prepare_data.py"

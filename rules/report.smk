@@ -20,11 +20,11 @@ rule write_table:
         "results/benchmarks/write_table/{experiment}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=table_spec,
     resources:
         mem="2GB",
         runtime="10m",
+    params:
+        spec=table_spec,
     script:
         "../workflow_scripts/write_table.py"
 
@@ -34,7 +34,9 @@ rule plot_figures:
         certificates=certificates,
         foreign=foreign,
     output:
-        curves=multiext("results/figures/{experiment}/certificate_curves", ".pdf", ".png"),
+        curves=multiext(
+            "results/figures/{experiment}/certificate_curves", ".pdf", ".png"
+        ),
         curves_svg=report(
             "results/figures/{experiment}/certificate_curves.svg",
             caption="../docs/captions/certificate_curves.rst",
@@ -54,11 +56,11 @@ rule plot_figures:
         "results/benchmarks/plot_figures/{experiment}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=figure_spec,
     resources:
         mem="2GB",
         runtime="10m",
+    params:
+        spec=figure_spec,
     script:
         "../workflow_scripts/plot_figures.py"
 
@@ -84,10 +86,10 @@ rule write_report:
         "results/benchmarks/write_report/{experiment}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=table_spec,
     resources:
         mem="2GB",
         runtime="10m",
+    params:
+        spec=table_spec,
     script:
         "../workflow_scripts/write_report.py"

@@ -13,12 +13,12 @@ rule presample_counts:
         f"results/benchmarks/presample_counts/{COUNTS}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=presample_spec,
     resources:
         gpu=1,
         mem="8GB",
         runtime="1h",
+    params:
+        spec=presample_spec,
     script:
         "../workflow_scripts/presample_counts.py"
 
@@ -35,11 +35,11 @@ rule plan_draws:
         f"results/benchmarks/plan_draws/{COUNTS}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=plan_spec,
     resources:
         mem="2GB",
         runtime="10m",
+    params:
+        spec=plan_spec,
     script:
         "../workflow_scripts/plan_draws.py"
 
@@ -57,12 +57,12 @@ rule sample_counts:
         f"results/benchmarks/sample_counts/{COUNTS}/{{scatteritem}}.tsv"
     conda:
         "../environment.yml"
-    params:
-        spec=sample_spec,
     resources:
         gpu=1,
         mem="8GB",
         runtime="24h",
+    params:
+        spec=sample_spec,
     script:
         "../workflow_scripts/sample_counts.py"
 

@@ -16,16 +16,16 @@ rule train_model:
         f"results/logs/train_model/{MODEL}.log",
     benchmark:
         f"results/benchmarks/train_model/{MODEL}.tsv"
-    conda:
-        "../environment.yml"
     wildcard_constraints:
         method=names(STUDY.trained()),
-    params:
-        spec=model_spec,
+    conda:
+        "../environment.yml"
     resources:
         gpu=1,
         mem="8GB",
         runtime="24h",
+    params:
+        spec=model_spec,
     script:
         "../workflow_scripts/train_model.py"
 
@@ -40,15 +40,15 @@ rule import_model:
         f"results/logs/import_model/{MODEL}.log",
     benchmark:
         f"results/benchmarks/import_model/{MODEL}.tsv"
-    conda:
-        "../environment.yml"
     wildcard_constraints:
         method=names(STUDY.imported()),
-    params:
-        spec=model_spec,
+    conda:
+        "../environment.yml"
     resources:
         gpu=1,
         mem="8GB",
         runtime="30m",
+    params:
+        spec=model_spec,
     script:
         "../workflow_scripts/import_model.py"

@@ -6,10 +6,10 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = --fix ]; then
     .venv/bin/ruff check -q --fix .
     .venv/bin/ruff format -q .
-    "$UV" tool run -q snakefmt==2.1.0 -q Snakefile rules
+    "$UV" tool run -q snakefmt==2.1.0 Snakefile rules
 else
     .venv/bin/ruff check -q .
     .venv/bin/ruff format -q --check .
-    "$UV" tool run -q snakefmt==2.1.0 -q --check Snakefile rules
+    "$UV" tool run -q snakefmt==2.1.0 --check Snakefile rules
 fi
 .venv/bin/snakemake --lint

@@ -1,0 +1,68 @@
+"""The configuration's JSON schema, for editors: made from the same models that check it. `python -m lib.schema` writes it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lib.config import SECTIONS, Experiment
+from lib.data.subset import Images
+from lib.registry import kinds, spec_class
+
+PATH = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.json"
+PRESET = {
+    "preset": {
+        "type": "string",
+        "description": "File of presets/ whose row for (dataset, method, sigma) is the starting point.",
+    },
+    "preset_dataset": {
+        "type": "string",
+        "description": "Take the row of this dataset kind instead of the dataset's own.",
+    },
+}
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a whole configuration."""
+    definitions: dict[str, Any] = {}
+    sections = {
+        section: _entries([_kind(family, kind) for kind in kinds(family)], definitions)
+        for section, family in SECTIONS.items()
+    }
+    sections["images"] = _entries([Images.model_json_schema()], definitions)
+    sections["experiments"] = _entries([Experiment.model_json_schema()], definitions)
+    sections["targets"] = {"type": "array", "items": {"type": "string"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "certflow configuration",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": sections,
+        "$defs": definitions,
+    }
+
+
+def _kind(family: str, kind: str) -> dict[str, Any]:
+    """One kind's schema; every entry says its kind, and a method may start from a preset."""
+    found = spec_class(family, kind).model_json_schema()
+    found["required"] = sorted({"kind", *found.get("required", [])})
+    if family == "method":
+        found["properties"] |= PRESET
+    return found
+
+
+def _entries(choices: list[dict[str, Any]], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Schema of a section: names to one of `choices`, whose shared definitions move to `definitions`."""
+    for choice in choices:
+        definitions.update(choice.pop("$defs", {}))
+    entry = choices[0] if len(choices) == 1 else {"oneOf": choices}
+    return {"type": "object", "additionalProperties": entry}
+
+
+def render() -> str:
+    """The text of the schema file."""
+    return json.dumps(schema(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.parent.mkdir(exist_ok=True)
+    PATH.write_text(render())

@@ -1,0 +1,138 @@
+"""The configuration: what is accepted, what is refused and in which words, and what each stage depends on."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib.config import load
+from lib.errors import ConfigError
+from lib.schema import PATH, render
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def raw():
+    """The project's own configuration, free to be changed."""
+    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+def problems(raw) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    return caught.value.problems
+
+
+def test_own_configuration_is_valid(raw):
+    study = load(raw)
+    assert {"digits", "mnist", "fmnist", "cifar10", "cifar100", "imagenet"} <= set(study.experiments)
+    assert list(study.targets) == ["digits"]
+
+
+@pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
+def test_shipped_overlays_are_valid(raw, overlay):
+    load(merged(raw, yaml.safe_load((ROOT / "configs" / overlay).read_text())))
+
+
+def merged(base, overlay):
+    """Deep merge, as Snakemake merges configuration files."""
+    if not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return overlay
+    return {**base, **{key: merged(base.get(key), value) for key, value in overlay.items()}}
+
+
+def test_all_problems_are_reported_at_once_with_their_paths(raw):
+    raw["methods"]["gaussian-quick"]["epochs"] = 0
+    raw["methods"]["gaussian-quick"]["lerning_rate"] = 0.1
+    raw["noises"]["gauss-0.25"]["sigma"] = "1e-1"
+    raw["samplers"]["cohen"]["kind"] = "fixt"
+    raw["experiments"]["digits"]["model"] = "smal"
+    found = problems(raw)
+    for start in (
+        "methods.gaussian-quick.epochs: ",
+        "methods.gaussian-quick.lerning_rate: no such setting; known: ",
+        "noises.gauss-0.25.sigma: should be a valid number, got '1e-1'",
+        "samplers.cohen.kind: no sampler of kind 'fixt'; known: ",
+        "experiments.digits.model: no entry 'smal' in models; known: ",
+    ):
+        assert sum(line.startswith(start) for line in found) == 1, (start, found)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("experimentz",), {}, "experimentz: no such section"),
+        (("targets",), ["nothing"], "targets: no experiment 'nothing'"),
+        (("datasets", "a/b"), {"kind": "digits"}, "datasets.a/b: a name is made of"),
+        (("datasets", "digits"), {}, "datasets.digits.kind: is missing"),
+        (("datasets", "digits"), 3, "datasets.digits: must be a mapping"),
+        (("certificates", "np", "sampler"), "nope", "certificates.np.sampler: no sampler 'nope'"),
+        (("certificates", "np", "alpha"), 0.7, "certificates.np.alpha: "),
+        (("experiments", "digits", "radii"), [1.0, 0.5], "experiments.digits.radii: must increase"),
+        (("experiments", "digits", "seeds"), [1, 1], "experiments.digits.seeds: must be different"),
+        (("experiments", "digits", "methods"), [], "experiments.digits.methods: "),
+        (("experiments", "digits", "seedz"), [1], "experiments.digits.seedz: no such setting"),
+        (("images", "digits-half", "skip"), 10_000, "experiments.digits.images: digits-half on digits: "),
+        (("experiments", "mnist", "model"), "resnet110", "experiments.mnist.model: resnet110 on mnist: "),
+        (("experiments", "digits", "methods"), ["gaussian"], "experiments.digits.methods: gaussian at gauss-0.25"),
+        (("samplers", "n10000", "n"), 5, "experiments.digits.certificates: np-10k at gauss-0.25: n=5"),
+    ],
+)
+def test_each_mistake_is_named(raw, path, value, expected):
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert any(line.startswith(expected) for line in problems(raw)), problems(raw)
+
+
+def test_the_users_keys_win_over_the_preset(raw):
+    raw["methods"]["gaussian"]["epochs"] = 3
+    recipe = load(raw).method("gaussian", "mnist", "gauss-0.50")
+    assert (recipe.epochs, recipe.lr, recipe.lr_step, recipe.batch) == (3, 0.01, 30, 256)
+
+
+def specs(study):
+    """The dependency record of each stage of one MNIST run, by stage."""
+    run = ("mnist", "lenet")
+    return {
+        "data": study.dataset_spec("mnist"),
+        "train": study.model_spec(*run, "gaussian", "gauss-0.50", 0),
+        "presample": study.presample_spec(*run, "gauss-0.50", 0, "every20", "cohen"),
+        "plan": study.plan_spec("gauss-0.50", "cohen"),
+        "sample": study.sample_spec(*run, "gauss-0.50", 0),
+        "certify": study.certificate_spec("gauss-0.50", "np"),
+        "table": study.table_spec("mnist"),
+        "figure": study.figure_spec("mnist"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "touched"),
+    [
+        (("methods", "gaussian", "lr"), 0.5, {"train"}),
+        (("models", "lenet", "inference"), {"fold": False}, {"presample", "sample"}),
+        (("samplers", "cohen", "n"), 500, {"plan"}),
+        (("samplers", "cohen", "n0"), 50, {"presample", "plan"}),
+        (("certificates", "np", "alpha"), 0.01, {"certify"}),
+        (("images", "every20", "max"), 10, {"presample"}),
+        (("experiments", "mnist", "radii"), [1.0], {"table", "figure"}),
+        (("experiments", "mnist", "plot"), {"title": "MNIST"}, {"figure"}),
+        (("datasets", "mnist", "root"), "/somewhere", set()),
+        (("targets",), ["mnist"], set()),
+    ],
+)
+def test_a_change_touches_only_the_stages_that_depend_on_it(raw, path, value, touched):
+    before = specs(load(raw))
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    after = specs(load(raw))
+    assert {stage for stage in before if before[stage] != after[stage]} == touched
+
+
+def test_the_schema_file_is_up_to_date():
+    assert PATH.read_text() == render(), "run `python -m lib.schema`"
