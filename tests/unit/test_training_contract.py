@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from training_examples import digits, timeless, weights
 
 from lib.data.base import DataInfo
@@ -13,6 +14,8 @@ from lib.models.kinds.small_conv import SmallConv
 from lib.noise import Gaussian as GaussianNoise
 from lib.registry import kinds, spec_class
 from lib.training import seed_everything, train
+from lib.training.meter import Meter
+from lib.training.stepper import Stepper
 
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).trains]
 FIELDS = {}
@@ -107,3 +110,41 @@ def test_parameters_are_left_trainable_and_in_use(kind, trained):
     seed_everything(11)
     fresh = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
     assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
+
+
+READS = {"item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "__bool__", "__int__", "__float__", "__index__"}
+
+
+class NoReads(TorchFunctionMode):
+    """Fails where the host would wait for the device: reading a number, or asking how many entries a mask selects."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = func.__name__
+        masked = name == "__getitem__" and any(
+            isinstance(part, torch.Tensor) and part.dtype == torch.bool
+            for part in (args[1] if isinstance(args[1], tuple) else (args[1],))
+        )
+        if name in READS or masked:
+            raise AssertionError(f"{name} reads from the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "read", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: bool(x.sum() > 0), lambda x: float(x[0])]
+)
+def test_reads_are_noticed(read):
+    with pytest.raises(AssertionError, match="reads from the device"), NoReads():
+        read(torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", TRAINABLE)
+def test_steps_do_not_wait_for_the_device(kind):
+    cls = spec_class("method", kind)
+    method = cls(**{"epochs": 2, "batch": 8, **FIELDS.get(kind, {})})
+    model = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8))).train()
+    tables = {name: torch.full((8, 10), 0.1) for name in method.tables}
+    stepper = Stepper(method, model, noise=GaussianNoise(sigma=0.25), seed=0, batches=1, tables=tables)
+    batch = torch.arange(8), torch.rand(8, 1, 8, 8), torch.arange(8)
+    with NoReads():
+        for epoch in range(2):
+            stepper.advance(batch, epoch, 0, Meter())

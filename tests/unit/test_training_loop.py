@@ -155,6 +155,26 @@ def test_missing_accuracy_is_an_empty_cell(tmp_path):
     assert pd.read_csv(tmp_path / "training.tsv", sep="\t").train_accuracy.isna().all()
 
 
+class Pieces(Gaussian):
+    """Back-propagates its loss in two halves; logs another quantity than the one it minimises."""
+
+    def step(self, batch):
+        logits = batch.forward(batch.x + batch.noise())[0]
+        losses = F.cross_entropy(logits, batch.y, reduction="none") / len(batch.y)
+        for part in (losses[::2].sum(), losses[1::2].sum()):
+            part.backward(retain_graph=True)
+        return {"objective": losses.detach().sum(), "loss": torch.tensor(2.0)}
+
+
+def test_method_may_back_propagate_in_pieces_and_log_its_own_loss():
+    fields = {"epochs": 2, "batch": 40, "lr": 0.05}
+    whole, _ = run(Gaussian(**fields), network(dropout=0))
+    parts, result = run(Pieces(**fields), network(dropout=0))
+    assert [row["train_loss"] for row in result.rows] == [2.0, 2.0]
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
 class Failing(Probe):
     """Its loss is no number from step 4 of epoch 1 on."""
 
@@ -213,3 +233,19 @@ def test_seed_everything_fixes_the_initial_weights():
     first = (torch.rand(2).tolist(), np.random.rand())
     seed_everything(7)
     assert (torch.rand(2).tolist(), np.random.rand()) == first
+
+
+def test_lenet_learns_real_digits_under_noise(shared):
+    from lib.data.base import DataInfo
+    from lib.data.kinds.mnist import Mnist
+    from lib.models import build
+    from lib.models.kinds.lenet import LeNet
+
+    root = shared("data/mnist")
+    data = [Mnist().read(split, root) for split in ("train", "test")]
+    few = [Images(split.read(np.arange(n)), split.labels[:n]) for split, n in zip(data, (1500, 500), strict=True)]
+    seed_everything(0)
+    model = build(LeNet(), DataInfo(classes=10, shape=(1, 28, 28)))
+    _, result = run(Gaussian(epochs=2, batch=50, lr=0.1, schedule="one_cycle"), model, data=few)
+    # The exact chance of 300 of 500 right by guessing is below 1e-100.
+    assert result.rows[-1]["test_accuracy"] > 0.6

@@ -27,7 +27,8 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from test_training_resume import run
 from training_examples import Slow
-run(Path(sys.argv[3]), Slow)
+resume = Path(sys.argv[3])
+run(resume, Slow, log=lambda row: resume.with_name("modules").write_text(" ".join(sys.modules)))
 """
 
 
@@ -103,20 +104,34 @@ def test_rare_states_lose_work_but_not_bits(tmp_path, whole):
     assert (weights(model), timeless(result.rows)) == whole
 
 
-def test_killed_process_leaves_a_state_to_resume(tmp_path, root, whole):
-    resume = tmp_path / "resume.safetensors"
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, root) -> Path:
+    """The resume file that a process left behind when it was killed after at least 7 of 12 batches."""
+    resume = tmp_path_factory.mktemp("killed") / "resume.safetensors"
     arguments = [sys.executable, "-c", CHILD, root, Path(__file__).parent, resume]
-    child = subprocess.Popen(arguments, cwd=tmp_path)
+    child = subprocess.Popen(arguments, cwd=resume.parent)
     deadline = time.monotonic() + 120
     while position(resume) < (2, 1):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert position(resume) < (4, 0)
+    return resume
+
+
+def test_killed_process_leaves_a_state_to_resume(killed, tmp_path, whole):
+    assert (2, 1) <= position(killed) < (4, 0)
+    resume = tmp_path / killed.name
+    resume.write_bytes(killed.read_bytes())
     model, result = run(resume)
     assert result.notes["resumed"] >= [2, 1]
     assert (weights(model), timeless(result.rows)) == whole
+
+
+def test_training_imports_no_compiler_and_no_image_library(killed):
+    loaded = set(killed.with_name("modules").read_text().split())
+    assert "torch" in loaded
+    assert not loaded & {"torch._dynamo", "sympy", "torchvision", "timm", "scipy", "pandas"}
 
 
 def test_finished_run_is_not_trained_again(tmp_path, whole):
