@@ -26,6 +26,8 @@ class ModelSpec(Spec):
     """Base of all architectures. The network takes images in [0,1] and normalises them itself, first thing."""
 
     family: ClassVar[str] = "model"
+    natural: ClassVar[tuple[int, int, int]]
+    """Shape of the images that the architecture was made for."""
 
     inference: Inference = Inference()
     normalise: Literal["dataset", "none"] = "dataset"
@@ -44,3 +46,7 @@ class ModelSpec(Spec):
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         """The freshly initialised network without its normalisation layer: [rows, *info.shape] → logits [rows, classes]."""
         raise NotImplementedError
+
+    def skeleton(self, info: DataInfo) -> "torch.nn.Module":
+        """The same network for weights that are about to be loaded; kinds whose `backbone` fetches weights override it."""
+        return self.backbone(info)

@@ -1,0 +1,35 @@
+"""Any architecture of the timm library (`huggingface/pytorch-image-models`), by its name there."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from lib.data.base import DataInfo
+from lib.models.base import ModelSpec
+from lib.registry import register
+
+if TYPE_CHECKING:
+    import torch
+
+
+@register("timm")
+class Timm(ModelSpec):
+    """A model that timm builds, with as many channels and classes as the data have. Its name is checked when it is built."""
+
+    kind: Literal["timm"] = "timm"
+    natural: ClassVar[tuple[int, int, int]] = (3, 224, 224)
+
+    name: str = Field(min_length=1)
+    """Such as `resnet18` or `vit_tiny_patch16_224`; `timm.list_models()` lists them."""
+    pretrained: bool = False
+    """Start from timm's pretrained weights, which are fetched (or taken from its cache) when the network is built."""
+
+    def backbone(self, info: DataInfo) -> "torch.nn.Module":
+        from lib.models.networks.timm import create
+
+        return create(self.name, info, pretrained=self.pretrained)
+
+    def skeleton(self, info: DataInfo) -> "torch.nn.Module":
+        from lib.models.networks.timm import create
+
+        return create(self.name, info, pretrained=False)

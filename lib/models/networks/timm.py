@@ -1,0 +1,52 @@
+"""Networks built by timm, refused with a reason where it knows no such model or the model takes no such images."""
+
+import difflib
+
+import torch
+from torch import nn
+
+from lib.data.base import DataInfo
+from lib.models.shapes import describe
+
+
+def create(name: str, info: DataInfo, *, pretrained: bool) -> nn.Module:
+    """timm's model `name` for images of `info.shape` and `info.classes` classes, in the mode timm leaves it (training).
+
+    Models with a fixed input size are built for the size of the data where timm allows that. ValueError: no such model (close
+    names are listed), weights that cannot be had, or a network that cannot take such images.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no model {name!r}; {_close(name, timm.list_models())}")
+    config = timm.get_pretrained_cfg(name)
+    size = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
+    try:
+        network = timm.create_model(
+            name, pretrained=pretrained, num_classes=info.classes, in_chans=info.shape[0], **size
+        )
+    except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
+        raise ValueError(f"timm could not build {name} for {describe(info.shape)} images: {error}") from error
+    _check(name, network, info)
+    return network
+
+
+def _check(name: str, network: nn.Module, info: DataInfo) -> None:
+    """One forward pass, whose logits must have the shape [1, classes]."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(1, *info.shape)).shape)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise ValueError(f"timm's {name} cannot take {describe(info.shape)} images: {error}") from error
+    network.train(training)
+    if shape != (1, info.classes):
+        raise ValueError(
+            f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed: no classifier"
+        )
+
+
+def _close(name: str, known: list[str]) -> str:
+    names = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or [n for n in known if n.startswith(name[:4])][:5]
+    return f"close: {', '.join(names)}" if names else "see timm.list_models()"

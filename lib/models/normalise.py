@@ -1,0 +1,47 @@
+"""The first layer of every network: from [0,1] pixels to the range the network was made for."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+
+class Normalise(nn.Module):
+    """(x − mean) / sd per channel, with mean and sd as buffers [channels, 1, 1]; without them, x itself.
+
+    A mean without sd centres only (sd 1). Noise is added before this layer, so radii are stated in the pixel space of the
+    raw image (Cohen et al. 2019).
+    """
+
+    def __init__(self, mean: Sequence[float] | None = None, sd: Sequence[float] | None = None):
+        super().__init__()
+        if mean is None and sd is not None:
+            raise ValueError("normalisation by sd alone: give the mean too (0 to scale only)")
+        if mean is not None:
+            sd = [1.0] * len(mean) if sd is None else sd
+            if len(mean) != len(sd):
+                raise ValueError(f"normalisation: {len(mean)} means but {len(sd)} standard deviations")
+            if not all(value > 0 for value in sd):
+                raise ValueError(f"normalisation: standard deviations must be above 0, got {list(sd)}")
+        self.register_buffer("mean", None if mean is None else _per_channel(mean))
+        self.register_buffer("sd", None if sd is None else _per_channel(sd))
+
+    @classmethod
+    def like(cls, mean: torch.Tensor | None, sd: torch.Tensor | None) -> "Normalise":
+        """A layer with these buffers as its values, if there are any."""
+        return cls(*(None if values is None else values.flatten().tolist() for values in (mean, sd)))
+
+    def forward(
+        self, x: Float[torch.Tensor, "rows channels height width"]
+    ) -> Float[torch.Tensor, "rows channels height width"]:
+        return x if self.mean is None else (x - self.mean) / self.sd
+
+    def extra_repr(self) -> str:
+        return (
+            "identity" if self.mean is None else f"mean={self.mean.flatten().tolist()}, sd={self.sd.flatten().tolist()}"
+        )
+
+
+def _per_channel(values: Sequence[float]) -> torch.Tensor:
+    return torch.tensor([float(value) for value in values], dtype=torch.float32)[:, None, None]
