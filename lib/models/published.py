@@ -1,0 +1,153 @@
+"""Checkpoints of the field's papers, and anybody's plain weights, by the name of their architecture."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lib.data.base import DataInfo
+from lib.models.assemble import skeleton
+from lib.models.base import ModelSpec
+from lib.models.checkpoint import read_model
+from lib.models.fitting import fit, head
+from lib.models.header import is_ours
+from lib.models.keys import Published, rename
+from lib.models.normalise import Normalise
+from lib.models.reading import read_tensors
+from lib.registry import spec_class
+
+Numbers = tuple[float, ...]
+
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5,), (0.5,))
+"""(means, standard deviations) that the papers' code applies to [0,1] pixels; published files do not contain them."""
+
+NAMES = (
+    "lenet",
+    "mnist_43",
+    "cifar_resnet20",
+    "cifar_resnet110",
+    "cifar100_resnet110",
+    "resnet50",
+    "wide_resnet28_10",
+    "timm:<name>",
+)
+"""What `load_checkpoint` calls architectures: the papers' own option names. Other depths and widths are spelled alike."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode, and where its normalisation came from: `given`, `file` or `data`."""
+
+    module: torch.nn.Sequential
+    normalisation: str
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: str | ModelSpec = "cifar_resnet110",
+    *,
+    classes: int | None = None,
+    mean: Numbers | None = None,
+    sd: Numbers | None = None,
+    device: str | torch.device = "cpu",
+) -> torch.nn.Sequential:
+    """A network with the weights of a published or own file: [rows, channels, height, width] in [0,1] → logits, eval mode.
+
+    path: safetensors, or a `.pth` / `.pth.tar` as `locuslab/smoothing`, `Hadisalman/smoothing-adversarial`,
+    `alinlab/smoothing-catrs` or `jh-jeong/smoothmix` write them; nothing in it is unpickled but tensors.
+    model: one of `NAMES`, or a model spec. classes: as many as the file's last linear layer has rows, unless given.
+    mean, sd: normalisation per channel in [0,1] pixel units; unless given, what the file stores, else the papers' values for
+    that name. A mean without sd centres only, as some SmoothAdv models need. With a model spec and a file that stores none,
+    they must be given (or the spec say `normalise="none"`).
+
+    Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
+    """
+    spec = _named(model) if isinstance(model, str) else model
+    info = DataInfo(classes=classes or 10, shape=spec.natural)
+    loaded = load_weights(path, spec, info, classes=classes, mean=mean, sd=sd)
+    network = loaded.module
+    if loaded.normalisation == "data" and spec.normalise == "dataset":
+        if not isinstance(model, str):
+            raise ValueError(f"{path}: stores no normalisation; give mean and sd, or a spec with normalise='none'")
+        network[0] = Normalise(*_usual(model, network[1]))
+    return network.to(device)
+
+
+def load_weights(
+    path: str | Path,
+    spec: ModelSpec,
+    info: DataInfo,
+    *,
+    classes: int | None = None,
+    mean: Numbers | None = None,
+    sd: Numbers | None = None,
+) -> Loaded:
+    """The network of `spec`, in eval mode on the CPU, with a file's weights. Errors as in `load_checkpoint`.
+
+    It normalises by `mean` and `sd`, else as the file says, else by `info`. It has `classes` classes, else as many as the file.
+    """
+    ours = is_ours(path)
+    state = read_model(path)[0] if ours else read_tensors(path)
+    network = skeleton(spec, info)
+    published = rename(state, network[1].state_dict())
+    wanted = classes or _classes(network[1], published) or info.classes
+    if wanted != info.classes:
+        network = skeleton(spec, replace(info, classes=wanted))
+    fit(network[1], published.weights, path, exact=False)
+    stored = (
+        ours or published.mean is not None or published.sd is not None
+    )  # our files that store none normalise nothing
+    source = "given" if mean is not None or sd is not None else "file" if stored else "data"
+    if source != "data":
+        values = (mean, sd) if source == "given" else (published.mean, published.sd)
+        network[0] = _normalise(*values, info.shape[0], path)
+    return Loaded(network.eval(), source)
+
+
+def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: str | Path) -> Normalise:
+    try:
+        layer = Normalise(mean, sd)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if layer.mean is not None and len(layer.mean) not in (1, channels):
+        raise ValueError(f"{path}: normalisation has {len(layer.mean)} means, the images have {channels} channels")
+    return layer
+
+
+def _classes(network: torch.nn.Module, published: Published) -> int | None:
+    """Rows of the file's last linear layer, where there is one."""
+    weight = published.weights.get(head(network))
+    return len(weight) if weight is not None and weight.dim() == 2 else None
+
+
+def _named(name: str) -> ModelSpec:
+    """The spec of an architecture by its name in the papers' code."""
+    if name in ("lenet", "mnist_43", "resnet50"):
+        return spec_class("model", name)()
+    if name.startswith("timm:"):
+        return spec_class("model", "timm")(name=name.removeprefix("timm:"))
+    resnet = re.fullmatch(r"cifar(?:100)?_resnet(\d+)", name)
+    wide = re.fullmatch(r"wide_resnet(\d+)_(\d+)", name)
+    if resnet:
+        return spec_class("model", "cifar_resnet")(depth=int(resnet[1]))
+    if wide:
+        return spec_class("model", "wide_resnet")(depth=int(wide[1]), width=int(wide[2]))
+    raise ValueError(f"no architecture named {name!r}; known: {', '.join(NAMES)} (other depths and widths alike)")
+
+
+def _usual(name: str, network: torch.nn.Module) -> tuple[Numbers | None, Numbers | None]:
+    """The normalisation that the papers' code applies in front of the architecture of that name."""
+    if name == "lenet":
+        return None, None
+    if name == "mnist_43":
+        return HALF
+    if name == "resnet50":
+        return IMAGENET
+    if name.startswith("timm:"):
+        config = network.pretrained_cfg
+        return tuple(config["mean"]), tuple(config["std"])
+    return CIFAR100 if network.fc.out_features == 100 else CIFAR10
