@@ -106,6 +106,10 @@ def _check(method: MethodSpec, train_split: Split, test_split: Split, tables: Ma
     for name, split in (("training", train_split), ("test", test_split)):
         if len(split) == 0:
             raise ValueError(f"the {name} split has no images")
+    if method.splits and len(train_split) < method.noises:
+        raise ValueError(
+            f"the training split has {len(train_split)} images, too few to split into {method.noises} mini-batches"
+        )
     if set(tables) != set(method.tables):
         raise ValueError(f"method {method.kind} needs the tables {sorted(method.tables)}, got {sorted(tables)}")
     for name, table in tables.items():
@@ -189,7 +193,8 @@ class _Run:
             epoch=epoch,
             precision=method.precision,
         )
-        self._finish_epoch(_row(epoch, time.monotonic() - begun, trained, self.stepper.lr, meter, result))
+        lr = self.stepper.learning_rate(epoch)
+        self._finish_epoch(_row(epoch, time.monotonic() - begun, trained, lr, meter, result))
         _show(bar, epoch, meter)
 
     def _finish_epoch(self, row: Row) -> None:

@@ -26,8 +26,7 @@ def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
 class Stepper:
     """A network, the method it is trained by, and its optimiser: SGD on all parameters.
 
-    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch. `lr` is the learning
-    rate of the last step.
+    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch.
     """
 
     def __init__(
@@ -49,7 +48,12 @@ class Stepper:
             nesterov=method.nesterov,
             weight_decay=method.weight_decay,
         )
-        self.lr = method.lr
+        self.parts = method.noises if method.splits else 1
+
+    def learning_rate(self, epoch: int, step: int = -1) -> float:
+        """The rate of a step (mini-batch) of an epoch; negative steps count from the epoch's end."""
+        steps = self.batches * self.parts
+        return self.method.learning_rate(epoch, step % steps, steps)
 
     def advance(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], epoch: int, number: int, meter: Meter
@@ -60,9 +64,7 @@ class Stepper:
         """
         index, x, y = batch
         seed_batch(self.seed, epoch, number)
-        count = self.method.noises if self.method.splits else 1
         for part, piece in enumerate(pieces(len(y), self.method)):
-            self.lr = self.method.learning_rate(epoch, number * count + part, self.batches * count)
             self.optimiser.clear()
             mini = Batch(
                 model=self.model,
@@ -77,4 +79,4 @@ class Stepper:
                 tables=self.tables,
             )
             meter.add(len(mini.y), self.method.step(mini))
-            self.optimiser.step(self.lr)
+            self.optimiser.step(self.learning_rate(epoch, number * self.parts + part))

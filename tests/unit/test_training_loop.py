@@ -219,6 +219,8 @@ def test_bad_arguments_are_refused():
     empty = Images(np.zeros((0, 1, 8, 8), np.uint8), [])
     with pytest.raises(ValueError, match="the training split has no images"):
         run(data=(empty, digits()[1]))
+    with pytest.raises(ValueError, match="2 images, too few"):
+        run(Probe(noises=3), data=digits(train=2))
     with pytest.raises(ValueError, match="batch must be at least noises"):
         Probe(batch=3, noises=4)
     with pytest.raises(ValueError, match="nesterov needs a momentum"):

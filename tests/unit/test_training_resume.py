@@ -96,6 +96,22 @@ def test_stopped_and_resumed_run_equals_the_uninterrupted_one(tmp_path, whole, s
     assert ("resumed in epoch" in capsys.readouterr().err) == (step > 0)
 
 
+def test_run_stopped_in_the_evaluation_does_not_train_the_epoch_again(tmp_path, whole):
+    resume, model = tmp_path / "resume.safetensors", network()
+
+    def fail_in_epoch_two(module, *_):
+        if not module.training and position(resume) >= (2, 0):
+            raise Stop
+
+    hook = model.register_forward_pre_hook(fail_in_epoch_two)
+    with pytest.raises(Stop):
+        run(resume, model=model)
+    hook.remove()
+    assert position(resume) == (2, 3)
+    model, result = run(resume)
+    assert (weights(model), timeless(result.rows)) == whole
+
+
 def test_rare_states_lose_work_but_not_bits(tmp_path, whole):
     resume = tmp_path / "resume.safetensors"
     with pytest.raises(Stop):
