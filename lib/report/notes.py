@@ -9,16 +9,14 @@ if TYPE_CHECKING:
 
 
 def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
-    """Footnotes of a summary's table, as plain text with Unicode signs."""
+    """All footnotes of a summary's table, as plain text with Unicode signs."""
     lines = [remark] if remark else []
-    return [
-        *lines,
-        _intervals(summary),
-        *_images(summary),
-        *guarantees(summary),
-        *_external(summary),
-        *published_notes(summary),
-    ]
+    return [*lines, *table_notes(summary), *guarantees(summary), *published_notes(summary)]
+
+
+def table_notes(summary: "pd.DataFrame") -> list[str]:
+    """What the printed numbers are, and which images they were measured on."""
+    return [_intervals(summary), *_images(summary), *_external(summary)]
 
 
 def guarantees(summary: "pd.DataFrame") -> list[str]:

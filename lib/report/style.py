@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,19 @@ def look() -> Iterator[None]:
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure, atomically, as pdf, svg or png by the ending of `path`; equal figures give equal bytes."""
     path = Path(path)
-    kind = path.suffix.removeprefix(".")
+    content = rendered(figure, path.suffix.removeprefix("."))
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """The bytes of a figure as pdf, svg or png; anything else is a ValueError."""
     if kind not in METADATA:
-        raise ValueError(f"{path}: figures are written as {', '.join(METADATA)}")
-    with look(), atomic(path) as part:
-        figure.savefig(part, format=kind, metadata=METADATA[kind])
+        raise ValueError(f"figures are written as {', '.join(METADATA)}, not {kind!r}")
+    buffer = BytesIO()
+    with look():
+        figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    return buffer.getvalue()
 
 
 def panels(count: int, width: float, height: float, *, sharey: bool = True) -> tuple[Figure, list[Any]]:

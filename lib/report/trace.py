@@ -1,0 +1,134 @@
+"""From a certificate table back to the images and settings that it was made from, each file with its digest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.artefact import Provenance, file_digest, read_provenance
+from lib.errors import CertflowError
+from lib.report.lines import SeedTable
+from lib.spec import digest
+
+STAGES = {
+    "certificates": "certificate table",
+    "sample": "counts",
+    "plan": "plan",
+    "presample": "stage-1 counts",
+    "train": "model",
+    "data": "images",
+}
+"""Folder of a stage below `results` → what it makes, from the last to the first."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file of the chain. `state` says whether the file that lies there now is the one that was used.
+
+    `digest`: as the next stage recorded it. `spec`: what the file says it was made from, empty where it is not there.
+    """
+
+    what: str
+    path: str
+    digest: str
+    state: str
+    spec: dict[str, Any]
+
+
+def trace(entry: SeedTable) -> list[Step]:
+    """The chain of a certificate table, itself first: counts, plan, stage-1 counts, model, training log, images.
+
+    The other files are looked for where the table's own path says that they are. A table from elsewhere has one step. A step
+    whose file is gone keeps the digest that was recorded when it was used; one whose file was remade since is marked.
+    """
+    if entry.provenance is None:
+        return [Step("table made elsewhere", str(entry.path), _file(entry.path), "as read", {})]
+    record, paths = entry.provenance, chain_paths(entry.path)
+    steps = [Step("certificate table", str(entry.path), record.digest, "as read", dict(record.spec))]
+    recorded = dict(record.parents)
+    for stage, key, read in _READERS:
+        path = paths.get(stage)
+        step, found = _step(STAGES[stage], path, recorded.get(key, ""), read)
+        steps.append(step)
+        if found is not None and step.state == "as used":
+            recorded = {**found.parents, **recorded}
+        if stage == "train" and path is not None and path.with_name("training.tsv").exists():
+            log = path.with_name("training.tsv")
+            steps.append(Step("training log", str(log), _file(log), "as read", {}))
+    return steps
+
+
+def chain_paths(certificate: Path) -> dict[str, Path]:
+    """Where the files behind `results/certificates/<data>/<model>/<method>/<noise>/<seed>/<images>/<sampler>/<name>.tsv` lie.
+
+    Folder of the stage → path; empty for a path of another form.
+    """
+    parts = Path(certificate).parts
+    if len(parts) < 10 or parts[-9] != "certificates":
+        return {}
+    root, names = Path(*parts[:-9]), parts[-8:-1]
+    counts, model = "/".join(names), "/".join(names[:5])
+    return {
+        "sample": root / f"sample/{counts}.npz",
+        "plan": root / f"plan/{counts}.tsv",
+        "presample": root / f"presample/{counts}.npz",
+        "train": root / f"train/{model}/model.safetensors",
+        "data": root / f"data/{names[0]}.json",
+    }
+
+
+def _step(what: str, path: Path | None, wanted: str, read: Callable) -> tuple[Step, Provenance | None]:
+    if path is None or not path.exists():
+        return Step(what, "" if path is None else str(path), wanted, "not here", {}), None
+    try:
+        record, found = read(path)
+    except CertflowError as error:
+        return Step(what, str(path), wanted, f"unreadable: {error}", {}), None
+    state = "as used" if found == wanted else "not stated" if not wanted else "changed since"
+    return Step(what, str(path), wanted or found, state, dict(record.spec)), record
+
+
+def _arrays(path: Path) -> tuple[Provenance, str]:
+    """Reads the provenance only, not the counts."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            record = Provenance.from_json(str(file["provenance"]), path)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise CertflowError(f"{path}: is damaged ({error})") from error
+    return record, record.digest
+
+
+def _table(path: Path) -> tuple[Provenance, str]:
+    record = read_provenance(path)
+    return record, record.digest
+
+
+def _model(path: Path) -> tuple[Provenance, str]:
+    from lib.models.header import read_header
+
+    record, _ = read_header(path)
+    return record, record.digest
+
+
+def _manifest(path: Path) -> tuple[Provenance, str]:
+    """Images are identified by their content: the digests of all splits together."""
+    from lib.data.store import read_manifest
+
+    record = read_manifest(path)
+    return record, digest(dict(record.parents))
+
+
+def _file(path: str | Path) -> str:
+    return file_digest(path) if Path(path).exists() else ""
+
+
+_READERS: tuple[tuple[str, str, Callable], ...] = (
+    ("sample", "counts", _arrays),
+    ("plan", "plan", _table),
+    ("presample", "presample", _arrays),
+    ("train", "model", _model),
+    ("data", "data", _manifest),
+)
+"""Folder of the stage, its key among the parents of a later one, and how to read its record."""
