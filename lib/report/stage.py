@@ -7,9 +7,11 @@ from typing import Any
 from lib.report.compare import PublishedCells
 from lib.report.figures import write_figures
 from lib.report.lines import Line, read_external_line, read_line
+from lib.report.page import write_page
 from lib.report.settings import PlotSettings
 from lib.report.summary import summarise
 from lib.report.tables import write_tables
+from lib.report.training import read_training_log
 
 
 def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], foreign: Sequence[str]) -> list[Line]:
@@ -61,3 +63,19 @@ def plot_figures(
     """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
     lines = read_lines(spec, certificates, foreign)
     write_figures(lines, PlotSettings.model_validate(spec["plot"]), paths, published_cells(spec))
+
+
+def write_report(
+    spec: Mapping[str, Any],
+    certificates: Sequence[str],
+    foreign: Sequence[str],
+    *,
+    figures: Sequence[str],
+    training: Sequence[str],
+    page: str,
+) -> None:
+    """Write an experiment's report page, with its figures (svg or png files) and training logs in it."""
+    lines = read_lines(spec, certificates, foreign)
+    summary = summarise(lines, spec["radii"], published_cells(spec))
+    logs = [read_training_log(path) for path in training]
+    write_page(page, summary, lines, title=spec["title"], remark=spec["remark"], figures=figures, training=logs)

@@ -1,0 +1,148 @@
+"""The real Snakefile on a tiny experiment: it runs, a second run does nothing, and a change re-runs what depends on it."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "tiny.yaml"
+REPORT = "results/reports/tiny.html"
+PER_METHOD = ["train_model", "presample_counts", "plan_draws", "sample_counts", "merge_counts", "certify_radii"]
+PER_EXPERIMENT = ["write_table", "plot_figures", "write_report"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+
+def snakemake(folder: Path, *arguments: str, overlays: tuple[Path, ...] = (), check: bool = True) -> str:
+    """Everything that snakemake printed; `folder` is the working directory, so results are apart from the project's."""
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    targets = [argument for argument in arguments if not argument.startswith("-")]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(folder), *flags]
+    command += ["--configfile", str(TINY), *map(str, overlays), "--", *targets]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    output = result.stdout + result.stderr
+    assert not check or result.returncode == 0, output
+    return output
+
+
+def planned(output: str) -> dict[str, int]:
+    """Rule → number of jobs, from a dry run."""
+    if "Nothing to be done" in output:
+        return {}
+    table = output.rpartition("Job stats:")[2]
+    return {
+        rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE) if rule not in ("total", "all")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A working directory in which the tiny experiment has been run."""
+    folder = tmp_path_factory.mktemp("work")
+    output = snakemake(folder, REPORT)
+    assert "(100%) done" in output
+    return folder
+
+
+def after(finished: Path, tmp_path: Path, change: dict) -> dict[str, int]:
+    """What a dry run would do once the configuration has changed."""
+    overlay = tmp_path / "change.yaml"
+    overlay.write_text(yaml.safe_dump(change))
+    return planned(snakemake(finished, "-n", REPORT, overlays=(overlay,)))
+
+
+def test_every_promised_file_is_there_and_holds_something(finished):
+    names = [f"results/tables/tiny.{ending}" for ending in ("tex", "md", "tsv")]
+    names += [f"results/figures/tiny/{f}.{e}" for f in ("certificate_curves", "p_a") for e in ("pdf", "svg", "png")]
+    for name in [*names, REPORT]:
+        assert (finished / name).stat().st_size > 300, name
+    summary = pd.read_csv(finished / "results/tables/tiny.tsv", sep="\t")
+    assert list(summary["method"]) == ["one", "two"]
+    assert (summary["n_images"] == 30).all()
+
+
+def test_every_job_has_a_log_and_a_benchmark(finished):
+    for kind in ("logs", "benchmarks"):
+        rules = {path.name for path in (finished / "results" / kind).iterdir()}
+        assert rules == {"prepare_data", *PER_METHOD, *PER_EXPERIMENT}, kind
+    logs = list((finished / "results/logs").rglob("*.log"))
+    assert len(logs) == 1 + 2 * len(PER_METHOD) + len(PER_EXPERIMENT)
+    assert all("done in" in path.read_text() for path in logs)
+
+
+def test_certificate_tables_are_readable_as_the_field_reads_them(finished):
+    table = pd.read_csv(next((finished / "results/certificates").rglob("tiny.tsv")), delimiter="\t")
+    assert list(table.columns[:6]) == ["idx", "label", "predict", "radius", "correct", "time"]
+    assert 0 <= (table["correct"] & (table["radius"] >= 0.1)).mean() <= 1
+    assert list(table["idx"]) == list(range(30))
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in snakemake(finished, REPORT)
+
+
+def test_a_methods_parameter_reruns_exactly_its_descendants(finished, tmp_path):
+    change = {"methods": {"two": {"lr": 0.06}}}
+    assert after(finished, tmp_path, change) == dict.fromkeys(PER_METHOD + PER_EXPERIMENT, 1)
+
+
+def test_alpha_reruns_certify_and_report_only(finished, tmp_path):
+    change = {"certificates": {"tiny": {"alpha": 0.01}}}
+    assert after(finished, tmp_path, change) == {"certify_radii": 2, **dict.fromkeys(PER_EXPERIMENT, 1)}
+
+
+def test_plot_settings_rerun_the_plot_and_the_page_that_shows_it(finished, tmp_path):
+    change = {"experiments": {"tiny": {"plot": {"title": "Tiny"}}}}
+    assert after(finished, tmp_path, change) == {"plot_figures": 1, "write_report": 1}
+
+
+def test_the_number_of_draws_keeps_weights_and_stage_1(finished, tmp_path):
+    change = {"samplers": {"tiny": {"n": 400}}}
+    expected = {rule: 2 for rule in ("plan_draws", "sample_counts", "merge_counts", "certify_radii")}
+    assert after(finished, tmp_path, change) == {**expected, **dict.fromkeys(PER_EXPERIMENT, 1)}
+
+
+def test_a_place_changes_nothing(finished, tmp_path):
+    assert after(finished, tmp_path, {"datasets": {"digits": {"root": str(tmp_path)}}}) == {}
+
+
+def test_shards_are_jobs_of_their_own(finished):
+    output = snakemake(finished, "-n", "--forceall", "--set-scatter=shards=3", REPORT)
+    assert planned(output)["sample_counts"] == 6
+
+
+def test_snakemakes_own_report_needs_no_network(finished):
+    snakemake(finished, "--report=report.zip", REPORT)
+    with zipfile.ZipFile(finished / "report.zip") as archive:
+        names = "\n".join(archive.namelist())
+    assert "report.html" in names and "certificate_curves" in names
+
+
+@pytest.mark.parametrize(
+    ("target", "train", "noises"), [("cifar10", "resnet110", 3), ("mnist", "lenet", 3), ("imagenet", "resnet50", 3)]
+)
+def test_papers_tables_are_targets_of_the_default_configuration(tmp_path, target, train, noises):
+    output = snakemake(tmp_path, "-n", f"results/tables/{target}.tex")
+    jobs = planned(output)
+    assert jobs == {"prepare_data": 1, **dict.fromkeys(PER_METHOD, noises), "write_table": 1}
+    assert output.count(f"results/train/{target}/{train}/") > 0
+
+
+def test_a_broken_configuration_is_refused_with_every_problem_and_no_traceback(tmp_path):
+    overlay = tmp_path / "broken.yaml"
+    overlay.write_text("methods: {one: {epoks: 3}}\nnoises: {gauss-0.25: {sigma: -1}}\n")
+    output = snakemake(tmp_path, "-n", REPORT, overlays=(overlay,), check=False)
+    assert "methods.one.epoks: no such setting; known: " in output
+    assert "noises.gauss-0.25.sigma: " in output
+    assert "Traceback" not in output and not (tmp_path / "results").exists()
+
+
+def test_the_workflow_passes_snakemakes_linter():
+    result = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,20 @@
+"""Write an experiment's report page."""
+
+from lib.report.stage import write_report
+from lib.workflow.job import attached
+
+
+def main(job):
+    write_report(
+        job.params.spec,
+        list(job.input.certificates),
+        list(job.input.foreign),
+        figures=[job.input.curves, job.input.p_a],
+        training=list(job.input.training),
+        page=job.output.page,
+    )
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)
