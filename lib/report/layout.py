@@ -148,7 +148,7 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
         rows: list[Row] = []
         for index, row in part.iterrows():
             rows += _rows(row, fields, names, {metric for metric, winner in best.items() if winner == index})
-        sigma = part["sigma"].iloc[0]
+        sigma = float(part["sigma"].iloc[0])
         alike = summary.loc[summary["sigma"] == sigma, "noise"].nunique() > 1
         groups.append(Group(f"σ = {sigma:g}" + (f" ({noise})" if alike else ""), sigma, tuple(rows)))
     return Block((*names, *(field.heading for field in fields)), len(names), tuple(groups))

@@ -1,5 +1,7 @@
 """From a certificate table back to the images and settings that it was made from, each file with its digest."""
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +83,7 @@ def chain_paths(certificate: Path) -> dict[str, Path]:
 
 def _step(what: str, path: Path | None, wanted: str, read: Callable) -> tuple[Step, Provenance | None]:
     if path is None or not path.exists():
-        return Step(what, "" if path is None else str(path), wanted, "not here", {}), None
+        return Step(what, "" if path is None else str(path), wanted, "not here" if wanted else "not stated", {}), None
     try:
         record, found = read(path)
     except CertflowError as error:
@@ -93,9 +95,9 @@ def _step(what: str, path: Path | None, wanted: str, read: Callable) -> tuple[St
 def _arrays(path: Path) -> tuple[Provenance, str]:
     """Reads the provenance only, not the counts."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            record = Provenance.from_json(str(file["provenance"]), path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        with zipfile.ZipFile(path) as file, file.open("provenance.npy") as member:
+            record = Provenance.from_json(str(np.lib.format.read_array(member, allow_pickle=False)), path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CertflowError(f"{path}: is damaged ({error})") from error
     return record, record.digest
 

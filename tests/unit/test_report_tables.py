@@ -122,7 +122,7 @@ def test_printed_numbers_are_those_of_the_summary(summary):
     assert row.cells[4].small == (
         f"{100 * value['certified_accuracy@0.25_low']:.1f}–{100 * value['certified_accuracy@0.25_high']:.1f}"
     )
-    assert first.groups[1].title == "σ = 0.5 (gauss-0.5)"
+    assert first.groups[1].title == "σ = 0.5"
     seeds = summary.iloc[3]
     assert first.groups[1].rows[0].cells[2].text == f"{seeds['acr']:.3f} ± {seeds['acr_sd']:.3f}"
 

@@ -1,0 +1,56 @@
+"""Captions render from the configuration and say what is shown, how many draws, and how often it may be wrong."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+CAPTIONS = ("table", "certificate_curves", "p_a", "certificate", "report")
+WILDCARDS = {
+    "experiment": "mnist",
+    "dataset": "mnist",
+    "model": "lenet",
+    "method": "gaussian",
+    "noise": "gauss-0.25",
+    "seed": "0",
+    "images": "every20",
+    "sampler": "cohen",
+    "certificate": "np",
+}
+
+
+def rendered(root, name):
+    """The caption as Snakemake renders it; a name that does not exist is an error."""
+    context = SimpleNamespace(
+        wildcards=SimpleNamespace(**WILDCARDS),
+        params=SimpleNamespace(spec={"certificate": {"kind": "neyman_pearson", "alpha": 0.001, "sampler": "cohen"}}),
+        config=yaml.safe_load((root / "config.yaml").read_text()),
+    )
+    text = (root / f"docs/captions/{name}.rst").read_text()
+    return (
+        Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(text)
+        .render(snakemake=context)
+    )
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_captions_render_and_state_alpha_and_how_to_read(root, name):
+    text = rendered(root, name)
+    assert "0.001" in text and "**every20**" in text and "{" not in text
+    assert name == "report" or "How to read it" in text
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_captions_are_valid_restructured_text(root, name):
+    core = pytest.importorskip("docutils.core")
+    settings = {"report_level": 1, "halt_level": 1}
+    body = core.publish_parts(rendered(root, name), writer="html", settings_overrides=settings)["body"]
+    assert "<strong>" in body and "**" not in body
+
+
+def test_the_table_states_draws_and_published_counterpart(root):
+    text = rendered(root, "table")
+    assert "100 draws to choose the class and n = 100000 fresh ones" in text
+    assert "published numbers for mnist, lenet" in text
