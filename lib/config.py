@@ -243,7 +243,7 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Study:
         try:
             parsed[section][name] = _entry(section, fields)
         except ConfigError as error:
-            problems += [f"{section}.{name}.{line}" for line in error.problems]
+            problems += [_under(f"{section}.{name}", line) for line in error.problems]
     targets = raw.get("targets", [])
     if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
         problems.append(f"targets: must be a list of experiment names, got {targets!r}")
@@ -325,7 +325,12 @@ def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{path}: is missing"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{path}: {message}, got {problem['input']!r}" if path else f"{message}"
+    return f"{path}: {message}, got {problem['input']!r}" if path else f": {message}"
+
+
+def _under(place: str, line: str) -> str:
+    """A problem's line with the place of its entry before it; a line that starts with a colon is about the whole entry."""
+    return f"{place}{line}" if line.startswith(":") else f"{place}.{line}"
 
 
 def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]) -> Iterator[str]:
@@ -371,7 +376,9 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
             try:
                 study.method(method, e.dataset, noise)
             except ConfigError as error:
-                yield from (f"methods: {method} at {noise} on {e.dataset}: {line}" for line in error.problems)
+                yield from (
+                    f"methods: {method} at {noise} on {e.dataset}: {line.lstrip(': ')}" for line in error.problems
+                )
         for certificate in e.certificates:
             spec = study.certificates[certificate]
             sampler = study.samplers.get(spec.sampler)

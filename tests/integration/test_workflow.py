@@ -108,10 +108,6 @@ def test_the_number_of_draws_keeps_weights_and_stage_1(finished, tmp_path):
     assert after(finished, tmp_path, change) == {**expected, **dict.fromkeys(PER_EXPERIMENT, 1)}
 
 
-def test_a_place_changes_nothing(finished, tmp_path):
-    assert after(finished, tmp_path, {"datasets": {"digits": {"root": str(tmp_path)}}}) == {}
-
-
 def test_shards_are_jobs_of_their_own(finished):
     output = snakemake(finished, "-n", "--forceall", "--set-scatter=shards=3", REPORT)
     assert planned(output)["sample_counts"] == 6

@@ -68,6 +68,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("datasets", "a/b"), {"kind": "digits"}, "datasets.a/b: a name is made of"),
         (("datasets", "digits"), {}, "datasets.digits.kind: is missing"),
         (("datasets", "digits"), 3, "datasets.digits: must be a mapping"),
+        (("datasets", "digits", "root"), "/tmp", "datasets.digits: digits come with scikit-learn"),
         (("certificates", "np", "sampler"), "nope", "certificates.np.sampler: no sampler 'nope'"),
         (("certificates", "np", "alpha"), 0.7, "certificates.np.alpha: "),
         (("experiments", "digits", "radii"), [1.0, 0.5], "experiments.digits.radii: must increase"),
