@@ -1,0 +1,43 @@
+"""Importing as a stage of the pipeline: from a checkpoint made elsewhere to a stored model of ours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.artefact import Provenance
+from lib.data.base import DatasetSpec
+from lib.data.store import open_split
+from lib.models import importing
+from lib.models.checkpoint import save_model
+from lib.registry import revive
+
+if TYPE_CHECKING:
+    from lib.training.kinds.external import External
+
+
+def import_model(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    method: "External",
+    *,
+    manifest: str | Path,
+    checkpoint: str | Path,
+    model: str | Path,
+    device: Any,
+) -> None:
+    """Write the network of `spec` (see `Study.model_spec`) with the weights of `checkpoint` to `model`.
+
+    The checkpoint's SHA-256 is a parent of the result; what was found out about its accuracy is among the notes.
+    """
+    network, notes = importing.import_model(
+        checkpoint,
+        method,
+        revive("model", {"inference": {}, **spec["model"]}),
+        dataset.info(),
+        open_split(dataset, manifest, "test"),
+        revive("noise", spec["noise"]),
+        spec["seed"],
+        device,
+    )
+    parents = {"checkpoint": notes.pop("sha256")}
+    save_model(model, network, Provenance(format="model", spec=spec, parents=parents, device=str(device), notes=notes))
