@@ -139,7 +139,7 @@ def _facts(row: "pd.Series") -> tuple[Cell, ...]:
 
 
 def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
-    several = summary["certificate"].nunique() > 1
+    several = summary.loc[summary["certificate"] != "", "certificate"].nunique() > 1
     names = ["method", "certificate"] if several else ["method"]
     groups = []
     for noise in dict.fromkeys(summary["noise"]):

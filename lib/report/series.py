@@ -32,7 +32,9 @@ def arrange(lines: Sequence[Line]) -> list[Panel]:
     Colour tells the method (or the noise level, where that is all that varies), dash the certificate (or the same again, so
     that grey prints stay readable). Panels and colours follow the order of `lines`.
     """
-    methods, certificates, noises = _names(lines, "method"), _names(lines, "certificate"), _names(lines, "noise")
+    methods, noises = _names(lines, "method"), _names(lines, "noise")
+    # A table from elsewhere does not name its certificate: that is no other certificate.
+    certificates = [name for name in _names(lines, "certificate") if name] or [""]
     if len(methods) == 1 and len(certificates) == 1:
         series = [Series(e, sigma_text(e), *_looks(i, i)) for i, e in enumerate(lines)]
         return [Panel("", tuple(series))]
@@ -59,11 +61,12 @@ def sigma_text(line: Line) -> str:
 
 
 def _one(line: Line, methods: list[str], certificates: list[str]) -> Series:
-    method, certificate = methods.index(line.method), certificates.index(line.certificate)
+    method = methods.index(line.method)
+    certificate = certificates.index(line.certificate) if line.certificate else 0
     if len(certificates) == 1:
         return Series(line, line.method, *_looks(method, method))
     if len(methods) == 1:
-        return Series(line, line.certificate, *_looks(certificate, certificate))
+        return Series(line, line.certificate or line.method, *_looks(certificate, certificate))
     label = f"{line.method}, {line.certificate}" if line.certificate else line.method
     return Series(line, label, *_looks(method, certificate))
 

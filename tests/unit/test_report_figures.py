@@ -136,7 +136,7 @@ def test_p_a_figure_has_a_radius_scale_only_where_it_holds():
 
 def test_p_a_figure_leaves_out_lines_that_state_no_p_a(tmp_path):
     figure = draw_p_a([line(), external_line()], PlotSettings())
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gaussian, np"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gaussian"]
     assert draw_p_a([external_line()], PlotSettings()) is None
     write_figures([external_line()], PlotSettings(), [tmp_path / "p_a.png"])
     assert (tmp_path / "p_a.png").exists()

@@ -25,7 +25,7 @@ def summary():
     """Two noise levels; names that LaTeX and Markdown must escape; a line from elsewhere; published numbers."""
     lines = [
         line("gaussian", mean=0.5, n=100_000),
-        line("my_50%&more", mean=2.0, seed=7),
+        line("my_50%&more", certificate="np_2", mean=2.0, seed=7),
         external_line("[theirs]*", mean=1.0, seed=8),
         line("gaussian", sigma=0.5, seeds=2, seed=20),
         line("my_50%&more", sigma=0.5, seeds=2, seed=20),
@@ -155,6 +155,11 @@ def test_the_first_of_equals_is_best(summary):
 def test_a_single_line_is_not_its_own_best():
     alone = summarise([line()], RADII, resamples=50)
     assert not any(cell.best for b in blocks(alone) for g in b.groups for r in g.rows for cell in r.cells)
+
+
+def test_a_single_certificate_needs_no_column():
+    shown = blocks(summarise([line(), external_line()], RADII, resamples=50))
+    assert all("certificate" not in block.columns for block in shown)
 
 
 def test_unknown_numbers_are_dashes(summary):
