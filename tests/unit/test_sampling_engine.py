@@ -1,0 +1,189 @@
+"""The engine's promises: counts depend on model, image, noise, seed and draw, and on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import NonFiniteError
+from lib.models.base import Inference
+from lib.noise import Gaussian
+from lib.noise.streams import Stream
+from lib.sampling import engine
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+
+SHAPE = (1, 4, 4)
+PLAIN = Inference(precision="float32", fold=False)
+NOISE = Gaussian(sigma=0.5)
+
+
+def network(seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(32, 5))
+
+
+def base(batch: int = 32, module: torch.nn.Module | None = None) -> BaseClassifier:
+    return BaseClassifier(module or network(), PLAIN, shape=SHAPE, batch=batch)
+
+
+def images(count: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+
+
+def counted(classifier, x, index, draws, stream=Stream.ESTIMATION, seed=3, **options):
+    return count_classes(
+        classifier,
+        x,
+        np.asarray(index),
+        np.asarray(draws),
+        noise=NOISE,
+        seed=seed,
+        stream=stream,
+        quiet=True,
+        **options,
+    ).counts
+
+
+DRAWS = [70, 0, 300, 1, 64, 129]
+INDEX = [4, 9, 0, 7, 100_000, 2]
+
+
+def slowly(x, index, draws, seed=3, stream=Stream.ESTIMATION) -> np.ndarray:
+    """The definition, one draw at a time: noise from the law's own function, a plain forward pass, a Python counter."""
+    model, counts = network().eval(), np.zeros((len(x), 5), np.int64)
+    for slot, (image, position, n) in enumerate(zip(x, index, draws, strict=True)):
+        clean = torch.tensor(image).float() / 255
+        for draw in range(n):
+            noise = NOISE.sample(SHAPE, torch.tensor([position]), torch.tensor([draw]), seed=seed, stream=stream)
+            with torch.no_grad():
+                counts[slot, int(model(clean[None] + noise).argmax())] += 1
+    return counts
+
+
+def test_counts_are_those_of_the_definition():
+    assert np.array_equal(counted(base(), images(), INDEX, DRAWS), slowly(images(), INDEX, DRAWS))
+
+
+@pytest.mark.parametrize("batch", [8, 13, 64, 1000])
+def test_counts_do_not_depend_on_the_batch_size(batch):
+    assert np.array_equal(counted(base(batch), images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
+
+
+def test_counts_do_not_depend_on_order_or_company():
+    whole = counted(base(), images(), INDEX, DRAWS)
+    order = np.array([3, 5, 0, 2])
+    some = counted(base(), images()[order], np.array(INDEX)[order], np.array(DRAWS)[order])
+    assert np.array_equal(some, whole[order])
+
+
+def test_counts_do_not_depend_on_the_chunk(monkeypatch):
+    whole = counted(base(), images(), INDEX, DRAWS)
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.0)
+    assert np.array_equal(counted(base(), images(), INDEX, DRAWS), whole)
+
+
+def test_counts_do_not_depend_on_threads():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = counted(base(), images(), INDEX, DRAWS)
+        torch.set_num_threads(2)
+        assert np.array_equal(counted(base(), images(), INDEX, DRAWS), one)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_draw_is_counted_once_and_padding_never():
+    assert list(counted(base(64), images(), INDEX, DRAWS).sum(axis=1)) == DRAWS
+
+
+def test_stages_and_seeds_never_share_draws():
+    found = [
+        counted(base(), images(1), [0], [500], stream=stream, seed=seed)
+        for stream in (Stream.SELECTION, Stream.ESTIMATION, Stream.PREDICTION)
+        for seed in (0, 1)
+    ]
+    assert len({array.tobytes() for array in found}) == len(found)
+
+
+def test_floating_point_and_byte_images_agree():
+    x = images()
+    assert np.array_equal(counted(base(), x.astype(np.float32) / 255, INDEX, DRAWS), counted(base(), x, INDEX, DRAWS))
+
+
+class Broken(torch.nn.Module):
+    """NaN logits whenever the first pixel of the noisy image is large."""
+
+    def forward(self, x):
+        logits = torch.stack([x.flatten(1).sum(1), x.flatten(1)[:, 0]], dim=1)
+        return torch.where(x[:, 0, 0, :1] > 2.2, torch.nan, logits)
+
+
+def test_nan_logits_name_image_and_draw():
+    x = np.zeros((2, *SHAPE), np.uint8)
+    x[1] = 255
+    first = NOISE.sample(SHAPE, torch.full((5000,), 8), torch.arange(5000), seed=3, stream=Stream.ESTIMATION)
+    draw = int((first[:, 0, 0, 0] + 1 > 2.2).nonzero()[0])
+    with pytest.raises(NonFiniteError, match=rf"picture 8: .* at draw {draw};"):
+        counted(base(module=Broken()), x, [5, 8], [50, 5000], describe=lambda index: f"picture {index}")
+
+
+def test_an_infinite_logit_is_refused_too():
+    class Infinite(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([x.flatten(1).sum(1), torch.full((len(x),), torch.inf)], dim=1)
+
+    with pytest.raises(NonFiniteError, match="image 0: "):
+        counted(base(module=Infinite()), images(1), [0], [10])
+
+
+def test_the_lowest_class_wins_ties():
+    class Equal(torch.nn.Module):
+        def forward(self, x):
+            return torch.zeros(len(x), 3)
+
+    assert counted(base(module=Equal()), images(1), [0], [40]).tolist() == [[40, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("x", "index", "draws", "message"),
+    [
+        (np.full((1, *SHAPE), 1.5, np.float32), [0], [5], "image 0: has values outside"),
+        (np.full((1, *SHAPE), np.nan, np.float32), [4], [5], "image 4: has values outside"),
+        (np.zeros((1, 1, 5, 5), np.uint8), [0], [5], "images must have shape"),
+        (np.zeros((1, *SHAPE), np.int32), [0], [5], "images must be uint8 or floating point"),
+        (np.zeros((2, *SHAPE), np.uint8), [3, 3], [5, 5], "index must hold different positions"),
+        (np.zeros((1, *SHAPE), np.uint8), [-1], [5], "index must hold different positions"),
+        (np.zeros((1, *SHAPE), np.uint8), [0], [-5], "draws must lie in"),
+        (np.zeros((2, *SHAPE), np.uint8), [0], [5], "do not belong together"),
+    ],
+)
+def test_bad_input_is_refused(x, index, draws, message):
+    with pytest.raises(ValueError, match=message):
+        counted(base(), x, index, draws)
+
+
+class Stubborn(torch.nn.Dropout):
+    """A layer that ignores eval()."""
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
+def test_a_module_that_stays_in_training_mode_is_refused():
+    with pytest.raises(ValueError, match="stay in training mode"):
+        base(module=torch.nn.Sequential(torch.nn.Flatten(), Stubborn(), torch.nn.Linear(16, 3)))
+
+
+def test_the_number_of_logits_is_checked():
+    with pytest.raises(ValueError, match="returns 5 logits, the data have 10 classes"):
+        BaseClassifier(network(), PLAIN, shape=SHAPE, classes=10, batch=8)
+
+
+def test_the_users_module_is_left_alone():
+    module = network().train()
+    before = [p.clone() for p in module.parameters()]
+    counted(base(module=module), images(1), [0], [20])
+    assert module.training and all(p.requires_grad for p in module.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
