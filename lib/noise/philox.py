@@ -2,7 +2,8 @@
 
 A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no state, so a draw does
 not depend on the batch it sits in, on the order of work, on the device's launch geometry or on a restart. The same lines
-run on CPU and CUDA, eagerly and compiled, and give the same integers.
+run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU with a C compiler `lib.noise.native` computes
+the same uniforms faster.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
 (group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved.
@@ -16,6 +17,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from lib.noise import native
+
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 INCREMENTS = (0x9E3779B9, 0xBB67AE85)
@@ -24,7 +27,7 @@ ROUNDS = 10
 LARGEST_UNIFORM = 1 - 2.0**-24
 """The largest float32 below 1."""
 CPU_BLOCK = 1 << 15
-"""Groups worked on at a time on the CPU: five int64 buffers of this length stay in a core's second-level cache."""
+"""Groups worked on at a time on the CPU: larger blocks fall out of a core's cache, smaller ones pay for torch's calls."""
 CUDA_BLOCK = 1 << 24
 """Groups worked on at a time on other devices: bounds the temporaries to about 1 GB."""
 
@@ -48,6 +51,7 @@ def words(
     d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], seed: int, stream: int
 ) -> Int64[Tensor, "rows 4 groups"]:
     """The 32-bit words behind the d elements of each row's image, one plane per lane."""
+    _check(image, draw, seed)
     groups = -(-d // 4)
     out = torch.empty(len(image), 4, groups, dtype=torch.int64, device=image.device)
     for rows in _blocks(image, groups):
@@ -70,7 +74,12 @@ def uniforms(
     d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
 ) -> Float32[Tensor, "rows {d}"]:
     """u = (word + 1/2) / 2**32 in float32, at most 1 - 2**-24: in (0, 1), with 32 bits of resolution near 0."""
-    return _planes(d, image, draw, seed, stream).flatten(1)[:, :d]
+    if torch.compiler.is_compiling():
+        return torch.stack(_uniforms(d, image, draw, seed, stream), 1).flatten(1)[:, :d]
+    out = _empty(d, image)
+    for rows in _blocks(image, out.shape[2]):
+        _fill(list(out[rows].unbind(1)), image[rows], draw[rows], seed, stream)
+    return out.flatten(1)[:, :d]
 
 
 def normals(
@@ -81,12 +90,29 @@ def normals(
     Lanes 0, 1 are sqrt(-2 ln u0) (cos, sin)(2 pi u1), lanes 2, 3 the same of (u2, u3). Values reach 6.76; the total
     variation distance to a true Gaussian is about 1.3e-11 per element (4e-8 for a 3,072-pixel image).
     """
-    planes = _planes(d, image, draw, seed, stream)
     if torch.compiler.is_compiling():
-        return _box_muller(planes).flatten(1)[:, :d]
-    for rows in _blocks(image, planes.shape[2]):
-        _box_muller_(planes[rows])
-    return planes.flatten(1)[:, :d]
+        u0, u1, u2, u3 = _uniforms(d, image, draw, seed, stream)
+        return torch.stack((*_box_muller(u0, u1), *_box_muller(u2, u3)), 1).flatten(1)[:, :d]
+    out = _empty(d, image)
+    for rows in _blocks(image, out.shape[2]):
+        part = out[rows]
+        u, v = (torch.empty(len(part), 2, out.shape[2], device=out.device) for _ in range(2))
+        _fill([u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
+        _box_muller_(u, v, part[:, 0::2], part[:, 1::2])
+    return out.flatten(1)[:, :d]
+
+
+def _box_muller(u: Float32[Tensor, "*shape"], v: Float32[Tensor, "*shape"]) -> tuple[Tensor, Tensor]:
+    """sqrt(-2 ln u) times cosine and sine of 2 pi v."""
+    radius, angle = torch.sqrt(torch.log(u) * -2), v * (2 * math.pi)
+    return torch.cos(angle) * radius, torch.sin(angle) * radius
+
+
+def _box_muller_(u: Float32[Tensor, "*shape"], v: Float32[Tensor, "*shape"], cosine: Tensor, sine: Tensor) -> None:
+    """`_box_muller` into `cosine` and `sine`, destroying `u` and `v`."""
+    radius, angle = u.log_().mul_(-2).sqrt_(), v.mul_(2 * math.pi)
+    torch.mul(torch.sin(angle), radius, out=sine)
+    torch.mul(angle.cos_(), radius, out=cosine)
 
 
 def _round_key(key: tuple[int, int], number: int) -> tuple[int, int]:
@@ -112,7 +138,7 @@ def _round_(words: Counter, key: tuple[int, int], high: Tensor) -> Counter:
 
 
 def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Counter:
-    """Words [rows, groups] of the four lanes; words 1 and 3 may carry garbage above bit 31 on no path."""
+    """Words [rows, groups] of the four lanes."""
     key = (seed & MASK, seed >> 32)
     group = torch.arange(groups, device=image.device)[None, :]
     counter = (group, draw[:, None], image[:, None], torch.full_like(group[:, :1], int(stream)))
@@ -130,41 +156,39 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
     return full
 
 
-def _planes(d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Float32[Tensor, "rows 4 groups"]:
-    """Uniform variates in (0, 1), one plane per lane."""
-    groups = -(-d // 4)
-    if torch.compiler.is_compiling():
-        return _to_uniform(torch.stack(_words(groups, image, draw, seed, stream), 1).to(torch.float32))
-    planes = torch.empty(len(image), 4, groups, dtype=torch.float32, device=image.device)
-    for rows in _blocks(image, groups):
-        for lane, word in enumerate(_words(groups, image[rows], draw[rows], seed, stream)):
-            planes[rows, lane] = word
-        _to_uniform(planes[rows])
-    return planes
+def _uniforms(d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> tuple[Tensor, ...]:
+    """Uniform variates float32 [rows, groups] of the four lanes, for the compiler."""
+    return tuple(_to_uniform(word.float()) for word in _words(-(-d // 4), image, draw, seed, stream))
+
+
+def _fill(lanes: list[Float32[Tensor, "rows groups"]], image: Tensor, draw: Tensor, seed: int, stream: int) -> None:
+    """Write the uniform variates of the four lanes into tensors of equal strides."""
+    if image.device.type == "cpu" and native.fill_uniforms(lanes, image, draw, seed, int(stream)):
+        return
+    for lane, word in zip(lanes, _words(lanes[0].shape[1], image, draw, seed, stream), strict=True):
+        _to_uniform(lane.copy_(word))
 
 
 def _to_uniform(words: Float32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return words.add_(0.5).mul_(2.0**-32).clamp_(max=LARGEST_UNIFORM)
 
 
-def _box_muller(u: Float32[Tensor, "rows 4 groups"]) -> Float32[Tensor, "rows 4 groups"]:
-    radius = torch.sqrt(-2 * torch.log(u[:, 0::2]))
-    angle = (2 * math.pi) * u[:, 1::2]
-    return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), 2).flatten(1, 2)
-
-
-def _box_muller_(u: Float32[Tensor, "rows 4 groups"]) -> None:
-    """`_box_muller` in place, with one temporary."""
-    for radius, angle in ((u[:, 0], u[:, 1]), (u[:, 2], u[:, 3])):
-        radius.log_().mul_(-2).sqrt_()
-        angle.mul_(2 * math.pi)
-        sine = torch.sin(angle).mul_(radius)
-        radius.mul_(angle.cos_())
-        angle.copy_(sine)
+def _empty(d: int, image: Tensor) -> Float32[Tensor, "rows 4 groups"]:
+    return torch.empty(len(image), 4, -(-d // 4), dtype=torch.float32, device=image.device)
 
 
 def _blocks(image: Tensor, groups: int) -> list[slice]:
-    """Slices of rows that bound the temporaries; one slice where the compiler sees to that itself."""
+    """Slices of rows that bound the temporaries."""
     limit = CPU_BLOCK if image.device.type == "cpu" else CUDA_BLOCK
     step = max(1, limit // max(groups, 1))
     return [slice(start, start + step) for start in range(0, len(image), step)]
+
+
+def _check(image: Tensor, draw: Tensor, seed: int) -> None:
+    if image.dim() != 1 or image.shape != draw.shape or not image.dtype == draw.dtype == torch.int64:
+        raise ValueError(
+            f"image and draw must be two int64 vectors of one length, got {image.dtype} {list(image.shape)} and "
+            f"{draw.dtype} {list(draw.shape)}"
+        )
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must lie in [0, 2**64), got {seed}")

@@ -1,0 +1,119 @@
+"""The C version of the generator: compiled once per machine and user by the C compiler that is there, if one is.
+
+It gives the same bits as the torch version (`lib.noise.philox`), so that whether it was available is no part of a result: a
+missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+SOURCE = Path(__file__).with_name("philox.c")
+COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
+"""No flag that allows inexact arithmetic."""
+SECONDS = 120
+"""A compiler that takes longer is given up."""
+
+
+def fill_uniforms(lanes: list[torch.Tensor], image: torch.Tensor, draw: torch.Tensor, seed: int, stream: int) -> bool:
+    """Write u of every lane into the four `lanes`, float32 [rows, groups] of equal strides; False where C is not available.
+
+    image, draw: int64 [rows] on the CPU.
+    """
+    function = _function()
+    if function is None:
+        return False
+    image, draw = image.contiguous(), draw.contiguous()
+    rows, groups = lanes[0].shape
+    pointers = (ctypes.c_void_p * 4)(*(lane.data_ptr() for lane in lanes))
+    function(pointers, lanes[0].stride(0), rows, groups, image.data_ptr(), draw.data_ptr(), seed, stream)
+    return True
+
+
+def available() -> bool:
+    """Whether the C version is in use (compiles it if it was not yet)."""
+    return _function() is not None
+
+
+@cache
+def _function():
+    """The C function, or None: from the user's cache, else compiled for this process where that cache cannot be used."""
+    if os.environ.get("CERTFLOW_NATIVE") == "0":
+        return None
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    for library in (_cached, _temporary):
+        try:
+            function = _loaded(library(compiler))
+        except (OSError, AttributeError):  # no such folder, a damaged file, or one that may not be run from there
+            continue
+        if _agrees(function):
+            return function
+    return None
+
+
+def _loaded(library: Path):
+    function = ctypes.CDLL(str(library)).certflow_uniforms
+    pointer, int64 = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = (pointer, int64, int64, int64, pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
+    function.restype = None
+    return function
+
+
+def _cached(compiler: str | None) -> Path:
+    """The library in the user's cache, compiled now if need be."""
+    made_of = (SOURCE.read_bytes(), FLAGS, platform.machine(), platform.libc_ver())
+    path = _folder() / f"philox-{sha256(repr(made_of).encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _compile(compiler, path)
+    return path
+
+
+def _temporary(compiler: str | None) -> Path:
+    """The library, compiled into a folder that is gone when this process ends."""
+    path = Path(_scratch().name) / "philox.so"
+    _compile(compiler, path)
+    return path
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="certflow-")
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "certflow"
+
+
+def _compile(compiler: str | None, path: Path) -> None:
+    """Compile to `path`: whole or not at all, also when two processes do it at once. OSError where it cannot be done."""
+    if compiler is None:
+        raise FileNotFoundError("no C compiler")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    command = [compiler, "-x", "c", *FLAGS, "-o", str(part), str(SOURCE)]
+    try:
+        subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
+        part.replace(path)
+    except subprocess.SubprocessError as error:
+        raise OSError(f"{compiler} failed") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _agrees(function) -> bool:
+    """The known answer of the all-zero counter: a library that gets it wrong is not used."""
+    out, zero = torch.empty(4), torch.zeros(1, dtype=torch.int64)
+    pointers = (ctypes.c_void_p * 4)(*(out[lane:].data_ptr() for lane in range(4)))
+    function(pointers, 1, 1, 1, zero.data_ptr(), zero.data_ptr(), 0, 0)
+    words = torch.tensor([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
+    return torch.equal(out, words.to(torch.float32).add_(0.5).mul_(2.0**-32))

@@ -1,0 +1,104 @@
+"""The C version of the generator: the same bits as torch's, and nothing lost where it cannot be had."""
+
+import subprocess
+
+import pytest
+import torch
+
+from lib.noise import native, philox
+
+SEED = 0xFEDCBA9876543210
+
+
+@pytest.fixture
+def without_native(monkeypatch):
+    """Calls a function with the C version switched off."""
+
+    def call(function, *args, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(native, "_function", lambda: None)
+            return function(*args, **options)
+
+    return call
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A user without any compiled library, whose cache is `tmp_path`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
+    native._function.cache_clear()
+    yield tmp_path
+    native._function.cache_clear()
+
+
+def has_compiler() -> bool:
+    return any(map(native.shutil.which, native.COMPILERS))
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 63, 64, 785, 3072])
+@pytest.mark.parametrize("law", [philox.uniforms, philox.normals])
+def test_c_and_torch_give_the_same_bits(d, law, without_native):
+    if not native.available():
+        pytest.skip("no C compiler")
+    image = torch.tensor([0, 1, 2**32 - 1, 77, 9999])
+    draw = torch.tensor([99_999, 0, 3, 2**32 - 1, 12])
+    for stream in (0, 1, 20):
+        fast = law(d, image, draw, seed=SEED, stream=stream)
+        assert torch.equal(fast, without_native(law, d, image, draw, seed=SEED, stream=stream))
+
+
+def test_counters_may_be_views(without_native):
+    image, draw = torch.arange(40).view(2, 20)[:, ::2].unbind(0)
+    assert torch.equal(
+        philox.normals(9, image, draw, seed=1, stream=1),
+        without_native(philox.normals, 9, image.clone(), draw.clone(), seed=1, stream=1),
+    )
+
+
+def test_it_is_compiled_once_and_kept(fresh, monkeypatch):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    assert native.available()
+    (library,) = fresh.rglob("*.so")
+    native._function.cache_clear()
+    monkeypatch.setattr(subprocess, "run", None)
+    assert native.available()
+    assert list(fresh.rglob("*.part")) == [] and library.exists()
+
+
+def test_no_compiler_means_torch(fresh, monkeypatch):
+    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    assert not native.available()
+    assert philox.normals(8, torch.zeros(1).long(), torch.zeros(1).long(), seed=0, stream=0).shape == (1, 8)
+
+
+def test_a_failing_compiler_means_torch(fresh, monkeypatch):
+    monkeypatch.setattr(native, "FLAGS", ("--no-such-flag",))
+    assert not native.available()
+    assert list(fresh.rglob("*.part")) == []
+
+
+def test_a_damaged_library_is_not_used(fresh, monkeypatch):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(native, "_compile", lambda compiler, path: path.write_bytes(b"not a library"))
+    assert not native.available()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh))
+    native._function.cache_clear()
+    assert native.available()  # compiled afresh, since the file in the cache cannot be loaded
+
+
+def test_an_unwritable_cache_is_no_error(fresh, monkeypatch):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    (fresh / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "file"))
+    assert native.available()
+
+
+def test_it_can_be_turned_off(fresh, monkeypatch):
+    monkeypatch.setenv("CERTFLOW_NATIVE", "0")
+    assert not native.available()
+    assert list(fresh.iterdir()) == []
