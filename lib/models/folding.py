@@ -76,9 +76,8 @@ def _trace(module: nn.Module) -> fx.Graph | None:
     """The graph of the modules that are called between input and output; None for code that cannot be followed."""
     try:
         return _Tracer().trace(module)
-    except (
-        Exception
-    ):  # whatever foreign forward code raises when it is given a symbol: such a model is sampled unfolded
+    # Foreign forward code may raise anything when it is given a symbol; such a model is sampled unfolded.
+    except Exception:
         return None
 
 

@@ -28,6 +28,7 @@ IMAGES = 512
 LARGE, FEWER = 64 * 64 * 3, 128
 """Images looked at, and how many where one image has more than LARGE coordinates."""
 BATCH = 64
+SOURCES = {"given": "set by the method entry", "file": "stored in the file", "data": "the dataset's"}
 MARGIN = 0.1
 """Accuracy by which another normalisation must win to be pointed out; the sampling error of a difference is below 0.04."""
 
@@ -55,10 +56,10 @@ def import_model(
     loaded = load_weights(path, spec, info, classes=info.classes, mean=external.mean, sd=external.sd)
     network = loaded.module.to(device)
     probe = _Probe(test, info, noise, seed, torch.device(device), path)
-    clean, noisy = probe.accuracy(network, noisy=False), probe.accuracy(network, noisy=True)
+    clean, noisy = (probe.accuracy(network, noisy=noisy, strict=True) for noisy in (False, True))
     chosen = network[0]
     alternatives = {
-        name: probe.accuracy(torch.nn.Sequential(layer.to(device), network[1]), noisy=True)
+        name: probe.accuracy(torch.nn.Sequential(layer.to(device), network[1]), noisy=True, strict=False)
         for name, layer in _alternatives(info)
         if not _same(layer, chosen)
     }
@@ -90,8 +91,8 @@ class _Probe:
         self.test, self.noise, self.seed, self.device, self.path = test, noise, seed, device, path
 
     @torch.inference_mode()
-    def accuracy(self, network: torch.nn.Module, *, noisy: bool) -> float:
-        """Fraction of the images that the network gets right."""
+    def accuracy(self, network: torch.nn.Module, *, noisy: bool, strict: bool) -> float:
+        """Fraction of the images that the network gets right; strict: logits that are no numbers are an error, not a miss."""
         right = 0
         for rows in torch.arange(len(self.index)).split(BATCH):
             index = self.index[rows.numpy()]
@@ -100,10 +101,10 @@ class _Probe:
                 x = x + self._draw(torch.as_tensor(index, device=self.device), tuple(x.shape[1:]))
             logits = network(x)
             finite = logits.isfinite().all(1)
-            if not bool(finite.all()):
+            if strict and not bool(finite.all()):
                 image = self.test.describe(int(index[int(finite.int().argmin())]))
                 raise NonFiniteError(f"{self.path}: its logits on {image} are NaN or infinite; the model is of no use")
-            right += int((logits.argmax(1) == self.labels[rows.to(self.device)]).sum())
+            right += int(((logits.argmax(1) == self.labels[rows.to(self.device)]) & finite).sum())
         return right / len(self.index)
 
     def _draw(self, index: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -151,7 +152,7 @@ def _shout(path: Path, warning: str, chosen: Normalise, clean: float, noise: Noi
         f"WARNING: {path}",
         f"  {warning}",
         f"  accuracy on {notes['images']} test images, noise of sigma {noise.sigma} (clean images: {clean:.1%}):",
-        f"    {notes['noisy_accuracy']:6.1%}  as chosen: {chosen.extra_repr()} (from the {notes['normalisation']['from']})",
+        f"    {notes['noisy_accuracy']:6.1%}  as chosen: {chosen.extra_repr()} ({SOURCES[notes['normalisation']['from']]})",
         *(f"    {accuracy:6.1%}  {name}" for name, accuracy in notes["alternatives"].items()),
         "  Likely causes: the wrong normalisation (set mean and sd of the method entry), a model trained for another",
         "  dataset or another noise level. The run goes on with the model as chosen.",

@@ -134,6 +134,15 @@ def test_logits_that_are_no_numbers_name_file_and_image(tmp_path, test_split):
         bring(tmp_path / "w.pth", test_split)
 
 
+def test_logits_that_are_no_numbers_under_another_normalisation_are_only_misses(tmp_path, test_split):
+    state = quadrants(Normalise((0.0,), (1e36,))).state_dict()
+    state["3.weight"] = state["3.weight"] * 100
+    torch.save(state, tmp_path / "w.pth")
+    _, notes = bring(tmp_path / "w.pth", test_split, mean=(0.0,), sd=(1e36,))
+    assert notes["noisy_accuracy"] > 0.9 and "warning" not in notes
+    assert set(notes["alternatives"].values()) == {0.0}
+
+
 def test_other_classes_and_no_images_are_refused(checkpoint, test_split):
     with pytest.raises(ArtefactError, match="no such file"):
         bring(checkpoint.with_name("other"), test_split)
