@@ -207,7 +207,7 @@ def read_arrays(path: str | Path, **expected: Any) -> tuple[dict[str, Any], Prov
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         text = str(arrays.pop("provenance"))
     except FileNotFoundError as error:

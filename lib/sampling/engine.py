@@ -119,8 +119,13 @@ class _Work:
         return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
 
 
+def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Images as a tensor; copied only where numpy calls them read-only (a memory-mapped file), which torch does not know."""
+    return images if isinstance(images, torch.Tensor) else torch.from_numpy(np.require(images, requirements=["W"]))
+
+
 def _checked(base: BaseClassifier, images, index, draws) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    images = torch.as_tensor(images)
+    images = as_tensor(images)
     index, draws = np.asarray(index, np.int64), np.asarray(draws, np.int64)
     if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
         raise ValueError(

@@ -11,7 +11,7 @@ from lib.models.base import Inference
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from lib.sampling.engine import as_tensor, count_classes
 from lib.stats.limits import smallest_n_to_certify, smallest_n_to_predict
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class SmoothedClassifier:
 
 
 def _checked(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
-    images = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
+    images = as_tensor(images)
     if images.dim() != 4:
         raise ValueError(f"images must have shape [images, channels, height, width], got {list(images.shape)}")
     index = np.arange(len(images)) if indices is None else np.asarray(indices)

@@ -1,0 +1,234 @@
+"""Sampling as stages: planned, sharded, merged, killed and resumed, and refused where files do not belong together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from lib.data.store import content_digest, prepare
+from lib.errors import ArtefactError, BusyError
+from lib.lock import exclusive
+from lib.models import build, save_model
+from lib.registry import spec_class
+from lib.sampling.merge import merge_counts
+from lib.sampling.plan import shard_bounds, write_plan
+from lib.sampling.resume import Journal
+from lib.sampling.stage import presample_counts, sample_counts
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = spec_class("dataset", "digits")()
+NOISE = spec_class("noise", "gaussian")(sigma=0.5)
+MODEL = spec_class("model", "small_conv")()
+SPEC = {"dataset": DIGITS.canonical(), "model": MODEL.canonical(), "noise": NOISE.canonical(), "seed": 0}
+STAGE_1 = {**SPEC, "images": {"split": "test", "skip": 0, "stride": 1, "max": 12}, "presample": {"n0": 20}}
+
+
+def plan_spec(n: int) -> dict:
+    return {"noise": NOISE.canonical(), "sampler": spec_class("sampler", "fixed")(n0=20, n=n).canonical()}
+
+
+def trained_spec() -> dict:
+    return {**SPEC, "model": MODEL.architecture(), "method": {"kind": "none"}}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A folder with a manifest, a model with random weights, stage-1 counts and a plan of 700 draws for 12 images."""
+    folder = tmp_path_factory.mktemp("sampling")
+    prepare(DIGITS, folder / "digits.json")
+    torch.manual_seed(1)
+    record = Provenance(format="model", spec=trained_spec(), parents={"data": content_digest(folder / "digits.json")})
+    save_model(folder / "model.safetensors", build(MODEL, DIGITS.info()), record)
+    presample_counts(
+        STAGE_1,
+        DIGITS,
+        manifest=folder / "digits.json",
+        model=folder / "model.safetensors",
+        counts=folder / "presample.npz",
+        device="cpu",
+    )
+    write_plan(plan_spec(700), counts=folder / "presample.npz", plan=folder / "plan.tsv")
+    return folder
+
+
+def sample(home: Path, path: Path, shard: str = "1-of-1", plan: str = "plan.tsv", spec: dict = SPEC) -> Path:
+    sample_counts(
+        spec,
+        DIGITS,
+        manifest=home / "digits.json",
+        model=home / "model.safetensors",
+        plan=home / plan,
+        counts=path,
+        shard=shard,
+        device="cpu",
+    )
+    return path
+
+
+def test_the_plan_chooses_the_class_from_stage_1_alone(home):
+    counts, record = read_arrays(home / "presample.npz", format="presample")
+    plan, planned = read_table(home / "plan.tsv", format="plan")
+    assert (counts["counts"].sum(axis=1) == 20).all()
+    assert (plan["selected"] == counts["counts"].argmax(axis=1)).all()
+    assert (plan["k0"] == counts["counts"].max(axis=1)).all()
+    assert (plan["n"] == 700).all() and (plan["n0"] == 20).all()
+    assert planned.parents["presample"] == record.digest
+
+
+@pytest.mark.parametrize("shards", [2, 3, 5, 20])
+def test_merged_counts_are_the_same_for_any_number_of_shards(home, tmp_path, shards):
+    whole = sample(home, tmp_path / "whole.npz")
+    merge_counts(shards=[whole], plan=home / "plan.tsv", counts=tmp_path / "one.npz")
+    parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}") for k in range(shards, 0, -1)]
+    merge_counts(shards=parts, plan=home / "plan.tsv", counts=tmp_path / "many.npz")
+    one, one_record = read_arrays(tmp_path / "one.npz", format="counts")
+    many, many_record = read_arrays(tmp_path / "many.npz", format="counts")
+    assert np.array_equal(one["idx"], many["idx"]) and np.array_equal(one["counts"], many["counts"])
+    assert one_record.digest == many_record.digest
+    assert (many["counts"].sum(axis=1) == 700).all() and (many["seconds"] > 0).all()
+
+
+def test_shards_cover_all_images_with_about_equal_work():
+    draws = np.random.default_rng(0).integers(0, 1000, 300)
+    for shards in (1, 2, 7, 299, 400):
+        bounds = shard_bounds(draws, shards)
+        assert len(bounds) == shards + 1 and bounds[0] == 0 and bounds[-1] == 300 and (np.diff(bounds) >= 0).all()
+        work = [draws[a:b].sum() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        assert max(work) <= draws.sum() / shards + 2 * draws.max()
+
+
+def test_missing_doubled_and_foreign_shards_are_refused(home, tmp_path):
+    first, second = (sample(home, tmp_path / f"{k}.npz", f"{k}-of-2") for k in (1, 2))
+    for shards in ([first], [first, second, second]):
+        with pytest.raises(ArtefactError, match="do not hold its images once each"):
+            merge_counts(shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+    write_plan(plan_spec(600), counts=home / "presample.npz", plan=tmp_path / "other.tsv")
+    with pytest.raises(ArtefactError, match="plan: file has"):
+        merge_counts(shards=[first, second], plan=tmp_path / "other.tsv", counts=tmp_path / "x.npz")
+
+
+def test_counts_that_do_not_sum_to_n_are_refused(home, tmp_path):
+    path = sample(home, tmp_path / "a.npz")
+    arrays, record = read_arrays(path)
+    arrays["counts"][3, 0] += 1
+    write_arrays(path, arrays, record)
+    with pytest.raises(ArtefactError, match="image idx 3: its counts do not sum to n"):
+        merge_counts(shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+
+
+def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
+    with pytest.raises(ArtefactError, match="seed: file has 0, asked for 1"):
+        sample(home, tmp_path / "a.npz", spec={**SPEC, "seed": 1})
+    louder = {**SPEC, "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
+    with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
+        sample(home, tmp_path / "a.npz", spec=louder)
+    table, record = read_table(home / "plan.tsv")
+    parents = {**record.parents, "model": "0" * 64}
+    write_table(
+        home / "foreign.tsv", table, Provenance(format="plan", spec=record.spec, parents=parents, notes=record.notes)
+    )
+    with pytest.raises(ArtefactError, match="parents.model: file has"):
+        sample(home, tmp_path / "a.npz", plan="foreign.tsv")
+
+
+def test_a_truncated_file_is_refused_with_its_name(home, tmp_path):
+    path = sample(home, tmp_path / "a.npz")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ArtefactError, match=r"a\.npz: is damaged"):
+        merge_counts(shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+
+
+def test_an_edited_plan_is_refused(home, tmp_path):
+    table, record = read_table(home / "plan.tsv")
+    write_table(tmp_path / "plan.tsv", table, record)
+    edited = pd.read_csv(tmp_path / "plan.tsv", sep="\t").assign(n=5)
+    edited.to_csv(tmp_path / "plan.tsv", sep="\t", index=False)
+    with pytest.raises(ArtefactError, match="differs from what was written"):
+        read_table(tmp_path / "plan.tsv")
+
+
+def test_two_processes_on_one_shard_are_refused(home, tmp_path):
+    with exclusive(tmp_path / "a.npz", "sampling"), pytest.raises(BusyError, match=str(os.getpid())):
+        sample(home, tmp_path / "a.npz")
+
+
+WORKER = """
+import sys, torch
+sys.path[:0] = {paths!r}
+torch.set_num_threads(1)
+import test_sampling_stage as t
+from functools import partial
+from pathlib import Path
+from lib.sampling import engine, stage
+engine.CHUNK_ROWS, engine.CHUNK_SECONDS = 500, 0.0
+stage.Journal = partial(stage.Journal, seconds=0.0)
+home, out = Path(sys.argv[1]), Path(sys.argv[2])
+print("ready", flush=True)
+t.sample(home, out, plan="long.tsv")
+print("finished", flush=True)
+"""
+
+
+def start(home: Path, out: Path) -> subprocess.Popen:
+    code = WORKER.format(paths=[str(ROOT), str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(home), str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_from_its_last_chunk_and_ends_with_the_same_counts(home, tmp_path):
+    write_plan(plan_spec(20_000), counts=home / "presample.npz", plan=home / "long.tsv")
+    whole, _ = read_arrays(sample(home, tmp_path / "whole.npz", plan="long.tsv"))
+    out = tmp_path / "killed.npz"
+    partial = Path(f"{out}.partial")
+    rows = 0
+    for _ in range(3):
+        worker = start(home, out)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and worker.poll() is None:
+            if partial.exists() and int(read_arrays(partial)[0]["rows"]) > rows:
+                break
+            time.sleep(0.01)
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+        assert not out.exists()
+        before, rows = rows, int(read_arrays(partial)[0]["rows"])
+        assert before < rows < 12 * 20_000
+    found, _ = read_arrays(sample(home, out, plan="long.tsv"))
+    assert np.array_equal(found["counts"], whole["counts"])
+    assert not partial.exists()
+
+
+def test_partial_counts_of_another_job_are_never_mixed_in(tmp_path):
+    counts, seconds = np.ones((2, 3), np.int64), np.zeros(2)
+    Journal(tmp_path / "a", "one", seconds=0.0).save(5, counts, seconds)
+    assert Journal(tmp_path / "a", "one").load(2, 3)[0] == 5
+    assert Journal(tmp_path / "a", "two").load(2, 3) is None
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_full_disk_is_reported_and_leaves_the_last_state_intact(tmp_path):
+    code = (
+        "import resource, sys, signal; sys.path.insert(0, sys.argv[1]); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import numpy as np; from pathlib import Path; from lib.sampling.resume import Journal\n"
+        "from lib.errors import ArtefactError\n"
+        "j = Journal(Path(sys.argv[2]), 'job', seconds=0.0); j.save(1, np.zeros((2, 3), np.int64), np.zeros(2))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "rng = np.random.default_rng(0)\n"
+        "try: j.save(2, rng.integers(0, 2**40, (200, 30)), np.zeros(200))\n"
+        "except ArtefactError as error: print(error)\n"
+        "print(j.load(2, 3)[0])\n"
+    )
+    command = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "p")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "could not be written" in output and output.endswith("1\n"), output
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
