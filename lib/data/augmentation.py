@@ -18,7 +18,7 @@ def to_unit(pixels: UInt8[torch.Tensor, "..."]) -> Float[torch.Tensor, "..."]:
 
     The divisor is a tensor on the device on purpose: by a Python number CUDA multiplies with 1/255, which is not the same.
     """
-    return pixels.to(torch.float32) / torch.full((), 255.0, device=pixels.device)
+    return pixels.to(torch.float32).div_(torch.full((), 255.0, device=pixels.device))
 
 
 def permutation(total: int, *, seed: int, epoch: int) -> Int64[torch.Tensor, " total"]:

@@ -1,5 +1,8 @@
 """Batches: each image once, the same treatment whatever the batch size, the field's law of crops and flips."""
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -290,6 +293,21 @@ def test_impossible_epochs_are_refused(epoch):
 def test_a_negative_number_of_workers_is_refused(stream):
     with pytest.raises(ValueError, match="workers must be at least 0"):
         make(stream[0], workers=-1)
+
+
+def test_batches_and_opened_splits_need_no_torchvision(tmp_path):
+    code = (
+        "import sys, numpy as np; from lib.data import cache; from lib.data.batches import batches\n"
+        "from lib.data.base import DataInfo; from lib.data.splits import ArraySplit\n"
+        "split, info = ArraySplit(np.zeros((9, 1, 4, 4), np.uint8), np.arange(9), 'x'), DataInfo(9, (1, 4, 4))\n"
+        "split = cache.load(cache.store(split, info), info, 'x', None, None)\n"
+        "list(batches(split, device='cpu', batch=4, seed=0, augmentation='crop_flip').epoch(0))\n"
+        "assert not {'torchvision', 'torch._dynamo', 'sklearn', 'scipy'} & set(sys.modules), 'too many imports'"
+    )
+    environment = {**os.environ, "CERTFLOW_CACHE": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], env=environment, timeout=120
+    )
 
 
 # --- on a GPU ---------------------------------------------------------------------------------------------------------
