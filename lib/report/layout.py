@@ -87,12 +87,12 @@ def blocks(summary: "pd.DataFrame") -> list[Block]:
 
 def percent(share: float) -> str:
     """A share in percent with one decimal, rounded to nearest: it is an estimate."""
-    return f"{100 * share:.1f}"
+    return f"{100 * share:z.1f}"
 
 
 def number(value: float) -> str:
     """Three decimals."""
-    return f"{value:.3f}"
+    return f"{value:z.3f}"
 
 
 def seconds(value: float) -> str:

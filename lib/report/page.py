@@ -134,8 +134,19 @@ def _key(text: str) -> str:
 
 
 def _figure(path: Path) -> dict[str, str]:
+    """Heading, explanation, address, and a width in proportion to that on paper."""
     heading, reading = CAPTIONS.get(path.stem, (path.stem, ""))
-    return {"heading": heading, "reading": reading, "source": data_uri(path.read_bytes(), MEDIA[path.suffix])}
+    content = path.read_bytes()
+    width = f"{8 * inches(content):.1f}rem"
+    return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[path.suffix]), "width": width}
+
+
+def inches(content: bytes) -> float:
+    """Width of one of our figures on paper, from the bytes of its svg (in points) or png (300 dots per inch)."""
+    if content.startswith(b"\x89PNG"):
+        return int.from_bytes(content[16:20], "big") / 300
+    found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
+    return float(found[1]) / 72 if found else 6.75
 
 
 def _training_figure(logs: Sequence[TrainingLog]) -> str:

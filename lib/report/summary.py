@@ -95,7 +95,8 @@ def _metrics(line: Line, radii: list[float], level: float, resamples: int, seed:
     by_image = values.mean(axis=0)
     known = np.isfinite(by_image).all(axis=0)
     low, high = np.full((2, by_image.shape[1]), np.nan)
-    low[known], high[known] = bootstrap_interval(by_image[:, known], level, resamples, seed)
+    # No metric is negative; rounding can put an end that is 0 a little below.
+    low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
     sd = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.full(by_image.shape[1], np.nan)
     row = {}
     for j, name in enumerate(metric_names(radii)):

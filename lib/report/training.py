@@ -81,8 +81,9 @@ def draw_training(logs: Sequence[TrainingLog], width: float = 6.75, height: floa
 def _draw_log(panels: Sequence, log: TrainingLog, colour: str) -> None:
     table, (left, right) = log.table, panels
     epoch = table["epoch"] + 1
+    marker = {"marker": "o", "markersize": 3} if len(table) == 1 else {}
     left.plot(epoch, table["train_loss"], color=colour, **FAINT)
-    left.plot(epoch, table["test_loss"], color=colour)
+    left.plot(epoch, table["test_loss"], color=colour, **marker)
     if "train_accuracy" in table and table["train_accuracy"].notna().any():
         right.plot(epoch, 100 * table["train_accuracy"], color=colour, **FAINT)
-    right.plot(epoch, 100 * table["test_accuracy"], color=colour)
+    right.plot(epoch, 100 * table["test_accuracy"], color=colour, **marker)

@@ -16,7 +16,7 @@ from lib.artefact import Provenance, write_arrays, write_table
 from lib.errors import DataError
 from lib.report.figures import write_figures
 from lib.report.lines import Line, SeedTable, read_line
-from lib.report.page import duration, write_page
+from lib.report.page import duration, inches, write_page
 from lib.report.settings import PlotSettings
 from lib.report.summary import summarise
 from lib.report.trace import chain_paths, trace
@@ -235,6 +235,13 @@ def test_training_curves_tell_methods_or_noise_levels_apart(logs):
     other = read_training_log(logs[0].path)
     object.__setattr__(other, "method", "macer")
     assert len(draw_training([*logs, other]).axes) == 4
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_figures_keep_their_proportions(tmp_path, ending):
+    path = tmp_path / f"p_a.{ending}"
+    write_figures([line()], PlotSettings(width_inches=5.0), [path])
+    assert inches(path.read_bytes()) == pytest.approx(2.5, abs=0.01)
 
 
 def test_durations_are_printed_for_people():

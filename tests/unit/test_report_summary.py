@@ -54,6 +54,12 @@ def test_several_seeds_are_averaged_and_spread():
     assert any("± standard deviation" in note for note in notes(summarise([ours], RADII)))
 
 
+def test_intervals_never_leave_the_possible_values():
+    summary = summarise([line(images=30, mean=3.0, seed=s) for s in range(5)], RADII, resamples=200)
+    ends = summary[[name for name in summary if name.endswith(("_low", "_high"))]].to_numpy(float)
+    assert (ends >= 0).all() and not np.signbit(ends).any()
+
+
 def test_equal_input_gives_equal_intervals():
     ours = line(images=200)
     assert summarise([ours], RADII).equals(summarise([ours], RADII))

@@ -11,7 +11,7 @@ from report_samples import external_line, line, published_rows
 
 from lib.report.compare import PublishedCells
 from lib.report.latex import escape, latex
-from lib.report.layout import MOST_RADII, blocks, seconds, signed
+from lib.report.layout import MOST_RADII, blocks, percent, seconds, signed
 from lib.report.markdown import markdown
 from lib.report.notes import notes
 from lib.report.summary import summarise
@@ -204,4 +204,5 @@ def test_numbers_are_printed_for_people():
         "0",
         "0.000210",
     ]
+    assert [percent(v) for v in (0.12345, -1e-18, 1.0)] == ["12.3", "0.0", "100.0"]
     assert [signed(t) for t in ("0.5", "-0.5", "0.0", "-0.0")] == ["+0.5", "−0.5", "0.0", "0.0"]
