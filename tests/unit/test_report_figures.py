@@ -155,8 +155,6 @@ def test_everything_abstains_is_drawable(tmp_path):
 def test_settings_are_checked():
     assert issubclass(PlotSettings, Record)
     for fields in (
-        {"formats": []},
-        {"formats": ["jpg"]},
         {"radius_max": 0.0},
         {"width_inches": 1.0},
         {"colour": "red"},
