@@ -44,6 +44,9 @@ class BaseClassifier:
         training = [name or "the model itself" for name, part in network.named_modules() if part.training]
         if training:
             raise ValueError(f"the model has parts that stay in training mode after .eval(): {', '.join(training[:3])}")
+        mixing = [name for name, part in network.named_modules() if _mixes_rows(part)]
+        if mixing:
+            raise ValueError(f"the model normalises by the batch it sees, so rows are not independent: {', '.join(mixing[:3])}")
         self.shift, self.folded = None, inference.fold
         if inference.fold:
             whole = fold(network, self.shape)
@@ -89,6 +92,11 @@ class BaseClassifier:
         if found.shape[1] < 2:
             raise ValueError("the model returns one logit; smoothing needs at least two classes")
         return found.shape[1]
+
+
+def _mixes_rows(part: torch.nn.Module) -> bool:
+    """Batch normalisation without stored statistics: what a row gives depends on the rows beside it."""
+    return isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.running_mean is None
 
 
 def default_batch(device: torch.device, shape: tuple[int, int, int]) -> int:

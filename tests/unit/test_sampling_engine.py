@@ -176,6 +176,12 @@ def test_a_module_that_stays_in_training_mode_is_refused():
         base(module=torch.nn.Sequential(torch.nn.Flatten(), Stubborn(), torch.nn.Linear(16, 3)))
 
 
+def test_a_model_whose_rows_depend_on_each_other_is_refused():
+    mixing = torch.nn.Sequential(torch.nn.BatchNorm2d(1, track_running_stats=False), *network())
+    with pytest.raises(ValueError, match="rows are not independent: 0"):
+        base(module=mixing)
+
+
 def test_the_number_of_logits_is_checked():
     with pytest.raises(ValueError, match="returns 5 logits, the data have 10 classes"):
         BaseClassifier(network(), PLAIN, shape=SHAPE, classes=10, batch=8)
