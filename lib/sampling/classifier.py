@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lib.data.augmentation import to_unit
 from lib.errors import ConfigError
 from lib.models.base import Inference
 from lib.models.folding import fold
@@ -74,7 +75,7 @@ class BaseClassifier:
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Clean images, uint8 or float32 in [0,1], as float32 on the device with `shift` subtracted, ready for noise."""
         x = images.to(self.device)
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
+        x = to_unit(x) if x.dtype == torch.uint8 else x.to(torch.float32)
         return x if self.shift is None else x - self.shift
 
     def describe(self) -> dict[str, Any]:
