@@ -2,6 +2,7 @@
 # Run the embedded experiment and show what came out.
 set -eu
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # without stored bytecode every import of torch takes two to three times as long
 PATH="$PWD/.venv/bin:$PATH"
 snakemake --cores all results/reports/digits.html
 echo
