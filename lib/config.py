@@ -215,10 +215,15 @@ class Study:
                 "title": e.title or f"Certified accuracy: {experiment}",
                 "runs": runs,
                 "sigmas": {name: self.noises[name].sigma for name in noises},
-                "kinds": {name: self.methods[name].kind for name in e.methods},
+                "published_as": {name: self._published_as(name) for name in e.methods},
                 "split": self.images[e.images].split,
             }
         )
+
+    def _published_as(self, method: str) -> str:
+        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
+        entry = self.methods[method]
+        return entry.kind if entry.preset is not None and not entry.own else ""
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""

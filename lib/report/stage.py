@@ -29,7 +29,7 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], foreign: Se
             spec["sigmas"][noise],
             certificate,
             paths,
-            published_as=spec["kinds"][method],
+            published_as=spec["published_as"][method],
             split=spec["split"],
         )
         for (method, noise, certificate), paths in ours.items()

@@ -19,7 +19,7 @@ class BaseClassifier:
     """f: noisy images in [0,1] units → class index; a fixed function of each row, at a fixed batch shape.
 
     The given module is copied, put in eval mode, folded where that is possible, cast to the precision and laid out with
-    channels last. Rows of a smaller batch are padded up to `batch`, so that a row's result cannot depend on what lies beside it.
+    channels last. Rows of a smaller batch are padded up to `batch`: a row's result cannot depend on what lies beside it.
 
     Raises ValueError for a module that stays in training mode or whose logits have another width than `classes`.
     """
@@ -47,7 +47,9 @@ class BaseClassifier:
             raise ValueError(f"the model has parts that stay in training mode after .eval(): {', '.join(training[:3])}")
         mixing = [name for name, part in network.named_modules() if _mixes_rows(part)]
         if mixing:
-            raise ValueError(f"the model normalises by the batch it sees, so rows are not independent: {', '.join(mixing[:3])}")
+            raise ValueError(
+                f"the model normalises by the batch it sees, so rows are not independent: {', '.join(mixing[:3])}"
+            )
         self.shift, self.folded = None, inference.fold
         if inference.fold:
             whole = fold(network, self.shape)

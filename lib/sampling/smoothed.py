@@ -22,8 +22,8 @@ class SmoothedClassifier:
     """g(x) = the class that `model` gives most often to x + noise (Cohen, Rosenfeld and Kolter 2019).
 
     model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes]; it is
-    copied, not changed. noise: such as `lib.noise.Gaussian(sigma=0.25)`. Results are a pure function of (model, image, `seed`, the
-    image's index), whatever the batch size and whichever other images are asked about.
+    copied, not changed. noise: such as `lib.noise.Gaussian(sigma=0.25)`. Results are a pure function of (model, image, `seed`,
+    the image's index), whatever the batch size and whichever other images are asked about.
     """
 
     def __init__(

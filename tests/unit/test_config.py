@@ -95,6 +95,12 @@ def test_the_users_keys_win_over_the_preset(raw):
     assert (recipe.epochs, recipe.lr, recipe.lr_step, recipe.batch) == (3, 0.01, 30, 256)
 
 
+def test_only_a_papers_own_recipe_is_compared_with_its_numbers(raw):
+    raw["experiments"]["mnist"]["methods"] = ["gaussian", "shorter"]
+    raw["methods"]["shorter"] = {"kind": "gaussian", "preset": "paper", "epochs": 5}
+    assert load(raw).table_spec("mnist")["published_as"] == {"gaussian": "gaussian", "shorter": ""}
+
+
 def specs(study):
     """The dependency record of each stage of one MNIST run, by stage."""
     run = ("mnist", "lenet")
