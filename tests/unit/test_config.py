@@ -119,7 +119,7 @@ def specs(study):
 @pytest.mark.parametrize(
     ("path", "value", "touched"),
     [
-        (("methods", "gaussian", "lr"), 0.5, {"train"}),
+        (("methods", "gaussian", "lr"), 0.5, {"train", "table", "figure"}),
         (("models", "lenet", "inference"), {"fold": False}, {"presample", "sample"}),
         (("samplers", "cohen", "n"), 500, {"plan"}),
         (("samplers", "cohen", "n0"), 50, {"presample", "plan"}),
