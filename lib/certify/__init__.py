@@ -1,7 +1,6 @@
 """From class counts to certified radii. Needs no torch; pandas and scipy are imported at first use."""
 
-import importlib
-from typing import Any
+from lib.exports import exports
 
 _HOMES = {
     "CountsError": "counts",
@@ -12,10 +11,5 @@ _HOMES = {
     "read_field_table": "field_table",
 }
 
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__ = sorted(_HOMES)
+__getattr__ = exports(__name__, _HOMES)

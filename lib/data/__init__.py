@@ -3,22 +3,15 @@
 Training batches: `lib.data.batches.batches`.
 """
 
-from typing import Any
+from lib.exports import exports
 
 _HOMES = {
-    "Images": "lib.data.subset",
-    "content_digest": "lib.data.store",
-    "open_split": "lib.data.store",
-    "prepare": "lib.data.store",
-    "to_unit": "lib.data.augmentation",
+    "Images": "subset",
+    "content_digest": "store",
+    "open_split": "store",
+    "prepare": "store",
+    "to_unit": "augmentation",
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = exports(__name__, _HOMES)

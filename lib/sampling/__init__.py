@@ -1,13 +1,10 @@
 """The Monte-Carlo engine and its planners. `SmoothedClassifier` is the door; importing this package does not load torch."""
 
-from typing import Any
+from lib.exports import exports
 
-__all__ = ["SmoothedClassifier"]
+_HOMES = {
+    "SmoothedClassifier": "smoothed",
+}
 
-
-def __getattr__(name: str) -> Any:
-    if name == "SmoothedClassifier":
-        from lib.sampling.smoothed import SmoothedClassifier
-
-        return SmoothedClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = sorted(_HOMES)
+__getattr__ = exports(__name__, _HOMES)

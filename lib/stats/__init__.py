@@ -1,7 +1,6 @@
 """Exact binomial statistics and the bootstrap. Needs numpy and scipy only, imported at first use, and nothing of ours."""
 
-import importlib
-from typing import Any
+from lib.exports import exports
 
 _HOMES = {
     "LARGEST_N": "limits",
@@ -17,10 +16,5 @@ _HOMES = {
     "true_accuracy_lower_bound": "table_bound",
 }
 
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__ = sorted(_HOMES)
+__getattr__ = exports(__name__, _HOMES)
