@@ -49,7 +49,7 @@ def latex(blocks: Sequence[Block], notes: Sequence[str], title: str, label: str)
     parts = [
         "% Made by certflow. Needs \\usepackage{booktabs}.",
         r"\begin{table}[tbp]",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{2.4pt}",
         rf"\caption{{{escape(title)}}}",
         rf"\label{{tab:{_label(label)}}}",
         "\n\\par\\medskip\n".join(tabular(block) for block in blocks),

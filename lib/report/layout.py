@@ -116,8 +116,8 @@ def _details(summary: "pd.DataFrame") -> Block:
     fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", "clean_accuracy", percent, True)]
     fields += [
         Field("abstains (%)", "abstention_rate", percent),
-        Field("draws per image", "samples_per_image", whole, statistic=False),
-        Field("seconds per image", "seconds_per_image", seconds, statistic=False),
+        Field("draws/image", "samples_per_image", whole, statistic=False),
+        Field("s/image", "seconds_per_image", seconds, statistic=False),
     ]
     block = _block(summary, fields)
     facts = ("images", "seeds", "α", "N")

@@ -166,7 +166,7 @@ def test_unknown_numbers_are_dashes(summary):
     last = blocks(summary)[-1]
     theirs = next(row for row in last.groups[0].rows if row.role == "external")
     shown = dict(zip(last.columns, (cell.text for cell in theirs.cells), strict=True))
-    assert (shown["draws per image"], shown["α"], shown["N"], shown["certificate"]) == ("–", "–", "–", "–")
+    assert (shown["draws/image"], shown["α"], shown["N"], shown["certificate"]) == ("–", "–", "–", "–")
     assert shown["images"] == "200" and shown["abstains (%)"] != "–"
 
 
