@@ -1,5 +1,6 @@
 """Importing as a stage of the pipeline: from a checkpoint made elsewhere to a stored model of ours."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,5 +40,7 @@ def import_model(
         spec["seed"],
         device,
     )
+    shown = f"{notes['clean_accuracy']:.1%} on clean images, {notes['noisy_accuracy']:.1%} on noisy ones"
+    print(f"{checkpoint}: base classifier's accuracy on {notes['images']} test images: {shown}", file=sys.stderr, flush=True)
     parents = {"checkpoint": notes.pop("sha256")}
     save_model(model, network, Provenance(format="model", spec=spec, parents=parents, device=str(device), notes=notes))

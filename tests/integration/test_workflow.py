@@ -6,9 +6,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+
+from lib.artefact import read_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
@@ -118,6 +123,34 @@ def test_snakemakes_own_report_needs_no_network(finished):
     with zipfile.ZipFile(finished / "report.zip") as archive:
         names = "\n".join(archive.namelist())
     assert "report.html" in names and "certificate_curves" in names
+
+
+def test_a_users_own_checkpoint_gives_the_counts_of_the_same_weights(finished, tmp_path):
+    trained = finished / "results/train/digits/tiny/one/gauss-0.25/seed0/model.safetensors"
+    state = {f"module.{name}": tensor for name, tensor in load_file(trained).items()}
+    torch.save({"epoch": 2, "state_dict": state}, tmp_path / "checkpoint.pth.tar")
+    overlay = tmp_path / "mine.yaml"
+    method = {"kind": "external", "checkpoint": str(tmp_path / "checkpoint.pth.tar")}
+    overlay.write_text(yaml.safe_dump({"methods": {"mine": method}, "experiments": {"tiny": {"methods": ["mine"]}}}))
+    counts = "results/sample/digits/tiny/{}/gauss-0.25/seed0/tiny/tiny.npz"
+    snakemake(finished, counts.format("mine"), overlays=(overlay,))
+    mine, theirs = (read_arrays(finished / counts.format(method))[0]["counts"] for method in ("mine", "one"))
+    assert np.array_equal(mine, theirs)
+    assert "accuracy" in (finished / "results/logs/import_model/digits/tiny/mine/gauss-0.25/seed0.log").read_text()
+
+
+def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
+    table = pd.read_csv(next((finished / "results/certificates/digits/tiny/two").rglob("tiny.tsv")), sep="\t")
+    theirs = tmp_path / "theirs.tsv"
+    table[["idx", "label", "predict", "radius", "correct", "time"]].to_csv(theirs, sep="\t", index=False)
+    overlay = tmp_path / "foreign.yaml"
+    foreign = [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs)}]
+    tiny = yaml.safe_load(TINY.read_text())["experiments"]["tiny"]
+    overlay.write_text(yaml.safe_dump({"experiments": {"both": {**tiny, "foreign": foreign}}}))
+    snakemake(finished, "results/tables/both.tex", overlays=(overlay,))
+    summary = pd.read_csv(finished / "results/tables/both.tsv", sep="\t").set_index("method")
+    assert list(summary.index) == ["one", "two", "theirs"]
+    assert summary.loc["theirs", "acr"] == summary.loc["two", "acr"]
 
 
 @pytest.mark.parametrize(
