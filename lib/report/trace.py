@@ -108,10 +108,10 @@ def _table(path: Path) -> tuple[Provenance, str]:
 
 
 def _model(path: Path) -> tuple[Provenance, str]:
+    """A model is identified by its weights: the same recipe may give others on another device."""
     from lib.models.header import read_header
 
-    record, _ = read_header(path)
-    return record, record.digest
+    return read_header(path)
 
 
 def _manifest(path: Path) -> tuple[Provenance, str]:

@@ -15,6 +15,7 @@ from lib.data.subset import Images
 from lib.errors import ArtefactError, DataError
 from lib.lock import exclusive
 from lib.models.checkpoint import load_model
+from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.registry import revive
@@ -113,6 +114,7 @@ def _open(
 ) -> _Setting:
     architecture, info = revive("model", spec["model"]), dataset.info()
     module, record = load_model(model, architecture, info)
+    weights = read_header(model)[1]
     _same_origin(model, record, spec, architecture)
     data = content_digest(manifest)
     if record.parents.get("data") not in (None, data):
@@ -125,7 +127,7 @@ def _open(
         split=open_split(dataset, manifest, split),
         noise=revive("noise", spec["noise"]),
         seed=spec["seed"],
-        parents={"model": record.digest, "data": data},
+        parents={"model": weights, "data": data},
         notes=base.describe(),
     )
 

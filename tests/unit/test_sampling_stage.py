@@ -17,6 +17,7 @@ from lib.data.store import content_digest, prepare
 from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive
 from lib.models import build, save_model
+from lib.models.checkpoint import read_model
 from lib.registry import spec_class
 from lib.sampling.merge import merge_counts
 from lib.sampling.plan import shard_bounds, write_plan
@@ -137,6 +138,15 @@ def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
     )
     with pytest.raises(ArtefactError, match="parents.model: file has"):
         sample(home, tmp_path / "a.npz", plan="foreign.tsv")
+
+
+def test_a_plan_made_from_other_weights_of_the_same_recipe_is_refused(home, tmp_path):
+    torch.manual_seed(2)
+    record = read_model(home / "model.safetensors")[1]
+    save_model(tmp_path / "model.safetensors", build(MODEL, DIGITS.info()), record)
+    files = {"manifest": home / "digits.json", "plan": home / "plan.tsv", "counts": tmp_path / "a.npz"}
+    with pytest.raises(ArtefactError, match="parents.model: file has"):
+        sample_counts(SPEC, DIGITS, model=tmp_path / "model.safetensors", shard="1-of-1", device="cpu", **files)
 
 
 def test_a_truncated_file_is_refused_with_its_name(home, tmp_path):
