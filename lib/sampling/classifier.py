@@ -10,9 +10,12 @@ from lib.data.augmentation import to_unit
 from lib.errors import ConfigError
 from lib.models.base import Inference
 from lib.models.folding import fold
+from lib.sampling.fusing import fuse
 from lib.sampling.precision import resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALLEST_BATCH = 8
+"""Fewer rows than this take other kernels, with other rounding; smaller batches are padded to it."""
 
 
 class BaseClassifier:
@@ -38,9 +41,9 @@ class BaseClassifier:
         self.shape, self.device = tuple(shape), torch.device(device)
         self.precision = resolve(inference.precision, self.device.type)
         self.dtype = DTYPES[self.precision]
-        self.batch = batch or default_batch(self.device, shape)
-        if self.batch < 1:
+        if batch is not None and batch < 1:
             raise ValueError(f"batch size must be at least 1, got {batch}")
+        self.batch = max(SMALLEST_BATCH, batch or default_batch(self.device, shape))
         network = copy.deepcopy(module).eval()
         training = [name or "the model itself" for name, part in network.named_modules() if part.training]
         if training:
@@ -50,13 +53,13 @@ class BaseClassifier:
             raise ValueError(
                 f"the model normalises by the batch it sees, so rows are not independent: {', '.join(mixing[:3])}"
             )
-        self.shift, self.folded = None, inference.fold
+        self.compiled, self.shift, self.folded, self.fused = inference.compile, None, inference.fold, False
         if inference.fold:
             whole = fold(network, self.shape)
             network = whole.network
             self.shift = None if whole.shift is None else whole.shift.to(self.device)
+            network = self._fused(network)
         self.network = network.requires_grad_(False).to(self.device, self.dtype, memory_format=torch.channels_last)
-        self.compiled = inference.compile
         if inference.compile:
             self.network = _compiled(self.network, self.device)
         self.classes = self._width(classes)
@@ -80,15 +83,39 @@ class BaseClassifier:
         x = to_unit(x) if x.dtype == torch.uint8 else x.to(torch.float32)
         return x if self.shift is None else x - self.shift
 
+    def halve_batch(self) -> bool:
+        """Use half the batch from now on, where memory was too small for it; False if it is as small as it may be.
+
+        On a GPU, kernels and so last bits may differ between batch sizes: counts are then those of the smaller batch.
+        """
+        if self.batch < 2 * SMALLEST_BATCH:
+            return False
+        self.batch //= 2
+        return True
+
     def describe(self) -> dict[str, Any]:
         """The choices that make these bits, for provenance records."""
-        return {"precision": self.precision, "compiled": self.compiled, "folded": self.folded}
+        return {
+            "precision": self.precision,
+            "compiled": self.compiled,
+            "folded": self.folded,
+            "fused": self.fused,
+        }
+
+    def _fused(self, network: torch.nn.Module) -> torch.nn.Module:
+        """On a CPU, `network` with fused kernels where that works; compiling fuses by itself."""
+        if self.device.type != "cpu" or self.compiled or self.precision == "float16":
+            return network
+        found = fuse(network, self.shape)
+        self.fused = found is not None
+        return network if found is None else found
 
     @torch.inference_mode()
     def _width(self, classes: int | None) -> int:
         """Number of logits, after checking it against `classes`."""
-        found = self.network(torch.zeros(self.batch, *self.shape, device=self.device, dtype=self.dtype))
-        if found.dim() != 2 or len(found) != self.batch:
+        rows = self.batch if self.compiled else SMALLEST_BATCH
+        found = self.network(torch.zeros(rows, *self.shape, device=self.device, dtype=self.dtype))
+        if found.dim() != 2 or len(found) != rows:
             raise ValueError(f"the model must return logits [rows, classes], got shape {list(found.shape)}")
         if classes is not None and found.shape[1] != classes:
             raise ValueError(f"the model returns {found.shape[1]} logits, the data have {classes} classes")

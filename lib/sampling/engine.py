@@ -4,9 +4,11 @@ A row is one draw of one image. Its noise is keyed by (seed, stream, position of
 class depends on nothing else, so counts are the same for any batch size, order, sharding or resumption.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from lib.errors import NonFiniteError
 from lib.noise.base import NoiseSpec
 from lib.progress import progress
 from lib.sampling.classifier import BaseClassifier, exact_arithmetic
+from lib.sampling.memory import keep_freed_memory
 from lib.sampling.resume import Journal
 
 CHUNK_ROWS = 10_000
@@ -54,25 +57,26 @@ def count_classes(
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range.
     """
     exact_arithmetic()
+    keep_freed_memory()
     images, index, draws = _checked(base, images, index, draws)
     ends = np.cumsum(draws)
     total = int(ends[-1]) if len(ends) else 0
     state = journal.load(len(index), base.classes) if journal else None
     row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
-    work = _Work(base, images, index, ends, noise, seed, int(stream))
+    work = _Work(base, images, index, ends, _sampling(base, noise, seed, int(stream)))
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
             started = time.monotonic()
-            stop = min(row + chunk, total)
+            # Whole batches: only the last one of all is padded.
+            stop = min(row + -(-chunk // base.batch) * base.batch, total)
             try:
                 first, found, bad = work.count(row, stop)
             except torch.OutOfMemoryError:
-                if base.device.type != "cuda" or base.batch == 1:
+                if not base.halve_batch():
                     raise
-                base.batch //= 2
                 torch.cuda.empty_cache()
-                bar.write(f"out of GPU memory: going on with batches of {base.batch}")
+                bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
             if bad < stop:
                 _raise_non_finite(bad, index, draws, ends, describe)
@@ -95,9 +99,7 @@ class _Work:
     images: torch.Tensor
     index: np.ndarray
     ends: np.ndarray
-    noise: NoiseSpec
-    seed: int
-    stream: int
+    noise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
@@ -110,13 +112,29 @@ class _Work:
         counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
         bad = torch.full((), stop, dtype=torch.int64, device=device)
         for begin in range(row, stop, base.batch):
-            rows = torch.arange(begin, min(begin + base.batch, stop), device=device)
+            end = min(begin + base.batch, stop)
+            one, other = np.searchsorted(self.ends, (begin, end - 1), side="right") - first
+            rows = torch.arange(begin, end, device=device)
             slot = torch.searchsorted(ends, rows, right=True)
-            noisy = self.noise.sample(base.shape, index[slot], rows - starts[slot], seed=self.seed, stream=self.stream)
-            classes, finite = base.classify(noisy.add_(clean[slot]))
+            noisy = self.noise(index[slot], rows - starts[slot])
+            noisy += clean[one] if one == other else clean[slot]
+            classes, finite = base.classify(noisy)
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
         return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
+
+
+def _sampling(
+    base: BaseClassifier, noise: NoiseSpec, seed: int, stream: int
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """(image int64 [rows], draw int64 [rows]) → noise float32 [rows, *base.shape].
+
+    Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
+    sample = partial(noise.sample, base.shape, seed=int(seed), stream=stream)
+    return torch.compile(sample, dynamic=False) if base.compiled and base.device.type == "cuda" else sample
 
 
 def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -126,7 +144,7 @@ def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 def _checked(base: BaseClassifier, images, index, draws) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     images = as_tensor(images)
-    index, draws = np.asarray(index, np.int64), np.asarray(draws, np.int64)
+    index, draws = np.array(index, np.int64), np.array(draws, np.int64)  # copies: columns of tables are read-only
     if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
         raise ValueError(
             f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"

@@ -1,0 +1,200 @@
+"""Speed of sampling against the field's loop: `python benchmarks/sampling.py [--json FILE]`, under a minute.
+
+The field's loop is that of the scripts that descend from Cohen et al. (2019): the image repeated to the size of the batch,
+noise from torch's stateful generator, float32 in NCHW, normalisation by repeated tensors, batch normalisation as a layer,
+and a count of the predictions one by one on the host. Ours is `lib.sampling.engine.count_classes`. Both classify noisy
+copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
+C library's allocator is set for each as its own process would have it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lib.data.base import DataInfo
+from lib.models import build
+from lib.models.base import Inference
+from lib.noise import Gaussian, Stream
+from lib.registry import spec_class
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+from lib.sampling.memory import keep_freed_memory, restore_default
+
+SIGMA = 0.25
+
+
+@dataclass(frozen=True)
+class Case:
+    """An architecture, the data it takes, the field's batch, and how many draws make one measurement."""
+
+    model: dict
+    info: DataInfo
+    batch: int
+    draws: int
+    rounds: int
+
+
+MNIST = DataInfo(classes=10, shape=(1, 28, 28))
+CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CASES = {
+    "lenet": Case({"kind": "lenet"}, MNIST, batch=400, draws=4000, rounds=6),
+    "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=400, draws=800, rounds=4),
+    "cifar_resnet110": Case({"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1),
+}
+
+
+class FieldNormalise(torch.nn.Module):
+    """(x - mean) / sd with both repeated to the size of the batch."""
+
+    def __init__(self, info: DataInfo):
+        super().__init__()
+        self.mean, self.sd = (torch.nn.Parameter(torch.tensor(values)) for values in (info.mean, info.sd))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, _, height, width = x.shape
+        mean = self.mean.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
+        sd = self.sd.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
+        return (x - mean) / sd
+
+
+class FieldLeNet(torch.nn.Module):
+    """The 20-50-500 LeNet with the weights of ours, and ReLU before the pooling."""
+
+    def __init__(self, ours: torch.nn.Module):
+        super().__init__()
+        self.conv1, self.conv2, self.fc1, self.fc2 = ours.conv1, ours.conv2, ours.fc1, ours.fc2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+def field_network(case: Case, network: torch.nn.Module) -> torch.nn.Module:
+    if case.model["kind"] == "lenet":
+        return FieldLeNet(network[1])
+    return torch.nn.Sequential(FieldNormalise(case.info), network[1])
+
+
+@torch.no_grad()
+def field_counts(model: torch.nn.Module, image: torch.Tensor, draws: int, batch: int, classes: int) -> np.ndarray:
+    """Class counts of noisy copies of one image [channels, height, width], the field's way."""
+    counts = np.zeros(classes, dtype=int)
+    while draws > 0:
+        rows = min(batch, draws)
+        draws -= rows
+        copies = image.repeat((rows, 1, 1, 1))
+        predictions = model(copies + torch.randn_like(copies) * SIGMA).argmax(1)
+        for prediction in predictions.cpu().numpy():
+            counts[prediction] += 1
+    return counts
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """CPU seconds (on a GPU: seconds) of one call."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def measure(name: str, rounds: int | None, device: torch.device, inference: Inference, batch: int | None) -> dict:
+    """Field, ours, and our noise alone, in turns; ratios by the fastest round and by the median."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    network = build(spec_class("model", case.model["kind"])(**case.model), case.info).eval()
+    noise, dim = Gaussian(sigma=SIGMA), case.info.dim
+    image = torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8)
+    index, draws = np.zeros(1, np.int64), np.array([case.draws])
+    base = BaseClassifier(
+        network, inference, shape=case.info.shape, classes=case.info.classes, device=device, batch=batch
+    )
+    field, clean = field_network(case, network).to(device), image[0].to(device) / 255
+    rows = torch.arange(base.batch, device=device)
+    work = {
+        "field": lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes),
+        "ours": lambda: count_classes(
+            base, image, index, draws, noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True
+        ),
+        "noise": lambda: noise.sample(case.info.shape, torch.zeros_like(rows), rows, seed=0, stream=Stream.ESTIMATION),
+    }
+    field_counts(field, clean, 64, 64, case.info.classes)  # first call: kernels are chosen, memory is taken
+    count_classes(base, image, index, np.array([base.batch]), noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True)
+    times = {variant: [] for variant in work}
+    for _ in range(rounds or case.rounds):
+        for variant, call in work.items():
+            restore_default() if variant == "field" else keep_freed_memory()
+            times[variant].append(seconds(call, device))
+    best = {variant: min(values) for variant, values in times.items()}
+    per_draw = best["noise"] / base.batch
+    return {
+        "field_draws_per_second": case.draws / best["field"],
+        "draws_per_second": case.draws / best["ours"],
+        "field_batch": case.batch,
+        "batch": base.batch,
+        "ratio_min": best["field"] / best["ours"],
+        "ratio_median": statistics.median(a / b for a, b in zip(times["field"], times["ours"], strict=True)),
+        "noise_share": per_draw * case.draws / best["ours"],
+        "noise_ns_per_value": per_draw / dim * 1e9,
+        **base.describe(),
+    }
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the numbers were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return {"device": name, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="compile noise and network (takes up to a minute each)")
+    parser.add_argument("--batch", type=int, help="rows per forward pass of ours (default: by device and image size)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    inference = Inference(precision=options.precision, compile=options.compile)
+    report = {"machine": machine(device), "cases": {}}
+    for name in options.cases:
+        found = measure(name, options.rounds, device, inference, options.batch)
+        report["cases"][name] = found
+        print(
+            f"{name}: {found['draws_per_second']:.0f} draws/s at batch {found['batch']}, the field "
+            f"{found['field_draws_per_second']:.0f} at {found['field_batch']}: {found['ratio_min']:.2f} times "
+            f"(median of rounds {found['ratio_median']:.2f}); noise {found['noise_share']:.1%} of the time, "
+            f"{found['noise_ns_per_value']:.1f} ns a value"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Fused kernels: the same bits where they apply, and left alone where they do not."""
+
+import operator
+import resource
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib.data.base import DataInfo
+from lib.models import build
+from lib.models.base import Inference
+from lib.models.folding import fold
+from lib.registry import spec_class
+from lib.sampling import fusing
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.fusing import FusedConv2d, PairwiseMaxPool2d, fuse
+from lib.sampling.memory import keep_freed_memory
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+CIFAR = DataInfo(10, (3, 32, 32), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+MNIST = DataInfo(10, (1, 28, 28))
+DIGITS = DataInfo(10, (1, 8, 8))
+
+
+def parts(network: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(isinstance(part, kind) for part in network.modules())
+
+
+@torch.inference_mode()
+def outputs(network: nn.Module, *shape: int) -> torch.Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    return network(x.contiguous(memory_format=torch.channels_last))
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("kind", "info"), [("cifar_resnet", CIFAR), ("lenet", MNIST), ("small_conv", DIGITS)])
+def test_fused_networks_give_the_same_bits(kind, info):
+    fields = {"depth": 20} if kind == "cifar_resnet" else {}
+    network = channels_last(fold(build(spec_class("model", kind)(**fields), info), info.shape).network)
+    fused = fuse(network, info.shape)
+    assert fused is not None
+    for rows in (8, 33):
+        assert torch.equal(outputs(channels_last(fused), rows, *info.shape), outputs(network, rows, *info.shape))
+
+
+def test_a_residual_network_becomes_fused_convolutions_alone():
+    network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR), CIFAR.shape).network
+    fused = fuse(network, CIFAR.shape)
+    assert parts(fused, FusedConv2d) == 19  # 9 blocks of two and the first; projections have nothing after them
+    assert parts(fused, nn.Conv2d) == 2
+    assert not any(node.target in (operator.add, F.relu) for node in fused.graph.nodes)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])
+def test_pairwise_pooling_equals_max_pooling(size):
+    x = torch.randn(4, 5, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(PairwiseMaxPool2d()(x), F.max_pool2d(x, 2))
+
+
+class Net(nn.Module):
+    """Two convolutions, put together by a function given as `how`."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.head, self.how = nn.Linear(3 * 36, 4), how
+
+    def forward(self, x):
+        return self.head(self.how(self, x).flatten(1))
+
+
+def overwritten(net, x):
+    hidden = net.a(x)
+    later = net.b(hidden)
+    shortcut = F.relu(hidden, inplace=True)  # after `b` has read it: `b` may not be moved behind this line
+    return later + shortcut
+
+
+def both(net, x):
+    return F.relu(net.a(x) + net.b(x))
+
+
+def reused(net, x):
+    hidden = net.a(x)
+    return F.relu(hidden) + hidden
+
+
+def broadcast(net, x):
+    return F.relu(net.a(x) + net.b(x).mean((2, 3), keepdim=True))
+
+
+def doubled(net, x):
+    hidden = net.a(x)
+    return F.relu(hidden + hidden)
+
+
+def in_place(net, x):
+    hidden = net.a(x)
+    hidden += net.b(x)
+    return hidden.relu_()
+
+
+@pytest.mark.parametrize(
+    ("how", "fusions"), [(both, 1), (in_place, 1), (reused, 0), (broadcast, 0), (doubled, 0), (overwritten, 0)]
+)
+def test_what_is_fused_and_what_is_not(how, fusions):
+    torch.manual_seed(0)
+    network = channels_last(Net(how))
+    fused = fuse(network, (3, 6, 6))
+    assert (0 if fused is None else parts(fused, FusedConv2d)) == fusions
+    if fused is not None:
+        close = dict(rtol=0, atol=1e-6)  # a sum may be added up in another order
+        assert torch.allclose(outputs(fused, 9, 3, 6, 6), outputs(network, 9, 3, 6, 6), **close)
+
+
+def test_code_that_cannot_be_traced_is_left_alone():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv2d(3, 3, 3)
+
+        def forward(self, x):
+            return F.relu(self.a(x)) if x.sum() > 0 else self.a(x)
+
+    assert fuse(Branching().eval(), (3, 6, 6)) is None
+
+
+def test_a_disagreeing_result_is_not_used(monkeypatch):
+    monkeypatch.setattr(PairwiseMaxPool2d, "forward", lambda self, x: F.avg_pool2d(x, 2))
+    network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)).eval()
+    assert fuse(network, (3, 6, 6)) is None
+
+
+def test_the_classifier_says_whether_it_is_fused(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+    options = dict(shape=(3, 6, 6), batch=8)
+    assert BaseClassifier(network, Inference(precision="float32"), **options).describe()["fused"] is True
+    assert BaseClassifier(network, Inference(precision="float32", fold=False), **options).describe()["fused"] is False
+    monkeypatch.setattr(fusing.torch.backends.mkldnn, "is_available", lambda: False)
+    assert BaseClassifier(network, Inference(precision="float32"), **options).describe()["fused"] is False
+
+
+def test_freed_memory_is_kept():
+    if not keep_freed_memory():
+        pytest.skip("the C library is not glibc")
+    megabytes = 48
+    faults = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(megabytes << 18)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults[1:]) < (megabytes << 20) // resource.getpagesize() // 10
