@@ -27,7 +27,12 @@ class Journal:
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
-        """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
+        """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning.
+
+        Also removes what a kill in the middle of saving has left behind; the caller holds the job's lock.
+        """
+        for part in self.path.parent.glob(f"{self.path.name}.*.part"):
+            part.unlink(missing_ok=True)
         if not self.path.exists():
             return None
         arrays, record = read_arrays(self.path, format="partial counts")

@@ -12,7 +12,7 @@ from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import as_tensor, count_classes
-from lib.stats.limits import smallest_n_to_certify, smallest_n_to_predict
+from lib.stats.limits import LARGEST_N, smallest_n_to_certify, smallest_n_to_predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,9 @@ class SmoothedClassifier:
     """g(x) = the class that `model` gives most often to x + noise (Cohen, Rosenfeld and Kolter 2019).
 
     model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes]; it is
-    copied, not changed. noise: such as `lib.noise.Gaussian(sigma=0.25)`. Results are a pure function of (model, image, `seed`,
-    the image's index), whatever the batch size and whichever other images are asked about.
+    copied, not changed. `classes`, if given, is checked against its logits. noise: such as `lib.noise.Gaussian(sigma=0.25)`.
+    Results are a pure function of (model, image, `seed`, the image's index), whatever the batch size and whichever other
+    images are asked about.
     """
 
     def __init__(
@@ -31,12 +32,12 @@ class SmoothedClassifier:
         model: torch.nn.Module,
         noise: NoiseSpec,
         *,
+        classes: int | None = None,
         device: str | torch.device | None = None,
         inference: Inference | None = None,
     ):
-        self.model, self.noise, self.inference = model, noise, inference or Inference()
+        self.model, self.noise, self.classes, self.inference = model, noise, classes, inference or Inference()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._base: BaseClassifier | None = None
 
     def certify(
         self,
@@ -134,11 +135,11 @@ class SmoothedClassifier:
         return found.counts
 
     def _at(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
-        """The base classifier for images of this shape, kept for the next call."""
+        """A copy of the model as it is now, made ready for images of this shape."""
         shape = tuple(images.shape[1:])
-        if self._base is None or self._base.shape != shape or batch_size not in (None, self._base.batch):
-            self._base = BaseClassifier(self.model, self.inference, shape=shape, device=self.device, batch=batch_size)
-        return self._base
+        return BaseClassifier(
+            self.model, self.inference, shape=shape, classes=self.classes, device=self.device, batch=batch_size
+        )
 
     def _require_gaussian(self) -> None:
         if self.noise.kind != "gaussian":
@@ -163,3 +164,7 @@ def _check_numbers(alpha: float, **numbers: int) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if value > LARGEST_N:
+            raise ValueError(
+                f"{name} must be at most {LARGEST_N:,}: bounds of more draws are not verified, got {value!r}"
+            )

@@ -1,8 +1,10 @@
 """The counter-based generator: known answers, golden normals, independence of the batch."""
 
 import math
+import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -173,3 +175,19 @@ def test_lanes_and_neighbouring_draws_are_uncorrelated():
 def test_importing_the_noises_does_not_import_torch():
     program = "import sys, lib.noise; lib.noise.Gaussian(sigma=0.25); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_compiled_code_gives_the_same_integers():
+    if not any(map(shutil.which, ("g++", "c++", "clang++"))):
+        pytest.skip("no C++ compiler")
+    image, draw = int64(7, 0, 2**32 - 1), int64(3, 0, 2**32 - 1)
+
+    def drawn(image, draw):
+        return philox.words(18, image, draw, SEED, 1), philox.normals(18, image, draw, seed=SEED, stream=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        words, normals = torch.compile(drawn, dynamic=False)(image, draw)
+    assert torch.equal(words, philox.words(18, image, draw, SEED, 1))
+    assert torch.allclose(normals, philox.normals(18, image, draw, seed=SEED, stream=1), rtol=0, atol=2e-6)

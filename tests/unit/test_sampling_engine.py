@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import NonFiniteError
+from lib.errors import ConfigError, NonFiniteError
 from lib.models.base import Inference
 from lib.noise import Gaussian
 from lib.noise.streams import Stream
@@ -193,3 +193,68 @@ def test_the_users_module_is_left_alone():
     counted(base(module=module), images(1), [0], [20])
     assert module.training and all(p.requires_grad for p in module.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 0.5, True])
+def test_impossible_seeds_are_refused(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        counted(base(), images(1), [0], [5], seed=seed)
+
+
+def test_tiny_batches_are_padded_to_rows_that_take_the_same_kernels():
+    assert base(1).batch == 8
+    assert np.array_equal(counted(base(1), images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
+
+
+class Hungry(torch.nn.Module):
+    """Has memory for so many rows and no more."""
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self.inner, self.rows = network(), rows
+
+    def forward(self, x):
+        if len(x) > self.rows:
+            raise torch.OutOfMemoryError
+        return self.inner(x)
+
+
+def test_too_little_memory_means_smaller_batches_and_the_same_counts(capsys):
+    classifier = base(64, Hungry(20))
+    assert np.array_equal(counted(classifier, images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
+    assert classifier.batch == 16
+    assert "going on with batches of 16" in capsys.readouterr().err
+
+
+def test_too_little_memory_for_any_batch_is_an_error():
+    classifier = base(64, Hungry(8))
+    classifier.network.rows = 4
+    with pytest.raises(torch.OutOfMemoryError):
+        counted(classifier, images(), INDEX, DRAWS)
+
+
+def test_no_images_give_no_counts():
+    assert counted(base(), images()[:0], [], []).shape == (0, 5)
+
+
+def test_seconds_are_shared_out_by_draws():
+    draws = np.array(DRAWS) * 10  # one chunk
+    found = count_classes(base(), images(), np.array(INDEX), draws, noise=NOISE, seed=0, stream=1, quiet=True)
+    assert found.seconds[1] == 0 and (found.seconds[draws > 0] > 0).all()
+    assert np.allclose(found.seconds / found.seconds.sum(), draws / draws.sum())
+
+
+def test_compiling_without_a_compiler_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr("lib.sampling.classifier.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"inference\.compile: needs a C\+\+ compiler"):
+        BaseClassifier(network(), Inference(precision="float32", compile=True), shape=SHAPE)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precisions_give_nearly_the_same_counts(precision):
+    draws = np.full(6, 400)
+    exact = counted(base(), images(), INDEX, draws)
+    rounded = BaseClassifier(network(), Inference(precision=precision), shape=SHAPE, batch=32)
+    assert rounded.describe()["precision"] == precision
+    found = counted(rounded, images(), INDEX, draws)
+    assert np.abs(found - exact).sum() / 2 < 0.03 * draws.sum()

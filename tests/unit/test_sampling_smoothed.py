@@ -55,6 +55,15 @@ def test_a_point_on_the_boundary_abstains():
     assert smoothed.predict(at_distances([0.0]), n=1000, quiet=True)["predict"].item() == -1
 
 
+def test_a_model_that_was_changed_between_calls_is_certified_as_it_is_now():
+    model, x = plane(), at_distances([0.3])
+    smoothed = SmoothedClassifier(model, Gaussian(sigma=SIGMA))
+    assert smoothed.certify(x, n=200, quiet=True)["predict"].item() == 1
+    with torch.no_grad():
+        model.b += 1.0
+    assert smoothed.certify(x, n=200, quiet=True)["predict"].item() == 0
+
+
 def test_prediction_finds_the_smoothed_class():
     table = SmoothedClassifier(plane(), Gaussian(sigma=SIGMA)).predict(at_distances([0.2, 0.4]), n=1000, quiet=True)
     assert table["predict"].tolist() == [1, 1]
