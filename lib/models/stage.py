@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lib.artefact import Provenance
 from lib.data.base import DatasetSpec
 from lib.data.store import open_split
+from lib.device import device_name
 from lib.models import importing
 from lib.models.checkpoint import save_model
 from lib.registry import revive
@@ -41,6 +42,12 @@ def import_model(
         device,
     )
     shown = f"{notes['clean_accuracy']:.1%} on clean images, {notes['noisy_accuracy']:.1%} on noisy ones"
-    print(f"{checkpoint}: base classifier's accuracy on {notes['images']} test images: {shown}", file=sys.stderr, flush=True)
+    print(
+        f"{checkpoint}: base classifier's accuracy on {notes['images']} test images: {shown}",
+        file=sys.stderr,
+        flush=True,
+    )
     parents = {"checkpoint": notes.pop("sha256")}
-    save_model(model, network, Provenance(format="model", spec=spec, parents=parents, device=str(device), notes=notes))
+    save_model(
+        model, network, Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
+    )

@@ -19,6 +19,8 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
 
     arrays, record = read_arrays(counts, format="presample")
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
+    made_for = {**record.spec, "noise": spec["noise"], "presample": sampler.presample()}
+    record.require(counts, format="presample", spec=made_for)
     columns = sampler.plan(arrays["counts"], noise)
     table = pd.DataFrame(
         {

@@ -12,6 +12,7 @@ from lib.artefact import Provenance, read_table, write_arrays
 from lib.data.base import DatasetSpec, Split
 from lib.data.store import content_digest, open_split
 from lib.data.subset import Images
+from lib.device import device_name
 from lib.errors import ArtefactError, DataError
 from lib.lock import exclusive
 from lib.models.checkpoint import load_model
@@ -70,7 +71,10 @@ def presample_counts(
     """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`."""
     subset = Images.model_validate(spec["images"])
     setting = _open(spec, dataset, manifest, model, device, subset.split)
-    index = subset.indices(len(setting.split))
+    try:
+        index = subset.indices(len(setting.split))
+    except ValueError as error:
+        raise DataError(f"{manifest}: {error}; change the `images` entry") from None
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
     _write(setting, spec, "presample", setting.parents, index, draws, Stream.SELECTION, counts)
 
@@ -154,8 +158,19 @@ def _write(
     path: str | Path,
 ) -> None:
     """Count, write the result with its provenance, and forget the partial state, holding the lock all the while."""
-    record = Provenance(format=kind, spec=spec, parents=parents, device=str(setting.base.device), notes=setting.notes)
-    job = digest({"made": record.digest, "notes": record.notes, "images": index.tolist(), "draws": draws.tolist()})
+    record = Provenance(
+        format=kind, spec=spec, parents=parents, device=device_name(setting.base.device), notes=setting.notes
+    )
+    job = digest(
+        {
+            "made": record.digest,
+            "notes": record.notes,
+            "device": record.device,
+            "versions": record.versions,
+            "images": index.tolist(),
+            "draws": draws.tolist(),
+        }
+    )
     with exclusive(path, "sampling"):
         journal = Journal(Path(f"{path}.partial"), job)
         arrays = setting.count(index, draws, stream, journal)

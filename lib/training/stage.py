@@ -7,6 +7,7 @@ from typing import Any
 from lib.artefact import Provenance
 from lib.data.base import DatasetSpec
 from lib.data.store import content_digest, open_split
+from lib.device import device_name
 from lib.models import build, save_model
 from lib.registry import revive
 from lib.spec import digest
@@ -50,6 +51,6 @@ def train_model(
         log=Path(log),
         description=description,
     )
-    record = Provenance(format="model", spec=spec, parents=parents, device=str(device), notes=result.notes)
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=result.notes)
     save_model(model, module, record)
     resume.unlink(missing_ok=True)

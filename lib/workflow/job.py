@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.base import DatasetSpec
+from lib.device import device_name
 from lib.errors import CertflowError
-from lib.registry import revive
+from lib.registry import revive, spec_class
 
 
 @contextmanager
@@ -43,13 +44,12 @@ def attached(job: Any) -> Iterator[Any]:
 def dataset_of(job: Any) -> DatasetSpec:
     """The job's dataset: identity from its params, and where the files are (no part of the identity) from the configuration."""
     canonical = job.params.spec["dataset"] if "dataset" in job.params.spec else job.params.spec
-    return revive("dataset", canonical, **_places(job, "datasets", job.wildcards.dataset, DatasetSpec.unhashed))
+    unhashed = spec_class("dataset", canonical["kind"]).unhashed
+    return revive("dataset", canonical, **_places(job, "datasets", job.wildcards.dataset, unhashed))
 
 
 def method_of(job: Any) -> Any:
     """The job's training method; places (such as a checkpoint's path) come from the configuration."""
-    from lib.registry import spec_class
-
     canonical = job.params.spec["method"]
     unhashed = spec_class("method", canonical["kind"]).unhashed
     return revive("method", canonical, **_places(job, "methods", job.wildcards.method, unhashed))
@@ -67,17 +67,5 @@ def device_of(job: Any) -> Any:
     torch.set_num_threads(job.threads)
     name = os.environ.get("CERTFLOW_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
-    shown = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {job.threads} threads"
-    print(f"device: {shown}", file=sys.stderr, flush=True)
+    print(f"device: {device_name(device)}, {job.threads} threads", file=sys.stderr, flush=True)
     return device
-
-
-def device_name(device: Any) -> str:
-    """What an artefact records as its device."""
-    import torch
-
-    return (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu ({torch.backends.cpu.get_cpu_capability()})"
-    )

@@ -149,6 +149,15 @@ def test_a_plan_made_from_other_weights_of_the_same_recipe_is_refused(home, tmp_
         sample_counts(SPEC, DIGITS, model=tmp_path / "model.safetensors", shard="1-of-1", device="cpu", **files)
 
 
+def test_a_plan_is_made_only_from_counts_of_its_own_noise_and_size(home, tmp_path):
+    louder = {**plan_spec(700), "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
+    with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
+        write_plan(louder, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
+    larger = {**plan_spec(700), "sampler": spec_class("sampler", "fixed")(n0=30, n=700).canonical()}
+    with pytest.raises(ArtefactError, match="presample.n0: file has 20, asked for 30"):
+        write_plan(larger, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
+
+
 def test_a_truncated_file_is_refused_with_its_name(home, tmp_path):
     path = sample(home, tmp_path / "a.npz")
     path.write_bytes(path.read_bytes()[:-40])

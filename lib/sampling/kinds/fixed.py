@@ -15,9 +15,9 @@ class Fixed(SamplerSpec):
     """Choose the most frequent class of n0 draws (the lowest index on ties), then make n fresh draws."""
 
     kind: Literal["fixed"] = "fixed"
-    n0: int = Field(100, ge=1)
+    n0: int = Field(100, ge=1, le=10**8)
     """Stage-1 draws per image: they choose the class and are not certified."""
-    n: int = Field(100_000, ge=1)
+    n: int = Field(100_000, ge=1, le=10**8)
     """Stage-2 draws per image."""
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
