@@ -18,7 +18,7 @@ from lib.data.subset import Images
 from lib.errors import ConfigError
 from lib.models.base import ModelSpec
 from lib.noise.base import NoiseSpec
-from lib.presets import preset_settings
+from lib.presets import preset_settings, published_datasets
 from lib.registry import spec_class
 from lib.report.settings import PlotSettings
 from lib.sampling.base import SamplerSpec
@@ -53,12 +53,12 @@ class PublishedCell(Record):
 class ForeignResult(Record):
     """A per-image table made elsewhere, in the field's format (`idx label predict radius correct time`, tab-separated)."""
 
-    label: str
+    label: str = Field(min_length=1)
     """Shown in the table's method column."""
     noise: str
     """Name of the noise entry it was certified under."""
     path: str
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class Experiment(Record):
@@ -205,7 +205,14 @@ class Study:
         """What an experiment's table depends on, besides its certificates."""
         e = self.experiments[experiment]
         runs = [
-            {"method": run.method, "noise": run.noise, "certificate": run.certificate, "seed": run.seed}
+            {
+                **{key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")},
+                "spec": {
+                    **self.certificate_spec(run.noise, run.certificate),
+                    "sampler": self.samplers[run.sampler].canonical(),
+                    "images": self.images[run.images].model_dump(mode="json"),
+                },
+            }
             for run in self.runs(experiment)
         ]
         noises = {*e.noises, *(result.noise for result in e.foreign)}
@@ -306,6 +313,8 @@ def _entry(section: str, fields: dict[str, Any]) -> Any:
         return _validate(cls, fields)
     own = {key: value for key, value in fields.items() if key not in ("kind", "preset", "preset_dataset")}
     _validate(cls, {"kind": fields["kind"], **own})
+    if "preset_dataset" in fields and "preset" not in fields:
+        raise ConfigError(["preset_dataset: has a meaning together with `preset` only"])
     return MethodEntry(fields["kind"], fields.get("preset"), fields.get("preset_dataset"), own)
 
 
@@ -356,8 +365,16 @@ def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]
         for value in sorted({n for n in names if names.count(n) > 1 and key != "noises"}):
             yield f"{key}: {value!r} is listed twice"
         complete = complete and all(n in getattr(study, section) for n in names)
-    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0:
-        yield f"seeds: must be different and not negative, got {e.seeds}"
+    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
+        yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
+    if len(set(e.noises)) < len(e.noises):
+        yield f"noises: one is listed twice, got {e.noises}"
+    theirs = [(result.label, result.noise, result.seed) for result in e.foreign]
+    if len(set(theirs)) < len(theirs):
+        yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"
+    if e.published is not None and e.published.dataset not in published_datasets():
+        known = ", ".join(published_datasets())
+        yield f"published.dataset: no published numbers of {e.published.dataset!r}; known: {known}"
     if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
         yield f"radii: must increase and not be negative, got {e.radii}"
     if complete:
@@ -379,7 +396,9 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
             yield f"noises: {noise} on {e.dataset}: {line}"
         for method in e.methods:
             try:
-                study.method(method, e.dataset, noise)
+                recipe = study.method(method, e.dataset, noise)
+                if not recipe.trains and len(e.seeds) > 1 and "{seed" not in recipe.checkpoint:
+                    yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
             except ConfigError as error:
                 yield from (
                     f"methods: {method} at {noise} on {e.dataset}: {line.lstrip(': ')}" for line in error.problems

@@ -143,6 +143,11 @@ def published(dataset: str, arch: str | None, method: str, sigma: float) -> "pd.
     return table[rows].reset_index(drop=True)
 
 
+def published_datasets() -> tuple[str, ...]:
+    """Names of the datasets of which published numbers are known."""
+    return tuple(sorted(path.stem for path in (FOLDER / "published").glob("*.csv")))
+
+
 @cache
 def _published() -> "pd.DataFrame":
     import pandas as pd

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.artefact import read_provenance
 from lib.report.compare import PublishedCells
 from lib.report.figures import write_figures
 from lib.report.lines import Line, read_external_line, read_line
@@ -21,6 +22,8 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], foreign: Se
     """
     ours: dict[tuple[str, str, str], dict[int, Path]] = {}
     for run, path in zip(spec["runs"], certificates, strict=True):
+        record = read_provenance(path)
+        record.require(path, format="certificate", spec={**record.spec, **run["spec"]})
         ours.setdefault((run["method"], run["noise"], run["certificate"]), {})[run["seed"]] = Path(path)
     lines = [
         read_line(

@@ -74,6 +74,27 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("experiments", "digits", "radii"), [1.0, 0.5], "experiments.digits.radii: must increase"),
         (("experiments", "digits", "seeds"), [1, 1], "experiments.digits.seeds: must be different"),
         (("experiments", "digits", "methods"), [], "experiments.digits.methods: "),
+        (
+            ("experiments", "digits", "noises"),
+            ["gauss-0.25", "gauss-0.25"],
+            "experiments.digits.noises: one is listed twice",
+        ),
+        (("experiments", "digits", "seeds"), [2**64], "experiments.digits.seeds: must be different"),
+        (
+            ("experiments", "mnist", "published"),
+            {"dataset": "mnits", "arch": "lenet"},
+            "experiments.mnist.published.dataset: ",
+        ),
+        (
+            ("methods", "gaussian-quick", "preset_dataset"),
+            "mnist",
+            "methods.gaussian-quick.preset_dataset: has a meaning",
+        ),
+        (
+            ("experiments", "digits", "foreign"),
+            [{"label": "a", "noise": "gauss-0.25", "path": "x"}, {"label": "a", "noise": "gauss-0.25", "path": "y"}],
+            "experiments.digits.foreign: two results have the same",
+        ),
         (("experiments", "digits", "seedz"), [1], "experiments.digits.seedz: no such setting"),
         (("images", "digits-half", "skip"), 10_000, "experiments.digits.images: digits-half on digits: "),
         (("experiments", "mnist", "model"), "resnet110", "experiments.mnist.model: resnet110 on mnist: "),
@@ -87,6 +108,14 @@ def test_each_mistake_is_named(raw, path, value, expected):
         place = place[key]
     place[path[-1]] = value
     assert any(line.startswith(expected) for line in problems(raw)), problems(raw)
+
+
+def test_one_checkpoint_is_not_several_seeds(raw):
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": "model.pth"}
+    raw["experiments"]["digits"] |= {"methods": ["mine"], "seeds": [0, 1]}
+    assert any("mine brings one checkpoint for all seeds" in line for line in problems(raw))
+    raw["methods"]["mine"]["checkpoint"] = "model_{seed}.pth"
+    load(raw)
 
 
 def test_the_users_keys_win_over_the_preset(raw):
@@ -121,10 +150,10 @@ def specs(study):
     [
         (("methods", "gaussian", "lr"), 0.5, {"train", "table", "figure"}),
         (("models", "lenet", "inference"), {"fold": False}, {"presample", "sample"}),
-        (("samplers", "cohen", "n"), 500, {"plan"}),
-        (("samplers", "cohen", "n0"), 50, {"presample", "plan"}),
-        (("certificates", "np", "alpha"), 0.01, {"certify"}),
-        (("images", "every20", "max"), 10, {"presample"}),
+        (("samplers", "cohen", "n"), 500, {"plan", "table", "figure"}),
+        (("samplers", "cohen", "n0"), 50, {"presample", "plan", "table", "figure"}),
+        (("certificates", "np", "alpha"), 0.01, {"certify", "table", "figure"}),
+        (("images", "every20", "max"), 10, {"presample", "table", "figure"}),
         (("experiments", "mnist", "radii"), [1.0], {"table", "figure"}),
         (("experiments", "mnist", "plot"), {"title": "MNIST"}, {"figure"}),
         (("datasets", "mnist", "root"), "/somewhere", set()),
