@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir).resolve()))
 
 from lib.config import load
+from lib.data.source import data_root
 from lib.errors import CertflowError
 from lib.workflow import expose
 
@@ -79,6 +80,12 @@ def foreign(w):
 
 def dataset_spec(w):
     return STUDY.dataset_spec(w.dataset)
+
+
+def source_state(w):
+    """Changes when the source files do, for datasets whose files have no known checksums."""
+    spec = STUDY.datasets[w.dataset]
+    return spec.source_state(data_root(spec))
 
 
 def model_spec(w):

@@ -15,5 +15,6 @@ rule prepare_data:
         runtime="1h",
     params:
         spec=dataset_spec,
+        source=source_state,
     script:
         "../workflow_scripts/prepare_data.py"

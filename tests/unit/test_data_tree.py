@@ -379,3 +379,21 @@ def test_imagenet_constants():
     assert usual.size == {"train": 1_281_167, "test": 50_000} and usual.streams
     with pytest.raises(ValidationError, match="licence"):
         ImageNet(download=True)
+
+
+def test_the_state_of_the_source_changes_with_any_file(tmp_path):
+    from lib.registry import spec_class
+
+    spec = spec_class("dataset", "image_folder")(classes=2, shape=[3, 4, 4])
+    assert spec.source_state(tmp_path / "nowhere") == ""
+    picture = tmp_path / "train" / "a" / "1.png"
+    picture.parent.mkdir(parents=True)
+    states = []
+    for content in (b"one", b"another"):
+        picture.write_bytes(content)
+        states.append(spec.source_state(tmp_path))
+    (tmp_path / "train" / "a" / "2.png").write_bytes(b"one")
+    states.append(spec.source_state(tmp_path))
+    picture.rename(picture.with_name("3.png"))
+    states.append(spec.source_state(tmp_path))
+    assert len(set(states)) == 4 and spec.source_state(tmp_path) == states[-1]

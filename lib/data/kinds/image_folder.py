@@ -1,5 +1,8 @@
 """Any tree of image files `<root>/train/<class>/*` and `<root>/test/<class>/*`."""
 
+import hashlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -67,6 +70,21 @@ class ImageFolder(TreeDataset):
         if self.download:
             raise ValueError("download: there is no place to fetch your own images from; leave it out")
         return self
+
+    def source_state(self, root: Path) -> str:
+        """Digest of all files' names, sizes and times: edited, added and moved files are noticed without reading them.
+
+        "" where files are checked one by one as they are decoded (`stream`), and where the folder is gone (the cache serves).
+        """
+        if self.stream or not root.is_dir():
+            return ""
+        total = hashlib.sha256()
+        for folder, _, names in sorted(os.walk(root, followlinks=True)):
+            for name in sorted(names):
+                found = os.stat(os.path.join(folder, name))
+                place = os.path.relpath(os.path.join(folder, name), root)
+                total.update(f"{place} {found.st_size} {found.st_mtime_ns}\n".encode())
+        return total.hexdigest()
 
     def info(self) -> DataInfo:
         return DataInfo(
