@@ -21,7 +21,7 @@ from lib.noise.base import NoiseSpec
 from lib.presets import preset_settings, published_datasets
 from lib.registry import spec_class
 from lib.report.settings import PlotSettings
-from lib.sampling.base import SamplerSpec
+from lib.sampling.base import ENGINE_REVISION, SamplerSpec
 from lib.spec import Record, canonical_json
 from lib.training.base import MethodSpec
 
@@ -166,15 +166,12 @@ class Study:
         )
 
     def presample_spec(
-        self, dataset: str, model: str, noise: str, seed: int, images: str, sampler: str
+        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
     ) -> dict[str, Any]:
         """What stage-1 counts depend on, besides the weights."""
         return _plain(
             {
-                "dataset": self.datasets[dataset].canonical(),
-                "model": self.models[model].canonical(),
-                "noise": self.noises[noise].canonical(),
-                "seed": seed,
+                **self.sample_spec(dataset, model, method, noise, seed),
                 "images": self.images[images].model_dump(mode="json"),
                 "presample": self.samplers[sampler].presample(),
             }
@@ -184,14 +181,13 @@ class Study:
         """What the plan depends on, besides stage-1 counts."""
         return _plain({"noise": self.noises[noise].canonical(), "sampler": self.samplers[sampler].canonical()})
 
-    def sample_spec(self, dataset: str, model: str, noise: str, seed: int) -> dict[str, Any]:
-        """What stage-2 counts depend on, besides weights and plan."""
+    def sample_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """What stage-2 counts depend on, besides weights and plan: the model's own spec, and how it is evaluated."""
         return _plain(
             {
-                "dataset": self.datasets[dataset].canonical(),
+                **self.model_spec(dataset, model, method, noise, seed),
                 "model": self.models[model].canonical(),
-                "noise": self.noises[noise].canonical(),
-                "seed": seed,
+                "engine": ENGINE_REVISION,
             }
         )
 

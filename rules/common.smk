@@ -94,7 +94,7 @@ def model_spec(w):
 
 def presample_spec(w):
     return STUDY.presample_spec(
-        w.dataset, w.model, w.noise, int(w.seed), w.images, w.sampler
+        w.dataset, w.model, w.method, w.noise, int(w.seed), w.images, w.sampler
     )
 
 
@@ -103,7 +103,7 @@ def plan_spec(w):
 
 
 def sample_spec(w):
-    return STUDY.sample_spec(w.dataset, w.model, w.noise, int(w.seed))
+    return STUDY.sample_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
 
 
 def certificate_spec(w):

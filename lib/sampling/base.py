@@ -7,6 +7,9 @@ import numpy as np
 from lib.noise.base import NoiseSpec
 from lib.spec import Spec
 
+ENGINE_REVISION = 1
+"""Raised whenever the engine would count otherwise for the same spec: old counts are then made again, never mixed with new."""
+
 
 class SamplerSpec(Spec):
     """Base of all samplers. Torch-free: planning is arithmetic on counts.

@@ -137,14 +137,9 @@ def _open(
 
 
 def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
-    """The model file must be of this dataset, architecture, noise and seed; its training method is its own affair."""
-    wanted = {
-        "dataset": spec["dataset"],
-        "model": architecture.architecture(),
-        "noise": spec["noise"],
-        "seed": spec["seed"],
-    }
-    record.require(path, format="model", spec={**record.spec, **wanted})
+    """The model file must be what the job's spec says it was trained as."""
+    wanted = {key: spec[key] for key in ("dataset", "method", "noise", "seed")}
+    record.require(path, format="model", spec={**wanted, "model": architecture.architecture()})
 
 
 def _write(

@@ -136,9 +136,9 @@ def specs(study):
     return {
         "data": study.dataset_spec("mnist"),
         "train": study.model_spec(*run, "gaussian", "gauss-0.50", 0),
-        "presample": study.presample_spec(*run, "gauss-0.50", 0, "every20", "cohen"),
+        "presample": study.presample_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen"),
         "plan": study.plan_spec("gauss-0.50", "cohen"),
-        "sample": study.sample_spec(*run, "gauss-0.50", 0),
+        "sample": study.sample_spec(*run, "gaussian", "gauss-0.50", 0),
         "certify": study.certificate_spec("gauss-0.50", "np"),
         "table": study.table_spec("mnist"),
         "figure": study.figure_spec("mnist"),
@@ -148,7 +148,7 @@ def specs(study):
 @pytest.mark.parametrize(
     ("path", "value", "touched"),
     [
-        (("methods", "gaussian", "lr"), 0.5, {"train", "table", "figure"}),
+        (("methods", "gaussian", "lr"), 0.5, {"train", "presample", "sample", "table", "figure"}),
         (("models", "lenet", "inference"), {"fold": False}, {"presample", "sample"}),
         (("samplers", "cohen", "n"), 500, {"plan", "table", "figure"}),
         (("samplers", "cohen", "n0"), 50, {"presample", "plan", "table", "figure"}),

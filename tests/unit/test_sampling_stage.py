@@ -28,7 +28,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = spec_class("dataset", "digits")()
 NOISE = spec_class("noise", "gaussian")(sigma=0.5)
 MODEL = spec_class("model", "small_conv")()
-SPEC = {"dataset": DIGITS.canonical(), "model": MODEL.canonical(), "noise": NOISE.canonical(), "seed": 0}
+METHOD = spec_class("method", "gaussian")().canonical()
+SPEC = {
+    "dataset": DIGITS.canonical(),
+    "model": MODEL.canonical(),
+    "method": METHOD,
+    "noise": NOISE.canonical(),
+    "seed": 0,
+    "engine": 1,
+}
 STAGE_1 = {**SPEC, "images": {"split": "test", "skip": 0, "stride": 1, "max": 12}, "presample": {"n0": 20}}
 
 
@@ -37,7 +45,7 @@ def plan_spec(n: int) -> dict:
 
 
 def trained_spec() -> dict:
-    return {**SPEC, "model": MODEL.architecture(), "method": {"kind": "none"}}
+    return {**{key: value for key, value in SPEC.items() if key != "engine"}, "model": MODEL.architecture()}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +139,8 @@ def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
     louder = {**SPEC, "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
     with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
         sample(home, tmp_path / "a.npz", spec=louder)
+    with pytest.raises(ArtefactError, match="method.epochs: file has 150, asked for 9"):
+        sample(home, tmp_path / "a.npz", spec={**SPEC, "method": {**METHOD, "epochs": 9}})
     table, record = read_table(home / "plan.tsv")
     parents = {**record.parents, "model": "0" * 64}
     write_table(
