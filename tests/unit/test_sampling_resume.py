@@ -1,0 +1,66 @@
+"""The partial counts of a job: stored as they were, cleared of what kills leave behind, refused when damaged."""
+
+import numpy as np
+import pytest
+
+from lib.errors import ArtefactError
+from lib.sampling.resume import Journal
+
+COUNTS = np.arange(6, dtype=np.int64).reshape(2, 3)
+SECONDS = np.array([0.5, 1.25])
+
+
+def journal(tmp_path, **options) -> Journal:
+    return Journal(tmp_path / "counts.npz.partial", "job", **options)
+
+
+def test_a_job_begins_without_a_state(tmp_path):
+    assert journal(tmp_path).load(2, 3) is None
+
+
+def test_the_state_comes_back_as_it_was(tmp_path):
+    journal(tmp_path, seconds=0.0).save(17, COUNTS, SECONDS)
+    rows, counts, seconds = journal(tmp_path).load(2, 3)
+    assert rows == 17 and np.array_equal(counts, COUNTS) and np.array_equal(seconds, SECONDS)
+    counts += 1  # the engine goes on counting in it
+    assert np.array_equal(journal(tmp_path).load(2, 3)[1], COUNTS)
+
+
+def test_states_are_not_saved_too_often(tmp_path):
+    kept = journal(tmp_path, seconds=3600.0)
+    kept.save(5, COUNTS, SECONDS)
+    assert not kept.path.exists()
+    kept.saved_at -= 3601
+    kept.save(6, COUNTS, SECONDS)
+    kept.save(7, COUNTS, SECONDS)
+    assert journal(tmp_path).load(2, 3)[0] == 6
+
+
+def test_what_a_kill_while_saving_leaves_is_removed_and_the_last_state_kept(tmp_path):
+    journal(tmp_path, seconds=0.0).save(17, COUNTS, SECONDS)
+    (tmp_path / "counts.npz.partial.4711.part").write_bytes(b"half a fi")
+    (tmp_path / "other.npz.partial.4711.part").write_bytes(b"of another job")
+    assert journal(tmp_path).load(2, 3)[0] == 17
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.npz.partial", "other.npz.partial.4711.part"]
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path):
+    kept = journal(tmp_path, seconds=0.0)
+    kept.save(17, COUNTS, SECONDS)
+    kept.path.write_bytes(kept.path.read_bytes()[:-30])
+    with pytest.raises(ArtefactError, match=r"counts\.npz\.partial: is damaged .* delete it"):
+        journal(tmp_path).load(2, 3)
+
+
+def test_a_state_of_other_shape_is_refused(tmp_path):
+    journal(tmp_path, seconds=0.0).save(17, COUNTS, SECONDS)
+    with pytest.raises(ArtefactError, match="other images or classes"):
+        journal(tmp_path).load(3, 3)
+
+
+def test_nothing_is_left_after_success(tmp_path):
+    kept = journal(tmp_path, seconds=0.0)
+    kept.save(17, COUNTS, SECONDS)
+    kept.remove()
+    kept.remove()
+    assert list(tmp_path.iterdir()) == []
