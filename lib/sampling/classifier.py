@@ -4,6 +4,7 @@ import copy
 import shutil
 from typing import Any
 
+import numpy as np
 import torch
 
 from lib.data.augmentation import to_unit
@@ -14,6 +15,8 @@ from lib.sampling.fusing import fuse
 from lib.sampling.precision import resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COMPANY_TOLERANCE = 0.02
+"""Largest change of a row's logits with its company, relative to the largest logit: far above rounding, bfloat16's too."""
 SMALLEST_BATCH = 8
 """Fewer rows than this take other kernels, with other rounding; smaller batches are padded to it."""
 
@@ -112,15 +115,24 @@ class BaseClassifier:
 
     @torch.inference_mode()
     def _width(self, classes: int | None) -> int:
-        """Number of logits, after checking it against `classes`."""
+        """Number of logits, after checking it against `classes`, and that rows do not depend on each other."""
         rows = self.batch if self.compiled else SMALLEST_BATCH
-        found = self.network(torch.zeros(rows, *self.shape, device=self.device, dtype=self.dtype))
+        x = torch.linspace(0, 1, rows * int(np.prod(self.shape))).reshape(rows, *self.shape)
+        x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
+        found = self.network(x)
         if found.dim() != 2 or len(found) != rows:
             raise ValueError(f"the model must return logits [rows, classes], got shape {list(found.shape)}")
         if classes is not None and found.shape[1] != classes:
             raise ValueError(f"the model returns {found.shape[1]} logits, the data have {classes} classes")
         if found.shape[1] < 2:
             raise ValueError("the model returns one logit; smoothing needs at least two classes")
+        other = self.network(torch.cat([x[:1], x[1:].flip(0) * 0.5]).contiguous(memory_format=torch.channels_last))
+        alone, amid = found[0].float(), other[0].float()
+        if (alone - amid).abs().max() > COMPANY_TOLERANCE * alone.abs().max():
+            raise ValueError(
+                "the model's logits of an image change with the other images of its batch, so draws are not independent; "
+                "use a model that treats every row by itself"
+            )
         return found.shape[1]
 
 

@@ -182,6 +182,16 @@ def test_a_model_whose_rows_depend_on_each_other_is_refused():
         base(module=mixing)
 
 
+def test_a_module_that_looks_at_the_whole_batch_is_refused():
+    class Centring(torch.nn.Module):
+        def forward(self, x):
+            y = x - x.mean(0, keepdim=True)
+            return torch.stack([y.flatten(1).sum(1), -y.flatten(1).sum(1)], dim=1)
+
+    with pytest.raises(ValueError, match="change with the other images of its batch"):
+        base(module=Centring())
+
+
 def test_the_number_of_logits_is_checked():
     with pytest.raises(ValueError, match="returns 5 logits, the data have 10 classes"):
         BaseClassifier(network(), PLAIN, shape=SHAPE, classes=10, batch=8)
