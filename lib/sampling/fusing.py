@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 TOLERANCE = 1e-4
 """Largest difference of logits that is accepted, relative to the largest logit, in float32."""
@@ -50,6 +49,7 @@ class PairwiseMaxPool2d(nn.Module):
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
+@torch.inference_mode()
 def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     """A copy of `network` (float32, eval mode, on the CPU) with fused kernels, or None where nothing can be fused.
 
@@ -62,7 +62,7 @@ def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     x = x.contiguous(memory_format=torch.channels_last)
     try:
         module = fx.symbolic_trace(copy.deepcopy(network))
-        ShapeProp(module).propagate(x)
+        _Shapes(module).run(x)
     # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
     except Exception:
         return None
@@ -71,6 +71,16 @@ def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     module.graph.lint()
     module.recompile()
     return module if changed and _agree(network, module, x) else None
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a network and notes the shape of every tensor in it."""
+
+    def run_node(self, node: fx.Node) -> object:
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            node.meta["shape"] = value.shape
+        return value
 
 
 def _drop_identities(module: fx.GraphModule) -> None:
@@ -149,8 +159,10 @@ def _is_sum(node: fx.Node) -> bool:
     """Whether a node adds two tensors of one shape."""
     if node.op != "call_function" or node.target not in ADDS or len(node.args) != 2 or node.kwargs:
         return False
-    shapes = [getattr(arg.meta.get("tensor_meta"), "shape", None) for arg in node.args if isinstance(arg, fx.Node)]
-    return len(shapes) == 2 and shapes[0] is not None and shapes[0] == shapes[1] and node.args[0] is not node.args[1]
+    first, second = node.args
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or first is second:
+        return False
+    return first.meta.get("shape") is not None and first.meta["shape"] == second.meta.get("shape")
 
 
 def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -185,7 +197,6 @@ def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)
 
 
-@torch.inference_mode()
 def _agree(network: nn.Module, fused: nn.Module, x: torch.Tensor) -> bool:
     wanted = network(x)
     difference = (fused(x) - wanted).abs().max() / wanted.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
