@@ -5,9 +5,10 @@ from typing import Any
 
 
 def device_name(device: Any) -> str:
-    """Such as `NVIDIA H200` or `cpu (x86_64, AVX512)`. device: a torch device."""
+    """Such as `NVIDIA H200` or `cpu (x86_64, AVX512)`. device: a torch device, or its name."""
     import torch
 
+    device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"

@@ -8,6 +8,11 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from hypothesis import settings
+
+# No deadline: how long an example takes depends on what else the machine does. Derandomised: a red test is red again.
+settings.register_profile("certflow", deadline=None, derandomize=True)
+settings.load_profile("certflow")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
