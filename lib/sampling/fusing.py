@@ -49,7 +49,6 @@ class PairwiseMaxPool2d(nn.Module):
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
-@torch.inference_mode()
 def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     """A copy of `network` (float32, eval mode, on the CPU) with fused kernels, or None where nothing can be fused.
 
@@ -62,7 +61,8 @@ def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     x = x.contiguous(memory_format=torch.channels_last)
     try:
         module = fx.symbolic_trace(copy.deepcopy(network))
-        _Shapes(module).run(x)
+        with torch.inference_mode():
+            _Shapes(module).run(x)
     # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
     except Exception:
         return None
@@ -197,6 +197,7 @@ def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)
 
 
+@torch.inference_mode()
 def _agree(network: nn.Module, fused: nn.Module, x: torch.Tensor) -> bool:
     wanted = network(x)
     difference = (fused(x) - wanted).abs().max() / wanted.abs().max().clamp_min(torch.finfo(torch.float32).tiny)

@@ -149,10 +149,11 @@ def test_the_classifier_says_whether_it_is_fused(monkeypatch):
 def test_freed_memory_is_kept():
     if not keep_freed_memory():
         pytest.skip("the C library is not glibc")
-    megabytes = 48
+    pages = (36 << 20) // resource.getpagesize()  # a block larger than glibc keeps by itself
+    rounds, first = 20, 5
     faults = []
-    for _ in range(4):
+    for _ in range(rounds):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(megabytes << 18)
+        torch.ones(36 << 18)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    assert min(faults[1:]) < (megabytes << 20) // resource.getpagesize() // 10
+    assert sum(faults[first:]) < (rounds - first) * pages / 2  # now and then a small object takes a hole
