@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from lib.errors import ConfigError
-from lib.spec import Spec
+from lib.spec import Spec, canonical_json
 
 PACKAGES = {
     "dataset": "lib.data.kinds",
@@ -96,10 +96,4 @@ def revive(family: str, canonical: dict[str, Any], **extra: Any) -> Any:
                 f"revision {cls.revision}; make it again"
             ]
         )
-    return cls.model_validate_json(_json({**fields, **extra}))
-
-
-def _json(value: Any) -> str:
-    from lib.spec import canonical_json
-
-    return canonical_json(value)
+    return cls.model_validate_json(canonical_json({**fields, **extra}))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lib.artefact import file_digest
+from lib.data.augmentation import to_unit
 from lib.data.base import DataInfo, Split
 from lib.errors import NonFiniteError
 from lib.models.base import ModelSpec
@@ -96,7 +97,7 @@ class _Probe:
         right = 0
         for rows in torch.arange(len(self.index)).split(BATCH):
             index = self.index[rows.numpy()]
-            x = torch.as_tensor(self.test.read(index), device=self.device).float().div_(255)
+            x = to_unit(torch.as_tensor(self.test.read(index), device=self.device))
             if noisy:
                 x = x + self._draw(torch.as_tensor(index, device=self.device), tuple(x.shape[1:]))
             logits = network(x)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.artefact import Provenance, read_table, write_arrays
+from lib.artefact import Provenance, differences, read_table, write_arrays
 from lib.data.base import DatasetSpec, Split
 from lib.data.store import content_digest, open_split
 from lib.data.subset import Images
@@ -100,8 +100,6 @@ def sample_counts(
     found = {key: planned.spec[key] for key in spec}
     found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
     if digest(found) != digest(wanted):
-        from lib.artefact import differences
-
         raise ArtefactError(
             f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
         )

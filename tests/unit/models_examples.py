@@ -1,7 +1,7 @@
 """Small networks, data and file writers for the tests of models; no test in here."""
 
-import numpy as np
 import torch
+from training_examples import Images as ArraySplit  # noqa: F401
 
 from lib.data.base import DataInfo
 from lib.registry import spec_class
@@ -34,19 +34,3 @@ def images(rows, shape, seed=0):
     """Noisy images, some values outside [0,1]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(rows, *shape, generator=generator) + 0.25 * torch.randn(rows, *shape, generator=generator)
-
-
-class ArraySplit:
-    """A split held in arrays: uint8 [n, channels, height, width] and int64 [n]."""
-
-    def __init__(self, pixels, labels):
-        self.pixels, self.labels = np.ascontiguousarray(pixels), np.asarray(labels, dtype=np.int64)
-
-    def __len__(self):
-        return len(self.labels)
-
-    def read(self, indices):
-        return self.pixels[indices]
-
-    def describe(self, index):
-        return f"image {index}"
