@@ -1,5 +1,7 @@
 """What every certificate offers: radii from counts, as a pure function."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -9,6 +11,10 @@ from lib.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+"""No further arrays."""
 
 
 class CertificateSpec(Spec):
@@ -27,11 +33,22 @@ class CertificateSpec(Spec):
         """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
         return []
 
-    def certify(self, plan: "pd.DataFrame", counts: np.ndarray, noise: NoiseSpec) -> "pd.DataFrame":
+    def certify(
+        self,
+        plan: "pd.DataFrame",
+        counts: np.ndarray,
+        noise: NoiseSpec,
+        *,
+        seed: int = 0,
+        extra: Mapping[str, np.ndarray] = NOTHING,
+    ) -> "pd.DataFrame":
         """Radii of all images.
 
-        plan: columns idx, label, selected, k0, n0, n (one row per image). counts: int64 [images, classes] of stage 2, each
-        row summing to that image's n. Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper,
-        k (count of the selected class), reason (empty, `low_pA` or `not_sampled`), saturated (bool), one row per image.
+        plan: columns idx, label, selected, k0, n0, n and what the sampler adds (one row per image). counts: int64 [images,
+        classes] of stage 2, each row summing to that image's n. seed: the run's seed, under which a randomised bound draws its
+        variate. extra: further arrays of the counts file by name, one row per image.
+
+        Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper, k (count of the selected class),
+        reason (empty, `low_pA` or `not_sampled`), saturated (bool) and whatever else the certificate has to say.
         """
         raise NotImplementedError

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.sampling.plan import largest_other_count
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,9 +43,7 @@ class PlannedCounts:
 
     def largest_other_count(self) -> np.ndarray:
         """int64 [images]: the largest count of any class but the selected one."""
-        others = self.counts.copy()
-        np.put_along_axis(others, self.selected[:, None], -1, axis=1)
-        return others.max(axis=1)
+        return largest_other_count(self.counts, self.selected)
 
 
 def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:

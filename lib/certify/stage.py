@@ -23,7 +23,17 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
             raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")
     noise = revive("noise", spec["noise"])
     certificate = revive("certificate", spec["certificate"])
-    result = certificate_table(rows, arrays["counts"], arrays["seconds"], certificate, noise, source=str(counts))
+    extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
+    result = certificate_table(
+        rows,
+        arrays["counts"],
+        arrays["seconds"],
+        certificate,
+        noise,
+        seed=counted.spec["seed"],
+        extra=extra,
+        source=str(counts),
+    )
     record = Provenance(
         format="certificate",
         spec={**spec, "images": planned.spec["images"], "sampler": planned.spec["sampler"]},

@@ -1,10 +1,11 @@
 """The certificate table: one row per image, the field's six columns first."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.certify.base import CertificateSpec
+from lib.certify.base import NOTHING, CertificateSpec
 from lib.certify.counts import CountsError, planned_counts
 from lib.certify.field_table import FIELD_COLUMNS, format_time
 from lib.errors import ArtefactError
@@ -35,13 +36,16 @@ def certificate_table(
     certificate: CertificateSpec,
     noise: NoiseSpec,
     *,
+    seed: int = 0,
+    extra: Mapping[str, np.ndarray] = NOTHING,
     source: str | None = None,
 ) -> "pd.DataFrame":
     """The table of one certificate, `TABLE_COLUMNS` and then whatever else the certificate adds, in the plan's order.
 
     plan: columns idx, label, selected, k0, n0, n. counts: int64 [images, classes] of stage 2. seconds: float [images], both
-    stages. Radii keep full precision; round them down when printing. `correct` is 1 where predict is the label, so an
-    abstention (predict -1, radius 0) is 0. `time` is `seconds` in the field's format, H:MM:SS.ffffff.
+    stages. seed, extra: see `CertificateSpec.certify`. Radii keep full precision; round them down when printing. `correct` is 1
+    where predict is the label, so an abstention (predict -1, radius 0) is 0. `time` is `seconds` in the field's format,
+    H:MM:SS.ffffff.
 
     Counts that do not fit the plan are a `CountsError` naming the image or, when `source` (the file they came from) is given,
     an `ArtefactError` naming both.
@@ -51,7 +55,7 @@ def certificate_table(
     try:
         planned = planned_counts(plan, counts)
         seconds = _checked_seconds(seconds, planned.idx)
-        result = certificate.certify(plan, counts, noise)
+        result = certificate.certify(plan, counts, noise, seed=seed, extra=extra)
     except CountsError as error:
         if source is None:
             raise

@@ -13,7 +13,8 @@ from lib.registry import revive
 def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path) -> None:
     """Write the plan that the sampler of `spec` (`Study.plan_spec`) makes from stage-1 counts.
 
-    Columns: idx, label, selected (class), k0 (its stage-1 count), n0, n (stage-2 draws; 0 = abstain unsampled).
+    Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
+    draws; 0 = abstain unsampled), seconds0 (of stage 1).
     """
     import pandas as pd
 
@@ -28,6 +29,7 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
             "label": arrays["label"],
             "selected": columns["selected"],
             "k0": columns["k0"],
+            "k0_other": largest_other_count(arrays["counts"], columns["selected"]),
             "n0": arrays["counts"].sum(axis=1),
             "n": columns["n"],
             "seconds0": arrays["seconds"],
@@ -41,6 +43,13 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
             format="plan", spec=made_from, parents={"presample": record.digest, **record.parents}, notes=record.notes
         ),
     )
+
+
+def largest_other_count(counts: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """int64 [images]: the largest count of any class but the selected one. counts: [images, classes]."""
+    others = counts.copy()
+    np.put_along_axis(others, selected[:, None], -1, axis=1)
+    return others.max(axis=1)
 
 
 def shard_bounds(draws: np.ndarray, shards: int) -> np.ndarray:

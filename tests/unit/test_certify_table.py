@@ -83,8 +83,8 @@ def test_errors_name_file_and_image():
 )
 def test_a_certificate_that_breaks_the_rules_is_caught(column, value, message):
     class Broken(type(SPEC)):
-        def certify(self, plan, counts, noise):
-            rows = super().certify(plan, counts, noise)
+        def certify(self, plan, counts, noise, **options):
+            rows = super().certify(plan, counts, noise, **options)
             rows.loc[0, column] = value
             return rows
 
@@ -94,8 +94,8 @@ def test_a_certificate_that_breaks_the_rules_is_caught(column, value, message):
 
 def test_columns_that_a_certificate_adds_come_last():
     class Longer(type(SPEC)):
-        def certify(self, plan, counts, noise):
-            return super().certify(plan, counts, noise).assign(radius_linf=0.1)
+        def certify(self, plan, counts, noise, **options):
+            return super().certify(plan, counts, noise, **options).assign(radius_linf=0.1)
 
     rows = certificate_table(plan(), COUNTS, SECONDS, Longer(sampler="cohen"), GAUSSIAN)
     assert tuple(rows.columns) == (*TABLE_COLUMNS, "radius_linf")

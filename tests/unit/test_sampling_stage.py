@@ -88,6 +88,7 @@ def test_the_plan_chooses_the_class_from_stage_1_alone(home):
     assert (counts["counts"].sum(axis=1) == 20).all()
     assert (plan["selected"] == counts["counts"].argmax(axis=1)).all()
     assert (plan["k0"] == counts["counts"].max(axis=1)).all()
+    assert (plan["k0_other"] == np.sort(counts["counts"], axis=1)[:, -2]).all()
     assert (plan["n"] == 700).all() and (plan["n0"] == 20).all()
     assert planned.parents["presample"] == record.digest
 

@@ -1,11 +1,12 @@
 """The L2 certificate of Gaussian smoothing (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
-from lib.certify.base import CertificateSpec
+from lib.certify.base import NOTHING, CertificateSpec
 from lib.noise.base import NoiseSpec
 from lib.registry import register
 from lib.spec import Spec
@@ -43,7 +44,15 @@ class NeymanPearson(CertificateSpec):
             found.append(f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}")
         return found
 
-    def certify(self, plan: "pd.DataFrame", counts: np.ndarray, noise: NoiseSpec) -> "pd.DataFrame":
+    def certify(
+        self,
+        plan: "pd.DataFrame",
+        counts: np.ndarray,
+        noise: NoiseSpec,
+        *,
+        seed: int = 0,
+        extra: Mapping[str, np.ndarray] = NOTHING,
+    ) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
         import pandas as pd
 
