@@ -17,7 +17,8 @@ class NoiseSpec(Spec):
         """float32 [rows, *shape] on the device of `image`; row r depends on (seed, stream, image[r], draw[r]) alone.
 
         `image`, `draw`: int64 tensors [rows], each below 2**32. `seed`: below 2**64. `stream`: a member of
-        `lib.noise.streams.Stream`, one number per purpose and never reused.
+        `lib.noise.streams.Stream`, one number per purpose and never reused. A law with a parameter that differs between
+        images takes a further keyword argument `parameter`, float64 [rows].
         """
         raise NotImplementedError
 

@@ -1,14 +1,53 @@
 """What every sampler decides: how many draws each image gets, from stage-1 counts alone."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from lib.noise.base import NoiseSpec
+from lib.noise.streams import Stream
 from lib.spec import Spec
 
 ENGINE_REVISION = 1
 """Raised whenever the engine would count otherwise for the same spec: old counts are then made again, never mixed with new."""
+
+
+class StoppingRule(Protocol):
+    """When an image has been drawn often enough: a rule of its counts at fixed looks, the same for every image."""
+
+    looks: np.ndarray
+    """Increasing int64: the numbers of draws at which an image is looked at. The last one ends it."""
+
+    def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """At `looks[look]` draws, from the counts `k` of the selected class and the earlier decisions (both int64 [images]):
+        the decisions now (int64, -1 = none), and whether the image is finished (bool)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One set of class counts that stage 2 makes. Two measurements of a sampler never share a stream."""
+
+    name: str
+    """Its array in the file of counts; every certificate reads `counts`."""
+    noise: NoiseSpec
+    """The law that the draws come from."""
+    stream: Stream
+    draws: np.ndarray
+    """int64 [images]; with a rule, at most so many."""
+    parameter: np.ndarray | None = None
+    """float64 [images]: a parameter of the law that differs between images; `noise.sample` then gets it for every row."""
+    rule: StoppingRule | None = None
+    """Ends images early. The file then has the further arrays `drawn` and `decided`."""
+    selected: np.ndarray | None = None
+    """int64 [images]: the class whose count the rule looks at."""
+
+    def part(self, images: slice) -> "Measurement":
+        """The same measurement of some of the images."""
+        per_image = {name: getattr(self, name) for name in ("draws", "parameter", "selected")}
+        return replace(self, **{name: value[images] for name, value in per_image.items() if value is not None})
 
 
 class SamplerSpec(Spec):
@@ -29,8 +68,13 @@ class SamplerSpec(Spec):
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
         """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and
-        `n` (stage-2 draws, int64; 0 = abstain without sampling)."""
+        `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are."""
         raise NotImplementedError
+
+    def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
+        """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself."""
+        draws = np.asarray(plan["n"], np.int64)
+        return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
 
     def problems(self) -> list[str]:
         """Settings that can never give a result (empty: none)."""

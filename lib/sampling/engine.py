@@ -44,6 +44,8 @@ def count_classes(
     noise: NoiseSpec,
     seed: int,
     stream: int,
+    start: np.ndarray | None = None,
+    parameter: np.ndarray | None = None,
     journal: Journal | None = None,
     describe: Callable[[int], str] | None = None,
     description: str = "sample",
@@ -52,18 +54,23 @@ def count_classes(
     """Count the classes of `draws[i]` noisy copies of each image.
 
     images: [images, *base.shape], uint8 or float32 in [0,1]. index: int64 [images], positions in the full split (below 2**32).
-    draws: int64 [images], 0 allowed. `journal` makes the work resumable. `describe(index)` names an image in messages.
+    draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0), for counting in
+    instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it. `journal` makes
+    the work resumable. `describe(index)` names an image in messages.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range.
     """
     exact_arithmetic()
     keep_freed_memory()
     images, index, draws = _checked(base, images, index, draws)
+    start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
+    if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
+        raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
     ends = np.cumsum(draws)
     total = int(ends[-1]) if len(ends) else 0
     state = journal.load(len(index), base.classes) if journal else None
     row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
-    work = _Work(base, images, index, ends, _sampling(base, noise, seed, int(stream)))
+    work = _Work(base, images, index, ends, start, _sampling(base, noise, seed, int(stream), parameter))
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
@@ -79,7 +86,7 @@ def count_classes(
                 bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
             if bad < stop:
-                _raise_non_finite(bad, index, draws, ends, describe)
+                _raise_non_finite(bad, index, draws, ends, start, describe)
             counts[first : first + len(found)] += found
             spent = time.monotonic() - started
             seconds += spent * _share(ends, draws, row, stop)
@@ -99,14 +106,16 @@ class _Work:
     images: torch.Tensor
     index: np.ndarray
     ends: np.ndarray
-    noise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    start: np.ndarray
+    noise: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
         base, device = self.base, self.base.device
         first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
         ends = torch.as_tensor(self.ends[first : last + 1], device=device)
-        starts = torch.as_tensor(np.concatenate([[0], self.ends])[first : last + 1], device=device)
+        begins = np.concatenate([[0], self.ends])[first : last + 1] - self.start[first : last + 1]
+        starts = torch.as_tensor(begins, device=device)  # of draw 0, which may lie before the first row
         index = torch.as_tensor(self.index[first : last + 1], device=device)
         clean = base.prepare(self.images[first : last + 1])
         counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
@@ -116,7 +125,7 @@ class _Work:
             one, other = np.searchsorted(self.ends, (begin, end - 1), side="right") - first
             rows = torch.arange(begin, end, device=device)
             slot = torch.searchsorted(ends, rows, right=True)
-            noisy = self.noise(index[slot], rows - starts[slot])
+            noisy = self.noise(index[slot], rows - starts[slot], slot + first)
             noisy += clean[one] if one == other else clean[slot]
             classes, finite = base.classify(noisy)
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
@@ -125,16 +134,21 @@ class _Work:
 
 
 def _sampling(
-    base: BaseClassifier, noise: NoiseSpec, seed: int, stream: int
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(image int64 [rows], draw int64 [rows]) → noise float32 [rows, *base.shape].
+    base: BaseClassifier, noise: NoiseSpec, seed: int, stream: int, parameter: np.ndarray | None
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """(image int64 [rows], draw int64 [rows], slot int64 [rows]) → noise float32 [rows, *base.shape].
 
     Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
     sample = partial(noise.sample, base.shape, seed=int(seed), stream=stream)
-    return torch.compile(sample, dynamic=False) if base.compiled and base.device.type == "cuda" else sample
+    if base.compiled and base.device.type == "cuda":
+        sample = torch.compile(sample, dynamic=False)
+    if parameter is None:
+        return lambda image, draw, slot: sample(image, draw)
+    values = torch.as_tensor(np.asarray(parameter, np.float64), device=base.device)
+    return lambda image, draw, slot: sample(image, draw, parameter=values[slot])
 
 
 def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -172,10 +186,10 @@ def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarr
     return (np.minimum(ends, stop) - np.maximum(ends - draws, row)).clip(min=0) / (stop - row)
 
 
-def _raise_non_finite(row: int, index, draws, ends, describe) -> None:
+def _raise_non_finite(row: int, index, draws, ends, start, describe) -> None:
     slot = int(np.searchsorted(ends, row, side="right"))
     name = describe(int(index[slot])) if describe else f"image {index[slot]}"
-    draw = row - int(ends[slot] - draws[slot])
+    draw = row - int(ends[slot] - draws[slot]) + int(start[slot])
     raise NonFiniteError(
         f"{name}: the model's logits are NaN or infinite at draw {draw}; check the checkpoint and the precision it is run in"
     )

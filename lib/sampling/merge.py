@@ -1,12 +1,17 @@
 """Putting shards together: every planned image exactly once, every count where the plan wants it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.artefact import Provenance, read_arrays, read_table, write_arrays
 from lib.errors import ArtefactError
+from lib.registry import revive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str | Path) -> None:
@@ -27,14 +32,10 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
             raise ArtefactError(f"{path}: was made otherwise than {shards[0]}; delete both and run again")
         records.append(record)
         parts.append(arrays)
-    merged = {name: np.concatenate([part[name] for part in parts]) for name in ("idx", "counts", "seconds")}
+    merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "label"}
     order = _matching(merged["idx"], rows["idx"].to_numpy(), plan)
     result = {name: values[order] for name, values in merged.items()}
-    wrong = result["counts"].sum(axis=1) != rows["n"].to_numpy()
-    if wrong.any():
-        raise ArtefactError(
-            f"{plan}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
-        )
+    _complete(result, rows, planned, plan)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
     first = records[0]
     write_arrays(
@@ -42,6 +43,19 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
         result,
         Provenance(format="counts", spec=first.spec, parents=first.parents, device=first.device, notes=first.notes),
     )
+
+
+def _complete(result: Mapping[str, np.ndarray], rows: "pd.DataFrame", planned: Provenance, plan: str | Path) -> None:
+    """Every measurement must have drawn what the plan wants, or what its stopping rule says it has drawn."""
+    columns = {name: rows[name].to_numpy() for name in rows}
+    sampler, noise = revive("sampler", planned.spec["sampler"]), revive("noise", planned.spec["noise"])
+    for measurement in sampler.measurements(columns, noise):
+        drawn = measurement.draws if measurement.rule is None else result["drawn"]
+        wrong = (result[measurement.name].sum(axis=1) != drawn) | (drawn > measurement.draws)
+        if wrong.any():
+            raise ArtefactError(
+                f"{plan}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
+            )
 
 
 def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.ndarray:

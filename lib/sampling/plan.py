@@ -14,7 +14,7 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
     """Write the plan that the sampler of `spec` (`Study.plan_spec`) makes from stage-1 counts.
 
     Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
-    draws; 0 = abstain unsampled), seconds0 (of stage 1).
+    draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
     """
     import pandas as pd
 
@@ -33,6 +33,7 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
             "n0": arrays["counts"].sum(axis=1),
             "n": columns["n"],
             "seconds0": arrays["seconds"],
+            **{name: values for name, values in columns.items() if name not in ("selected", "k0", "n")},
         }
     )
     made_from = {**record.spec, **spec}

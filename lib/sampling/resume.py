@@ -1,6 +1,7 @@
 """Where a sampling job keeps its counts while it works, so that a kill at any moment loses at most its last chunk."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from lib.artefact import Provenance, read_arrays, write_arrays
 from lib.errors import ArtefactError
+from lib.spec import digest
 
 SAVE_SECONDS = 30.0
 """At most one save in this time: saving costs a flush to disk."""
@@ -27,7 +29,25 @@ class Journal:
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
-        """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning.
+        """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
+        arrays = self.read()
+        if arrays is None:
+            return None
+        if arrays["counts"].shape != (images, classes):
+            raise ArtefactError(f"{self.path}: holds other images or classes than this job; delete it and run again")
+        return int(arrays["rows"]), arrays["counts"].copy(), arrays["seconds"].copy()
+
+    def save(self, rows: int, counts: np.ndarray, seconds: np.ndarray) -> None:
+        """Store the state, unless the last save is more recent than `seconds`."""
+        if self.due():
+            self.write({"rows": np.int64(rows), "counts": counts, "seconds": seconds})
+
+    def due(self) -> bool:
+        """Whether the last save lies `seconds` or more back."""
+        return time.monotonic() - self.saved_at >= self.seconds
+
+    def read(self) -> dict[str, np.ndarray] | None:
+        """The arrays as last stored, or None at the beginning.
 
         Also removes what a kill in the middle of saving has left behind; the caller holds the job's lock.
         """
@@ -39,17 +59,17 @@ class Journal:
         if record.spec["job"] != self.digest:
             self.path.unlink()
             return None
-        if arrays["counts"].shape != (images, classes):
-            raise ArtefactError(f"{self.path}: holds other images or classes than this job; delete it and run again")
-        return int(arrays["rows"]), arrays["counts"].copy(), arrays["seconds"].copy()
+        return arrays
 
-    def save(self, rows: int, counts: np.ndarray, seconds: np.ndarray) -> None:
-        """Store the state, unless the last save is more recent than `seconds`."""
-        if time.monotonic() - self.saved_at < self.seconds:
-            return
-        record = Provenance(format="partial counts", spec={"job": self.digest})
-        write_arrays(self.path, {"rows": np.int64(rows), "counts": counts, "seconds": seconds}, record)
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store any arrays, now."""
+        write_arrays(self.path, arrays, Provenance(format="partial counts", spec={"job": self.digest}))
         self.saved_at = time.monotonic()
+
+    def instalment(self, number: int) -> "Journal":
+        """The journal of one part of the job, in a file beside this one; a part's state never serves for another part."""
+        path = self.path.with_name(f"{self.path.name}.part-of-it")
+        return Journal(path, digest({"job": self.digest, "instalment": number}), self.seconds)
 
     def remove(self) -> None:
         """Forget the state: the result is stored."""

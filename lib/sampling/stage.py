@@ -1,7 +1,7 @@
 """Sampling as stages of the pipeline: stage-1 counts of all images, stage-2 counts of one shard of the plan."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.registry import revive
+from lib.sampling.base import Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.plan import shard_bounds
 from lib.sampling.resume import Journal
+from lib.sampling.sequential import count_until
 from lib.spec import digest
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
@@ -41,22 +43,26 @@ class _Setting:
     parents: dict[str, str]
     notes: dict[str, Any]
 
-    def count(self, index: np.ndarray, draws: np.ndarray, stream: Stream, journal: Journal) -> dict[str, np.ndarray]:
-        """Counts of the images at `index` (positions in the split), with what identifies them."""
-        found = count_classes(
-            self.base,
-            self.split.read(index),
-            index,
-            draws,
-            noise=self.noise,
-            seed=self.seed,
-            stream=stream,
-            journal=journal,
-            describe=self.split.describe,
-            description=stream.name.lower(),
-        )
-        label = self.split.labels[index].astype(np.int64)
-        return {"idx": index, "label": label, "counts": found.counts, "seconds": found.seconds}
+    def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
+        """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
+        options = {
+            "noise": measurement.noise,
+            "seed": self.seed,
+            "stream": measurement.stream,
+            "parameter": measurement.parameter,
+            "journal": journal,
+            "describe": self.split.describe,
+            "description": measurement.stream.name.lower(),
+        }
+        images = self.split.read(index)
+        if measurement.rule is None:
+            found = count_classes(self.base, images, index, measurement.draws, **options)
+            return {measurement.name: found.counts, "seconds": found.seconds}
+        found = count_until(self.base, images, index, measurement.selected, measurement.rule, **options)
+        return {measurement.name: found.counts, "seconds": found.seconds} | {
+            "drawn": found.drawn,
+            "decided": found.decided,
+        }
 
 
 def presample_counts(
@@ -76,7 +82,8 @@ def presample_counts(
     except ValueError as error:
         raise DataError(f"{manifest}: {error}; change the `images` entry") from None
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
-    _write(setting, spec, "presample", setting.parents, index, draws, Stream.SELECTION, counts)
+    measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
+    _write(setting, spec, "presample", setting.parents, index, [measurement], counts)
 
 
 def sample_counts(
@@ -104,11 +111,13 @@ def sample_counts(
             f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
         )
     number, shards = _shard(shard)
-    bounds = shard_bounds(rows["n"].to_numpy(), shards)
+    columns = {name: rows[name].to_numpy() for name in rows}
+    measurements = revive("sampler", planned.spec["sampler"]).measurements(columns, setting.noise)
+    bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
     part = slice(bounds[number - 1], bounds[number])
-    index, draws = rows["idx"].to_numpy(np.int64)[part], rows["n"].to_numpy(np.int64)[part]
+    index = rows["idx"].to_numpy(np.int64)[part]
     parents = {**setting.parents, "plan": planned.digest}
-    _write(setting, spec, "shard", parents, index, draws, Stream.ESTIMATION, counts)
+    _write(setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts)
 
 
 def _open(
@@ -146,29 +155,33 @@ def _write(
     kind: str,
     parents: Mapping[str, str],
     index: np.ndarray,
-    draws: np.ndarray,
-    stream: Stream,
+    measurements: Sequence[Measurement],
     path: str | Path,
 ) -> None:
     """Count, write the result with its provenance, and forget the partial state, holding the lock all the while."""
     record = Provenance(
         format=kind, spec=spec, parents=parents, device=device_name(setting.base.device), notes=setting.notes
     )
-    job = digest(
-        {
-            "made": record.digest,
-            "notes": record.notes,
-            "device": record.device,
-            "versions": record.versions,
-            "images": index.tolist(),
-            "draws": draws.tolist(),
-        }
-    )
+    job = {
+        "made": record.digest,
+        "notes": record.notes,
+        "device": record.device,
+        "versions": record.versions,
+        "images": index.tolist(),
+    }
+    label = setting.split.labels[index].astype(np.int64)
+    arrays = {"idx": index, "label": label, "seconds": np.zeros(len(index))}
     with exclusive(path, "sampling"):
-        journal = Journal(Path(f"{path}.partial"), job)
-        arrays = setting.count(index, draws, stream, journal)
+        journals = []
+        for measurement in measurements:
+            identity = {**job, "measurement": measurement.name, "draws": measurement.draws.tolist()}
+            name = f"{path}.partial" if measurement.name == "counts" else f"{path}.{measurement.name}.partial"
+            journals.append(Journal(Path(name), digest(identity)))
+            found = setting.measure(measurement, index, journals[-1])
+            arrays |= {**found, "seconds": arrays["seconds"] + found["seconds"]}
         write_arrays(path, arrays, record)
-        journal.remove()
+        for journal in journals:
+            journal.remove()
 
 
 def _shard(name: str) -> tuple[int, int]:

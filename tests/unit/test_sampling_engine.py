@@ -268,3 +268,41 @@ def test_lower_precisions_give_nearly_the_same_counts(precision):
     assert rounded.describe()["precision"] == precision
     found = counted(rounded, images(), INDEX, draws)
     assert np.abs(found - exact).sum() / 2 < 0.03 * draws.sum()
+
+
+def test_counting_in_instalments_is_counting_at_once():
+    first = np.minimum(DRAWS, [0, 0, 123, 1, 64, 100])
+    whole = counted(base(), images(), INDEX, DRAWS)
+    parts = [
+        counted(base(16), images(), INDEX, part, start=start)
+        for part, start in ((first, None), (np.array(DRAWS) - first, first))
+    ]
+    assert np.array_equal(parts[0] + parts[1], whole)
+    with pytest.raises(ValueError, match="start must hold"):
+        counted(base(), images(), INDEX, DRAWS, start=np.array([0]))
+
+
+def test_a_parameter_of_the_law_reaches_every_row_of_its_image():
+    class Shifted:
+        """Noise that is the parameter itself, in every coordinate."""
+
+        def sample(self, shape, image, draw, *, seed, stream, parameter):
+            seen.append(torch.stack([image.double(), parameter]).T)
+            return parameter.float()[:, None, None, None].expand(-1, *shape).clone()
+
+    seen: list[torch.Tensor] = []
+    draws, parameter, index = np.array([300, 5, 200]), np.array([0.5, 0.25, 0.75]), np.array([8, 1, 5])
+    count_classes(
+        base(),
+        images(3),
+        index,
+        draws,
+        parameter=parameter,
+        noise=Shifted(),
+        seed=0,
+        stream=Stream.ESTIMATION,
+        quiet=True,
+    )
+    rows, numbers = torch.unique(torch.cat(seen), dim=0, return_counts=True)
+    wanted = sorted(zip(index.tolist(), parameter.tolist(), draws.tolist(), strict=True))
+    assert [(int(i), float(p), int(c)) for (i, p), c in zip(rows, numbers, strict=True)] == wanted
