@@ -8,6 +8,7 @@ _HOMES = {
     "gaussian_radius": "radii",
     "gaussian_radius_two_bound": "radii",
     "predict_classes": "predict",
+    "two_bounds_pay": "radii",
     "read_field_table": "field_table",
 }
 

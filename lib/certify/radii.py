@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from lib.stats import LARGEST_N, clopper_pearson_failure, clopper_pearson_upper
+from lib.stats import (
+    LARGEST_N,
+    clopper_pearson_failure,
+    clopper_pearson_upper,
+    effective_u,
+    plug_in_failure,
+    randomized_failure,
+    randomized_upper,
+)
 from lib.stats.checks import level, whole
 
 RADIUS_GUARD = 1e-12
@@ -32,25 +40,34 @@ def guarded(alpha: float, n: ArrayLike) -> np.ndarray:
     return alpha * (1.0 - 1e-9 * np.maximum(1.0, np.asarray(n) / 1e5))
 
 
-def gaussian_radius(k: ArrayLike, n: ArrayLike, alpha: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_radius(
+    k: ArrayLike, n: ArrayLike, alpha: float, sigma: float, u: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Certified L2 radius and p_lower, with 1 - p_lower as the bound on every other class (one-bound form).
 
     k: count of the selected class among n draws made after it was selected (whole, 0 <= k <= n, n >= 1; they broadcast).
-    alpha in (0, 0.5); sigma > 0 in [0,1]-pixel units. Returns float64 (radius, p_lower):
-    p_lower = L(k, n, alpha), radius = sigma z(p_lower) where p_lower > 1/2, else 0, which means: abstain.
+    alpha in (0, 0.5); sigma > 0 in [0,1]-pixel units. u: None for the plain bound L(k, n, alpha); for the randomised one
+    (`lib.stats.randomized`), variates uniform on (0, 1], drawn once per image and independent of its counts. Returns float64
+    (radius, p_lower): radius = sigma z(p_lower) where p_lower > 1/2, else 0, which means: abstain.
 
     For each image, P(a class is returned and it is not the smoothed prediction on all of the open ball) <= alpha. Both
     numbers are rounded down. ValueError for values outside these ranges.
     """
     alpha, sigma = checked_level(alpha), checked_sigma(sigma)
-    failure = np.asarray(clopper_pearson_failure(k, n, guarded(alpha, whole("n", n, low=1, high=LARGEST_N))))
+    failure = _failure(k, n, guarded(alpha, whole("n", n, low=1, high=LARGEST_N)), _checked_u(u, alpha))
     p_lower = _complement_down(failure)
     radius = np.where(p_lower > 0.5, _cut(-sigma * special.ndtri(np.minimum(failure, 0.5))), 0.0)
     return radius[()], p_lower[()]
 
 
 def gaussian_radius_two_bound(
-    k: ArrayLike, k_other: ArrayLike, n: ArrayLike, alpha: float, sigma: float
+    k: ArrayLike,
+    k_other: ArrayLike,
+    n: ArrayLike,
+    alpha: float,
+    sigma: float,
+    u: ArrayLike | None = None,
+    u_other: ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Certified L2 radius, p_lower and p_upper from two bounds at level alpha / 2 each (two-bound form).
 
@@ -59,19 +76,40 @@ def gaussian_radius_two_bound(
     sigma/2 (z(p_lower) - z(p_upper)) where p_lower > p_upper, else 0: abstain. p_lower may lie below 1/2.
 
     No union over the classes is needed: the true runner-up's count is at most k_other and U grows with the count, so p_upper
-    covers its probability with probability 1 - alpha/2. Guarantee, rounding and errors as in `gaussian_radius`. With two
-    classes the one-bound form is never worse.
+    covers its probability with probability 1 - alpha/2. With variates u and u_other (both or neither, see `gaussian_radius`)
+    both bounds are randomised, each at alpha/2; the upper one grows with the count whatever the variate. Guarantee, rounding
+    and errors as in `gaussian_radius`. With two classes the one-bound form is never worse.
     """
     alpha, sigma = checked_level(alpha), checked_sigma(sigma)
     half = guarded(alpha, whole("n", n, low=1, high=LARGEST_N)) / 2
-    failure = np.asarray(clopper_pearson_failure(k, n, half))
-    other = np.asarray(clopper_pearson_upper(k_other, n, half))
+    if (u is None) != (u_other is None):
+        raise ValueError("u, u_other: give both variates or none")
+    failure = _failure(k, n, half, _checked_u(u, alpha))
+    other = _upper(k_other, n, half, _checked_u(u_other, alpha))
     if (np.asarray(k) + np.asarray(k_other) > np.asarray(n)).any():
         raise ValueError("k_other: the counts of two classes must not exceed n together")
     p_lower, p_upper = _complement_down(failure), np.minimum(other, failure)
     distance = -special.ndtri(failure) - special.ndtri(p_upper)
     radius = np.where((p_lower > p_upper) & (distance > 0), _cut(sigma / 2 * distance), 0.0)
     return radius[()], p_lower[()], p_upper[()]
+
+
+def two_bounds_pay(k0: ArrayLike, k0_other: ArrayLike, n0: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
+    """bool: would two bounds give the larger radius if the n draws to come fell like the n0 that were made?
+
+    k0, k0_other: stage-1 counts of the selected class and of the largest other one; n: stage-2 draws (False where 0). All
+    broadcast. Decides the form before stage 2 is looked at, which costs nothing; taking the larger radius afterwards would not
+    be covered by alpha.
+    """
+    k0, k0_other, n0, n = (
+        part.astype(np.float64) for part in np.broadcast_arrays(*map(np.asarray, (k0, k0_other, n0, n)))
+    )
+    n = np.maximum(n, 1.0)
+    k, k_other = n * k0 / n0, n * k0_other / n0
+    one = -special.ndtri(plug_in_failure(k, n, alpha))
+    failure, other = plug_in_failure(k, n, alpha / 2), plug_in_failure(n - k_other, n, alpha / 2)
+    two = -(special.ndtri(failure) + special.ndtri(np.minimum(other, failure))) / 2
+    return two > one
 
 
 def checked_level(alpha: float) -> float:
@@ -84,6 +122,26 @@ def checked_sigma(sigma: float) -> float:
     if isinstance(sigma, bool | str) or not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma: must be finite and above 0 (without noise nothing is smoothed), got {sigma!r}")
     return float(sigma)
+
+
+def _checked_u(u: ArrayLike | None, alpha: float) -> np.ndarray | None:
+    """The variates as they are used; ValueError where they do not lie in (0, 1]."""
+    if u is None:
+        return None
+    u = np.asarray(u, np.float64)
+    if not ((u > 0) & (u <= 1)).all():
+        raise ValueError("u: variates must lie in (0, 1]")
+    return effective_u(u, alpha)
+
+
+def _failure(k: ArrayLike, n: ArrayLike, level: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+    """Upper bound on the probability of all other classes."""
+    return np.asarray(clopper_pearson_failure(k, n, level) if u is None else randomized_failure(k, n, level, u))
+
+
+def _upper(k: ArrayLike, n: ArrayLike, level: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+    """Upper bound on the probability of a class with k hits."""
+    return np.asarray(clopper_pearson_upper(k, n, level) if u is None else randomized_upper(k, n, level, u))
 
 
 def _complement_down(failure: np.ndarray) -> np.ndarray:

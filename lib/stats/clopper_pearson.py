@@ -32,7 +32,7 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound
     float64 of their common shape (a scalar for scalars). Rounded to nearest, with full relative accuracy near 0.
     ValueError for anything outside these ranges, NaN included. About 3 microseconds per bound.
     """
-    k, n, alpha = _arguments(k, n, alpha)
+    k, n, alpha = checked_arguments(k, n, alpha)
     inner = special.betaincinv(np.maximum(k, 1), n - k + 1, alpha)
     bound = np.where(k == n, np.exp(np.log(alpha) / n), inner)
     return np.where(k == 0, 0.0, bound)[()]
@@ -40,7 +40,7 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound
 
 def clopper_pearson_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
     """1 - L(k, n, alpha), with full relative accuracy near 0. Arguments and errors as in `clopper_pearson_lower`."""
-    return plug_in_failure(*_arguments(k, n, alpha))
+    return plug_in_failure(*checked_arguments(k, n, alpha))
 
 
 def clopper_pearson_upper(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
@@ -48,7 +48,7 @@ def clopper_pearson_upper(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound
 
     Arguments and errors as in `clopper_pearson_lower`. Full relative accuracy near 0.
     """
-    k, n, alpha = _arguments(k, n, alpha)
+    k, n, alpha = checked_arguments(k, n, alpha)
     return plug_in_failure(n - k, n, alpha)
 
 
@@ -64,7 +64,22 @@ def plug_in_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
     return np.where(k <= 0, 1.0, failure)[()]
 
 
-def _arguments(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> list[np.ndarray]:
+def smallest_count_to_certify(n: ArrayLike, alpha: float) -> np.ndarray:
+    """The smallest k with L(k, n, alpha) > 1/2 (int64, shape of n); n + 1 where not even k = n suffices.
+
+    n: whole, 1 <= n <= LARGEST_N; alpha in (0, 1). Bisection on P(Bin(n, 1/2) >= k) < alpha, which says the same.
+    """
+    n, alpha = whole("n", n, low=1, high=LARGEST_N), float(level("alpha", alpha))
+    low, high = np.zeros_like(n), n + 1  # k = low does not certify, k = high does
+    while (high - low > 1).any():
+        middle = np.maximum((low + high) // 2, 1)
+        certifies = (middle > n) | (special.betainc(middle, np.maximum(n - middle, 0) + 1, 0.5) < alpha)
+        low, high = np.where(certifies, low, middle), np.where(certifies, middle, high)
+    return high
+
+
+def checked_arguments(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> list[np.ndarray]:
+    """k, n (int64) and alpha (float64), broadcast, if they are in the ranges of `clopper_pearson_lower`; else ValueError."""
     n = whole("n", n, low=1, high=LARGEST_N)
     k = whole("k", k, low=0, high=LARGEST_N)
     k, n, alpha = np.broadcast_arrays(k, n, level("alpha", alpha))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from lib.certify import gaussian_radius
-from lib.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper
+from lib.certify import gaussian_radius, gaussian_radius_two_bound, two_bounds_pay
+from lib.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper, randomized_failure
 
 TABLE = Path(__file__).parent / "data" / "clopper_pearson.csv"
 
@@ -75,3 +75,36 @@ def test_largest_radius(n, alpha, cap):
 def test_fewest_hits_that_certify(n, alpha, least):
     radius, _ = gaussian_radius([least - 1, least], n, alpha, 1.0)
     assert radius[0] == 0 < radius[1]
+
+
+@pytest.mark.parametrize(
+    "k, n, u, bound",
+    [
+        (99, 100, 0.5, 0.91748482409),
+        (100, 100, 0.5, 0.93974559780),
+        (990, 1000, 0.25, 0.97700515602),
+        (80_000, 100_000, 0.5, 0.79607107683),
+        (100_000, 100_000, 0.1, 0.99995394936),
+        (99, 100, 1.0, 0.91137311130),
+    ],
+)
+def test_randomized_bounds(k, n, u, bound):
+    assert 1 - randomized_failure(k, n, 0.001, u) == pytest.approx(bound, abs=5.1e-12)
+    assert gaussian_radius(k, n, 0.001, 1.0, u)[1] == pytest.approx(bound, abs=2e-10)
+
+
+@pytest.mark.parametrize(
+    "shares, one, two",
+    [
+        ((60, 20), 0.241, 0.533),
+        ((45, 25), 0.0, 0.261),
+        ((70, 15), 0.512, 0.766),
+        ((99, 0.6), 2.290, 2.376),
+        ((80, 20), 0.828, 0.827),
+    ],
+)
+def test_one_and_two_bounds(shares, one, two):
+    k, k_other = (round(1000 * share) for share in shares)
+    assert gaussian_radius(k, 100_000, 0.001, 1.0)[0] == pytest.approx(one, abs=5.1e-4)
+    assert gaussian_radius_two_bound(k, k_other, 100_000, 0.001, 1.0)[0] == pytest.approx(two, abs=5.1e-4)
+    assert two_bounds_pay(10 * shares[0], 10 * shares[1], 1000, 100_000, 0.001) == (two > one)

@@ -8,7 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from lib.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
+from lib.noise import Stream
+from lib.noise.variates import image_uniforms
 from lib.registry import revive, spec_class
+from lib.stats import effective_u
 
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
 NeymanPearson = spec_class("certificate", "neyman_pearson")
@@ -57,6 +60,56 @@ def test_two_bounds_rescue_an_image_whose_rest_is_spread():
     assert list(table.predict) == [0, 1, -1, 0, -1]
     assert (table.radius[3], table.p_lower[3], table.p_upper[3]) == (radius, p_lower, p_upper)
     assert table.p_lower[3] < 0.5 and table.radius[3] > 0
+
+
+def test_the_randomized_bound_stands_beside_the_plain_one():
+    plan, counts = example()
+    certificate = NeymanPearson(sampler="cohen", bound="randomized")
+    table, plain = certificate.certify(plan, counts, GAUSSIAN, seed=5), PLAIN.certify(plan, counts, GAUSSIAN)
+    np.testing.assert_array_equal(table.radius_plain, plain.radius)
+    assert (table.radius >= plain.radius).all() and table.radius[1] > plain.radius[1]
+    assert (table.p_lower >= plain.p_lower).all()
+    u = image_uniforms(plan.idx.to_numpy(), seed=5, stream=Stream.BOUND)
+    np.testing.assert_array_equal(table[["u", "u_other"]], effective_u(u[:, :2], 0.001))
+    radius, _ = gaussian_radius(1000, 1000, 0.001, 0.5, table.u[1])
+    assert table.radius[1] == radius
+    rows = [3, 1]
+    moved = certificate.certify(plan.iloc[rows], counts[rows], GAUSSIAN, seed=5)
+    pd.testing.assert_frame_equal(moved, table.iloc[rows].reset_index(drop=True))
+    assert (certificate.certify(plan, counts, GAUSSIAN, seed=6).u != table.u).all()
+
+
+def test_both_bounds_are_randomized_in_the_two_bound_form():
+    plan, counts = example()
+    table = NeymanPearson(sampler="cohen", bound="randomized", bound_form="two").certify(plan, counts, GAUSSIAN)
+    row = gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5, table.u[3], table.u_other[3])
+    assert (table.radius[3], table.p_lower[3], table.p_upper[3]) == row
+    assert table.radius[3] > table.radius_plain[3] == gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5)[0]
+
+
+def test_the_form_follows_stage_1_alone():
+    plan, counts = example()
+    plan = plan.assign(k0_other=[5, 0, 49, 30, 0])
+    auto = NeymanPearson(sampler="cohen", bound_form="auto")
+    table = auto.certify(plan, counts, GAUSSIAN)
+    assert list(table.bound_form) == ["one", "one", "two", "two", "one"]
+    two = NeymanPearson(sampler="cohen", bound_form="two").certify(plan, counts, GAUSSIAN)
+    one = PLAIN.certify(plan, counts, GAUSSIAN)
+    for name in ("radius", "p_lower", "p_upper", "predict"):
+        expected = np.where(table.bound_form == "two", two[name], one[name])
+        np.testing.assert_array_equal(table[name], expected)
+    elsewhere = np.array([*[[334, 333, 333]] * 4, [0, 0, 0]])
+    other = auto.certify(plan, elsewhere, GAUSSIAN)
+    assert list(other.bound_form) == list(table.bound_form)
+    with pytest.raises(CountsError, match="k0_other"):
+        auto.certify(plan.drop(columns="k0_other"), counts, GAUSSIAN)
+
+
+def test_the_form_is_one_with_two_classes():
+    plan, _ = example()
+    plan = plan.assign(label=0, selected=0, n=10, k0_other=plan.n0 - plan.k0)
+    table = NeymanPearson(sampler="cohen", bound_form="auto").certify(plan, np.full((5, 2), 5), GAUSSIAN)
+    assert (table.bound_form == "one").all()
 
 
 def test_order_of_images_and_classes_does_not_matter():
@@ -112,7 +165,15 @@ def test_two_bounds_are_refused_with_two_classes():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"alpha": 0.0}, {"alpha": 0.5}, {"alpha": float("nan")}, {"alpha": "0.001"}, {"bound_form": "auto"}, {"n": 100}],
+    [
+        {"alpha": 0.0},
+        {"alpha": 0.5},
+        {"alpha": float("nan")},
+        {"alpha": "0.001"},
+        {"bound_form": "best"},
+        {"bound": "exact"},
+        {"n": 100},
+    ],
 )
 def test_refuses_fields(fields):
     with pytest.raises(ValidationError):
@@ -129,6 +190,8 @@ def test_problems_name_what_can_never_work():
     assert "n=9 draws can never certify at alpha=0.001; at least n=10" in few
     (few,) = NeymanPearson(sampler="cohen", bound_form="two").problems(GAUSSIAN, fixed(n=10))
     assert "at least n=11" in few
+    (few,) = PLAIN.problems(GAUSSIAN, fixed(n_max=9))
+    assert "n=9 draws can never certify" in few
     (many,) = PLAIN.problems(GAUSSIAN, fixed(n=10**9))
     assert "at most n=100000000" in many
     plan, counts = example()

@@ -30,14 +30,20 @@ class NeymanPearson(CertificateSpec):
     kind: Literal["neyman_pearson"] = "neyman_pearson"
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
-    bound_form: Literal["one", "two"] = "one"
+    bound: Literal["plain", "randomized"] = "plain"
+    """`randomized`: the bound uses its level up with one coin per image, drawn from (seed, image) and written to the table as
+    `u`, beside `radius_plain`. Radii grow by up to 0.05 sigma where every draw hits, by 0.001 sigma and less elsewhere."""
+    bound_form: Literal["one", "two", "auto"] = "one"
     """`one`: every other class is bounded by 1 - p_lower, as in all papers' tables. `two`: the runner-up has its own bound,
-    each at alpha/2: larger radii where the rest spreads over several classes, slightly smaller ones else. State it before."""
+    each at alpha/2: larger radii where the rest spreads over several classes, slightly smaller ones else. `auto`: whichever
+    stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
-        """The noise must be Gaussian, and the sampler's n, where it is fixed, must be able to certify something."""
+        """The noise must be Gaussian, and the sampler's n, or the most it gives an image, must be able to certify something."""
         found = self._noise_problems(noise)
-        n, least = getattr(sampler, "n", None), smallest_n_to_certify(self._level())
+        least = smallest_n_to_certify(self._level())
+        n = getattr(sampler, "n", None)
+        n = getattr(sampler, "n_max", None) if n is None else n
         if n is not None and n < least:
             found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
         if n is not None and n > LARGEST_N:
@@ -63,12 +69,10 @@ class NeymanPearson(CertificateSpec):
         planned = planned_counts(plan, counts)
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
-        k, sampled = planned.selected_count(), planned.sampled
-        radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
-        if sampled.any():
-            radius[sampled], p_lower[sampled], p_upper[sampled] = self._bounds(planned, k, noise.sigma)
-        certified = sampled & (p_lower > p_upper)
-        return pd.DataFrame(
+        two, u = self._two_bounds(plan, planned), self._variates(planned, seed)
+        radius, p_lower, p_upper = self._bounds(planned, two, u, noise.sigma)
+        k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
+        table = pd.DataFrame(
             {
                 "predict": np.where(certified, planned.selected, -1),
                 "radius": radius,
@@ -79,19 +83,53 @@ class NeymanPearson(CertificateSpec):
                 "saturated": sampled & (k == planned.n),
             }
         )
+        if self.bound_form == "auto":
+            table["bound_form"] = np.where(two, "two", "one")
+        if u is not None:
+            table["radius_plain"] = self._bounds(planned, two, None, noise.sigma)[0]
+            table["u"], table["u_other"] = u.T
+        return table
+
+    def _two_bounds(self, plan: "pd.DataFrame", planned: "PlannedCounts") -> np.ndarray:
+        """bool [images]: which images get a bound on the runner-up, from nothing that stage 2 drew."""
+        from lib.certify.counts import CountsError
+        from lib.certify.radii import two_bounds_pay
+
+        if self.bound_form != "auto" or planned.classes == 2:
+            return np.full(len(planned.idx), self.bound_form == "two")
+        if "k0_other" not in plan.columns:
+            raise CountsError("the plan lacks the column k0_other, from which `bound_form: auto` decides; plan again")
+        k0, k0_other, n0 = (plan[name].to_numpy(np.int64) for name in ("k0", "k0_other", "n0"))
+        return (planned.n > 0) & two_bounds_pay(k0, k0_other, n0, planned.n, self.alpha)
+
+    def _variates(self, planned: "PlannedCounts", seed: int) -> np.ndarray | None:
+        """float64 [images, 2]: one uniform variate for each of an image's two bounds, a function of (seed, image) alone."""
+        if self.bound == "plain":
+            return None
+        from lib.noise.streams import Stream
+        from lib.noise.variates import image_uniforms
+        from lib.stats import effective_u
+
+        return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
 
     def _bounds(
-        self, planned: "PlannedCounts", k: np.ndarray, sigma: float
+        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, sigma: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """radius, p_lower, p_upper of the images that were sampled."""
+        """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
         from lib.certify.radii import gaussian_radius, gaussian_radius_two_bound
 
-        sampled = planned.sampled
-        k, n = k[sampled], planned.n[sampled]
-        if self.bound_form == "one":
-            radius, p_lower = gaussian_radius(k, n, self.alpha, sigma)
-            return radius, p_lower, 1.0 - p_lower
-        return gaussian_radius_two_bound(k, planned.largest_other_count()[sampled], n, self.alpha, sigma)
+        k, k_other = planned.selected_count(), planned.largest_other_count()
+        radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
+        one, both = planned.sampled & ~two, planned.sampled & two
+        if one.any():
+            coins = None if u is None else u[one, 0]
+            radius[one], p_lower[one] = gaussian_radius(k[one], planned.n[one], self.alpha, sigma, coins)
+            p_upper[one] = 1.0 - p_lower[one]
+        if both.any():
+            coins = (None, None) if u is None else u[both].T
+            found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins)
+            radius[both], p_lower[both], p_upper[both] = found
+        return radius, p_lower, p_upper
 
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
         if noise.kind in NOISES:
@@ -100,4 +138,4 @@ class NeymanPearson(CertificateSpec):
 
     def _level(self) -> float:
         """The level of one bound."""
-        return self.alpha if self.bound_form == "one" else self.alpha / 2
+        return self.alpha / 2 if self.bound_form == "two" else self.alpha
