@@ -402,7 +402,10 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
         for certificate in e.certificates:
             spec = study.certificates[certificate]
             sampler = study.samplers.get(spec.sampler)
-            if sampler is not None:
+            if sampler is not None and spec.sequential != sampler.sequential:
+                fit = "sequential" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
+                yield f"certificates: {certificate}: counts of a {sampler.kind} sampler need another certificate: {fit}"
+            elif sampler is not None:
                 for line in spec.problems(study.noises[noise], sampler):
                     yield f"certificates: {certificate} at {noise}: {line}"
 

@@ -23,6 +23,8 @@ class CertificateSpec(Spec):
     family: ClassVar[str] = "certificate"
     norm: ClassVar[str] = "l2"
     """The norm in which radii are stated, in [0,1]-pixel units of the raw image."""
+    sequential: ClassVar[bool] = False
+    """Whether it holds for counts that were stopped by what they looked like, and reads those alone."""
 
     sampler: str
     """Name of the sampler entry whose counts are certified."""

@@ -24,6 +24,8 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     noise = revive("noise", spec["noise"])
     certificate = revive("certificate", spec["certificate"])
     extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
+    if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
+        rows = rows.assign(n=extra["drawn"])
     result = certificate_table(
         rows,
         arrays["counts"],

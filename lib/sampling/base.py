@@ -21,8 +21,8 @@ class StoppingRule(Protocol):
     """Increasing int64: the numbers of draws at which an image is looked at. The last one ends it."""
 
     def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """At `looks[look]` draws, from the counts `k` of the selected class and the earlier decisions (both int64 [images]):
-        the decisions now (int64, -1 = none), and whether the image is finished (bool)."""
+        """At `looks[look]` draws, from the counts `k` of the selected class (int64 [images]) and the earlier decisions
+        (float64 [images]): the decisions now (-1 = none), and whether an image is finished (bool)."""
         ...
 
 
@@ -58,6 +58,8 @@ class SamplerSpec(Spec):
     """
 
     family: ClassVar[str] = "sampler"
+    sequential: ClassVar[bool] = False
+    """Whether images stop by what their counts look like: only certificates that are `sequential` may then read them."""
 
     n0: int
     """Stage-1 draws per image."""

@@ -15,7 +15,7 @@ from lib.sampling.resume import Journal
 
 @dataclass
 class Sequence:
-    """counts: int64 [images, classes]; drawn, decided: int64 [images]; seconds: float64 [images]."""
+    """counts: int64 [images, classes]; drawn: int64 [images]; decided, seconds: float64 [images]."""
 
     counts: np.ndarray
     drawn: np.ndarray
@@ -52,7 +52,7 @@ def count_until(
     state = _resumed(journal) or Sequence(
         counts=np.zeros((total, base.classes), np.int64),
         drawn=np.zeros(total, np.int64),
-        decided=np.full(total, -1, np.int64),
+        decided=np.full(total, -1.0),
         seconds=np.zeros(total),
         finished=np.zeros(total, bool),
     )

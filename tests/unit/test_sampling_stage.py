@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lib.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from lib.certify.stage import certify_radii
 from lib.data.store import content_digest, prepare
 from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive
@@ -104,6 +105,32 @@ def test_merged_counts_are_the_same_for_any_number_of_shards(home, tmp_path, sha
     assert np.array_equal(one["idx"], many["idx"]) and np.array_equal(one["counts"], many["counts"])
     assert one_record.digest == many_record.digest
     assert (many["counts"].sum(axis=1) == 700).all() and (many["seconds"] > 0).all()
+
+
+def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
+    sampler = spec_class("sampler", "decide")(n0=20, radii=[0.0, 0.8, 1.3], n_max=2000, look=50)
+    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
+    tables = []
+    for shards in (1, 3):
+        parts = [
+            sample(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv") for k in range(1, shards + 1)
+        ]
+        merge_counts(shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / f"{shards}.merged.npz")
+        certificate = spec_class("certificate", "sequential")(sampler="decide")
+        certify_radii(
+            {"noise": NOISE.canonical(), "certificate": certificate.canonical()},
+            plan=tmp_path / "plan.tsv",
+            counts=tmp_path / f"{shards}.merged.npz",
+            table=tmp_path / f"{shards}.tsv",
+        )
+        tables.append(read_table(tmp_path / f"{shards}.tsv", format="certificate")[0])
+    one, three = (table.drop(columns=["seconds", "time"]) for table in tables)
+    pd.testing.assert_frame_equal(one, three)
+    assert set(one["radius"]) <= {0.0, 0.8, 1.3} and one["n"].between(50, 2000).all() and one["n"].nunique() > 1
+    assert ((one["predict"] == -1) == (one["reason"] == "low_pA")).all()
+    arrays, _ = read_arrays(tmp_path / "1.merged.npz", format="counts")
+    assert (arrays["counts"].sum(axis=1) == one["n"]).all() and (arrays["drawn"] == one["n"]).all()
 
 
 def test_shards_cover_all_images_with_about_equal_work():

@@ -1,0 +1,192 @@
+"""Preset radii decided while drawing: thresholds, one climb at a time, and the stage that a kill does not change."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import ndtr
+
+from lib.config import load
+from lib.errors import ConfigError
+from lib.models.base import Inference
+from lib.noise import Gaussian
+from lib.noise.streams import Stream
+from lib.registry import spec_class
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+from lib.sampling.ladder import ladder
+from lib.sampling.resume import Journal
+from lib.sampling.sequential import count_until
+from lib.stats.sequential import log_e_value, look_schedule
+
+SIGMA, RADII = 0.5, np.array([0.0, 0.25, 0.5, 1.0])
+Decide = spec_class("sampler", "decide")
+
+
+def climb(hits: np.ndarray, looks: np.ndarray, alpha: float, beta: float) -> tuple[float, int]:
+    """The definition, one image: (largest radius held, draws made). hits: bool [draws]."""
+    held = -1
+    for n in looks:
+        k = int(hits[:n].sum())
+        while held + 1 < len(RADII):
+            z = RADII[held + 1] / SIGMA
+            if k < n * ndtr(z) or log_e_value(k, n, ndtr(z), ndtr(-z)) < math.log(1 / alpha):
+                break
+            held += 1
+        if held + 1 == len(RADII):
+            break
+        z, misses = RADII[held + 1] / SIGMA, n - k
+        if misses > n * ndtr(-z) and log_e_value(misses, n, ndtr(-z), ndtr(z)) >= math.log(1 / beta):
+            break
+        last = looks[-1]
+        best = max(k + last - n, 0)
+        if best < last * ndtr(z) or log_e_value(best, last, ndtr(z), ndtr(-z)) < math.log(1 / alpha):
+            break
+    return (RADII[held] if held >= 0 else -1.0), int(n)
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.62, 0.7, 0.85, 0.97, 0.999, 1.0])
+def test_a_ladder_climbs_as_its_definition_says(p):
+    looks = look_schedule(50, 2000)
+    rule = ladder(RADII, looks, SIGMA, alpha=0.01, beta=0.05)
+    draws = np.random.default_rng(int(p * 1000)).random((20, looks[-1])) < p
+    decided, drawn, open_ = np.full(20, -1.0), np.zeros(20, int), np.ones(20, bool)
+    for look, n in enumerate(looks):
+        k = draws[:, :n].sum(axis=1)
+        now, finished = rule.judge(look, k[open_], decided[open_])
+        decided[open_], drawn[open_] = now, n
+        open_[np.flatnonzero(open_)[finished]] = False
+    assert [climb(row, looks, 0.01, 0.05) for row in draws] == list(zip(decided, drawn, strict=True))
+
+
+def test_every_image_ends_at_the_last_look():
+    looks = look_schedule(100, 1000)
+    rule = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001)
+    for k in range(0, 1001, 50):
+        decided, _ = rule.judge(len(looks) - 1, np.array([k]), np.array([-1.0]))
+        assert rule.judge(len(looks) - 1, np.array([k]), decided)[1].all()
+
+
+def test_slack_makes_every_rung_harder():
+    looks = look_schedule(100, 10_000)
+    plain = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001)
+    careful = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001, slack=0.001)
+    assert (careful.accept >= plain.accept).all() and (careful.accept > plain.accept).any()
+
+
+def base() -> BaseClassifier:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    return BaseClassifier(net, Inference(precision="float32"), shape=(1, 4, 4), batch=64)
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (7, 1, 4, 4), dtype=np.uint8)
+
+
+INDEX = np.array([3, 0, 8, 2, 11, 5, 6])
+RULE = ladder(RADII, look_schedule(50, 3000), SIGMA, alpha=0.001, beta=0.001)
+
+
+def drawn_until(rule, journal=None, subset=slice(None)):
+    return count_until(
+        base(),
+        images()[subset],
+        INDEX[subset],
+        np.array([0, 1, 2, 0, 1, 2, 0])[subset],
+        rule,
+        noise=Gaussian(sigma=SIGMA),
+        seed=1,
+        stream=Stream.ESTIMATION,
+        journal=journal,
+        quiet=True,
+    )
+
+
+def test_counts_are_those_of_the_first_draws_and_of_no_other_image():
+    found = drawn_until(RULE)
+    assert len(set(found.drawn.tolist())) > 1, "the images should end at different looks"
+    plain = count_classes(
+        base(), images(), INDEX, found.drawn, noise=Gaussian(sigma=SIGMA), seed=1, stream=Stream.ESTIMATION, quiet=True
+    )
+    assert np.array_equal(found.counts, plain.counts)
+    for subset in (slice(0, 2), slice(2, 7)):
+        part = drawn_until(RULE, subset=subset)
+        assert np.array_equal(part.counts, found.counts[subset]) and np.array_equal(part.decided, found.decided[subset])
+
+
+@pytest.mark.parametrize("kill_at", [1, 2, 5, 9, 14])
+def test_a_killed_run_ends_with_the_same_decisions(tmp_path, kill_at):
+    whole = drawn_until(RULE)
+    calls = 0
+
+    class Killed(Exception):
+        pass
+
+    def judge(look, k, decided):
+        nonlocal calls
+        calls += 1
+        if calls == kill_at:
+            raise Killed
+        return RULE.judge(look, k, decided)
+
+    class Dying:
+        looks = RULE.looks
+
+    Dying.judge = staticmethod(judge)
+    path = tmp_path / "counts.npz.partial"
+    with pytest.raises(Killed):
+        drawn_until(Dying, Journal(path, "job", seconds=0))
+    assert list(tmp_path.iterdir()), "something must have been stored"
+    again = drawn_until(RULE, Journal(path, "job", seconds=0))
+    for name in ("counts", "drawn", "decided"):
+        assert np.array_equal(getattr(again, name), getattr(whole, name))
+
+
+def test_settings_that_cannot_work_are_named():
+    assert "radii: must increase" in Decide(radii=[0.5, 0.25]).problems()[0]
+    assert "look: must be at most n_max=50" in Decide(n_max=50).problems()[0]
+
+
+def decide_config(certificate: dict) -> dict:
+    return {
+        "datasets": {"digits": {"kind": "digits"}},
+        "images": {"all": {}},
+        "noises": {"gauss": {"kind": "gaussian", "sigma": 0.5}},
+        "models": {"small": {"kind": "small_conv"}},
+        "methods": {"gaussian": {"kind": "gaussian"}},
+        "samplers": {"decide": {"kind": "decide"}, "fixed": {"kind": "fixed"}},
+        "certificates": {"c": certificate},
+        "experiments": {
+            "e": {
+                "dataset": "digits",
+                "model": "small",
+                "images": "all",
+                "noises": ["gauss"],
+                "methods": ["gaussian"],
+                "certificates": ["c"],
+                "radii": [0.5],
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("certificate", "message"),
+    [
+        (
+            {"kind": "neyman_pearson", "sampler": "decide"},
+            "counts of a decide sampler need another certificate: sequential",
+        ),
+        (
+            {"kind": "sequential", "sampler": "fixed"},
+            "counts of a fixed sampler need another certificate: one for a fixed",
+        ),
+        ({"kind": "sequential", "sampler": "decide", "alpha": 0.01}, "stops at alpha=0.001; give both the same"),
+    ],
+)
+def test_certificates_that_do_not_fit_the_way_of_stopping_are_refused(certificate, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        load(decide_config(certificate))
+    load(decide_config({"kind": "sequential", "sampler": "decide"}))
