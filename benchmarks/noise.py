@@ -32,12 +32,12 @@ SHAPES = {784: 256, 3072: 128, 150_528: 4}
 @contextmanager
 def without_c():
     """The torch version of the generator."""
-    function = native._function
-    native._function = lambda: None
+    library = native._library
+    native._library = lambda: None
     try:
         yield
     finally:
-        native._function = function
+        native._library = library
 
 
 def in_torch(work: Callable[[], object]) -> None:

@@ -22,6 +22,21 @@ class NoiseSpec(Spec):
         """
         raise NotImplementedError
 
+    def steps(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+        """int16 [rows, *shape]: the law rounded to the grid of 8-bit pixels, in grey levels, for `arithmetic: exact`.
+
+        Arguments and independence as for `sample`. ValueError where the kind has no such form.
+        """
+        raise ValueError(self.exact_problems()[0])
+
+    def distance(self, dim: int) -> float:
+        """At least the total variation distance between `steps` on `dim` coordinates and the ideal law on the grid."""
+        raise ValueError(self.exact_problems()[0])
+
+    def exact_problems(self) -> list[str]:
+        """Why this noise cannot be drawn in exact arithmetic (empty: it can)."""
+        return [f"noise of kind {self.kind} has no exact form; use `arithmetic: float`"]
+
     def problems(self, dim: int) -> list[str]:
         """Why this noise cannot be used on images with `dim` coordinates (empty: it can)."""
         return []

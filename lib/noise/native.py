@@ -1,7 +1,7 @@
 """The C version of the generator: compiled once per machine and user by the C compiler that is there, if one is.
 
-It gives the same bits as the torch version (`lib.noise.philox`), so that whether it was available is no part of a result: a
-missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
+It gives the same bits as the torch versions (`lib.noise.philox`, `lib.noise.steps`), so that whether it was available is no
+part of a result: a missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
 """
 
 import ctypes
@@ -29,43 +29,72 @@ def fill_uniforms(lanes: list[torch.Tensor], image: torch.Tensor, draw: torch.Te
 
     image, draw: int64 [rows] on the CPU.
     """
-    function = _function()
-    if function is None:
+    library = _library()
+    if library is None:
         return False
     image, draw = image.contiguous(), draw.contiguous()
     rows, groups = lanes[0].shape
     pointers = (ctypes.c_void_p * 4)(*(lane.data_ptr() for lane in lanes))
-    function(pointers, lanes[0].stride(0), rows, groups, image.data_ptr(), draw.data_ptr(), seed, stream)
+    library.certflow_uniforms(
+        pointers, lanes[0].stride(0), rows, groups, image.data_ptr(), draw.data_ptr(), seed, stream
+    )
+    return True
+
+
+def fill_steps(
+    out: torch.Tensor,
+    image: torch.Tensor,
+    draw: torch.Tensor,
+    seed: int,
+    stream: int,
+    thresholds: torch.Tensor,
+    start: torch.Tensor,
+    high: torch.Tensor,
+) -> bool:
+    """Write whole grey levels into `out`, contiguous int16 [rows, 4, groups]; False where C is not available.
+
+    image, draw: int64 [rows] on the CPU. thresholds int64; start and high int32: as `lib.noise.grid` makes them.
+    """
+    library = _library()
+    if library is None:
+        return False
+    image, draw = image.contiguous(), draw.contiguous()
+    rows, _, groups = out.shape
+    counters = (image.data_ptr(), draw.data_ptr(), seed, stream)
+    tables = (thresholds.data_ptr(), len(thresholds), start.data_ptr(), high.data_ptr())
+    library.certflow_steps(out.data_ptr(), rows, groups, *counters, *tables, 33 - len(start).bit_length())
     return True
 
 
 def available() -> bool:
     """Whether the C version is in use (compiles it if it was not yet)."""
-    return _function() is not None
+    return _library() is not None
 
 
 @cache
-def _function():
-    """The C function, or None: from the user's cache, else compiled for this process where that cache cannot be used."""
+def _library() -> ctypes.CDLL | None:
+    """The C functions, or None: from the user's cache, else compiled for this process where that cache cannot be used."""
     if os.environ.get("CERTFLOW_NATIVE") == "0":
         return None
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    for library in (_cached, _temporary):
+    for place in (_cached, _temporary):
         try:
-            function = _loaded(library(compiler))
+            library = _loaded(place(compiler))
         except (OSError, AttributeError):  # no such folder, a damaged file, or one that may not be run from there
             continue
-        if _agrees(function):
-            return function
+        if _agrees(library):
+            return library
     return None
 
 
-def _loaded(library: Path):
-    function = ctypes.CDLL(str(library)).certflow_uniforms
-    pointer, int64 = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = (pointer, int64, int64, int64, pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
-    function.restype = None
-    return function
+def _loaded(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    counters = (pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
+    library.certflow_uniforms.argtypes = (pointer, int64, int64, int64, *counters)
+    library.certflow_steps.argtypes = (pointer, int64, int64, *counters, pointer, int32, pointer, pointer, int32)
+    library.certflow_uniforms.restype = library.certflow_steps.restype = None
+    return library
 
 
 def _cached(compiler: str | None) -> Path:
@@ -110,10 +139,10 @@ def _compile(compiler: str | None, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _agrees(function) -> bool:
+def _agrees(library: ctypes.CDLL) -> bool:
     """The known answer of the all-zero counter: a library that gets it wrong is not used."""
     out, zero = torch.empty(4), torch.zeros(1, dtype=torch.int64)
     pointers = (ctypes.c_void_p * 4)(*(out[lane:].data_ptr() for lane in range(4)))
-    function(pointers, 1, 1, 1, zero.data_ptr(), zero.data_ptr(), 0, 0)
+    library.certflow_uniforms(pointers, 1, 1, 1, zero.data_ptr(), zero.data_ptr(), 0, 0)
     words = torch.tensor([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
     return torch.equal(out, words.to(torch.float32).add_(0.5).mul_(2.0**-32))

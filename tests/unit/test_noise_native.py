@@ -16,7 +16,7 @@ def without_native(monkeypatch):
 
     def call(function, *args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(native, "_function", lambda: None)
+            patch.setattr(native, "_library", lambda: None)
             return function(*args, **options)
 
     return call
@@ -27,9 +27,9 @@ def fresh(monkeypatch, tmp_path):
     """A user without any compiled library, whose cache is `tmp_path`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
-    native._function.cache_clear()
+    native._library.cache_clear()
     yield tmp_path
-    native._function.cache_clear()
+    native._library.cache_clear()
 
 
 def has_compiler() -> bool:
@@ -61,7 +61,7 @@ def test_it_is_compiled_once_and_kept(fresh, monkeypatch):
         pytest.skip("no C compiler")
     assert native.available()
     (library,) = fresh.rglob("*.so")
-    native._function.cache_clear()
+    native._library.cache_clear()
     monkeypatch.setattr(subprocess, "run", None)
     assert native.available()
     assert list(fresh.rglob("*.part")) == [] and library.exists()
@@ -86,7 +86,7 @@ def test_a_damaged_library_is_not_used(fresh, monkeypatch):
     assert not native.available()
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh))
-    native._function.cache_clear()
+    native._library.cache_clear()
     assert native.available()  # compiled afresh, since the file in the cache cannot be loaded
 
 

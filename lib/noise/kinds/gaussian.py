@@ -7,7 +7,9 @@ from pydantic import Field
 from lib.noise.base import NoiseSpec
 from lib.registry import lazy, register
 
+grid = lazy("lib.noise.grid")
 philox = lazy("lib.noise.philox")
+exact = lazy("lib.noise.steps")
 
 
 @register("gaussian")
@@ -24,3 +26,20 @@ class Gaussian(NoiseSpec):
         channels, height, width = shape
         values = philox.normals(channels * height * width, image, draw, seed=seed, stream=stream)
         return values.mul_(self.sigma).view(-1, channels, height, width)
+
+    def steps(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+        """int16 [rows, *shape]: round(255 e) for e ~ N(0, sigma^2), drawn by whole numbers (`lib.noise.steps`)."""
+        channels, height, width = shape
+        dim = channels * height * width
+        values = exact.steps(dim, image, draw, sigma=self.sigma, seed=seed, stream=stream)
+        return values.view(-1, channels, height, width)
+
+    def distance(self, dim: int) -> float:
+        """See `lib.noise.grid.distance`."""
+        return grid.distance(self.sigma, dim)
+
+    def exact_problems(self) -> list[str]:
+        """Sigma has a limit, far above what is used."""
+        if self.sigma <= grid.LARGEST_SIGMA:
+            return []
+        return [f"exact noise reaches up to sigma {grid.LARGEST_SIGMA:g}, got {self.sigma:g}; use `arithmetic: float`"]
