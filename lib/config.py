@@ -408,6 +408,8 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
             elif sampler is not None:
                 for line in spec.problems(study.noises[noise], sampler):
                     yield f"certificates: {certificate} at {noise}: {line}"
+                for line in sampler.noise_problems(study.noises[noise]):
+                    yield f"certificates: {certificate} at {noise}: samplers.{spec.sampler}: {line}"
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -81,3 +81,7 @@ class SamplerSpec(Spec):
     def problems(self) -> list[str]:
         """Settings that can never give a result (empty: none)."""
         return []
+
+    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+        """Settings that can never give a result under this noise (empty: none)."""
+        return []

@@ -1,0 +1,43 @@
+"""Planned numbers of draws agree with tables computed independently, entry by entry."""
+
+import numpy as np
+import pytest
+
+from lib.sampling.planning.tolerance import draws_table, tolerant_draws
+
+LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
+PROBABILITIES = (0.51, 0.55, 0.60, 0.70, 0.80, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)
+ISS_TABLE = [
+    # tolerance in units of sigma (absolute) or as a share (relative), first p with draws, draws at PROBABILITIES
+    ("absolute", 0.01 / 0.25, 0.521, "0 5600 5800 6000 6800 8800 11600 22600 29200 47200 85200"),
+    ("absolute", 0.05 / 0.25, 0.585, "0 0 400 400 600 600 1000 2400 3600 8800 45400"),
+    ("absolute", 0.10 / 0.25, 0.661, "0 0 0 200 200 200 400 800 1000 2800 21400"),
+    ("absolute", 0.01 / 0.50, 0.513, "0 14600 14800 15400 17000 20800 25800 41600 49200 66400 92400"),
+    ("absolute", 0.05 / 0.50, 0.545, "0 1400 1400 1400 1600 2200 3000 7000 10200 21400 67200"),
+    ("absolute", 0.01 / 1.00, 0.509, "30400 30600 30800 31800 34000 39200 45400 61400 68000 80800 96200"),
+    ("absolute", 0.05 / 1.00, 0.525, "0 4000 4000 4400 4800 6400 8600 17600 23400 40400 81800"),
+    ("relative", 0.01, 0.505, "98000 84000 70200 51400 39600 32400 31400 37600 42200 55600 85800"),
+    ("relative", 0.05, 0.505, "90400 47000 25800 11400 6400 4400 4200 5800 7200 13200 47200"),
+    ("relative", 0.10, 0.505, "82000 27200 11600 4200 2200 1400 1400 1800 2400 4600 23000"),
+]
+ISS_COUNTS = (900, 1000, 1040, 1100, 1400, 1800, 1980, 1998, 2000)
+ISS_PLANS = [
+    ("absolute", 0.05 / 0.25, "0 0 0 400 400 800 4000 45400 45400"),
+    ("absolute", 0.05 / 0.50, "0 0 1400 1400 1400 2400 11400 67200 67200"),
+    ("absolute", 0.01 / 0.50, "0 14600 14600 14800 15800 22400 51800 92400 92400"),
+    ("relative", 0.05, "0 99800 99800 85400 14600 4800 7800 47200 47200"),
+]
+
+
+@pytest.mark.parametrize("loss, tolerance, first, draws", ISS_TABLE)
+def test_table_of_tolerated_losses(loss, tolerance, first, draws):
+    table = draws_table(tolerance, loss, **LIMITS)
+    at = [round(1000 * p) - 500 for p in PROBABILITIES]
+    assert list(table[at]) == [int(n) for n in draws.split()]
+    assert 500 + int(np.argmax(table > 0)) == round(1000 * first)
+
+
+@pytest.mark.parametrize("loss, tolerance, draws", ISS_PLANS)
+def test_draws_of_tolerated_losses(loss, tolerance, draws):
+    found = tolerant_draws(np.array(ISS_COUNTS), 2000, tolerance, loss, **LIMITS)
+    assert list(found) == [int(n) for n in draws.split()]
