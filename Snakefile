@@ -7,7 +7,7 @@ min_version("9.0")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
-# Into how many jobs the stage-2 draws of a model are cut; the counts do not depend on it (--set-scatter shards=8).
+# Into how many jobs the stage-2 draws (and the smoothed predictions) of a model are cut; the counts do not depend on it (--set-scatter shards=8).
 scattergather:
     shards=1,
 
@@ -15,6 +15,7 @@ scattergather:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/predict.smk"
 include: "rules/sample.smk"
 include: "rules/certify.smk"
 include: "rules/report.smk"

@@ -24,6 +24,7 @@ from lib.report.settings import PlotSettings
 from lib.sampling.base import ENGINE_REVISION, SamplerSpec
 from lib.spec import Record, canonical_json
 from lib.training.base import MethodSpec
+from lib.training.predictions import Predictions
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 """What an entry may be called: names become path segments."""
@@ -83,6 +84,10 @@ class Experiment(Record):
     plot: PlotSettings = PlotSettings()
 
 
+RECORDS = {"images": Images, "predictions": Predictions, "experiments": Experiment}
+"""Section of the configuration whose entries are all of one kind → what they are."""
+
+
 @dataclass(frozen=True)
 class MethodEntry:
     """A method as written: its kind, the preset it starts from, and the user's own keys, which win."""
@@ -117,6 +122,7 @@ class Study:
     noises: Mapping[str, NoiseSpec]
     models: Mapping[str, ModelSpec]
     methods: Mapping[str, MethodEntry]
+    predictions: Mapping[str, Predictions]
     samplers: Mapping[str, SamplerSpec]
     certificates: Mapping[str, Any]
     experiments: Mapping[str, Experiment]
@@ -154,7 +160,11 @@ class Study:
         return _plain(self.datasets[dataset].canonical())
 
     def model_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
-        """What trained weights depend on, besides the images."""
+        """What trained weights depend on, besides the images. `tables`: what the tables that the method reads are made from."""
+        tables = {
+            name: self.predictions_spec(dataset, model, entry)
+            for name, entry in self.tables(method, dataset, noise).items()
+        }
         return _plain(
             {
                 "dataset": self.datasets[dataset].canonical(),
@@ -162,8 +172,20 @@ class Study:
                 "method": self.method(method, dataset, noise).canonical(),
                 "noise": self.noises[noise].canonical(),
                 "seed": seed,
+                **({"tables": tables} if tables else {}),
             }
         )
+
+    def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
+        """The tables that a method reads while it trains → the entry that each is made from."""
+        recipe = self.method(method, dataset, noise)
+        return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
+
+    def predictions_spec(self, dataset: str, model: str, predictions: str) -> dict[str, Any]:
+        """What smoothed predictions depend on, besides the weights of their base classifier."""
+        entry = self.predictions[predictions]
+        base = self.sample_spec(dataset, model, entry.method, entry.noise, entry.seed)
+        return _plain({**base, "predictions": entry.settings()})
 
     def presample_spec(
         self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
@@ -241,10 +263,10 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Study:
     raw: the mapping as read from YAML, overlays already merged. source: how messages call the file.
     """
     problems: list[str] = []
-    known = {*SECTIONS, "images", "experiments", "targets"}
+    known = {*SECTIONS, *RECORDS, "targets"}
     problems += [f"{key}: no such section; known: {', '.join(sorted(known))}" for key in raw if key not in known]
     entries: dict[str, dict[str, Any]] = {}
-    for section in (*SECTIONS, "images", "experiments"):
+    for section in (*SECTIONS, *RECORDS):
         entries[section] = _section(raw, section, problems)
     parsed = {section: {} for section in entries}
     for section, name, fields in ((s, n, f) for s in entries for n, f in entries[s].items()):
@@ -270,6 +292,8 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Study:
             )
     for name, sampler in parsed["samplers"].items():
         problems += [f"samplers.{name}: {line}" for line in sampler.problems()]
+    for name in parsed["predictions"]:
+        problems += [f"predictions.{name}.{line}" for line in _predictions_problems(study, name, entries)]
     for name in parsed["experiments"]:
         problems += [f"experiments.{name}.{line}" for line in _experiment_problems(study, name, entries)]
     if problems:
@@ -298,10 +322,8 @@ def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[
 
 def _entry(section: str, fields: dict[str, Any]) -> Any:
     """One parsed entry; a `ConfigError` whose lines start with the field's path within it."""
-    if section == "images":
-        return _validate(Images, fields)
-    if section == "experiments":
-        return _validate(Experiment, fields)
+    if section in RECORDS:
+        return _validate(RECORDS[section], fields)
     if not isinstance(fields.get("kind"), str):
         raise ConfigError([f"kind: is missing; say which kind of {SECTIONS[section]} this is"])
     cls = spec_class(SECTIONS[section], fields["kind"])
@@ -377,6 +399,34 @@ def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]
         yield from _pair_problems(study, e)
 
 
+def _predictions_problems(study: Study, name: str, entries: Mapping[str, Mapping]) -> Iterator[str]:
+    """Unknown names, and a base classifier that would wait for smoothed predictions itself."""
+    entry = study.predictions[name]
+    for key, section in (("method", "methods"), ("noise", "noises")):
+        value = getattr(entry, key)
+        if value not in entries[section]:
+            yield f"{key}: no entry {value!r} in {section}; known: {_listed(entries[section])}"
+    base = study.methods.get(entry.method)
+    if base is not None and spec_class("method", base.kind).tables:
+        yield f"method: {entry.method} learns from smoothed predictions itself; name one that does not"
+
+
+def _table_problems(study: Study, e: Experiment, recipe: MethodSpec) -> Iterator[str]:
+    """What stands in the way of the tables that a method reads on the data of an experiment."""
+    for table in sorted(recipe.tables):
+        name = getattr(recipe, table)
+        entry = study.predictions.get(name)
+        if entry is None:
+            yield f"{table}: no entry {name!r} in predictions; known: {_listed(study.predictions)}"
+        elif entry.method in study.methods and entry.noise in study.noises:
+            try:
+                study.method(entry.method, e.dataset, entry.noise)
+            except ConfigError as error:
+                yield from (f"{table}: {name}: {line.lstrip(': ')}" for line in error.problems)
+            for line in study.noises[entry.noise].problems(study.datasets[e.dataset].info().dim):
+                yield f"{table}: {name}: {line}"
+
+
 def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
     """Combinations that cannot work, found before anything runs."""
     info = study.datasets[e.dataset].info()
@@ -395,6 +445,8 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
                 recipe = study.method(method, e.dataset, noise)
                 if not recipe.trains and len(e.seeds) > 1 and "{seed" not in recipe.checkpoint:
                     yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
+                for line in _table_problems(study, e, recipe):
+                    yield f"methods: {method} at {noise} on {e.dataset}: {line}"
             except ConfigError as error:
                 yield from (
                     f"methods: {method} at {noise} on {e.dataset}: {line.lstrip(': ')}" for line in error.problems

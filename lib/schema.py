@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lib.config import SECTIONS, Experiment
-from lib.data.subset import Images
+from lib.config import RECORDS, SECTIONS
 from lib.registry import kinds, spec_class
 
 PATH = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.json"
@@ -28,8 +27,7 @@ def schema() -> dict[str, Any]:
         section: _entries([_kind(family, kind) for kind in kinds(family)], definitions)
         for section, family in SECTIONS.items()
     }
-    sections["images"] = _entries([Images.model_json_schema()], definitions)
-    sections["experiments"] = _entries([Experiment.model_json_schema()], definitions)
+    sections |= {section: _entries([record.model_json_schema()], definitions) for section, record in RECORDS.items()}
     sections["targets"] = {"type": "array", "items": {"type": "string"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -22,9 +22,12 @@ except CertflowError as error:
 # A path is the sentence of how the file was made: each stage keeps its parents' names and adds its own.
 MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
-KEPT = COUNTS.replace("{", "{{").replace(
-    "}", "}}"
-)  # for gather, which fills in {scatteritem} alone
+PREDICTIONS = "{dataset}/{model}/{predictions}"
+
+
+def kept(pattern):
+    """The pattern with its wildcards kept through `gather`, which fills in {scatteritem} alone."""
+    return pattern.replace("{", "{{").replace("}", "}}")
 
 
 def names(entries):
@@ -39,6 +42,7 @@ wildcard_constraints:
     noise=names(STUDY.noises),
     seed=r"\d+",
     images=names(STUDY.images),
+    predictions=names(STUDY.predictions),
     sampler=names(STUDY.samplers),
     certificate=names(STUDY.certificates),
     experiment=names(STUDY.experiments),
@@ -53,6 +57,25 @@ def checkpoint_file(w):
     """The user's own checkpoint of an imported model."""
     return STUDY.method(w.method, w.dataset, w.noise).file(
         w.noise, STUDY.noises[w.noise].sigma, int(w.seed)
+    )
+
+
+def tables(w):
+    """The tables of the training images that a method reads, by name."""
+    return {
+        name: "results/predictions/"
+        + PREDICTIONS.format(dataset=w.dataset, model=w.model, predictions=entry)
+        + ".npz"
+        for name, entry in STUDY.tables(w.method, w.dataset, w.noise).items()
+    }
+
+
+def base_classifier(w):
+    """The model whose votes smoothed predictions are."""
+    entry = STUDY.predictions[w.predictions]
+    names = {"method": entry.method, "noise": entry.noise, "seed": entry.seed}
+    return f"results/train/{MODEL}/model.safetensors".format(
+        dataset=w.dataset, model=w.model, **names
     )
 
 
@@ -90,6 +113,10 @@ def source_state(w):
 
 def model_spec(w):
     return STUDY.model_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
+
+
+def predictions_spec(w):
+    return STUDY.predictions_spec(w.dataset, w.model, w.predictions)
 
 
 def presample_spec(w):

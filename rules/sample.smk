@@ -69,7 +69,9 @@ rule sample_counts:
 
 rule merge_counts:
     input:
-        shards=gather.shards(f"results/sample/{KEPT}/shards/{{scatteritem}}.npz"),
+        shards=gather.shards(
+            f"results/sample/{kept(COUNTS)}/shards/{{scatteritem}}.npz"
+        ),
         plan=rules.plan_draws.output.plan,
     output:
         counts=f"results/sample/{COUNTS}.npz",

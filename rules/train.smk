@@ -3,6 +3,7 @@
 
 rule train_model:
     input:
+        unpack(tables),
         data=rules.prepare_data.output.manifest,
     output:
         model=f"results/train/{MODEL}/model.safetensors",

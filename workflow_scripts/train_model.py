@@ -13,6 +13,7 @@ def main(job):
         model=job.output.model,
         log=job.output.training,
         device=device_of(job),
+        tables={name: getattr(job.input, name) for name in job.params.spec.get("tables", {})},
         description=f"{job.wildcards.method} {job.wildcards.noise}",
     )
 

@@ -34,10 +34,20 @@ class Counts:
     seconds: np.ndarray
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Images that are read when their turn comes, so that a job's images need not fit in memory.
+
+    read: slice of the job's images → uint8 [images, *base.shape]. An image may be read more than once.
+    """
+
+    read: Callable[[slice], np.ndarray]
+
+
 @torch.inference_mode()
 def count_classes(
     base: BaseClassifier,
-    images: np.ndarray | torch.Tensor,
+    images: np.ndarray | torch.Tensor | Reader,
     index: np.ndarray,
     draws: np.ndarray,
     *,
@@ -53,10 +63,10 @@ def count_classes(
 ) -> Counts:
     """Count the classes of `draws[i]` noisy copies of each image.
 
-    images: [images, *base.shape], uint8 or float32 in [0,1]. index: int64 [images], positions in the full split (below 2**32).
-    draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0), for counting in
-    instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it. `journal` makes
-    the work resumable. `describe(index)` names an image in messages.
+    images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
+    split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
+    for counting in instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it.
+    `journal` makes the work resumable. `describe(index)` names an image in messages.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range.
     """
@@ -103,7 +113,7 @@ class _Work:
     """What a range of rows is counted from."""
 
     base: BaseClassifier
-    images: torch.Tensor
+    images: torch.Tensor | Reader
     index: np.ndarray
     ends: np.ndarray
     start: np.ndarray
@@ -117,7 +127,7 @@ class _Work:
         begins = np.concatenate([[0], self.ends])[first : last + 1] - self.start[first : last + 1]
         starts = torch.as_tensor(begins, device=device)  # of draw 0, which may lie before the first row
         index = torch.as_tensor(self.index[first : last + 1], device=device)
-        clean = base.prepare(self.images[first : last + 1])
+        clean = base.prepare(self._read(slice(first, last + 1)))
         counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
         bad = torch.full((), stop, dtype=torch.int64, device=device)
         for begin in range(row, stop, base.batch):
@@ -131,6 +141,13 @@ class _Work:
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
         return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
+
+    def _read(self, rows: slice) -> torch.Tensor:
+        if not isinstance(self.images, Reader):
+            return self.images[rows]
+        images = as_tensor(self.images.read(rows))
+        _check_images(self.base, images, self.index[rows])
+        return images
 
 
 def _sampling(
@@ -156,21 +173,30 @@ def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
     return images if isinstance(images, torch.Tensor) else torch.from_numpy(np.require(images, requirements=["W"]))
 
 
-def _checked(base: BaseClassifier, images, index, draws) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    images = as_tensor(images)
+def _checked(
+    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, index: np.ndarray, draws: np.ndarray
+) -> tuple[torch.Tensor | Reader, np.ndarray, np.ndarray]:
     index, draws = np.array(index, np.int64), np.array(draws, np.int64)  # copies: columns of tables are read-only
-    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
-        raise ValueError(
-            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
-        )
-    if not len(images) == len(index) == len(draws):
-        raise ValueError(
-            f"{len(images)} images, {len(index)} indices and {len(draws)} numbers of draws do not belong together"
-        )
+    if len(index) != len(draws):
+        raise ValueError(f"{len(index)} indices and {len(draws)} numbers of draws do not belong together")
     if len(index) and (index.min() < 0 or index.max() >= 2**32 or len(np.unique(index)) < len(index)):
         raise ValueError("index must hold different positions in [0, 2**32): equal positions would share their noise")
     if len(draws) and (draws.min() < 0 or draws.max() >= 2**32):
         raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
+    if not isinstance(images, Reader):
+        images = as_tensor(images)
+        _check_images(base, images, index)
+    return images, index, draws
+
+
+def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray) -> None:
+    """The images must be those of `index` as far as their number tells, of the model's shape, with values in [0,1]."""
+    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
+        raise ValueError(
+            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
+        )
+    if len(images) != len(index):
+        raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
     if images.dtype != torch.uint8:
         if not images.is_floating_point():
             raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
@@ -178,7 +204,6 @@ def _checked(base: BaseClassifier, images, index, draws) -> tuple[torch.Tensor, 
         if not bool(inside.all()):
             worst = int((~inside).nonzero()[0])
             raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
-    return images, index, draws
 
 
 def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from lib.noise.streams import Stream
 from lib.registry import revive
 from lib.sampling.base import Measurement
 from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from lib.sampling.engine import Reader, count_classes
 from lib.sampling.plan import shard_bounds
 from lib.sampling.resume import Journal
 from lib.sampling.sequential import count_until
@@ -33,8 +33,8 @@ SHARD = re.compile(r"(\d+)-of-(\d+)")
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What both stages sample from."""
+class Setting:
+    """What is sampled from."""
 
     base: BaseClassifier
     split: Split
@@ -54,10 +54,11 @@ class _Setting:
             "describe": self.split.describe,
             "description": measurement.stream.name.lower(),
         }
-        images = self.split.read(index)
         if measurement.rule is None:
+            images = Reader(lambda rows: self.split.read(index[rows]))
             found = count_classes(self.base, images, index, measurement.draws, **options)
             return {measurement.name: found.counts, "seconds": found.seconds}
+        images = self.split.read(index)
         found = count_until(self.base, images, index, measurement.selected, measurement.rule, **options)
         return {measurement.name: found.counts, "seconds": found.seconds} | {
             "drawn": found.drawn,
@@ -76,14 +77,14 @@ def presample_counts(
 ) -> None:
     """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`."""
     subset = Images.model_validate(spec["images"])
-    setting = _open(spec, dataset, manifest, model, device, subset.split)
+    setting = open_setting(spec, dataset, manifest, model, device, subset.split)
     try:
         index = subset.indices(len(setting.split))
     except ValueError as error:
         raise DataError(f"{manifest}: {error}; change the `images` entry") from None
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
     measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
-    _write(setting, spec, "presample", setting.parents, index, [measurement], counts)
+    write_measured(setting, spec, "presample", setting.parents, index, [measurement], counts)
 
 
 def sample_counts(
@@ -102,7 +103,7 @@ def sample_counts(
     Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
     """
     rows, planned = read_table(plan, format="plan")
-    setting = _open(spec, dataset, manifest, model, device, planned.spec["images"]["split"])
+    setting = open_setting(spec, dataset, manifest, model, device, planned.spec["images"]["split"])
     wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
     found = {key: planned.spec[key] for key in spec}
     found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
@@ -110,19 +111,22 @@ def sample_counts(
         raise ArtefactError(
             f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
         )
-    number, shards = _shard(shard)
+    number, shards = shard_number(shard)
     columns = {name: rows[name].to_numpy() for name in rows}
     measurements = revive("sampler", planned.spec["sampler"]).measurements(columns, setting.noise)
     bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
     part = slice(bounds[number - 1], bounds[number])
     index = rows["idx"].to_numpy(np.int64)[part]
     parents = {**setting.parents, "plan": planned.digest}
-    _write(setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts)
+    write_measured(
+        setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts
+    )
 
 
-def _open(
+def open_setting(
     spec: Mapping[str, Any], dataset: DatasetSpec, manifest: str | Path, model: str | Path, device: Any, split: str
-) -> _Setting:
+) -> Setting:
+    """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""
     architecture, info = revive("model", spec["model"]), dataset.info()
     module, record = load_model(model, architecture, info)
     weights = read_header(model)[1]
@@ -133,7 +137,7 @@ def _open(
             f"{manifest}: its content is not what {model} was trained on; train again or restore the images"
         )
     base = BaseClassifier(module, architecture.inference, shape=info.shape, classes=info.classes, device=device)
-    return _Setting(
+    return Setting(
         base=base,
         split=open_split(dataset, manifest, split),
         noise=revive("noise", spec["noise"]),
@@ -145,12 +149,12 @@ def _open(
 
 def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
     """The model file must be what the job's spec says it was trained as."""
-    wanted = {key: spec[key] for key in ("dataset", "method", "noise", "seed")}
+    wanted = {key: spec[key] for key in ("dataset", "method", "noise", "seed", "tables") if key in spec}
     record.require(path, format="model", spec={**wanted, "model": architecture.architecture()})
 
 
-def _write(
-    setting: _Setting,
+def write_measured(
+    setting: Setting,
     spec: Mapping[str, Any],
     kind: str,
     parents: Mapping[str, str],
@@ -158,7 +162,8 @@ def _write(
     measurements: Sequence[Measurement],
     path: str | Path,
 ) -> None:
-    """Count, write the result with its provenance, and forget the partial state, holding the lock all the while."""
+    """Count the images at `index` (positions in the split), write the result with its provenance, and forget the partial
+    state, holding the lock all the while."""
     record = Provenance(
         format=kind, spec=spec, parents=parents, device=device_name(setting.base.device), notes=setting.notes
     )
@@ -184,7 +189,7 @@ def _write(
             journal.remove()
 
 
-def _shard(name: str) -> tuple[int, int]:
+def shard_number(name: str) -> tuple[int, int]:
     """(number from 1, of how many) from `2-of-4`."""
     match = SHARD.fullmatch(name)
     number, shards = (int(match[1]), int(match[2])) if match else (0, 0)

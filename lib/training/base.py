@@ -47,7 +47,8 @@ class MethodSpec(Spec):
     splits: ClassVar[bool] = True
     """Whether a loader batch of B images becomes `noises` consecutive mini-batches with one optimiser step each."""
     tables: ClassVar[frozenset[str]] = frozenset()
-    """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions)."""
+    """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them
+    the method has a field of that name, which says the configuration's entry that the table is made from."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -81,3 +82,17 @@ class MethodSpec(Spec):
         objective, logged = self.loss(batch)
         objective.backward()
         return {**logged, "objective": objective.detach()}
+
+
+class ReadsPredictions(MethodSpec):
+    """Base of the methods that read smoothed predictions of the training images, as the table `predictions`.
+
+    The table is float32 [training images, classes]: frequencies of the classes under noise, by another model. What it was made
+    from is part of what the trained weights depend on; the entry's name is not.
+    """
+
+    tables: ClassVar[frozenset[str]] = frozenset({"predictions"})
+    unhashed: ClassVar[frozenset[str]] = MethodSpec.unhashed | {"predictions"}
+
+    predictions: str = Field("base", min_length=1)
+    """Entry of `predictions` that the method learns from."""

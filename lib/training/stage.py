@@ -14,6 +14,7 @@ from lib.spec import digest
 from lib.training.base import MethodSpec
 from lib.training.loop import train
 from lib.training.seeding import seed_everything
+from lib.training.tables import read_tables
 
 
 def train_model(
@@ -26,21 +27,26 @@ def train_model(
     log: str | Path,
     device: Any,
     description: str = "train",
+    tables: Mapping[str, str | Path] | None = None,
 ) -> None:
     """Train the model that `spec` describes and write it to `model`, its log to `log`.
 
-    spec: `Study.model_spec`. The state of an interrupted run lies beside `model` as `resume.pt`, bound to the spec and to the
-    content of the data; it is removed once the model is stored.
+    spec: `Study.model_spec`. tables: the file of each table that the method reads, made as `spec` says. The state of an
+    interrupted run lies beside `model` as `resume.pt`, bound to the spec and to the content of what it reads; it is removed
+    once the model is stored.
     """
     info, seed = dataset.info(), spec["seed"]
     parents = {"data": content_digest(manifest)}
+    split = open_split(dataset, manifest, "train")
+    tables, made_from, warnings = read_tables(spec, tables or {}, parents["data"], len(split), info.classes)
+    parents |= made_from
     resume = Path(model).with_name("resume.pt")
     seed_everything(seed)
     module = build(revive("model", {"inference": {}, **spec["model"]}), info)
     result = train(
         method,
         module,
-        open_split(dataset, manifest, "train"),
+        split,
         open_split(dataset, manifest, "test"),
         noise=revive("noise", spec["noise"]),
         seed=seed,
@@ -50,7 +56,9 @@ def train_model(
         digest=digest({"spec": spec, "parents": parents}),
         log=Path(log),
         description=description,
+        tables=tables,
     )
-    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=result.notes)
+    notes = result.notes | ({"warnings": warnings} if warnings else {})
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
     save_model(model, module, record)
     resume.unlink(missing_ok=True)

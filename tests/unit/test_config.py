@@ -2,13 +2,16 @@
 
 import copy
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
 
 from lib.config import load
 from lib.errors import ConfigError
+from lib.registry import register
 from lib.schema import PATH, render
+from lib.training.base import ReadsPredictions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,3 +175,78 @@ def test_a_change_touches_only_the_stages_that_depend_on_it(raw, path, value, to
 
 def test_the_schema_file_is_up_to_date():
     assert PATH.read_text() == render(), "run `python -m lib.schema`"
+
+
+def guided(raw):
+    """The configuration with CAT-RS at two noise levels of MNIST."""
+    raw["methods"]["guided"] = {"kind": "guided_in_a_config_test", "epochs": 3}
+    raw["experiments"]["mnist"] |= {"noises": ["gauss-0.50", "gauss-1.00"], "methods": ["guided"]}
+    return raw
+
+
+@register("guided_in_a_config_test")
+class Guided(ReadsPredictions):
+    kind: Literal["guided_in_a_config_test"] = "guided_in_a_config_test"
+
+
+def test_weights_depend_on_what_their_predictions_are_made_from(raw):
+    run = ("mnist", "lenet", "guided", "gauss-1.00", 0)
+    before = load(guided(raw)).model_spec(*run)
+    made_as = before["tables"]["predictions"]
+    assert made_as["noise"]["sigma"] == 0.25 and made_as["method"]["epochs"] == 150
+    assert made_as["predictions"] == {"revision": 1, "n": 10_000, "augment": False}
+    assert "predictions" not in before["method"]
+    raw["methods"]["gaussian"] |= {"epochs": 3}  # not the base classifier's
+    raw["predictions"]["same"] = raw["predictions"].pop("base")
+    raw["methods"]["guided"]["predictions"] = "same"
+    assert load(raw).model_spec(*run) == before
+    for path, value in (
+        (("predictions", "same", "n"), 500),
+        (("predictions", "same", "augment"), True),
+        (("predictions", "same", "seed"), 1),
+        (("predictions", "same", "noise"), "gauss-0.50"),
+        (("methods", "gaussian-base"), {"kind": "gaussian", "epochs": 4}),
+        (("models", "lenet", "inference"), {"fold": False}),
+    ):
+        changed = copy.deepcopy(raw)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        if path[-1] == "noise":  # the preset states this level's row at 0.25 only
+            changed["methods"]["gaussian-base"] = {"kind": "gaussian", "epochs": 150}
+        assert load(changed).model_spec(*run) != before, path
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("predictions", "base", "method"), "nope", "predictions.base.method: no entry 'nope' in methods"),
+        (("predictions", "base", "noise"), "nope", "predictions.base.noise: no entry 'nope' in noises"),
+        (
+            ("predictions", "base", "method"),
+            "guided",
+            "predictions.base.method: guided learns from smoothed predictions",
+        ),
+        (("predictions", "base", "n"), 0, "predictions.base.n: "),
+        (("predictions", "base", "draws"), 5, "predictions.base.draws: no such setting; known: method, noise, seed, n"),
+        (
+            ("methods", "guided", "predictions"),
+            "nope",
+            "experiments.mnist.methods: guided at gauss-0.50 on mnist: predictions: no entry 'nope' in predictions",
+        ),
+        (
+            ("predictions", "base", "noise"),
+            "gauss-1.00",
+            "experiments.mnist.methods: guided at gauss-0.50 on mnist: predictions: base: preset",
+        ),
+        (("methods", "gaussian", "predictions"), "base", "methods.gaussian.predictions: no such setting"),
+    ],
+)
+def test_predictions_that_cannot_be_made_are_named(raw, path, value, expected):
+    guided(raw)
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert any(line.startswith(expected) for line in problems(raw)), problems(raw)

@@ -1,0 +1,43 @@
+# Smoothed predictions: votes of a base classifier on every training image, which some methods learn from.
+
+
+rule smooth_predictions:
+    input:
+        data=rules.prepare_data.output.manifest,
+        model=base_classifier,
+    output:
+        counts=f"results/predictions/{PREDICTIONS}/shards/{{scatteritem}}.npz",
+    log:
+        f"results/logs/smooth_predictions/{PREDICTIONS}/{{scatteritem}}.log",
+    benchmark:
+        f"results/benchmarks/smooth_predictions/{PREDICTIONS}/{{scatteritem}}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        gpu=1,
+        mem="8GB",
+        runtime="24h",
+    params:
+        spec=predictions_spec,
+    script:
+        "../workflow_scripts/smooth_predictions.py"
+
+
+rule merge_predictions:
+    input:
+        shards=gather.shards(
+            f"results/predictions/{kept(PREDICTIONS)}/shards/{{scatteritem}}.npz"
+        ),
+    output:
+        predictions=f"results/predictions/{PREDICTIONS}.npz",
+    log:
+        f"results/logs/merge_predictions/{PREDICTIONS}.log",
+    benchmark:
+        f"results/benchmarks/merge_predictions/{PREDICTIONS}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem="4GB",
+        runtime="10m",
+    script:
+        "../workflow_scripts/merge_predictions.py"

@@ -1,0 +1,13 @@
+"""Put the shards of smoothed predictions together; the result is the same for any number of them."""
+
+from lib.sampling.predictions import merge_predictions
+from lib.workflow.job import attached
+
+
+def main(job):
+    merge_predictions(shards=list(job.input.shards), predictions=job.output.predictions)
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)

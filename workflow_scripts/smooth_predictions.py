@@ -1,0 +1,21 @@
+"""Votes of a base classifier on one shard of the training images."""
+
+from lib.sampling.predictions import smooth_predictions
+from lib.workflow.job import attached, dataset_of, device_of
+
+
+def main(job):
+    smooth_predictions(
+        job.params.spec,
+        dataset_of(job),
+        manifest=job.input.data,
+        model=job.input.model,
+        counts=job.output.counts,
+        shard=job.wildcards.scatteritem,
+        device=device_of(job),
+    )
+
+
+if __name__ == "__main__":
+    with attached(snakemake) as job:  # noqa: F821
+        main(job)
