@@ -443,6 +443,8 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
         for method in e.methods:
             try:
                 recipe = study.method(method, e.dataset, noise)
+                for line in recipe.problems(study.noises[noise]):
+                    yield f"methods: {method} at {noise} on {e.dataset}: {line}"
                 if not recipe.trains and len(e.seeds) > 1 and "{seed" not in recipe.checkpoint:
                     yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
                 for line in _table_problems(study, e, recipe):

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lib.noise.base import NoiseSpec
 from lib.spec import Spec
 from lib.training.schedule import one_cycle, step_decay
 
@@ -41,7 +42,7 @@ class MethodSpec(Spec):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; losses stay float32."""
     augmentation: Literal["dataset", "none"] = "dataset"
-    noises: int = Field(1, ge=1)
+    noises: int = Field(1, ge=1, le=1024)
     """Noise draws per image and step (the field's m). With `splits`, each loader batch is cut into this many mini-batches."""
 
     splits: ClassVar[bool] = True
@@ -57,6 +58,10 @@ class MethodSpec(Spec):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
         return self
+
+    def problems(self, noise: NoiseSpec) -> list[str]:
+        """Why this method cannot train under a noise (empty: it can)."""
+        return []
 
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         """The learning rate of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""

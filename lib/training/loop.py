@@ -72,7 +72,7 @@ def train(
     Raises `NonFiniteError` with epoch and step when a loss is NaN or infinite, `BusyError` when another process writes
     `resume`, `ArtefactError` when a file cannot be written, `ValueError` for arguments that cannot work.
     """
-    _check(method, train_split, test_split, tables or {})
+    _check(method, noise, train_split, test_split, tables or {})
     device = torch.device(device)
     augmentation = augmentation if method.augmentation == "dataset" else "none"
     lock = exclusive(resume, "training") if resume is not None else nullcontext()
@@ -100,12 +100,16 @@ def train(
         return TrainingResult(rows, _notes(method, module, device, start))
 
 
-def _check(method: MethodSpec, train_split: Split, test_split: Split, tables: Mapping[str, Any]) -> None:
+def _check(
+    method: MethodSpec, noise: NoiseSpec, train_split: Split, test_split: Split, tables: Mapping[str, Any]
+) -> None:
     if not method.trains:
         raise ValueError(f"method {method.kind} brings a finished model; it cannot be trained")
     for name, split in (("training", train_split), ("test", test_split)):
         if len(split) == 0:
             raise ValueError(f"the {name} split has no images")
+    for problem in method.problems(noise):
+        raise ValueError(f"method {method.kind}: {problem}")
     if method.splits and len(train_split) < method.noises:
         raise ValueError(
             f"the training split has {len(train_split)} images, too few to split into {method.noises} mini-batches"
