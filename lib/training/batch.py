@@ -1,7 +1,8 @@
 """One mini-batch as a training method sees it: images, labels, and reproducible randomness."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -77,6 +78,10 @@ class Batch:
     def table(self, name: str) -> torch.Tensor:
         """The rows of this batch in a per-image table of the whole training split, such as smoothed predictions."""
         return self.tables[name][self.index]
+
+    def select(self, images: Int[torch.Tensor, " kept"]) -> Self:
+        """The batch of these images alone (positions in this batch); their randomness stays what it was."""
+        return replace(self, x=self.x[images], y=self.y[images], index=self.index[images])
 
     def _draw(self, slot: int) -> torch.Tensor:
         _check_slots(slot, 1)

@@ -18,7 +18,13 @@ from lib.training.meter import Meter
 from lib.training.stepper import Stepper
 
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).trains]
-FIELDS = {}
+FIELDS = {
+    "smoothadv": {"steps": 2, "warmup": 2},
+    "consistency_smoothadv": {"steps": 2, "warmup": 2},
+    "smoothmix": {"steps": 2, "mix_step": 1, "warmup": 2, "alpha": 0.5},
+    "macer": {"noises": 4},
+    "catrs": {"noises": 2, "steps": 2},
+}
 """Kind → fields of a small instance, where the defaults would take long or lack a required value."""
 
 
