@@ -91,14 +91,16 @@ def field_network(case: Case, network: torch.nn.Module) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def field_counts(model: torch.nn.Module, image: torch.Tensor, draws: int, batch: int, classes: int) -> np.ndarray:
+def field_counts(
+    model: torch.nn.Module, image: torch.Tensor, draws: int, batch: int, classes: int, sigma: float = SIGMA
+) -> np.ndarray:
     """Class counts of noisy copies of one image [channels, height, width], the field's way."""
     counts = np.zeros(classes, dtype=int)
     while draws > 0:
         rows = min(batch, draws)
         draws -= rows
         copies = image.repeat((rows, 1, 1, 1))
-        predictions = model(copies + torch.randn_like(copies) * SIGMA).argmax(1)
+        predictions = model(copies + torch.randn_like(copies) * sigma).argmax(1)
         for prediction in predictions.cpu().numpy():
             counts[prediction] += 1
     return counts
