@@ -5,7 +5,9 @@ from lib.exports import exports
 _HOMES = {
     "CountsError": "counts",
     "certificate_table": "table",
+    "dsrs_radius": "double_sampling.radius",
     "gaussian_radius": "radii",
+    "gg_np_radius": "double_sampling.radius",
     "gaussian_radius_two_bound": "radii",
     "predict_classes": "predict",
     "two_bounds_pay": "radii",
