@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from lib.sampling.planning.allocation import draws_at_price
+from lib.sampling.planning.posterior import posterior
 from lib.sampling.planning.tolerance import draws_table, tolerant_draws
+from lib.sampling.planning.utility import utility
 
 LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
 PROBABILITIES = (0.51, 0.55, 0.60, 0.70, 0.80, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)
@@ -41,3 +44,23 @@ def test_table_of_tolerated_losses(loss, tolerance, first, draws):
 def test_draws_of_tolerated_losses(loss, tolerance, draws):
     found = tolerant_draws(np.array(ISS_COUNTS), 2000, tolerance, loss, **LIMITS)
     assert list(found) == [int(n) for n in draws.split()]
+
+
+PRICED = [
+    (
+        1e-6,
+        "500:100000 499:55600 498:42300 495:32200 475:21800 450:19400 400:17200 350:15900 275:15300 260:10800 250:4200 240:0",
+    ),
+    (1e-5, "500:20900 499:10800 495:7000 450:4200 400:3800 300:3300 275:3000 260:0"),
+]
+
+
+@pytest.mark.parametrize("price, pairs", PRICED)
+def test_draws_at_a_price(price, pairs):
+    """Within one step of the grid: the reference took means over 32 quantiles, these are exact."""
+    k0, expected = np.array([[int(part) for part in pair.split(":")] for pair in pairs.split()]).T
+    n, worth = utility(200, 100_000, 100, 0.001, 0.0)
+    found = draws_at_price(n, posterior(k0, 500, 0.15) @ worth.T, price)
+    steps = np.searchsorted(n, found) - np.searchsorted(n, expected)
+    assert (np.abs(steps) <= 1).all() and n[np.searchsorted(n, expected)].tolist() == expected.tolist()
+    np.testing.assert_array_equal(found == 0, expected == 0)
