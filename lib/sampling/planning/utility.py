@@ -62,7 +62,8 @@ def _expected_radius(n: int, q: np.ndarray, most: int, alpha: float) -> np.ndarr
 def _law_of_misses(n: int, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights [q, NODES] for means over Bin(n, q): every value within 5 standard deviations, or evenly spaced ones.
 
-    A smooth density summed on an even lattice finer than its width loses nothing to speak of (1e-5 where radii begin, at q = 1/2).
+    A smooth density summed on an even lattice finer than its width loses nothing to speak of; the kink where radii begin, at
+    q = 1/2, costs up to 1e-5.
     """
     mean, spread = n * q, 5 * np.sqrt(n * q * (1 - q)) + 5
     first, last = np.floor(np.maximum(mean - spread, 0)), np.ceil(np.minimum(mean + spread, n))
