@@ -178,10 +178,10 @@ def test_the_schema_file_is_up_to_date():
 
 
 def guided(raw):
-    """The configuration with CAT-RS at two noise levels of MNIST."""
+    """The configuration with CAT-RS at two noise levels of MNIST, and nothing else."""
     raw["methods"]["guided"] = {"kind": "guided_in_a_config_test", "epochs": 3}
-    raw["experiments"]["mnist"] |= {"noises": ["gauss-0.50", "gauss-1.00"], "methods": ["guided"]}
-    return raw
+    mnist = {**raw["experiments"]["mnist"], "noises": ["gauss-0.50", "gauss-1.00"], "methods": ["guided"]}
+    return raw | {"targets": [], "experiments": {"mnist": mnist}}
 
 
 @register("guided_in_a_config_test")
@@ -191,7 +191,8 @@ class Guided(ReadsPredictions):
 
 def test_weights_depend_on_what_their_predictions_are_made_from(raw):
     run = ("mnist", "lenet", "guided", "gauss-1.00", 0)
-    before = load(guided(raw)).model_spec(*run)
+    raw = guided(raw)
+    before = load(raw).model_spec(*run)
     made_as = before["tables"]["predictions"]
     assert made_as["noise"]["sigma"] == 0.25 and made_as["method"]["epochs"] == 150
     assert made_as["predictions"] == {"revision": 1, "n": 10_000, "augment": False}
@@ -244,8 +245,7 @@ def test_weights_depend_on_what_their_predictions_are_made_from(raw):
     ],
 )
 def test_predictions_that_cannot_be_made_are_named(raw, path, value, expected):
-    guided(raw)
-    place = raw
+    raw = place = guided(raw)
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value

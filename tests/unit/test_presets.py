@@ -52,6 +52,56 @@ def test_gaussian_recipes(preset, dataset, sigma, lr, epochs, lr_step, batch, of
     assert (settings["momentum"], settings["weight_decay"], settings["lr_gamma"]) == (0.9, 1e-4, 0.1)
 
 
+# What the papers' tables of settings say, written down a second time, one line per dataset and method: sigma 0.25, 0.5, 1.0.
+TABLE = {
+    ("mnist", "stability"): {"lbd": (2, 2, 2), "epochs": (90, 90, 90)},
+    ("mnist", "smoothadv"): {"eps256": (255,) * 3, "steps": (10,) * 3, "warmup": (10,) * 3, "noises": (4,) * 3},
+    ("mnist", "macer"): {"lbd": (16, 16, 6), "deferred": (True,) * 3, "batch": (256,) * 3, "noises": (16,) * 3},
+    ("mnist", "consistency"): {"lbd": (10, 5, 5), "eta": (0.5,) * 3, "noises": (2,) * 3},
+    ("mnist", "consistency_smoothadv"): {"lbd": (1, 1, 1), "eps256": (255,) * 3, "noises": (4,) * 3},
+    ("mnist", "smoothmix"): {"steps": (2, 4, 8), "eta": (5,) * 3, "alpha": (1,) * 3, "mix_step": (1,) * 3},
+    ("mnist", "catrs"): {
+        "lbd": (1, 1, 1),
+        "epochs": (150,) * 3,
+        "lr_step": (50,) * 3,
+        "lr": (0.01,) * 3,
+        "steps": (4,) * 3,
+    },
+    ("cifar10", "stability"): {"lbd": (2, 2, 1), "epochs": (150,) * 3},
+    ("cifar10", "smoothadv"): {"eps256": (256, 256, 512), "noises": (4, 8, 2), "steps": (10,) * 3, "warmup": (10,) * 3},
+    ("cifar10", "macer"): {"lbd": (12, 4, 12), "deferred": (False, False, True), "batch": (64,) * 3, "beta": (16,) * 3},
+    ("cifar10", "consistency"): {"lbd": (20, 10, 10), "noises": (2,) * 3},
+    ("cifar10", "consistency_smoothadv"): {"lbd": (2, 1, 1), "eps256": (255, 512, 512), "noises": (4, 2, 2)},
+    ("cifar10", "smoothmix"): {"alpha": (0.5, 1, 2), "mix_step": (0, 1, 1), "steps": (4,) * 3, "noises": (2,) * 3},
+    ("cifar10", "catrs"): {"lbd": (0.5, 1, 2), "noises": (4,) * 3, "eps256": (256,) * 3, "steps": (4,) * 3},
+}
+
+
+@pytest.mark.parametrize(("dataset", "method"), TABLE)
+def test_settings_of_the_papers(dataset, method):
+    for name, values in TABLE[dataset, method].items():
+        found = tuple(preset_settings("paper", dataset, method, sigma)[name] for sigma in (0.25, 0.5, 1.0))
+        assert found == values, name
+
+
+@pytest.mark.parametrize(("copy", "original", "sigmas"), [("fmnist", "mnist", 3), ("cifar100", "cifar10", 2)])
+@pytest.mark.parametrize("method", sorted({method for _, method in TABLE}))
+def test_settings_taken_over_from_another_dataset_are_the_same_and_marked(copy, original, sigmas, method):
+    for sigma in (0.25, 0.5, 1.0)[:sigmas]:
+        theirs, ours = (preset_settings("paper", name, method, sigma) for name in (original, copy))
+        assert ours == theirs
+    rows = [row for row in load_preset("paper").rows if copy in row.datasets and row.method == method]
+    assert not any(row.published for row in rows)
+
+
+def test_catrs_on_imagenet():
+    spec = registry.spec_class("method", "catrs")(**preset_settings("paper", "imagenet", "catrs", 1.0))
+    assert (spec.noises, spec.steps, spec.lbd, spec.batch, spec.confidence_mask) == (2, 1, 2, 256, True)
+    assert [spec.epsilon(epoch) for epoch in (79, 80)] == [1, 2]
+    rates = [spec.learning_rate(epoch, 0, 1) for epoch in (0, 31, 84, 85, 86)]
+    assert rates == pytest.approx([0.1, 0.01, 1e-3, 1e-4, 1e-3])
+
+
 def test_settings_are_the_callers_own():
     preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] = 7
     assert preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] == 0.01

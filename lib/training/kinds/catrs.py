@@ -1,12 +1,12 @@
 """CAT-RS: confidence-aware training of smoothed classifiers (Jeong, Kim and Shin 2023)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lib.registry import lazy, register
 from lib.spec import Record
-from lib.training.base import MethodSpec
+from lib.training.base import ReadsPredictions
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +26,13 @@ class LrExtraDrop(Record):
 
 
 @register("catrs")
-class CatRs(MethodSpec):
+class CatRs(ReadsPredictions):
     """Minimise the loss of the noisy copies an image can be right on; where that is all, also that of worst-case noises.
 
     Needs the table `predictions` of smoothed predictions p̂ of a Gaussian model at noise level 0.25. Loader batches are split.
     """
 
     kind: Literal["catrs"] = "catrs"
-    tables: ClassVar[frozenset[str]] = frozenset({"predictions"})
 
     noises: int = Field(4, ge=1, le=1024)
     """Noise draws per image and step (the paper's M)."""
