@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from lib.certify.base import exact_problems
 from lib.data.base import DatasetSpec
 from lib.data.subset import Images
 from lib.errors import ConfigError
@@ -460,7 +461,8 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
                 fit = "sequential" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
                 yield f"certificates: {certificate}: counts of a {sampler.kind} sampler need another certificate: {fit}"
             elif sampler is not None:
-                for line in spec.problems(study.noises[noise], sampler):
+                law = study.noises[noise]
+                for line in [*spec.problems(law, sampler), *exact_problems(spec, law, sampler)]:
                     yield f"certificates: {certificate} at {noise}: {line}"
                 for line in sampler.noise_problems(study.noises[noise]):
                     yield f"certificates: {certificate} at {noise}: samplers.{spec.sampler}: {line}"

@@ -25,6 +25,9 @@ class CertificateSpec(Spec):
     """The norm in which radii are stated, in [0,1]-pixel units of the raw image."""
     sequential: ClassVar[bool] = False
     """Whether it holds for counts that were stopped by what they looked like, and reads those alone."""
+    takes_slack: ClassVar[bool] = False
+    """Whether `certify` has an argument `slack`: what every probability may be off by, which its bounds give away. Without it
+    counts of `arithmetic: exact` are refused."""
 
     sampler: str
     """Name of the sampler entry whose counts are certified."""
@@ -54,3 +57,15 @@ class CertificateSpec(Spec):
         reason (empty, `low_pA` or `not_sampled`), saturated (bool) and whatever else the certificate has to say.
         """
         raise NotImplementedError
+
+
+def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    """Why this sampler's arithmetic suits neither the noise nor the certificate (empty: it does)."""
+    if getattr(sampler, "arithmetic", "float") == "float":
+        return []
+    found = noise.exact_problems()
+    if not certificate.takes_slack:
+        found.append(
+            f"certificates of kind {certificate.kind} know no exact noise; use a sampler with `arithmetic: float`"
+        )
+    return found

@@ -41,20 +41,22 @@ def guarded(alpha: float, n: ArrayLike) -> np.ndarray:
 
 
 def gaussian_radius(
-    k: ArrayLike, n: ArrayLike, alpha: float, sigma: float, u: ArrayLike | None = None
+    k: ArrayLike, n: ArrayLike, alpha: float, sigma: float, u: ArrayLike | None = None, slack: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Certified L2 radius and p_lower, with 1 - p_lower as the bound on every other class (one-bound form).
 
     k: count of the selected class among n draws made after it was selected (whole, 0 <= k <= n, n >= 1; they broadcast).
     alpha in (0, 0.5); sigma > 0 in [0,1]-pixel units. u: None for the plain bound L(k, n, alpha); for the randomised one
-    (`lib.stats.randomized`), variates uniform on (0, 1], drawn once per image and independent of its counts. Returns float64
-    (radius, p_lower): radius = sigma z(p_lower) where p_lower > 1/2, else 0, which means: abstain.
+    (`lib.stats.randomized`), variates uniform on (0, 1], drawn once per image and independent of its counts. slack in [0, 1):
+    by how much the law that was drawn from may differ from Gaussian noise in total variation; every probability's bound gives
+    it away. Returns float64 (radius, p_lower): radius = sigma z(p_lower) where p_lower > 1/2, else 0, which means: abstain.
 
     For each image, P(a class is returned and it is not the smoothed prediction on all of the open ball) <= alpha. Both
     numbers are rounded down. ValueError for values outside these ranges.
     """
     alpha, sigma = checked_level(alpha), checked_sigma(sigma)
     failure = _failure(k, n, guarded(alpha, whole("n", n, low=1, high=LARGEST_N)), _checked_u(u, alpha))
+    failure = _raised(failure, slack)
     p_lower = _complement_down(failure)
     radius = np.where(p_lower > 0.5, _cut(-sigma * special.ndtri(np.minimum(failure, 0.5))), 0.0)
     return radius[()], p_lower[()]
@@ -68,6 +70,7 @@ def gaussian_radius_two_bound(
     sigma: float,
     u: ArrayLike | None = None,
     u_other: ArrayLike | None = None,
+    slack: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Certified L2 radius, p_lower and p_upper from two bounds at level alpha / 2 each (two-bound form).
 
@@ -77,15 +80,15 @@ def gaussian_radius_two_bound(
 
     No union over the classes is needed: the true runner-up's count is at most k_other and U grows with the count, so p_upper
     covers its probability with probability 1 - alpha/2. With variates u and u_other (both or neither, see `gaussian_radius`)
-    both bounds are randomised, each at alpha/2; the upper one grows with the count whatever the variate. Guarantee, rounding
-    and errors as in `gaussian_radius`. With two classes the one-bound form is never worse.
+    both bounds are randomised, each at alpha/2; the upper one grows with the count whatever the variate. Slack, guarantee,
+    rounding and errors as in `gaussian_radius`. With two classes the one-bound form is never worse.
     """
     alpha, sigma = checked_level(alpha), checked_sigma(sigma)
     half = guarded(alpha, whole("n", n, low=1, high=LARGEST_N)) / 2
     if (u is None) != (u_other is None):
         raise ValueError("u, u_other: give both variates or none")
-    failure = _failure(k, n, half, _checked_u(u, alpha))
-    other = _upper(k_other, n, half, _checked_u(u_other, alpha))
+    failure = _raised(_failure(k, n, half, _checked_u(u, alpha)), slack)
+    other = _raised(_upper(k_other, n, half, _checked_u(u_other, alpha)), slack)
     if (np.asarray(k) + np.asarray(k_other) > np.asarray(n)).any():
         raise ValueError("k_other: the counts of two classes must not exceed n together")
     p_lower, p_upper = _complement_down(failure), np.minimum(other, failure)
@@ -142,6 +145,13 @@ def _failure(k: ArrayLike, n: ArrayLike, level: np.ndarray, u: np.ndarray | None
 def _upper(k: ArrayLike, n: ArrayLike, level: np.ndarray, u: np.ndarray | None) -> np.ndarray:
     """Upper bound on the probability of a class with k hits."""
     return np.asarray(clopper_pearson_upper(k, n, level) if u is None else randomized_upper(k, n, level, u))
+
+
+def _raised(bound: np.ndarray, slack: float) -> np.ndarray:
+    """Upper bounds on probabilities, larger by `slack`, rounded up."""
+    if isinstance(slack, bool | str) or not 0 <= slack < 1:
+        raise ValueError(f"slack: must lie in [0, 1), got {slack!r}")
+    return np.minimum(np.nextafter(bound + slack, np.inf), 1.0) if slack else bound
 
 
 def _complement_down(failure: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 from lib.artefact import Provenance, read_arrays, read_table, write_table
 from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
+from lib.noise.base import NoiseSpec
 from lib.registry import revive
 
 
@@ -26,6 +27,8 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
     if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
         rows = rows.assign(n=extra["drawn"])
+    arithmetic = planned.spec["sampler"].get("arithmetic", "float")
+    slack = _distance(noise, planned) if arithmetic == "exact" else 0.0
     result = certificate_table(
         rows,
         arrays["counts"],
@@ -34,6 +37,7 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         noise,
         seed=counted.spec["seed"],
         extra=extra,
+        slack=slack,
         source=str(counts),
     )
     record = Provenance(
@@ -41,6 +45,11 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         spec={**spec, "images": planned.spec["images"], "sampler": planned.spec["sampler"]},
         parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
         device=counted.device,
-        notes=counted.notes,
+        notes={**counted.notes, "arithmetic": arithmetic} | ({"noise_distance": slack} if slack else {}),
     )
     write_table(table, result, record)
+
+
+def _distance(noise: NoiseSpec, planned: Provenance) -> float:
+    """By how much exact noise on an image may miss the ideal law."""
+    return noise.distance(revive("dataset", planned.spec["dataset"]).info().dim)

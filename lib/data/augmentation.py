@@ -4,7 +4,7 @@ Every draw is a function of (seed, epoch, image index) alone, never of the batch
 """
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Integer, UInt8
 
 from lib.noise.philox import words
 from lib.noise.streams import Stream
@@ -13,8 +13,8 @@ PAD = 4
 """Black pixels put around an image before a crop of its own size is cut out, as everywhere in the field for CIFAR."""
 
 
-def to_unit(pixels: UInt8[torch.Tensor, "..."]) -> Float[torch.Tensor, "..."]:
-    """float32 pixels in [0,1]: x / 255, correctly rounded, the same bits on every device.
+def to_unit(pixels: Integer[torch.Tensor, "..."]) -> Float[torch.Tensor, "..."]:
+    """float32 pixels, in [0,1] where they were bytes: x / 255, correctly rounded, the same bits on every device.
 
     The divisor is a tensor on the device on purpose: by a Python number CUDA multiplies with 1/255, which is not the same.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.spec import Spec
 
+Arithmetic = Literal["float", "exact"]
 ENGINE_REVISION = 1
 """Raised whenever the engine would count otherwise for the same spec: old counts are then made again, never mixed with new."""
 
@@ -64,9 +65,20 @@ class SamplerSpec(Spec):
     n0: int
     """Stage-1 draws per image."""
 
+    arithmetic: Arithmetic = "float"
+    """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit
+    images: radii then hold down to the last bit, and are smaller by less than 1e-6 sigma."""
+
+    def canonical(self) -> dict[str, Any]:
+        """See `Spec.canonical`. Says nothing of `arithmetic: float`: counts made before there was a choice remain valid."""
+        fields = super().canonical()
+        if self.arithmetic == "float":
+            del fields["arithmetic"]
+        return fields
+
     def presample(self) -> dict[str, Any]:
         """The part of the spec that stage 1 depends on; samplers that agree here share their stage-1 counts' meaning."""
-        return {"n0": self.n0}
+        return {"n0": self.n0} | ({"arithmetic": "exact"} if self.arithmetic == "exact" else {})
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
         """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and

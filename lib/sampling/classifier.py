@@ -86,6 +86,19 @@ class BaseClassifier:
         x = to_unit(x) if x.dtype == torch.uint8 else x.to(torch.float32)
         return x if self.shift is None else x - self.shift
 
+    def levels(self, images: torch.Tensor) -> torch.Tensor:
+        """Clean images on the grid of 8-bit pixels, uint8 or float32 in [0,1], as grey levels int16 on the device."""
+        x = images.to(self.device)
+        return (x if x.dtype == torch.uint8 else (x.to(torch.float32) * 255).round()).to(torch.int16)
+
+    def from_levels(self, levels: torch.Tensor) -> torch.Tensor:
+        """What `classify` takes, from noisy grey levels int16 [rows, *shape].
+
+        A function of the whole numbers alone: m / 255 is formed before anything is subtracted.
+        """
+        x = to_unit(levels)
+        return x if self.shift is None else x.sub_(self.shift)
+
     def halve_batch(self) -> bool:
         """Use half the batch from now on, where memory was too small for it; False if it is as small as it may be.
 

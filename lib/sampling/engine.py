@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from lib.errors import NonFiniteError
 from lib.noise.base import NoiseSpec
 from lib.progress import progress
+from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier, exact_arithmetic
 from lib.sampling.memory import keep_freed_memory
 from lib.sampling.resume import Journal
@@ -24,6 +26,9 @@ CHUNK_ROWS = 10_000
 """At least so many rows between two reads from the device."""
 CHUNK_SECONDS = 5.0
 """Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
+
+GRID_TOLERANCE = 1e-4
+"""How far, in grey levels, a pixel given as a float may lie from a whole one."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def count_classes(
     stream: int,
     start: np.ndarray | None = None,
     parameter: np.ndarray | None = None,
+    arithmetic: Arithmetic = "float",
     journal: Journal | None = None,
     describe: Callable[[int], str] | None = None,
     description: str = "sample",
@@ -66,13 +72,15 @@ def count_classes(
     images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
     split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
     for counting in instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it.
-    `journal` makes the work resumable. `describe(index)` names an image in messages.
+    arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `describe(index)` names an image in messages.
 
-    Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range.
+    Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
+    grid of 8-bit pixels with exact arithmetic.
     """
     exact_arithmetic()
     keep_freed_memory()
-    images, index, draws = _checked(base, images, index, draws)
+    exact = _exact(arithmetic, noise, parameter)
+    images, index, draws = _checked(base, images, index, draws, exact)
     start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
     if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
         raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
@@ -80,7 +88,8 @@ def count_classes(
     total = int(ends[-1]) if len(ends) else 0
     state = journal.load(len(index), base.classes) if journal else None
     row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
-    work = _Work(base, images, index, ends, start, _sampling(base, noise, seed, int(stream), parameter))
+    draw = noise.steps if exact else noise.sample
+    work = _Work(base, images, index, ends, start, _sampling(base, draw, seed, int(stream), parameter), exact)
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
@@ -118,6 +127,8 @@ class _Work:
     ends: np.ndarray
     start: np.ndarray
     noise: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    exact: bool
+    """Whether noise and images are whole grey levels."""
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
@@ -127,7 +138,7 @@ class _Work:
         begins = np.concatenate([[0], self.ends])[first : last + 1] - self.start[first : last + 1]
         starts = torch.as_tensor(begins, device=device)  # of draw 0, which may lie before the first row
         index = torch.as_tensor(self.index[first : last + 1], device=device)
-        clean = base.prepare(self._read(slice(first, last + 1)))
+        clean = (base.levels if self.exact else base.prepare)(self._read(slice(first, last + 1)))
         counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
         bad = torch.full((), stop, dtype=torch.int64, device=device)
         for begin in range(row, stop, base.batch):
@@ -137,7 +148,7 @@ class _Work:
             slot = torch.searchsorted(ends, rows, right=True)
             noisy = self.noise(index[slot], rows - starts[slot], slot + first)
             noisy += clean[one] if one == other else clean[slot]
-            classes, finite = base.classify(noisy)
+            classes, finite = base.classify(base.from_levels(noisy) if self.exact else noisy)
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
         return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
@@ -146,20 +157,20 @@ class _Work:
         if not isinstance(self.images, Reader):
             return self.images[rows]
         images = as_tensor(self.images.read(rows))
-        _check_images(self.base, images, self.index[rows])
+        _check_images(self.base, images, self.index[rows], self.exact)
         return images
 
 
 def _sampling(
-    base: BaseClassifier, noise: NoiseSpec, seed: int, stream: int, parameter: np.ndarray | None
+    base: BaseClassifier, draw: Callable[..., torch.Tensor], seed: int, stream: int, parameter: np.ndarray | None
 ) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(image int64 [rows], draw int64 [rows], slot int64 [rows]) → noise float32 [rows, *base.shape].
+    """(image int64 [rows], draw int64 [rows], slot int64 [rows]) → noise [rows, *base.shape] as `draw` makes it.
 
     Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
-    sample = partial(noise.sample, base.shape, seed=int(seed), stream=stream)
+    sample = partial(draw, base.shape, seed=int(seed), stream=stream)
     if base.compiled and base.device.type == "cuda":
         sample = torch.compile(sample, dynamic=False)
     if parameter is None:
@@ -174,7 +185,7 @@ def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 def _checked(
-    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, index: np.ndarray, draws: np.ndarray
+    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, index: np.ndarray, draws: np.ndarray, exact: bool
 ) -> tuple[torch.Tensor | Reader, np.ndarray, np.ndarray]:
     index, draws = np.array(index, np.int64), np.array(draws, np.int64)  # copies: columns of tables are read-only
     if len(index) != len(draws):
@@ -185,12 +196,13 @@ def _checked(
         raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
     if not isinstance(images, Reader):
         images = as_tensor(images)
-        _check_images(base, images, index)
+        _check_images(base, images, index, exact)
     return images, index, draws
 
 
-def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray) -> None:
-    """The images must be those of `index` as far as their number tells, of the model's shape, with values in [0,1]."""
+def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
+    """The images must be those of `index` as far as their number tells, of the model's shape, with values in [0,1]; in exact
+    arithmetic they must be 8-bit ones."""
     if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
         raise ValueError(
             f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
@@ -204,6 +216,32 @@ def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray)
         if not bool(inside.all()):
             worst = int((~inside).nonzero()[0])
             raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
+        if exact:
+            _check_grid(images, index)
+
+
+def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:
+    scaled = images.to(torch.float32) * 255
+    off = ((scaled - scaled.round()).abs() > GRID_TOLERANCE).flatten(1).any(dim=1)
+    if bool(off.any()):
+        raise ValueError(
+            f"image {index[int(off.nonzero()[0])]}: has pixels that are no multiples of 1/255; exact arithmetic needs 8-bit "
+            "images: round them first (the radius is then the rounded image's), or use `arithmetic: float`"
+        )
+
+
+def _exact(arithmetic: str, noise: NoiseSpec, parameter: np.ndarray | None) -> bool:
+    """Whether to work in whole grey levels; ValueError where that cannot be done with this noise."""
+    if arithmetic not in get_args(Arithmetic):
+        raise ValueError(f"arithmetic must be one of {', '.join(get_args(Arithmetic))}, got {arithmetic!r}")
+    if arithmetic == "float":
+        return False
+    problems = noise.exact_problems()
+    if parameter is not None:
+        problems.append("exact arithmetic knows no noise with a parameter for each image")
+    if problems:
+        raise ValueError(f"arithmetic: exact: {'; '.join(problems)}")
+    return True
 
 
 def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:

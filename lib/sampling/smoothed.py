@@ -10,6 +10,7 @@ from lib.certify.radii import gaussian_radius
 from lib.models.base import Inference
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
+from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import as_tensor, count_classes
 from lib.stats.limits import LARGEST_N, smallest_n_to_certify, smallest_n_to_predict
@@ -49,12 +50,15 @@ class SmoothedClassifier:
         seed: int = 0,
         *,
         indices: Any = None,
+        arithmetic: Arithmetic = "float",
         quiet: bool = False,
     ) -> "pd.DataFrame":
         """CERTIFY: a class and an l2 radius per image, wrong with probability at most alpha each.
 
         images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws choose the class, n fresh ones
         bound its probability. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
+        arithmetic: `exact` draws noise in whole grey levels, for images whose pixels are multiples of 1/255 (ValueError for
+        others): the radius then is a theorem down to the last bit, see docs/sampling.md.
 
         Columns: predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), count (of the selected class
         among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index.
@@ -68,11 +72,11 @@ class SmoothedClassifier:
             raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
         images, index = _checked(images, indices)
         base = self._at(images, batch_size)
-        first = self._count(base, images, index, n0, seed, Stream.SELECTION, quiet)
+        first = self._count(base, images, index, n0, seed, Stream.SELECTION, arithmetic, quiet)
         selected = first.argmax(axis=1)
-        second = self._count(base, images, index, n, seed, Stream.ESTIMATION, quiet)
+        second = self._count(base, images, index, n, seed, Stream.ESTIMATION, arithmetic, quiet)
         k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
-        radius, p_lower = gaussian_radius(k, n, alpha, self.noise.sigma)
+        radius, p_lower = gaussian_radius(k, n, alpha, self.noise.sigma, slack=self._slack(images, arithmetic))
         return pd.DataFrame(
             {
                 "predict": np.where(p_lower > 0.5, selected, -1),
@@ -94,6 +98,7 @@ class SmoothedClassifier:
         seed: int = 0,
         *,
         indices: Any = None,
+        arithmetic: Arithmetic = "float",
         quiet: bool = False,
     ) -> "pd.DataFrame":
         """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
@@ -108,8 +113,10 @@ class SmoothedClassifier:
         if n < least:
             raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
         images, index = _checked(images, indices)
-        counts = self._count(self._at(images, batch_size), images, index, n, seed, Stream.PREDICTION, quiet)
-        predict, p_value = predict_classes(counts, alpha)
+        base = self._at(images, batch_size)
+        counts = self._count(base, images, index, n, seed, Stream.PREDICTION, arithmetic, quiet)
+        # n draws together miss the ideal law by at most n times what one misses.
+        predict, p_value = predict_classes(counts, alpha - n * self._slack(images, arithmetic))
         return pd.DataFrame(
             {"predict": predict, "radius": 0.0, "count": counts.max(axis=1), "n": n, "p_value": p_value, "index": index}
         )
@@ -119,7 +126,11 @@ class SmoothedClassifier:
         table = self.certify(x, n=n, **options)
         return table["predict"].to_numpy(np.int64), table["radius"].to_numpy(np.float64)
 
-    def _count(self, base, images, index, n, seed, stream, quiet) -> np.ndarray:
+    def _slack(self, images: torch.Tensor, arithmetic: Arithmetic) -> float:
+        """By how much the noise drawn on an image may miss its law; known in exact arithmetic only."""
+        return self.noise.distance(images[0].numel()) if arithmetic == "exact" and len(images) else 0.0
+
+    def _count(self, base, images, index, n, seed, stream, arithmetic, quiet) -> np.ndarray:
         draws = np.full(len(images), n, np.int64)
         found = count_classes(
             base,
@@ -129,6 +140,7 @@ class SmoothedClassifier:
             noise=self.noise,
             seed=seed,
             stream=stream,
+            arithmetic=arithmetic,
             description=stream.name.lower(),
             quiet=quiet,
         )

@@ -20,7 +20,7 @@ from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.registry import revive
-from lib.sampling.base import Measurement
+from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import Reader, count_classes
 from lib.sampling.plan import shard_bounds
@@ -42,6 +42,7 @@ class Setting:
     seed: int
     parents: dict[str, str]
     notes: dict[str, Any]
+    arithmetic: Arithmetic = "float"
 
     def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
         """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
@@ -50,6 +51,7 @@ class Setting:
             "seed": self.seed,
             "stream": measurement.stream,
             "parameter": measurement.parameter,
+            "arithmetic": self.arithmetic,
             "journal": journal,
             "describe": self.split.describe,
             "description": measurement.stream.name.lower(),
@@ -77,7 +79,8 @@ def presample_counts(
 ) -> None:
     """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`."""
     subset = Images.model_validate(spec["images"])
-    setting = open_setting(spec, dataset, manifest, model, device, subset.split)
+    arithmetic = spec["presample"].get("arithmetic", "float")
+    setting = open_setting(spec, dataset, manifest, model, device, subset.split, arithmetic)
     try:
         index = subset.indices(len(setting.split))
     except ValueError as error:
@@ -103,7 +106,8 @@ def sample_counts(
     Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
     """
     rows, planned = read_table(plan, format="plan")
-    setting = open_setting(spec, dataset, manifest, model, device, planned.spec["images"]["split"])
+    sampler = revive("sampler", planned.spec["sampler"])
+    setting = open_setting(spec, dataset, manifest, model, device, planned.spec["images"]["split"], sampler.arithmetic)
     wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
     found = {key: planned.spec[key] for key in spec}
     found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
@@ -113,7 +117,7 @@ def sample_counts(
         )
     number, shards = shard_number(shard)
     columns = {name: rows[name].to_numpy() for name in rows}
-    measurements = revive("sampler", planned.spec["sampler"]).measurements(columns, setting.noise)
+    measurements = sampler.measurements(columns, setting.noise)
     bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
     part = slice(bounds[number - 1], bounds[number])
     index = rows["idx"].to_numpy(np.int64)[part]
@@ -124,7 +128,13 @@ def sample_counts(
 
 
 def open_setting(
-    spec: Mapping[str, Any], dataset: DatasetSpec, manifest: str | Path, model: str | Path, device: Any, split: str
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    manifest: str | Path,
+    model: str | Path,
+    device: Any,
+    split: str,
+    arithmetic: Arithmetic = "float",
 ) -> Setting:
     """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""
     architecture, info = revive("model", spec["model"]), dataset.info()
@@ -144,6 +154,7 @@ def open_setting(
         seed=spec["seed"],
         parents={"model": weights, "data": data},
         notes=base.describe(),
+        arithmetic=arithmetic,
     )
 
 

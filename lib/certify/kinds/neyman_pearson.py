@@ -1,7 +1,7 @@
 """The L2 certificate of Gaussian smoothing (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,7 @@ class NeymanPearson(CertificateSpec):
     """
 
     kind: Literal["neyman_pearson"] = "neyman_pearson"
+    takes_slack: ClassVar[bool] = True
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
     bound: Literal["plain", "randomized"] = "plain"
@@ -58,6 +59,7 @@ class NeymanPearson(CertificateSpec):
         *,
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
+        slack: float = 0.0,
     ) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
         import pandas as pd
@@ -70,7 +72,7 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
         two, u = self._two_bounds(plan, planned), self._variates(planned, seed)
-        radius, p_lower, p_upper = self._bounds(planned, two, u, noise.sigma)
+        radius, p_lower, p_upper = self._bounds(planned, two, u, noise.sigma, slack)
         k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
         table = pd.DataFrame(
             {
@@ -86,7 +88,7 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "auto":
             table["bound_form"] = np.where(two, "two", "one")
         if u is not None:
-            table["radius_plain"] = self._bounds(planned, two, None, noise.sigma)[0]
+            table["radius_plain"] = self._bounds(planned, two, None, noise.sigma, slack)[0]
             table["u"], table["u_other"] = u.T
         return table
 
@@ -113,7 +115,7 @@ class NeymanPearson(CertificateSpec):
         return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
 
     def _bounds(
-        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, sigma: float
+        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, sigma: float, slack: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
         from lib.certify.radii import gaussian_radius, gaussian_radius_two_bound
@@ -123,11 +125,11 @@ class NeymanPearson(CertificateSpec):
         one, both = planned.sampled & ~two, planned.sampled & two
         if one.any():
             coins = None if u is None else u[one, 0]
-            radius[one], p_lower[one] = gaussian_radius(k[one], planned.n[one], self.alpha, sigma, coins)
+            radius[one], p_lower[one] = gaussian_radius(k[one], planned.n[one], self.alpha, sigma, coins, slack)
             p_upper[one] = 1.0 - p_lower[one]
         if both.any():
             coins = (None, None) if u is None else u[both].T
-            found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins)
+            found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins, slack)
             radius[both], p_lower[both], p_upper[both] = found
         return radius, p_lower, p_upper
 
