@@ -66,6 +66,18 @@ def fill_steps(
     return True
 
 
+def fill_wide_uniforms(
+    out: torch.Tensor, group: int, image: torch.Tensor, draw: torch.Tensor, seed: int, stream: int
+) -> bool:
+    """Write one float64 per row, from the words of one group, into `out` [rows]; False where C is not available."""
+    library = _library()
+    if library is None:
+        return False
+    image, draw = image.contiguous(), draw.contiguous()
+    library.certflow_wide(out.data_ptr(), len(out), group, image.data_ptr(), draw.data_ptr(), seed, stream)
+    return True
+
+
 def available() -> bool:
     """Whether the C version is in use (compiles it if it was not yet)."""
     return _library() is not None
@@ -93,6 +105,8 @@ def _loaded(path: Path) -> ctypes.CDLL:
     counters = (pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
     library.certflow_uniforms.argtypes = (pointer, int64, int64, int64, *counters)
     library.certflow_steps.argtypes = (pointer, int64, int64, *counters, pointer, int32, pointer, pointer, int32)
+    library.certflow_wide.argtypes = (pointer, int64, ctypes.c_uint32, *counters)
+    library.certflow_wide.restype = None
     library.certflow_uniforms.restype = library.certflow_steps.restype = None
     return library
 

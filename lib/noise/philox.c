@@ -116,3 +116,15 @@ void certflow_steps(int16_t *out, int64_t rows, int64_t groups, const int64_t *i
         }
     }
 }
+
+/* One float64 per row, from the first two words of one group: their upper 52 bits and a half, over 2**52. */
+FOR_EACH_CPU
+void certflow_wide(double *restrict out, int64_t rows, uint32_t group, const int64_t *image, const int64_t *draw,
+                   uint64_t seed, uint32_t stream)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        uint32_t word[4];
+        philox(group, (uint32_t)draw[row], (uint32_t)image[row], stream, seed, word);
+        out[row] = ((double)(((uint64_t)word[0] << 20) | (word[1] >> 12)) + 0.5) * 0x1p-52;
+    }
+}

@@ -6,7 +6,8 @@ run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU 
 the same uniforms faster.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
-(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved.
+(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last group,
+2**32 - 1, belongs to no element of any image: `wide_uniforms`, one number per draw, come from there.
 
 Numbers are 32-bit unsigned, held in int64. Products wrap modulo 2**64 and are masked when they are next multiplied.
 """
@@ -14,7 +15,7 @@ Numbers are 32-bit unsigned, held in int64. Products wrap modulo 2**64 and are m
 import math
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from lib.noise import native
@@ -24,6 +25,8 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 
+WIDE_GROUP = MASK
+"""The group of `wide_uniforms`."""
 LARGEST_UNIFORM = 1 - 2.0**-24
 """The largest float32 below 1."""
 CPU_BLOCK = 1 << 15
@@ -100,6 +103,23 @@ def normals(
         _fill([u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
         _box_muller_(u, v, part[:, 0::2], part[:, 1::2])
     return out.flatten(1)[:, :d]
+
+
+def wide_uniforms(
+    image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
+) -> Float64[Tensor, " rows"]:
+    """One float64 per row: u = (n + 1/2) / 2**52 exactly, n the upper 52 bits of the first two words of the last group.
+
+    Its words are those of no element of `uniforms` or `normals`, so that it is independent of them.
+    """
+    _check(image, draw, seed)
+    out = torch.empty(len(image), dtype=torch.float64, device=image.device)
+    native_too = image.device.type == "cpu" and not torch.compiler.is_compiling()
+    if native_too and native.fill_wide_uniforms(out, WIDE_GROUP, image, draw, seed, int(stream)):
+        return out
+    group = torch.full_like(image, WIDE_GROUP)
+    high, low, _, _ = philox((group, draw, image, torch.full_like(image, int(stream))), (seed & MASK, seed >> 32))
+    return ((high << 20 | low >> 12).double() + 0.5) * 2.0**-52
 
 
 def _box_muller(u: Float32[Tensor, "*shape"], v: Float32[Tensor, "*shape"]) -> tuple[Tensor, Tensor]:
