@@ -4,9 +4,10 @@ from typing import Any
 
 from lib.noise.base import NoiseSpec
 from lib.noise.kinds.gaussian import Gaussian
+from lib.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from lib.noise.streams import Stream
 
-__all__ = ["Gaussian", "NoiseSpec", "Stream", "noise"]
+__all__ = ["Gaussian", "GeneralizedGaussian", "NoiseSpec", "Stream", "noise"]
 
 
 def noise(kind: str, **fields: Any) -> NoiseSpec:

@@ -1,6 +1,6 @@
 """What every noise distribution offers to the engine."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from lib.spec import Spec
 
@@ -9,6 +9,8 @@ class NoiseSpec(Spec):
     """Base of all noise kinds: a law on images, drawn as a pure function of counters (see `lib.noise.philox`)."""
 
     family: ClassVar[str] = "noise"
+    warms_up: ClassVar[bool] = False
+    """Whether training can approach this law step by step (`warmed`)."""
 
     sigma: float
     """Scale in [0,1]-pixel units: the standard deviation per coordinate (root mean square)."""
@@ -36,6 +38,10 @@ class NoiseSpec(Spec):
     def exact_problems(self) -> list[str]:
         """Why this noise cannot be drawn in exact arithmetic (empty: it can)."""
         return [f"noise of kind {self.kind} has no exact form; use `arithmetic: float`"]
+
+    def warmed(self, counter: int, length: int) -> Self:
+        """The law to train with after `counter` of `length` units of a warm-up; this law itself where there is none."""
+        return self
 
     def problems(self, dim: int) -> list[str]:
         """Why this noise cannot be used on images with `dim` coordinates (empty: it can)."""

@@ -1,0 +1,66 @@
+"""Quantiles of the Gamma law on the device: a table of polynomials, evaluated without reading anything back.
+
+With z = Phi^-1(v) the logarithm of the v-quantile is a smooth function of z, on the whole line and for every shape: here it is
+a polynomial of degree 7 on each of the panels of width 1/8 between z = -9.5 and 9.5 (v from 1e-21 to 1 - 1e-21). The relative
+error of a quantile is below 1e-12 for shapes from 1 to 1e5 (tests compare with 40-digit arithmetic).
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy import special
+from torch import Tensor
+
+EDGE = 9.5
+"""The table covers -EDGE ≤ z ≤ EDGE; the end panels' polynomials serve beyond it."""
+PER_UNIT = 8
+"""Panels per unit of z."""
+DEGREE = 7
+
+
+def log_quantiles(shape: float, v: Float64[Tensor, " rows"]) -> Float64[Tensor, " rows"]:
+    """ln t with Pr[T ≤ t] = v for T ~ Gamma(shape, 1): v strictly between 0 and 1, on any device, shape at least 1."""
+    table = _table(float(shape), v.device)
+    position = (torch.special.ndtri(v) + EDGE) * PER_UNIT
+    panel = position.long().clamp(0, len(table) - 1)
+    within = (position - panel) * 2 - 1
+    coefficients = table.index_select(0, panel).unbind(1)
+    value = coefficients[DEGREE]
+    for power in range(DEGREE - 1, -1, -1):
+        value = torch.addcmul(coefficients[power], within, value)
+    return value
+
+
+@torch.compiler.assume_constant_result
+def _table(shape: float, device: torch.device) -> Float64[Tensor, "panels coefficients"]:
+    """Coefficients of ascending powers of w, where w runs from -1 to 1 through a panel."""
+    return _device_table(shape, device)
+
+
+@lru_cache(maxsize=64)
+def _device_table(shape: float, device: torch.device) -> Tensor:
+    return torch.as_tensor(coefficients(shape), device=device)
+
+
+@lru_cache(maxsize=64)
+def coefficients(shape: float) -> np.ndarray:
+    """The table, float64 [panels, DEGREE + 1]: interpolation of ln t at each panel's Chebyshev points."""
+    if not shape >= 1:
+        raise ValueError(f"shape must be at least 1, got {shape}")
+    panels = round(2 * EDGE * PER_UNIT)
+    w = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
+    middles = -EDGE + (np.arange(panels) + 0.5) / PER_UNIT
+    centre = _log_quantile(shape, middles)
+    # Values relative to the panel's middle: the solve then loses no digits to the size of ln t.
+    values = _log_quantile(shape, middles[:, None] + w / (2 * PER_UNIT)) - centre[:, None]
+    found = np.linalg.solve(np.vander(w, increasing=True), values.T).T
+    found[:, 0] += centre
+    return np.ascontiguousarray(found)
+
+
+def _log_quantile(shape: float, z: np.ndarray) -> np.ndarray:
+    """ln of the Phi(z)-quantile, from the nearer tail."""
+    tail = special.ndtr(-np.abs(z))
+    return np.log(np.where(z < 0, special.gammaincinv(shape, tail), special.gammainccinv(shape, tail)))
