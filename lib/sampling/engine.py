@@ -175,7 +175,7 @@ def _sampling(
         sample = torch.compile(sample, dynamic=False)
     if parameter is None:
         return lambda image, draw, slot: sample(image, draw)
-    values = torch.as_tensor(np.asarray(parameter, np.float64), device=base.device)
+    values = torch.as_tensor(np.array(parameter, np.float64), device=base.device)  # a copy: columns are read-only
     return lambda image, draw, slot: sample(image, draw, parameter=values[slot])
 
 

@@ -136,6 +136,10 @@ def test_impossible_exponents_are_refused():
     assert GeneralizedGaussian(k=31, sigma=1).problems(64) == []
     assert "at most k=31" in GeneralizedGaussian(k=32, sigma=1).problems(64)[0]
     assert "even" in GeneralizedGaussian(k=0, sigma=1).problems(75)[0]
+    assert GeneralizedGaussian(k=0, sigma=1).gamma_shape(75) == 37.5  # for the second law of plain Gaussian noise
+    for k, dim in ((1, 75), (0, 1)):
+        with pytest.raises(ValueError, match="even"):
+            GeneralizedGaussian(k=k, sigma=1).gamma_shape(dim)
     assert "at most k=31" in Truncated(k=32, sigma=1).problems(64)[0]
     with pytest.raises(ValueError, match="at most k=31"):
         drawn(GeneralizedGaussian(k=32, sigma=1))

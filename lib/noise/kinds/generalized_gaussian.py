@@ -28,11 +28,12 @@ class GeneralizedGaussian(NoiseSpec):
     sigma: float = Field(gt=0)
     """Root mean square of a coordinate, in [0,1]-pixel units: comparable between all k."""
 
-    def gamma_shape(self, dim: int) -> int:
-        """a = d/2 - k, the shape of the law of t = ‖ε‖²/(2s²)."""
-        for problem in self.problems(dim):
-            raise ValueError(problem)
-        return dim // 2 - self.k
+    def gamma_shape(self, dim: int) -> float:
+        """a = d/2 - k, the shape of the law of t = ‖ε‖²/(2s²). k = 0 is the Gaussian, which an odd d suits as well."""
+        if self.k or dim < 2:
+            for problem in self.problems(dim):
+                raise ValueError(problem)
+        return dim / 2 - self.k
 
     def scale(self, dim: int) -> float:
         """s = sigma·sqrt(d/(d - 2k)), in [0,1]-pixel units."""
