@@ -25,6 +25,7 @@ from lib.report.settings import PlotSettings
 from lib.sampling.base import ENGINE_REVISION, SamplerSpec
 from lib.spec import Record, canonical_json
 from lib.training.base import MethodSpec
+from lib.training.places import fill
 from lib.training.predictions import Predictions
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -161,7 +162,11 @@ class Study:
         return _plain(self.datasets[dataset].canonical())
 
     def model_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
-        """What trained weights depend on, besides the images. `tables`: what the tables that the method reads are made from."""
+        """What trained weights depend on, besides the images and a checkpoint that training starts from.
+
+        `tables`: what the tables that the method reads are made from. `fine_tuned`: that there is such a checkpoint.
+        """
+        recipe = self.method(method, dataset, noise)
         tables = {
             name: self.predictions_spec(dataset, model, entry)
             for name, entry in self.tables(method, dataset, noise).items()
@@ -170,12 +175,18 @@ class Study:
             {
                 "dataset": self.datasets[dataset].canonical(),
                 "model": self.models[model].architecture(),
-                "method": self.method(method, dataset, noise).canonical(),
+                "method": recipe.canonical(),
                 "noise": self.noises[noise].canonical(),
                 "seed": seed,
                 **({"tables": tables} if tables else {}),
+                **({"fine_tuned": True} if recipe.start_from else {}),
             }
         )
+
+    def start(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
+        """The checkpoint that training starts from, if the method names one."""
+        pattern = self.method(method, dataset, noise).start_from
+        return None if pattern is None else fill(pattern, noise, self.noises[noise].sigma, seed)
 
     def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
         """The tables that a method reads while it trains → the entry that each is made from."""

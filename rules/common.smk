@@ -70,6 +70,12 @@ def tables(w):
     }
 
 
+def start(w):
+    """The checkpoint that training starts from, as an input of its own, if the method names one."""
+    file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
+    return {} if file is None else {"checkpoint": file}
+
+
 def base_classifier(w):
     """The model whose votes smoothed predictions are."""
     entry = STUDY.predictions[w.predictions]

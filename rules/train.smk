@@ -4,6 +4,7 @@
 rule train_model:
     input:
         unpack(tables),
+        unpack(start),
         data=rules.prepare_data.output.manifest,
     output:
         model=f"results/train/{MODEL}/model.safetensors",

@@ -1,6 +1,6 @@
 """Put the shards of smoothed predictions together; the result is the same for any number of them."""
 
-from lib.sampling.predictions import merge_predictions
+from lib.sampling.merge_predictions import merge_predictions
 from lib.workflow.job import attached
 
 

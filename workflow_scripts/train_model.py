@@ -14,6 +14,7 @@ def main(job):
         log=job.output.training,
         device=device_of(job),
         tables={name: getattr(job.input, name) for name in job.params.spec.get("tables", {})},
+        checkpoint=getattr(job.input, "checkpoint", None),
         description=f"{job.wildcards.method} {job.wildcards.noise}",
     )
 

@@ -62,7 +62,7 @@ def import_model(
     alternatives = {
         name: probe.accuracy(torch.nn.Sequential(layer.to(device), network[1]), noisy=True, strict=False)
         for name, layer in _alternatives(info)
-        if not _same(layer, chosen)
+        if not layer.does_as(chosen)
     }
     notes = {
         "checkpoint": str(path),
@@ -122,14 +122,6 @@ def _alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
         yield f"centring only (mean: {list(info.mean)})", Normalise(info.mean)
     half = [0.5] * channels
     yield f"to [-1, 1] (mean: {half}, sd: {half})", Normalise(half, half)
-
-
-def _same(one: Normalise, other: Normalise) -> bool:
-    """Whether two layers do the same, up to rounding."""
-    stated = [(layer.mean, layer.sd) for layer in (one, other)]
-    if any(mean is None for mean, _ in stated):
-        return all(mean is None for mean, _ in stated)
-    return all(a.shape == b.shape and torch.allclose(a.cpu(), b.cpu()) for a, b in zip(*stated, strict=True))
 
 
 def _numbers(values: torch.Tensor | None) -> list[float] | None:

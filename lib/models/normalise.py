@@ -37,6 +37,13 @@ class Normalise(nn.Module):
     ) -> Float[torch.Tensor, "rows channels height width"]:
         return x if self.mean is None else (x - self.mean) / self.sd
 
+    def does_as(self, other: "Normalise") -> bool:
+        """Whether both layers do the same, up to rounding."""
+        stated = [(layer.mean, layer.sd) for layer in (self, other)]
+        if any(mean is None for mean, _ in stated):
+            return all(mean is None for mean, _ in stated)
+        return all(a.shape == b.shape and torch.allclose(a.cpu(), b.cpu()) for a, b in zip(*stated, strict=True))
+
     def extra_repr(self) -> str:
         return (
             "identity" if self.mean is None else f"mean={self.mean.flatten().tolist()}, sd={self.sd.flatten().tolist()}"

@@ -30,6 +30,8 @@ from lib.spec import digest
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
 """Snakemake's name of a scattered item, counted from 1."""
+TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned")
+"""The part of a job's specification that its model was trained by, besides the architecture."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def open_setting(
 
 def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
     """The model file must be what the job's spec says it was trained as."""
-    wanted = {key: spec[key] for key in ("dataset", "method", "noise", "seed", "tables") if key in spec}
+    wanted = {key: spec[key] for key in TRAINED if key in spec}
     record.require(path, format="model", spec={**wanted, "model": architecture.architecture()})
 
 

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lib.noise.base import NoiseSpec
 from lib.spec import Spec
+from lib.training.places import checked_pattern
 from lib.training.schedule import one_cycle, step_decay
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class MethodSpec(Spec):
     """
 
     family: ClassVar[str] = "method"
+    unhashed: ClassVar[frozenset[str]] = frozenset({"start_from"})
     trains: ClassVar[bool] = True
     """False for kinds that bring a finished model instead."""
 
@@ -45,11 +47,20 @@ class MethodSpec(Spec):
     noises: int = Field(1, ge=1, le=1024)
     """Noise draws per image and step (the field's m). With `splits`, each loader batch is cut into this many mini-batches."""
 
+    start_from: str | None = Field(None, min_length=1)
+    """Checkpoint whose weights training starts from (fine-tuning), relative to where the workflow runs: a published file or one
+    of ours. {noise}, {sigma} and {seed} stand for the noise entry's name, its sigma and the seed, as in `external`."""
+
     splits: ClassVar[bool] = True
     """Whether a loader batch of B images becomes `noises` consecutive mini-batches with one optimiser step each."""
     tables: ClassVar[frozenset[str]] = frozenset()
     """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them
     the method has a field of that name, which says the configuration's entry that the table is made from."""
+
+    @field_validator("start_from")
+    @classmethod
+    def _known_places(cls, start_from: str | None) -> str | None:
+        return None if start_from is None else checked_pattern(start_from)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

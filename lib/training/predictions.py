@@ -14,7 +14,7 @@ from lib.artefact import Provenance, read_arrays
 from lib.errors import ArtefactError, DataError
 from lib.spec import Record
 
-FORMAT = "predictions"
+FORMAT, SHARD_FORMAT = "predictions", "predictions shard"
 USUAL_SIGMA = 0.25
 """Noise level of the base classifier in the published code of CAT-RS, whatever the level that is trained for."""
 

@@ -9,6 +9,7 @@ from lib.data.base import DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.device import device_name
 from lib.models import build, save_model
+from lib.models.starting import start_from
 from lib.registry import revive
 from lib.spec import digest
 from lib.training.base import MethodSpec
@@ -28,13 +29,16 @@ def train_model(
     device: Any,
     description: str = "train",
     tables: Mapping[str, str | Path] | None = None,
+    checkpoint: str | Path | None = None,
 ) -> None:
     """Train the model that `spec` describes and write it to `model`, its log to `log`.
 
-    spec: `Study.model_spec`. tables: the file of each table that the method reads, made as `spec` says. The state of an
-    interrupted run lies beside `model` as `resume.pt`, bound to the spec and to the content of what it reads; it is removed
-    once the model is stored.
+    spec: `Study.model_spec`. tables: the file of each table that the method reads, made as `spec` says. checkpoint: the
+    file that training starts from, where the method names one. The state of an interrupted run lies beside `model` as
+    `resume.pt`, bound to the spec and to the content of what it reads; it is removed once the model is stored.
     """
+    if bool(spec.get("fine_tuned")) != (checkpoint is not None):
+        raise ValueError("a checkpoint to start from is given if and only if the specification says fine_tuned")
     info, seed = dataset.info(), spec["seed"]
     parents = {"data": content_digest(manifest)}
     split = open_split(dataset, manifest, "train")
@@ -42,7 +46,11 @@ def train_model(
     parents |= made_from
     resume = Path(model).with_name("resume.pt")
     seed_everything(seed)
-    module = build(revive("model", {"inference": {}, **spec["model"]}), info)
+    architecture = revive("model", {"inference": {}, **spec["model"]})
+    module, notes = build(architecture, info), {"warnings": warnings} if warnings else {}
+    if checkpoint is not None:
+        notes["start"] = start_from(module, checkpoint, architecture, info)
+        parents["start"] = notes["start"].pop("sha256")
     result = train(
         method,
         module,
@@ -58,7 +66,7 @@ def train_model(
         description=description,
         tables=tables,
     )
-    notes = result.notes | ({"warnings": warnings} if warnings else {})
+    notes |= result.notes
     record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
     save_model(model, module, record)
     resume.unlink(missing_ok=True)

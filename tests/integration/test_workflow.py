@@ -153,6 +153,19 @@ def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
     assert summary.loc["theirs", "acr"] == summary.loc["two", "acr"]
 
 
+def test_fine_tuning_needs_its_file_and_starts_again_when_that_changes(finished, tmp_path):
+    checkpoint = tmp_path / "gauss-0.25.safetensors"
+    overlay = tmp_path / "tuned.yaml"
+    overlay.write_text(yaml.safe_dump({"methods": {"two": {"start_from": f"{tmp_path}/{{noise}}.safetensors"}}}))
+    table = "results/tables/tiny.tex"
+    refused = snakemake(finished, "-n", table, overlays=(overlay,), check=False)
+    assert "Missing input files for rule train_model" in refused and str(checkpoint) in refused
+    trained = finished / "results/train/digits/tiny/{}/gauss-0.25/seed0/model.safetensors"
+    checkpoint.write_bytes(Path(str(trained).format("one")).read_bytes())
+    again = planned(snakemake(finished, "-n", table, overlays=(overlay,)))
+    assert again == {**dict.fromkeys(PER_METHOD, 1), "write_table": 1}
+
+
 @pytest.mark.parametrize(
     ("target", "train", "noises"), [("cifar10", "resnet110", 3), ("mnist", "lenet", 3), ("imagenet", "resnet50", 3)]
 )

@@ -30,6 +30,7 @@ def loaded(module: str) -> set[str]:
         ("lib.workflow.job", set()),
         ("lib.sampling.plan", set()),
         ("lib.sampling.merge", set()),
+        ("lib.sampling.merge_predictions", set()),
         ("lib.certify.stage", set()),
         ("lib.report.tables", set()),
         ("lib.report.stage", {"matplotlib"}),

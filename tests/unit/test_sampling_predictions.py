@@ -20,7 +20,8 @@ from lib.registry import register, spec_class
 from lib.sampling import engine, stage
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import Reader, count_classes
-from lib.sampling.predictions import merge_predictions, smooth_predictions
+from lib.sampling.merge_predictions import merge_predictions
+from lib.sampling.predictions import smooth_predictions
 from lib.training.base import ReadsPredictions
 from lib.training.losses import cross_entropy
 from lib.training.predictions import Predictions, compact, read_predictions

@@ -1,15 +1,12 @@
 """A model that was trained elsewhere: a published checkpoint, or anybody's weights."""
 
-from string import Formatter
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lib.registry import register
 from lib.training.base import MethodSpec
-
-PLACES = ("noise", "sigma", "seed")
-"""Names that may stand in braces in `checkpoint`."""
+from lib.training.places import checked_pattern, fill
 
 
 @register("external")
@@ -35,16 +32,7 @@ class External(MethodSpec):
     @field_validator("checkpoint")
     @classmethod
     def _known_places(cls, checkpoint: str) -> str:
-        try:
-            names = {name for _, name, _, _ in Formatter().parse(checkpoint) if name is not None}
-            if names <= set(PLACES):
-                checkpoint.format(noise="name", sigma=0.5, seed=0)
-        except (ValueError, IndexError, KeyError) as error:
-            raise ValueError(f"is no valid pattern ({error}); write a literal brace twice") from None
-        if not names <= set(PLACES):
-            unknown = ", ".join(f"{{{name}}}" for name in sorted(names - set(PLACES)))
-            raise ValueError(f"has unknown {unknown}; known: {', '.join(f'{{{name}}}' for name in PLACES)}")
-        return checkpoint
+        return checked_pattern(checkpoint)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -60,7 +48,7 @@ class External(MethodSpec):
 
     def file(self, noise: str, sigma: float, seed: int) -> str:
         """Path of the file for one noise entry (by name), its sigma, and a seed."""
-        return self.checkpoint.format(noise=noise, sigma=sigma, seed=seed)
+        return fill(self.checkpoint, noise, sigma, seed)
 
     def loss(self, batch: Any) -> Any:
         raise TypeError("an external model is not trained")
