@@ -29,7 +29,7 @@ class LrExtraDrop(Record):
 class CatRs(ReadsPredictions):
     """Minimise the loss of the noisy copies an image can be right on; where that is all, also that of worst-case noises.
 
-    Needs the table `predictions` of smoothed predictions p̂ of a Gaussian model at noise level 0.25. Loader batches are split.
+    Learns from smoothed predictions p̂, in the papers those of a Gaussian model at noise level 0.25. Loader batches are split.
     """
 
     kind: Literal["catrs"] = "catrs"
