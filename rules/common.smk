@@ -73,7 +73,12 @@ def tables(w):
 def start(w):
     """The checkpoint that training starts from, as an input of its own, if the method names one."""
     file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-    return {} if file is None else {"checkpoint": file}
+    if file is None:
+        return {}
+    # Snakemake would go on with a model that it finds instead.
+    if not Path(file).exists() and Path(file).parts[0] != "results":
+        raise WorkflowError(f"methods.{w.method}.start_from: {file} is not there")
+    return {"checkpoint": file}
 
 
 def base_classifier(w):
