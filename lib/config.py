@@ -439,6 +439,13 @@ def _table_problems(study: Study, e: Experiment, recipe: MethodSpec) -> Iterator
                 yield f"{table}: {name}: {line}"
 
 
+def _training_problems(recipe: MethodSpec, noise: NoiseSpec) -> Iterator[str]:
+    """Why a method cannot train under a noise."""
+    yield from recipe.problems(noise)
+    if recipe.noise_warmup and not noise.warms_up:
+        yield f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0"
+
+
 def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
     """Combinations that cannot work, found before anything runs."""
     info = study.datasets[e.dataset].info()
@@ -455,7 +462,7 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
         for method in e.methods:
             try:
                 recipe = study.method(method, e.dataset, noise)
-                for line in recipe.problems(study.noises[noise]):
+                for line in _training_problems(recipe, study.noises[noise]):
                     yield f"methods: {method} at {noise} on {e.dataset}: {line}"
                 if not recipe.trains and len(e.seeds) > 1 and "{seed" not in recipe.checkpoint:
                     yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"

@@ -1,6 +1,6 @@
 """What every training method states, and the one function it has to supply: its loss on a batch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -46,6 +46,10 @@ class MethodSpec(Spec):
     augmentation: Literal["dataset", "none"] = "dataset"
     noises: int = Field(1, ge=1, le=1024)
     """Noise draws per image and step (the field's m). With `splits`, each loader batch is cut into this many mini-batches."""
+    noise_warmup: int = Field(0, ge=0)
+    """Length of the warm-up of noise that has one: generalised Gaussian noise then starts as the Gaussian (0: no warm-up)."""
+    noise_warmup_unit: Literal["epoch", "step"] = "epoch"
+    """What `noise_warmup` counts; `step`: loader batches since the beginning of the run."""
 
     start_from: str | None = Field(None, min_length=1)
     """Checkpoint whose weights training starts from (fine-tuning), relative to where the workflow runs: a published file or one
@@ -68,11 +72,27 @@ class MethodSpec(Spec):
             raise ValueError(f"batch must be at least noises, got batch={self.batch} and noises={self.noises}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
+        if self.noise_warmup_unit == "epoch" and self.noise_warmup >= self.epochs:
+            raise ValueError(
+                f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and epochs={self.epochs}"
+            )
         return self
 
     def problems(self, noise: NoiseSpec) -> list[str]:
         """Why this method cannot train under a noise (empty: it can)."""
         return []
+
+    def canonical(self) -> dict[str, Any]:
+        """See `Spec.canonical`. A warm-up of no length is left out: it is how methods without this setting train."""
+        fields = super().canonical()
+        if not self.noise_warmup:
+            del fields["noise_warmup"], fields["noise_warmup_unit"]
+        return fields
+
+    def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
+        """The noise of loader batch `number` of `batches` in epoch `epoch` (both from 0): `noise`, or one on the way there."""
+        counter = epoch if self.noise_warmup_unit == "epoch" else epoch * batches + number
+        return noise.warmed(counter, self.noise_warmup)
 
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         """The learning rate of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""

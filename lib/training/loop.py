@@ -192,7 +192,7 @@ class _Run:
         result = evaluation.evaluate(
             self.stepper.model,
             self.test,
-            self.stepper.noise,
+            self.stepper.law(epoch),
             seed=self.stepper.seed,
             epoch=epoch,
             precision=method.precision,

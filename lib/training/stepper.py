@@ -55,6 +55,10 @@ class Stepper:
         steps = self.batches * self.parts
         return self.method.learning_rate(epoch, step % steps, steps)
 
+    def law(self, epoch: int, number: int = -1) -> NoiseSpec:
+        """The noise of a loader batch of an epoch; negative numbers count from the epoch's end."""
+        return self.method.law(self.noise, epoch, number % self.batches, self.batches)
+
     def advance(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], epoch: int, number: int, meter: Meter
     ) -> None:
@@ -64,6 +68,7 @@ class Stepper:
         """
         index, x, y = batch
         seed_batch(self.seed, epoch, number)
+        law = self.law(epoch, number)
         for part, piece in enumerate(pieces(len(y), self.method)):
             self.optimiser.clear()
             mini = Batch(
@@ -71,7 +76,7 @@ class Stepper:
                 x=x[piece],
                 y=y[piece],
                 index=index[piece],
-                noise_spec=self.noise,
+                noise_spec=law,
                 seed=self.seed,
                 epoch=epoch,
                 epochs=self.method.epochs,

@@ -110,7 +110,7 @@ def test_settings_are_the_callers_own():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("papers", "mnist", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, paper"),
+        (("papers", "mnist", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, dsrs, paper"),
         (
             ("paper", "mnist", "gaussian", 0.12),
             "no row for mnist gaussian sigma 0.12; known: .*mnist gaussian sigma 0.25, 0.5, 1",
@@ -218,3 +218,20 @@ def test_published_numbers_equal_their_origin(shared):
     metrics = {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}
     wanted = origin[origin.dataset.isin(table.dataset.unique()) & origin.metric.isin(metrics)]
     assert len(wanted) == len(table)
+
+
+@pytest.mark.parametrize(
+    "dataset, method, expected",
+    [
+        ("mnist", "gaussian", {"lr": 0.01, "epochs": 150, "lr_step": 50, "noise_warmup": 100, "batch": 256}),
+        ("cifar10", "gaussian", {"lr": 0.01, "epochs": 150, "lr_step": 50, "noise_warmup": 100, "batch": 256}),
+        ("cifar10", "consistency", {"lbd": 20, "noises": 2, "form": "xent", "entropy_form": "double_softmax"}),
+        ("mnist", "smoothmix", {"epochs": 90, "steps": 8, "noises": 4, "eta": 5, "noise_warmup": 70, "lr": 0.01}),
+        ("cifar10", "smoothmix", {"epochs": 150, "steps": 4, "noises": 2, "noise_warmup": 110, "lr": 0.1}),
+        ("imagenet", "gaussian", {"epochs": 6, "batch": 96, "noise_warmup": 60_000, "noise_warmup_unit": "step"}),
+        ("imagenet", "smoothmix", {"epochs": 10, "batch": 48, "alpha": 8, "steps": 1, "noise_warmup": 200_000}),
+    ],
+)
+def test_training_for_double_sampling(dataset, method, expected):
+    settings = preset_settings("dsrs", dataset, method, 0.5)
+    assert {name: settings[name] for name in expected} == expected

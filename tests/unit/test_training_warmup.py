@@ -1,0 +1,141 @@
+"""The warm-up of the noise: which law each batch and each evaluation sees, also after a resume; where it is refused."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+from training_examples import network, patterns, timeless, weights
+
+from lib.config import load
+from lib.errors import ConfigError
+from lib.noise import Gaussian as GaussianNoise
+from lib.noise import GeneralizedGaussian, Stream
+from lib.noise.warmup import warm_exponent
+from lib.training import train
+from lib.training.kinds.gaussian import Gaussian
+
+NOISE = GeneralizedGaussian(k=28, sigma=0.25)
+BATCHES = 3
+"""Loader batches per epoch: 96 images."""
+RECIPE = {"batch": 32, "lr": 0.05, "lr_step": 1}
+
+
+class Watched(Gaussian):
+    """Gaussian training that records the law of every batch, and may stop before one."""
+
+    seen: ClassVar[list[int]] = []
+    stop: ClassVar[int | None] = None
+
+    def step(self, batch):
+        if len(self.seen) == self.stop:
+            raise KeyboardInterrupt
+        self.seen.append(batch.noise_spec.k)
+        return super().step(batch)
+
+
+@pytest.fixture
+def watched():
+    Watched.seen.clear()
+    yield Watched
+    Watched.seen.clear()
+    Watched.stop = None
+
+
+def run(method, resume: Path | None = None, noise=NOISE):
+    torch.set_num_threads(1)
+    model = network()
+    options = {
+        "noise": noise,
+        "seed": 3,
+        "resume": resume,
+        "digest": "a" * 64,
+        "quiet": True,
+        "checkpoint_seconds": 0.0,
+    }
+    result = train(method, model, *patterns(), **options)
+    return weights(model), timeless(result.rows)
+
+
+def test_epochs_share_a_law_and_the_evaluation_uses_it(watched, monkeypatch):
+    evaluated, sample = [], GeneralizedGaussian.sample
+
+    def recorded(self, shape, image, draw, *, seed, stream):
+        if stream == Stream.TRAIN_EVALUATION:
+            evaluated.append(self.k)
+        return sample(self, shape, image, draw, seed=seed, stream=stream)
+
+    monkeypatch.setattr(GeneralizedGaussian, "sample", recorded)
+    run(watched(**RECIPE, epochs=6, noise_warmup=4))
+    wanted = [warm_exponent(28, epoch, 4) for epoch in range(6)]
+    assert wanted[0] == 0 and wanted[-1] == 28 and len(set(wanted)) == 6
+    assert watched.seen == [k for k in wanted for _ in range(BATCHES)]
+    assert evaluated == wanted
+
+
+def test_steps_are_loader_batches_of_the_whole_run(watched):
+    run(watched(**RECIPE, epochs=3, noise_warmup=6, noise_warmup_unit="step"))
+    assert watched.seen == [warm_exponent(28, batch, 6) for batch in range(3 * BATCHES)]
+
+
+def test_mini_batches_of_a_loader_batch_share_a_law(watched):
+    class Split(watched):
+        splits: ClassVar[bool] = True
+
+    run(Split(**RECIPE, epochs=2, noises=4, noise_warmup=4, noise_warmup_unit="step"))
+    assert watched.seen == [warm_exponent(28, batch, 4) for batch in range(2 * BATCHES) for _ in range(4)]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 7])
+def test_a_resumed_run_goes_on_where_the_warm_up_was(watched, tmp_path, stop):
+    method = watched(**RECIPE, epochs=3, noise_warmup=6, noise_warmup_unit="step")
+    whole = run(method)
+    watched.seen.clear()
+    watched.stop = stop
+    with pytest.raises(KeyboardInterrupt):
+        run(method, tmp_path / "resume.safetensors")
+    watched.stop = None
+    assert run(method, tmp_path / "resume.safetensors") == whole
+    assert watched.seen == [warm_exponent(28, batch, 6) for batch in range(3 * BATCHES)]
+
+
+def test_a_warm_up_changes_what_is_trained():
+    with_it, without = (run(Gaussian(**RECIPE, epochs=2, noise_warmup=length)) for length in (1, 0))
+    assert with_it != without
+
+
+def test_only_a_warm_up_is_part_of_the_method():
+    plain = Gaussian(epochs=9)
+    assert "noise_warmup" not in plain.canonical() and "noise_warmup_unit" not in plain.canonical()
+    assert Gaussian(epochs=9, noise_warmup_unit="step").digest() == plain.digest()
+    warm = Gaussian(epochs=9, noise_warmup=8)
+    assert warm.digest() != plain.digest()
+    assert warm.digest() != Gaussian(epochs=9, noise_warmup=8, noise_warmup_unit="step").digest()
+    assert Gaussian.model_validate({k: v for k, v in warm.canonical().items() if k != "revision"}) == warm
+
+
+def test_it_must_end_before_the_run():
+    with pytest.raises(ValidationError, match="noise_warmup must end"):
+        Gaussian(epochs=8, noise_warmup=8)
+    Gaussian(epochs=8, noise_warmup=100, noise_warmup_unit="step")
+
+
+def test_noise_without_a_warm_up_is_refused(root):
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 20, "sigma": 0.25}
+    raw["methods"]["warm"] = {"kind": "gaussian", "epochs": 5, "noise_warmup": 3}
+    raw["experiments"]["digits"] |= {"methods": ["warm"], "noises": ["ggauss", "gauss-0.25"]}
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    (line,) = [line for line in caught.value.problems if "noise_warmup" in line]
+    assert line == (
+        "experiments.digits.methods: warm at gauss-0.25 on digits: noise_warmup: noise of kind gaussian has no warm-up; "
+        "set it to 0"
+    )
+
+
+def test_plain_noise_stays_as_it_is():
+    law = GaussianNoise(sigma=0.25)
+    assert Gaussian(epochs=9, noise_warmup=8).law(law, 2, 0, 5) is law
