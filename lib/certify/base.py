@@ -46,12 +46,14 @@ class CertificateSpec(Spec):
         *,
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
+        dim: int | None = None,
     ) -> "pd.DataFrame":
         """Radii of all images.
 
         plan: columns idx, label, selected, k0, n0, n and what the sampler adds (one row per image). counts: int64 [images,
         classes] of stage 2, each row summing to that image's n. seed: the run's seed, under which a randomised bound draws its
-        variate. extra: further arrays of the counts file by name, one row per image.
+        variate. extra: further arrays of the counts file by name, one row per image. dim: number of
+        coordinates of an image, on which some radii depend.
 
         Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper, k (count of the selected class),
         reason (empty, `low_pA` or `not_sampled`), saturated (bool) and whatever else the certificate has to say.

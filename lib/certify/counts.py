@@ -1,5 +1,6 @@
 """Counts that enter a certificate, checked against the plan they were drawn for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from lib.sampling.plan import largest_other_count
 if TYPE_CHECKING:
     import pandas as pd
 
+Q_KINDS = ("scaled", "truncated", "pooled")
 PLAN_COLUMNS = ("idx", "label", "selected", "k0", "n0", "n")
 
 
@@ -39,7 +41,11 @@ class PlannedCounts:
 
     def selected_count(self) -> np.ndarray:
         """int64 [images]: the count of the selected class."""
-        return np.take_along_axis(self.counts, self.selected[:, None], axis=1)[:, 0]
+        return self.count_of(self.selected)
+
+    def count_of(self, classes: np.ndarray) -> np.ndarray:
+        """int64 [images]: the count of one class per image."""
+        return np.take_along_axis(self.counts, classes[:, None], axis=1)[:, 0]
 
     def largest_other_count(self) -> np.ndarray:
         """int64 [images]: the largest count of any class but the selected one."""
@@ -83,6 +89,36 @@ def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
     total = counts.sum(axis=1)
     _refuse(idx, total != column["n"], "counts sum to {}, the plan says n={}", total, column["n"])
     return PlannedCounts(idx, column["label"], column["selected"], column["n"], counts)
+
+
+@dataclass(frozen=True)
+class SecondCounts(PlannedCounts):
+    """Counts under a second law: `n` and `counts` are those drawn from it."""
+
+    q_kind: np.ndarray
+    """text [images]: `scaled`, `truncated` or `pooled`."""
+    q_param: np.ndarray
+    """float64 [images]: sigma of the law over that of the noise, or the percentile of the ball."""
+
+
+def second_counts(plan: "pd.DataFrame", counts: np.ndarray, extra: Mapping[str, np.ndarray]) -> SecondCounts:
+    """The counts_q of `extra`, checked against the plan's columns n_q, q_kind and q_param; `CountsError` otherwise."""
+    missing = [column for column in ("q_kind", "q_param", "n_q") if column not in plan.columns]
+    if missing or "counts_q" not in extra:
+        what = f"the plan lacks {', '.join(missing)}" if missing else "the counts lack counts_q"
+        raise CountsError(f"{what}: these draws are from one law only; sample with a sampler of kind double")
+    if np.asarray(extra["counts_q"]).shape != np.asarray(counts).shape:
+        raise CountsError(
+            f"counts_q: {list(np.shape(extra['counts_q']))} do not fit counts of {list(np.shape(counts))}"
+        )
+    second = planned_counts(plan.assign(n=plan["n_q"]), extra["counts_q"])
+    kind, parameter = plan["q_kind"].to_numpy().astype(str), plan["q_param"].to_numpy(np.float64)
+    _refuse(second.idx, ~np.isin(kind, Q_KINDS), "q_kind is {}, must be one of " + ", ".join(Q_KINDS), kind)
+    _refuse(second.idx, ~(np.isfinite(parameter) & (parameter > 0)), "q_param is {}, must be above 0", parameter)
+    _refuse(
+        second.idx, (kind == "truncated") & ~(parameter <= 1), "q_param is {}, a percentile is at most 1", parameter
+    )
+    return SecondCounts(second.idx, second.label, second.selected, second.n, second.counts, kind, parameter)
 
 
 def _whole_column(name: str, values: np.ndarray) -> np.ndarray:

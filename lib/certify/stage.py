@@ -7,7 +7,6 @@ from typing import Any
 from lib.artefact import Provenance, read_arrays, read_table, write_table
 from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
-from lib.noise.base import NoiseSpec
 from lib.registry import revive
 
 
@@ -28,7 +27,8 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
         rows = rows.assign(n=extra["drawn"])
     arithmetic = planned.spec["sampler"].get("arithmetic", "float")
-    slack = _distance(noise, planned) if arithmetic == "exact" else 0.0
+    dim = revive("dataset", planned.spec["dataset"]).info().dim
+    slack = noise.distance(dim) if arithmetic == "exact" else 0.0  # exact noise may miss the ideal law by so much
     result = certificate_table(
         rows,
         arrays["counts"],
@@ -38,6 +38,7 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         seed=counted.spec["seed"],
         extra=extra,
         slack=slack,
+        dim=dim,
         source=str(counts),
     )
     record = Provenance(
@@ -48,8 +49,3 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         notes={**counted.notes, "arithmetic": arithmetic} | ({"noise_distance": slack} if slack else {}),
     )
     write_table(table, result, record)
-
-
-def _distance(noise: NoiseSpec, planned: Provenance) -> float:
-    """By how much exact noise on an image may miss the ideal law."""
-    return noise.distance(revive("dataset", planned.spec["dataset"]).info().dim)

@@ -39,15 +39,16 @@ def certificate_table(
     seed: int = 0,
     extra: Mapping[str, np.ndarray] = NOTHING,
     slack: float = 0.0,
+    dim: int | None = None,
     source: str | None = None,
 ) -> "pd.DataFrame":
     """The table of one certificate, `TABLE_COLUMNS` and then whatever else the certificate adds, in the plan's order.
 
     plan: columns idx, label, selected, k0, n0, n. counts: int64 [images, classes] of stage 2. seconds: float [images], both
-    stages. seed, extra: see `CertificateSpec.certify`. slack: what every probability may be off by (`NoiseSpec.distance`), for
-    certificates that give it away (`takes_slack`; ValueError for others). Radii keep full precision; round them down when
-    printing. `correct` is 1 where predict is the label, so an abstention (predict -1, radius 0) is 0. `time` is `seconds` in
-    the field's format, H:MM:SS.ffffff.
+    stages. seed, extra, dim: see `CertificateSpec.certify`. slack: what every probability may be off by
+    (`NoiseSpec.distance`), for certificates that give it away (`takes_slack`; ValueError for others). Radii keep full
+    precision; round them down when printing. `correct` is 1 where predict is the label, so an abstention (predict -1, radius
+    0) is 0. `time` is `seconds` in the field's format, H:MM:SS.ffffff.
 
     Counts that do not fit the plan are a `CountsError` naming the image or, when `source` (the file they came from) is given,
     an `ArtefactError` naming both.
@@ -60,7 +61,7 @@ def certificate_table(
     try:
         planned = planned_counts(plan, counts)
         seconds = _checked_seconds(seconds, planned.idx)
-        result = certificate.certify(plan, counts, noise, seed=seed, extra=extra, **options)
+        result = certificate.certify(plan, counts, noise, seed=seed, extra=extra, dim=dim, **options)
     except CountsError as error:
         if source is None:
             raise

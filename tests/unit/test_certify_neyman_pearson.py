@@ -184,7 +184,7 @@ def test_problems_name_what_can_never_work():
     laplace, fixed = SimpleNamespace(kind="laplace"), SimpleNamespace
     assert PLAIN.problems(GAUSSIAN, fixed(n=10)) == [] == PLAIN.problems(GAUSSIAN, fixed(budget=3))
     assert PLAIN.problems(laplace, fixed(n=100)) == [
-        "No neyman_pearson certificate for noise kind laplace; known: gaussian"
+        "No neyman_pearson certificate for noise kind laplace; known: gaussian, generalized_gaussian"
     ]
     (few,) = PLAIN.problems(GAUSSIAN, fixed(n=9))
     assert "n=9 draws can never certify at alpha=0.001; at least n=10" in few

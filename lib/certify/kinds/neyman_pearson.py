@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from lib.certify.counts import PlannedCounts
 
-NOISES = ("gaussian",)
+NOISES = ("gaussian", "generalized_gaussian")
 
 
 @register("neyman_pearson")
 class NeymanPearson(CertificateSpec):
     """Radius sigma z(p_lower) from a Clopper-Pearson bound on fresh draws; abstains unless the bound exceeds 1/2.
 
-    Tight for what it knows, the probability of the selected class (Cohen et al. 2019, Theorems 1 and 2).
+    Tight for what it knows, the probability of the selected class (Cohen et al. 2019, Theorems 1 and 2). Under generalised
+    Gaussian noise the radius is `lib.certify.gg_np_radius` of the bound (Yang et al. 2020).
     """
 
     kind: Literal["neyman_pearson"] = "neyman_pearson"
@@ -40,7 +41,7 @@ class NeymanPearson(CertificateSpec):
     stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
-        """The noise must be Gaussian, and the sampler's n, or the most it gives an image, must be able to certify something."""
+        """The noise must have a radius, and the sampler's n, or the most it gives an image, be able to certify something."""
         found = self._noise_problems(noise)
         least = smallest_n_to_certify(self._level())
         n = getattr(sampler, "n", None)
@@ -60,6 +61,7 @@ class NeymanPearson(CertificateSpec):
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
         slack: float = 0.0,
+        dim: int | None = None,
     ) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
         import pandas as pd
@@ -72,7 +74,7 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
         two, u = self._two_bounds(plan, planned), self._variates(planned, seed)
-        radius, p_lower, p_upper = self._bounds(planned, two, u, noise.sigma, slack)
+        radius, p_lower, p_upper = self._bounds(planned, two, u, noise, dim, slack)
         k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
         table = pd.DataFrame(
             {
@@ -88,7 +90,7 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "auto":
             table["bound_form"] = np.where(two, "two", "one")
         if u is not None:
-            table["radius_plain"] = self._bounds(planned, two, None, noise.sigma, slack)[0]
+            table["radius_plain"] = self._bounds(planned, two, None, noise, dim, slack)[0]
             table["u"], table["u_other"] = u.T
         return table
 
@@ -115,26 +117,35 @@ class NeymanPearson(CertificateSpec):
         return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
 
     def _bounds(
-        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, sigma: float, slack: float
+        self,
+        planned: "PlannedCounts",
+        two: np.ndarray,
+        u: np.ndarray | None,
+        noise: NoiseSpec,
+        dim: int | None,
+        slack: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
-        from lib.certify.radii import gaussian_radius, gaussian_radius_two_bound
+        from lib.certify.one_bound import one_bound_radius
+        from lib.certify.radii import gaussian_radius_two_bound
 
         k, k_other = planned.selected_count(), planned.largest_other_count()
         radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
         one, both = planned.sampled & ~two, planned.sampled & two
         if one.any():
             coins = None if u is None else u[one, 0]
-            radius[one], p_lower[one] = gaussian_radius(k[one], planned.n[one], self.alpha, sigma, coins, slack)
+            radius[one], p_lower[one] = one_bound_radius(k[one], planned.n[one], self.alpha, noise, dim, coins, slack)
             p_upper[one] = 1.0 - p_lower[one]
         if both.any():
-            coins = (None, None) if u is None else u[both].T
+            coins, sigma = (None, None) if u is None else u[both].T, noise.sigma
             found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins, slack)
             radius[both], p_lower[both], p_upper[both] = found
         return radius, p_lower, p_upper
 
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
         if noise.kind in NOISES:
+            if getattr(noise, "k", 0) and self.bound_form != "one":
+                return [f"bound_form: a second bound is for Gaussian noise (k=0), not for k={noise.k}; use `one`"]
             return []
         return [f"No neyman_pearson certificate for noise kind {noise.kind}; known: {', '.join(NOISES)}"]
 

@@ -44,6 +44,7 @@ class Sequential(CertificateSpec):
         *,
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
+        dim: int | None = None,
     ) -> "pd.DataFrame":
         """See `CertificateSpec.certify`; `extra` holds `decided` (largest radius held, -1 = none) of every image."""
         import pandas as pd

@@ -1,0 +1,234 @@
+"""Certificates from counts under two laws, under generalised Gaussian noise, and in l-infinity."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from lib.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
+from lib.certify.kinds.dsrs import DoubleSampling
+from lib.certify.kinds.linf_from_l2 import LinfFromL2
+from lib.certify.kinds.neyman_pearson import NeymanPearson
+from lib.registry import revive
+from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+
+DIM, K, SIGMA, N = 784, 380, 0.5, 50_000
+NOISE = SimpleNamespace(kind="generalized_gaussian", k=K, sigma=SIGMA)
+GAUSSIAN = SimpleNamespace(kind="gaussian", sigma=SIGMA)
+DSRS = DoubleSampling(sampler="double")
+SAMPLER = SimpleNamespace(kind="double", n=N, n_q=N)
+
+
+def two_classes(hits, draws) -> np.ndarray:
+    return np.stack([np.asarray(hits), np.asarray(draws) - np.asarray(hits)], axis=1)
+
+
+def plan_of(n, n_q, q_kind, q_param) -> pd.DataFrame:
+    images = len(n)
+    return pd.DataFrame(
+        {
+            "idx": np.arange(images) * 10, "label": 0, "selected": 0, "k0": 100, "n0": 100,
+            "n": n, "n_q": n_q, "q_kind": q_kind, "q_param": q_param,
+        }
+    )  # fmt: skip
+
+
+def certify(spec, n, k, n_q, k_q, q_kind, q_param, noise=NOISE, dim=DIM) -> pd.DataFrame:
+    plan = plan_of(n, n_q, q_kind, q_param)
+    extra = {"counts_q": two_classes(k_q, n_q)}
+    return certificate_table(plan, two_classes(k, n), np.zeros(len(n)), spec, noise, extra=extra, dim=dim)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> pd.DataFrame:
+    """One image of each second law, one that is lost, one that was not sampled, one planned as pooled."""
+    return certify(
+        DSRS,
+        n=[N, N, N, 0, 2 * N],
+        k=[48_000, 48_000, 10_000, 0, 2 * N],
+        n_q=[N, N, N, N, 0],
+        k_q=[49_500, 49_000, 20_000, 0, 0],
+        q_kind=["truncated", "scaled", "truncated", "truncated", "pooled"],
+        q_param=[0.6, 0.8, 0.6, 0.6, 1.0],
+    )
+
+
+def interval(k, n, alpha=0.00025):
+    return [clopper_pearson_lower([k], [n], alpha), clopper_pearson_upper([k], [n], alpha)]
+
+
+def test_each_image_has_the_radius_of_its_own_second_law(mixed):
+    ball = dsrs_radius(*interval(48_000, N), *interval(49_500, N), DIM, K, SIGMA, "truncated", 0.6)
+    scaled = dsrs_radius(*interval(48_000, N), *interval(49_000, N), DIM, K, SIGMA, "scaled", 0.8 * SIGMA)
+    for row, found in ((0, ball), (1, scaled)):
+        assert mixed.radius[row] == pytest.approx(found["radius"][0], abs=1e-8)
+        assert mixed.radius[row] > mixed.radius_np[row] == pytest.approx(found["radius_np"][0], abs=1e-8)
+        assert (mixed.case[row], mixed.status[row], mixed.predict[row]) == (found["case"][0], "ok", 0)
+    assert list(mixed.k_q) == [49_500, 49_000, 20_000, 0, 0]
+    np.testing.assert_allclose(
+        mixed.loc[0, ["pa_low", "pa_high"]].astype(float), np.ravel(interval(48_000, N)), rtol=1e-8
+    )
+
+
+def test_lost_and_unsampled_images_abstain(mixed):
+    assert list(mixed.predict[2:4]) == [-1, -1]
+    assert list(mixed.radius[2:4]) == [0, 0]
+    assert list(mixed.reason[2:4]) == ["low_pA", "not_sampled"]
+    assert list(mixed.status[2:4]) == ["abstain", "abstain"]
+
+
+def test_planned_pooling_has_one_bound_at_the_whole_level(mixed):
+    expected = gg_np_radius(clopper_pearson_lower([2 * N], [2 * N], 0.001), DIM, K, SIGMA)[0]
+    assert mixed.radius[4] == pytest.approx(expected, abs=1e-8)
+    assert mixed.radius[4] <= expected
+    assert mixed.saturated[4] and mixed.status[4] == "pooled"
+
+
+@pytest.mark.parametrize(
+    "pooled, low",
+    [
+        ("peer", clopper_pearson_lower(2 * N - 3, 2 * N, 0.0005)),
+        ("strict", clopper_pearson_lower(N, N, 0.00025)),
+        ("off", clopper_pearson_lower(N, N, 0.00025)),
+    ],
+)
+def test_pooling_after_the_first_half(pooled, low):
+    spec = DoubleSampling(sampler="double", pooled=pooled)
+    table = certify(spec, [N], [N], [N], [N - 3], ["pooled"], [1.0])
+    assert table.pa_low[0] == pytest.approx(low, abs=1e-9)
+    assert table.radius[0] == pytest.approx(gg_np_radius([low], DIM, K, SIGMA)[0], abs=1e-6)
+
+
+def test_strict_pooling_takes_the_better_half():
+    spec = DoubleSampling(sampler="double", pooled="strict")
+    table = certify(spec, [N], [N - 50], [N], [N - 3], ["pooled"], [1.0])
+    assert table.pa_low[0] == pytest.approx(clopper_pearson_lower(N - 3, N, 0.00025), abs=1e-9)
+
+
+def test_shares_move_level_between_the_bounds():
+    arguments = ([N], [48_000], [N], [49_500], ["truncated"], [0.6])
+    even, own = (
+        certify(DSRS, *arguments),
+        certify(DSRS.model_copy(update={"shares": [0.45, 0.05, 0.25, 0.25]}), *arguments),
+    )
+    assert own.pa_low[0] > even.pa_low[0] and own.pa_high[0] > even.pa_high[0]
+    assert own.radius[0] > even.radius[0]
+    with pytest.raises(ValidationError, match="at most 1"):
+        DoubleSampling(sampler="double", shares=[0.5, 0.5, 0.1, 0.1])
+
+
+def test_the_label_can_be_certified_instead_of_the_selected_class():
+    plan = plan_of([N], [N], ["truncated"], [0.6]).assign(selected=1)
+    counts, extra = two_classes([48_000], [N]), {"counts_q": two_classes([49_500], [N])}
+    arguments = (plan, counts, np.zeros(1))
+    selected = certificate_table(*arguments, DSRS, NOISE, extra=extra, dim=DIM)
+    label = certificate_table(*arguments, DSRS.model_copy(update={"target": "label"}), NOISE, extra=extra, dim=DIM)
+    assert (selected.predict[0], label.predict[0], label.correct[0]) == (-1, 0, 1)
+
+
+def test_both_certificates_read_the_same_counts():
+    n, k, n_q, k_q = [N, N], [48_000, 49_900], [N, N], [49_500, 49_990]
+    double = certify(DSRS, n, k, n_q, k_q, ["truncated"] * 2, [0.6] * 2)
+    single = certify(NeymanPearson(sampler="double"), n, k, n_q, k_q, ["truncated"] * 2, [0.6] * 2)
+    expected = gg_np_radius(clopper_pearson_lower(k, n, 0.001), DIM, K, SIGMA)
+    np.testing.assert_allclose(single.radius, expected, atol=1e-8)
+    assert (single.radius <= expected).all()
+    assert (double.radius > single.radius).all()
+
+
+def test_exponent_zero_is_the_gaussian_certificate():
+    noise = SimpleNamespace(kind="generalized_gaussian", k=0, sigma=SIGMA)
+    plan, counts = plan_of([N], [N], ["truncated"], [0.6]), two_classes([48_000], [N])
+    for form in ("one", "two"):
+        spec, both = NeymanPearson(sampler="s", bound_form=form), np.concatenate([counts, 0 * counts[:, :1]], axis=1)
+        ours, theirs = (spec.certify(plan, both, law) for law in (noise, GAUSSIAN))
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_impossible_pairs_are_refused_beforehand():
+    laplace, fixed = SimpleNamespace(kind="laplace"), SimpleNamespace(kind="fixed", n=N)
+    assert DSRS.problems(NOISE, SAMPLER) == [] == DSRS.problems(GAUSSIAN, SAMPLER)
+    assert DSRS.problems(laplace, fixed) == [
+        "No dsrs certificate for noise kind laplace; known: gaussian, generalized_gaussian",
+        "sampler kind fixed draws from one law only; a sampler of kind double is needed",
+    ]
+    assert "at least n=12" in DSRS.problems(NOISE, SimpleNamespace(kind="double", n=11, n_q=N))[0]
+    assert "at most 100000000" in DSRS.problems(NOISE, SimpleNamespace(kind="double", n=10**8, n_q=1))[0]
+    two = NeymanPearson(sampler="s", bound_form="two")
+    assert "k=380" in two.problems(NOISE, fixed)[0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"extra": {}}, "counts lack counts_q"),
+        ({"extra": {"counts_q": np.zeros((2, 2), np.int64)}}, "do not fit"),
+        ({"extra": {"counts_q": two_classes([10], [N - 1])}}, "image idx 0: counts sum"),
+        ({"plan": {"q_kind": ["ball"]}}, "image idx 0: q_kind is ball"),
+        ({"plan": {"q_param": [1.5]}}, "a percentile is at most 1"),
+        ({"plan": {"q_param": [-1.0]}}, "must be above 0"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(change, message):
+    plan = plan_of([N], [N], ["truncated"], [0.6]).assign(**change.get("plan", {}))
+    extra = change.get("extra", {"counts_q": two_classes([49_500], [N])})
+    with pytest.raises(CountsError, match=message):
+        DSRS.certify(plan, two_classes([48_000], [N]), NOISE, extra=extra, dim=DIM)
+
+
+def test_counts_of_one_law_are_refused():
+    plan = plan_of([N], [N], ["truncated"], [0.6]).drop(columns=["q_kind", "n_q"])
+    with pytest.raises(CountsError, match="lacks q_kind, n_q.*kind double"):
+        DSRS.certify(plan, two_classes([48_000], [N]), NOISE, extra={}, dim=DIM)
+
+
+@pytest.mark.parametrize("spec", [DSRS, NeymanPearson(sampler="s")], ids=lambda spec: spec.kind)
+def test_the_dimension_is_needed(spec):
+    with pytest.raises(ValueError, match="number of coordinates"):
+        certify(spec, [N], [48_000], [N], [49_500], ["truncated"], [0.6], dim=None)
+
+
+def test_linf_radii_are_l2_radii_over_the_root_of_the_dimension():
+    arguments = ([N, N], [48_000, 10], [N, N], [49_500, 10], ["truncated"] * 2, [0.6] * 2)
+    for of in ({"kind": "dsrs"}, {"kind": "neyman_pearson"}):
+        spec = LinfFromL2(sampler="double", of=of)
+        assert spec.norm == "linf"
+        table, l2 = certify(spec, *arguments), certify(spec.inner(), *arguments)
+        np.testing.assert_array_equal(table.radius_l2, l2.radius)
+        np.testing.assert_allclose(table.radius, l2.radius / 28, rtol=1e-15)
+        assert (table.radius <= l2.radius / 28).all()
+        assert (table.norm == "linf").all()
+        np.testing.assert_array_equal(table.predict, l2.predict)
+
+
+def test_a_published_conversion():
+    """`llylly/DSRS`, files L2-Linfty: 0.42963496 on CIFAR-10 becomes 0.0077515582."""
+    from lib.certify.kinds.linf_from_l2 import linf_radius
+
+    assert linf_radius(np.array([0.42963496]), 3072)[0] == pytest.approx(0.0077515582, abs=1e-10)  # 5e-9 / sqrt(3072)
+
+
+def test_linf_entries_keep_the_l2_certificate_in_their_identity():
+    spec = LinfFromL2(sampler="s", alpha=0.01, of={"kind": "neyman_pearson"})
+    assert spec.inner() == NeymanPearson(sampler="s", alpha=0.01)
+    assert spec.canonical()["of"]["bound_form"] == "one"
+    assert revive("certificate", spec.canonical()).inner() == spec.inner()
+    assert spec.problems(NOISE, SimpleNamespace(n=3)) == spec.inner().problems(NOISE, SimpleNamespace(n=3)) != []
+
+
+@pytest.mark.parametrize(
+    "of, message",
+    [
+        ({}, "which kind"),
+        ({"kind": "neyman_pearson", "alpha": 0.01}, "leave it out"),
+        ({"kind": "unknown"}, "no certificate of kind 'unknown'"),
+        ({"kind": "neyman_pearson", "bound_form": "three"}, "bound_form"),
+        ({"kind": "linf_from_l2", "of": {"kind": "dsrs"}}, "states radii in linf"),
+        ({"kind": "sequential"}, "preset l2 radii"),
+    ],
+)
+def test_only_l2_certificates_are_converted(of, message):
+    with pytest.raises(ValidationError, match=message):
+        LinfFromL2(sampler="s", of=of)
