@@ -1,5 +1,7 @@
 """Radii of Gaussian smoothing from counts: values, rounding direction, order and refusals."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from lib.certify import gaussian_radius, gaussian_radius_two_bound
 from lib.certify.radii import guarded
-from lib.stats import clopper_pearson_lower
+from lib.stats import clopper_pearson_failure, clopper_pearson_lower
 
 mpmath.mp.dps = 40
 alphas = st.floats(1e-6, 0.45)
@@ -129,3 +131,27 @@ def test_refuses_counts(k, n):
 def test_refuses_two_classes_with_more_hits_than_draws():
     with pytest.raises(ValueError, match="k_other"):
         gaussian_radius_two_bound(6, 5, 10, 0.01, 1.0)
+
+
+@given(counts(), alphas, st.sampled_from([1e-12, 1e-6, 0.01]))
+def test_slack_is_given_away_by_every_bound(kn, alpha, slack):
+    k, n = kn
+    (radius, p_lower), (plain, bound) = (gaussian_radius(k, n, alpha, 0.5, slack=value) for value in (slack, 0.0))
+    failure = clopper_pearson_failure(k, n, guarded(alpha, n))
+    # In exact arithmetic: floats are binary fractions.
+    assert Fraction(float(p_lower)) <= max(1 - Fraction(float(failure)) - Fraction(slack), 0)
+    assert p_lower >= bound - slack - 3e-16 and 0 <= radius <= plain
+    if radius > 0:
+        assert radius == pytest.approx(
+            0.5 * float(mpmath.sqrt(2) * mpmath.erfinv(2 * mpmath.mpf(float(p_lower)) - 1)), rel=1e-6
+        )
+    other = (n - k) // 2
+    loose, tight = (gaussian_radius_two_bound(k, other, n, alpha, 0.5, slack=value) for value in (slack, 0.0))
+    assert loose[0] <= tight[0] and loose[1] <= max(tight[1] - slack, 0) + 1e-16
+    assert loose[2] >= min(tight[2] + slack, 1.0)
+
+
+@pytest.mark.parametrize("slack", [-1e-9, 1.0, float("nan"), "0", True])
+def test_impossible_slack_is_refused(slack):
+    with pytest.raises(ValueError, match="slack: must lie in"):
+        gaussian_radius(90, 100, 0.001, 0.5, slack=slack)

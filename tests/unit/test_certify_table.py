@@ -178,3 +178,23 @@ def test_times_round_trip():
     for seconds in (0.0, 1e-6, 59.999999, 59.9999999, 3600.5, 10**6 + 0.25):
         assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=5.1e-7)
     assert str(pd.to_timedelta(format_time(14.73608))).endswith("00:00:14.736080")
+
+
+@pytest.mark.parametrize("options", [{}, {"bound_form": "two"}, {"bound": "randomized"}])
+def test_slack_reaches_every_form_of_the_bound(options):
+    three = np.array([[990, 6, 4], [300, 600, 100], [400, 500, 100], [0, 0, 0]])
+    spec = spec_class("certificate", "neyman_pearson")(sampler="cohen", **options)
+    plain, loose = (certificate_table(plan(), three, SECONDS, spec, GAUSSIAN, slack=slack) for slack in (0.0, 1e-3))
+    drawn = plain["n"] > 0
+    assert (loose["p_lower"][drawn] <= plain["p_lower"][drawn] - 1e-3).all()
+    assert (loose["p_upper"] >= plain["p_upper"]).all()
+    certified = plain["radius"] > 0
+    assert certified.sum() >= 2 and (loose["radius"][certified] < plain["radius"][certified]).all()
+    if "bound" in options:
+        assert (loose["radius_plain"][certified] < plain["radius_plain"][certified]).all()
+
+
+def test_a_certificate_that_cannot_give_slack_away_is_not_asked_to():
+    sequential = spec_class("certificate", "sequential")(sampler="x")
+    with pytest.raises(ValueError, match="kind sequential know no exact noise"):
+        certificate_table(plan(), COUNTS, SECONDS, sequential, GAUSSIAN, extra={"decided": np.zeros(4)}, slack=1e-12)

@@ -264,3 +264,21 @@ def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):
     assert problems(raw)[0].startswith(
         "methods.gaussian.start_from: has unknown {level}; known: {noise}, {sigma}, {seed}"
     )
+
+
+def test_exact_arithmetic_is_refused_where_it_cannot_be(raw):
+    raw["samplers"]["n10000"]["arithmetic"] = "exact"
+    study = load(raw)
+    assert study.plan_spec("gauss-0.25", "n10000")["sampler"]["arithmetic"] == "exact"
+    assert "arithmetic" not in study.plan_spec("gauss-0.25", "cohen")["sampler"]
+    raw["samplers"]["n10000"]["arithmetic"] = "grid"
+    assert any(line.startswith("samplers.n10000.arithmetic: ") for line in problems(raw))
+    raw["samplers"]["n10000"]["arithmetic"] = "exact"
+    raw["noises"]["loud"] = {"kind": "gaussian", "sigma": 15.0}
+    raw["samplers"]["ladder"] = {"kind": "decide", "n_max": 1000, "arithmetic": "exact"}
+    raw["certificates"]["ladder"] = {"kind": "sequential", "sampler": "ladder"}
+    raw["experiments"]["digits"]["noises"] = ["loud"]
+    raw["experiments"]["digits"]["certificates"] = ["np-10k", "ladder"]
+    found = [line for line in problems(raw) if line.startswith("experiments.digits.certificates")]
+    assert any("np-10k at loud: exact noise reaches up to sigma 14, got 15" in line for line in found)
+    assert any("ladder at loud: certificates of kind sequential know no exact noise" in line for line in found)

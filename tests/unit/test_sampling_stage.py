@@ -19,11 +19,12 @@ from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive
 from lib.models import build, save_model
 from lib.models.checkpoint import read_model
-from lib.registry import spec_class
+from lib.registry import revive, spec_class
 from lib.sampling.merge import merge_counts
 from lib.sampling.plan import shard_bounds, write_plan
 from lib.sampling.resume import Journal
 from lib.sampling.stage import presample_counts, sample_counts
+from lib.stats import clopper_pearson_lower
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = spec_class("dataset", "digits")()
@@ -131,6 +132,42 @@ def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     assert ((one["predict"] == -1) == (one["reason"] == "low_pA")).all()
     arrays, _ = read_arrays(tmp_path / "1.merged.npz", format="counts")
     assert (arrays["counts"].sum(axis=1) == one["n"]).all() and (arrays["drawn"] == one["n"]).all()
+
+
+def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tmp_path):
+    sampler = spec_class("sampler", "fixed")(n0=20, n=700, arithmetic="exact")
+    files = {"manifest": home / "digits.json", "model": home / "model.safetensors"}
+    first = {**STAGE_1, "presample": sampler.presample()}
+    presample_counts(first, DIGITS, counts=tmp_path / "presample.npz", device="cpu", **files)
+    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    with pytest.raises(ArtefactError, match=r"presample\.arithmetic: file has None, asked for 'exact'"):
+        write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
+    write_plan(spec, counts=tmp_path / "presample.npz", plan=tmp_path / "plan.tsv")
+    parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-3", tmp_path / "plan.tsv") for k in (1, 2, 3)]
+    merge_counts(shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / "counts.npz")
+    whole, _ = read_arrays(sample(home, tmp_path / "whole.npz", plan=tmp_path / "plan.tsv"))
+    counts, _ = read_arrays(tmp_path / "counts.npz")
+    assert np.array_equal(counts["counts"], whole["counts"])
+    floats, _ = read_arrays(sample(home, tmp_path / "floats.npz"))
+    assert not np.array_equal(counts["counts"], floats["counts"])
+    certificate = {
+        "noise": NOISE.canonical(),
+        "certificate": spec_class("certificate", "neyman_pearson")(sampler="x").canonical(),
+    }
+    paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / "counts.npz", "table": tmp_path / "table.tsv"}
+    certify_radii(certificate, **paths)
+    table, record = read_table(tmp_path / "table.tsv", format="certificate")
+    assert record.notes["arithmetic"] == "exact" and record.notes["noise_distance"] == NOISE.distance(64)
+    bound = clopper_pearson_lower(table["k"].to_numpy(), 700, 0.001)
+    assert (table["p_lower"] <= np.maximum(bound - NOISE.distance(64), 0)).all()
+    np.testing.assert_allclose(table["p_lower"], bound, rtol=1e-7, atol=1e-14)
+
+
+def test_arithmetic_in_floats_leaves_specs_as_they_were():
+    assert plan_spec(700)["sampler"] == {"revision": 1, "kind": "fixed", "n0": 20, "n": 700}
+    sampler = spec_class("sampler", "fixed")(n0=20, n=700, arithmetic="exact")
+    assert sampler.canonical()["arithmetic"] == "exact" and revive("sampler", sampler.canonical()) == sampler
+    assert revive("sampler", plan_spec(700)["sampler"]).arithmetic == "float"
 
 
 def test_shards_cover_all_images_with_about_equal_work():
