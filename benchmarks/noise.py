@@ -1,8 +1,8 @@
 """Speed of the noise: `python benchmarks/noise.py [--json FILE]`, some seconds.
 
 Nanoseconds per normal value, on one thread, variants in turns: torch's stateful generator, ours with uniforms from C and
-from torch's integer operations (equal bits), with `--compile` also ours through `torch.compile`, and numpy's counter-based
-generator.
+from torch's integer operations (equal bits), with `--compile` also ours through `torch.compile`, numpy's counter-based
+generator, and of the two laws made from our normals, Gaussian and generalised Gaussian noise.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from sampling import machine, seconds
 
-from lib.noise import Stream, native, philox
+from lib.noise import Gaussian, GeneralizedGaussian, Stream, native, philox
 
 SHAPES = {784: 256, 3072: 128, 150_528: 4}
 """Values per image → images per call."""
@@ -55,6 +55,9 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
         found["numpy Philox"] = lambda: generator.standard_normal((rows, dim), dtype=np.float32)
         if native.available():
             found["ours, C"] = ours
+    laws = {"Gaussian": Gaussian(sigma=0.5), "generalised": GeneralizedGaussian(k=dim // 2 - 4, sigma=0.5)}
+    for name, law in laws.items():
+        found[name] = partial(law.sample, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
     if compiled:
         function = torch.compile(partial(philox.normals, dim, seed=1, stream=Stream.ESTIMATION), dynamic=False)
         found["ours, compiled"] = partial(function, image, draw)

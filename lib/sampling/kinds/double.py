@@ -100,6 +100,8 @@ class Double(SamplerSpec):
             found.append(f"n + n_q = {self.n + self.n_q} draws are more than bounds are computed for: {LARGEST_N}")
         if isinstance(self.q, ScaledLaw) and self.q.ratio == 1:
             found.append("q.ratio: 1 makes the second law the first; take another ratio, or sampler `fixed`")
+        if self.arithmetic == "exact":
+            found.append("arithmetic: exact noise has no second law; use `arithmetic: float`")
         return found
 
     def noise_problems(self, noise: NoiseSpec) -> list[str]:
