@@ -1,6 +1,9 @@
 """What every training method states, and the one function it has to supply: its loss on a batch."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +15,34 @@ from lib.training.schedule import one_cycle, step_decay
 if TYPE_CHECKING:
     import torch
 
+    from lib.artefact import Provenance
+    from lib.config import Study
+    from lib.data.base import DataInfo
+    from lib.noise.base import NoiseSpec
     from lib.training.batch import Batch
+    from lib.training.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Names of the entries that another model of the same dataset is trained from: the wildcards of its path."""
+
+    model: str
+    method: str
+    noise: str
+    seed: int
+
+
+class Optimiser(Protocol):
+    """What the training loop asks of an optimiser (see `lib.training.sgd`)."""
+
+    def clear(self) -> None: ...
+
+    def step(self, lr: float) -> None: ...
+
+    def state(self) -> dict[str, "torch.Tensor"]: ...
+
+    def restore(self, state: dict[str, "torch.Tensor"]) -> None: ...
 
 
 class MethodSpec(Spec):
@@ -99,6 +129,43 @@ class MethodSpec(Spec):
         if self.schedule == "one_cycle":
             return one_cycle(self.lr, epoch * steps + step, self.epochs * steps)
         return step_decay(self.lr, epoch, every=self.lr_step, gamma=self.lr_gamma, offset=self.lr_drop_offset)
+
+    @classmethod
+    def rule(cls, own: Mapping[str, Any]) -> str:
+        """The workflow rule that makes the model of an entry of this kind with these keys of its own."""
+        return "train_model"
+
+    def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
+        """Other models that this one is made from, by their role, when it is made for these entries."""
+        return {}
+
+    def problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
+        """Why the entry of this name cannot be used with the others (empty: it can)."""
+        return []
+
+    @classmethod
+    def load(
+        cls, path: str | Path, spec: Mapping[str, Any], info: "DataInfo", /, **expected: Any
+    ) -> tuple["torch.nn.Module", "Provenance"]:
+        """The network that this kind wrote to `path`, in eval mode on the CPU. spec: `Study.model_spec` or what extends it."""
+        from lib.models.checkpoint import load_model
+        from lib.registry import revive
+
+        return load_model(path, revive("model", {"inference": {}, **spec["model"]}), info, **expected)
+
+    def optimiser(self, parameters: Iterable[tuple[str, "torch.nn.Parameter"]], steps: int) -> Optimiser:
+        """What updates the parameters; `steps` is the number of its steps per epoch."""
+        from lib.training.sgd import Sgd
+
+        return Sgd(parameters, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
+
+    def evaluate(
+        self, model: "torch.nn.Module", batches: Any, noise: "NoiseSpec", *, seed: int, epoch: int
+    ) -> "Evaluation":
+        """What the log says about test images after an epoch."""
+        from lib.training.evaluation import evaluate
+
+        return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """The scalar to minimise on one mini-batch, and what to log of it.

@@ -46,6 +46,8 @@ class Batch:
     seed: int
     epoch: int = 0
     epochs: int = 1
+    number: int = 0
+    """Of the loader batch, from the beginning of the training."""
     precision: str = "float32"
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 

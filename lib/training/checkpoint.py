@@ -1,4 +1,4 @@
-"""The resume file of a training run: weights, momentum and position, keyed by the digest of what is being trained."""
+"""The resume file of a training run: weights, optimiser and position, keyed by the digest of what is being trained."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from safetensors.torch import save as to_bytes
 
 from lib.artefact import atomic
 from lib.spec import canonical_json
-from lib.training.sgd import Sgd
+from lib.training.base import Optimiser
 
 FORMAT = "training-state-1"
 
@@ -30,7 +30,7 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd, position: Position) -> None:
+def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser, position: Position) -> None:
     """Replace the resume file; when it cannot be written (a full disk), the error names it and the older one stays."""
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _state(model, optimiser).items()
@@ -41,8 +41,8 @@ def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd, 
         part.write_bytes(content)
 
 
-def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd) -> Position | None:
-    """Put the stored weights and momentum in place and return the position, or None where there is nothing to resume.
+def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser) -> Position | None:
+    """Put the stored weights and optimiser in place and return the position, or None where there is nothing to resume.
 
     A damaged file and one of another digest are left aside with a line on stderr that says why: the run starts afresh
     and soon replaces them.
@@ -58,7 +58,7 @@ def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Sgd) 
         return _ignored(path, f"is damaged ({error})")
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     weights = {name: tensor.shape for name, tensor in _state(model, None).items()}
-    if {name: shape for name, shape in shapes.items() if not name.startswith("momentum.")} != weights:
+    if {name: shape for name, shape in shapes.items() if name.startswith("model.")} != weights:
         return _ignored(path, "belongs to another network")
     _restore(model, optimiser, tensors)
     return position
@@ -72,20 +72,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (no mapping)
 
 
-def _state(model: torch.nn.Module, optimiser: Sgd | None) -> dict[str, torch.Tensor]:
-    """Weights and buffers as `model.<name>`, momentum as `momentum.<parameter>`."""
+def _state(model: torch.nn.Module, optimiser: Optimiser | None) -> dict[str, torch.Tensor]:
+    """Weights and buffers as `model.<name>`, and what the optimiser calls its own (`momentum.<parameter>`)."""
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    velocity = optimiser.velocity if optimiser is not None else {}
-    return state | {f"momentum.{name}": tensor for name, tensor in velocity.items()}
+    return state | (optimiser.state() if optimiser is not None else {})
 
 
-def _restore(model: torch.nn.Module, optimiser: Sgd, tensors: dict[str, torch.Tensor]) -> None:
+def _restore(model: torch.nn.Module, optimiser: Optimiser, tensors: dict[str, torch.Tensor]) -> None:
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-    for name, parameter in optimiser.parameters.items():
-        stored = tensors.get(f"momentum.{name}")
-        if stored is not None:
-            # In the layout of the parameter, as the optimiser would have made it: same layout, same kernels, same bits.
-            optimiser.velocity[name] = torch.empty_like(parameter, requires_grad=False).copy_(stored)
+    optimiser.restore({name: tensor for name, tensor in tensors.items() if not name.startswith("model.")})
 
 
 def _ignored(path: Path, reason: str) -> None:

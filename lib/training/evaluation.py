@@ -18,11 +18,11 @@ BATCH = 500
 class Evaluation:
     """Mean cross-entropy, and the fractions of images whose label is the largest or among the five largest logits.
 
-    `top5` is None where there are no more than five classes.
+    `accuracy` is None for networks that do not classify, `top5` also where there are no more than five classes.
     """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     top5: float | None
 
 

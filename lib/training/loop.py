@@ -189,13 +189,8 @@ class _Run:
                 self.store.save(self.stepper, self.position)
         meter.read(f"epoch {epoch}")
         trained = time.monotonic() - begun
-        result = evaluation.evaluate(
-            self.stepper.model,
-            self.test,
-            self.stepper.law(epoch),
-            seed=self.stepper.seed,
-            epoch=epoch,
-            precision=method.precision,
+        result = method.evaluate(
+            self.stepper.model, self.test, self.stepper.law(epoch), seed=self.stepper.seed, epoch=epoch
         )
         lr = self.stepper.learning_rate(epoch)
         self._finish_epoch(_row(epoch, time.monotonic() - begun, trained, lr, meter, result))

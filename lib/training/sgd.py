@@ -28,6 +28,18 @@ class Sgd:
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
         self.velocity: dict[str, torch.Tensor] = {}
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors that a resumed run needs, by name."""
+        return {f"momentum.{name}": tensor for name, tensor in self.velocity.items()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what `state` returned."""
+        for name, parameter in self.parameters.items():
+            stored = state.get(f"momentum.{name}")
+            if stored is not None:
+                # In the layout of the parameter, as `step` would have made it: same layout, same kernels, same bits.
+                self.velocity[name] = torch.empty_like(parameter, requires_grad=False).copy_(stored)
+
     def clear(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():

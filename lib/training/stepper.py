@@ -1,4 +1,4 @@
-"""From a loader batch to optimiser steps: splitting, learning rates, SGD."""
+"""From a loader batch to optimiser steps: splitting, learning rates, the optimiser."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +9,6 @@ from lib.training.base import MethodSpec
 from lib.training.batch import Batch
 from lib.training.meter import Meter
 from lib.training.seeding import seed_batch
-from lib.training.sgd import Sgd
 
 
 def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
@@ -24,7 +23,7 @@ def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
 
 
 class Stepper:
-    """A network, the method it is trained by, and its optimiser: SGD on all parameters.
+    """A network, the method it is trained by, and the method's optimiser on all parameters that take gradients.
 
     `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch.
     """
@@ -42,13 +41,9 @@ class Stepper:
         self.method, self.noise, self.seed, self.batches = method, noise, seed, batches
         self.tables = tables or {}
         self.model = model.to(memory_format=torch.channels_last)
-        self.optimiser = Sgd(
-            self.model.named_parameters(),
-            momentum=method.momentum,
-            nesterov=method.nesterov,
-            weight_decay=method.weight_decay,
-        )
         self.parts = method.noises if method.splits else 1
+        trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        self.optimiser = method.optimiser(trainable, batches * self.parts)
 
     def learning_rate(self, epoch: int, step: int = -1) -> float:
         """The rate of a step (mini-batch) of an epoch; negative steps count from the epoch's end."""
@@ -80,6 +75,7 @@ class Stepper:
                 seed=self.seed,
                 epoch=epoch,
                 epochs=self.method.epochs,
+                number=epoch * self.batches + number,
                 precision=self.method.precision,
                 tables=self.tables,
             )

@@ -17,7 +17,7 @@ from lib.training import seed_everything, train
 from lib.training.meter import Meter
 from lib.training.stepper import Stepper
 
-TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).trains]
+TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 FIELDS = {
     "smoothadv": {"steps": 2, "warmup": 2},
     "consistency_smoothadv": {"steps": 2, "warmup": 2},

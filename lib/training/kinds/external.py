@@ -1,5 +1,6 @@
 """A model that was trained elsewhere: a published checkpoint, or anybody's weights."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -28,6 +29,10 @@ class External(MethodSpec):
     """Channel means of the normalisation, [0,1] pixel units; null: what the file stores, else the model's and dataset's."""
     sd: tuple[float, ...] | None = None
     """Channel standard deviations. A mean without sd centres only, as some SmoothAdv models need."""
+
+    @classmethod
+    def rule(cls, own: Mapping[str, Any]) -> str:
+        return "import_model"
 
     @field_validator("checkpoint")
     @classmethod
