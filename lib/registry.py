@@ -19,6 +19,7 @@ PACKAGES = {
     "dataset": "lib.data.kinds",
     "noise": "lib.noise.kinds",
     "model": "lib.models.kinds",
+    "denoiser": "lib.denoising.kinds",
     "method": "lib.training.kinds",
     "sampler": "lib.sampling.kinds",
     "certificate": "lib.certify.kinds",

@@ -26,9 +26,9 @@ class Record(BaseModel):
 class Spec(Record):
     """One entry of the configuration, of a registered kind.
 
-    A subclass states `family` (dataset, noise, model, method, sampler or certificate) through its base and `kind` through
-    `lib.registry.register`. `revision` is raised whenever the same fields would give other results than before: it is part
-    of every digest, so old artefacts are remade or refused, never silently mixed with new ones.
+    A subclass states `family` (dataset, noise, model, denoiser, method, sampler or certificate) through its base and `kind`
+    through `lib.registry.register`. `revision` is raised whenever the same fields would give other results than before: it is
+    part of every digest, so old artefacts are remade or refused, never silently mixed with new ones.
     """
 
     family: ClassVar[str]

@@ -1,0 +1,1 @@
+"""Denoising networks, with the names of weights that published files use."""
