@@ -15,6 +15,7 @@ scattergather:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/denoise.smk"
 include: "rules/predict.smk"
 include: "rules/sample.smk"
 include: "rules/certify.smk"

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from lib.certify.base import exact_problems
 from lib.data.base import DatasetSpec
 from lib.data.subset import Images
+from lib.denoising.base import DenoiserSpec
 from lib.errors import ConfigError
 from lib.models.base import ModelSpec
 from lib.noise.base import NoiseSpec
@@ -24,7 +25,7 @@ from lib.registry import spec_class
 from lib.report.settings import PlotSettings
 from lib.sampling.base import ENGINE_REVISION, SamplerSpec
 from lib.spec import Record, canonical_json
-from lib.training.base import MethodSpec
+from lib.training.base import MethodSpec, Reference
 from lib.training.places import fill
 from lib.training.predictions import Predictions
 
@@ -35,6 +36,7 @@ SECTIONS = {
     "datasets": "dataset",
     "noises": "noise",
     "models": "model",
+    "denoisers": "denoiser",
     "methods": "method",
     "samplers": "sampler",
     "certificates": "certificate",
@@ -123,6 +125,7 @@ class Study:
     images: Mapping[str, Images]
     noises: Mapping[str, NoiseSpec]
     models: Mapping[str, ModelSpec]
+    denoisers: Mapping[str, DenoiserSpec]
     methods: Mapping[str, MethodEntry]
     predictions: Mapping[str, Predictions]
     samplers: Mapping[str, SamplerSpec]
@@ -139,13 +142,23 @@ class Study:
             fields = {**row, **fields}
         return _validate(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
 
-    def trained(self) -> list[str]:
-        """Names of the methods that train a model here."""
-        return [name for name, entry in self.methods.items() if spec_class("method", entry.kind).trains]
+    def made_by(self, *rules: str) -> list[str]:
+        """Names of the methods whose models one of these workflow rules makes."""
+        return [
+            name for name, entry in self.methods.items() if spec_class("method", entry.kind).rule(entry.own) in rules
+        ]
 
-    def imported(self) -> list[str]:
-        """Names of the methods that bring a finished model."""
-        return [name for name in self.methods if name not in self.trained()]
+    def trained(self) -> list[str]:
+        """Names of the methods that train a model here, and so write a training log."""
+        return self.made_by("train_model", "train_denoised")
+
+    def references(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Reference]:
+        """The other models that a model is made from, by role, sorted."""
+        return dict(sorted(self.method(method, dataset, noise).references(model, noise, seed).items()))
+
+    def denoiser_of(self, dataset: str, method: str, noise: str) -> str | None:
+        """The denoiser entry that a method puts before its classifier, if it does."""
+        return getattr(self.method(method, dataset, noise), "denoiser", None)
 
     def runs(self, experiment: str) -> Iterator[Run]:
         """Every certificate table of an experiment, in the order of its entries."""
@@ -180,6 +193,28 @@ class Study:
                 "seed": seed,
                 **({"tables": tables} if tables else {}),
                 **({"fine_tuned": True} if recipe.start_from else {}),
+                **self._parts(dataset, model, method, noise, seed),
+            }
+        )
+
+    def _parts(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """`parts`: the specs of what a model is made from, by role; no such key for models made from images alone."""
+        references = self.references(dataset, model, method, noise, seed)
+        parts = {
+            role: self.model_spec(dataset, of.model, of.method, of.noise, of.seed) for role, of in references.items()
+        }
+        denoiser = self.denoiser_of(dataset, method, noise)
+        if denoiser is not None:
+            parts["denoiser"] = self.denoisers[denoiser].canonical()
+        return {"parts": parts} if parts else {}
+
+    def denoiser_spec(self, dataset: str, denoiser: str, seed: int) -> dict[str, Any]:
+        """What the weights of a denoiser that is trained by itself depend on, besides the images."""
+        return _plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "denoiser": self.denoisers[denoiser].canonical(),
+                "seed": seed,
             }
         )
 
@@ -464,6 +499,10 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
                 recipe = study.method(method, e.dataset, noise)
                 for line in _training_problems(recipe, study.noises[noise]):
                     yield f"methods: {method} at {noise} on {e.dataset}: {line}"
+                yield from (
+                    f"methods: {method} at {noise} on {e.dataset}: {line}"
+                    for line in recipe.pairing_problems(study, method, e.dataset, e.model, noise)
+                )
                 if not recipe.trains and len(e.seeds) > 1 and "{seed" not in recipe.checkpoint:
                     yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
                 for line in _table_problems(study, e, recipe):

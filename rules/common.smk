@@ -38,6 +38,7 @@ def names(entries):
 wildcard_constraints:
     dataset=names(STUDY.datasets),
     model=names(STUDY.models),
+    denoiser=names(STUDY.denoisers),
     method=names(STUDY.methods),
     noise=names(STUDY.noises),
     seed=r"\d+",
@@ -90,6 +91,25 @@ def base_classifier(w):
     )
 
 
+def part_models(w):
+    """The models that a denoised one is made from, in the order of their roles."""
+    pattern = f"results/train/{MODEL}/model.safetensors"
+    references = STUDY.references(w.dataset, w.model, w.method, w.noise, int(w.seed))
+    return [pattern.format(dataset=w.dataset, **vars(of)) for of in references.values()]
+
+
+def denoiser_weights(w):
+    """Where a denoised model's denoiser comes from: its own training, files of the user's, or nothing."""
+    name = STUDY.denoiser_of(w.dataset, w.method, w.noise)
+    if name is None:
+        return []
+    if STUDY.denoisers[name].train is not None:
+        return [
+            f"results/denoisers/{w.dataset}/{name}/seed{w.seed}/denoiser.safetensors"
+        ]
+    return STUDY.denoisers[name].files()
+
+
 def certificates(w):
     """Every certificate table of an experiment."""
     pattern = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
@@ -128,6 +148,14 @@ def model_spec(w):
 
 def predictions_spec(w):
     return STUDY.predictions_spec(w.dataset, w.model, w.predictions)
+
+
+def denoiser_spec(w):
+    return STUDY.denoiser_spec(w.dataset, w.denoiser, int(w.seed))
+
+
+def part_roles(w):
+    return list(STUDY.references(w.dataset, w.model, w.method, w.noise, int(w.seed)))
 
 
 def presample_spec(w):

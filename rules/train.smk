@@ -19,7 +19,7 @@ rule train_model:
     benchmark:
         f"results/benchmarks/train_model/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.trained()),
+        method=names(STUDY.made_by("train_model")),
     conda:
         "../environment.yml"
     resources:
@@ -43,7 +43,7 @@ rule import_model:
     benchmark:
         f"results/benchmarks/import_model/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.imported()),
+        method=names(STUDY.made_by("import_model")),
     conda:
         "../environment.yml"
     resources:

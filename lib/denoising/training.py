@@ -48,6 +48,8 @@ class RangeTraining(MethodSpec):
             raise ValueError(f"sigma_range must rise from 0 or more, got {[low, high]}")
         if self.spacing == "log" and low == 0:
             raise ValueError("spacing log: sigma_range must start above 0")
+        if self.start_from is not None or self.noise_warmup:
+            raise ValueError("start_from and noise_warmup are for classifiers")
         if self.noises != 1:
             raise ValueError("noises: every image gets one noise draw per step here")
         return self

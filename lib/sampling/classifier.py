@@ -51,6 +51,12 @@ class BaseClassifier:
         training = [name or "the model itself" for name, part in network.named_modules() if part.training]
         if training:
             raise ValueError(f"the model has parts that stay in training mode after .eval(): {', '.join(training[:3])}")
+        loose = [name or "the model itself" for name, part in network.named_modules() if _follows_noise(part)]
+        if loose:
+            raise ValueError(
+                f"parts of the model are told a noise level that is not fixed, so it is not one function: "
+                f"{', '.join(loose[:3])}; build the denoiser with a condition"
+            )
         mixing = [name for name, part in network.named_modules() if _mixes_rows(part)]
         if mixing:
             raise ValueError(
@@ -152,6 +158,11 @@ class BaseClassifier:
 def _mixes_rows(part: torch.nn.Module) -> bool:
     """Batch normalisation without stored statistics: what a row gives depends on the rows beside it."""
     return isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.running_mean is None
+
+
+def _follows_noise(part: torch.nn.Module) -> bool:
+    """A denoiser that has not been given, once and for all, the noise level it is told (see `lib.denoising.denoiser`)."""
+    return not getattr(part, "condition_is_frozen", True)
 
 
 def default_batch(device: torch.device, shape: tuple[int, int, int]) -> int:

@@ -15,11 +15,10 @@ from lib.data.subset import Images
 from lib.device import device_name
 from lib.errors import ArtefactError, DataError
 from lib.lock import exclusive
-from lib.models.checkpoint import load_model
 from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
-from lib.registry import revive
+from lib.registry import revive, spec_class
 from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import Reader, count_classes
@@ -30,7 +29,7 @@ from lib.spec import digest
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
 """Snakemake's name of a scattered item, counted from 1."""
-TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned")
+TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "parts")
 """The part of a job's specification that its model was trained by, besides the architecture."""
 
 
@@ -140,7 +139,7 @@ def open_setting(
 ) -> Setting:
     """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""
     architecture, info = revive("model", spec["model"]), dataset.info()
-    module, record = load_model(model, architecture, info)
+    module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, info)
     weights = read_header(model)[1]
     _same_origin(model, record, spec, architecture)
     data = content_digest(manifest)

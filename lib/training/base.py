@@ -139,7 +139,7 @@ class MethodSpec(Spec):
         """Other models that this one is made from, by their role, when it is made for these entries."""
         return {}
 
-    def problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
+    def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
         """Why the entry of this name cannot be used with the others (empty: it can)."""
         return []
 

@@ -55,6 +55,15 @@ def method_of(job: Any) -> Any:
     return revive("method", canonical, **_places(job, "methods", job.wildcards.method, unhashed))
 
 
+def denoiser_of(job: Any, name: str | None) -> Any:
+    """The spec of the denoiser entry `name` in the job's params, with the place of its weights; None without a denoiser."""
+    if name is None:
+        return None
+    canonical = job.params.spec["parts"]["denoiser"]
+    unhashed = spec_class("denoiser", canonical["kind"]).unhashed
+    return revive("denoiser", canonical, **_places(job, "denoisers", name, unhashed))
+
+
 def _places(job: Any, section: str, name: str, fields: frozenset[str]) -> dict[str, Any]:
     entry = job.config[section][name]
     return {key: entry[key] for key in fields if key in entry}

@@ -1,0 +1,193 @@
+"""Denoisers as stages of the pipeline: trained by themselves over a range of levels, or put before a frozen classifier."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lib.artefact import Provenance, file_digest
+from lib.data.base import DataInfo, DatasetSpec
+from lib.data.store import content_digest, open_split
+from lib.denoising.base import DenoiserSpec
+from lib.denoising.composed import DenoiseThenClassify
+from lib.denoising.denoiser import Denoiser
+from lib.denoising.quality import measure
+from lib.denoising.restoration import Restorer
+from lib.denoising.stored import condition_of, fresh, load_denoised, seen
+from lib.denoising.trainee import Trainee
+from lib.device import device_name
+from lib.models import build, save_model
+from lib.models.checkpoint import read_model
+from lib.models.fitting import fit
+from lib.models.header import read_header
+from lib.noise import noise as noise_of
+from lib.registry import revive, spec_class
+from lib.spec import digest
+from lib.training.loop import train
+from lib.training.seeding import seed_everything
+
+if TYPE_CHECKING:
+    from lib.training.kinds.denoised import Denoised
+
+FORMAT = "denoiser"
+
+
+def train_denoiser(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    log: str | Path,
+    device: Any,
+    description: str = "denoiser",
+) -> None:
+    """Train the denoiser of `spec` (`Study.denoiser_spec`) over its range of noise levels and write it to `model`.
+
+    Resumable as every training is: the state of an interrupted run lies beside `model`.
+    """
+    info, seed = dataset.info(), spec["seed"]
+    denoiser, parents = revive("denoiser", spec["denoiser"]), {"data": content_digest(manifest)}
+    resume = Path(model).with_name("resume.pt")
+    seed_everything(seed)
+    restorer = Restorer(denoiser.build(info, None))
+    result = train(
+        denoiser.train,
+        restorer,
+        open_split(dataset, manifest, "train"),
+        open_split(dataset, manifest, "test"),
+        noise=noise_of("none"),
+        seed=seed,
+        device=device,
+        augmentation=info.augmentation,
+        resume=resume,
+        digest=digest({"spec": spec, "parents": parents}),
+        log=Path(log),
+        description=description,
+    )
+    record = Provenance(format=FORMAT, spec=spec, parents=parents, device=device_name(device), notes=result.notes)
+    save_model(model, restorer.best(denoiser.train.average).network, record)
+    resume.unlink(missing_ok=True)
+
+
+def build_denoised(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    method: "Denoised",
+    denoiser: DenoiserSpec | None,
+    *,
+    manifest: str | Path,
+    parts: Mapping[str, str | Path],
+    trained: str | Path | None = None,
+    model: str | Path,
+    log: str | Path | None = None,
+    device: Any,
+    description: str = "denoised",
+) -> None:
+    """Put a denoiser before a frozen classifier, train it there if the method has an objective, and write both to `model`.
+
+    spec: `Study.model_spec`. parts: the files of the models that the method refers to, by their role (`classifier`, `start`,
+    `surrogate00`, …); trained: the file of a denoiser that was trained by itself. `log` gets the log of the training.
+    """
+    info, seed = dataset.info(), spec["seed"]
+    noise, split = revive("noise", spec["noise"]), open_split(dataset, manifest, "test")
+    seed_everything(seed)
+    first, notes = _denoiser(spec, denoiser, info, parts, trained)
+    composed = DenoiseThenClassify(first, _classifier(spec, info, parts), clamp=method.clamp, resize=method.resize)
+    parents = {"data": content_digest(manifest), **_digests(denoiser, parts, trained)}
+    resume = Path(model).with_name("resume.pt")
+    facts: dict[str, Any] = {"condition": condition_of(spec) if first is not None and first.told else None, **notes}
+    if method.objective is not None:
+        surrogates = [_part(spec, info, parts, role) for role in sorted(parts) if role.startswith("surrogate")]
+        facts |= train(
+            method,
+            Trainee(composed, surrogates),
+            open_split(dataset, manifest, "train"),
+            split,
+            noise=noise,
+            seed=seed,
+            device=device,
+            augmentation=info.augmentation,
+            resume=resume,
+            digest=digest({"spec": spec, "parents": parents}),
+            log=None if log is None else Path(log),
+            description=description,
+        ).notes
+    quality = measure(composed.to(device).eval(), split, noise, seed=seed, device=device)
+    _tell(model, quality, noise.sigma)
+    record = Provenance(
+        format="model", spec=spec, parents=parents, device=device_name(device), notes={**facts, "quality": quality}
+    )
+    save_model(model, composed, record)
+    resume.unlink(missing_ok=True)
+
+
+def _denoiser(
+    spec: Mapping[str, Any],
+    denoiser: DenoiserSpec | None,
+    info: DataInfo,
+    parts: Mapping[str, str | Path],
+    trained: str | Path | None,
+) -> tuple[Denoiser | None, dict[str, Any]]:
+    """The denoiser with the weights it starts from, told its noise level, and notes that its architecture depends on."""
+    if denoiser is None:
+        return None, {}
+    condition = condition_of(spec)
+    if "start" in parts:
+        start, record = load_denoised(parts["start"], spec["parts"]["start"], info, spec=spec["parts"]["start"])
+        return start.denoiser, {"denoiser": record.notes.get("denoiser")}
+    if trained is not None:
+        return load_trained(trained, spec, denoiser, info, condition), {}
+    if denoiser.weights is not None:
+        found, notes = denoiser.load_weights(info, condition)
+        return found, {"denoiser": notes}
+    return denoiser.build(info, condition), {}
+
+
+def load_trained(
+    path: str | Path, spec: Mapping[str, Any], denoiser: DenoiserSpec, info: DataInfo, condition: float | None
+) -> Denoiser:
+    """The denoiser that `train_denoiser` wrote, told a noise level. `ArtefactError` if it was made from another spec."""
+    state, record = read_model(path)
+    wanted = {"dataset": spec["dataset"], "denoiser": spec["parts"]["denoiser"], "seed": spec["seed"]}
+    record.require(path, format=FORMAT, spec=wanted)
+    found = fresh(denoiser, info, condition)
+    fit(found.network, state, path, exact=True)
+    return found
+
+
+def _classifier(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str | Path]) -> torch.nn.Module:
+    """The frozen classifier: one that another method made, or the architecture's own pretrained weights."""
+    if "classifier" in parts:
+        return _part(spec, info, parts, "classifier")
+    return build(revive("model", {"inference": {}, **spec["model"]}), seen(info, spec["method"]["resize"]))
+
+
+def _part(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str | Path], role: str) -> torch.nn.Module:
+    wanted = spec["parts"][role]
+    kind = spec_class("method", wanted["method"]["kind"])
+    return kind.load(parts[role], wanted, info, spec=wanted)[0]
+
+
+def _digests(
+    denoiser: DenoiserSpec | None, parts: Mapping[str, str | Path], trained: str | Path | None
+) -> dict[str, str]:
+    """What the result was made from: digests of weights, and of files brought along."""
+    found = {role: read_header(path)[1] for role, path in parts.items()}
+    if trained is not None:
+        found["denoiser"] = read_header(trained)[1]
+    elif denoiser is not None and denoiser.files():
+        found["denoiser"] = digest([file_digest(path) for path in denoiser.files()])
+    return found
+
+
+def _tell(model: str | Path, quality: Mapping[str, Any], sigma: float) -> None:
+    psnr = "exact" if quality["psnr"] is None else f"{quality['psnr']:.2f} dB"
+    print(
+        f"{model}: {quality['images']} test images at sigma {sigma:g}: PSNR {psnr}; right on "
+        f"{quality['accuracy']:.1%} denoised, {quality['accuracy_without']:.1%} noisy, {quality['accuracy_clean']:.1%} clean",
+        file=sys.stderr,
+        flush=True,
+    )

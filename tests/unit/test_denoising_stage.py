@@ -1,0 +1,267 @@
+"""Denoisers as stages: trained by themselves, put before a classifier, stored, sampled, and refused where they do not fit."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from training_examples import weights
+
+from lib.artefact import read_arrays
+from lib.config import load
+from lib.data.store import prepare
+from lib.denoising.stage import build_denoised, train_denoiser
+from lib.denoising.stored import load_denoised
+from lib.errors import ArtefactError, ConfigError
+from lib.models.checkpoint import read_model
+from lib.sampling.stage import presample_counts
+from lib.training.stage import train_model
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = {"epochs": 1, "batch": 256, "schedule": "one_cycle"}
+CLEAN = {"method": "clean", "noise": "clean"}
+ENTRIES = {
+    "denoisers": {
+        "blind": {"kind": "dncnn", "depth": 3, "width": 4},
+        "ranged": {
+            "kind": "drunet",
+            "widths": [4, 4, 4, 4],
+            "blocks": 1,
+            "train": {**QUICK, "sigma_range": [0.0, 0.6], "batch": 512},
+        },
+    },
+    "methods": {
+        "clean": {"kind": "gaussian", **QUICK},
+        "bare": {"kind": "denoised", "denoiser": None, "classifier": CLEAN},
+        "mse": {"kind": "denoised", "denoiser": "blind", "classifier": CLEAN, "objective": "mse", **QUICK},
+        "stability": {
+            "kind": "denoised",
+            "denoiser": "blind",
+            "classifier": CLEAN,
+            "objective": "stability",
+            "init_from": "mse",
+            "access": "query",
+            "surrogates": [{**CLEAN, "seed": 1}],
+            **QUICK,
+        },
+        "ranged": {"kind": "denoised", "denoiser": "ranged", "classifier": CLEAN},
+    },
+    "experiments": {
+        "denoised": {
+            "dataset": "digits",
+            "model": "small",
+            "images": "digits-half",
+            "noises": ["gauss-0.25", "gauss-0.50"],
+            "methods": ["bare", "mse", "stability", "ranged"],
+            "certificates": ["np-10k"],
+            "radii": [0.25],
+        }
+    },
+}
+
+
+@pytest.fixture
+def raw():
+    """The project's configuration with small denoised methods, free to be changed."""
+    own = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return {
+        key: {**own[key], **copy.deepcopy(ENTRIES.get(key, {}))} if isinstance(own[key], dict) else own[key]
+        for key in own
+    }
+
+
+class Workshop:
+    """Makes the models of a configuration in a folder, as the workflow would."""
+
+    def __init__(self, study, folder: Path):
+        self.study, self.folder = study, folder
+        prepare(study.datasets["digits"], folder / "digits.json")
+        self.paths: dict = {}
+
+    def model(self, method: str, noise: str, seed: int = 0) -> Path:
+        key = (method, noise, seed)
+        if key not in self.paths:
+            self.paths[key] = self.folder / f"{method}-{noise}-{seed}" / "model.safetensors"
+            self.paths[key].parent.mkdir()
+            self._make(*key)
+        return self.paths[key]
+
+    def _make(self, method: str, noise: str, seed: int) -> None:
+        names, study = ("digits", "small", method, noise, seed), self.study
+        common = {
+            "manifest": self.folder / "digits.json",
+            "model": self.paths[method, noise, seed],
+            "log": self.folder / f"{method}-{noise}-{seed}" / "training.tsv",
+            "device": "cpu",
+        }
+        recipe, data = study.method(method, "digits", noise), study.datasets["digits"]
+        if recipe.kind != "denoised":
+            train_model(study.model_spec(*names), data, recipe, **common)
+            return
+        denoiser = study.denoisers[recipe.denoiser] if recipe.denoiser else None
+        parts = {role: self.model(of.method, of.noise, of.seed) for role, of in study.references(*names).items()}
+        trained = self.denoiser(recipe.denoiser) if denoiser is not None and denoiser.train is not None else None
+        build_denoised(study.model_spec(*names), data, recipe, denoiser, parts=parts, trained=trained, **common)
+
+    def denoiser(self, name: str) -> Path:
+        path = self.folder / f"{name}.safetensors"
+        if not path.exists():
+            train_denoiser(
+                self.study.denoiser_spec("digits", name, 0),
+                self.study.datasets["digits"],
+                manifest=self.folder / "digits.json",
+                model=path,
+                log=self.folder / f"{name}.tsv",
+                device="cpu",
+            )
+        return path
+
+    def load(self, method: str, noise: str, seed: int = 0):
+        spec = self.study.model_spec("digits", "small", method, noise, seed)
+        info = self.study.datasets["digits"].info()
+        return load_denoised(self.model(method, noise, seed), spec, info, spec=spec)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    own = yaml.safe_load((ROOT / "config.yaml").read_text())
+    merged = {key: {**own[key], **ENTRIES.get(key, {})} if isinstance(own[key], dict) else own[key] for key in own}
+    return Workshop(load(merged), tmp_path_factory.mktemp("denoised"))
+
+
+def test_the_classifier_in_the_file_is_the_one_that_was_trained(shop):
+    network, record = shop.load("mse", "gauss-0.50")
+    state, _ = read_model(shop.model("clean", "clean"))
+    assert {key: value.tobytes() for key, value in numpy(state).items()} == weights(network.classifier)
+    assert {"data", "classifier"} == set(record.parents)
+    assert record.notes["quality"]["images"] == 445
+
+
+def numpy(state):
+    return {key: value.contiguous().numpy() for key, value in state.items()}
+
+
+def test_stability_goes_on_from_the_mse_denoiser(shop):
+    start, (network, record) = shop.load("mse", "gauss-0.50")[0], shop.load("stability", "gauss-0.50")
+    assert {"data", "classifier", "start", "surrogate00"} == set(record.parents)
+    moved = [
+        float((a - b).detach().abs().max())
+        for a, b in zip(network.denoiser.parameters(), start.denoiser.parameters(), strict=True)
+    ]
+    # Six steps of Adam at a rate of at most 1e-3 move no weight by more than about 6e-3.
+    assert 0 < max(moved) < 0.02
+
+
+def test_a_denoiser_trained_over_a_range_serves_every_level(shop):
+    low, high = (shop.load("ranged", noise) for noise in ("gauss-0.25", "gauss-0.50"))
+    assert weights(low[0].denoiser) == weights(high[0].denoiser)
+    assert (low[0].denoiser.condition, high[0].denoiser.condition) == (0.25, 0.5)
+    assert low[1].notes["condition"] == 0.25
+    x = torch.rand(2, 1, 8, 8)
+    with torch.inference_mode():
+        assert not torch.equal(low[0].denoiser(x), high[0].denoiser(x))
+
+
+def test_a_model_told_another_level_is_refused(shop):
+    spec = shop.study.model_spec("digits", "small", "ranged", "gauss-0.50", 0)
+    info = shop.study.datasets["digits"].info()
+    with pytest.raises(ArtefactError, match="told the noise level 0.25, not 0.5"):
+        load_denoised(shop.model("ranged", "gauss-0.25"), spec, info)
+    with pytest.raises(ArtefactError, match="noise.sigma: file has 0.25, asked for 0.5"):
+        load_denoised(shop.model("ranged", "gauss-0.25"), spec, info, spec=spec)
+
+
+def test_a_classifier_of_another_recipe_is_refused(shop, tmp_path):
+    names = ("digits", "small", "mse", "gauss-0.50", 0)
+    spec = shop.study.model_spec(*names)
+    with pytest.raises(ArtefactError, match="was made from another spec .*seed"):
+        build_denoised(
+            spec,
+            shop.study.datasets["digits"],
+            shop.study.method("mse", "digits", "gauss-0.50"),
+            shop.study.denoisers["blind"],
+            manifest=shop.folder / "digits.json",
+            parts={"classifier": shop.model("clean", "clean", 1)},
+            model=tmp_path / "model.safetensors",
+            device="cpu",
+        )
+
+
+@pytest.mark.parametrize("method", ["bare", "stability", "ranged"])
+def test_denoised_models_are_sampled_as_any_other(shop, tmp_path, method):
+    spec = shop.study.presample_spec("digits", "small", method, "gauss-0.50", 0, "digits-half", "n10000")
+    spec = {**spec, "images": {**spec["images"], "max": 5}, "presample": {"n0": 12}}
+    presample_counts(
+        spec,
+        shop.study.datasets["digits"],
+        manifest=shop.folder / "digits.json",
+        model=shop.model(method, "gauss-0.50"),
+        counts=tmp_path / "counts.npz",
+        device="cpu",
+    )
+    counts, _ = read_arrays(tmp_path / "counts.npz", format="presample")
+    assert counts["counts"].sum(axis=1).tolist() == [12] * 5
+
+
+def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
+    study = load(raw)
+    names = ("digits", "small", "stability", "gauss-0.50", 0)
+    before = study.model_spec(*names)
+    assert set(before["parts"]) == {"classifier", "start", "surrogate00", "denoiser"}
+    raw["methods"]["clean"]["lr"] = 0.07
+    after = load(raw)
+    assert after.model_spec(*names) != before
+    plain = ("digits", "small", "gaussian-quick", "gauss-0.50", 0)
+    assert after.model_spec(*plain) == study.model_spec(*plain) and "parts" not in study.model_spec(*plain)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"methods": {"mse": {"denoiser": "nosuch"}}}, "denoiser: no entry 'nosuch' in denoisers; known: .*blind"),
+        ({"methods": {"mse": {"objective": None}}}, "blind comes without weights"),
+        (
+            {"methods": {"mse": {"classifier": None}}},
+            "classifier: is null, and model small brings no pretrained weights",
+        ),
+        (
+            {"methods": {"mse": {"classifier": {"method": "x", "noise": "clean"}}}},
+            "classifier: no entry 'x' in methods",
+        ),
+        (
+            {"methods": {"mse": {"classifier": {"method": "bare", "noise": "clean"}}}},
+            "bare is itself a denoised method",
+        ),
+        ({"methods": {"mse": {"init_from": "stability"}}}, "init_from: goes round in a circle"),
+        ({"methods": {"stability": {"init_from": "clean"}}}, "'clean' is no method of kind denoised"),
+        ({"methods": {"stability": {"init_from": "ranged"}}}, "ranged does not train the denoiser blind"),
+        (
+            {"denoisers": {"ranged": {"train": {"sigma_range": [0.0, 0.3]}}}},
+            "was trained for noise levels 0 to 0.3, not 0.5; train it for that level",
+        ),
+        ({"denoisers": {"ranged": {"weights": "x.pth"}}}, "either `weights` or `train`"),
+        (
+            {"denoisers": {"blind": {"weights": "x.pth"}}, "methods": {"mse": {"objective": None}}},
+            "say which noise levels",
+        ),
+        ({"experiments": {"denoised": {"noises": ["clean"]}}}, "denoiser needs a noise level above 0"),
+        ({"experiments": {"denoised": {"noises": ["clean"]}}}, "np-10k at clean"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(raw, change, message):
+    for section, entries in change.items():
+        for name, fields in entries.items():
+            raw[section][name].update(fields)
+    with pytest.raises(ConfigError, match=message):
+        load(raw)
+
+
+def test_extrapolation_must_be_asked_for(raw):
+    raw["denoisers"]["ranged"]["train"]["sigma_range"] = [0.0, 0.46]
+    load(raw)  # 0.5 is less than 10 % above
+    raw["denoisers"]["ranged"]["train"]["sigma_range"] = [0.0, 0.4]
+    with pytest.raises(ConfigError, match="allow_sigma_extrapolation"):
+        load(raw)
+    raw["denoisers"]["ranged"]["allow_sigma_extrapolation"] = True
+    load(raw)
