@@ -99,6 +99,14 @@ class Line:
         records = [entry.provenance for entry in self.seeds if entry.provenance is not None]
         return any(bool(record.notes.get("noise_shared", False)) for record in records)
 
+    @property
+    def arithmetic(self) -> str:
+        """`exact` or `float`, as the noise was drawn (`float` where seeds differ); empty where a table does not say it."""
+        records = [entry.provenance for entry in self.seeds]
+        if any(record is None for record in records):
+            return ""
+        return "exact" if all(record.notes.get("arithmetic") == "exact" for record in records) else "float"
+
     @cached_property
     def images(self) -> str:
         """Which images these are, such as `test 0:10000:20 (500 images)`."""

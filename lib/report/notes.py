@@ -23,7 +23,7 @@ def guarantees(summary: "pd.DataFrame") -> list[str]:
     """How many of the claims may be wrong, for every combination of number of claims and alpha that occurs."""
     known = summary[summary["alpha"].notna()]
     claims = ["alpha", "n_images", "n_seeds", "failures_quantile"]
-    return [_guarantee(part) for _, part in known.groupby(claims, sort=False, dropna=False)]
+    return [*(_guarantee(part) for _, part in known.groupby(claims, sort=False, dropna=False)), *_arithmetic(summary)]
 
 
 def published_notes(summary: "pd.DataFrame") -> list[str]:
@@ -57,6 +57,20 @@ def _guarantee(part: "pd.DataFrame") -> str:
         f"{text}, and more than {q:.0f} with probability at most {row['rho']:g} (binomial). With that confidence the true "
         f"certified accuracy on these images is at least the one found (unrounded) minus {points:g} points."
     )
+
+
+def _arithmetic(summary: "pd.DataFrame") -> list[str]:
+    """What the noise was computed in, and what that means for the guarantee."""
+    meaning = {
+        "exact": "exact (whole grey levels from random integers; what their law misses is taken off every bound)",
+        "float": "float (Gaussian up to rounding: no theorem about a network built to read the last bits of its input)",
+    }
+    lines = []
+    for arithmetic, part in summary[summary["arithmetic"] != ""].groupby("arithmetic", sort=False):
+        names = dict.fromkeys(f"{row.method}, {row.noise}, {row.certificate}" for row in part.itertuples())
+        whose = "" if len(part) == len(summary) else f" of {'; '.join(names)}"
+        lines.append(f"Noise{whose}: {meaning[arithmetic]}.")
+    return lines
 
 
 def _intervals(summary: "pd.DataFrame") -> str:

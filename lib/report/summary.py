@@ -38,10 +38,10 @@ def summarise(
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
     Further columns: method, noise, sigma, certificate, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha, n0,
-    n (most stage-2 draws of an image), samples_vary, level, resamples, rho, expected_failures (at most
-    alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
-    rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers are
-    NaN.
+    n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
+    expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
+    with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
+    blanks. Unknown numbers are NaN.
     """
     import pandas as pd
 
@@ -84,6 +84,7 @@ def _identity(line: Line) -> dict[str, Any]:
         "n0": n0,
         "n": high,
         "samples_vary": line.draws is not None and low != high,
+        "arithmetic": line.arithmetic,
         "tables": " ".join(str(entry.path) for entry in line.seeds),
         "digests": " ".join("-" if e.provenance is None else e.provenance.digest for e in line.seeds),
     }

@@ -158,3 +158,15 @@ def test_a_line_of_varying_draws_says_so():
     varying = Line("planned", "gauss-0.25", 0.25, "np", (replace(ours.seeds[0], table=table, path=Path("p.tsv")),))
     row = summarise([varying], RADII).iloc[0]
     assert row["samples_vary"] and row["n"] == 1000 and row["samples_per_image"] == 975
+
+
+def test_notes_tell_exact_noise_from_noise_in_floating_point():
+    ours, theirs = line(), external_line()
+    entry = ours.seeds[0]
+    exact = Line("sound", "gauss-0.25", 0.25, "np", (replace(entry, provenance=provenance(0.25, arithmetic="exact")),))
+    assert summarise([ours, exact, theirs], RADII)["arithmetic"].tolist() == ["float", "exact", ""]
+    text = "\n".join(notes(summarise([ours, exact, theirs], RADII)))
+    assert "Noise of gaussian, gauss-0.25, np: float (" in text and "Noise of sound, gauss-0.25, np: exact (" in text
+    assert "Noise: exact (" in "\n".join(notes(summarise([exact], RADII)))
+    mixed = replace(exact, seeds=(exact.seeds[0], replace(entry, seed=1)))
+    assert mixed.arithmetic == "float"
