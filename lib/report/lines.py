@@ -11,6 +11,7 @@ import numpy as np
 from lib.artefact import Provenance, read_table
 from lib.certify.field_table import FIELD_COLUMNS, read_field_table
 from lib.errors import ArtefactError, DataError
+from lib.report.metrics import stage_2_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ class Line:
         """Fewest and most stage-2 draws of an image; None where a table does not say it."""
         if not all({"n0", "n"} <= set(entry.table.columns) for entry in self.seeds):
             return None
-        n = np.concatenate([entry.table["n"].to_numpy(np.int64) for entry in self.seeds])
+        n = np.concatenate([stage_2_draws(entry.table) for entry in self.seeds])
         return int(n.min()), int(n.max())
 
     @property

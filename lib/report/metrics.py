@@ -67,15 +67,22 @@ def abstention_rate(predict: ArrayLike) -> float:
 def image_values(table: "pd.DataFrame", radii: Sequence[float]) -> np.ndarray:
     """float64 [images, metrics], columns as in `metric_names`: values whose means over images are the metrics.
 
-    `samples_per_image` is n0 + n, both stages. Columns that a table from elsewhere lacks are NaN.
+    `samples_per_image` counts the draws of both stages. Columns that a table from elsewhere lacks are NaN.
     """
     correct = table["correct"].to_numpy() == 1
     radius = table["radius"].to_numpy(np.float64)
     unknown = np.full(len(table), np.nan)
-    samples = (table["n0"] + table["n"]).to_numpy(np.float64) if {"n0", "n"} <= set(table.columns) else unknown
+    samples = unknown
+    if {"n0", "n"} <= set(table.columns):
+        samples = table["n0"].to_numpy(np.float64) + stage_2_draws(table)
     seconds = table["seconds"].to_numpy(np.float64) if "seconds" in table.columns else unknown
     scalars = [correct * radius, correct, table["predict"].to_numpy() == -1, samples, seconds]
     return np.column_stack([*scalars, certified(correct, radius, radii)]).astype(np.float64)
+
+
+def stage_2_draws(table: "pd.DataFrame") -> np.ndarray:
+    """int64 [images]: fresh draws of each image, n and those of a second law (`n_q`) where the certificate read such."""
+    return table["n"].to_numpy(np.int64) + (table["n_q"].to_numpy(np.int64) if "n_q" in table.columns else 0)
 
 
 def _checked(correct: ArrayLike, radius: ArrayLike, radii: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 from lib.artefact import Provenance, atomic
 from lib.report.layout import Block, Group, Row, blocks, whole
 from lib.report.lines import Line
+from lib.report.metrics import stage_2_draws
 from lib.report.notes import guarantees, published_notes, table_notes
 from lib.report.trace import Step, trace
 from lib.report.training import TrainingLog, draw_training
@@ -172,7 +173,10 @@ def _model_cost(log: TrainingLog) -> dict[str, str]:
 def _cost(line: Line) -> dict[str, str]:
     """Draws and time of certifying a line, all seeds together."""
     seconds = [entry.table["seconds"].sum() if "seconds" in entry.table else np.nan for entry in line.seeds]
-    draws = [(entry.table["n0"] + entry.table["n"]).sum() if line.draws is not None else np.nan for entry in line.seeds]
+    draws = [
+        (entry.table["n0"] + stage_2_draws(entry.table)).sum() if line.draws is not None else np.nan
+        for entry in line.seeds
+    ]
     images, total, time = line.n_images * len(line.seeds), float(np.sum(draws)), float(np.sum(seconds))
     return {
         "line": line.label,

@@ -1,12 +1,15 @@
 """The report's metrics are the field's, computed from full-precision radii."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import certificate_table
+from report_samples import certificate_table, provenance
 
+from lib.report.lines import Line, SeedTable
 from lib.report.metrics import (
     abstention_rate,
     average_certified_radius,
@@ -15,6 +18,7 @@ from lib.report.metrics import (
     column,
     image_values,
     metric_names,
+    stage_2_draws,
 )
 
 RADIUS = np.array([0.5, 1.2, 0.9, 0.0, 1.25])
@@ -121,3 +125,14 @@ def test_published_per_image_results_give_the_published_numbers(shared):
         assert certified_accuracy(rows["correct"], rows["radius"], radii) == pytest.approx(curve, abs=1e-12)
         assert average_certified_radius(rows["correct"], rows["radius"]) == pytest.approx(acr, abs=5e-5)
         assert abstention_rate(rows["predict"]) == pytest.approx(abstains, abs=1e-12)
+
+
+def test_draws_of_a_second_law_are_counted():
+    table = certificate_table(5, 0.5)
+    assert stage_2_draws(table).tolist() == [1000] * 5
+    table["n_q"] = [500, 500, 0, 500, 500]
+    assert stage_2_draws(table).tolist() == [1500, 1500, 1000, 1500, 1500]
+    means = dict(zip(metric_names([0.5]), image_values(table, [0.5]).mean(axis=0), strict=True))
+    assert means["samples_per_image"] == 1500
+    entry = SeedTable(0, table, Path("x.tsv"), provenance(0.5))
+    assert Line("a", "b", 0.5, "c", (entry,)).draws == (1000, 1500)
