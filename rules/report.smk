@@ -50,6 +50,13 @@ rule plot_figures:
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "distribution of p_A"},
         ),
+        cost=multiext("results/figures/{experiment}/cost", ".pdf", ".png"),
+        cost_svg=report(
+            "results/figures/{experiment}/cost.svg",
+            caption="../docs/captions/cost.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}", "figure": "what it costs"},
+        ),
     log:
         "results/logs/plot_figures/{experiment}.log",
     benchmark:
@@ -73,6 +80,7 @@ rule write_report:
         table=rules.write_table.output.tsv,
         curves=rules.plot_figures.output.curves_svg,
         p_a=rules.plot_figures.output.p_a_svg,
+        cost=rules.plot_figures.output.cost_svg,
     output:
         page=report(
             "results/reports/{experiment}.html",

@@ -9,5 +9,5 @@ echo
 cat results/tables/digits.md
 echo
 echo "table    results/tables/digits.tex  .md  .tsv"
-echo "figures  results/figures/digits/certificate_curves.pdf  p_a.pdf  (and .svg, .png)"
+echo "figures  results/figures/digits/certificate_curves.pdf  p_a.pdf  cost.pdf  (and .svg, .png)"
 echo "report   results/reports/digits.html"

@@ -9,7 +9,7 @@ def main(job):
         job.params.spec,
         list(job.input.certificates),
         list(job.input.foreign),
-        figures=[job.input.curves, job.input.p_a],
+        figures=[job.input.curves, job.input.p_a, job.input.cost],
         training=list(job.input.training),
         page=job.output.page,
     )

@@ -6,13 +6,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lib.report.compare import PublishedCells
+from lib.report.cost import draw_cost
 from lib.report.curves import draw_curves
 from lib.report.lines import Line
 from lib.report.p_a import draw_p_a
 from lib.report.settings import PlotSettings
 from lib.report.style import look, save
 
-FIGURES = ("certificate_curves", "p_a")
+FIGURES = ("certificate_curves", "p_a", "cost")
 """Names of the figures: file stems that `write_figures` understands."""
 
 
@@ -21,8 +22,11 @@ def write_figures(
     settings: PlotSettings,
     paths: Iterable[str | Path],
     published: PublishedCells | None = None,
+    radii: Sequence[float] = (0.0,),
 ) -> None:
     """Write each of `paths`: its stem says which of `FIGURES`, its ending the format (pdf, svg or png).
+
+    `radii` are those of the table; the cost is drawn for the middle one.
 
     Equal input gives equal bytes. A stem or ending that is not known is a ValueError, before anything is drawn.
     """
@@ -35,14 +39,22 @@ def write_figures(
     for name in FIGURES:
         wanted = [path for path in paths if path.stem == name]
         if wanted:
-            figure = _draw(name, lines, settings, published)
+            figure = _draw(name, lines, settings, published, radii)
             for path in wanted:
                 save(figure, path)
 
 
-def _draw(name: str, lines: Sequence[Line], settings: PlotSettings, published: PublishedCells | None) -> Figure:
+def _draw(
+    name: str,
+    lines: Sequence[Line],
+    settings: PlotSettings,
+    published: PublishedCells | None,
+    radii: Sequence[float],
+) -> Figure:
     if name == "certificate_curves":
         return draw_curves(lines, settings, published)
+    if name == "cost":
+        return draw_cost(lines, settings, radii) or _notice("No line of this experiment states its draws.", settings)
     return draw_p_a(lines, settings) or _notice("No line of this experiment states a bound of p_A.", settings)
 
 

@@ -37,6 +37,11 @@ CAPTIONS = {
         "The jump at the right end is made of images on which all draws agreed: only more draws could tell these apart, and "
         "the average certified radius depends on it.",
     ),
+    "cost": (
+        "What it costs",
+        "Average certified radius, and certified accuracy at the middle one of the table's radii, over the mean number of "
+        "draws per image of both stages (logarithmic). Further up and further left is better.",
+    ),
 }
 """Figure name → heading and how to read it."""
 

@@ -65,7 +65,7 @@ def plot_figures(
 ) -> None:
     """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
     lines = read_lines(spec, certificates, foreign)
-    write_figures(lines, PlotSettings.model_validate(spec["plot"]), paths, published_cells(spec))
+    write_figures(lines, PlotSettings.model_validate(spec["plot"]), paths, published_cells(spec), spec["radii"])
 
 
 def write_report(

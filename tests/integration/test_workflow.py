@@ -64,7 +64,9 @@ def after(finished: Path, tmp_path: Path, change: dict) -> dict[str, int]:
 
 def test_every_promised_file_is_there_and_holds_something(finished):
     names = [f"results/tables/tiny.{ending}" for ending in ("tex", "md", "tsv")]
-    names += [f"results/figures/tiny/{f}.{e}" for f in ("certificate_curves", "p_a") for e in ("pdf", "svg", "png")]
+    names += [
+        f"results/figures/tiny/{f}.{e}" for f in ("certificate_curves", "p_a", "cost") for e in ("pdf", "svg", "png")
+    ]
     for name in [*names, REPORT]:
         assert (finished / name).stat().st_size > 300, name
     summary = pd.read_csv(finished / "results/tables/tiny.tsv", sep="\t")

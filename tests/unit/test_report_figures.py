@@ -8,6 +8,7 @@ from report_samples import external_line, line, published_rows
 from scipy.special import ndtri
 
 from lib.report.compare import PublishedCells
+from lib.report.cost import draw_cost, point
 from lib.report.curves import band, draw_curves, mean_curve, thresholds
 from lib.report.figures import FIGURES, write_figures
 from lib.report.metrics import certified_accuracy
@@ -24,7 +25,14 @@ LINES = [
 
 
 def test_every_format_is_written_with_the_same_bytes_each_time(tmp_path):
-    names = ["certificate_curves.pdf", "certificate_curves.png", "certificate_curves.svg", "p_a.png", "p_a.svg"]
+    names = [
+        "certificate_curves.pdf",
+        "certificate_curves.png",
+        "certificate_curves.svg",
+        "p_a.png",
+        "p_a.svg",
+        "cost.png",
+    ]
     assert {name.partition(".")[0] for name in names} == set(FIGURES)
     for folder in ("a", "b"):
         write_figures(LINES[:1], PlotSettings(), [tmp_path / folder / name for name in names], CELLS)
@@ -43,7 +51,7 @@ def test_fonts_are_embedded_and_nothing_is_loaded_from_elsewhere(tmp_path):
 
 
 def test_unknown_names_and_formats_are_refused_before_anything_is_drawn(tmp_path):
-    with pytest.raises(ValueError, match=r"no figure of that name; known: certificate_curves, p_a"):
+    with pytest.raises(ValueError, match=r"no figure of that name; known: certificate_curves, p_a, cost"):
         write_figures(LINES, PlotSettings(), [tmp_path / "p_a.png", tmp_path / "curve.png"])
     with pytest.raises(ValueError, match="pdf, svg or png"):
         write_figures(LINES, PlotSettings(), [tmp_path / "p_a.jpg"])
@@ -161,3 +169,24 @@ def test_settings_are_checked():
     ):
         with pytest.raises(ValueError):
             PlotSettings(**fields)
+
+
+def test_the_cost_of_a_line_is_its_mean_draws_of_both_stages():
+    ours = line(seeds=2, n=1000)
+    draws, acr, accuracy = point(ours, 0.25)
+    tables = [entry.table for entry in ours.seeds]
+    assert draws == 1100
+    assert acr == pytest.approx(np.mean([(t["correct"] * t["radius"]).mean() for t in tables]))
+    assert accuracy == pytest.approx(np.mean([((t["correct"] == 1) & (t["radius"] >= 0.25)).mean() for t in tables]))
+
+
+def test_the_cost_figure_shows_one_point_for_each_line_that_states_its_draws(tmp_path):
+    lines = [line(n=500, certificate="small"), line(n=4000, certificate="large"), external_line()]
+    figure = draw_cost(lines, PlotSettings(), [0.1, 0.25, 0.5])
+    left, right = figure.axes
+    assert [artist.get_xdata()[0] for artist in left.lines] == [600, 4100]
+    assert right.get_ylabel() == "certified accuracy at 0.25 (%)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["small", "large"]
+    assert draw_cost([external_line()], PlotSettings(), [0.1]) is None
+    write_figures([external_line()], PlotSettings(), [tmp_path / "cost.png"])
+    assert (tmp_path / "cost.png").exists()
