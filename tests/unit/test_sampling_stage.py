@@ -1,10 +1,8 @@
 """Sampling as stages: planned, sharded, merged, killed and resumed, and refused where files do not belong together."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +51,10 @@ def trained_spec() -> dict:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A folder with a manifest, a model with random weights, stage-1 counts and a plan of 700 draws for 12 images."""
-    folder = tmp_path_factory.mktemp("sampling")
+    return make_home(tmp_path_factory.mktemp("sampling"))
+
+
+def make_home(folder: Path) -> Path:
     prepare(DIGITS, folder / "digits.json")
     torch.manual_seed(1)
     record = Provenance(format="model", spec=trained_spec(), parents={"data": content_digest(folder / "digits.json")})
@@ -252,54 +253,6 @@ def test_an_edited_plan_is_refused(home, tmp_path):
 def test_two_processes_on_one_shard_are_refused(home, tmp_path):
     with exclusive(tmp_path / "a.npz", "sampling"), pytest.raises(BusyError, match=str(os.getpid())):
         sample(home, tmp_path / "a.npz")
-
-
-WORKER = """
-import sys, torch
-sys.path[:0] = {paths!r}
-torch.set_num_threads(1)
-import test_sampling_stage as t
-from functools import partial
-from pathlib import Path
-from lib.sampling import engine, stage
-engine.CHUNK_ROWS, engine.CHUNK_SECONDS = 500, 0.0
-stage.Journal = partial(stage.Journal, seconds=0.0)
-home, out = Path(sys.argv[1]), Path(sys.argv[2])
-print("ready", flush=True)
-t.sample(home, out, plan="long.tsv")
-print("finished", flush=True)
-"""
-
-
-def start(home: Path, out: Path) -> subprocess.Popen:
-    code = WORKER.format(paths=[str(ROOT), str(Path(__file__).parent)])
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(home), str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-@pytest.mark.slow
-def test_a_killed_job_goes_on_from_its_last_chunk_and_ends_with_the_same_counts(home, tmp_path):
-    write_plan(plan_spec(20_000), counts=home / "presample.npz", plan=home / "long.tsv")
-    whole, _ = read_arrays(sample(home, tmp_path / "whole.npz", plan="long.tsv"))
-    out = tmp_path / "killed.npz"
-    partial = Path(f"{out}.partial")
-    rows = 0
-    for _ in range(3):
-        worker = start(home, out)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and worker.poll() is None:
-            if partial.exists() and int(read_arrays(partial)[0]["rows"]) > rows:
-                break
-            time.sleep(0.01)
-        worker.send_signal(signal.SIGKILL)
-        worker.communicate()
-        assert not out.exists()
-        before, rows = rows, int(read_arrays(partial)[0]["rows"])
-        assert before < rows < 12 * 20_000
-    found, _ = read_arrays(sample(home, out, plan="long.tsv"))
-    assert np.array_equal(found["counts"], whole["counts"])
-    assert not partial.exists()
 
 
 def test_partial_counts_of_another_job_are_never_mixed_in(tmp_path):
