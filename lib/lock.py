@@ -4,14 +4,13 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from lib.errors import ArtefactError, BusyError
+from lib.whereabouts import describe, now, whereabouts
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -80,8 +79,7 @@ def _is_still(handle: int, lock: Path) -> bool:
 
 
 def _sign(handle: int, what: str) -> None:
-    since = datetime.now().astimezone().isoformat(timespec="seconds")
-    record = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "what": what}
+    record = {**whereabouts(), "since": now(), "what": what}
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(record).encode(), 0)
@@ -92,6 +90,6 @@ def _sign(handle: int, what: str) -> None:
 def _holder(handle: int) -> str:
     try:
         record = json.loads(os.pread(handle, 4096, 0))
-        return f"{record['what']} is under way by process {record['pid']} on {record['host']} since {record['since']}"
+        return f"{record['what']} is under way by {describe(record)} since {record['since']}"
     except (ValueError, KeyError, TypeError, OSError):
         return "another process is at work (it has just started and has not said who it is)"

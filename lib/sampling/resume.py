@@ -1,5 +1,6 @@
 """Where a sampling job keeps its counts while it works, so that a kill at any moment loses at most its last chunk."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lib.artefact import Provenance, read_arrays, write_arrays
+from lib.attempts import finish_attempts, note_attempt
 from lib.errors import ArtefactError
 from lib.spec import digest
 
-SAVE_SECONDS = 30.0
+SAVE_SECONDS = float(os.environ.get("CERTFLOW_SAVE_SECONDS") or 30)
 """At most one save in this time: saving costs a flush to disk."""
 
 
@@ -49,8 +51,14 @@ class Journal:
     def read(self) -> dict[str, np.ndarray] | None:
         """The arrays as last stored, or None at the beginning.
 
-        Also removes what a kill in the middle of saving has left behind; the caller holds the job's lock.
+        Also notes the attempt (`lib.attempts`) and removes what a kill in the middle of saving has left behind; the caller
+        holds the job's lock.
         """
+        state = self._read(images, classes)
+        note_attempt(self.path, f"resumed from draw {state[0]:,}" if state else "began")
+        return state
+
+    def _read(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
             part.unlink(missing_ok=True)
         if not self.path.exists():
@@ -72,5 +80,6 @@ class Journal:
         return Journal(path, digest({"job": self.digest, "instalment": number}), self.seconds)
 
     def remove(self) -> None:
-        """Forget the state: the result is stored."""
+        """Forget the state: the result is stored. What remains is the journal of a job that needed several attempts."""
         self.path.unlink(missing_ok=True)
+        finish_attempts(self.path)

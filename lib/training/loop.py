@@ -1,6 +1,5 @@
 """The one training loop: SGD on noisy images, interruptible at any moment, the same for every method."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.attempts import note_attempt
 from lib.data.base import Augmentation, Split
 from lib.data.batches import batches
 from lib.lock import exclusive
@@ -159,10 +159,9 @@ class _Run:
         """Go on from the stored state, or from the beginning, to the last epoch; also says where that was."""
         self.position = self.store.load(self.stepper)
         start, method = (self.position.epoch, self.position.batch), self.stepper.method
-        if start != (0, 0):
-            print(
-                f"{self.store.path}: resumed in epoch {start[0]} after {start[1]} batches", file=sys.stderr, flush=True
-            )
+        if self.store.path is not None:
+            resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
+            note_attempt(self.store.path, resumed if start != (0, 0) else "began")
         done = start[0] * images + min(start[1] * method.batch, images)
         with progress(method.epochs * images, "img", description, initial=done, quiet=quiet) as bar:
             while self.position.epoch < method.epochs:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.artefact import Provenance
+from lib.attempts import finish_attempts
 from lib.data.base import DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.device import device_name
@@ -70,3 +71,4 @@ def train_model(
     record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
     save_model(model, module, record)
     resume.unlink(missing_ok=True)
+    finish_attempts(resume)

@@ -13,6 +13,7 @@ from lib.data.base import DatasetSpec
 from lib.device import device_name
 from lib.errors import CertflowError
 from lib.registry import revive, spec_class
+from lib.whereabouts import describe, now, whereabouts
 
 
 @contextmanager
@@ -29,6 +30,7 @@ def attached(job: Any) -> Iterator[Any]:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
     started = time.monotonic()
+    print(f"{now()} {describe(whereabouts())}", file=sys.stderr, flush=True)
     try:
         yield job
     except CertflowError as error:

@@ -41,7 +41,8 @@ def test_what_a_kill_while_saving_leaves_is_removed_and_the_last_state_kept(tmp_
     (tmp_path / "counts.npz.partial.4711.part").write_bytes(b"half a fi")
     (tmp_path / "other.npz.partial.4711.part").write_bytes(b"of another job")
     assert journal(tmp_path).load(2, 3)[0] == 17
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.npz.partial", "other.npz.partial.4711.part"]
+    left = {path.name for path in tmp_path.iterdir()} - {"counts.npz.partial.attempts"}
+    assert left == {"counts.npz.partial", "other.npz.partial.4711.part"}
 
 
 def test_a_damaged_state_is_refused_by_name(tmp_path):
@@ -58,8 +59,23 @@ def test_a_state_of_other_shape_is_refused(tmp_path):
         journal(tmp_path).load(3, 3)
 
 
+def test_a_second_attempt_is_noted_with_what_it_went_on_from_and_the_note_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    journal(tmp_path).load(2, 3)
+    journal(tmp_path, seconds=0.0).save(1700, COUNTS, SECONDS)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    kept = journal(tmp_path)
+    kept.load(2, 3)
+    kept.remove()
+    (left,) = tmp_path.iterdir()
+    first, second = left.read_text().splitlines()
+    assert "SLURM job 7" in first and first.endswith(": began")
+    assert "SLURM job 8" in second and second.endswith(": resumed from draw 1,700")
+
+
 def test_nothing_is_left_after_success(tmp_path):
     kept = journal(tmp_path, seconds=0.0)
+    kept.load(2, 3)
     kept.save(17, COUNTS, SECONDS)
     kept.remove()
     kept.remove()
