@@ -1,11 +1,14 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test lint fix bench pins
+.PHONY: help env demo test test-slurm plan lint fix bench pins
 PYTHON ?= python3
+EXPERIMENT ?= digits
 export PYTHON
 
 help:
 	@echo "make demo    set up, run the embedded experiment, print its table (first time: some minutes)"
 	@echo "make test    set up, run all tests"
+	@echo "make test-slurm  the workflow on a real one-node SLURM (installs Debian's packages where it may)"
+	@echo "make plan EXPERIMENT=imagenet   jobs, device hours and disk of an experiment, before it runs"
 	@echo "make env     create .venv with the pinned packages"
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
 	@echo "make bench   speed against the field's usual loops, as tables"
@@ -19,6 +22,12 @@ demo: env
 
 test: env
 	@sh tools/test.sh
+
+test-slurm: env
+	@sh tools/test-slurm.sh
+
+plan: env
+	@.venv/bin/python -m lib.workflow.cost $(EXPERIMENT) $(OPTIONS)
 
 lint: env
 	@sh tools/lint.sh

@@ -25,8 +25,8 @@ rule certify_radii:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=certificate_spec,
     script:

@@ -49,6 +49,11 @@ wildcard_constraints:
     experiment=names(STUDY.experiments),
 
 
+def growing(amount, unit):
+    """A need that grows with every attempt, such as 8GB, then 16GB: a job killed for asking too little asks for more."""
+    return lambda wildcards, attempt: f"{amount * attempt}{unit}"
+
+
 def targets():
     """Table, figures and report page of the experiments listed under `targets`."""
     return [f"results/reports/{name}.html" for name in STUDY.targets]

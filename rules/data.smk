@@ -11,8 +11,8 @@ rule prepare_data:
     conda:
         "../environment.yml"
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
     params:
         spec=dataset_spec,
         source=source_state,

@@ -21,8 +21,8 @@ rule write_table:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=table_spec,
     script:
@@ -64,8 +64,8 @@ rule plot_figures:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=figure_spec,
     script:
@@ -95,8 +95,8 @@ rule write_report:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=table_spec,
     script:

@@ -15,8 +15,8 @@ rule presample_counts:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="1h",
+        mem=growing(8, "GB"),
+        runtime=growing(1, "h"),
     params:
         spec=presample_spec,
     script:
@@ -36,8 +36,8 @@ rule plan_draws:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=plan_spec,
     script:
@@ -59,8 +59,8 @@ rule sample_counts:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
     params:
         spec=sample_spec,
     script:
@@ -82,7 +82,7 @@ rule merge_counts:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     script:
         "../workflow_scripts/merge_counts.py"

@@ -24,8 +24,8 @@ rule train_model:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
     params:
         spec=model_spec,
     script:
@@ -48,8 +48,8 @@ rule import_model:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="30m",
+        mem=growing(8, "GB"),
+        runtime=growing(30, "m"),
     params:
         spec=model_spec,
     script:

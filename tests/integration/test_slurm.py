@@ -1,0 +1,243 @@
+"""The workflow on a real SLURM: results equal those of a local run, whatever happened to the jobs on the way."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from one_node_slurm import Cluster, cluster, missing
+
+from lib.artefact import read_arrays
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = "results/tables/tiny.tsv"
+RUN = "digits/tiny/one/gauss-0.25/seed0"
+SHARDS = Path(f"results/sample/{RUN}/tiny/tiny/shards")
+TIMED = ["time", "seconds"]
+WANTED = os.environ.get("TEST_SLURM", "")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.skipif(WANTED == "later", reason="runs in `make test-slurm`"),
+    pytest.mark.skipif(bool(missing()) and WANTED != "now", reason=f"no SLURM here: {missing()}"),
+]
+
+OVERLAY = {
+    "samplers": {"tiny": {"n": 40_000}},
+    "certificates": {"loose": {"kind": "neyman_pearson", "sampler": "tiny", "alpha": 0.01}},
+    "experiments": {"tiny": {"methods": ["one"], "certificates": ["tiny", "loose"]}},
+}
+
+
+def profile() -> dict:
+    """The shipped profile with the site's lines edited, impatient, and with a first attempt that asks for too little."""
+    settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    settings["default-resources"] = {**settings["default-resources"], "slurm_partition": "main"}
+    del settings["default-resources"]["slurm_account"], settings["set-threads"]
+    first = "attempt == 1 and wildcards.scatteritem.startswith('1-')"
+    needs = {"train_model": 1500, "presample_counts": 1500, "prepare_data": 1000, "certify_radii": 500}
+    settings["set-resources"] = {
+        **{rule: {"mem": f"{mem}MB"} for rule, mem in needs.items()},
+        "sample_counts": {
+            "mem_mb": f"150 if {first} else 2000"
+        },  # an expression in `mem` is lost on the way to the job
+    }
+    groups = {"prepare_data": "start", "train_model": "start", "presample_counts": "start"}
+    settings["groups"] = {**settings["groups"], **groups}
+    settings["group-components"] = {**settings["group-components"], "certify": 2}
+    impatient = {"latency-wait": 5, "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 4}
+    return {**settings, **impatient, "set-scatter": {"shards": 3}}
+
+
+def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+    """Snakemake at work in `folder`; its output goes to `folder/output`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
+    overlays = [str(ROOT / "tests" / "tiny.yaml"), str(folder / "overlay.yaml")]
+    command = [sys.executable, "-m", "snakemake", "--directory", str(folder), *arguments, "--configfile", *overlays]
+    environment = {**(environment or os.environ), "CERTFLOW_DEVICE": "cpu", "CERTFLOW_SAVE_SECONDS": "0"}
+    with open(folder / "output", "w") as output:
+        return subprocess.Popen([*command, "--", TABLE], cwd=ROOT, env=environment, stdout=output, stderr=output)
+
+
+def end(process: subprocess.Popen, folder: Path) -> None:
+    """Wait until snakemake has succeeded."""
+    assert process.wait(600) == 0, story(folder)
+
+
+def story(folder: Path) -> str:
+    """All that snakemake and the failed jobs said."""
+    logs = [folder / "output", *sorted((folder / "results/logs").rglob("*.log"))]
+    return "\n".join(f"== {path}\n{path.read_text()}" for path in logs)
+
+
+@dataclass
+class Attempt:
+    """One line of a job's journal."""
+
+    pid: int
+    job: str
+    device: str
+    begun: str
+
+
+def attempts(folder: Path, shard: int) -> list[Attempt]:
+    """The attempts of one shard's job as its journal tells them."""
+    path = folder / SHARDS / f"{shard}-of-3.npz.partial.attempts"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [re.search(r"process (\d+) on \S+ \(SLURM job (\d+), GPU (\S+)\): (.*)", line) for line in lines]
+    return [Attempt(int(m[1]), m[2], m[3], m[4]) for m in found if m]
+
+
+def freeze_with_a_state(folder: Path, shard: int, process: subprocess.Popen) -> Attempt:
+    """Stop a shard's process once it has stored partial counts."""
+    state = folder / SHARDS / f"{shard}-of-3.npz.partial"
+    for _ in range(20_000):
+        if state.exists():
+            attempt = attempts(folder, shard)[0]
+            os.kill(attempt.pid, signal.SIGSTOP)
+            assert state.exists(), "finished before it could be stopped: give it more draws"
+            return attempt
+        assert process.poll() is None, story(folder)
+        time.sleep(0.02)
+    raise AssertionError(f"shard {shard} stored no state in 400 s\n{story(folder)}")
+
+
+def disturb(slurm: Cluster, folder: Path, process: subprocess.Popen) -> None:
+    """Cancel the job of shard 2, and let that of shard 3 run into its time limit, both in the middle of their work."""
+    frozen = [freeze_with_a_state(folder, shard, process) for shard in (2, 3)]
+    slurm.ask("scancel", frozen[0].job)
+    soon = (datetime.now() + timedelta(seconds=1)).isoformat(timespec="seconds")
+    slurm.ask("scontrol", "update", f"JobId={frozen[1].job}", f"EndTime={soon}")  # enforced within 30 s
+
+
+@dataclass
+class Outcome:
+    """Folders of the two runs, and SLURM's record of the jobs."""
+
+    local: Path
+    remote: Path
+    jobs: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    """The experiment run locally in one shard, and through SLURM in three, of which each fails once, in its own way."""
+    assert not missing(), missing()
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: sockets' paths have a limit
+    local, remote, running = folder / "local", folder / "remote", []
+    try:
+        (folder / "profile").mkdir()
+        (folder / "profile" / "config.yaml").write_text(yaml.safe_dump(profile()))
+        (folder / "cluster").mkdir()
+        with cluster(folder / "cluster") as slurm:
+            running.append(start(remote, "--profile", str(folder / "profile"), environment=slurm.environment))
+            running.append(start(local, "--cores", "1"))
+            disturb(slurm, remote, running[0])
+            end(running[0], remote)
+            end(running[1], local)
+            yield Outcome(local, remote, slurm.finished())
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def ran_as(outcome: Outcome, rule: str) -> set[str]:
+    """SLURM's numbers of the jobs in which a rule's last attempts ran, as their logs say."""
+    logs = list((outcome.remote / "results/logs" / rule).rglob("*.log"))
+    assert logs, rule
+    found = [re.search(r"SLURM job (\d+)", path.read_text()) for path in logs]
+    return {match[1] if match else "none" for match in found}
+
+
+@pytest.mark.parametrize("rule", ["prepare_data", "train_model", "presample_counts", "sample_counts", "certify_radii"])
+def test_slurm_itself_says_that_the_jobs_ran(outcome, rule):
+    for job in ran_as(outcome, rule):
+        assert outcome.jobs[job]["JobState"] == "COMPLETED", outcome.jobs
+
+
+@pytest.mark.parametrize("rule", ["plan_draws", "merge_counts", "write_table"])
+def test_work_of_seconds_stays_out_of_the_queue(outcome, rule):
+    assert ran_as(outcome, rule) == {"none"}
+
+
+def test_shards_are_jobs_of_their_own_and_certificates_share_one(outcome):
+    assert len(ran_as(outcome, "sample_counts")) == 3
+    assert len(ran_as(outcome, "certify_radii")) == 1
+    assert len(list((outcome.remote / "results/logs/certify_radii").rglob("*.log"))) == 2
+
+
+def test_counts_are_those_of_the_local_run(outcome):
+    name = f"results/sample/{RUN}/tiny/tiny.npz"
+    remote, local = (read_arrays(folder / name)[0] for folder in (outcome.remote, outcome.local))
+    assert remote["counts"].sum() == 30 * 40_000
+    assert np.array_equal(remote["counts"], local["counts"]) and np.array_equal(remote["idx"], local["idx"])
+
+
+def untimed(path: Path) -> tuple[list[list[str]], int]:
+    """The cells of a table line by line without those below `s/image` (TSV: `seconds_per_image`), and how many these were."""
+    separator = {".tsv": "\t", ".md": "|", ".tex": "&"}[path.suffix]
+    lines, clocks, dropped = [], set(), 0
+    for line in path.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split(separator)]
+        named = {i for i, cell in enumerate(cells) if cell == "s/image" or cell.startswith("seconds_per_image")}
+        clocks = named or (set() if not line or "tabular" in line else clocks)
+        lines.append([cell for i, cell in enumerate(cells) if i not in clocks])
+        dropped += len(cells) - len(lines[-1])
+    return lines, dropped
+
+
+@pytest.mark.parametrize("ending", ["tsv", "tex", "md"])
+def test_the_papers_table_is_the_local_one_but_for_the_seconds_per_image(outcome, ending):
+    name = Path(TABLE).with_suffix(f".{ending}")
+    (remote, dropped), (local, _) = untimed(outcome.remote / name), untimed(outcome.local / name)
+    assert remote == local and dropped >= 2
+
+
+@pytest.mark.parametrize("certificate", ["tiny", "loose"])
+def test_certificates_differ_in_times_only(outcome, certificate):
+    name = f"results/certificates/{RUN}/tiny/tiny/{certificate}.tsv"
+    remote, local = (pd.read_csv(folder / name, sep="\t", dtype=str) for folder in (outcome.remote, outcome.local))
+    assert set(TIMED) < set(local.columns)
+    pd.testing.assert_frame_equal(remote.drop(columns=TIMED), local.drop(columns=TIMED))
+
+
+@pytest.mark.parametrize(("shard", "state"), [(2, "CANCELLED"), (3, "TIMEOUT")])
+def test_a_job_that_is_ended_goes_on_from_its_last_chunk(outcome, shard, state):
+    first, second = attempts(outcome.remote, shard)
+    assert (first.begun, outcome.jobs[first.job]["JobState"]) == ("began", state)
+    assert outcome.jobs[second.job]["JobState"] == "COMPLETED"
+    assert int(re.fullmatch(r"resumed from draw ([\d,]+)", second.begun)[1].replace(",", "")) >= 10_000
+
+
+def test_a_job_killed_for_its_memory_is_tried_again_with_more(outcome):
+    small = [job for job in outcome.jobs.values() if "mem=150M" in job["Tres"]]
+    assert [job["JobState"] for job in small] == ["FAILED"]
+    (log,) = (outcome.remote / "results/logs/sample_counts").rglob("1-of-3.log")
+    again = outcome.jobs[re.search(r"SLURM job (\d+)", log.read_text())[1]]
+    assert again["JobState"] == "COMPLETED" and "mem=2000M" in again["Tres"]
+
+
+def test_two_jobs_at_once_get_different_gpus(outcome):
+    assert {attempts(outcome.remote, shard)[0].device for shard in (2, 3)} == {"0", "1"}
+
+
+def test_the_logs_of_failed_attempts_lie_where_the_profile_says(outcome):
+    logs = list((outcome.remote / "results/logs/slurm").rglob("*.log"))
+    failed = {number for number, job in outcome.jobs.items() if job["JobState"] != "COMPLETED"}
+    assert len(failed) == 3 and failed <= {path.stem for path in logs}
