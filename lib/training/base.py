@@ -124,6 +124,15 @@ class MethodSpec(Spec):
         counter = epoch if self.noise_warmup_unit == "epoch" else epoch * batches + number
         return noise.warmed(counter, self.noise_warmup)
 
+    @property
+    def cost(self) -> float:
+        """Work per image and epoch in units of one training pass (forward and backward) of one noisy copy.
+
+        For planning alone. Here: `noises` copies, one pass each. A method with attacks overrides it: an attack step (forward,
+        gradient in the input) counts 2/3.
+        """
+        return float(self.noises)
+
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         """The learning rate of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""
         if self.schedule == "one_cycle":

@@ -1,0 +1,123 @@
+"""What an experiment costs: jobs as Snakemake counts them, hours and bytes by hand, missing rates said."""
+
+import pytest
+import yaml
+
+from lib.config import load
+from lib.workflow.cost import ROOT, cost_of, main, read_rates, render
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+GRID = {
+    **CONFIG["experiments"]["cifar10"],
+    "methods": ["one", "two", "mine"],
+    "noises": ["gauss-0.25", "gauss-1.00"],
+    "seeds": [0, 1, 2],
+    "certificates": ["np", "np-10k", "strict"],
+}
+
+
+def study(**overrides):
+    methods = {
+        "one": {"kind": "gaussian", "epochs": 10},
+        "two": {"kind": "gaussian", "epochs": 10, "noises": 4},
+        "mine": {"kind": "external", "checkpoint": "{seed}.pt"},
+    }
+    certificates = {**CONFIG["certificates"], "strict": {**CONFIG["certificates"]["np"], "alpha": 0.0001}}
+    experiments = {**CONFIG["experiments"], "grid": {**GRID, **overrides}}
+    return load(
+        {
+            **CONFIG,
+            "methods": {**CONFIG["methods"], **methods},
+            "certificates": certificates,
+            "experiments": experiments,
+        }
+    )
+
+
+def rates(tmp_path, **devices):
+    path = tmp_path / "rates.yaml"
+    path.write_text(yaml.safe_dump({"devices": devices}))
+    return path
+
+
+FAST = {"draws": {"cifar_resnet110": {"rate": 1000.0}}, "training": {"cifar_resnet110": {"rate": 500, "source": "me"}}}
+
+
+def stages(plan):
+    return {stage.rule: stage for stage in plan.stages}
+
+
+def test_hours_are_those_counted_by_hand(tmp_path):
+    plan = cost_of(study(), "grid", read_rates(own=rates(tmp_path, fast=FAST)))
+    found = stages(plan)
+    # 2 noises x 3 seeds, 10 epochs of 50,000 images at 500/s; the second method makes four copies of each image.
+    assert found["train_model"].hours == pytest.approx(6 * 10 * 50_000 * (1 + 4) / 500 / 3600)
+    assert found["train_model"].longest == pytest.approx(10 * 50_000 * 4 / 500 / 3600)
+    assert (found["train_model"].jobs, found["import_model"].jobs) == (12, 6)
+    # 18 models, 500 images; two certificates share the counts of one sampler.
+    assert found["sample_counts"].hours == pytest.approx(18 * 500 * (100_000 + 10_000) / 1000 / 3600)
+    assert found["presample_counts"].hours == pytest.approx(36 * 500 * 100 / 1000 / 3600)
+    assert (found["sample_counts"].jobs, found["certify_radii"].jobs) == (36, 54)
+    assert plan.hours == pytest.approx(sum(stage.hours for stage in plan.stages))
+
+
+def test_shards_multiply_jobs_not_hours(tmp_path):
+    own = read_rates(own=rates(tmp_path, fast=FAST))
+    one, eight = (stages(cost_of(study(), "grid", own, shards=n))["sample_counts"] for n in (1, 8))
+    assert (eight.jobs, eight.hours) == (8 * one.jobs, one.hours)
+    assert eight.longest == pytest.approx(one.longest / 8)
+
+
+def test_disk_counts_checkpoints_and_decoded_images(tmp_path):
+    found = stages(cost_of(study(), "grid", read_rates(own=rates(tmp_path, fast=FAST))))
+    assert found["prepare_data"].size == 60_000 * 3 * 32 * 32
+    assert found["train_model"].size == 12 * 4 * 1_730_714
+    assert found["merge_counts"].size == 36 * 500 * 10 * 8
+
+
+def test_a_missing_rate_is_said_and_never_counted_as_nothing(tmp_path, capsys):
+    slow = {"slow": {"draws": {"cifar_resnet110": {"rate": 5}}}}
+    plan = cost_of(study(), "grid", read_rates(own=rates(tmp_path, **slow)))
+    assert plan.hours is None and stages(plan)["train_model"].hours is None
+    assert "no training rate of cifar_resnet110 on slow" in render(plan) and "? device hours" in render(plan)
+
+
+def test_draws_that_a_sampler_chooses_itself_can_be_stated():
+    fixed = stages(cost_of(study(certificates=["np"]), "grid", read_rates()))["sample_counts"]
+    fewer = stages(cost_of(study(certificates=["np"]), "grid", read_rates(), mean_draws=20_000))["sample_counts"]
+    assert fewer.hours == pytest.approx(fixed.hours / 5)
+
+
+def test_every_shipped_rate_has_a_source():
+    for device in ("gpu-2019", "cpu-core"):
+        found = read_rates(device)
+        assert found.about and len(found.sources) == len(found.draws) + len(found.training)
+        assert "unknown" not in found.sources.values()
+        assert set(found.draws) | set(found.training) <= set(found.parameters)
+
+
+def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
+    for name in CONFIG["experiments"]:
+        assert main([name]) == 0
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+    assert main(["imagenet", "--shards", "4"]) == 0
+    assert "device: gpu-2019" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no experiment 'nothing'; known: digits"),
+        (["digits", "--device", "abacus"], "no device 'abacus'; known: gpu-2019"),
+        (["digits", "--shards", "0"], "must be at least 1"),
+        (["digits", "--rates", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+    ],
+)
+def test_what_is_not_there_is_named(capsys, arguments, message):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_rate_that_is_no_rate_is_refused(tmp_path, capsys):
+    assert main(["cifar10", "--rates", str(rates(tmp_path, x={"draws": {"resnet50": {"rate": 0}}}))]) == 1
+    assert "devices.x.draws.resnet50: must be" in capsys.readouterr().err
