@@ -27,6 +27,7 @@ localrules:
     all,
     plan_draws,
     merge_counts,
+    merge_predictions,
     write_table,
     plot_figures,
     write_report,

@@ -15,8 +15,8 @@ rule smooth_predictions:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
     params:
         spec=predictions_spec,
     script:
@@ -37,7 +37,7 @@ rule merge_predictions:
     conda:
         "../environment.yml"
     resources:
-        mem="4GB",
-        runtime="10m",
+        mem=growing(4, "GB"),
+        runtime=growing(10, "m"),
     script:
         "../workflow_scripts/merge_predictions.py"

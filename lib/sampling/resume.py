@@ -16,6 +16,9 @@ from lib.spec import digest
 SAVE_SECONDS = float(os.environ.get("CERTFLOW_SAVE_SECONDS") or 30)
 """At most one save in this time: saving costs a flush to disk."""
 
+POSITIONS = {"rows": "draw", "look": "look"}
+"""Array that says how far a state has come → what it counts."""
+
 
 @dataclass
 class Journal:
@@ -29,6 +32,8 @@ class Journal:
     digest: str
     seconds: float = SAVE_SECONDS
     saved_at: float = field(default_factory=time.monotonic)
+    noted: bool = True
+    """Whether its attempts are noted (`lib.attempts`)."""
 
     def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
         """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
@@ -51,14 +56,15 @@ class Journal:
     def read(self) -> dict[str, np.ndarray] | None:
         """The arrays as last stored, or None at the beginning.
 
-        Also notes the attempt (`lib.attempts`) and removes what a kill in the middle of saving has left behind; the caller
-        holds the job's lock.
+        Also notes the attempt, and removes what a kill in the middle of saving has left behind; the caller holds the job's
+        lock.
         """
-        state = self._read(images, classes)
-        note_attempt(self.path, f"resumed from draw {state[0]:,}" if state else "began")
-        return state
+        arrays = self._read()
+        if self.noted:
+            note_attempt(self.path, _begun(arrays))
+        return arrays
 
-    def _read(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
+    def _read(self) -> dict[str, np.ndarray] | None:
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
             part.unlink(missing_ok=True)
         if not self.path.exists():
@@ -77,9 +83,17 @@ class Journal:
     def instalment(self, number: int) -> "Journal":
         """The journal of one part of the job, in a file beside this one; a part's state never serves for another part."""
         path = self.path.with_name(f"{self.path.name}.part-of-it")
-        return Journal(path, digest({"job": self.digest, "instalment": number}), self.seconds)
+        return Journal(path, digest({"job": self.digest, "instalment": number}), self.seconds, noted=False)
 
     def remove(self) -> None:
         """Forget the state: the result is stored. What remains is the journal of a job that needed several attempts."""
         self.path.unlink(missing_ok=True)
         finish_attempts(self.path)
+
+
+def _begun(arrays: Mapping[str, np.ndarray] | None) -> str:
+    """How an attempt starts, in the journal's words."""
+    if arrays is None:
+        return "began"
+    place = next((f" from {unit} {int(arrays[key]):,}" for key, unit in POSITIONS.items() if key in arrays), "")
+    return f"resumed{place}"

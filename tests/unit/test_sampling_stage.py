@@ -278,4 +278,4 @@ def test_a_full_disk_is_reported_and_leaves_the_last_state_intact(tmp_path):
     command = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "p")]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "could not be written" in output and output.endswith("1\n"), output
-    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.attempts"}

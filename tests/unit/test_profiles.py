@@ -1,0 +1,53 @@
+"""Profiles and rules keep to what a cluster needs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
+ALWAYS = {
+    "rerun-incomplete": True,
+    "keep-going": True,
+    "show-failed-logs": True,
+    "rerun-triggers": ["mtime", "params", "input", "software-env"],
+}
+
+
+def blocks() -> dict[str, str]:
+    """Name of each rule → its text."""
+    text = "\n".join(path.read_text() for path in RULES)
+    parts = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_no_rule_retries_itself():
+    # The two Snakemakes inside a SLURM job would obey it too: R retries become (R+1)(R+2)(R+3)/6 runs in old allocations.
+    assert not [path.name for path in RULES if re.search(r"^\s*retries\s*:", path.read_text(), re.MULTILINE)]
+
+
+def test_every_rule_states_needs_that_grow_with_the_attempt():
+    for name, text in blocks().items():
+        if name != "all":
+            assert re.search(r"mem=growing\(", text) and re.search(r"runtime=growing\(", text), name
+
+
+def test_no_rule_names_a_place():
+    for path in RULES:
+        assert not re.search(r"slurm_|partition=|account=|qos=", path.read_text()), path.name
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.parent.name)
+def test_profiles_repeat_what_the_default_one_sets(path):
+    settings = yaml.safe_load(path.read_text())
+    assert {key: settings.get(key) for key in ALWAYS} == ALWAYS
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.parent.name)
+def test_profiles_name_rules_that_exist(path):
+    settings = yaml.safe_load(path.read_text())
+    for key in ("set-resources", "set-threads", "groups"):
+        assert set(settings.get(key, {})) <= set(blocks()), key
