@@ -1,7 +1,7 @@
 """What an experiment costs before anything runs: jobs, device hours and disk, from measured rates.
 
 `python -m lib.workflow.cost imagenet` (or `make plan EXPERIMENT=imagenet`). Rates are numbers with a source in
-`presets/rates.yaml`; a file of the user's own in the same format (`--rates`) wins over it. What has no rate is said to
+`profiles/rates.yaml`; a file of the user's own in the same format (`--rates`) wins over it. What has no rate is said to
 have none.
 """
 
@@ -17,7 +17,7 @@ from lib.config import Run, Study, load
 from lib.errors import CertflowError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-RATES = ROOT / "presets" / "rates.yaml"
+RATES = ROOT / "profiles" / "rates.yaml"
 LONG = 12.0
 """Hours after which a sampling job is worth cutting."""
 TABLE_BYTES = 250
@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.workflow.cost", description=__doc__.splitlines()[0])
     parser.add_argument("experiment")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays, as for snakemake")
-    parser.add_argument("--rates", help="your own rates, in the format of presets/rates.yaml")
+    parser.add_argument("--rates", help="your own rates, in the format of profiles/rates.yaml")
     parser.add_argument("--device", help="a device of the rates")
     parser.add_argument("--shards", type=int, default=1, help="as --set-scatter shards=")
     parser.add_argument("--mean-draws", type=int, help="draws per image of samplers that choose it themselves")
