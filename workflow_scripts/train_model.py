@@ -1,7 +1,7 @@
 """Train one model by one method at one noise level, and write its weights and its log."""
 
 from lib.training.stage import train_model
-from lib.workflow.job import attached, dataset_of, device_of, method_of
+from lib.workflow.job import attached, dataset_of, devices_of, method_of
 
 
 def main(job):
@@ -12,7 +12,7 @@ def main(job):
         manifest=job.input.data,
         model=job.output.model,
         log=job.output.training,
-        device=device_of(job),
+        device=devices_of(job),
         tables={name: getattr(job.input, name) for name in job.params.spec.get("tables", {})},
         checkpoint=getattr(job.input, "checkpoint", None),
         description=f"{job.wildcards.method} {job.wildcards.noise}",

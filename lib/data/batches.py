@@ -5,7 +5,7 @@ processes. Either way the batch size changes neither the order of the images nor
 an interrupted epoch can be taken up at any batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, get_args
 
 import numpy as np
@@ -49,13 +49,15 @@ def batches(
     augmentation: Augmentation,
     shuffle: bool = True,
     workers: int | None = None,
+    rows: Callable[[int], torch.Tensor] | None = None,
 ) -> Batches:
     """Batches of at most `batch` images of a split, every image exactly once per epoch.
 
     augmentation: `none`; `crop_flip`: 4 zeros around, random crop of the old size, mirrored with probability ½;
     `resized_crop_flip`: as ImageNet training, for streaming splits. `shuffle`: in the order of a permutation keyed by
     (seed, epoch), else in the order of the split. `workers`: processes that decode a streaming split (None: as many as torch
-    may use threads; 0: this process). Raises ValueError for settings that cannot be.
+    may use threads; 0: this process). `rows`: from the size of a batch, positions int64 of the images that are really made
+    (None: all of them), for processes that share the work. Raises ValueError for settings that cannot be.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -64,17 +66,27 @@ def batches(
     if augmentation not in get_args(Augmentation):
         raise ValueError(f"augmentation must be one of {', '.join(get_args(Augmentation))}, got {augmentation!r}")
     if isinstance(split, TreeSplit):
-        return StreamBatches(split, torch.device(device), batch, seed, augmentation, shuffle, workers)
+        return StreamBatches(split, torch.device(device), batch, seed, augmentation, shuffle, workers, rows)
     if augmentation == "resized_crop_flip":
         raise ValueError("augmentation resized_crop_flip cuts from the original files: it needs a streaming dataset")
-    return MemoryBatches(split, torch.device(device), batch, seed, augmentation == "crop_flip", shuffle)
+    return MemoryBatches(split, torch.device(device), batch, seed, augmentation == "crop_flip", shuffle, rows)
 
 
 class MemoryBatches:
     """Batches of a split that is held on the device: images · channels · height · width bytes (padded where it is cropped)."""
 
-    def __init__(self, split: Split, device: torch.device, batch: int, seed: int, crops: bool, shuffle: bool):
+    def __init__(
+        self,
+        split: Split,
+        device: torch.device,
+        batch: int,
+        seed: int,
+        crops: bool,
+        shuffle: bool,
+        rows: Callable[[int], torch.Tensor] | None = None,
+    ):
         self.device, self.batch, self.seed, self.crops, self.shuffle = device, batch, seed, crops, shuffle
+        self.rows = rows
         self.images = _load(split, device, PAD if crops else 0)
         self.labels = torch.as_tensor(split.labels, dtype=torch.int64).to(device)
 
@@ -89,6 +101,7 @@ class MemoryBatches:
             image = torch.arange(len(self.labels), device=self.device)
             row, column, flip = crop_flip_draws(image, seed=self.seed, epoch=epoch)
         for index in order.split(self.batch)[first:]:
+            index = index if self.rows is None else index[self.rows(len(index))]
             pixels = self.images.index_select(0, index)  # whole rows: ten times as fast as indexing
             if self.crops:
                 pixels = crop_flip(pixels, row[index], column[index], flip[index])

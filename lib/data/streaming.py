@@ -1,6 +1,6 @@
 """Batches of a split whose images stay in their files: decoded by worker processes, cropped there or on the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -43,11 +43,12 @@ class StreamBatches:
         augmentation: Augmentation,
         shuffle: bool,
         workers: int | None = None,
+        rows: Callable[[int], torch.Tensor] | None = None,
     ):
         if workers is not None and workers < 0:
             raise ValueError(f"workers must be at least 0, got {workers}")
         self.split, self.device, self.batch, self.seed = split, device, batch, seed
-        self.augmentation, self.shuffle = augmentation, shuffle
+        self.augmentation, self.shuffle, self.rows = augmentation, shuffle, rows
         self.workers = torch.get_num_threads() if workers is None else workers
         self.labels = torch.as_tensor(split.labels, dtype=torch.int64).to(device)
 
@@ -57,12 +58,21 @@ class StreamBatches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """The batches of an epoch (numbered from 0) in order, from batch `first` on."""
         order = epoch_order(len(self.split), self.seed, epoch, self.shuffle)
-        for index, pixels in self._loader(list(order.split(self.batch)[first:]), epoch):
+        parts = list(order.split(self.batch)[first:])
+        if self.rows is not None:
+            parts = [part[self.rows(len(part))] for part in parts]
+        loaded = iter(self._loader([part for part in parts if len(part)], epoch))
+        for part in parts:
+            index, pixels = next(loaded) if len(part) else (part, self._nothing())
             index = index.to(self.device, non_blocking=True)
             pixels = pixels.to(self.device, non_blocking=True)
             if self.augmentation == "crop_flip":
                 pixels = crop_flip(pad(pixels), *crop_flip_draws(index, seed=self.seed, epoch=epoch))
             yield index, to_unit(pixels), self.labels[index]
+
+    def _nothing(self) -> torch.Tensor:
+        """Pixels of no image."""
+        return torch.from_numpy(self.split.read(np.array([0])))[:0]
 
     def _loader(self, parts: list[torch.Tensor], epoch: int) -> DataLoader:
         return DataLoader(

@@ -24,6 +24,7 @@ class RangeTraining(MethodSpec):
 
     kind: Literal["range"] = "range"
     splits: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False  # its averaged weights and its evaluation belong to one process
 
     sigma_range: tuple[float, float] = (0.0, 1.1)
     """Lowest and highest noise level, [0,1]-pixel units."""
@@ -68,6 +69,6 @@ class RangeTraining(MethodSpec):
         batch.model.remember(self.average)
         return super().step(batch)
 
-    def evaluate(self, model, batches, noise, *, seed: int, epoch: int):
+    def evaluate(self, model, batches, noise, *, seed: int, epoch: int, ranks):
         """Mean squared error per pixel on test images, at levels spread over the range; it is logged as the test loss."""
         return restoration.evaluate(model, batches, self, seed=seed)

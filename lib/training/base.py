@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lib.noise.base import NoiseSpec
     from lib.training.batch import Batch
     from lib.training.evaluation import Evaluation
+    from lib.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class MethodSpec(Spec):
 
     splits: ClassVar[bool] = True
     """Whether a loader batch of B images becomes `noises` consecutive mini-batches with one optimiser step each."""
+    parallel: ClassVar[bool] = True
+    """Whether the objective is a mean over images, so that the gradients of shares of a mini-batch add up to its gradient."""
     tables: ClassVar[frozenset[str]] = frozenset()
     """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them
     the method has a field of that name, which says the configuration's entry that the table is made from."""
@@ -169,12 +172,12 @@ class MethodSpec(Spec):
         return Sgd(parameters, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
 
     def evaluate(
-        self, model: "torch.nn.Module", batches: Any, noise: "NoiseSpec", *, seed: int, epoch: int
+        self, model: "torch.nn.Module", batches: Any, noise: "NoiseSpec", *, seed: int, epoch: int, ranks: "Ranks"
     ) -> "Evaluation":
-        """What the log says about test images after an epoch."""
+        """What the log says about test images after an epoch. `batches` holds this process's share of them (`ranks`)."""
         from lib.training.evaluation import evaluate
 
-        return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision)
+        return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision, ranks=ranks)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """The scalar to minimise on one mini-batch, and what to log of it.

@@ -10,6 +10,7 @@ from lib.errors import NonFiniteError
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.training.batch import forward
+from lib.training.ranks import ALONE, Ranks
 
 BATCH = 500
 
@@ -27,23 +28,37 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: torch.nn.Module, batches, noise: NoiseSpec, *, seed: int, epoch: int, precision: str) -> Evaluation:
+def evaluate(
+    model: torch.nn.Module,
+    batches,
+    noise: NoiseSpec,
+    *,
+    seed: int,
+    epoch: int,
+    precision: str,
+    ranks: Ranks = ALONE,
+) -> Evaluation:
     """Evaluate in eval mode with one draw per image, keyed by (seed, epoch, image); `batches` is ordered, not augmented.
+
+    Processes that train together (`ranks`) each bring their rows of the batches, and all get the result.
 
     The model's own mode is put back. A loss that is no number raises `NonFiniteError`: running statistics can overflow
     while every training loss, which does not use them, stays finite.
     """
     training = model.training
     model.eval()
-    totals, images = [], 0
+    totals = []
     for index, x, y in batches.epoch(0):
+        if len(y) == 0:  # a batch of fewer images than processes
+            continue
         draw = torch.full_like(index, epoch)
         delta = noise.sample(tuple(x.shape[1:]), index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION)
         logits = forward(model, (x + delta)[None], precision)[0]
-        totals.append(torch.stack([F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]))
-        images += len(y)
+        found = [F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]
+        totals.append(torch.stack([*found, torch.full_like(found[0], len(y))]))
     model.train(training)
-    loss, *hits = (torch.stack(totals).sum(0) / images).tolist()
+    *sums, images = ranks.add(torch.stack(totals).sum(0)).tolist()
+    loss, *hits = (total / images for total in sums)
     if not math.isfinite(loss):
         raise NonFiniteError(f"epoch {epoch}: the loss on noisy test images is {loss}; lower the learning rate")
     return Evaluation(loss, hits[0], hits[1] if len(hits) > 1 else None)

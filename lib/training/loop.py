@@ -1,7 +1,7 @@
 """The one training loop: SGD on noisy images, interruptible at any moment, the same for every method."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from lib.training.base import MethodSpec
 from lib.training.checkpoint import Position, load_state, save_state
 from lib.training.log import Row, write_rows
 from lib.training.meter import Meter
-from lib.training.stepper import Stepper
+from lib.training.ranks import ALONE, Ranks
+from lib.training.stepper import Stepper, pieces
 
 READ_EVERY = 50
 """Steps between two reads from the device: they show the loss, and find one that is no number."""
@@ -56,6 +57,7 @@ def train(
     description: str = "train",
     tables: Mapping[str, np.ndarray] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train `module` in place by `method` on images with `noise`, and evaluate it on noisy test images after each epoch.
 
@@ -67,7 +69,8 @@ def train(
     `resume` is a file that is written at the end of each epoch and every `checkpoint_seconds`; a run that finds it, with
     the same `digest`, goes on from there and ends with the same bits as an uninterrupted one on the same device and number
     of threads. It is left in place: delete it once the model is stored. `log` is a TSV file rewritten after each epoch, or
-    a function called with each finished row.
+    a function called with each finished row. `ranks`: this process among several that call this function with equal
+    arguments and train together (`lib.training.parallel`); the first of them writes the files.
 
     Raises `NonFiniteError` with epoch and step when a loss is NaN or infinite, `BusyError` when another process writes
     `resume`, `ArtefactError` when a file cannot be written, `ValueError` for arguments that cannot work.
@@ -75,9 +78,17 @@ def train(
     _check(method, noise, train_split, test_split, tables or {})
     device = torch.device(device)
     augmentation = augmentation if method.augmentation == "dataset" else "none"
-    lock = exclusive(resume, "training") if resume is not None else nullcontext()
+    _check_ranks(method, ranks, min(len(train_split), len(test_split)))
+    lock = exclusive(resume, "training") if resume is not None and ranks.writes else nullcontext()
     with lock, torch.random.fork_rng([device] if device.type == "cuda" else []):
-        loader = batches(train_split, device=device, batch=method.batch, seed=seed, augmentation=augmentation)
+        loader = batches(
+            train_split,
+            device=device,
+            batch=method.batch,
+            seed=seed,
+            augmentation=augmentation,
+            rows=_rows(ranks, lambda images: pieces(images, method)),
+        )
         stepper = Stepper(
             method,
             module.to(device),
@@ -85,19 +96,43 @@ def train(
             seed=seed,
             batches=len(loader),
             tables={name: torch.as_tensor(table, device=device) for name, table in (tables or {}).items()},
+            ranks=ranks,
+            images=len(train_split),
         )
         run = _Run(
             stepper=stepper,
             loader=loader,
             test=batches(
-                test_split, device=device, batch=evaluation.BATCH, seed=seed, augmentation="none", shuffle=False
+                test_split,
+                device=device,
+                batch=evaluation.BATCH,
+                seed=seed,
+                augmentation="none",
+                shuffle=False,
+                rows=_rows(ranks, lambda images: [slice(0, images)]),
             ),
-            store=_Store(resume, digest, checkpoint_seconds),
-            log=log,
+            store=_Store(resume, digest, checkpoint_seconds, writes=ranks.writes),
+            log=log if ranks.writes else None,
         )
-        rows, start = run.finish(len(train_split), description, quiet)
+        rows, start = run.finish(len(train_split), description, quiet or not ranks.writes)
         module.eval().to(memory_format=torch.contiguous_format)
-        return TrainingResult(rows, _notes(method, module, device, start))
+        notes = _notes(method, module, device, start)
+        return TrainingResult(rows, notes if ranks.world == 1 else {**notes, "processes": ranks.world})
+
+
+def _check_ranks(method: MethodSpec, ranks: Ranks, images: int) -> None:
+    if ranks.world > 1 and not method.parallel:
+        raise ValueError(f"method {method.kind} does not train in several processes; give it one device")
+    least = min(images, method.batch // (method.noises if method.splits else 1))
+    if ranks.world > least:
+        raise ValueError(
+            f"{ranks.world} processes cannot share {least} images; give this training at most {least} devices"
+        )
+
+
+def _rows(ranks: Ranks, cut: Callable[[int], Iterable[slice]]) -> Callable[[int], torch.Tensor] | None:
+    """Which rows of a batch that is worked on in the pieces `cut` makes are this process's; None for all."""
+    return (lambda images: ranks.rows(cut(images))) if ranks.world > 1 else None
 
 
 def _check(
@@ -123,11 +158,12 @@ def _check(
 
 @dataclass
 class _Store:
-    """When and where the state of a run is stored; nowhere if `path` is None."""
+    """When and where the state of a run is stored; nowhere if `path` is None, and by one process only."""
 
     path: Path | None
     digest: str
     seconds: float
+    writes: bool = True
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, stepper: Stepper) -> Position:
@@ -136,10 +172,10 @@ class _Store:
         return found or Position()
 
     def due(self, seconds: float) -> bool:
-        return self.path is not None and time.monotonic() - self.saved_at >= seconds
+        return self.path is not None and self.writes and time.monotonic() - self.saved_at >= seconds
 
     def save(self, stepper: Stepper, position: Position) -> None:
-        if self.path is not None:
+        if self.path is not None and self.writes:
             save_state(self.path, self.digest, stepper.model, stepper.optimiser, position)
             self.saved_at = time.monotonic()
 
@@ -159,7 +195,7 @@ class _Run:
         """Go on from the stored state, or from the beginning, to the last epoch; also says where that was."""
         self.position = self.store.load(self.stepper)
         start, method = (self.position.epoch, self.position.batch), self.stepper.method
-        if self.store.path is not None:
+        if self.store.path is not None and self.store.writes:
             resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
             note_attempt(self.store.path, resumed if start != (0, 0) else "began")
         done = start[0] * images + min(start[1] * method.batch, images)
@@ -176,8 +212,8 @@ class _Run:
         self.stepper.model.train()
         for batch in self.loader.epoch(epoch, self.position.batch):
             self.stepper.advance(batch, epoch, self.position.batch, meter)
+            bar.update(self.stepper.size(self.position.batch))
             self.position.batch += 1
-            bar.update(len(batch[0]))
             due = self.store.due(self.store.seconds)
             if due or len(meter) >= READ_EVERY:
                 meter.read(f"epoch {epoch}")
@@ -189,7 +225,12 @@ class _Run:
         meter.read(f"epoch {epoch}")
         trained = time.monotonic() - begun
         result = method.evaluate(
-            self.stepper.model, self.test, self.stepper.law(epoch), seed=self.stepper.seed, epoch=epoch
+            self.stepper.model,
+            self.test,
+            self.stepper.law(epoch),
+            seed=self.stepper.seed,
+            epoch=epoch,
+            ranks=self.stepper.ranks,
         )
         lr = self.stepper.learning_rate(epoch)
         self._finish_epoch(_row(epoch, time.monotonic() - begun, trained, lr, meter, result))

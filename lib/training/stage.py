@@ -15,6 +15,8 @@ from lib.registry import revive
 from lib.spec import digest
 from lib.training.base import MethodSpec
 from lib.training.loop import train
+from lib.training.parallel import run_parallel
+from lib.training.ranks import ALONE, Ranks
 from lib.training.seeding import seed_everything
 from lib.training.tables import read_tables
 
@@ -36,14 +38,48 @@ def train_model(
 
     spec: `Study.model_spec`. tables: the file of each table that the method reads, made as `spec` says. checkpoint: the
     file that training starts from, where the method names one. The state of an interrupted run lies beside `model` as
-    `resume.pt`, bound to the spec and to the content of what it reads; it is removed once the model is stored.
+    `resume.pt`, bound to the spec and to the content of what it reads; it is removed once the model is stored. device: a torch
+    device, or a list of several that share the work.
     """
     if bool(spec.get("fine_tuned")) != (checkpoint is not None):
         raise ValueError("a checkpoint to start from is given if and only if the specification says fine_tuned")
+    arguments = {
+        "spec": spec,
+        "dataset": dataset,
+        "method": method,
+        "manifest": manifest,
+        "model": model,
+        "log": log,
+        "description": description,
+        "tables": dict(tables or {}),
+        "checkpoint": checkpoint,
+    }
+    devices = list(device) if isinstance(device, list | tuple) else [device]
+    if len(devices) == 1:
+        _train_model(ranks=ALONE, device=devices[0], **arguments)
+    else:
+        run_parallel(_train_model, [str(name) for name in devices], arguments)
+
+
+def _train_model(
+    *,
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    method: MethodSpec,
+    manifest: str | Path,
+    model: str | Path,
+    log: str | Path,
+    description: str,
+    tables: Mapping[str, str | Path],
+    checkpoint: str | Path | None,
+    device: Any,
+    ranks: Ranks,
+) -> None:
+    """The part of one process."""
     info, seed = dataset.info(), spec["seed"]
     parents = {"data": content_digest(manifest)}
     split = open_split(dataset, manifest, "train")
-    tables, made_from, warnings = read_tables(spec, tables or {}, parents["data"], len(split), info.classes)
+    tables, made_from, warnings = read_tables(spec, tables, parents["data"], len(split), info.classes)
     parents |= made_from
     resume = Path(model).with_name("resume.pt")
     seed_everything(seed)
@@ -66,7 +102,10 @@ def train_model(
         log=Path(log),
         description=description,
         tables=tables,
+        ranks=ranks,
     )
+    if not ranks.writes:
+        return
     notes |= result.notes
     record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
     save_model(model, module, record)

@@ -8,6 +8,7 @@ from lib.noise.base import NoiseSpec
 from lib.training.base import MethodSpec
 from lib.training.batch import Batch
 from lib.training.meter import Meter
+from lib.training.ranks import ALONE, Ranks
 from lib.training.seeding import seed_batch
 
 
@@ -25,7 +26,8 @@ def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
 class Stepper:
     """A network, the method it is trained by, and the method's optimiser on all parameters that take gradients.
 
-    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch.
+    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch, `images` that of its
+    images. `ranks`: this process among those that train together; it is given its own rows of each loader batch.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Stepper:
         seed: int,
         batches: int,
         tables: Mapping[str, torch.Tensor] | None = None,
+        ranks: Ranks = ALONE,
+        images: int | None = None,
     ):
         self.method, self.noise, self.seed, self.batches = method, noise, seed, batches
-        self.tables = tables or {}
+        self.tables, self.ranks, self.images = tables or {}, ranks, images
         self.model = model.to(memory_format=torch.channels_last)
         self.parts = method.noises if method.splits else 1
         trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -62,15 +66,20 @@ class Stepper:
         Nothing here waits for the device.
         """
         index, x, y = batch
-        seed_batch(self.seed, epoch, number)
+        seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
         law = self.law(epoch, number)
-        for part, piece in enumerate(pieces(len(y), self.method)):
+        total = len(y) if self.ranks.world == 1 else self.size(number)
+        first = 0
+        for part, piece in enumerate(pieces(total, self.method)):
             self.optimiser.clear()
+            whole = piece.stop - piece.start
+            own = self.ranks.share(whole)
+            rows = slice(first, first := first + own.stop - own.start)
             mini = Batch(
                 model=self.model,
-                x=x[piece],
-                y=y[piece],
-                index=index[piece],
+                x=x[rows],
+                y=y[rows],
+                index=index[rows],
                 noise_spec=law,
                 seed=self.seed,
                 epoch=epoch,
@@ -79,5 +88,12 @@ class Stepper:
                 precision=self.method.precision,
                 tables=self.tables,
             )
-            meter.add(len(mini.y), self.method.step(mini))
+            stats = self.method.step(mini) if len(mini.y) else {}
+            if self.ranks.world > 1:
+                stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
+            meter.add(whole, stats)
             self.optimiser.step(self.learning_rate(epoch, number * self.parts + part))
+
+    def size(self, number: int) -> int:
+        """Images of loader batch `number`, those of all processes together."""
+        return min(self.method.batch, self.images - number * self.method.batch)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lib.data.base import DatasetSpec
 from lib.device import device_name
+from lib.devices import claim, pool
 from lib.errors import CertflowError
 from lib.registry import revive, spec_class
 from lib.whereabouts import describe, now, whereabouts
@@ -72,11 +73,22 @@ def _places(job: Any, section: str, name: str, fields: frozenset[str]) -> dict[s
 
 
 def device_of(job: Any) -> Any:
-    """The torch device of a job, with its threads set: `$CERTFLOW_DEVICE`, else CUDA where there is one, else the CPU."""
+    """The torch device of a job, with its threads set: the first of `devices_of`."""
+    return devices_of(job, 1)[0]
+
+
+def devices_of(job: Any, count: int | None = None) -> list[Any]:
+    """The torch devices of a job, with its threads set: as many as its `gpu` resource says (or `count`), if there are so many.
+
+    They come from `$CERTFLOW_DEVICE` (such as `cpu` or `cuda:0,cuda:1`), else from all visible GPUs, else it is the CPU. Where
+    there are more than the job wants, it takes free ones (`lib.devices`).
+    """
     import torch
 
     torch.set_num_threads(job.threads)
-    name = os.environ.get("CERTFLOW_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    print(f"device: {device_name(device)}, {job.threads} threads", file=sys.stderr, flush=True)
-    return device
+    count = count or max(1, int(getattr(job.resources, "gpu", 1)))
+    names = claim(pool(torch.cuda.device_count() if torch.cuda.is_available() else 0), count)
+    devices = [torch.device(name) for name in names]
+    called = ", ".join(device_name(device) for device in devices)
+    print(f"device: {called}, {job.threads} threads", file=sys.stderr, flush=True)
+    return devices

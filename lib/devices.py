@@ -1,0 +1,66 @@
+"""Which devices a job works on: the ones its machine has, shared with the other jobs there.
+
+A cluster's scheduler deals GPUs out to jobs itself. On one machine nobody does: Snakemake only counts them. There each job
+takes free devices by holding a lock on a file for each, until it ends, however it ends.
+"""
+
+import fcntl
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+_held: list[int] = []
+"""Locks of this process: open files, released by the operating system at its end."""
+
+
+def pool(cuda: int) -> list[str]:
+    """All devices that jobs of this user may work on here: those of `$CERTFLOW_DEVICE` (such as `cpu` or `cuda:0,cuda:1`),
+    else the `cuda` visible ones, else the CPU."""
+    named = os.environ.get("CERTFLOW_DEVICE")
+    if named:
+        return [name.strip() for name in named.split(",")]
+    return [f"cuda:{number}" for number in range(cuda)] or ["cpu"]
+
+
+def claim(devices: Sequence[str], count: int, folder: Path | None = None) -> list[str]:
+    """`count` of the devices, free ones, locked until this process ends; all of them where there are no more than that.
+
+    Where others hold too many, the rest is shared with them, with a line on stderr: results are the same, only slower.
+    """
+    if len(devices) <= count:
+        return list(devices)
+    folder = folder or Path(tempfile.gettempdir()) / f"certflow-devices-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    free: list[int] = []
+    for slot in range(len(devices)):
+        if len(free) < count and _lock(folder / _name(devices, slot)):
+            free.append(slot)
+    if len(free) < count:
+        busy = [slot for slot in range(len(devices)) if slot not in free]
+        start = os.getpid() % len(busy)
+        free += (busy[start:] + busy[:start])[: count - len(free)]
+        print("more jobs than devices: some share one (state how many there are: --resources gpu=...)", file=sys.stderr)
+    return [devices[slot] for slot in free]
+
+
+def _name(devices: Sequence[str], slot: int) -> str:
+    """The lock of a device: by what it is on this machine, not by its number among those visible to this job."""
+    device = devices[slot]
+    kind, _, number = device.partition(":")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if kind == "cuda" and number.isdigit() and int(number) < len(visible) and visible[int(number)]:
+        return f"cuda-{visible[int(number)].replace('/', '-')}.lock"
+    return f"{kind}-{number or slot}.lock"
+
+
+def _lock(path: Path) -> bool:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    _held.append(handle)
+    return True

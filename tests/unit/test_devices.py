@@ -1,0 +1,86 @@
+"""Jobs on one machine take free devices, each its own, and give them back by ending."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lib import devices
+from lib.devices import claim, pool
+
+TAKE = """
+import sys
+from pathlib import Path
+from lib.devices import claim
+print(*claim(sys.argv[2].split(","), int(sys.argv[3]), Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """No device named or dealt out, and locks of this process released after each test."""
+    for name in ("CERTFLOW_DEVICE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(devices, "_held", [])
+    yield
+    for handle in devices._held:
+        os.close(handle)
+
+
+class Job:
+    """Another process that takes devices and keeps them until `end`."""
+
+    def __init__(self, root, folder, names, count=1):
+        command = [sys.executable, "-c", TAKE, str(folder), names, str(count)]
+        self.process = subprocess.Popen(command, cwd=root, stdin=-1, stdout=-1, stderr=-1, text=True)
+        self.taken = self.process.stdout.readline().split()
+
+    def end(self, kill=False):
+        if kill:
+            self.process.kill()
+        return self.process.communicate()[1]
+
+
+def test_jobs_at_once_get_different_devices_and_a_killed_one_gives_its_back(tmp_path, root):
+    names = "cuda:0,cuda:1,cuda:2"
+    jobs = [Job(root, tmp_path, names), Job(root, tmp_path, names, 2)]
+    assert jobs[0].taken == ["cuda:0"] and jobs[1].taken == ["cuda:1", "cuda:2"]
+    jobs[0].end(kill=True)
+    assert claim(names.split(","), 1, tmp_path) == ["cuda:0"]
+    jobs[1].end()
+
+
+def test_more_jobs_than_devices_share_and_say_so(tmp_path, root, capsys):
+    job = Job(root, tmp_path, "cuda:0,cuda:1", 1)
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path) == ["cuda:1"]
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path)[0] in ("cuda:0", "cuda:1")
+    assert "some share one" in capsys.readouterr().err
+    job.end()
+
+
+def test_a_job_takes_all_where_there_are_no_more_than_it_wants(tmp_path):
+    assert claim(["cpu"], 1, tmp_path / "none") == ["cpu"]
+    assert claim(["cuda:0", "cuda:1"], 4, tmp_path / "none") == ["cuda:0", "cuda:1"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_device_is_known_by_what_it_is_not_by_its_number_among_the_visible(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path) == ["cuda:0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,2")
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path) == ["cuda:0"]  # GPU 3: the one taken above is cuda:1 here
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path) == ["cuda:0"]
+
+
+def test_two_processes_on_one_cpu_are_two_devices(tmp_path):
+    assert claim(["cpu", "cpu", "cpu"], 2, tmp_path) == ["cpu", "cpu"]
+
+
+def test_the_pool_is_what_the_user_names_else_all_gpus_else_the_cpu(monkeypatch):
+    assert pool(0) == ["cpu"]
+    assert pool(2) == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("CERTFLOW_DEVICE", "cuda:1, cpu")
+    assert pool(2) == ["cuda:1", "cpu"]

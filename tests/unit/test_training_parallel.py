@@ -1,0 +1,140 @@
+"""Several processes training together: the steps of one process, up to the order of summation; one error ends all."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from training_examples import network, patterns, timeless, weights
+
+from lib.errors import DataError
+from lib.noise import Gaussian as GaussianNoise
+from lib.training import train
+from lib.training.kinds.gaussian import Gaussian
+from lib.training.kinds.macer import Macer
+from lib.training.parallel import run_parallel
+from lib.training.ranks import Ranks
+
+NOISE = GaussianNoise(sigma=0.25)
+COMMON = {"epochs": 2, "lr": 0.05, "lr_step": 1, "lr_drop_offset": 0}
+METHODS = {
+    "gaussian": Gaussian(batch=41, noises=2, **COMMON),  # 41, 41 and 14 of 96 images: shares of unequal size
+    "macer": Macer(batch=30, noises=4, **COMMON),
+}
+
+
+class Stop(Exception):
+    """Ends a training in the middle."""
+
+
+class Halting(Gaussian):
+    """Gaussian training whose third step fails."""
+
+    steps: ClassVar[list[int]] = []
+
+    def step(self, batch):
+        self.steps.append(1)
+        if len(self.steps) == 3:
+            raise Stop
+        return super().step(batch)
+
+
+def plain(seed: int = 0) -> torch.nn.Module:
+    """A network whose rows do not look at each other: no batch normalisation, no dropout."""
+    torch.manual_seed(seed)
+    layers = (torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 10))
+    return torch.nn.Sequential(*layers)
+
+
+def run(method, model, **options):
+    result = train(method, model, *patterns(), noise=NOISE, seed=3, quiet=True, **options)
+    return weights(model), timeless(result.rows), result.notes
+
+
+def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
+    """All trainings of this file, as one of several processes; what came out goes to a file of its own."""
+    found = {name: run(method, plain(), ranks=ranks) for name, method in METHODS.items()}
+    method, seen = METHODS["gaussian"], []
+    found["normalised"] = run(method, network(), ranks=ranks, log=seen.append)
+    found["logged"] = len(seen)
+    resume = {"ranks": ranks, "resume": folder / "resume", "digest": "d", "checkpoint_seconds": 0.0}
+    try:
+        run(Halting(**method.model_dump(exclude={"kind"})), network(), **resume)
+    except Stop:
+        torch.distributed.barrier()  # as when all of them died: the state is stored before anybody looks for it
+        found["resumed"] = run(method, network(), **resume)
+    torch.save(found, folder / f"{ranks.rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("parallel")
+    run_parallel(work, ["cpu", "cpu"], {"folder": folder})
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+def values(state: dict[str, bytes]) -> np.ndarray:
+    return np.concatenate([np.frombuffer(content, np.float32) for content in state.values()])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_make_the_steps_of_one(found, name):
+    ours, rows, notes = found[0][name]
+    theirs, reference, _ = run(METHODS[name], plain())
+    np.testing.assert_allclose(values(ours), values(theirs), rtol=1e-4, atol=1e-6)
+    way, apart = values(theirs) - values(weights(plain())), values(ours) - values(theirs)
+    assert np.linalg.norm(way) > 1000 * np.linalg.norm(apart)
+    for row, wanted in zip(rows, reference, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-4, nan_ok=True)
+        assert (row["lr"], row["test_accuracy"]) == (wanted["lr"], wanted["test_accuracy"])
+    assert notes["processes"] == 2
+
+
+def test_all_processes_hold_the_same_network_running_averages_included(found):
+    assert found[0]["normalised"][:2] == found[1]["normalised"][:2]
+    assert any("running_mean" in name for name in found[0]["normalised"][0])
+
+
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(found):
+    assert found[0]["resumed"][:2] == found[0]["normalised"][:2]
+    assert found[0]["resumed"][2]["resumed"] == [0, 2]
+
+
+def test_one_process_alone_writes(found):
+    assert [part["logged"] for part in found] == [2, 0]
+
+
+@pytest.mark.parametrize(("images", "world"), [(10, 3), (2, 3), (0, 2), (7, 1), (256, 8)])
+def test_shares_are_disjoint_complete_and_even(images, world):
+    shares = [Ranks(rank, world).share(images) for rank in range(world)]
+    assert [i for share in shares for i in range(images)[share]] == list(range(images))
+    sizes = [share.stop - share.start for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_rows_are_the_shares_of_each_piece():
+    assert Ranks(1, 2).rows([slice(0, 3), slice(3, 6)]).tolist() == [1, 2, 4, 5]
+    assert Ranks(0, 2).rows([]).tolist() == []
+
+
+def failing(ranks: Ranks, device: torch.device) -> None:
+    if ranks.rank == 1:
+        raise DataError("image 7 is broken")
+    torch.distributed.barrier()
+
+
+def test_an_error_in_one_process_ends_all_and_is_raised_as_what_it_is():
+    with pytest.raises(DataError, match="image 7 is broken"):
+        run_parallel(failing, ["cpu", "cpu"], {})
+
+
+def test_what_cannot_be_shared_is_refused():
+    class Whole(Gaussian):
+        parallel: ClassVar[bool] = False
+
+    with pytest.raises(ValueError, match="does not train in several processes"):
+        run(Whole(), plain(), ranks=Ranks(0, 2))
+    with pytest.raises(ValueError, match="8 processes cannot share 4 images"):
+        run(Gaussian(batch=4), plain(), ranks=Ranks(0, 8))
