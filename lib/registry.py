@@ -30,18 +30,37 @@ _classes: dict[tuple[str, str], type[Spec]] = {}
 S = TypeVar("S", bound=Spec)
 
 
+class Unloaded(ModuleType):
+    """A module in `sys.modules` whose code runs when something is asked of it that only its code can answer.
+
+    The standard library's lazy module runs at any question, even at whether it has a file. While torch is imported it asks that
+    of every module there is; those that import each other would then meet half-loaded.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        self.__class__ = ModuleType
+        if spec.submodule_search_locations is not None:
+            self.__path__ = spec.submodule_search_locations
+        try:
+            spec.loader.exec_module(self)
+        except BaseException:
+            self.__class__ = Unloaded
+            raise
+        return getattr(self, name)
+
+
 def lazy(name: str) -> ModuleType:
-    """A module that is really imported at its first attribute access."""
+    """A module that is really imported at the first access to something of its own."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"no module named {name!r}")
-    loader = importlib.util.LazyLoader(spec.loader)
-    spec.loader = loader
     module = importlib.util.module_from_spec(spec)
+    module.__dict__.pop("__path__", None)  # asked for when a submodule is imported, which needs the code to have run
+    module.__class__ = Unloaded
     sys.modules[name] = module
-    loader.exec_module(module)
     return module
 
 

@@ -15,9 +15,9 @@ def loaded(module: str) -> set[str]:
     """Which heavy packages are really loaded after importing a module (a lazy module that nobody touched is not)."""
     code = (
         f"import sys, {module}\n"
-        "from importlib.util import _LazyModule\n"
+        "from lib.registry import Unloaded\n"
         "import json\n"
-        f"print(json.dumps([n for n in {HEAVY!r} if n in sys.modules and not isinstance(sys.modules[n], _LazyModule)]))"
+        f"print(json.dumps([n for n in {HEAVY!r} if n in sys.modules and not isinstance(sys.modules[n], Unloaded)]))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(json.loads(result.stdout))
@@ -40,3 +40,30 @@ def loaded(module: str) -> set[str]:
 )
 def test_entry_points_import_only_what_they_need(module, allowed):
     assert loaded(module) <= allowed
+
+
+def test_lazy_modules_that_import_each_other_load_whole():
+    """Torch, first imported by one of them, looks at every module's file; that must not run the code of the other."""
+    code = (
+        "from lib.registry import Unloaded, lazy\n"
+        "import sys\n"
+        "philox, steps = lazy('lib.noise.philox'), lazy('lib.noise.steps')\n"
+        "assert steps.__file__.endswith('steps.py') and isinstance(steps, Unloaded)\n"
+        "philox.ROUNDS\n"
+        "assert not isinstance(philox, Unloaded) and steps.philox is philox.philox\n"
+        "import torch.nn\n"
+        "torch = lazy('torch')\n"
+        "assert torch is sys.modules['torch'] and torch.nn.Module\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_lazy_package_runs_before_its_submodules():
+    code = (
+        "from lib.registry import Unloaded, lazy\n"
+        "scipy = lazy('scipy')\n"
+        "assert isinstance(scipy, Unloaded)\n"
+        "import scipy.special\n"
+        "assert not isinstance(scipy, Unloaded) and scipy.special.ndtri(0.5) == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
