@@ -87,6 +87,8 @@ class PublishedCells:
             facts.append(f"published with alpha = {found.alpha}, ours with {ours.alpha:g}")
         if ours.certificate_kind not in ("", CERTIFICATE):
             facts.append(f"published certificates are of kind {CERTIFICATE}, ours {ours.certificate_kind}")
+        elif ours.bounds:
+            facts.append(f"published with plain bounds of one class, ours with {ours.bounds}")
         if ours.draws is not None and set(ours.draws) != {self.n}:
             facts.append(f"published with N = {self.n:,} draws per image, ours with {_span(*ours.draws)}")
         return "; ".join(facts) or f"both on {ours.n_images} images"

@@ -86,6 +86,16 @@ class Line:
         certificate = {} if record is None else record.spec.get("certificate", {})
         return str(certificate.get("kind", "")) if isinstance(certificate, Mapping) else ""
 
+    @property
+    def bounds(self) -> str:
+        """Settings by which the bounds differ from the papers' plain one-sided ones, such as `bound: randomized`."""
+        record = self.seeds[0].provenance
+        certificate = {} if record is None else record.spec.get("certificate", {})
+        usual = {"bound": "plain", "bound_form": "one"}
+        return ", ".join(
+            f"{key}: {certificate[key]}" for key, value in usual.items() if certificate.get(key, value) != value
+        )
+
     @cached_property
     def draws(self) -> tuple[int, int] | None:
         """Fewest and most stage-2 draws of an image; None where a table does not say it."""

@@ -75,6 +75,12 @@ def test_image_values_average_to_the_metrics():
     assert means["seconds_per_image"] == pytest.approx(table["seconds"].mean())
 
 
+def test_every_draw_of_an_image_is_counted_also_where_it_got_none_of_stage_2():
+    table = certificate_table(4, 0.5).assign(n0=500, n=[0, 200, 99_500, 100_000])
+    assert list(image_values(table, [0.5])[:, 3]) == [500, 700, 100_000, 100_500]
+    assert list(image_values(table.assign(n_q=[0, 0, 10, 10]), [0.5])[:, 3]) == [500, 700, 100_010, 100_510]
+
+
 def test_columns_missing_from_tables_made_elsewhere_are_unknown():
     table = certificate_table(5, 0.5)[["idx", "label", "predict", "radius", "correct", "time"]]
     values = image_values(table, [0.5])

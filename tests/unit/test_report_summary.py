@@ -107,6 +107,17 @@ def test_every_difference_to_the_published_setting_is_said():
         assert fact in said
 
 
+def test_other_bounds_than_the_published_ones_are_said():
+    ours = line(images=200, n=100_000)
+    record = ours.seeds[0].provenance
+    certificate = {**record.spec["certificate"], "bound": "randomized", "bound_form": "auto"}
+    changed = replace(record, spec={**record.spec, "certificate": certificate})
+    said = summarise([replace(ours, seeds=(replace(ours.seeds[0], provenance=changed),))], RADII, CELLS).iloc[0][
+        "comparison"
+    ]
+    assert "published with plain bounds of one class, ours with bound: randomized, bound_form: auto" in said
+
+
 def test_no_published_number_where_the_recipe_or_level_differs():
     lines = [line(sigma=0.5), line(published_as=""), external_line()]
     summary = summarise(lines, RADII, CELLS)
