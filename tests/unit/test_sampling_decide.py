@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import ndtr
@@ -73,6 +74,24 @@ def test_slack_makes_every_rung_harder():
     plain = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001)
     careful = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001, slack=0.001)
     assert (careful.accept >= plain.accept).all() and (careful.accept > plain.accept).any()
+
+
+def test_exact_arithmetic_gives_its_distance_away():
+    noise, plan = Gaussian(sigma=0.5), {"n": np.array([100_000]), "selected": np.array([0])}
+    rules = [
+        Decide(arithmetic=arithmetic, n_max=100_000).measurements(plan, noise)[0].rule
+        for arithmetic in ("float", "exact")
+    ]
+    assert (rules[1].accept >= rules[0].accept).all() and (rules[1].accept - rules[0].accept <= 1).all()
+    sequential = spec_class("certificate", "sequential")(sampler="decide")
+    table, counts = (
+        pd.DataFrame({"idx": [0], "label": [0], "selected": [0], "k0": [9], "n0": [10], "n": [10]}),
+        [[9, 1]],
+    )
+    given = {"extra": {"decided": np.array([0.25])}, "dim": 3072, "slack": noise.distance(3072)}
+    assert sequential.certify(table, np.array(counts), noise, **given)["radius"].tolist() == [0.25]
+    with pytest.raises(ValueError, match="larger than exact decisions allow"):
+        sequential.certify(table, np.array(counts), noise, **{**given, "slack": noise.distance(1 << 25)})
 
 
 def base() -> BaseClassifier:

@@ -24,6 +24,7 @@ class Sequential(CertificateSpec):
 
     kind: Literal["sequential"] = "sequential"
     sequential: ClassVar[bool] = True
+    takes_slack: ClassVar[bool] = True
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
@@ -45,13 +46,20 @@ class Sequential(CertificateSpec):
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
         dim: int | None = None,
+        slack: float = 0.0,
     ) -> "pd.DataFrame":
-        """See `CertificateSpec.certify`; `extra` holds `decided` (largest radius held, -1 = none) of every image."""
+        """See `CertificateSpec.certify`; `extra` holds `decided` (largest radius held, -1 = none) of every image.
+
+        `slack` was given away by the sampler, whose thresholds stand for images of up to `LARGEST_DIM` coordinates.
+        """
         import pandas as pd
         from scipy import special
 
         from lib.certify.counts import CountsError, planned_counts
+        from lib.sampling.ladder import LARGEST_DIM
 
+        if slack and slack > noise.distance(LARGEST_DIM):
+            raise ValueError(f"images of {dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM})")
         planned = planned_counts(plan, counts)
         if "decided" not in extra:
             raise CountsError("the counts hold no decisions; sample with a sampler of kind decide")

@@ -45,11 +45,12 @@ class Decide(SamplerSpec):
 
     def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
         """See `SamplerSpec.measurements`: draws of the noise, ended by a `Ladder`."""
-        from lib.sampling.ladder import ladder
+        from lib.sampling.ladder import LARGEST_DIM, ladder
         from lib.stats.sequential import look_schedule
 
         looks = look_schedule(self.look, self.n_max)
-        rule = ladder(np.array(self.radii), looks, noise.sigma, alpha=self.alpha, beta=self.beta)
+        slack = noise.distance(LARGEST_DIM) if self.arithmetic == "exact" else 0.0
+        rule = ladder(np.array(self.radii), looks, noise.sigma, alpha=self.alpha, beta=self.beta, slack=slack)
         draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
         return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
 
