@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lib.certify.one_bound import one_bound_radius
 from lib.certify.predict import predict_classes
-from lib.certify.radii import gaussian_radius
 from lib.models.base import Inference
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
@@ -17,6 +17,9 @@ from lib.stats.limits import LARGEST_N, smallest_n_to_certify, smallest_n_to_pre
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CERTIFIED = ("gaussian", "generalized_gaussian")
+"""Kinds of noise with an l2 certificate from one bound."""
 
 
 class SmoothedClassifier:
@@ -65,7 +68,7 @@ class SmoothedClassifier:
         """
         import pandas as pd
 
-        self._require_gaussian()
+        self._require_certificate()
         _check_numbers(alpha, n0=n0, n=n)
         least = smallest_n_to_certify(alpha)
         if n < least:
@@ -76,7 +79,8 @@ class SmoothedClassifier:
         selected = first.argmax(axis=1)
         second = self._count(base, images, index, n, seed, Stream.ESTIMATION, arithmetic, quiet)
         k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
-        radius, p_lower = gaussian_radius(k, n, alpha, self.noise.sigma, slack=self._slack(images, arithmetic))
+        dim, slack = int(np.prod(images.shape[1:])), self._slack(images, arithmetic)
+        radius, p_lower = one_bound_radius(k, n, alpha, self.noise, dim, slack=slack)
         return pd.DataFrame(
             {
                 "predict": np.where(p_lower > 0.5, selected, -1),
@@ -153,9 +157,10 @@ class SmoothedClassifier:
             self.model, self.inference, shape=shape, classes=self.classes, device=self.device, batch=batch_size
         )
 
-    def _require_gaussian(self) -> None:
-        if self.noise.kind != "gaussian":
-            raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: gaussian")
+    def _require_certificate(self) -> None:
+        if self.noise.kind not in CERTIFIED:
+            known = ", ".join(CERTIFIED)
+            raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: {known}")
 
 
 def _checked(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:

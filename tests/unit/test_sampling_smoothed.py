@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy import special, stats
 
-from lib.noise import Gaussian
+from lib.certify.double_sampling.radius import gg_np_radius
+from lib.noise import Gaussian, GeneralizedGaussian
+from lib.noise.truncated import Truncated
 from lib.sampling import SmoothedClassifier
 from lib.stats import clopper_pearson_lower
 
@@ -46,6 +48,22 @@ def test_a_half_space_is_certified_soundly_and_tightly():
     assert (table["count"] >= lowest).all()
     expected = SIGMA * special.ndtri(clopper_pearson_lower(table["count"].to_numpy(), 20_000, 0.001))
     np.testing.assert_allclose(table["radius"], expected, rtol=1e-6)
+
+
+def test_generalised_gaussian_noise_is_certified_by_its_own_radius():
+    distances, noise = np.array([0.05, 0.2, 0.4]), GeneralizedGaussian(k=4, sigma=SIGMA)
+    table = SmoothedClassifier(plane(), noise).certify(at_distances(distances), n=20_000, quiet=True)
+    assert (table["predict"] == 1).all()
+    assert (table["radius"] <= distances).all() and (table["radius"] > 0.6 * distances).all()
+    expected = gg_np_radius(table["p_lower"], 16, 4, SIGMA)
+    np.testing.assert_allclose(table["radius"], expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="at most k=7"):
+        SmoothedClassifier(plane(), GeneralizedGaussian(k=8, sigma=SIGMA)).certify(at_distances([0.1]), quiet=True)
+
+
+def test_noise_without_a_certificate_is_refused():
+    with pytest.raises(ValueError, match="no l2 certificate for noise of kind 'truncated'"):
+        SmoothedClassifier(plane(), Truncated(k=4, sigma=SIGMA)).certify(at_distances([0.1]), quiet=True)
 
 
 def test_a_point_on_the_boundary_abstains():
