@@ -2,7 +2,8 @@
 
 Nanoseconds per normal value, on one thread, variants in turns: torch's stateful generator, ours with uniforms from C and
 from torch's integer operations (equal bits), with `--compile` also ours through `torch.compile`, numpy's counter-based
-generator, and of the two laws made from our normals, Gaussian and generalised Gaussian noise.
+generator, of the two laws made from our normals, Gaussian and generalised Gaussian noise, and Gaussian noise in whole grey
+levels (`arithmetic: exact`) from C and from torch's operations.
 """
 
 import argparse
@@ -58,6 +59,12 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
     laws = {"Gaussian": Gaussian(sigma=0.5), "generalised": GeneralizedGaussian(k=dim // 2 - 4, sigma=0.5)}
     for name, law in laws.items():
         found[name] = partial(law.sample, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
+    levels = partial(
+        laws["Gaussian"].steps, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION
+    )
+    found["exact"] = levels
+    if device.type == "cpu":
+        found["exact, torch"] = partial(in_torch, levels)
     if compiled:
         function = torch.compile(partial(philox.normals, dim, seed=1, stream=Stream.ESTIMATION), dynamic=False)
         found["ours, compiled"] = partial(function, image, draw)

@@ -4,7 +4,7 @@ The field's loop is that of the scripts that descend from Cohen et al. (2019): t
 noise from torch's stateful generator, float32 in NCHW, normalisation by repeated tensors, batch normalisation as a layer,
 and a count of the predictions one by one on the host. Ours is `lib.sampling.engine.count_classes`. Both classify noisy
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
-C library's allocator is set for each as its own process would have it.
+C library's allocator is set for each as its own process would have it. Ours is also measured in exact arithmetic.
 """
 
 import argparse
@@ -131,22 +131,25 @@ def measure(name: str, rounds: int | None, device: torch.device, inference: Infe
     )
     field, clean = field_network(case, network).to(device), image[0].to(device) / 255
     rows = torch.arange(base.batch, device=device)
+    options = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
     work = {
         "field": lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes),
-        "ours": lambda: count_classes(
-            base, image, index, draws, noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True
-        ),
-        "noise": lambda: noise.sample(case.info.shape, torch.zeros_like(rows), rows, seed=0, stream=Stream.ESTIMATION),
+        "ours": lambda: count_classes(base, image, index, draws, **options),
+        "exact": lambda: count_classes(base, image, index, draws, arithmetic="exact", **options),
+        "noise": lambda: noise.sample(case.info.shape, **keyed),
+        "exact noise": lambda: noise.steps(case.info.shape, **keyed),
     }
     field_counts(field, clean, 64, 64, case.info.classes)  # first call: kernels are chosen, memory is taken
-    count_classes(base, image, index, np.array([base.batch]), noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True)
+    for arithmetic in ("float", "exact"):
+        count_classes(base, image, index, np.array([base.batch]), arithmetic=arithmetic, **options)
     times = {variant: [] for variant in work}
     for _ in range(rounds or case.rounds):
         for variant, call in work.items():
             restore_default() if variant == "field" else keep_freed_memory()
             times[variant].append(seconds(call, device))
     best = {variant: min(values) for variant, values in times.items()}
-    per_draw = best["noise"] / base.batch
+    per_draw, per_exact_draw = best["noise"] / base.batch, best["exact noise"] / base.batch
     return {
         "field_draws_per_second": case.draws / best["field"],
         "draws_per_second": case.draws / best["ours"],
@@ -156,6 +159,9 @@ def measure(name: str, rounds: int | None, device: torch.device, inference: Infe
         "ratio_median": statistics.median(a / b for a, b in zip(times["field"], times["ours"], strict=True)),
         "noise_share": per_draw * case.draws / best["ours"],
         "noise_ns_per_value": per_draw / dim * 1e9,
+        "exact_draws_per_second": case.draws / best["exact"],
+        "exact_noise_share": per_exact_draw * case.draws / best["exact"],
+        "exact_noise_ns_per_value": per_exact_draw / dim * 1e9,
         **base.describe(),
     }
 
@@ -192,7 +198,8 @@ def main() -> None:
             f"{name}: {found['draws_per_second']:.0f} draws/s at batch {found['batch']}, the field "
             f"{found['field_draws_per_second']:.0f} at {found['field_batch']}: {found['ratio_min']:.2f} times "
             f"(median of rounds {found['ratio_median']:.2f}); noise {found['noise_share']:.1%} of the time, "
-            f"{found['noise_ns_per_value']:.1f} ns a value"
+            f"{found['noise_ns_per_value']:.1f} ns a value; in exact arithmetic {found['exact_draws_per_second']:.0f} draws/s, "
+            f"noise {found['exact_noise_share']:.1%}, {found['exact_noise_ns_per_value']:.1f} ns"
         )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
