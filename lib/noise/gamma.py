@@ -33,10 +33,13 @@ def log_quantiles(shape: float, v: Float64[Tensor, " rows"]) -> Float64[Tensor, 
     return value
 
 
-@torch.compiler.assume_constant_result
 def _table(shape: float, device: torch.device) -> Float64[Tensor, "panels coefficients"]:
     """Coefficients of ascending powers of w, where w runs from -1 to 1 through a panel."""
     return _device_table(shape, device)
+
+
+# What torch.compiler.assume_constant_result sets; calling that would import the whole compiler, seconds on every job.
+_table._dynamo_marked_constant = True
 
 
 @lru_cache(maxsize=64)
