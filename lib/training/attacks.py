@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from lib.training import losses
 from lib.training.batch import Batch
+from lib.training.input_gradient import fast_input_gradients
 
 IMAGE = (-3, -2, -1)
 """The axes of one image."""
@@ -34,7 +35,8 @@ def frozen(model: torch.nn.Module) -> Iterator[None]:
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:
-        yield
+        with fast_input_gradients(model):
+            yield
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
