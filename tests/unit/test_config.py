@@ -102,7 +102,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("images", "digits-half", "skip"), 10_000, "experiments.digits.images: digits-half on digits: "),
         (("experiments", "mnist", "model"), "resnet110", "experiments.mnist.model: resnet110 on mnist: "),
         (("experiments", "digits", "methods"), ["gaussian"], "experiments.digits.methods: gaussian at gauss-0.25"),
-        (("samplers", "n10000", "n"), 5, "experiments.digits.certificates: np-10k at gauss-0.25: n=5"),
+        (("samplers", "n4000", "n"), 5, "experiments.digits.certificates: np-4k at gauss-0.25: n=5"),
     ],
 )
 def test_each_mistake_is_named(raw, path, value, expected):
