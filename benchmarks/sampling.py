@@ -10,11 +10,8 @@ C library's allocator is set for each as its own process would have it. Ours is 
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from benchmarks.field import CIFAR, MNIST, SIGMA, field_network, machine, network, seconds
 from lib.data.base import DataInfo
-from lib.models import build
 from lib.models.base import Inference
 from lib.noise import Gaussian, Stream
-from lib.registry import spec_class
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.memory import keep_freed_memory, restore_default
-
-SIGMA = 0.25
 
 
 @dataclass(frozen=True)
@@ -48,46 +41,11 @@ class Case:
     rounds: int
 
 
-MNIST = DataInfo(classes=10, shape=(1, 28, 28))
-CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 CASES = {
     "lenet": Case({"kind": "lenet"}, MNIST, batch=400, draws=4000, rounds=6),
     "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=400, draws=800, rounds=4),
     "cifar_resnet110": Case({"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1),
 }
-
-
-class FieldNormalise(torch.nn.Module):
-    """(x - mean) / sd with both repeated to the size of the batch."""
-
-    def __init__(self, info: DataInfo):
-        super().__init__()
-        self.mean, self.sd = (torch.nn.Parameter(torch.tensor(values)) for values in (info.mean, info.sd))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows, _, height, width = x.shape
-        mean = self.mean.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
-        sd = self.sd.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
-        return (x - mean) / sd
-
-
-class FieldLeNet(torch.nn.Module):
-    """The 20-50-500 LeNet with the weights of ours, and ReLU before the pooling."""
-
-    def __init__(self, ours: torch.nn.Module):
-        super().__init__()
-        self.conv1, self.conv2, self.fc1, self.fc2 = ours.conv1, ours.conv2, ours.fc1, ours.fc2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))
-
-
-def field_network(case: Case, network: torch.nn.Module) -> torch.nn.Module:
-    if case.model["kind"] == "lenet":
-        return FieldLeNet(network[1])
-    return torch.nn.Sequential(FieldNormalise(case.info), network[1])
 
 
 @torch.no_grad()
@@ -106,30 +64,18 @@ def field_counts(
     return counts
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """CPU seconds (on a GPU: seconds) of one call."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
 def measure(name: str, rounds: int | None, device: torch.device, inference: Inference, batch: int | None) -> dict:
     """Field, ours, and our noise alone, in turns; ratios by the fastest round and by the median."""
     case = CASES[name]
     torch.manual_seed(0)
-    network = build(spec_class("model", case.model["kind"])(**case.model), case.info).eval()
+    model = network(case.model, case.info).eval()
     noise, dim = Gaussian(sigma=SIGMA), case.info.dim
     image = torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8)
     index, draws = np.zeros(1, np.int64), np.array([case.draws])
     base = BaseClassifier(
-        network, inference, shape=case.info.shape, classes=case.info.classes, device=device, batch=batch
+        model, inference, shape=case.info.shape, classes=case.info.classes, device=device, batch=batch
     )
-    field, clean = field_network(case, network).to(device), image[0].to(device) / 255
+    field, clean = field_network(case.model, case.info, model).to(device), image[0].to(device) / 255
     rows = torch.arange(base.batch, device=device)
     options = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
     keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
@@ -164,17 +110,6 @@ def measure(name: str, rounds: int | None, device: torch.device, inference: Infe
         "exact_noise_ns_per_value": per_exact_draw / dim * 1e9,
         **base.describe(),
     }
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0] if names else cpu
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    return {"device": name, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.sampling import field_counts, machine
+from benchmarks.field import machine
+from benchmarks.sampling import field_counts
 from lib.certify.radii import gaussian_radius
 from lib.data.base import Split
 from lib.data.store import open_split, prepare

@@ -1,18 +1,17 @@
-"""Speed of a training step against the field's: `python benchmarks/training.py [--json FILE]`, under a minute.
+"""Speed of a training step against the field's: `python benchmarks/training.py [--json FILE]`, about a minute.
 
 The field's step is that of the scripts that descend from Cohen et al. (2019): float32 in NCHW, images through PIL one by one
 (`DataLoader` without workers), normalisation by repeated tensors, noise from the stateful generator, three `.item()` per
-step. Ours is what `lib.training.loop` runs. Both train the same architecture on the same random images, in turns, on one
-thread; CPU seconds are compared (seconds on a GPU), data loading included.
+step. Ours is what `lib.training.loop` runs. First the Gaussian step on two networks; then every method on LeNet with the
+papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same architecture
+on the same random images, in turns, on one thread; CPU seconds are compared (seconds on a GPU), data loading included.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +21,44 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from benchmarks.field import CIFAR, MNIST, SIGMA, field_network, machine, network, seconds
+from benchmarks.field_methods import LOSSES
 from lib.data.base import DataInfo
 from lib.data.batches import batches
-from lib.models import build
 from lib.noise import Gaussian as GaussianNoise
+from lib.presets import preset_settings
 from lib.registry import spec_class
-from lib.training.kinds.gaussian import Gaussian
+from lib.training.base import MethodSpec
 from lib.training.meter import Meter
-from lib.training.stepper import Stepper
-
-SIGMA = 0.25
+from lib.training.stepper import Stepper, pieces
 
 
 @dataclass(frozen=True)
 class Case:
-    """An architecture, the data it takes, and how many steps make one measurement."""
+    """An architecture and the data it takes, a method, and how many loader batches make one measurement."""
 
     model: dict
     info: DataInfo
-    batch: int
+    method: MethodSpec
     steps: int
 
 
-MNIST = DataInfo(classes=10, shape=(1, 28, 28))
-CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "crop_flip")
+def gaussian(**fields) -> MethodSpec:
+    return spec_class("method", "gaussian")(lr=0.01, **fields)
+
+
+def papers(kind: str, batch: int) -> MethodSpec:
+    """A method as the papers train it on MNIST, on smaller loader batches; MACER with the term that it may defer."""
+    settings = preset_settings("paper", "mnist", kind, SIGMA)
+    return spec_class("method", kind)(
+        **{**settings, "batch": batch, **({"deferred": False} if kind == "macer" else {})}
+    )
+
+
 CASES = {
-    "lenet": Case({"kind": "lenet"}, MNIST, batch=256, steps=4),
-    "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=128, steps=1),
+    "lenet": Case({"kind": "lenet"}, MNIST, gaussian(batch=256), steps=4),
+    "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, gaussian(batch=128), steps=1),
 }
 
 
@@ -72,44 +80,6 @@ class RandomSplit:
         return f"random image {index}"
 
 
-class FieldNormalise(torch.nn.Module):
-    """(x − mean) / sd with both repeated to the size of the batch."""
-
-    def __init__(self, info: DataInfo):
-        super().__init__()
-        self.mean, self.sd = torch.tensor(info.mean), torch.tensor(info.sd)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows, _, height, width = x.shape
-        mean = self.mean.to(x.device).repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
-        sd = self.sd.to(x.device).repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
-        return (x - mean) / sd
-
-
-class FieldLeNet(torch.nn.Module):
-    """The 20-50-500 LeNet, with ReLU before the pooling."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2 = torch.nn.Conv2d(1, 20, 5), torch.nn.Conv2d(20, 50, 5)
-        self.fc1, self.fc2 = torch.nn.Linear(800, 500), torch.nn.Linear(500, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))
-
-
-def network(case: Case) -> torch.nn.Module:
-    return build(spec_class("model", case.model["kind"])(**case.model), case.info)
-
-
-def field_network(case: Case) -> torch.nn.Module:
-    if case.model["kind"] == "lenet":
-        return FieldLeNet()
-    return torch.nn.Sequential(FieldNormalise(case.info), network(case)[1])
-
-
 def field_loader(case: Case, split: RandomSplit) -> torch.utils.data.DataLoader:
     from PIL import Image
     from torchvision import transforms
@@ -128,34 +98,36 @@ def field_loader(case: Case, split: RandomSplit) -> torch.utils.data.DataLoader:
             image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
             return transform(image), int(split.labels[index])
 
-    return torch.utils.data.DataLoader(Pictures(), batch_size=case.batch, shuffle=True, drop_last=True)
+    return torch.utils.data.DataLoader(Pictures(), batch_size=case.method.batch, shuffle=True, drop_last=True)
 
 
 def field_steps(case: Case, split: RandomSplit, device: torch.device) -> Iterator[None]:
-    """One training step of the field per item, for ever."""
-    model = field_network(case).to(device).train()
+    """The field's optimiser steps of one loader batch per item, for ever."""
+    model = field_network(case.model, case.info).to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    loader, logged = field_loader(case, split), []
+    loader, logged, loss_of = field_loader(case, split), [], LOSSES[case.method.kind]
     while True:
-        for x, y in loader:
-            x, y = x.to(device), y.to(device)
-            logits = model(x + torch.randn_like(x) * SIGMA)
-            loss = F.cross_entropy(logits, y)
-            right = logits.topk(5, 1).indices.eq(y[:, None])
-            logged += [loss.item(), right[:, 0].float().sum().item(), right.float().sum().item()]
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+        for images, labels in loader:
+            for piece in pieces(len(labels), case.method):
+                x, y = images[piece].to(device), labels[piece].to(device)
+                loss, logits = loss_of(case.method, model, x, y, SIGMA)
+                right = logits.topk(5, 1).indices.eq(y[:, None])
+                logged += [loss.item(), right[:, 0].float().sum().item(), right.float().sum().item()]
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
             yield
 
 
 def our_steps(case: Case, split: RandomSplit, device: torch.device, precision: str) -> Iterator[None]:
-    """One training step of ours per item, for ever."""
-    method = Gaussian(batch=case.batch, lr=0.01, precision=precision)
-    loader = batches(split, device=device, batch=case.batch, seed=0, augmentation=case.info.augmentation)
-    model = network(case).to(device).train()
-    stepper, meter = Stepper(method, model, noise=GaussianNoise(sigma=SIGMA), seed=0, batches=len(loader)), Meter()
-    epoch = 0
+    """Our optimiser steps of one loader batch per item, for ever."""
+    method = case.method.model_copy(update={"precision": precision})
+    loader = batches(split, device=device, batch=method.batch, seed=0, augmentation=case.info.augmentation)
+    model = network(case.model, case.info).to(device).train()
+    predictions = 0.02 + 0.8 * torch.eye(case.info.classes, device=device)[torch.as_tensor(split.labels)]
+    tables = {name: predictions for name in method.tables}
+    noise, meter, epoch = GaussianNoise(sigma=SIGMA), Meter(), 0
+    stepper = Stepper(method, model, noise=noise, seed=0, batches=len(loader), tables=tables)
     while True:
         for number, batch in enumerate(loader.epoch(epoch)):
             stepper.advance(batch, epoch, number, meter)
@@ -165,36 +137,24 @@ def our_steps(case: Case, split: RandomSplit, device: torch.device, precision: s
         epoch += 1
 
 
-def seconds(steps: Iterator[None], count: int, device: torch.device) -> float:
-    """CPU seconds (on a GPU: seconds) that `count` steps take, per step."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    for _ in range(count):
-        next(steps)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (clock() - start) / count
-
-
-def measure(name: str, rounds: int, device: torch.device, precisions: list[str]) -> dict:
+def measure(case: Case, rounds: int, device: torch.device, precisions: list[str]) -> dict:
     """Both variants in turns; ratio of the field's time to ours, by the fastest round and by the median."""
-    case = CASES[name]
-    split = RandomSplit(case.info, 16 * case.batch)
+    batch = case.method.batch
+    split = RandomSplit(case.info, 16 * batch)
     torch.manual_seed(0)
     runs = {"field": field_steps(case, split, device)}
     runs |= {precision: our_steps(case, split, device, precision) for precision in precisions}
     times = {variant: [] for variant in runs}
     for steps in runs.values():
-        seconds(steps, 1, device)  # first step: kernels are chosen, memory is taken
+        next(steps)  # the first step: kernels are chosen, memory is taken
     for _ in range(rounds):
         for variant, steps in runs.items():
-            times[variant].append(seconds(steps, case.steps, device))
-    result = {"field_images_per_second": case.batch / min(times["field"])}
+            taken = seconds(lambda steps=steps: [next(steps) for _ in range(case.steps)], device)
+            times[variant].append(taken / case.steps)
+    result = {"field_images_per_second": batch / min(times["field"])}
     for precision in precisions:
         result[precision] = {
-            "images_per_second": case.batch / min(times[precision]),
+            "images_per_second": batch / min(times[precision]),
             "ratio_min": min(times["field"]) / min(times[precision]),
             "ratio_median": statistics.median(
                 theirs / ours for theirs, ours in zip(times["field"], times[precision], strict=True)
@@ -203,38 +163,37 @@ def measure(name: str, rounds: int, device: torch.device, precisions: list[str])
     return result
 
 
-def machine(device: torch.device) -> dict[str, str]:
-    """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0] if names else cpu
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    return {"device": name, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+def show(name: str, found: dict, precisions: list[str]) -> None:
+    print(f"{name}: field {found['field_images_per_second']:.0f} images/s")
+    for precision in precisions:
+        ours = found[precision]
+        print(
+            f"  {precision}: {ours['images_per_second']:.0f} images/s, "
+            f"{ours['ratio_min']:.2f} times the field (median of rounds {ours['ratio_median']:.2f})",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--methods", nargs="*", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--rounds", type=int, help="measurements of each (default: 5 of a network, 2 of a method)")
+    parser.add_argument("--batch", type=int, default=128, help="images per loader batch where methods are compared")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    report = {"machine": machine(device), "cases": {}}
+    report = {"machine": machine(device), "cases": {}, "methods": {}}
     for name in options.cases:
-        found = measure(name, options.rounds, device, options.precisions)
-        report["cases"][name] = found
-        print(f"{name}: field {found['field_images_per_second']:.0f} images/s")
-        for precision in options.precisions:
-            ours = found[precision]
-            print(
-                f"  {precision}: {ours['images_per_second']:.0f} images/s, "
-                f"{ours['ratio_min']:.2f} times the field (median of rounds {ours['ratio_median']:.2f})"
-            )
+        report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, options.precisions)
+        show(name, found, options.precisions)
+    for kind in options.methods:
+        case = Case({"kind": "lenet"}, MNIST, papers(kind, options.batch), steps=1)
+        report["methods"][kind] = found = measure(case, options.rounds or 2, device, options.precisions)
+        show(f"{kind} (lenet, batch {options.batch})", found, options.precisions)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

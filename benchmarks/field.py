@@ -1,0 +1,83 @@
+"""What the benchmarks share: the networks and loops of the field's scripts, and how times are taken.
+
+The field's scripts are those that descend from Cohen et al. (2019): float32 in NCHW, normalisation by repeated tensors,
+batch normalisation as a layer.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from lib.data.base import DataInfo
+from lib.models import build
+from lib.registry import spec_class
+
+SIGMA = 0.25
+MNIST = DataInfo(classes=10, shape=(1, 28, 28))
+CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "crop_flip")
+
+
+class FieldNormalise(torch.nn.Module):
+    """(x − mean) / sd with both repeated to the size of the batch."""
+
+    def __init__(self, info: DataInfo):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(info.mean))
+        self.register_buffer("sd", torch.tensor(info.sd))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, _, height, width = x.shape
+        mean = self.mean.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
+        sd = self.sd.repeat((rows, height, width, 1)).permute(0, 3, 1, 2)
+        return (x - mean) / sd
+
+
+class FieldLeNet(torch.nn.Module):
+    """The 20-50-500 LeNet with the layers of ours, and ReLU before the pooling."""
+
+    def __init__(self, ours: torch.nn.Module):
+        super().__init__()
+        self.conv1, self.conv2, self.fc1, self.fc2 = ours.conv1, ours.conv2, ours.fc1, ours.fc2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+def network(model: dict, info: DataInfo) -> torch.nn.Module:
+    """Our network of a model entry."""
+    return build(spec_class("model", model["kind"])(**model), info)
+
+
+def field_network(model: dict, info: DataInfo, ours: torch.nn.Module | None = None) -> torch.nn.Module:
+    """The field's network, with the weights of ours if that is given."""
+    ours = network(model, info) if ours is None else ours
+    return FieldLeNet(ours[1]) if model["kind"] == "lenet" else torch.nn.Sequential(FieldNormalise(info), ours[1])
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """CPU seconds (on a GPU: seconds) of one call."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the numbers were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return {"device": name, "torch": torch.__version__, "threads": str(torch.get_num_threads())}
