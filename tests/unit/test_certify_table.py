@@ -198,3 +198,12 @@ def test_a_certificate_that_cannot_give_slack_away_is_not_asked_to():
     double = spec_class("certificate", "dsrs")(sampler="x")
     with pytest.raises(ValueError, match="kind dsrs know no exact noise"):
         certificate_table(plan(), COUNTS, SECONDS, double, GAUSSIAN, slack=1e-12)
+
+
+def test_slack_reaches_an_l2_certificate_inside_another():
+    spec = spec_class("certificate", "linf_from_l2")(sampler="cohen", of={"kind": "neyman_pearson"})
+    plain, loose = (
+        certificate_table(plan(), COUNTS, SECONDS, spec, GAUSSIAN, slack=slack, dim=64) for slack in (0.0, 1e-3)
+    )
+    assert 0 < loose["radius"][0] < plain["radius"][0]
+    assert loose["p_lower"][0] <= plain["p_lower"][0] - 1e-3

@@ -7,9 +7,10 @@ from typing import Literal
 import pytest
 import yaml
 
+from lib.certify.base import CertificateSpec, exact_problems
 from lib.config import load
 from lib.errors import ConfigError
-from lib.registry import register
+from lib.registry import register, spec_class
 from lib.schema import PATH, render
 from lib.training.base import ReadsPredictions
 
@@ -275,10 +276,23 @@ def test_exact_arithmetic_is_refused_where_it_cannot_be(raw):
     assert any(line.startswith("samplers.n10000.arithmetic: ") for line in problems(raw))
     raw["samplers"]["n10000"]["arithmetic"] = "exact"
     raw["noises"]["loud"] = {"kind": "gaussian", "sigma": 15.0}
-    raw["samplers"]["ladder"] = {"kind": "decide", "n_max": 1000, "arithmetic": "exact"}
-    raw["certificates"]["ladder"] = {"kind": "sequential", "sampler": "ladder"}
     raw["experiments"]["digits"]["noises"] = ["loud"]
-    raw["experiments"]["digits"]["certificates"] = ["np-10k", "ladder"]
+    raw["experiments"]["digits"]["certificates"] = ["np-10k"]
     found = [line for line in problems(raw) if line.startswith("experiments.digits.certificates")]
     assert any("np-10k at loud: exact noise reaches up to sigma 14, got 15" in line for line in found)
-    assert any("ladder at loud: certificates of kind sequential know no exact noise" in line for line in found)
+
+
+def test_a_certificate_must_know_exact_noise(raw):
+    class Other(CertificateSpec):
+        kind: str = "other"
+        alpha: float = 0.001
+
+    study = load(raw)
+    noise, sampler = study.noises["gauss-0.25"], study.samplers["n10000"]
+    exact = sampler.model_copy(update={"arithmetic": "exact"})
+    assert exact_problems(Other(sampler="x"), noise, sampler) == []
+    (problem,) = exact_problems(Other(sampler="x"), noise, exact)
+    assert problem == "certificates of kind other know no exact noise; use a sampler with `arithmetic: float`"
+    inner = spec_class("certificate", "linf_from_l2")
+    assert exact_problems(inner(sampler="x", of={"kind": "neyman_pearson"}), noise, exact) == []
+    assert len(exact_problems(inner(sampler="x", of={"kind": "dsrs"}), noise, exact)) == 1

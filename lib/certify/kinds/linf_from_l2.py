@@ -51,6 +51,11 @@ class LinfFromL2(CertificateSpec):
         given = {"revision": spec_class("certificate", kind).revision, **self.of}
         return revive("certificate", {**given, "sampler": self.sampler, "alpha": self.alpha})
 
+    @property
+    def takes_slack(self) -> bool:
+        """As the l2 certificate."""
+        return self.inner().takes_slack
+
     def canonical(self) -> dict[str, Any]:
         """See `Spec.canonical`: with the defaults and the revision of the l2 certificate."""
         inner = self.inner().canonical()
@@ -69,12 +74,14 @@ class LinfFromL2(CertificateSpec):
         seed: int = 0,
         extra: Mapping[str, np.ndarray] = NOTHING,
         dim: int | None = None,
+        slack: float = 0.0,
     ) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. The l2 certificate's table; every radius divided by sqrt(d), rounded down, the l2
         radius kept as radius_l2, and `norm` saying which norm `radius` is in."""
         if dim is None:
             raise ValueError("dim: radii in another norm depend on the number of coordinates of an image; give it")
-        table = self.inner().certify(plan, counts, noise, seed=seed, extra=extra, dim=dim)
+        options = {"slack": slack} if self.takes_slack else {}
+        table = self.inner().certify(plan, counts, noise, seed=seed, extra=extra, dim=dim, **options)
         radius = table["radius"].to_numpy()
         columns = [name for name in table.columns if name.startswith("radius_")]
         scaled = {name: linf_radius(table[name].to_numpy(), dim) for name in ("radius", *columns)}
