@@ -94,9 +94,10 @@ class DenoiserSpec(Spec):
         raise NotImplementedError
 
     def load_weights(self, info: DataInfo, condition: float | None) -> tuple["Denoiser", dict[str, Any]]:
-        """The denoiser with the weights of `weights`, and notes for its provenance; errors as in `lib.models.fitting`."""
+        """The denoiser with the weights of `weights`, and notes (`sha256` of the files); errors as in `lib.models.fitting`."""
+        from lib.artefact import file_digest
         from lib.denoising.loading import load_into
 
         denoiser = self.build(info, condition)
         load_into(denoiser.network, self.weights)
-        return denoiser, {}
+        return denoiser, {"sha256": file_digest(self.weights)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lib.artefact import Provenance, file_digest
+from lib.artefact import Provenance
 from lib.data.base import DataInfo, DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.denoising.base import DenoiserSpec
@@ -96,7 +96,7 @@ def build_denoised(
     seed_everything(seed)
     first, notes = _denoiser(spec, denoiser, info, parts, trained)
     composed = DenoiseThenClassify(first, _classifier(spec, info, parts), clamp=method.clamp, resize=method.resize)
-    parents = {"data": content_digest(manifest), **_digests(denoiser, parts, trained)}
+    parents = {"data": content_digest(manifest), **_digests(parts, trained, notes)}
     resume = Path(model).with_name("resume.pt")
     facts: dict[str, Any] = {"condition": condition_of(spec) if first is not None and first.told else None, **notes}
     if method.objective is not None:
@@ -140,7 +140,7 @@ def _denoiser(
         return start.denoiser, {"denoiser": record.notes.get("denoiser")}
     if trained is not None:
         return load_trained(trained, spec, denoiser, info, condition), {}
-    if denoiser.weights is not None:
+    if denoiser.trained:
         found, notes = denoiser.load_weights(info, condition)
         return found, {"denoiser": notes}
     return denoiser.build(info, condition), {}
@@ -171,16 +171,13 @@ def _part(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str | Pat
     return kind.load(parts[role], wanted, info, spec=wanted)[0]
 
 
-def _digests(
-    denoiser: DenoiserSpec | None, parts: Mapping[str, str | Path], trained: str | Path | None
-) -> dict[str, str]:
-    """What the result was made from: digests of weights, and of files brought along."""
+def _digests(parts: Mapping[str, str | Path], trained: str | Path | None, notes: Mapping[str, Any]) -> dict[str, str]:
+    """What the result was made from: digests of weights made here, and of files brought along."""
     found = {role: read_header(path)[1] for role, path in parts.items()}
     if trained is not None:
         found["denoiser"] = read_header(trained)[1]
-    elif denoiser is not None and denoiser.files():
-        found["denoiser"] = digest([file_digest(path) for path in denoiser.files()])
-    return found
+    brought = notes.get("denoiser") or {}
+    return {**found, "denoiser": brought["sha256"]} if "sha256" in brought else found
 
 
 def _tell(model: str | Path, quality: Mapping[str, Any], sigma: float) -> None:
