@@ -125,8 +125,8 @@ def test_better_intervals_never_give_smaller_radii(kind, parameter):
 def test_random_intervals(kind, parameter):
     """Never below NP, always certified by the dual, and proportional to sigma."""
     rng = np.random.default_rng(5)
-    p = rng.uniform(0.5, 0.999, 60)
-    q = np.clip(p + rng.normal(0, 0.03, 60), 0, 0.999)
+    p = rng.uniform(0.5, 0.999, 24)
+    q = np.clip(p + rng.normal(0, 0.03, 24), 0, 0.999)
     intervals = p - 0.001, p + 0.001, q - 0.001, q + 0.001
     intervals = [np.clip(v, 0, 1) for v in intervals]
     found = dsrs_radius(*intervals, 3072, 1530, 1.0, kind, parameter)

@@ -76,40 +76,39 @@ class Ratio:
 def crossing(ratio: Ratio, t: np.ndarray) -> np.ndarray:
     """x = w - t of the w where a point that started at t leaves {p(t) < h(w) p(w)}: k ln(1 + x/t) + x = log h(t + x).
 
-    For h non-increasing (b > 1, m2 > 0): then w is unique and the set is {x' < x}. t: [rows, nodes].
+    For h non-increasing (b > 1, m2 > 0): then w is unique and the set is {x' < x}. All m1 of one sign. t: [rows, nodes].
+
+    With u(x) = k ln(1 + x/t) + x - LN and v(x) = log m2 - c (t + x - tm) the equation is u = v for m1 = 0 (solved by `growth`),
+    u = ln(m1 + e^v) for m1 > 0 and ln(|m1| + e^u) = v for m1 < 0, where a logarithm of h would have a pole next to the root.
+    The logarithms of sums lie within ln 2 of their larger part, whose root starts Newton's iteration.
     """
     k, square = ratio.law.k, np.square(ratio.b)[:, None]
     c, tm, norm, m1, m2 = (v[:, None] for v in (ratio.c, ratio.tm, ratio.log_norm, ratio.m1, ratio.m2))
-    pure_q = growth(square * t, norm + np.log(m2) - c * (t - tm), k) / square  # the crossing for m1 = 0
-    with np.errstate(all="ignore"):
-        pure_p = growth(t, np.where(m1 > 0, norm + np.log(np.where(m1 > 0, m1, 1.0)), 0.0) + np.zeros_like(t), k)
-        zero = np.where(m1 < 0, ratio.zero()[:, None] - t, np.inf)
-        low = np.where(m1 > 0, np.maximum(pure_q, pure_p), np.where(m1 < 0, -t, pure_q))
-        high = np.where(m1 < 0, np.minimum(pure_q, zero), np.inf)
-        x = np.where(m1 < 0, np.maximum(-t, np.minimum(pure_q, zero - 1e-3 * np.abs(zero - low))), low)
-    if not (m1 != 0).any():
-        return x
+    log_q = np.log(m2) - c * (t - tm)
+    only_q = growth(square * t, norm + log_q, k) / square
+    if (m1 == 0).all():
+        return only_q
+    log_p = np.log(np.abs(m1))
+    positive = bool((m1 > 0).all())
+    other = growth(t, norm + log_p + np.zeros_like(t), k) if positive else (log_q - log_p) / c
+    x = np.maximum(only_q, other) if positive else np.maximum(np.minimum(only_q, other), -0.999 * t)
     for _ in range(100):
-        step = _crossing_step(x, t, k, c, tm, norm, m1, m2, low, high)
-        x = x + step
-        if np.abs(step / (t + np.abs(x))).max() < 1e-9:
+        value, slope = _balance(x, t, k, c, norm, log_p, log_q, positive)
+        step = np.minimum(value / slope, 0.9 * (t + x))  # stays above the pole at x = -t
+        x = x - step
+        if np.abs(step / (t + np.abs(x))).max() < 1e-8:
             return x
     raise ArithmeticError("crossing: Newton's iteration did not converge")
 
 
-def _crossing_step(x, t, k, c, tm, norm, m1, m2, low, high) -> np.ndarray:
-    """One Newton step, or half the bracket where Newton would leave it; the bracket is narrowed in place."""
-    with np.errstate(all="ignore"):
-        tilted = m2 * np.exp(-c * (t + x - tm))
-        h = m1 + tilted
-        value = (k * np.log1p(x / t) if k else 0.0) + x - norm - np.log(h)
-        value = np.where(h > 0, value, np.inf)
-        value = np.where(t + x > 0, value, x - norm - np.log(h) if k == 0 else -np.inf)
-        slope = (k / (t + x) if k else 0.0) + 1 + c * tilted / h
-        np.copyto(low, x, where=(value < 0) & (x > low))
-        np.copyto(high, x, where=(value > 0) & (x < high))
-        step = -value / slope
-        settled = np.abs(step) <= 1e-12 * (t + np.abs(x))
-        out = ~np.isfinite(step) | ((x + step < low) | (x + step > high)) & ~settled
-        middle = np.where(np.isfinite(high), 0.5 * (low + high) - x, step)
-    return np.where(out, np.where(np.isfinite(middle), middle, 0.0), step)
+def _balance(x, t, k, c, norm, log_p, log_q, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Left minus right side of the equation in `crossing`, and its derivative, which is positive."""
+    u = x - norm
+    slope = 1.0
+    if k:
+        u += k * np.log1p(np.maximum(x / t, -1 + 1e-15))
+        slope = 1.0 + k / np.maximum(t + x, 1e-300)
+    v = log_q - c * x
+    summed = np.logaddexp(log_p, v if positive else u)
+    share = np.exp((v if positive else u) - summed)
+    return (u - summed, slope + c * share) if positive else (summed - v, slope * share + c)

@@ -33,7 +33,7 @@ def trace(dual, table: HalfTable, start: np.ndarray, tol: float) -> Traced:
     """Trace every image from its Neyman-Pearson radius `start` (> 0), until a step is below 2 tol.
 
     dual: `TruncatedDual` or `ScaledDual` of the block. The radius returned is the last one whose dual was computed, and the
-    dual is computed there once more with twice the nodes; twice the difference counts as error.
+    dual is computed there once more with half as many nodes again; twice the difference counts as error.
     """
     count = len(start)
     found = Traced(

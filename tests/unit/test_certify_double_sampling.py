@@ -1,0 +1,268 @@
+"""The parts of the double sampling arithmetic against closed forms, SciPy's quadrature and simulation."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from lib.certify.double_sampling.angle import angle_law
+from lib.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
+from lib.certify.double_sampling.growth import growth, growth_slope
+from lib.certify.double_sampling.half_table import half_table, masses
+from lib.certify.double_sampling.radial import radial_law
+from lib.certify.double_sampling.ratio import Ratio
+from lib.certify.double_sampling.scaled import ScaledDual, moments, polar_mass, shifted_mass
+from lib.certify.double_sampling.stirling import log_half_step, remainder
+from lib.certify.double_sampling.truncated import TruncatedDual, mass, sides
+from lib.certify.double_sampling.truncated import shifted_mass as truncated_shifted_mass
+
+LAWS = [(784, 380), (3072, 1530), (150528, 75260), (3072, 0), (56, 20)]
+
+
+@pytest.mark.parametrize("a", [0.5, 4, 29.5, 30, 75264.5])
+def test_stirling(a):
+    import mpmath
+
+    mpmath.mp.dps = 40
+    exact = mpmath.loggamma(a) - ((mpmath.mpf(a) - 0.5) * mpmath.log(a) - a + mpmath.log(2 * mpmath.pi) / 2)
+    assert remainder(a) == pytest.approx(float(exact), rel=1e-13, abs=3e-14)
+    step = mpmath.loggamma(mpmath.mpf(a) + 0.5) - mpmath.loggamma(a)
+    assert log_half_step(a) == pytest.approx(float(step), rel=1e-14, abs=1e-14)
+
+
+@pytest.mark.parametrize("d", [8, 10, 784, 3072, 150528])
+def test_angle_law(d):
+    law = angle_law(d)
+    y = np.random.default_rng(0).uniform(-1.2 * law.reach, 1.2 * law.reach, 4000)
+    half = (d - 1) / 2
+    exact = special.betainc(half, half, np.clip((1 + y / math.sqrt(d)) / 2, 0, 1))
+    assert np.abs(law.cdf(y) - exact).max() < 1e-12
+    inside = y[np.abs(y) < law.reach]
+    assert np.abs(law.cdf(inside) - law.exact(inside)).max() <= law.error
+    assert integrate.quad(law.density, -law.reach, law.reach, epsabs=1e-13)[0] == pytest.approx(1, abs=5e-11)
+    value, slope = law.cdf_and_density(inside)
+    np.testing.assert_array_equal(value, law.cdf(inside))
+    np.testing.assert_allclose(slope, law.density(inside), atol=1e-9)
+
+
+def test_angle_law_tends_to_the_normal_law():
+    y = np.linspace(-5, 5, 101)
+    assert np.abs(angle_law(150528).cdf(y) - special.ndtr(y)).max() < 2e-6
+
+
+@pytest.mark.parametrize("k", [1, 3, 20, 380, 75260])
+def test_growth(k):
+    """Against Lambert's W: t + xi = k W((t/k) e^((t+L)/k))."""
+    import mpmath
+
+    mpmath.mp.dps = 40
+    rng = np.random.default_rng(1)
+    t, level = rng.gamma(5, size=60) + 1e-3, rng.normal(size=60) * rng.choice([0.01, 1, 6, 40], 60)
+    for x, one, drop in zip(growth(t, level, k), t, level, strict=True):
+        one = mpmath.mpf(one)
+        exact = k * mpmath.lambertw(one / k * mpmath.exp((one + drop) / k)).real - one
+        assert abs((x - exact) / exact) < 1e-14
+
+
+def test_growth_without_exponent_and_its_slope():
+    t, level = np.array([1.0, 1.0, 2.0]), np.array([-3.0, 0.5, 1.0])
+    np.testing.assert_array_equal(growth(t, level, 0), [-1, 0.5, 1])
+    for k in (0, 5, 380):
+        step = 1e-6
+        numeric = (growth(t[1:], level[1:] + step, k) - growth(t[1:], level[1:] - step, k)) / (2 * step)
+        np.testing.assert_allclose(growth_slope(t[1:], growth(t[1:], level[1:], k), k), numeric, rtol=1e-8)
+
+
+@pytest.mark.parametrize("d, k", [*LAWS, (9, 4), (10, 4)])
+def test_radial_density(d, k):
+    law = radial_law(d, k)
+    x = np.linspace(law.low, law.high, 301)[1:]
+    exact = np.exp(stats.gamma.logpdf(x**2, law.a)) * 2 * x
+    np.testing.assert_allclose(law.density(x), exact, rtol=1e-12 * max(10, law.a), atol=1e-300)
+
+
+def test_radial_density_is_accurate_where_powers_are_not():
+    import mpmath
+
+    mpmath.mp.dps = 50
+    law = radial_law(150528, 0)
+    for x in (math.sqrt(law.a), law.low + 0.3 * (law.high - law.low), law.high):
+        a, y = mpmath.mpf(law.a), mpmath.mpf(x)
+        exact = mpmath.exp((2 * a - 1) * mpmath.log(y) - y * y - mpmath.loggamma(a) + mpmath.log(2))
+        assert float(law.density(np.array([x]))[0] / exact) == pytest.approx(1, abs=1e-10)
+
+
+@pytest.mark.parametrize("d", [10, 784, 150528])
+def test_gaussian_masses_in_closed_form(d):
+    r, level = np.array([0.05, 0.4, 1.0, 3.0]), np.array([0.01, -0.3, 1.5, 4.0])
+    expected = special.ndtr(-(r / 2 + level / r))
+    np.testing.assert_allclose(masses(d, 0, r, level, 64), expected, atol=1e-9 if d == 10 else 1e-12)
+
+
+@pytest.mark.parametrize("d, k", [(784, 380), (150528, 75260)])
+def test_half_table_against_adaptive_quadrature(d, k):
+    """The defining equations at single radii, integrated by SciPy in t."""
+    table, law = half_table(d, k), radial_law(d, k)
+
+    def pm(level, rho):
+        def integrand(t):
+            y = (rho / 2 - growth(np.array([t]), np.array([-level]), k)[0] / rho) * math.sqrt(d / (2 * t))
+            return stats.gamma.pdf(t, law.a) * special.betainc(
+                (d - 1) / 2, (d - 1) / 2, min(max((1 + y / d**0.5) / 2, 0), 1)
+            )
+
+        edges = special.gammaincinv(law.a, [1e-15, 1e-6, 0.01, 0.2, 0.5, 0.8, 0.99, 1 - 1e-6, 1 - 1e-14])
+        return sum(integrate.quad(integrand, *pair, epsabs=1e-13, limit=200)[0] for pair in pairwise(edges))
+
+    for r in (0.3, 1.2):
+        level = float(table.level(np.array([r]))[0])
+        assert pm(-level, r * law.unit) == pytest.approx(0.5, abs=1e-9)
+        found = table.radius(1 - np.array([pm(level, r * law.unit)]))[0]
+        assert r - 2e-7 < found < r + 1e-8
+
+
+def simulate(d: int, k: int, rho: float, count: int, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws of P: t, and t measured from the centre moved by -rho and by +rho along the same axis."""
+    t = rng.gamma(d / 2 - k, size=count)
+    cosine = 2 * rng.beta((d - 1) / 2, (d - 1) / 2, size=count) - 1
+    shift = rho * np.sqrt(2 * t) * cosine
+    return t, t + rho**2 / 2 - shift, t + rho**2 / 2 + shift
+
+
+def log_ratio(new: np.ndarray, old: np.ndarray, k: int) -> np.ndarray:
+    """log of the noise density at radial coordinate `old` over that at `new`."""
+    return k * np.log(new / old) + new - old
+
+
+def close(share: float, hits: np.ndarray) -> bool:
+    """Is the share of hits within 4.5 standard deviations?"""
+    return abs(hits.mean() - share) < 4.5 * math.sqrt(max(share * (1 - share), 1e-9) / len(hits))
+
+
+@pytest.mark.parametrize("d, k", [(784, 380), (3072, 0), (56, 20)])
+@pytest.mark.parametrize("level_in, level_out", [(1.0, -0.3), (-0.4, 0.8), (0.6, -np.inf)])
+def test_truncated_masses_by_simulation(d, k, level_in, level_out):
+    law, angle, r, share = radial_law(d, k), angle_law(d), 0.9, np.array([0.6])
+    rho = np.array([r * law.unit])
+    edge = np.sqrt(special.gammaincinv(law.a, share))
+    t, back, ahead = simulate(d, k, float(rho[0]), 400_000, np.random.default_rng(3))
+    for side, level, here in zip(
+        sides(law, edge, share, 24), (level_in, level_out), (t <= edge**2, t > edge**2), strict=True
+    ):
+        if np.isfinite(level):
+            found = mass(law, angle, side, rho, np.array([level]))[0][0]
+            assert close(found, here & (-log_ratio(back, t, k) < level))
+    levels = np.where(ahead <= edge**2, level_in, level_out)
+    found = truncated_shifted_mass(law, angle, edge, rho, np.array([level_in]), np.array([level_out]), 24)[0]
+    assert close(found, log_ratio(ahead, t, k) < levels)
+
+
+@pytest.mark.parametrize("d, k", [(784, 380), (3072, 1530), (56, 20)])
+@pytest.mark.parametrize(
+    "b, m1, m2", [(1.25, 1.0, 0.7), (1.25, -0.6, 2.0), (1.25, 1.4, -0.3), (0.8, 0.6, 0.6), (1.1, 0.0, 1.0)]
+)
+def test_scaled_masses_by_simulation(d, k, b, m1, m2):
+    law, angle, r = radial_law(d, k), angle_law(d), 0.9
+    rho = np.array([r * law.unit])
+    ratio = Ratio(law, *(np.array([v]) for v in (b, r * r / 2, m1, m2)))
+    rng = np.random.default_rng(4)
+    t, back, ahead = simulate(d, k, float(rho[0]), 400_000, rng)
+
+    def inside(new, old):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return log_ratio(new, old, k) < np.log(ratio.m1 + ratio.m2 * ratio.tilt(new[None])[0]) + ratio.log_norm
+
+    p, q = moments(angle, ratio, rho, 24)[:2, 0]
+    assert close(p, inside(t, back))
+    square = b * b
+    t_q = rng.gamma(law.a, size=400_000) / square
+    shifted = t_q + rho[0] ** 2 / 2 - rho[0] * np.sqrt(2 * t_q) * (2 * rng.beta((d - 1) / 2, (d - 1) / 2, 400_000) - 1)
+    assert close(q * np.exp(ratio.log_kappa()[0]), inside(t_q, shifted))
+    reached = shifted_mass(angle, ratio, rho, 24, 56)[0]
+    assert close(reached, inside(ahead, t))
+    assert reached == pytest.approx(polar_mass(angle, ratio, rho, 60, 120)[0], abs=2e-8)
+
+
+def test_shifted_and_unshifted_mass_mirror_each_other():
+    """Without a second law R(L) = 1 - P(-L)."""
+    law, angle = radial_law(3072, 1530), angle_law(3072)
+    r, level = np.array([0.3, 1.0, 2.0]), np.array([0.2, -0.5, 1.0])
+    whole = np.full(3, 0.7)
+    edge = np.sqrt(special.gammaincinv(law.a, whole))
+    reached = truncated_shifted_mass(law, angle, edge, r * law.unit, level, level, 32)
+    np.testing.assert_allclose(reached, masses(3072, 1530, r, -level, 64), atol=1e-9)
+
+
+def duals() -> list:
+    """One dual of either kind with the radius it is asked at."""
+    one = [np.array([v]) for v in (0.90, 0.905)]
+    law, angle = radial_law(3072, 1530), angle_law(3072)
+    ball = TruncatedDual(law, angle, *one, np.array([0.97]), np.array([0.975]), np.array([0.5]), 0.0)
+    scaled = ScaledDual(law, angle, *one, np.array([0.95]), np.array([0.955]), np.array([1.25]), 0.0)
+    return [(ball, ("level_in", "level_out"), np.array([1.3])), (scaled, ("m1", "m2"), np.array([1.25]))]
+
+
+@pytest.mark.parametrize("dual, names, r", duals(), ids=["truncated", "scaled"])
+def test_no_multipliers_beat_the_optimum(dual, names, r):
+    """Weak duality: whatever the multipliers, D is no larger (here: within 1e-9 of) the maximum found."""
+    row = np.array([0])
+    dual.begin(r, half_table(3072, 1530).level(r))
+    best = dual.bound(row, r)[0]
+    found = [getattr(dual, name).copy() for name in names]
+    rng = np.random.default_rng(6)
+    values = []
+    for _ in range(60):
+        for name, value in zip(names, found, strict=True):
+            setattr(dual, name, value + rng.normal(0, rng.choice([0.001, 0.03, 0.5]), 1))
+        values.append(dual.finer(row, r)[0])
+    assert max(values) <= best + 1e-9
+    assert min(values) < best - 1e-3
+
+
+@pytest.mark.parametrize("d, expected", [(56, 3.532613), (422, 7.217476), (3198, 16.662853), (24276, 42.226787)])
+def test_ideal_concentration(d, expected):
+    """A classifier that is right in a ball and nowhere else: the radius at which half the shifted mass leaves the ball."""
+    k = (d - 10) // 2
+    law, angle = radial_law(d, k), angle_law(d)
+    tau = special.gammaincinv(d / 2, 0.8) / (d / (d - 2 * k))
+
+    def inside(r):
+        return truncated_shifted_mass(
+            law, angle, np.array([math.sqrt(tau)]), np.array([r * law.unit]), np.array([1e7]), np.array([-np.inf]), 40
+        )[0]
+
+    low, high = 0.0, 60.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) > 0.5 else (low, middle)
+    assert low == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("d, expected", [(56, 3.067117), (422, 4.993760), (3198, 8.233290), (24276, 13.635313)])
+def test_ideal_concentration_of_gaussian_noise(d, expected):
+    law, angle = radial_law(d, 0), angle_law(d)
+    tau = special.gammaincinv(d / 2, 0.8)
+    one = np.array([expected * law.unit]), np.array([1e7]), np.array([-np.inf])
+    assert truncated_shifted_mass(law, angle, np.array([math.sqrt(tau)]), *one, 40)[0] == pytest.approx(0.5, abs=3e-7)
+    assert stats.ncx2.cdf(2 * tau, d, expected**2) == pytest.approx(0.5, abs=3e-7)
+
+
+def test_feasibility():
+    """Extremes of Q(A) at P(A) = 0.9: right in a ball or outside one; nothing beyond is feasible."""
+    p = np.array([0.9])
+    most = special.gammainc(6, 1.25**2 * special.gammaincinv(6, 0.9))
+    least = special.gammaincc(6, 1.25**2 * special.gammainccinv(6, 0.9))
+    for b in (1.25, 0.8):
+        ends = (most, least) if b > 1 else (
+            special.gammaincc(6, b * b * special.gammainccinv(6, 0.9)), special.gammainc(6, b * b * special.gammaincinv(6, 0.9))
+        )  # fmt: skip
+        for end, step in zip(ends, (1e-9, -1e-9), strict=True):
+            for sign, good in ((1, False), (-1, True)):
+                q = np.array([end + sign * step])
+                assert feasible_scaled(6, p, p, q, q, np.array([b]))[0] == good
+    assert list(feasible_truncated(p, p, *[np.array([v]) for v in (0.8, 0.8, 0.5)])) == [True]
+    assert list(feasible_truncated(p, p, *[np.array([v]) for v in (0.79, 0.79, 0.5)])) == [False]
+    assert list(feasible_truncated(p / 3, p / 3, *[np.array([v]) for v in (0.61, 0.7, 0.5)])) == [False]
+    assert overlap(392, np.array([1.25]))[0] == pytest.approx(6e-5, rel=0.05)
