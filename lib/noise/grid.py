@@ -45,7 +45,7 @@ def thresholds(sigma: float) -> Int64[np.ndarray, " twice_reach"]:
     """T_i = floor(2**62 Phi((i + 1/2) / (255 sigma))) for i = -K, ..., K - 1, where K = `reach(sigma)`.
 
     For u uniform on the integers from 0 to 2**62 - 1, t = #{i: T_i <= u} - K. In arithmetic of 60 digits: float64's normal
-    distribution function errs by more than a hundred units here. Some tenths of a second, then remembered.
+    distribution function errs by more than five hundred units here. Some tenths of a second, then remembered.
     """
     import mpmath
 

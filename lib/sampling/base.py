@@ -67,7 +67,7 @@ class SamplerSpec(Spec):
 
     arithmetic: Arithmetic = "float"
     """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit
-    images: radii then hold down to the last bit, and are smaller by less than 1e-6 sigma."""
+    images: radii then hold down to the last bit, and lose less than 1e-6 sigma (n up to 100,000)."""
 
     def canonical(self) -> dict[str, Any]:
         """See `Spec.canonical`. Says nothing of `arithmetic: float`: counts made before there was a choice remain valid."""
