@@ -7,9 +7,9 @@ rule's `params`, so that a change re-runs what it touches and nothing else.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
@@ -397,14 +397,44 @@ def _validate(cls: type[Record], fields: Mapping[str, Any]) -> Any:
 
 def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
     """`path: what is wrong, got what` from one of pydantic's error records."""
-    path = ".".join(str(part) for part in problem["loc"])
+    path, records = _located(cls, problem["loc"])
     if problem["type"] == "extra_forbidden":
-        fields = [name for name in cls.model_fields if name != "kind"]
+        fields = [name for name in records[0].model_fields if name != "kind"]
         return f"{path}: no such setting; known: {', '.join(fields) or 'none'}"
     if problem["type"] == "missing":
         return f"{path}: is missing"
+    if problem["type"].startswith("union_tag"):
+        key = problem["ctx"]["discriminator"].strip("'")
+        known = ", ".join(record.model_fields[key].default for record in records)
+        return f"{path}.{key}: must be one of {known}, got {problem['ctx'].get('tag')!r}"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{path}: {message}, got {problem['input']!r}" if path else f": {message}"
+
+
+def _located(cls: type[Record], place: Sequence[str | int]) -> tuple[str, list[type[Record]]]:
+    """The path as it was written, without the tags that pydantic puts where records can be of several kinds, and the records
+    that it leads to: that of an unknown setting, or those that a setting may hold."""
+    path, holders = [], [cls]
+    for part in place:
+        tagged = [holder for holder in holders if any(field.default == part for field in holder.model_fields.values())]
+        if len(holders) > 1 and tagged:
+            holders = tagged
+            continue
+        path.append(str(part))
+        holders = [
+            record
+            for holder in holders
+            if part in holder.model_fields
+            for record in _records(holder.model_fields[part].annotation)
+        ] or holders
+    return ".".join(path), holders
+
+
+def _records(annotation: Any) -> list[type[Record]]:
+    """The records that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return [annotation]
+    return [record for part in get_args(annotation) for record in _records(part)]
 
 
 def _under(place: str, line: str) -> str:

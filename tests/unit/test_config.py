@@ -104,6 +104,26 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("experiments", "mnist", "model"), "resnet110", "experiments.mnist.model: resnet110 on mnist: "),
         (("experiments", "digits", "methods"), ["gaussian"], "experiments.digits.methods: gaussian at gauss-0.25"),
         (("samplers", "n4000", "n"), 5, "experiments.digits.certificates: np-4k at gauss-0.25: n=5"),
+        (
+            ("samplers", "two"),
+            {"kind": "double", "q": {"family": "scaled", "rule": "x"}},
+            "samplers.two.q.rule: no such setting; known: family, ratio, pool",
+        ),
+        (
+            ("samplers", "two"),
+            {"kind": "double", "q": {"family": "truncated", "rule": 1.5}},
+            "samplers.two.q.rule: must be x, x+, x2, x2+ or a number between 0 and 1, got 1.5",
+        ),
+        (
+            ("samplers", "two"),
+            {"kind": "double", "q": {"family": "cut"}},
+            "samplers.two.q.family: must be one of scaled, truncated, got 'cut'",
+        ),
+        (
+            ("samplers", "two"),
+            {"kind": "double", "q": {"family": "scaled", "ratio": 1}},
+            "samplers.two: q.ratio: 1 makes",
+        ),
     ],
 )
 def test_each_mistake_is_named(raw, path, value, expected):

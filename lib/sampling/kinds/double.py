@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lib.noise.base import NoiseSpec
 from lib.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from lib.noise.streams import Stream
 from lib.registry import register
 from lib.sampling.base import Measurement, SamplerSpec
+from lib.sampling.planning.percentiles import RULES, percentile
 from lib.spec import Record
 from lib.stats.limits import LARGEST_N
 
@@ -31,8 +32,16 @@ class TruncatedLaw(Record):
     """Q is the noise given that its norm stays below a percentile of its own law."""
 
     family: Literal["truncated"] = "truncated"
-    rule: Literal["x", "x+", "x2", "x2+"] | Annotated[float, Field(gt=0, lt=1)] = "x+"
-    """How the percentile follows from stage 1 (see `lib.sampling.planning.percentiles`), or one number for all images."""
+    rule: str | float = "x+"
+    """How the percentile follows from stage 1 (x, x+, x2 or x2+, see `lib.sampling.planning.percentiles`), or one number in
+    (0,1) for all images."""
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, rule: str | float) -> str | float:
+        if rule in RULES if isinstance(rule, str) else 0 < rule < 1:
+            return rule
+        raise ValueError(f"must be {', '.join(RULES)} or a number between 0 and 1")
 
     @property
     def pool(self) -> bool:
@@ -116,7 +125,6 @@ class Double(SamplerSpec):
             return self.q.ratio
         if not isinstance(self.q.rule, str):
             return self.q.rule
-        from lib.sampling.planning.percentiles import percentile
         from lib.stats.clopper_pearson import clopper_pearson_lower
 
         return percentile(self.q.rule, clopper_pearson_lower(k0, self.n0, self.level))
