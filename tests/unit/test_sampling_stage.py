@@ -17,6 +17,8 @@ from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive
 from lib.models import build, save_model
 from lib.models.checkpoint import read_model
+from lib.noise import Stream
+from lib.noise.variates import image_uniforms
 from lib.registry import revive, spec_class
 from lib.sampling.merge import merge_counts
 from lib.sampling.plan import shard_bounds, write_plan
@@ -133,6 +135,32 @@ def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     assert ((one["predict"] == -1) == (one["reason"] == "low_pA")).all()
     arrays, _ = read_arrays(tmp_path / "1.merged.npz", format="counts")
     assert (arrays["counts"].sum(axis=1) == one["n"]).all() and (arrays["drawn"] == one["n"]).all()
+
+
+def test_planned_draws_and_coins_go_through_plan_shards_merge_and_certificate(home, tmp_path):
+    sampler = spec_class("sampler", "planned")(n0=20, budget=300.0, n_min=100, n_max=1000, granularity=50)
+    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
+    plan, _ = read_table(tmp_path / "plan.tsv", format="plan")
+    assert plan["n"].nunique() > 1 and 20 + plan["n"].mean() <= 300
+    certificate = spec_class("certificate", "neyman_pearson")(sampler="s", bound="randomized", bound_form="auto")
+    tables = []
+    for shards in (1, 3):
+        parts = [
+            sample(home, tmp_path / f"{k}-of-{shards}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv")
+            for k in range(1, shards + 1)
+        ]
+        paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / f"{shards}.npz"}
+        merge_counts(shards=parts, **paths)
+        wanted = {"noise": NOISE.canonical(), "certificate": certificate.canonical()}
+        certify_radii(wanted, **paths, table=tmp_path / f"{shards}.tsv")
+        tables.append(read_table(tmp_path / f"{shards}.tsv", format="certificate")[0])
+    one, three = (table.drop(columns=["seconds", "time"]) for table in tables)
+    pd.testing.assert_frame_equal(one, three)
+    assert (one["n"] == plan["n"]).all() and ((one["n"] == 0) == (one["reason"] == "not_sampled")).all()
+    assert (one["radius"] >= one["radius_plain"]).all() and set(one["bound_form"]) <= {"one", "two"}
+    coins = image_uniforms(one["idx"].to_numpy(), seed=SPEC["seed"], stream=Stream.BOUND)
+    np.testing.assert_array_equal(one[["u", "u_other"]], np.maximum(coins[:, :2], 0.02))
 
 
 def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tmp_path):
