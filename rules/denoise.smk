@@ -15,8 +15,8 @@ rule train_denoiser:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
     params:
         spec=denoiser_spec,
     script:
@@ -46,8 +46,8 @@ rule train_denoised:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="24h",
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
     params:
         spec=model_spec,
         roles=part_roles,
@@ -72,8 +72,8 @@ rule compose_denoised:
         "../environment.yml"
     resources:
         gpu=1,
-        mem="8GB",
-        runtime="1h",
+        mem=growing(8, "GB"),
+        runtime=growing(1, "h"),
     params:
         spec=model_spec,
         roles=part_roles,

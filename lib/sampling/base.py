@@ -90,6 +90,11 @@ class SamplerSpec(Spec):
         draws = np.asarray(plan["n"], np.int64)
         return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
 
+    @property
+    def cost(self) -> float | None:
+        """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""
+        return getattr(self, "n", None) or getattr(self, "n_max", None)
+
     def problems(self) -> list[str]:
         """Settings that can never give a result (empty: none)."""
         return []

@@ -15,6 +15,11 @@ class AttackedSpec(MethodSpec):
     warmup: int = Field(10, ge=1)
     """Epochs over which the radius grows linearly; 1: none."""
 
+    @property
+    def cost(self) -> float:
+        """Each noisy copy is attacked, then learnt from."""
+        return self.noises * (1 + 2 * self.steps / 3)
+
     def epsilon(self, epoch: int) -> float:
         """The radius in an epoch (from 0), [0,1]-pixel units: ε·min(1, (epoch + 1)/warmup)."""
         return self.eps256 / 256 * min(1.0, (epoch + 1) / self.warmup)

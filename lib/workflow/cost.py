@@ -64,6 +64,7 @@ class Plan:
     experiment: str
     rates: Rates
     models: set[str]
+    shards: int
     stages: list[Stage]
     remarks: list[str] = field(default_factory=list)
 
@@ -131,24 +132,19 @@ def architecture(study: Study, model: str) -> str:
     return f"{spec.kind}{getattr(spec, 'depth', '')}"
 
 
-def most_draws(sampler: Any) -> int | None:
-    """The largest number of stage-2 draws that a sampler makes of an image; None where it does not say."""
-    return getattr(sampler, "n", None) or getattr(sampler, "n_max", None)
-
-
 def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mean_draws: int | None = None) -> Plan:
     """The plan of one experiment of a checked configuration.
 
-    shards: jobs per model and sampler in stage 2. mean_draws: stage-2 draws per image to count with, instead of the most that
-    each sampler may make.
+    shards: jobs per model and sampler in stage 2. mean_draws: stage-2 draws per image to count with, instead of what each
+    sampler itself says.
     """
     if experiment not in study.experiments:
         known = ", ".join(study.experiments)
         raise ConfigError([f"experiments: no experiment {experiment!r}; known: {known}"])
-    runs, plan = list(study.runs(experiment)), Plan(experiment, rates, set(), [])
+    runs, plan = list(study.runs(experiment)), Plan(experiment, rates, set(), shards, [])
     plan.models |= {architecture(study, run.model) for run in runs}
     plan.stages.append(_data(study, runs))
-    plan.stages += _models(study, runs, rates, plan.remarks)
+    plan.stages += _models(study, runs, rates, shards, plan.remarks)
     plan.stages += _draws(study, runs, rates, shards, mean_draws, plan.remarks)
     images = _images(study, runs[0])
     plan.stages.append(Stage("certify_radii", len(runs), size=len(runs) * (images or 0) * TABLE_BYTES))
@@ -166,15 +162,22 @@ def _data(study: Study, runs: list[Run]) -> Stage:
     return stage
 
 
-def _models(study: Study, runs: list[Run], rates: Rates, remarks: list[str]) -> Iterable[Stage]:
-    """Training or import of each model, once."""
-    trained, imported, names = Stage("train_model"), Stage("import_model"), study.trained()
-    for dataset, model, method, noise, _ in _unique(runs, "dataset", "model", "method", "noise", "seed"):
+def _models(study: Study, runs: list[Run], rates: Rates, shards: int, remarks: list[str]) -> Iterable[Stage]:
+    """Training or import of each model, once, and of what some learn from: votes of a base classifier."""
+    trained, imported, votes = Stage("train_model"), Stage("import_model"), Stage("smooth_predictions")
+    wanted = _unique(runs, "dataset", "model", "method", "noise", "seed")
+    learnt_from = _predictions(study, wanted)
+    for (dataset, model, _), entry in learnt_from.items():
+        _vote(votes, study, dataset, model, entry.n, rates, shards, remarks)
+    bases = [(dataset, model, e.method, e.noise, e.seed) for (dataset, model, _), e in learnt_from.items()]
+    for dataset, model, method, noise, _ in dict.fromkeys([*wanted, *bases]):
         arch = architecture(study, model)
         weights = 4 * rates.parameters.get(arch, 0)
         if not weights:
             _once(remarks, f"size of {arch} unknown: its checkpoints are not counted")
-        if method not in names:
+        if study.methods[method].kind == "denoised":
+            _once(remarks, f"{method}: its denoiser's training is not counted")
+        if method not in study.trained():
             imported.add(0.0, weights)
             continue
         recipe, size = study.method(method, dataset, noise), study.datasets[dataset].info().size
@@ -184,7 +187,33 @@ def _models(study: Study, runs: list[Run], rates: Rates, remarks: list[str]) -> 
             trained.add(None, weights)
         else:
             trained.add(recipe.epochs * size["train"] * recipe.cost / rate / 3600, weights)
-    return [stage for stage in (trained, imported) if stage.jobs]
+    merge = Stage("merge_predictions", jobs=len(learnt_from))
+    return [stage for stage in (trained, imported, votes, merge) if stage.jobs]
+
+
+def _predictions(study: Study, models: list[tuple]) -> dict[tuple[str, str, str], Any]:
+    """(dataset, model, name) → entry of `predictions`, for all that these models learn from."""
+    found = {}
+    for dataset, model, method, noise, _ in models:
+        if method in study.trained():
+            recipe = study.method(method, dataset, noise)
+            for name in (getattr(recipe, table) for table in recipe.tables):
+                found[dataset, model, name] = study.predictions[name]
+    return found
+
+
+def _vote(
+    stage: Stage, study: Study, dataset: str, model: str, n: int, rates: Rates, shards: int, remarks: list[str]
+) -> None:
+    """Votes on every training image of a dataset."""
+    info, arch = study.datasets[dataset].info(), architecture(study, model)
+    rate = rates.draws.get(arch)
+    if rate is None or info.size is None:
+        _once(remarks, f"no sampling rate of {arch} on {rates.device}" if info.size else f"size of {dataset} unknown")
+        stage.add(None, jobs=shards)
+    else:
+        images = info.size["train"]
+        stage.add(images * n / rate / 3600, 2 * 8 * images * info.classes, shards)
 
 
 def _draws(
@@ -197,7 +226,7 @@ def _draws(
     for run in {tuple(getattr(run, key) for key in keys): run for run in runs}.values():
         images, arch = _images(study, run), architecture(study, run.model)
         sampler, rate = study.samplers[run.sampler], rates.draws.get(arch)
-        n = mean or most_draws(sampler)
+        n = mean or sampler.cost
         known = rate is not None and images is not None
         if not known:
             _once(
@@ -242,12 +271,19 @@ def render(plan: Plan) -> str:
     lines += [
         f"  {what}: {source}" for what, source in plan.rates.sources.items() if what.split(", ")[1] in plan.models
     ]
-    longest = {stage.rule: stage.longest for stage in plan.stages}.get("sample_counts", 0.0)
-    if longest > LONG:
-        lines.append(
-            f"--set-scatter shards={math.ceil(longest / LONG)} keeps every sampling job below {LONG:.0f} hours"
-        )
-    return "\n".join([*lines, *(f"note: {remark}" for remark in plan.remarks)])
+    return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
+
+
+def _advice(plan: Plan) -> Iterable[str]:
+    """How to keep jobs short."""
+    longest = {stage.rule: stage.longest for stage in plan.stages}
+    drawing = max(longest.get(rule, 0.0) for rule in ("sample_counts", "smooth_predictions"))
+    if drawing > LONG:
+        shards = math.ceil(drawing * plan.shards / LONG)
+        yield f"--set-scatter shards={shards} keeps every job that draws below {LONG:.0f} hours"
+    if longest.get("train_model", 0.0) > 2 * LONG:
+        days = longest["train_model"] / 24
+        yield f"the longest training takes {days:.1f} days: give it several GPUs (--set-resources train_model:gpu=4)"
 
 
 def _hours(hours: float | None) -> str:
@@ -271,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.shards < 1 or (options.mean_draws or 1) < 1:
             raise ConfigError(["--shards and --mean-draws: must be at least 1"], "command line")
-        study = load(_merged([ROOT / "config.yaml", *options.configfile]))
+        study = load(merged([ROOT / "config.yaml", *options.configfile]))
         rates = read_rates(options.device, options.rates)
         plan = cost_of(study, options.experiment, rates, shards=options.shards, mean_draws=options.mean_draws)
     except CertflowError as error:
@@ -281,7 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _merged(paths: Iterable[str | Path]) -> dict[str, Any]:
+def merged(paths: Iterable[str | Path]) -> dict[str, Any]:
     """Configuration files, each laid over those before it, as Snakemake does."""
     merged: dict[str, Any] = {}
     for path in paths:

@@ -87,6 +87,11 @@ class Double(SamplerSpec):
             "q_param": np.where(pooled, 1.0, self._parameter(k0)),
         }
 
+    @property
+    def cost(self) -> float:
+        """Draws of both laws."""
+        return self.n + self.n_q
+
     def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
         k = getattr(noise, "k", 0)

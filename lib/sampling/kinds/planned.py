@@ -60,6 +60,11 @@ class Planned(SamplerSpec):
             draws = self._within_budget(n, gain, row)
         return {"selected": selected, "k0": k0, "n": draws}
 
+    @property
+    def cost(self) -> float | None:
+        """The budget without stage 1."""
+        return self.n_max if self.budget is None else self.budget - self.n0
+
     def problems(self) -> list[str]:
         """See `SamplerSpec.problems`."""
         found = []

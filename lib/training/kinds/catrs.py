@@ -56,6 +56,11 @@ class CatRs(ReadsPredictions):
             raise ValueError(f"lr_extra_drop belongs to schedule step; schedule {self.schedule} sets every step's rate")
         return self
 
+    @property
+    def cost(self) -> float:
+        """Each noisy copy is attacked and, like the copy before the attack, learnt from."""
+        return self.noises * (2 + 2 * self.steps / 3)
+
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         lr, drop = super().learning_rate(epoch, step, steps), self.lr_extra_drop
         dropped = drop is not None and (epoch == drop.epoch or (drop.persistent and epoch > drop.epoch))

@@ -41,6 +41,11 @@ class SmoothMix(MethodSpec):
     maxnorm_start: float | None = Field(None, ge=0)
     """Radius around the image for x0 after the warm-up; null: alpha·mix_step."""
 
+    @property
+    def cost(self) -> float:
+        """Each noisy copy is attacked; two kinds of images are learnt from, the mixture and where it starts."""
+        return self.noises * (2 + 2 * self.steps / 3)
+
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """CE at x0 + eta·w·(1/mB) Σ_{i,b} 1[p̄_b is right]·KL(t_b ‖ softmax f(x_mix,b + δ_{i,b})).
 

@@ -28,6 +28,11 @@ class Stability(MethodSpec):
     lbd: float = Field(2.0, ge=0)
     """Weight of the stability term (the paper's gamma); 1 or 2 in published runs."""
 
+    @property
+    def cost(self) -> float:
+        """The clean image, and each noisy copy."""
+        return 1.0 + self.noises
+
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/B) Σ_b [CE(f(x_b), y_b) + lbd·(1/m) Σ_i CE(f(x_b + δ_{i,b}), softmax f(x_b))]; logs the first term."""
         clean = batch.forward(batch.x[None])
