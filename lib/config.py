@@ -22,6 +22,7 @@ from lib.models.base import ModelSpec
 from lib.noise.base import NoiseSpec
 from lib.presets import preset_settings, published_datasets
 from lib.registry import spec_class
+from lib.report import envelopes
 from lib.report.settings import PlotSettings
 from lib.sampling.base import ENGINE_REVISION, SamplerSpec
 from lib.spec import Record, canonical_json
@@ -55,6 +56,13 @@ class PublishedCell(Record):
     """Name of our network where it is not the published one."""
 
 
+class Envelopes(Record):
+    """Which published envelopes (best over noise levels) are said under a table; names as in `presets/envelopes`."""
+
+    dataset: str
+    arch: str
+
+
 class ForeignResult(Record):
     """A per-image table made elsewhere, in the field's format (`idx label predict radius correct time`, tab-separated)."""
 
@@ -81,6 +89,8 @@ class Experiment(Record):
     foreign: list[ForeignResult] = []
     published: PublishedCell | None = None
     """Print the papers' numbers for the same cells beside ours."""
+    envelopes: Envelopes | None = None
+    """Say under the table what papers print as the best over several noise levels."""
     title: str = ""
     """The table's caption."""
     remark: str = ""
@@ -283,7 +293,8 @@ class Study:
         noises = {*e.noises, *(result.noise for result in e.foreign)}
         return _plain(
             {
-                **e.model_dump(mode="json", include={"radii", "foreign", "published", "remark"}),
+                **e.model_dump(mode="json", include={"radii", "foreign", "published"}),
+                "remark": self._remark(e),
                 "title": e.title or f"Certified accuracy: {experiment}",
                 "runs": runs,
                 "sigmas": {name: self.noises[name].sigma for name in noises},
@@ -291,6 +302,12 @@ class Study:
                 "split": self.images[e.images].split,
             }
         )
+
+    @staticmethod
+    def _remark(e: Experiment) -> str:
+        """The experiment's own remark, and the published envelopes that it asks for."""
+        told = "" if e.envelopes is None else envelopes.sentence(e.envelopes.dataset, e.envelopes.arch)
+        return " ".join(part for part in (e.remark, told) if part)
 
     def _published_as(self, method: str) -> str:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
@@ -470,6 +487,8 @@ def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]
     if e.published is not None and e.published.dataset not in published_datasets():
         known = ", ".join(published_datasets())
         yield f"published.dataset: no published numbers of {e.published.dataset!r}; known: {known}"
+    if e.envelopes is not None and not envelopes.envelopes(e.envelopes.dataset, e.envelopes.arch):
+        yield f"envelopes: none of {e.envelopes.dataset} {e.envelopes.arch}; known: {', '.join(envelopes.known())}"
     if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
         yield f"radii: must increase and not be negative, got {e.radii}"
     if complete:

@@ -48,9 +48,9 @@ class Denoised(MethodSpec):
     kind: Literal["denoised"] = "denoised"
     splits: ClassVar[bool] = False
 
-    denoiser: str | None
+    denoiser: str | None = None
     """Entry of `denoisers`; null: the noisy image itself is classified, the row to compare with."""
-    classifier: Classifier | None
+    classifier: Classifier | None = None
     """Null: the model entry's own pretrained weights (timm), off the shelf."""
     objective: Literal["mse", "l1", "stability", "classification"] | None = None
     """`mse`, `l1`: difference from the clean image. `stability`: cross-entropy with the class that f gives the clean image.
