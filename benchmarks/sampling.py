@@ -1,4 +1,4 @@
-"""Speed of sampling against the field's loop: `python benchmarks/sampling.py [--json FILE]`, under a minute.
+"""Speed of sampling against the field's loop: `python benchmarks/sampling.py [--json FILE]`, a minute or two.
 
 The field's loop is that of the scripts that descend from Cohen et al. (2019): the image repeated to the size of the batch,
 noise from torch's stateful generator, float32 in NCHW, normalisation by repeated tensors, batch normalisation as a layer,
@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,52 +65,139 @@ def field_counts(
     return counts
 
 
-def measure(name: str, rounds: int | None, device: torch.device, inference: Inference, batch: int | None) -> dict:
-    """Field, ours, and our noise alone, in turns; ratios by the fastest round and by the median."""
-    case = CASES[name]
-    torch.manual_seed(0)
-    model = network(case.model, case.info).eval()
-    noise, dim = Gaussian(sigma=SIGMA), case.info.dim
-    image = torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8)
-    index, draws = np.zeros(1, np.int64), np.array([case.draws])
+@dataclass(frozen=True)
+class Variant:
+    """One way of running ours: a row of the table."""
+
+    base: BaseClassifier
+    ours: Callable[[], object]
+    exact: Callable[[], object]
+    noise: Callable[[], object]
+    forward: Callable[[], object]
+
+    @property
+    def work(self) -> dict[str, Callable[[], object]]:
+        return {name: getattr(self, name) for name in ("ours", "exact", "noise", "forward")}
+
+
+def variant(
+    case: Case, model: torch.nn.Module, inference: Inference, batch: int | None, device: torch.device
+) -> Variant:
+    """Ours at a precision and batch size; `noise` and `forward` are those parts alone, for one batch."""
     base = BaseClassifier(
         model, inference, shape=case.info.shape, classes=case.info.classes, device=device, batch=batch
     )
-    field, clean = field_network(case.model, case.info, model).to(device), image[0].to(device) / 255
+    noise, image = Gaussian(sigma=SIGMA), torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8)
+    index, draws = np.zeros(1, np.int64), np.array([case.draws])
     rows = torch.arange(base.batch, device=device)
     options = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
     keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
-    work = {
-        "field": lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes),
-        "ours": lambda: count_classes(base, image, index, draws, **options),
-        "exact": lambda: count_classes(base, image, index, draws, arithmetic="exact", **options),
-        "noise": lambda: noise.sample(case.info.shape, **keyed),
-        "exact noise": lambda: noise.steps(case.info.shape, **keyed),
-    }
-    field_counts(field, clean, 64, 64, case.info.classes)  # first call: kernels are chosen, memory is taken
-    for arithmetic in ("float", "exact"):
+    noisy = base.prepare(image) + noise.sample(case.info.shape, **keyed)
+    for arithmetic in ("float", "exact"):  # first call: kernels are chosen, memory is taken
         count_classes(base, image, index, np.array([base.batch]), arithmetic=arithmetic, **options)
-    times = {variant: [] for variant in work}
-    for _ in range(rounds or case.rounds):
-        for variant, call in work.items():
-            restore_default() if variant == "field" else keep_freed_memory()
-            times[variant].append(seconds(call, device))
-    best = {variant: min(values) for variant, values in times.items()}
-    per_draw, per_exact_draw = best["noise"] / base.batch, best["exact noise"] / base.batch
+    return Variant(
+        base,
+        ours=lambda: count_classes(base, image, index, draws, **options),
+        exact=lambda: count_classes(base, image, index, draws, arithmetic="exact", **options),
+        noise=lambda: noise.sample(case.info.shape, **keyed),
+        forward=torch.inference_mode()(lambda: base.logits(noisy)),
+    )
+
+
+def operations(model: torch.nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiplications and additions of convolutions and linear layers for one image."""
+    found = []
+
+    def count(layer, _, output):
+        found.append(2 * layer.weight.numel() * (output[0, 0].numel() if output.dim() == 4 else 1))
+
+    layers = [part for part in model.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        model(torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return sum(found)
+
+
+def peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of one large matrix product, the best of five."""
+    size = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(5))
+
+
+def measure(name: str, options: argparse.Namespace, device: torch.device) -> list[dict]:
+    """One row per precision and batch size: the field and all variants in turns, the fastest round of each."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    model = network(case.model, case.info).eval()
+    flops = operations(model, case.info.shape)
+    field = field_network(case.model, case.info, model).to(device)
+    clean = torch.rand(case.info.shape, device=device)
+    variants = [
+        variant(case, model, Inference(precision=precision, compile=options.compile), batch, device)
+        for precision in options.precisions
+        for batch in options.batches or [None]
+    ]
+    field_counts(field, clean, 64, 64, case.info.classes)
+    times: dict[object, list[float]] = {}
+    for _ in range(options.rounds or case.rounds):
+        restore_default()
+        spent = seconds(lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes), device)
+        times.setdefault("field", []).append(spent)
+        keep_freed_memory()
+        for number, one in enumerate(variants):
+            for part, call in one.work.items():
+                times.setdefault((number, part), []).append(seconds(call, device))
+    return [_row(name, case, one, number, times, flops, device) for number, one in enumerate(variants)]
+
+
+def _row(name, case: Case, one: Variant, number: int, times: dict, flops: int, device: torch.device) -> dict:
+    field = times["field"]
+    ours, exact, noise, forward = (min(times[number, part]) for part in one.work)
+    batches = case.draws / one.base.batch
+    noise_share, forward_share = noise * batches / ours, forward * batches / ours
     return {
-        "field_draws_per_second": case.draws / best["field"],
-        "draws_per_second": case.draws / best["ours"],
+        "network": name,
+        **one.base.describe(),
+        "batch": one.base.batch,
+        "draws_per_second": case.draws / ours,
         "field_batch": case.batch,
-        "batch": base.batch,
-        "ratio_min": best["field"] / best["ours"],
-        "ratio_median": statistics.median(a / b for a, b in zip(times["field"], times["ours"], strict=True)),
-        "noise_share": per_draw * case.draws / best["ours"],
-        "noise_ns_per_value": per_draw / dim * 1e9,
-        "exact_draws_per_second": case.draws / best["exact"],
-        "exact_noise_share": per_exact_draw * case.draws / best["exact"],
-        "exact_noise_ns_per_value": per_exact_draw / dim * 1e9,
-        **base.describe(),
+        "field_draws_per_second": case.draws / min(field),
+        "ratio_min": min(field) / ours,
+        "ratio_median": statistics.median(a / b for a, b in zip(field, times[number, "ours"], strict=True)),
+        "noise_share": noise_share,
+        "forward_share": forward_share,
+        "rest_share": max(0.0, 1 - noise_share - forward_share),
+        "noise_ns_per_value": noise / one.base.batch / case.info.dim * 1e9,
+        "share_of_peak": flops * case.draws / forward / batches / peak(device, one.base.dtype),
+        "exact_draws_per_second": case.draws / exact,
     }
+
+
+COLUMNS = {
+    "network": ("network", "{}"),
+    "precision": ("precision", "{}"),
+    "batch": ("batch", "{}"),
+    "field_draws_per_second": ("field, draws/s", "{:.0f}"),
+    "draws_per_second": ("ours, draws/s", "{:.0f}"),
+    "ratio_min": ("ratio", "{:.2f}"),
+    "ratio_median": ("median", "{:.2f}"),
+    "forward_share": ("forward", "{:.0%}"),
+    "noise_share": ("noise", "{:.1%}"),
+    "rest_share": ("rest", "{:.1%}"),
+    "share_of_peak": ("of matmul peak", "{:.0%}"),
+    "exact_draws_per_second": ("exact, draws/s", "{:.0f}"),
+}
+"""Key → heading and format. `rest`: adding the image, layout, argmax, counting."""
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = [[heading for heading, _ in COLUMNS.values()], ["---"] * len(COLUMNS)]
+    lines += [[form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def main() -> None:
@@ -117,25 +205,17 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16", "float16"], default=["auto"])
+    parser.add_argument("--batches", nargs="+", type=int, help="rows per forward pass (default: by device and image)")
     parser.add_argument("--compile", action="store_true", help="compile noise and network (takes up to a minute each)")
-    parser.add_argument("--batch", type=int, help="rows per forward pass of ours (default: by device and image size)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    inference = Inference(precision=options.precision, compile=options.compile)
-    report = {"machine": machine(device), "cases": {}}
-    for name in options.cases:
-        found = measure(name, options.rounds, device, inference, options.batch)
-        report["cases"][name] = found
-        print(
-            f"{name}: {found['draws_per_second']:.0f} draws/s at batch {found['batch']}, the field "
-            f"{found['field_draws_per_second']:.0f} at {found['field_batch']}: {found['ratio_min']:.2f} times "
-            f"(median of rounds {found['ratio_median']:.2f}); noise {found['noise_share']:.1%} of the time, "
-            f"{found['noise_ns_per_value']:.1f} ns a value; in exact arithmetic {found['exact_draws_per_second']:.0f} draws/s, "
-            f"noise {found['exact_noise_share']:.1%}, {found['exact_noise_ns_per_value']:.1f} ns"
-        )
+    rows = [row for name in options.cases for row in measure(name, options, device)]
+    report = {"machine": machine(device), "rows": rows}
+    print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
+    print(table(rows))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
