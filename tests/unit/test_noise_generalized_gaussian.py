@@ -78,6 +78,21 @@ def test_a_row_is_scale_times_gamma_length_times_direction():
     assert torch.allclose(values, expected, rtol=1e-6, atol=0)
 
 
+GOLDEN = [  # from Philox, Box and Muller's transform and the Gamma quantile in plain Python, float64
+    ((1, 28, 28), 380, (0, 0, 1), (0.362258926, -0.687231406, -0.218481211, -0.703917451)),
+    ((3, 32, 32), 1530, (7, 3, 3), (0.980620629, 0.436193229, -0.301112017, -0.223790960)),
+]
+
+
+@pytest.mark.parametrize(("shape", "k", "counter", "golden"), GOLDEN)
+def test_golden_values(shape, k, counter, golden):
+    image, draw, stream = counter
+    law = GeneralizedGaussian(k=k, sigma=0.5)
+    values = law.sample(shape, torch.tensor([image]), torch.tensor([draw]), seed=SEED, stream=stream).flatten()
+    at = [values[e].item() for e in (0, 1, len(values) // 2, -1)]
+    assert at == pytest.approx(golden, abs=2e-6)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 3, 2), (3, 32, 32), (3, 64, 64)])
 @pytest.mark.parametrize("k", [0, 2])
 def test_a_row_depends_on_its_own_counters_only(shape, k):
