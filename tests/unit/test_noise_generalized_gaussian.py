@@ -170,6 +170,7 @@ def test_the_kind_is_found_by_name():
     assert law.gamma_shape(784) == 12
 
 
+@pytest.mark.slow
 def test_the_compiler_can_follow_every_line():
     """On a GPU noise is compiled: neither the table of quantiles nor anything else may break the graph."""
     law = Truncated(k=K, sigma=0.5)
