@@ -8,13 +8,14 @@ rule's `params`, so that a change re-runs what it touches and nothing else.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
 from lib.certify.base import exact_problems
-from lib.data.base import DatasetSpec
+from lib.data.base import DataInfo, DatasetSpec
+from lib.data.corruptions.base import CorruptionSpec
 from lib.data.subset import Images
 from lib.denoising.base import DenoiserSpec
 from lib.errors import ConfigError
@@ -35,6 +36,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 SECTIONS = {
     "datasets": "dataset",
+    "corruptions": "corruption",
     "noises": "noise",
     "models": "model",
     "denoisers": "denoiser",
@@ -43,6 +45,8 @@ SECTIONS = {
     "certificates": "certificate",
 }
 """Section of the configuration → family of its entries."""
+CORRUPTED = "@"
+"""Joins the names of an `images` entry, a `corruptions` entry and a corruption; occurs in no name."""
 
 
 class PublishedCell(Record):
@@ -87,6 +91,8 @@ class Experiment(Record):
     radii: list[float] = Field(min_length=1)
     """l2 radii of the table's columns, [0,1]-pixel units."""
     foreign: list[ForeignResult] = []
+    corruptions: list[str] = []
+    """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""
     published: PublishedCell | None = None
     """Print the papers' numbers for the same cells beside ours."""
     envelopes: Envelopes | None = None
@@ -132,6 +138,7 @@ class Study:
 
     targets: tuple[str, ...]
     datasets: Mapping[str, DatasetSpec]
+    corruptions: Mapping[str, CorruptionSpec]
     images: Mapping[str, Images]
     noises: Mapping[str, NoiseSpec]
     models: Mapping[str, ModelSpec]
@@ -179,6 +186,35 @@ class Study:
                 for method in e.methods:
                     for seed in e.seeds:
                         yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def copies(self, experiment: str) -> list[tuple[str, str]]:
+        """(entry, name) of every corruption that an experiment evaluates."""
+        entries = self.experiments[experiment].corruptions
+        return [(entry, name) for entry in entries for name in self.corruptions[entry].chosen()]
+
+    def corrupted_runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of the corrupted copies of an experiment's images."""
+        for entry, name in self.copies(experiment):
+            for run in self.runs(experiment):
+                yield replace(run, images=CORRUPTED.join((run.images, entry, name)))
+
+    def image_sets(self) -> list[str]:
+        """Names of everything that can be certified: the entries of `images`, and the corrupted copies of experiments."""
+        corrupted = {run.images: None for experiment in self.experiments for run in self.corrupted_runs(experiment)}
+        return [*self.images, *corrupted]
+
+    def images_spec(self, name: str) -> dict[str, Any]:
+        """Which images a name of `image_sets` stands for."""
+        images, *corrupted = name.split(CORRUPTED)
+        spec = self.images[images].model_dump(mode="json")
+        if corrupted:
+            entry, corruption = corrupted
+            spec["corruption"] = self.corruptions[entry].of(corruption)
+        return _plain(spec)
+
+    def corruption_spec(self, dataset: str, entry: str, name: str) -> dict[str, Any]:
+        """What corrupted copies depend on, besides the clean images and source files."""
+        return _plain({"dataset": self.datasets[dataset].canonical(), "corruption": self.corruptions[entry].of(name)})
 
     def dataset_spec(self, dataset: str) -> dict[str, Any]:
         """What the prepared data depend on."""
@@ -251,7 +287,7 @@ class Study:
         return _plain(
             {
                 **self.sample_spec(dataset, model, method, noise, seed),
-                "images": self.images[images].model_dump(mode="json"),
+                "images": self.images_spec(images),
                 "presample": self.samplers[sampler].presample(),
             }
         )
@@ -279,17 +315,7 @@ class Study:
     def table_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's table depends on, besides its certificates."""
         e = self.experiments[experiment]
-        runs = [
-            {
-                **{key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")},
-                "spec": {
-                    **self.certificate_spec(run.noise, run.certificate),
-                    "sampler": self.samplers[run.sampler].canonical(),
-                    "images": self.images[run.images].model_dump(mode="json"),
-                },
-            }
-            for run in self.runs(experiment)
-        ]
+        runs = [self._run_spec(run) for run in self.runs(experiment)]
         noises = {*e.noises, *(result.noise for result in e.foreign)}
         return _plain(
             {
@@ -308,6 +334,35 @@ class Study:
         """The experiment's own remark, and the published envelopes that it asks for."""
         told = "" if e.envelopes is None else envelopes.sentence(e.envelopes.dataset, e.envelopes.arch)
         return " ".join(part for part in (e.remark, told) if part)
+
+    def corruption_table_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's table of corrupted copies depends on, besides the certificates."""
+        e, shared = self.experiments[experiment], self.table_spec(experiment)
+        copies = []
+        for run in self.corrupted_runs(experiment):
+            _, entry, name = run.images.split(CORRUPTED)
+            copies.append({**self._run_spec(run), "entry": entry, "corruption": name})
+        kind = self.datasets[e.dataset].kind
+        entries = {
+            entry: {
+                "clean": sorted(self.corruptions[entry].clean),
+                "published": self.corruptions[entry].published_as(kind),
+            }
+            for entry in e.corruptions
+        }
+        keys = ("radii", "runs", "sigmas", "published", "published_as", "split", "title")
+        return _plain({**{key: shared[key] for key in keys}, "copies": copies, "entries": entries})
+
+    def _run_spec(self, run: Run) -> dict[str, Any]:
+        """A run's names, and what its certificate table must have been made from."""
+        return {
+            **{key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")},
+            "spec": {
+                **self.certificate_spec(run.noise, run.certificate),
+                "sampler": self.samplers[run.sampler].canonical(),
+                "images": self.images_spec(run.images),
+            },
+        }
 
     def _published_as(self, method: str) -> str:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
@@ -469,6 +524,7 @@ def _experiment_problems(study: Study, name: str, entries: Mapping[str, Mapping]
         "noises": ("noises", [*e.noises, *(result.noise for result in e.foreign)]),
         "methods": ("methods", e.methods),
         "certificates": ("certificates", e.certificates),
+        "corruptions": ("corruptions", e.corruptions),
     }
     complete = True
     for key, (section, names) in wanted.items():
@@ -507,6 +563,15 @@ def _predictions_problems(study: Study, name: str, entries: Mapping[str, Mapping
         yield f"method: {entry.method} learns from smoothed predictions itself; name one that does not"
 
 
+def _corruption_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:
+    """Corrupted copies that there cannot be of an experiment's images."""
+    for entry in e.corruptions:
+        for line in study.corruptions[entry].problems(info):
+            yield f"corruptions: {entry} on {e.dataset}: {line}"
+    if e.corruptions and study.images[e.images].split != "test":
+        yield f"corruptions: there are copies of test images only; {e.images} takes the {study.images[e.images].split} split"
+
+
 def _table_problems(study: Study, e: Experiment, recipe: MethodSpec) -> Iterator[str]:
     """What stands in the way of the tables that a method reads on the data of an experiment."""
     for table in sorted(recipe.tables):
@@ -540,6 +605,7 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
             study.images[e.images].indices(info.size[study.images[e.images].split])
         except ValueError as error:
             yield f"images: {e.images} on {e.dataset}: {error}"
+    yield from _corruption_problems(study, e, info)
     for noise in e.noises:
         for line in study.noises[noise].problems(info.dim):
             yield f"noises: {noise} on {e.dataset}: {line}"

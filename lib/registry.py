@@ -17,6 +17,7 @@ from lib.spec import Spec, canonical_json
 
 PACKAGES = {
     "dataset": "lib.data.kinds",
+    "corruption": "lib.data.corruptions.kinds",
     "noise": "lib.noise.kinds",
     "model": "lib.models.kinds",
     "denoiser": "lib.denoising.kinds",

@@ -42,7 +42,9 @@ wildcard_constraints:
     method=names(STUDY.methods),
     noise=names(STUDY.noises),
     seed=r"\d+",
-    images=names(STUDY.images),
+    images=names(STUDY.image_sets()),
+    corruptions=names(STUDY.corruptions),
+    corruption=r"\w+",
     predictions=names(STUDY.predictions),
     sampler=names(STUDY.samplers),
     certificate=names(STUDY.certificates),
@@ -121,6 +123,31 @@ def certificates(w):
     return [pattern.format(**vars(run)) for run in STUDY.runs(w.experiment)]
 
 
+def corrupted_certificates(w):
+    """Every certificate table of the corrupted copies of an experiment's images."""
+    pattern = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
+    return [pattern.format(**vars(run)) for run in STUDY.corrupted_runs(w.experiment)]
+
+
+def corruption_table(w):
+    """The table of corrupted copies, for experiments that have one."""
+    path = f"results/corruptions/{w.experiment}.tsv"
+    return {"corruptions": path} if STUDY.experiments[w.experiment].corruptions else {}
+
+
+def corruption_sources(w):
+    """The files of one corruption, where it is not computed."""
+    return [str(path) for path in STUDY.corruptions[w.corruptions].files(w.corruption)]
+
+
+def copies_manifest(w):
+    """The manifest of the corrupted copies that `images` names, if it names any."""
+    _, *copies = w.images.split("@")
+    if not copies:
+        return {}
+    return {"corrupted": f"results/data/{w.dataset}/{copies[0]}/{copies[1]}.json"}
+
+
 def training_logs(w):
     """The training log of every model of an experiment that was trained here."""
     pattern, trained = f"results/train/{MODEL}/training.tsv", STUDY.trained()
@@ -179,6 +206,14 @@ def sample_spec(w):
 
 def certificate_spec(w):
     return STUDY.certificate_spec(w.noise, w.certificate)
+
+
+def corruption_spec(w):
+    return STUDY.corruption_spec(w.dataset, w.corruptions, w.corruption)
+
+
+def corruption_table_spec(w):
+    return STUDY.corruption_table_spec(w.experiment)
 
 
 def table_spec(w):

@@ -18,3 +18,24 @@ rule prepare_data:
         source=source_state,
     script:
         "../workflow_scripts/prepare_data.py"
+
+
+rule prepare_copies:
+    input:
+        sources=corruption_sources,
+        data=rules.prepare_data.output.manifest,
+    output:
+        manifest="results/data/{dataset}/{corruptions}/{corruption}.json",
+    log:
+        "results/logs/prepare_copies/{dataset}/{corruptions}/{corruption}.log",
+    benchmark:
+        "results/benchmarks/prepare_copies/{dataset}/{corruptions}/{corruption}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        spec=corruption_spec,
+    script:
+        "../workflow_scripts/prepare_copies.py"

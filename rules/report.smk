@@ -72,8 +72,37 @@ rule plot_figures:
         "../workflow_scripts/plot_figures.py"
 
 
+rule write_corruptions:
+    input:
+        certificates=certificates,
+        copies=corrupted_certificates,
+    output:
+        tex="results/corruptions/{experiment}.tex",
+        tsv="results/corruptions/{experiment}.tsv",
+        md=report(
+            "results/corruptions/{experiment}.md",
+            caption="../docs/captions/corruptions.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}, corrupted copies"},
+        ),
+    log:
+        "results/logs/write_corruptions/{experiment}.log",
+    benchmark:
+        "results/benchmarks/write_corruptions/{experiment}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem="2GB",
+        runtime="10m",
+    params:
+        spec=corruption_table_spec,
+    script:
+        "../workflow_scripts/write_corruptions.py"
+
+
 rule write_report:
     input:
+        unpack(corruption_table),
         certificates=certificates,
         foreign=foreign,
         training=training_logs,

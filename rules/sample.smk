@@ -3,6 +3,7 @@
 
 rule presample_counts:
     input:
+        unpack(copies_manifest),
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
@@ -46,6 +47,7 @@ rule plan_draws:
 
 rule sample_counts:
     input:
+        unpack(copies_manifest),
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
         plan=rules.plan_draws.output.plan,

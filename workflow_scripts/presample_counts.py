@@ -1,7 +1,7 @@
 """Stage 1: a few draws per image, to choose the class and the budget."""
 
 from lib.sampling.stage import presample_counts
-from lib.workflow.job import attached, dataset_of, device_of
+from lib.workflow.job import attached, corrupted_of, dataset_of, device_of
 
 
 def main(job):
@@ -12,6 +12,7 @@ def main(job):
         model=job.input.model,
         counts=job.output.counts,
         device=device_of(job),
+        corrupted=corrupted_of(job),
     )
 
 

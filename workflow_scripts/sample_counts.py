@@ -1,7 +1,7 @@
 """Stage 2: the planned draws of one shard of the images."""
 
 from lib.sampling.stage import sample_counts
-from lib.workflow.job import attached, dataset_of, device_of
+from lib.workflow.job import attached, corrupted_of, dataset_of, device_of
 
 
 def main(job):
@@ -14,6 +14,7 @@ def main(job):
         counts=job.output.counts,
         shard=job.wildcards.scatteritem,
         device=device_of(job),
+        corrupted=corrupted_of(job),
     )
 
 

@@ -12,6 +12,7 @@ def main(job):
         figures=[job.input.curves, job.input.p_a, job.input.cost],
         training=list(job.input.training),
         page=job.output.page,
+        corruptions=getattr(job.input, "corruptions", None),
     )
 
 

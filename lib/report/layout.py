@@ -54,6 +54,8 @@ class Block:
     groups: tuple[Group, ...]
     over: str = ""
     over_from: int = 0
+    grouped_by: str = "noise"
+    """What the groups are, as the heading of a column of their titles."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,21 @@ class Field:
 
 def blocks(summary: "pd.DataFrame") -> list[Block]:
     """The table: certified accuracies with ACR first, then what was measured and what it cost."""
-    chunks = _chunks(radii_of(summary))
     result = []
-    for i, chunk in enumerate(chunks):
+    for i, chunk in enumerate(chunks(radii_of(summary))):
         fields = [Field("ACR", "acr", number, compared=True)] if i == 0 else []
-        fields += [
-            Field(f"{radius:.2f}" if _two_places(chunk) else f"{radius:g}", column(radius), percent, True)
-            for radius in chunk
-        ]
+        fields += radius_fields(chunk)
         block = _block(summary, fields)
         result.append(
             replace(block, over="certified accuracy (%) at ℓ2 radius", over_from=len(block.columns) - len(chunk))
         )
     return [*result, _details(summary)]
+
+
+def radius_fields(radii: Sequence[float]) -> list[Field]:
+    """The columns of certified accuracies at some radii."""
+    places = ".2f" if _two_places(radii) else "g"
+    return [Field(format(radius, places), column(radius), percent, True) for radius in radii]
 
 
 def percent(share: float) -> str:
@@ -147,14 +151,14 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
         best = {field.metric: _best(part, field) for field in fields}
         rows: list[Row] = []
         for index, row in part.iterrows():
-            rows += _rows(row, fields, names, {metric for metric, winner in best.items() if winner == index})
+            rows += line_rows(row, fields, names, {metric for metric, winner in best.items() if winner == index})
         sigma = float(part["sigma"].iloc[0])
         alike = summary.loc[summary["sigma"] == sigma, "noise"].nunique() > 1
         groups.append(Group(f"σ = {sigma:g}" + (f" ({noise})" if alike else ""), sigma, tuple(rows)))
     return Block((*names, *(field.heading for field in fields)), len(names), tuple(groups))
 
 
-def _rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
+def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
     """The line itself, and below it the published one and the difference, where these columns have any."""
     labels = tuple(Cell(str(row[name]) or DASH) for name in names)
     own = tuple(replace(_measured(row, field), best=field.metric in best) for field in fields)
@@ -207,6 +211,7 @@ def _two_places(radii: Sequence[float]) -> bool:
     return all(round(radius, 2) == radius for radius in radii)
 
 
-def _chunks(radii: Sequence[float]) -> list[list[float]]:
+def chunks(radii: Sequence[float]) -> list[list[float]]:
+    """Radii that stand side by side in one tabular."""
     count = -(-len(radii) // MOST_RADII)
     return [[float(r) for r in part] for part in np.array_split(np.asarray(radii, float), count)]

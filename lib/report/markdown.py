@@ -25,7 +25,7 @@ def pipe_table(block: Block) -> str:
     if block.over:
         heading[block.over_from] = f"{escape(block.over)}: {heading[block.over_from]}"
     rule = ["---"] * (1 + block.names) + ["--:"] * (len(block.columns) - block.names)
-    lines = [_join(["noise", *heading]), _join(rule)]
+    lines = [_join([block.grouped_by, *heading]), _join(rule)]
     for group in block.groups:
         for i, row in enumerate(group.rows):
             lines.append(_join([escape(group.title) if i == 0 else "", *(_value(cell, row) for cell in row.cells)]))

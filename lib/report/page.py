@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.artefact import Provenance, atomic
+from lib.report.corruptions import corruption_blocks
+from lib.report.corruptions import notes as corruption_notes
 from lib.report.layout import Block, Group, Row, blocks, whole
 from lib.report.lines import Line
 from lib.report.metrics import stage_2_draws
@@ -55,11 +57,13 @@ def write_page(
     remark: str = "",
     figures: Sequence[str | Path] = (),
     training: Sequence[TrainingLog] = (),
+    corruptions: "pd.DataFrame | None" = None,
 ) -> None:
     """Write the page of an experiment to `path`: one HTML file that needs no other file and no network.
 
     summary: as `lib.report.summary.summarise(lines, ...)` made it. figures: svg or png files, embedded in this order; a stem in
-    `CAPTIONS` gets its explanation. training: logs of the models that were trained here. Equal input gives equal bytes.
+    `CAPTIONS` gets its explanation. training: logs of the models that were trained here. corruptions: the
+    table of corrupted copies, as `lib.report.robustness.summarise_corruptions` made it. Equal input gives equal bytes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -76,6 +80,8 @@ def write_page(
         "facts": _facts(summary, lines),
         "tables": [_html_table(block) for block in blocks(summary)],
         "notes": table_notes(summary),
+        "corruptions": [] if corruptions is None else [_html_table(block) for block in corruption_blocks(corruptions)],
+        "corruption_notes": [] if corruptions is None else corruption_notes(corruptions),
         "guarantees": guarantees(summary),
         "published": published_notes(summary),
         "figures": [_figure(Path(figure)) for figure in figures],
@@ -122,7 +128,13 @@ def _html_table(block: Block) -> dict[str, Any]:
             if row.role in ("ours", "external"):
                 bodies.append([])
             bodies[-1].append(_html_row(row, group))
-    return {"columns": ("noise", *block.columns), "names": 1 + block.names, "over": block.over, "bodies": bodies}
+    return {
+        "columns": (block.grouped_by, *block.columns),
+        "names": 1 + block.names,
+        "over_from": 1 + block.over_from,
+        "over": block.over,
+        "bodies": bodies,
+    }
 
 
 def _html_row(row: Row, group: Group) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lib.artefact import read_provenance
 from lib.report.compare import PublishedCells
+from lib.report.corruptions import read_corruptions
 from lib.report.figures import write_figures
 from lib.report.lines import Line, read_external_line, read_line
 from lib.report.page import write_page
@@ -76,9 +77,20 @@ def write_report(
     figures: Sequence[str],
     training: Sequence[str],
     page: str,
+    corruptions: str | None = None,
 ) -> None:
-    """Write an experiment's report page, with its figures (svg or png files) and training logs in it."""
+    """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
+    copies (tsv), where it has one, in it."""
     lines = read_lines(spec, certificates, foreign)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     logs = [read_training_log(path) for path in training]
-    write_page(page, summary, lines, title=spec["title"], remark=spec["remark"], figures=figures, training=logs)
+    write_page(
+        page,
+        summary,
+        lines,
+        title=spec["title"],
+        remark=spec["remark"],
+        figures=figures,
+        training=logs,
+        corruptions=None if corruptions is None else read_corruptions(corruptions),
+    )

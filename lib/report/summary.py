@@ -54,7 +54,7 @@ def summarise(
     rows = []
     for line in lines:
         row = {**_identity(line), **settings}
-        row |= _metrics(line, radii, level, resamples, seed)
+        row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
         row |= _guarantee(line, radii, rho)
         row |= _published(line, row, radii, published)
         rows.append(row)
@@ -90,14 +90,15 @@ def _identity(line: Line) -> dict[str, Any]:
     }
 
 
-def _metrics(line: Line, radii: list[float], level: float, resamples: int, seed: int) -> dict[str, float]:
-    values = stacked(line, lambda table: image_values(table, radii))
+def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resamples: int, seed: int) -> dict[str, float]:
+    """Means, intervals over images and spreads over seeds of values [seeds, images, metrics]; no intervals of 0 resamples."""
     by_seed = values.mean(axis=1)
     by_image = values.mean(axis=0)
-    known = np.isfinite(by_image).all(axis=0)
+    known = np.isfinite(by_image).all(axis=0) & (resamples > 0)
     low, high = np.full((2, by_image.shape[1]), np.nan)
     # No metric is negative; rounding can put an end that is 0 a little below.
-    low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
+    if known.any():
+        low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
     sd = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.full(by_image.shape[1], np.nan)
     row = {}
     for j, name in enumerate(metric_names(radii)):

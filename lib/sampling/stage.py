@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.artefact import Provenance, differences, read_table, write_arrays
 from lib.data.base import DatasetSpec, Split
+from lib.data.corruptions.store import Corrupted, same_corruption
 from lib.data.store import content_digest, open_split
 from lib.data.subset import Images
 from lib.device import device_name
@@ -77,13 +78,18 @@ def presample_counts(
     model: str | Path,
     counts: str | Path,
     device: Any,
+    corrupted: Corrupted | None = None,
 ) -> None:
-    """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`."""
-    subset = Images.model_validate(spec["images"])
+    """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`.
+
+    corrupted: draw around corrupted copies of the chosen images instead, at every severity.
+    """
+    subset = Images.model_validate({key: value for key, value in spec["images"].items() if key != "corruption"})
     arithmetic = spec["presample"].get("arithmetic", "float")
     setting = open_setting(spec, dataset, manifest, model, device, subset.split, arithmetic)
+    setting = _around(setting, spec["images"], corrupted, dataset, manifest)
     try:
-        index = subset.indices(len(setting.split))
+        index = subset.indices(len(setting.split)) if corrupted is None else setting.split.indices(subset)
     except ValueError as error:
         raise DataError(f"{manifest}: {error}; change the `images` entry") from None
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
@@ -101,14 +107,16 @@ def sample_counts(
     counts: str | Path,
     shard: str,
     device: Any,
+    corrupted: Corrupted | None = None,
 ) -> None:
     """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.sample_spec`.
 
     Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
     """
     rows, planned = read_table(plan, format="plan")
-    sampler = revive("sampler", planned.spec["sampler"])
-    setting = open_setting(spec, dataset, manifest, model, device, planned.spec["images"]["split"], sampler.arithmetic)
+    images, sampler = planned.spec["images"], revive("sampler", planned.spec["sampler"])
+    setting = open_setting(spec, dataset, manifest, model, device, images["split"], sampler.arithmetic)
+    setting = _around(setting, images, corrupted, dataset, manifest)
     wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
     found = {key: planned.spec[key] for key in spec}
     found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
@@ -126,6 +134,26 @@ def sample_counts(
     write_measured(
         setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts
     )
+
+
+def _around(
+    setting: Setting,
+    images: Mapping[str, Any],
+    corrupted: Corrupted | None,
+    dataset: DatasetSpec,
+    manifest: str | Path,
+) -> Setting:
+    """The setting with the images that are drawn around: clean ones, or corrupted copies as `images` says."""
+    if not same_corruption(images, corrupted):
+        given = "clean images" if corrupted is None else f"copies of corruption {corrupted.name}"
+        raise ArtefactError(
+            f"{manifest}: asked for images {dict(images)}, but given {given}; delete the plan and run again"
+        )
+    if corrupted is None:
+        return setting
+    copies, content = corrupted.open(dataset, manifest)
+    notes = {**setting.notes, "images_per_severity": copies.clean_images}
+    return replace(setting, split=copies, parents={**setting.parents, "images": content}, notes=notes)
 
 
 def open_setting(

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.base import DatasetSpec
+from lib.data.corruptions.store import Corrupted
 from lib.device import device_name
 from lib.devices import claim, pool
 from lib.errors import CertflowError
 from lib.registry import revive, spec_class
+from lib.spec import canonical_json
 from lib.whereabouts import describe, now, whereabouts
 
 
@@ -65,6 +67,21 @@ def denoiser_of(job: Any, name: str | None) -> Any:
     canonical = job.params.spec["parts"]["denoiser"]
     unhashed = spec_class("denoiser", canonical["kind"]).unhashed
     return revive("denoiser", canonical, **_places(job, "denoisers", name, unhashed))
+
+
+def corrupted_of(job: Any) -> Corrupted | None:
+    """The corrupted copies that a job's `images` wildcard names, if it names any."""
+    _, *corrupted = job.wildcards.images.split("@")
+    if not corrupted:
+        return None
+    entry, name = corrupted
+    return Corrupted(corruption_of(job, entry), name, job.input.corrupted)
+
+
+def corruption_of(job: Any, entry: str) -> Any:
+    """An entry of `corruptions`."""
+    fields = job.config["corruptions"][entry]
+    return spec_class("corruption", fields["kind"]).model_validate_json(canonical_json(fields))
 
 
 def _places(job: Any, section: str, name: str, fields: frozenset[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-CAPTIONS = ("table", "certificate_curves", "p_a", "cost", "certificate", "report")
+CAPTIONS = ("table", "corruptions", "certificate_curves", "p_a", "cost", "certificate", "report")
 WILDCARDS = {
     "experiment": "mnist",
     "dataset": "mnist",

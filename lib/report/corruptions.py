@@ -1,0 +1,96 @@
+"""The table of corrupted copies: a row per corruption and their mean, for every line of an experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.artefact import atomic
+from lib.report.latex import latex
+from lib.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
+from lib.report.markdown import markdown
+from lib.report.robustness import KEYS, MEAN, read_robustness, summarise_corruptions
+from lib.report.summary import radii_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_corruptions(
+    spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str], paths: Sequence[str | Path]
+) -> None:
+    """Write the table of an experiment's corrupted copies to each of `paths` (tex, md, tsv).
+
+    spec: `Study.corruption_table_spec`, whose `runs` and `copies` are in the order of the two lists of certificate tables.
+    """
+    summary = summarise_corruptions(read_robustness(spec, certificates, copies), spec)
+    title = f"{spec['title']}, corrupted copies of the images"
+    for path in map(Path, paths):
+        with atomic(path) as part:
+            if path.suffix == ".tsv":
+                summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
+            elif path.suffix == ".tex":
+                part.write_text(
+                    latex(corruption_blocks(summary), notes(summary), title, f"{path.stem}-corrupted"), "utf-8"
+                )
+            else:
+                part.write_text(markdown(corruption_blocks(summary), notes(summary), title), "utf-8")
+
+
+def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
+    """Tabulars with a group per line: clean images, corruptions, their mean, and the mean at each of several severities."""
+    shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN)]
+    several = {name: summary[name].nunique() > 1 for name in ("entry", "certificate")}
+    several["entry"] = summary.loc[summary["entry"] != "", "entry"].nunique() > 1
+    shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
+    blocks = []
+    for i, chunk in enumerate(chunks(radii_of(summary))):
+        scalars = [Field("ACR", "acr", number), Field("clean (%)", "clean_accuracy", percent)] if i == 0 else []
+        fields = [*scalars, *radius_fields(chunk)]
+        groups = []
+        for (method, _, certificate), part in shown.groupby(list(KEYS), sort=False):
+            sigma = float(part["sigma"].iloc[0])
+            title = f"{method}, σ = {sigma:g}" + (f", {certificate}" if several["certificate"] else "")
+            rows = [cells for _, row in part.iterrows() for cells in line_rows(row, fields, ["label"], set())]
+            groups.append(Group(title, sigma, tuple(rows)))
+        columns = ("images", *(field.heading for field in fields))
+        over = "certified accuracy (%) at ℓ2 radius"
+        blocks.append(Block(columns, 1, tuple(groups), over, len(columns) - len(chunk), grouped_by="line"))
+    return blocks
+
+
+def _label(row: Any, several: bool) -> str:
+    name = row.corruption.replace("_", " ") + (f" ({row.entry})" if several and row.entry else "")
+    return f"{name}, severity {row.severity}" if row.severity else name
+
+
+def notes(summary: "pd.DataFrame") -> list[str]:
+    """What stands under the table."""
+    copies = summary[(summary["entry"] != "") & (summary["severity"] == 0)]
+    lines = []
+    for (entry, severities, total), part in copies.groupby(["entry", "severities", "n_images"], sort=False):
+        names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
+        graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""
+        lines.append(
+            f"{entry}: {names} corruptions{graded}, {total} copies each; the mean is unweighted, over corruptions."
+        )
+    lines.append(
+        "The smoothed classifiers were trained on clean images. Certified accuracy and ACR are those of the copies, within "
+        "balls around the copies; abstentions count as errors. Small print: 95 % bootstrap interval over images, each with all "
+        "its copies."
+    )
+    for alpha in summary["alpha"].dropna().unique():
+        lines.append(f"Each radius is wrong with probability at most α = {alpha:g}.")
+    known = summary[summary["published_source"] != ""]
+    for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):
+        ours = ", ".join(f"{n}" for n in sorted(part["n_images"].unique()))
+        lines.append(f"Published numbers: {source}, {images:.0f} copies of each corruption (ours: {ours}).")
+    return lines
+
+
+def read_corruptions(path: str | Path) -> "pd.DataFrame":
+    """A table written by `write_corruptions` as tsv."""
+    import pandas as pd
+
+    names = ["entry", "severities", "published_source", "tables", "digests"]
+    table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str))
+    return table.assign(**{name: table[name].fillna("") for name in names})
