@@ -5,8 +5,6 @@ counter (group, draw, image, stream + 2**31), the other 30 the leading bits of t
 image, stream + 2**31 + 2**30): no counter is shared with noise in floats, and the second word is needed for few values.
 """
 
-from functools import cache
-
 import torch
 from jaxtyping import Int16, Int64
 from torch import Tensor
@@ -18,6 +16,8 @@ HIGH_STREAM = 1 << 31
 LOW_STREAM = HIGH_STREAM + (1 << 30)
 LOW_BITS = grid.BITS - 32
 
+_made: dict[tuple[float, str], tuple[Tensor, Tensor, Tensor]] = {}
+
 
 def steps(
     d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, sigma: float, seed: int, stream: int
@@ -25,10 +25,12 @@ def steps(
     """Noise of standard deviation sigma (in [0,1]-pixel units) in grey levels: whole numbers, |t| <= `grid.reach(sigma)`.
 
     image, draw: int64 below 2**32; row r depends on (seed, stream, image[r], draw[r]) alone. seed: below 2**64. stream: a
-    member of `lib.noise.streams.Stream`.
+    member of `lib.noise.streams.Stream`. To be compiled only after a first call, which makes the tables of sigma.
     """
     _check(image, draw, seed)
     groups, stream = -(-d // 4), int(stream)
+    if torch.compiler.is_compiling():
+        return _searched(groups, image, draw, sigma, seed, stream).to(torch.int16).flatten(1)[:, :d]
     out = torch.empty(len(image), 4, groups, dtype=torch.int16, device=image.device)
     if image.device.type != "cpu":
         for rows in _blocks(image, groups):
@@ -76,9 +78,11 @@ def _join(high: Tensor, low: Tensor) -> Tensor:
     return (high << LOW_BITS) | (low >> (32 - LOW_BITS))
 
 
-@cache
 def _tables(sigma: float, device: str | torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """`grid.thresholds` int64, and `grid.cells` as int32 (`high` with its bits unchanged)."""
-    start, high = grid.cells(sigma)
-    arrays = (grid.thresholds(sigma), start, high.view("int32"))
-    return tuple(torch.from_numpy(array).to(device) for array in arrays)
+    """`grid.thresholds` int64, and `grid.cells` as int32 (`high` with its bits unchanged); made once for each device."""
+    key = (sigma, str(device))
+    if key not in _made:
+        start, high = grid.cells(sigma)
+        arrays = (grid.thresholds(sigma), start, high.view("int32"))
+        _made[key] = tuple(torch.from_numpy(array).to(device) for array in arrays)
+    return _made[key]

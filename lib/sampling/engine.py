@@ -172,6 +172,8 @@ def _sampling(
         raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
     sample = partial(draw, base.shape, seed=int(seed), stream=stream)
     if base.compiled and base.device.type == "cuda":
+        if parameter is None:  # a law may make tables at its first call, which is not for compiling
+            sample(*torch.zeros(2, 1, dtype=torch.int64, device=base.device))
         sample = torch.compile(sample, dynamic=False)
     if parameter is None:
         return lambda image, draw, slot: sample(image, draw)

@@ -1,6 +1,7 @@
 """Gaussian noise in whole grey levels: its law against 80-digit arithmetic, and three implementations against each other."""
 
 import math
+import warnings
 
 import mpmath
 import numpy as np
@@ -187,6 +188,17 @@ def test_a_large_sigma_is_a_problem_before_anything_is_drawn():
     assert Gaussian(sigma=14.0).exact_problems() == []
     (problem,) = Gaussian(sigma=14.5).exact_problems()
     assert "up to sigma 14, got 14.5" in problem
+
+
+def test_code_traced_by_the_compiler_gives_the_same_levels():
+    image, draw = torch.tensor([7, 0, 2**32 - 1]), torch.tensor([3, 0, 2**32 - 1])
+    expected = drawn(18, image, draw, 0.5)
+    traced = torch.compile(
+        lambda i, j: steps(18, i, j, sigma=0.5, seed=SEED, stream=1), backend="eager", fullgraph=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        assert torch.equal(traced(image, draw), expected)
 
 
 @pytest.mark.gpu
