@@ -110,18 +110,32 @@ def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
     return layer.mean.expand(first.in_channels, 1, 1).clone()
 
 
+def normalised_convolutions(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions and the batch normalisations that alone read their output; none in a network that cannot be traced."""
+    graph = _trace(network)
+    names = _normalised_convolutions(network, graph) if graph is not None else []
+    return [(network.get_submodule(name), network.get_submodule(reader)) for name, reader in names]
+
+
+def _normalised_convolutions(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch normalisations that alone read their output."""
+    return [
+        (name, reader)
+        for name, reader in _readers(graph).items()
+        if reader is not None
+        and _plain(network.get_submodule(name), nn.Conv2d)
+        and _after_affine(network.get_submodule(reader)) is not None
+    ]
+
+
 def _fold_normalisations(network: nn.Module, graph: fx.Graph) -> int:
     """Fold every batch normalisation that is the only reader of a convolution, in place; how many there were."""
-    pairs = [(name, reader) for name, reader in _readers(graph).items() if reader is not None]
-    folded = 0
-    for name, reader in pairs:
+    names = _normalised_convolutions(network, graph)
+    for name, reader in names:
         convolution, norm = network.get_submodule(name), network.get_submodule(reader)
-        rest = _after_affine(norm)
-        if _plain(convolution, nn.Conv2d) and rest is not None:
-            _absorb(convolution, norm)
-            network.set_submodule(reader, rest)
-            folded += 1
-    return folded
+        _absorb(convolution, norm)
+        network.set_submodule(reader, _after_affine(norm))
+    return len(names)
 
 
 def _after_affine(norm: nn.Module) -> nn.Module | None:

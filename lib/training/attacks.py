@@ -8,15 +8,14 @@ G(x) = (1/m) Σ_i softmax f(x + δ_i) is the smoothed soft classifier; ε bounds
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 
 from lib.training import losses
 from lib.training.batch import Batch
-from lib.training.input_gradient import fast_input_gradients
+from lib.training.frozen import frozen
 
 IMAGE = (-3, -2, -1)
 """The axes of one image."""
@@ -24,24 +23,6 @@ IMAGE = (-3, -2, -1)
 Images = Float[torch.Tensor, "images channels height width"]
 Noises = Float[torch.Tensor, "m images channels height width"]
 Rows = Float[torch.Tensor, "*rows channels height width"]
-
-
-@contextmanager
-def frozen(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode, and no gradients for parameters: an attack needs the inputs' alone, at two thirds of the cost."""
-    modes = [(module, module.training) for module in model.modules()]
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        with fast_input_gradients(model):
-            yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        for module, mode in modes:
-            module.training = mode
 
 
 def norms(rows: Rows) -> Float[torch.Tensor, "*rows 1 1 1"]:
