@@ -70,9 +70,8 @@ def notes(summary: "pd.DataFrame") -> list[str]:
     for (entry, severities, total), part in copies.groupby(["entry", "severities", "n_images"], sort=False):
         names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
         graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""
-        lines.append(
-            f"{entry}: {names} corruptions{graded}, {total} copies each; the mean is unweighted, over corruptions."
-        )
+        kinds = "1 corruption" if names == 1 else f"{names} corruptions"
+        lines.append(f"{entry}: {kinds}{graded}, {total} copies of each; the mean over corruptions is unweighted.")
     lines.append(
         "The smoothed classifiers were trained on clean images. Certified accuracy and ACR are those of the copies, within "
         "balls around the copies; abstentions count as errors. Small print: 95 % bootstrap interval over images, each with all "

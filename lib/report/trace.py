@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,28 @@ def trace(entry: SeedTable) -> list[Step]:
         if stage == "train" and path is not None and path.with_name("training.tsv").exists():
             log = path.with_name("training.tsv")
             steps.append(Step("training log", str(log), _file(log), "as read", {}))
+        if stage == "train" and found is not None:
+            steps += _learnt_from(found, path)
     return steps
+
+
+def _learnt_from(model: Provenance, path: Path) -> Iterator[Step]:
+    """What a model was made from besides images: smoothed predictions, a checkpoint that its training started from."""
+    if "start" in model.parents:
+        file, wanted = model.notes["start"]["checkpoint"], model.parents["start"]
+        found = _file(file)
+        state = "as used" if found == wanted else "changed since" if found else "not here"
+        yield Step("checkpoint started from", file, wanted, state, {})
+    if "predictions" in model.parents:
+        wanted = model.parents["predictions"]
+        # The entry's name is no part of a model's specification: the file is known by its digest.
+        dataset_and_model = path.parents[3].relative_to(path.parents[5])
+        for file in sorted((path.parents[6] / "predictions" / dataset_and_model).glob("*.npz")):
+            step, _ = _step("smoothed predictions", file, wanted, _arrays)
+            if step.state == "as used":
+                yield step
+                return
+        yield Step("smoothed predictions", "", wanted, "not here", {})
 
 
 def chain_paths(certificate: Path) -> dict[str, Path]:
