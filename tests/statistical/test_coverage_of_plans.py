@@ -24,6 +24,7 @@ PLANNERS = {
     "iss": spec_class("sampler", "iss")(n0=200, tolerance=0.1, loss="absolute", granularity=50, **LIMITS),
     "iss-relative": spec_class("sampler", "iss")(n0=200, tolerance=0.2, loss="relative", granularity=50, **LIMITS),
     "planned": spec_class("sampler", "planned")(n0=200, budget=1000.0, **LIMITS),
+    "planned-auto": spec_class("sampler", "planned")(n0=200, budget=1000.0, bound_form="auto", **LIMITS),
 }
 OPTIONS = [(bound, form) for bound in ("plain", "randomized") for form in ("one", "two", "auto")]
 POPULATION = np.array(

@@ -10,6 +10,7 @@ from scipy import integrate, special, stats
 from lib.registry import revive, spec_class
 from lib.sampling.planning.allocation import draws_at_price, draws_for_total, hull_steps
 from lib.sampling.planning.posterior import posterior
+from lib.sampling.planning.selection import equivalent_count
 from lib.sampling.planning.utility import draws_grid, failure_grid, utility
 from lib.stats import clopper_pearson_failure, clopper_pearson_lower
 
@@ -153,6 +154,20 @@ def test_more_radius_than_equal_draws_on_the_images_it_planned_for():
     equal = gain[:, np.searchsorted(n, 10_000, side="right") - 1].mean()
     planned = gain[np.arange(400), np.searchsorted(n, columns["n"])].mean()
     assert planned > equal + 0.02
+
+
+def test_with_auto_an_image_is_worth_what_its_runner_up_leaves_it():
+    two_classes = np.array([[500, 0, 0], [499, 1, 0], [400, 100, 0], [260, 240, 0], [240, 260, 0]])
+    spread = np.array([[220, 140, 140], [300, 100, 100]])
+    for counts, equal in ((two_classes, True), (spread, False)):
+        one, auto = (Planned(price=1e-6, bound_form=form).plan(counts, GAUSSIAN)["n"] for form in ("one", "auto"))
+        assert (one == auto).all() == equal
+    assert one[0] == 0 < auto[0]
+    shares = np.array([[0.6, 0.2], [0.44, 0.28], [0.99, 0.006]])
+    counts = np.round(np.column_stack([shares, 1 - shares.sum(axis=1)]) * 1000).astype(np.int64)
+    radius = (special.ndtri(shares[:, 0]) - special.ndtri(shares[:, 1])) / 2
+    found = equivalent_count(counts, np.zeros(3, np.int64), 1000)
+    np.testing.assert_allclose(found / 1000, special.ndtr(radius), atol=0.0011)
 
 
 @pytest.mark.parametrize(

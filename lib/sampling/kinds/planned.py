@@ -40,6 +40,8 @@ class Planned(SamplerSpec):
     """Level that n is planned for; give the certificate the same. Another one there costs radius, not validity."""
     prior_exponent: float = Field(0.15, gt=0, le=10)
     """The probability q of missing the class has prior density q^(prior_exponent - 1); 0.03 to 0.4 on published tables."""
+    bound_form: Literal["one", "auto"] = "one"
+    """The certificate's. With `auto` an image is worth what its runner-up leaves it, which saves those below p_A = 1/2."""
     accuracy_weight: float = Field(0.05, ge=0)
     """What certifying an image at all is worth, in units of sigma; 0 plans for the average radius alone."""
 
@@ -47,12 +49,13 @@ class Planned(SamplerSpec):
         """See `SamplerSpec.plan`. ValueError where the budget does not pay for one image's first draws."""
         from lib.sampling.planning.allocation import draws_at_price
         from lib.sampling.planning.posterior import posterior
-        from lib.sampling.planning.selection import select_classes
+        from lib.sampling.planning.selection import equivalent_count, select_classes
         from lib.sampling.planning.utility import utility
 
         selected, k0 = select_classes(counts, self.n0)
         n, worth = utility(self.n_min, self.n_max, self.granularity, self.alpha, self.accuracy_weight)
-        values, row = np.unique(k0, return_inverse=True)
+        hits = k0 if self.bound_form == "one" else equivalent_count(counts, selected, self.n0)
+        values, row = np.unique(hits, return_inverse=True)
         gain = posterior(values, self.n0, self.prior_exponent) @ worth.T
         if self.price is not None:
             draws = draws_at_price(n, gain, self.price)[row]
