@@ -51,3 +51,16 @@ def test_profiles_name_rules_that_exist(path):
     settings = yaml.safe_load(path.read_text())
     for key in ("set-resources", "set-threads", "groups"):
         assert set(settings.get(key, {})) <= set(blocks()), key
+
+
+@pytest.mark.parametrize("name", ["lsf", "kubernetes"])
+def test_profiles_that_must_be_told_name_every_rule_with_a_gpu(name):
+    settings = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+    assert set(settings["set-resources"]) == {rule for rule, text in blocks().items() if "gpu=1" in text}
+
+
+def test_the_container_is_made_from_the_pins():
+    text = (ROOT / "Containerfile").read_text()
+    assert "COPY requirements.txt" in text and "-r requirements.txt" in text
+    copied = set((ROOT / ".containerignore").read_text().split())
+    assert {".git", ".venv", "data", "results"} <= copied
