@@ -34,6 +34,9 @@ from lib.training.predictions import Predictions
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 """What an entry may be called: names become path segments."""
 
+PICTURES = 3
+"""Test images of which pictures are drawn, at each noise level."""
+
 SECTIONS = {
     "datasets": "dataset",
     "corruptions": "corruption",
@@ -368,6 +371,31 @@ class Study:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
         entry = self.methods[method]
         return entry.kind if entry.preset is not None and not entry.own else ""
+
+    def denoised_runs(self, experiment: str) -> list[Run]:
+        """The models of an experiment that denoise, each once, of its first seed."""
+        e = self.experiments[experiment]
+        found = {}
+        for run in self.runs(experiment):
+            denoises = self.denoiser_of(e.dataset, run.method, run.noise) is not None
+            if denoises and run.seed == e.seeds[0]:
+                found.setdefault((run.method, run.noise), run)
+        return list(found.values())
+
+    def strip_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's pictures of denoised images depend on, besides its models."""
+        e = self.experiments[experiment]
+        runs = [
+            {
+                "method": run.method,
+                "noise": run.noise,
+                "spec": self.model_spec(run.dataset, run.model, run.method, run.noise, run.seed),
+            }
+            for run in self.denoised_runs(experiment)
+        ]
+        return _plain(
+            {"dataset": self.datasets[e.dataset].canonical(), "seed": e.seeds[0], "images": PICTURES, "runs": runs}
+        )
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""

@@ -190,6 +190,27 @@ def part_roles(w):
     return list(STUDY.references(w.dataset, w.model, w.method, w.noise, int(w.seed)))
 
 
+def denoising_models(w):
+    """The models of an experiment whose denoised images are shown."""
+    pattern = f"results/train/{MODEL}/model.safetensors"
+    return [pattern.format(**vars(run)) for run in STUDY.denoised_runs(w.experiment)]
+
+
+def experiment_data(w):
+    """The manifest of an experiment's dataset."""
+    return f"results/data/{STUDY.experiments[w.experiment].dataset}.json"
+
+
+def denoised_pictures(w):
+    """The figure of denoised images, for experiments that have any."""
+    pictures = f"results/figures/{w.experiment}/denoised.svg"
+    return [pictures] if STUDY.denoised_runs(w.experiment) else []
+
+
+def strip_spec(w):
+    return STUDY.strip_spec(w.experiment)
+
+
 def presample_spec(w):
     return STUDY.presample_spec(
         w.dataset, w.model, w.method, w.noise, int(w.seed), w.images, w.sampler

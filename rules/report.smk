@@ -100,6 +100,34 @@ rule write_corruptions:
         "../workflow_scripts/write_corruptions.py"
 
 
+rule draw_denoised:
+    input:
+        data=experiment_data,
+        models=denoising_models,
+    output:
+        pictures=multiext("results/figures/{experiment}/denoised", ".pdf", ".png"),
+        pictures_svg=report(
+            "results/figures/{experiment}/denoised.svg",
+            caption="../docs/captions/denoised.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}", "figure": "denoised images"},
+        ),
+    log:
+        "results/logs/draw_denoised/{experiment}.log",
+    benchmark:
+        "results/benchmarks/draw_denoised/{experiment}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        gpu=1,
+        mem=growing(8, "GB"),
+        runtime=growing(30, "m"),
+    params:
+        spec=strip_spec,
+    script:
+        "../workflow_scripts/draw_denoised.py"
+
+
 rule write_report:
     input:
         unpack(corruption_table),
@@ -110,6 +138,7 @@ rule write_report:
         curves=rules.plot_figures.output.curves_svg,
         p_a=rules.plot_figures.output.p_a_svg,
         cost=rules.plot_figures.output.cost_svg,
+        denoised=denoised_pictures,
     output:
         page=report(
             "results/reports/{experiment}.html",

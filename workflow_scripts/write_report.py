@@ -9,7 +9,7 @@ def main(job):
         job.params.spec,
         list(job.input.certificates),
         list(job.input.foreign),
-        figures=[job.input.curves, job.input.p_a, job.input.cost],
+        figures=[job.input.curves, job.input.p_a, job.input.cost, *job.input.denoised],
         training=list(job.input.training),
         page=job.output.page,
         corruptions=getattr(job.input, "corruptions", None),

@@ -39,6 +39,11 @@ CAPTIONS = {
         "The jump at the right end is made of images on which all draws agreed: only more draws could tell these apart, and "
         "the average certified radius depends on it.",
     ),
+    "denoised": (
+        "What the denoisers see and make",
+        "Test images, the same with one draw of noise at each level, and after each denoiser; values outside 0 to 1 are cut "
+        "for the eye only. A denoiser that makes pretty images need not make the classifier right: see the table.",
+    ),
     "cost": (
         "What it costs",
         "Average certified radius, and certified accuracy at the middle one of the table's radii, over the mean number of "

@@ -46,11 +46,11 @@ def attached(job: Any) -> Iterator[Any]:
     print(f"done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
-def dataset_of(job: Any) -> DatasetSpec:
+def dataset_of(job: Any, name: str | None = None) -> DatasetSpec:
     """The job's dataset: identity from its params, and where the files are (no part of the identity) from the configuration."""
     canonical = job.params.spec["dataset"] if "dataset" in job.params.spec else job.params.spec
     unhashed = spec_class("dataset", canonical["kind"]).unhashed
-    return revive("dataset", canonical, **_places(job, "datasets", job.wildcards.dataset, unhashed))
+    return revive("dataset", canonical, **_places(job, "datasets", name or job.wildcards.dataset, unhashed))
 
 
 def method_of(job: Any) -> Any:
