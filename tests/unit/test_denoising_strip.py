@@ -1,8 +1,12 @@
 """Pictures of denoised images: the right images under the right noise, one column per denoiser, the same bytes every time."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 from denoising_examples import composed
+from jinja2 import Environment, StrictUndefined
 from training_examples import patterns
 
 from lib.denoising.strip import Strip, draw_strips, strip
@@ -43,3 +47,12 @@ def test_strips_are_drawn_a_row_per_image_and_a_column_per_name(tmp_path):
     for name in ("one.png", "two.png"):
         save(draw_strips(strips), tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_the_caption_is_valid_restructured_text(root):
+    core = pytest.importorskip("docutils.core")
+    text = (root / "docs/captions/denoised.rst").read_text()
+    context = SimpleNamespace(wildcards=SimpleNamespace(experiment="digits-denoised"))
+    shown = Environment(undefined=StrictUndefined).from_string(text).render(snakemake=context)
+    settings = {"report_level": 1, "halt_level": 1}
+    assert "digits-denoised" in core.publish_parts(shown, writer="html", settings_overrides=settings)["body"]
