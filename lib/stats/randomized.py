@@ -43,7 +43,7 @@ def randomized_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike, u: ArrayLik
         raise ValueError("u: must lie in (alpha, 1]; see effective_u")
     k, n, alpha, u = (part.astype(np.float64) for part in np.broadcast_arrays(k, n, level("alpha", alpha), u))
     found = np.where(k == n, -np.expm1(np.log(alpha / u) / n), plug_in_failure(k, n, alpha))
-    inner = (k > 0) & (k < n) & (u < 1)
+    inner = (k > 0) & (k < n) & (u < 1) & (found < 1)  # 1 - L is 1 in float64 where L is below 1e-16
     if inner.any():
         found[inner] = _search(*(part[inner] for part in (k, n, alpha, u)))
     return found[()]

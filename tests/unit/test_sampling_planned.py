@@ -4,9 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 from scipy import integrate, special, stats
 
+from lib.config import load
 from lib.registry import revive, spec_class
 from lib.sampling.planning.allocation import draws_at_price, draws_for_total, hull_steps
 from lib.sampling.planning.posterior import posterior
@@ -209,3 +211,20 @@ def test_a_budget_that_pays_for_no_step_is_an_error():
         Planned(budget=1000.0).plan(stage_1(n0=100), GAUSSIAN)
     hopeless = np.full((4, 5), 100)
     assert (Planned(budget=1000.0).plan(hopeless, GAUSSIAN)["n"] == 0).all()
+
+
+def test_presets_of_the_configuration_suit_every_experiment(root):
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    presets = ["paper", "fast", "max-acr", "decide", "iss"]
+    for experiment in ("digits", "cifar10", "imagenet"):
+        raw["experiments"][experiment]["certificates"] = presets
+    study = load(raw)
+    assert study.certificates["max-acr"].bound == "randomized" and study.certificates["max-acr"].bound_form == "auto"
+    fast, large = study.samplers["fast"], study.samplers["max-acr"]
+    assert (fast.budget, fast.n_max, large.budget, large.n_max) == (10_000, 100_000, 100_000, 1_000_000)
+    for name in presets:
+        assert study.certificates[name].alpha == getattr(
+            study.samplers[study.certificates[name].sampler], "alpha", 0.001
+        )
+    paper = study.samplers[study.certificates["paper"].sampler]
+    assert (paper.kind, paper.n0, paper.n) == ("fixed", 100, 100_000)

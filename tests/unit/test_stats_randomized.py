@@ -81,6 +81,13 @@ def test_small_variates_are_raised():
     assert randomized_failure(10, 10, 0.49, effective_u(1e-9, 0.49)) > 0
 
 
+def test_hits_too_few_to_tell_the_bound_from_zero():
+    n = np.array([10, 10**5, 10**8])
+    found = randomized_failure(1, n, 1e-9, 0.3)
+    assert (found <= 1).all() and found[0] < 1 == found[-1]
+    assert (found <= clopper_pearson_failure(1, n, 1e-9)).all()
+
+
 @pytest.mark.parametrize("u", [0.0, ALPHA, 1.1, -1.0, float("nan")])
 def test_refuses_variates(u):
     with pytest.raises(ValueError, match="u: must lie"):
