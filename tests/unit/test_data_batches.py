@@ -257,6 +257,26 @@ def test_random_crops_differ_between_epochs(stream):
     assert sum(torch.equal(first[i][0], second[i][0]) for i in range(7)) == 0
 
 
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip", "resized_crop_flip"])
+@pytest.mark.parametrize("resident", [False, True])
+def test_processes_that_share_batches_make_each_image_once_as_one_process_makes_it(stream, augmentation, resident):
+    tree, pixels = stream
+    if resident and augmentation == "resized_crop_flip":
+        pytest.skip("needs a streaming split")
+    source = ArraySplit(pixels, tree.labels, "resident") if resident else tree
+    options = {"augmentation": augmentation, **({} if resident else {"workers": 0})}
+
+    def rows(rank):
+        return lambda images: torch.arange(images)[images * rank // 2 : images * (rank + 1) // 2]
+
+    whole = list(make(source, 3, **options).epoch(1))
+    shares = [list(make(source, 3, rows=rows(rank), **options).epoch(1)) for rank in (0, 1)]
+    assert [len(y) for _, _, y in shares[0]] == [1, 1, 0]  # of batches of 3, 3 and 1
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for found, wanted in zip(map(torch.cat, zip(*parts, strict=True)), batch, strict=True):
+            assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_file_is_named_while_training(stream, workers):
     tree, _ = stream
