@@ -18,10 +18,12 @@ from lib.denoising.restoration import Restorer
 from lib.denoising.stored import condition_of, fresh, load_denoised, seen
 from lib.denoising.trainee import Trainee
 from lib.device import device_name
+from lib.errors import ArtefactError
 from lib.models import build, save_model
 from lib.models.checkpoint import read_model
 from lib.models.fitting import fit
 from lib.models.header import read_header
+from lib.models.normalise import Normalise
 from lib.noise import noise as noise_of
 from lib.registry import revive, spec_class
 from lib.spec import digest
@@ -162,7 +164,29 @@ def _classifier(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str
     """The frozen classifier: one that another method made, or the architecture's own pretrained weights."""
     if "classifier" in parts:
         return _part(spec, info, parts, "classifier")
-    return build(revive("model", {"inference": {}, **spec["model"]}), seen(info, spec["method"]["resize"]))
+    return off_the_shelf(spec, info)
+
+
+def off_the_shelf(spec: Mapping[str, Any], info: DataInfo) -> torch.nn.Module:
+    """The architecture with the pretrained weights it comes with, normalising as it was pretrained, or as the method says.
+
+    `ArtefactError` where it was pretrained for another number of classes: its head would be made of random numbers.
+    """
+    method = spec["method"]
+    network = build(revive("model", {"inference": {}, **spec["model"]}), seen(info, method["resize"]))
+    made_for = getattr(network[1], "pretrained_cfg", {})
+    classes = made_for.get("num_classes")
+    if classes != info.classes:
+        raise ArtefactError(
+            f"{spec['model'].get('name', spec['model']['kind'])}: was pretrained for {classes} classes, the data have "
+            f"{info.classes}; train a classifier by another method and name it as `classifier`"
+        )
+    channels = info.shape[0]
+    if method["input_norm"] == "half":
+        network[0] = Normalise([0.5] * channels, [0.5] * channels)
+    elif made_for.get("mean") is not None:
+        network[0] = Normalise(made_for["mean"], made_for["std"])
+    return network
 
 
 def _part(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str | Path], role: str) -> torch.nn.Module:

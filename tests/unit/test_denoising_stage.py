@@ -11,7 +11,7 @@ from training_examples import weights
 from lib.artefact import read_arrays
 from lib.config import load
 from lib.data.store import prepare
-from lib.denoising.stage import build_denoised, train_denoiser
+from lib.denoising.stage import build_denoised, off_the_shelf, train_denoiser
 from lib.denoising.stored import load_denoised
 from lib.errors import ArtefactError, ConfigError
 from lib.models.checkpoint import read_model
@@ -265,3 +265,57 @@ def test_extrapolation_must_be_asked_for(raw):
         load(raw)
     raw["denoisers"]["ranged"]["allow_sigma_extrapolation"] = True
     load(raw)
+
+
+def pretrained(classes: int, monkeypatch) -> dict:
+    """A model entry that claims to bring weights, without fetching any."""
+    from lib.models.networks import timm as networks
+
+    create = networks.create
+
+    def fake(name, info, *, pretrained):
+        network = create(name, info, pretrained=False)
+        network.pretrained_cfg = {**network.pretrained_cfg, "num_classes": classes, "mean": (0.1,), "std": (0.2,)}
+        return network
+
+    monkeypatch.setattr(networks, "create", fake)
+    return {"kind": "timm", "name": "test_vit", "pretrained": True}
+
+
+@pytest.mark.parametrize("norm, expected", [("auto", (0.1, 0.2)), ("half", (0.5, 0.5))])
+def test_a_classifier_off_the_shelf_normalises_as_it_was_pretrained(raw, shop, tmp_path, monkeypatch, norm, expected):
+    raw["models"]["shelf"] = pretrained(10, monkeypatch)
+    raw["methods"]["shelf"] = {
+        "kind": "denoised",
+        "denoiser": "ranged",
+        "resize": 32,
+        "input_norm": norm,
+        "clamp": True,
+    }
+    raw["experiments"]["denoised"] |= {"model": "shelf", "methods": ["shelf"]}
+    study = load(raw)
+    spec = study.model_spec("digits", "shelf", "shelf", "gauss-0.50", 0)
+    build_denoised(
+        spec,
+        study.datasets["digits"],
+        study.method("shelf", "digits", "gauss-0.50"),
+        study.denoisers["ranged"],
+        manifest=shop.folder / "digits.json",
+        parts={},
+        trained=shop.denoiser("ranged"),
+        model=tmp_path / "model.safetensors",
+        device="cpu",
+    )
+    network, _ = load_denoised(tmp_path / "model.safetensors", spec, study.datasets["digits"].info(), spec=spec)
+    layer = network.classifier[0]
+    assert (layer.mean.item(), layer.sd.item()) == pytest.approx(expected)
+    with torch.inference_mode():
+        assert network(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_a_head_for_other_classes_is_refused(raw, monkeypatch):
+    raw["models"]["shelf"] = pretrained(1000, monkeypatch)
+    raw["methods"]["shelf"] = {"kind": "denoised", "denoiser": "ranged", "resize": 32}
+    study = load(raw)
+    with pytest.raises(ArtefactError, match="test_vit: was pretrained for 1000 classes, the data have 10"):
+        off_the_shelf(study.model_spec("digits", "shelf", "shelf", "gauss-0.50", 0), study.datasets["digits"].info())

@@ -178,6 +178,8 @@ def test_the_rate_starts_anew_after_the_change_to_sgd():
         ({"objective": "stability", "access": "query"}, "list surrogates"),
         ({"objective": "mse", "noises": 2}, "one draw per image"),
         ({"resize": 224}, "takes the images as they are"),
+        ({"input_norm": "half"}, "normalises as it was trained"),
+        ({"start_from": "x"}, "name the start of the denoiser as init_from"),
     ],
 )
 def test_impossible_recipes_are_refused(fields, message):

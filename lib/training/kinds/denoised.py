@@ -67,6 +67,9 @@ class Denoised(MethodSpec):
     resize: int | None = Field(None, ge=8)
     """Side, in pixels, of the image that the classifier takes (bicubic); null: that of the data."""
 
+    input_norm: Literal["auto", "half"] = "auto"
+    """How a classifier off the shelf normalises: `auto` as it was pretrained; `half` from [0,1] to [-1,1] in any case."""
+
     epochs: int = Field(90, ge=1)
     lr: float = Field(1e-3, gt=0)
     lr_step: int = Field(30, ge=1)
@@ -94,6 +97,8 @@ class Denoised(MethodSpec):
             )
         if self.resize is not None and self.classifier is not None:
             raise ValueError("resize: a classifier that was trained here takes the images as they are")
+        if self.input_norm != "auto" and self.classifier is not None:
+            raise ValueError("input_norm: a classifier that was trained here normalises as it was trained")
         if self.start_from is not None:
             raise ValueError("start_from: the classifier is not trained; name the start of the denoiser as init_from")
         if self.noises != 1:
