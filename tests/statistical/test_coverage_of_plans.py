@@ -39,7 +39,7 @@ POPULATION = np.array(
         [0.9995, 0.0005, 0.0],
     ]
 )
-IMAGES = 4000
+IMAGES = 3000
 SUITE = 1e-4
 TESTS = len(PLANNERS) * len(OPTIONS) * (len(POPULATION) + 1) + 6
 LEVEL = SUITE / TESTS
