@@ -7,16 +7,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.data.base import DatasetSpec
-from lib.data.corruptions.store import Corrupted
 from lib.device import device_name
 from lib.devices import claim, pool
 from lib.errors import CertflowError
 from lib.registry import revive, spec_class
 from lib.spec import canonical_json
 from lib.whereabouts import describe, now, whereabouts
+
+if TYPE_CHECKING:
+    from lib.data.corruptions.store import Corrupted
 
 
 @contextmanager
@@ -69,8 +71,10 @@ def denoiser_of(job: Any, name: str | None) -> Any:
     return revive("denoiser", canonical, **_places(job, "denoisers", name, unhashed))
 
 
-def corrupted_of(job: Any) -> Corrupted | None:
+def corrupted_of(job: Any) -> "Corrupted | None":
     """The corrupted copies that a job's `images` wildcard names, if it names any."""
+    from lib.data.corruptions.store import Corrupted
+
     _, *corrupted = job.wildcards.images.split("@")
     if not corrupted:
         return None

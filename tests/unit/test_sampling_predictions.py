@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
 from lib.artefact import Provenance, read_arrays, write_arrays
 from lib.data.augmentation import PAD, crop_flip_draws
@@ -87,6 +88,41 @@ def test_votes_are_those_of_the_engine_in_a_stream_of_their_own(home):
     assert found["counts"].dtype == np.uint16
     assert record.notes["accuracy"] == (wanted.counts.argmax(axis=1) == split.labels).mean()
     assert record.parents["model"] == read_header(home / "model.safetensors")[1]
+
+
+class Brightness(torch.nn.Module):
+    """Class 3 where the pixels sum to more than a threshold, else class 5: right with a probability known in closed form."""
+
+    def __init__(self, threshold: float):
+        super().__init__()
+        self.register_buffer("threshold", torch.tensor(threshold))
+
+    def forward(self, x):
+        excess = x.flatten(1).sum(dim=1) - self.threshold
+        return excess[:, None] * torch.nn.functional.one_hot(torch.tensor(3), 10) - 1e3 * (1 - SIDES)
+
+
+SIDES = torch.nn.functional.one_hot(torch.tensor([3, 5]), 10).sum(dim=0)
+
+
+@pytest.mark.parametrize("threshold", [-1e6, 20.0])
+def test_frequencies_estimate_the_smoothed_classifier(home, tmp_path, monkeypatch, threshold):
+    record = read_header(home / "model.safetensors")[0]
+    method = spec_class("method", "gaussian")
+    monkeypatch.setattr(method, "load", staticmethod(lambda *_: (Brightness(threshold), record)))
+    merge_predictions(shards=[smooth(home, tmp_path / "s.npz")], predictions=tmp_path / "p.npz")
+    found = read(home, tmp_path / "p.npz")
+    split = open_split(DIGITS, home / "digits.json", "train")
+    sums = split.read(np.arange(IMAGES)).reshape(IMAGES, -1).sum(axis=1) / 255
+    p = ndtr((sums - threshold) / (0.25 * 8))  # 64 pixels: the noise of their sum has 8 times the standard deviation
+    assert (found[:, [3, 5]].sum(axis=1) == 1).all()
+    assert (found[p > 1 - 1e-12, 3] == 1).all() and (found[p < 1e-12, 5] == 1).all()
+    # Hoeffding: further off with probability at most 1e-6.
+    bound = np.sqrt(np.log(2e6) / (2 * IMAGES * 12))
+    assert abs(found[:, 3].mean() - p.mean()) <= bound
+    unsure = (p > 0.05) & (p < 0.95)
+    if unsure.any():
+        assert abs(found[unsure, 3].mean() - p[unsure].mean()) <= np.sqrt(np.log(2e6) / (2 * unsure.sum() * 12))
 
 
 @pytest.mark.parametrize("shards", [2, 7])
