@@ -33,8 +33,8 @@ rule prepare_copies:
     conda:
         "../environment.yml"
     resources:
-        mem="4GB",
-        runtime="1h",
+        mem=growing(4, "GB"),
+        runtime=growing(1, "h"),
     params:
         spec=corruption_spec,
     script:

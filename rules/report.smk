@@ -92,8 +92,8 @@ rule write_corruptions:
     conda:
         "../environment.yml"
     resources:
-        mem="2GB",
-        runtime="10m",
+        mem=growing(2, "GB"),
+        runtime=growing(10, "m"),
     params:
         spec=corruption_table_spec,
     script:
