@@ -178,3 +178,23 @@ def test_bad_values_are_refused(change, message):
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         dsrs_radius(**{**good, **change})
+
+
+def test_intervals_that_gain_less_than_rounding_keep_the_np_radius():
+    """Q's bound misses what NP predicts by so little that the first dual, less its error, stays below 1/2."""
+    p = special.ndtr(1.3)
+    found = one(56, 0, "truncated", 0.5, p, p, 0.9, 0.9020)
+    alone = gg_np_radius([p], 56, 0, 1.0)[0]
+    assert found["radius"] >= alone
+    for shift in (1e-12, 1e-10, 1e-9):
+        q = _predicted(56, p) + shift
+        assert one(56, 0, "truncated", 0.5, p, p, q, 1.0)["radius"] == pytest.approx(alone, abs=1e-6)
+
+
+def _predicted(d: int, p: float) -> float:
+    """Q(A) of a half-space with P(A) = p under Gaussian noise, Q inside the ball that holds half of it."""
+    c, tau = special.ndtri(p), special.gammaincinv(d / 2, 0.5)
+    edges = np.linspace(0, tau, 20001)
+    t, weight = (edges[:-1] + edges[1:]) / 2, np.diff(special.gammainc(d / 2, edges))
+    half = (d - 1) / 2
+    return float(weight @ special.betainc(half, half, np.clip((1 + c / np.sqrt(2 * t)) / 2, 0, 1))) / 0.5

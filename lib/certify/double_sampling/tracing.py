@@ -59,8 +59,9 @@ def trace(dual, table: HalfTable, start: np.ndarray, tol: float) -> Traced:
         rows = good[step >= 2 * tol]
         radius[rows] += step[step >= 2 * tol]
     found.converged[rows] = False
-    if moved:
-        _confirm(dual, np.unique(np.concatenate(moved)), at, start, found)
+    kept = np.unique(np.concatenate(moved)) if moved else rows[:0]
+    if len(kept):
+        _confirm(dual, kept, at, start, found)
     return found
 
 

@@ -25,6 +25,8 @@ MASS_NODES, REACH_NODES = 24, 20
 MASS_NODES_FINE, REACH_NODES_FINE = 36, 30
 LEVELS = (-60.0, 13.0)
 """Range of Lin and Lout. Beyond e^13 what the dual gains is less than what rounding of the masses may cost."""
+ALL = 1 - 1e-16
+"""A larger share of a side than this is the whole of it."""
 PRECISE = 3e-6
 """Residual in probit space at which a multiplier is good enough: D is flat there and loses about its square."""
 
@@ -76,7 +78,7 @@ def solve(law: RadialLaw, angle: AngleLaw, side: Side, rho, target, start) -> tu
     active = np.flatnonzero(target > 0)
     level[active] = np.clip(np.where(np.isfinite(start[active]), start[active], 0.0), *LEVELS)
     low, high = np.full(len(target), LEVELS[0]), np.full(len(target), LEVELS[1])
-    goal = special.ndtri(np.minimum(target / side.total, 1.0))
+    goal = special.ndtri(np.minimum(target / side.total, ALL))
     part = side.rows(active)
     for _ in range(80):
         if len(active) == 0:
@@ -84,7 +86,7 @@ def solve(law: RadialLaw, angle: AngleLaw, side: Side, rho, target, start) -> tu
         here = level[active]
         value, slope = mass(law, angle, part, rho[active], here)
         found[active] = value
-        z = special.ndtri(np.clip(value / part.total, 1e-300, 1.0))
+        z = special.ndtri(np.clip(value / part.total, 1e-300, ALL))
         residual = z - goal[active]
         high[active] = np.where(residual > 0, here, high[active])
         low[active] = np.where(residual < 0, here, low[active])
