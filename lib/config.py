@@ -634,6 +634,9 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
         except ValueError as error:
             yield f"images: {e.images} on {e.dataset}: {error}"
     yield from _corruption_problems(study, e, info)
+    norms = {study.certificates[certificate].norm for certificate in e.certificates}
+    if len(norms) > 1:
+        yield f"certificates: radii in {' and '.join(sorted(norms))} do not fit one table; make an experiment of each"
     for noise in e.noises:
         for line in study.noises[noise].problems(info.dim):
             yield f"noises: {noise} on {e.dataset}: {line}"

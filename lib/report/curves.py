@@ -23,7 +23,7 @@ RESAMPLES = 1000
 
 
 def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: PublishedCells | None = None) -> Figure:
-    """Certified accuracy (percent of all images) against the l2 radius.
+    """Certified accuracy (percent of all images) against the radius (l2, or the lines' norm).
 
     Bands are 95 % bootstrap intervals over images, of the mean over seeds. Hollow circles are published numbers of the same
     cell, where `published` knows them. Curves never lie above the exact step function: between two thresholds they show the
@@ -38,7 +38,7 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
             for series in panel.series:
                 _draw(axis, series, limit, 0.15 if len(panel.series) <= 4 else 0.07)
                 any_published |= _draw_published(axis, series.line, series.colour, limit, published)
-            axis.set(xlim=(0, limit), title=panel.title, xlabel="ℓ2 radius (pixel units, [0,1] scale)")
+            axis.set(xlim=(0, limit), title=panel.title, xlabel=f"{NORMS[lines[0].norm]} radius (pixel units, [0,1] scale)")
         top = max(axis.dataLim.y1 for axis in axes)
         for axis in axes:
             axis.set_ylim(0, min(100, 10 * np.ceil(top / 10 + 0.2)))

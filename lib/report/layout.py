@@ -72,13 +72,13 @@ class Field:
 
 def blocks(summary: "pd.DataFrame") -> list[Block]:
     """The table: certified accuracies with ACR first, then what was measured and what it cost."""
-    result = []
+    result, norm = [], NORMS[summary["norm"].iloc[0]]
     for i, chunk in enumerate(chunks(radii_of(summary))):
         fields = [Field("ACR", "acr", number, compared=True)] if i == 0 else []
         fields += radius_fields(chunk)
         block = _block(summary, fields)
         result.append(
-            replace(block, over="certified accuracy (%) at ℓ2 radius", over_from=len(block.columns) - len(chunk))
+            replace(block, over=f"certified accuracy (%) at {norm} radius", over_from=len(block.columns) - len(chunk))
         )
     return [*result, _details(summary)]
 

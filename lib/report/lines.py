@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
+"""Norm of a table's radii → as it is printed."""
+
+
 @dataclass(frozen=True)
 class SeedTable:
     """One per-image table. `provenance` is None for a table made elsewhere, which has the field's six columns only."""
@@ -95,6 +99,14 @@ class Line:
         return ", ".join(
             f"{key}: {certificate[key]}" for key, value in usual.items() if certificate.get(key, value) != value
         )
+
+    @cached_property
+    def norm(self) -> str:
+        """The norm of the radii: what the tables' column `norm` says, l2 where they have none."""
+        found = {name for entry in self.seeds for name in entry.table.get("norm", ["l2"])}
+        if len(found) > 1 or not found <= set(NORMS):
+            raise ArtefactError(f"{self.label}: radii in the norms {sorted(found)}; one of {', '.join(NORMS)} is needed")
+        return found.pop()
 
     @cached_property
     def draws(self) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ def summarise(
 ) -> "pd.DataFrame":
     """A DataFrame with one row per line, in the order given, that says everything the tables print.
 
-    radii: l2 radii of the columns, [0,1]-pixel units, increasing. For each metric m of `lib.report.metrics.metric_names`:
+    radii: radii of the columns (l2, or the norm of all lines), [0,1]-pixel units, increasing. For each metric m of `lib.report.metrics.metric_names`:
 
     * `m`: mean over images (and seeds); rates are shares in [0,1];
     * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
@@ -37,7 +37,7 @@ def summarise(
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
-    Further columns: method, noise, sigma, certificate, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha, n0,
+    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha, n0,
     n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
     expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
     with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
@@ -51,6 +51,8 @@ def summarise(
             f"a summary needs lines, and radii that increase and are not negative; got {len(lines)} lines, {radii}"
         )
     settings = {"level": level, "resamples": resamples, "rho": rho}
+    if len({line.norm for line in lines}) > 1:
+        raise ValueError(f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each")
     rows = []
     for line in lines:
         row = {**_identity(line), **settings}
@@ -75,6 +77,7 @@ def _identity(line: Line) -> dict[str, Any]:
         "noise": line.noise,
         "sigma": line.sigma,
         "certificate": line.certificate,
+        "norm": line.norm,
         "external": line.external,
         "images": line.images,
         "n_images": line.n_images,
@@ -120,7 +123,7 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:
     names = [name for name in metric_names(radii) if name != "samples_per_image"]
     found = None
-    if cells is not None and line.published_as and not line.external:
+    if cells is not None and line.published_as and not line.external and line.norm == "l2":
         found = cells.find(line.published_as, line.sigma, line.n_images)
     if found is None:
         nothing = {"published_source": "", "published_n_images": np.nan, "comparison": ""}
