@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lib.report.compare import PublishedCells
-from lib.report.lines import Line, stacked
+from lib.report.lines import NORMS, Line, stacked
 from lib.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
 from lib.report.metrics import column as metric_column
 from lib.report.series import Panel, Series, arrange, keys
@@ -38,7 +38,9 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
             for series in panel.series:
                 _draw(axis, series, limit, 0.15 if len(panel.series) <= 4 else 0.07)
                 any_published |= _draw_published(axis, series.line, series.colour, limit, published)
-            axis.set(xlim=(0, limit), title=panel.title, xlabel=f"{NORMS[lines[0].norm]} radius (pixel units, [0,1] scale)")
+            axis.set(
+                xlim=(0, limit), title=panel.title, xlabel=f"{NORMS[lines[0].norm]} radius (pixel units, [0,1] scale)"
+            )
         top = max(axis.dataLim.y1 for axis in axes)
         for axis in axes:
             axis.set_ylim(0, min(100, 10 * np.ceil(top / 10 + 0.2)))

@@ -26,6 +26,7 @@ SPECIAL = {
     "α": r"$\alpha$",
     "ρ": r"$\rho$",
     "ℓ": r"$\ell$",
+    "∞": r"$\infty$",
     "≤": r"$\le$",
     "≥": r"$\ge$",
     "±": r"$\pm$",
@@ -41,7 +42,9 @@ SPECIAL = {
 def escape(text: str) -> str:
     """Plain text as LaTeX prints it."""
     plain = "".join(SPECIAL.get(sign, sign) for sign in text)
-    return re.sub(r"\bn0\b", "$n_0$", plain.replace(r"$\ell$2", r"$\ell_2$"))
+    return re.sub(
+        r"\bn0\b", "$n_0$", plain.replace(r"$\ell$2", r"$\ell_2$").replace(r"$\ell$$\infty$", r"$\ell_\infty$")
+    )
 
 
 def latex(blocks: Sequence[Block], notes: Sequence[str], title: str, label: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lib.report.lines import NORMS
 from lib.report.metrics import column
 from lib.report.summary import radii_of
 

@@ -105,7 +105,9 @@ class Line:
         """The norm of the radii: what the tables' column `norm` says, l2 where they have none."""
         found = {name for entry in self.seeds for name in entry.table.get("norm", ["l2"])}
         if len(found) > 1 or not found <= set(NORMS):
-            raise ArtefactError(f"{self.label}: radii in the norms {sorted(found)}; one of {', '.join(NORMS)} is needed")
+            raise ArtefactError(
+                f"{self.label}: radii in the norms {sorted(found)}; one of {', '.join(NORMS)} is needed"
+            )
         return found.pop()
 
     @cached_property

@@ -28,7 +28,8 @@ MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 CAPTIONS = {
     "certificate_curves": (
         "Certified accuracy over the radius",
-        "A point (r, y) says: y percent of all images are classified right, provably against every change up to r in the norm of the axis. "
+        "A point (r, y) says: y percent of all images are classified right, provably against every change up to r in the "
+        "norm of the axis. "
         "The value at 0 is the clean accuracy. Bands are 95 % bootstrap intervals over images; hollow circles are published "
         "numbers. A curve ends at the largest radius that the number of draws can prove.",
     ),

@@ -28,7 +28,7 @@ def summarise(
 ) -> "pd.DataFrame":
     """A DataFrame with one row per line, in the order given, that says everything the tables print.
 
-    radii: radii of the columns (l2, or the norm of all lines), [0,1]-pixel units, increasing. For each metric m of `lib.report.metrics.metric_names`:
+    radii: of the columns, in the norm of all lines, [0,1]-pixel units, increasing. For each metric m of `metric_names`:
 
     * `m`: mean over images (and seeds); rates are shares in [0,1];
     * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
@@ -37,8 +37,8 @@ def summarise(
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
-    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha, n0,
-    n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
+    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha,
+    n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
     expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
     with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
     blanks. Unknown numbers are NaN.
@@ -52,7 +52,9 @@ def summarise(
         )
     settings = {"level": level, "resamples": resamples, "rho": rho}
     if len({line.norm for line in lines}) > 1:
-        raise ValueError(f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each")
+        raise ValueError(
+            f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each"
+        )
     rows = []
     for line in lines:
         row = {**_identity(line), **settings}

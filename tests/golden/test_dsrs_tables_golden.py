@@ -34,7 +34,9 @@ CELLS = [  # model, method, q_dist, q_param: lines of the published tables
     ("cohen-mnist-380-1.00", "DSRS", "scaled", "0.8"),
     ("cohen-mnist-380-1.00", "DSRS", "trunc", "x+"),
     ("smoothmix-cifar-1530-1.00", "NP", "none", ""),
+    ("cohen-cifar-1530-0.50", "NP", "none", ""),
     ("cohen-cifar-1530-0.50", "DSRS", "trunc", "x+"),
+    ("cohen-imagenet-75260-1.00", "NP", "none", ""),
     ("cohen-imagenet-75260-1.00", "DSRS", "scaled", "0.8"),
     ("cohen-imagenet-75260-1.00", "DSRS", "trunc", "x+"),
 ]

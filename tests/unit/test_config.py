@@ -316,3 +316,11 @@ def test_a_certificate_must_know_exact_noise(raw):
     inner = spec_class("certificate", "linf_from_l2")
     assert exact_problems(inner(sampler="x", of={"kind": "neyman_pearson"}), noise, exact) == []
     assert len(exact_problems(inner(sampler="x", of={"kind": "dsrs"}), noise, exact)) == 1
+
+
+def test_a_table_states_radii_in_one_norm(raw):
+    raw["certificates"]["inf"] = {"kind": "linf_from_l2", "sampler": "cohen", "of": {"kind": "neyman_pearson"}}
+    raw["experiments"]["digits"]["certificates"] = ["inf"]
+    assert load(raw).certificate_spec("gauss-0.25", "inf")["certificate"]["of"]["bound"] == "plain"
+    raw["experiments"]["digits"]["certificates"] = ["np", "inf"]
+    assert any("radii in l2 and linf do not fit one table" in line for line in problems(raw))

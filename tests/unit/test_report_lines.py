@@ -9,7 +9,9 @@ from report_samples import certificate_table, external_line, line, provenance
 
 from lib.artefact import write_table
 from lib.errors import ArtefactError, DataError
+from lib.report.layout import blocks
 from lib.report.lines import Line, SeedTable, describe_images, export_field_table, read_external_line, read_line
+from lib.report.summary import summarise
 
 
 @pytest.mark.parametrize(
@@ -117,3 +119,17 @@ def test_exported_tables_read_back_as_results_from_elsewhere(tmp_path):
         ours.seeds[0].table["seconds"].to_numpy(), abs=1e-6
     )
     assert theirs.external
+
+
+def test_a_line_says_the_norm_of_its_radii():
+    plain = line()
+    assert plain.norm == "l2"
+    inside = replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="linf")) for e in plain.seeds))
+    assert inside.norm == "linf"
+    summary = summarise([inside], [0.0, 0.001], resamples=10)
+    assert blocks(summary)[0].over == "certified accuracy (%) at ℓ∞ radius"
+    with pytest.raises(ValueError, match="different norms"):
+        summarise([plain, inside], [0.1], resamples=10)
+    odd = replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="l3")) for e in plain.seeds))
+    with pytest.raises(ArtefactError, match="l3"):
+        _ = odd.norm
