@@ -232,3 +232,14 @@ def test_linf_entries_keep_the_l2_certificate_in_their_identity():
 def test_only_l2_certificates_are_converted(of, message):
     with pytest.raises(ValidationError, match=message):
         LinfFromL2(sampler="s", of=of)
+
+
+def test_the_log_says_what_looks_odd(caplog):
+    certify(DSRS, [N] * 3, [48_000, 48_000, 30_000], [N] * 3, [20_000, 49_000, 32_000], ["truncated"] * 3, [0.6] * 3)
+    assert "33.3% of the images have counts that no classifier makes" in caplog.text
+    caplog.clear()
+    certify(DSRS, [N], [48_000], [500], [490], ["scaled"], [0.35])
+    assert "overlaps the noise by less than 0.01" in caplog.text and "fewer than 1000 draws" in caplog.text
+    caplog.clear()
+    certify(DSRS, [N, 2 * N], [48_000, 90_000], [N, 0], [49_000, 0], ["scaled", "pooled"], [0.8, 1.0])
+    assert caplog.text == ""

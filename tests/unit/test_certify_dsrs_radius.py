@@ -1,5 +1,7 @@
 """Radii from intervals under two laws: known values, relations that must hold, and refusals."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -198,3 +200,17 @@ def _predicted(d: int, p: float) -> float:
     t, weight = (edges[:-1] + edges[1:]) / 2, np.diff(special.gammainc(d / 2, edges))
     half = (d - 1) / 2
     return float(weight @ special.betainc(half, half, np.clip((1 + c / np.sqrt(2 * t)) / 2, 0, 1))) / 0.5
+
+
+@pytest.mark.parametrize("kind, parameter, least", [("truncated", 0.6, 500), ("scaled", 0.8, 100)])
+def test_radii_per_second_of_processor_time(kind, parameter, least):
+    """A floor far below what is measured (3000 and 2400): it notices a loop over images, not a slow machine."""
+    rng = np.random.default_rng(8)
+    p = special.ndtr(rng.uniform(0.1, 3.0, 1000))
+    q = 1 - (1 - p) * rng.uniform(0.5, 0.9, 1000)
+    ends = [np.clip(v, 0, 1) for v in (p - 0.002, p + 0.002, q - 0.002, q + 0.002)]
+    gg_np_radius([0.9], 3072, 1530, 1.0)
+    start = time.process_time()
+    found = dsrs_radius(*ends, 3072, 1530, 1.0, kind, parameter)
+    assert (found["n_eval"] > 0).sum() > 700
+    assert 1000 / (time.process_time() - start) > least

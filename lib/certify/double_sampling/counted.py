@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from lib.certify.double_sampling.feasible import overlap
 from lib.certify.double_sampling.radius import dsrs_radius
 from lib.certify.radii import guarded
 from lib.stats import clopper_pearson_lower, clopper_pearson_upper
 
+FEW_DRAWS, LITTLE_OVERLAP = 1000, 0.01
 Counted = tuple[np.ndarray, np.ndarray]
 """Hits and draws, int64 [images] each."""
 
@@ -48,6 +50,24 @@ def double_radius(
         for name in found:
             found[name][rows] = part[name]
     return {**out, **found}
+
+
+def remarks(status, q_kind, q_param, n_q, a: float) -> list[str]:
+    """What a person should look at in the results of many images: nothing that makes a radius wrong. a = d/2 - k."""
+    found, share = [], float((status == "infeasible").mean()) if len(status) else 0.0
+    if share > 0.01:
+        found.append(
+            f"{share:.1%} of the images have counts that no classifier makes under both laws; by chance that is rarer than "
+            "alpha. Were both made with the sigma and k that are stated?"
+        )
+    scaled = q_kind == "scaled"
+    if scaled.any() and overlap(a, 1 / q_param[scaled]).min() < LITTLE_OVERLAP:
+        found.append(
+            f"the second law overlaps the noise by less than {LITTLE_OVERLAP:g}; a ratio nearer to 1 tells more"
+        )
+    if ((q_kind != "pooled") & (n_q > 0) & (n_q < FEW_DRAWS)).any():
+        found.append(f"fewer than {FEW_DRAWS} draws under the second law: its interval is wide and adds little")
+    return found
 
 
 def pooled_bounds(p: Counted, q: Counted, alpha: float, levels, pooled: str) -> Counted:

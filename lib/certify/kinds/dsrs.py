@@ -1,5 +1,6 @@
 """The L2 certificate of double sampling (Li, Zhang, Xie and Li 2022)."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -78,7 +79,7 @@ class DoubleSampling(CertificateSpec):
         import pandas as pd
 
         from lib.certify.counts import planned_counts, second_counts
-        from lib.certify.double_sampling.counted import double_radius
+        from lib.certify.double_sampling.counted import double_radius, remarks
         from lib.certify.one_bound import needed_dimension
 
         for problem in self._noise_problems(noise):
@@ -91,6 +92,10 @@ class DoubleSampling(CertificateSpec):
             (k, planned.n), (k_q, second.n), second.q_kind, second.q_param, self.alpha, levels, self.pooled,
             dim=needed_dimension(dim, noise), k=getattr(noise, "k", 0), sigma=noise.sigma,
         )  # fmt: skip
+        for remark in remarks(
+            found["status"], second.q_kind, second.q_param, second.n, dim / 2 - getattr(noise, "k", 0)
+        ):
+            logging.getLogger(__name__).warning(remark)
         certified = found["radius"] > 0
         return pd.DataFrame(
             {
