@@ -1,10 +1,8 @@
 """A real SLURM of one node for tests: munged, slurmctld and slurmd on loopback, in a private folder; no test in here."""
 
-import ctypes
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -74,9 +72,9 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
-def end_with_parent() -> None:
-    """Have the kernel terminate this process when its parent ends, even by a kill: nothing is left running then."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def ending_with_parent(*command: str) -> list[str]:
+    """The command, terminated by the kernel when its parent ends, even by a kill: nothing is left running then."""
+    return ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else list(command)
 
 
 class Cluster:
@@ -139,11 +137,8 @@ class Cluster:
 
     def _daemon(self, *command: str) -> None:
         with open(self.folder / "log" / f"{command[0]}.out", "w") as output:
-            self.daemons.append(
-                subprocess.Popen(
-                    command, env=self.environment, stdout=output, stderr=output, preexec_fn=end_with_parent
-                )
-            )
+            command = ending_with_parent(*command)
+            self.daemons.append(subprocess.Popen(command, env=self.environment, stdout=output, stderr=output))
 
     def _ok(self, *command: str) -> bool:
         return subprocess.run(command, env=self.environment, capture_output=True).returncode == 0

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from one_node_slurm import Cluster, cluster, end_with_parent, missing
+from one_node_slurm import Cluster, cluster, ending_with_parent, missing
 
 from lib.artefact import read_arrays
 
@@ -70,14 +70,8 @@ def start(folder: Path, *arguments: str, environment: dict[str, str] | None = No
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder), *arguments, "--configfile", *overlays]
     environment = {**(environment or os.environ), "CERTFLOW_DEVICE": "cpu", "CERTFLOW_SAVE_SECONDS": "0"}
     with open(folder / "output", "w") as output:
-        return subprocess.Popen(
-            [*command, "--", TABLE],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            preexec_fn=end_with_parent,
-        )
+        command = ending_with_parent(*command, "--", TABLE)
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 
 def end(process: subprocess.Popen, folder: Path) -> None:
