@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16"], default=["auto", "float32"])
+    parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16"], default=["auto"])
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)

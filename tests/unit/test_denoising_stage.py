@@ -35,7 +35,7 @@ ENTRIES = {
         "clean": {"kind": "gaussian", **QUICK},
         "bare": {"kind": "denoised", "denoiser": None, "classifier": CLEAN},
         "mse": {"kind": "denoised", "denoiser": "blind", "classifier": CLEAN, "objective": "mse", **QUICK},
-        "stability": {
+        "steady": {
             "kind": "denoised",
             "denoiser": "blind",
             "classifier": CLEAN,
@@ -53,7 +53,7 @@ ENTRIES = {
             "model": "small",
             "images": "digits-half",
             "noises": ["gauss-0.25", "gauss-0.50"],
-            "methods": ["bare", "mse", "stability", "ranged"],
+            "methods": ["bare", "mse", "steady", "ranged"],
             "certificates": ["np-10k"],
             "radii": [0.25],
         }
@@ -143,7 +143,7 @@ def numpy(state):
 
 
 def test_stability_goes_on_from_the_mse_denoiser(shop):
-    start, (network, record) = shop.load("mse", "gauss-0.50")[0], shop.load("stability", "gauss-0.50")
+    start, (network, record) = shop.load("mse", "gauss-0.50")[0], shop.load("steady", "gauss-0.50")
     assert {"data", "classifier", "start", "surrogate00"} == set(record.parents)
     moved = [
         float((a - b).detach().abs().max())
@@ -188,7 +188,7 @@ def test_a_classifier_of_another_recipe_is_refused(shop, tmp_path):
         )
 
 
-@pytest.mark.parametrize("method", ["bare", "stability", "ranged"])
+@pytest.mark.parametrize("method", ["bare", "steady", "ranged"])
 def test_denoised_models_are_sampled_as_any_other(shop, tmp_path, method):
     spec = shop.study.presample_spec("digits", "small", method, "gauss-0.50", 0, "digits-half", "n10000")
     spec = {**spec, "images": {**spec["images"], "max": 5}, "presample": {"n0": 12}}
@@ -206,7 +206,7 @@ def test_denoised_models_are_sampled_as_any_other(shop, tmp_path, method):
 
 def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
     study = load(raw)
-    names = ("digits", "small", "stability", "gauss-0.50", 0)
+    names = ("digits", "small", "steady", "gauss-0.50", 0)
     before = study.model_spec(*names)
     assert set(before["parts"]) == {"classifier", "start", "surrogate00", "denoiser"}
     raw["methods"]["clean"]["lr"] = 0.07
@@ -233,9 +233,9 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
             {"methods": {"mse": {"classifier": {"method": "bare", "noise": "clean"}}}},
             "bare is itself a denoised method",
         ),
-        ({"methods": {"mse": {"init_from": "stability"}}}, "init_from: goes round in a circle"),
-        ({"methods": {"stability": {"init_from": "clean"}}}, "'clean' is no method of kind denoised"),
-        ({"methods": {"stability": {"init_from": "ranged"}}}, "ranged does not train the denoiser blind"),
+        ({"methods": {"mse": {"init_from": "steady"}}}, "init_from: goes round in a circle"),
+        ({"methods": {"steady": {"init_from": "clean"}}}, "'clean' is no method of kind denoised"),
+        ({"methods": {"steady": {"init_from": "ranged"}}}, "ranged does not train the denoiser blind"),
         (
             {"denoisers": {"ranged": {"train": {"sigma_range": [0.0, 0.3]}}}},
             "was trained for noise levels 0 to 0.3, not 0.5; train it for that level",
