@@ -40,17 +40,37 @@ def ladder(
     """Thresholds for Gaussian smoothing: radius r holds where p_A > Phi(r / sigma) (Cohen et al. 2019, Theorem 1).
 
     One stream tests all rungs in a fixed order, each at level alpha: a false claim needs the smallest false rung to be
-    rejected, so the level is not shared out. A rung is given up where the mirrored test rejects "p_A is at least p0" at level
-    `beta`, which costs power alone, and where no count to come could accept it. `slack` is added to every p0: what the law
-    of the draws may differ from the Gaussian.
+    rejected, so the level is not shared out. A rung is given up where `chance` falls below `beta`, which costs power alone.
+    `slack` is added to every p0: what the law of the draws may differ from the Gaussian.
     """
     p0 = np.minimum(special.ndtr(radii / sigma) + slack, 1.0)
     q0 = np.maximum(special.ndtr(-radii / sigma) - slack, 0.0)
-    last = looks[-1]
-    accept, give_up = [], []
-    for p, q in zip(p0, q0, strict=True):
-        accept.append(acceptance_counts(looks, p, q, alpha) if q > 0 else looks + 1)
-        misses = acceptance_counts(looks, q, p, beta) if q > 0 else looks + 1
-        allowed = last - accept[-1][-1]  # misses that the last look still allows; earlier looks allow fewer
-        give_up.append(looks - np.minimum(misses, allowed + 1))
+    accept = [acceptance_counts(looks, p, q, alpha) if q > 0 else looks + 1 for p, q in zip(p0, q0, strict=True)]
+    give_up = [give_up_counts(looks, int(counts[-1]), beta) for counts in accept]
     return Ladder(radii, looks, np.array(accept), np.array([*give_up, looks]))
+
+
+def chance(k: np.ndarray, n: np.ndarray, last: int, needed: int) -> np.ndarray:
+    """How likely an image with k hits in n draws will have `needed` hits after `last`, judged by these draws alone.
+
+    The law of the hits to come is beta-binomial under the Jeffreys prior, here its normal approximation; exactly 0 where even
+    hits alone would not suffice. Most of the draws of a sequential test are spent on images near a rung, on which it will not
+    be decided in time: stopping where that is all but sure leaves more than half of the draws out (stochastic curtailment).
+    """
+    rest, a, b = last - n, k + 0.5, n - k + 0.5
+    p = a / (a + b)
+    spread = np.sqrt(rest * p * (1 - p) * (n + 1 + rest) / (n + 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        likely = special.ndtr((k + rest * p - needed + 0.5) / spread)
+    return np.where(k + rest < needed, 0.0, np.where(rest == 0, 1.0, likely))
+
+
+def give_up_counts(looks: np.ndarray, needed: int, beta: float) -> np.ndarray:
+    """int64 [looks]: the largest count with a `chance` below beta, -1 where none has. The last look decides by itself."""
+    low, high = np.full(len(looks), -1), looks + 1
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        hopeless = chance(np.clip(middle, 0, looks), looks, int(looks[-1]), needed) < beta
+        moving = high - low > 1
+        low, high = np.where(moving & hopeless, middle, low), np.where(moving & ~hopeless, middle, high)
+    return low

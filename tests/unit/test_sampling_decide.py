@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from scipy.special import ndtr
 
 from lib.config import load
@@ -16,7 +17,7 @@ from lib.noise.streams import Stream
 from lib.registry import spec_class
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
-from lib.sampling.ladder import ladder
+from lib.sampling.ladder import chance, give_up_counts, ladder
 from lib.sampling.resume import Journal
 from lib.sampling.sequential import count_until
 from lib.stats.sequential import log_e_value, look_schedule
@@ -25,25 +26,30 @@ SIGMA, RADII = 0.5, np.array([0.0, 0.25, 0.5, 1.0])
 Decide = spec_class("sampler", "decide")
 
 
+def rejects(k: int, n: int, z: float, alpha: float) -> bool:
+    return k >= n * ndtr(z) and log_e_value(k, n, ndtr(z), ndtr(-z)) >= math.log(1 / alpha)
+
+
 def climb(hits: np.ndarray, looks: np.ndarray, alpha: float, beta: float) -> tuple[float, int]:
     """The definition, one image: (largest radius held, draws made). hits: bool [draws]."""
     held = -1
     for n in looks:
         k = int(hits[:n].sum())
         while held + 1 < len(RADII):
-            z = RADII[held + 1] / SIGMA
-            if k < n * ndtr(z) or log_e_value(k, n, ndtr(z), ndtr(-z)) < math.log(1 / alpha):
+            if not rejects(k, n, RADII[held + 1] / SIGMA, alpha):
                 break
             held += 1
         if held + 1 == len(RADII):
             break
-        z, misses = RADII[held + 1] / SIGMA, n - k
-        if misses > n * ndtr(-z) and log_e_value(misses, n, ndtr(-z), ndtr(z)) >= math.log(1 / beta):
+        z, last = RADII[held + 1] / SIGMA, looks[-1]
+        needed = next(m for m in range(int(last * ndtr(z)), last + 2) if m > last or rejects(m, last, z, alpha))
+        if k + last - n < needed:
             break
-        last = looks[-1]
-        best = max(k + last - n, 0)
-        if best < last * ndtr(z) or log_e_value(best, last, ndtr(z), ndtr(-z)) < math.log(1 / alpha):
-            break
+        if n < last:
+            mean, rest = (k + 0.5) / (n + 1), last - n
+            spread = math.sqrt(rest * mean * (1 - mean) * (n + 1 + rest) / (n + 2))
+            if ndtr((k + rest * mean - needed + 0.5) / spread) < beta:
+                break
     return (RADII[held] if held >= 0 else -1.0), int(n)
 
 
@@ -59,6 +65,20 @@ def test_a_ladder_climbs_as_its_definition_says(p):
         decided[open_], drawn[open_] = now, n
         open_[np.flatnonzero(open_)[finished]] = False
     assert [climb(row, looks, 0.01, 0.05) for row in draws] == list(zip(decided, drawn, strict=True))
+
+
+@pytest.mark.parametrize(("k", "n", "needed"), [(90, 100, 950), (95, 100, 930), (480, 500, 965), (60, 100, 560)])
+def test_the_chance_of_a_radius_is_about_its_beta_binomial_law(k, n, needed):
+    exact = stats.betabinom.sf(needed - k - 1, 1000 - n, k + 0.5, n - k + 0.5)
+    assert chance(np.array(k), np.array(n), 1000, needed) == pytest.approx(exact, abs=0.03)
+
+
+def test_nothing_is_given_up_that_could_still_hold_when_beta_is_tiny():
+    looks = look_schedule(50, 2000)
+    for needed in (1200, 1990, 2000):
+        counts = give_up_counts(looks, needed, 1e-300)
+        assert (counts >= np.minimum(needed - (2000 - looks) - 1, looks)).all(), "hopeless counts must be given up"
+    assert (give_up_counts(looks, 2001, 0.01) == looks).all()
 
 
 def test_every_image_ends_at_the_last_look():
