@@ -209,8 +209,9 @@ class ScaledDual:
             fall = -(first * step[0] + second * step[1])
             size = np.abs(self.m1[rows]) + np.abs(self.m2[rows])
             cut = np.minimum(1.0, 2 * size / (np.abs(step[0]) + np.abs(step[1])))
-        worth = np.isfinite(fall) & (det > 0) & (0.5 * np.exp(self.log_norm[rows]) * fall > FLAT)
-        return np.where(worth, step * cut, 0.0), np.where(worth, fall * cut, 0.0)
+        worth = np.isfinite(fall) & np.isfinite(cut) & (det > 0) & (0.5 * np.exp(self.log_norm[rows]) * fall > FLAT)
+        cut = np.where(worth, cut, 0.0)
+        return np.where(worth, step, 0.0) * cut, np.where(worth, fall, 0.0) * cut
 
     def _with_p_lower(self, rows: np.ndarray, rho, q) -> np.ndarray:
         """The solution with P = pL; [2, rows]: masses. Where lambda1 would be negative more of P than pL belongs to the set."""
