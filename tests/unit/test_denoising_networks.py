@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.data.base import DataInfo
+from lib.denoising import make_denoiser
 from lib.denoising.denoiser import Blind, Told
 from lib.denoising.kinds.dncnn import DnCNN as DnCNNSpec
 from lib.denoising.kinds.drunet import DRUNet as DRUNetSpec
@@ -180,3 +181,16 @@ def test_every_kind_is_registered_under_its_name():
     assert set(SMALL_SPECS) <= set(kinds("denoiser"))
     for kind in kinds("denoiser"):
         assert spec_class("denoiser", kind).model_fields["kind"].default == kind
+
+
+def test_one_call_makes_a_denoiser(tmp_path):
+    torch.save(DRUNet(1, **SMALL).state_dict(), tmp_path / "gray.pth")
+    options = {**SMALL, "weights": str(tmp_path / "gray.pth"), "sigma_range": (0.0, 0.5)}
+    made = make_denoiser("drunet", (1, 8, 8), 0.25, **options)
+    assert made.condition == 0.25 and not made.training
+    assert torch.equal(
+        made.network.m_tail.weight, torch.load(tmp_path / "gray.pth", weights_only=True)["m_tail.weight"]
+    )
+    with pytest.raises(ValueError, match="drunet: was trained for noise levels 0 to 0.5, not 1"):
+        make_denoiser("drunet", (1, 8, 8), 1.0, **options)
+    assert make_denoiser("dncnn", (1, 8, 8), 0.25, depth=3, width=2).condition is None
