@@ -46,15 +46,6 @@ def planned(output: str) -> dict[str, int]:
     }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A working directory in which the tiny experiment has been run."""
-    folder = tmp_path_factory.mktemp("work")
-    output = snakemake(folder, REPORT)
-    assert "(100%) done" in output
-    return folder
-
-
 def after(finished: Path, tmp_path: Path, change: dict) -> dict[str, int]:
     """What a dry run would do once the configuration has changed."""
     overlay = tmp_path / "change.yaml"
