@@ -90,7 +90,7 @@ def build_denoised(
 ) -> None:
     """Put a denoiser before a frozen classifier, train it there if the method has an objective, and write both to `model`.
 
-    spec: `Study.model_spec`. parts: the files of the models that the method refers to, by their role (`classifier`, `start`,
+    spec: `Study.model_spec`. parts: the files of the models that the method refers to, by their role (`classifier`, `init`,
     `surrogate00`, …); trained: the file of a denoiser that was trained by itself. `log` gets the log of the training.
     """
     info, seed = dataset.info(), spec["seed"]
@@ -137,8 +137,8 @@ def _denoiser(
     if denoiser is None:
         return None, {}
     condition = condition_of(spec)
-    if "start" in parts:
-        start, record = load_denoised(parts["start"], spec["parts"]["start"], info, spec=spec["parts"]["start"])
+    if "init" in parts:
+        start, record = load_denoised(parts["init"], spec["parts"]["init"], info, spec=spec["parts"]["init"])
         return start.denoiser, {"denoiser": record.notes.get("denoiser")}
     if trained is not None:
         return load_trained(trained, spec, denoiser, info, condition), {}

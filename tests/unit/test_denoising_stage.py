@@ -144,7 +144,7 @@ def numpy(state):
 
 def test_stability_goes_on_from_the_mse_denoiser(shop):
     start, (network, record) = shop.load("mse", "gauss-0.50")[0], shop.load("steady", "gauss-0.50")
-    assert {"data", "classifier", "start", "surrogate00"} == set(record.parents)
+    assert {"data", "classifier", "init", "surrogate00"} == set(record.parents)
     moved = [
         float((a - b).detach().abs().max())
         for a, b in zip(network.denoiser.parameters(), start.denoiser.parameters(), strict=True)
@@ -208,7 +208,7 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
     study = load(raw)
     names = ("digits", "small", "steady", "gauss-0.50", 0)
     before = study.model_spec(*names)
-    assert set(before["parts"]) == {"classifier", "start", "surrogate00", "denoiser"}
+    assert set(before["parts"]) == {"classifier", "init", "surrogate00", "denoiser"}
     raw["methods"]["clean"]["lr"] = 0.07
     after = load(raw)
     assert after.model_spec(*names) != before

@@ -110,7 +110,7 @@ class Denoised(MethodSpec):
         if self.classifier is not None:
             found["classifier"] = self.classifier.reference(model, seed)
         if self.init_from is not None:
-            found["start"] = Reference(model, self.init_from, noise, seed)
+            found["init"] = Reference(model, self.init_from, noise, seed)
         for number, surrogate in enumerate(self.surrogates):
             found[f"surrogate{number:02d}"] = surrogate.reference(model, seed)
         return found
