@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from lib.certify.base import exact_problems
+from lib.certify.base import pairing_problems
 from lib.data.base import DataInfo, DatasetSpec
 from lib.data.corruptions.base import CorruptionSpec
 from lib.data.subset import Images
@@ -660,14 +660,11 @@ def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
         for certificate in e.certificates:
             spec = study.certificates[certificate]
             sampler = study.samplers.get(spec.sampler)
-            if sampler is not None and spec.sequential != sampler.sequential:
-                fit = "sequential" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
-                yield f"certificates: {certificate}: counts of a {sampler.kind} sampler need another certificate: {fit}"
-            elif sampler is not None:
+            if sampler is not None:
                 law = study.noises[noise]
-                for line in [*spec.problems(law, sampler), *exact_problems(spec, law, sampler)]:
+                for line in pairing_problems(spec, law, sampler):
                     yield f"certificates: {certificate} at {noise}: {line}"
-                for line in sampler.noise_problems(study.noises[noise]):
+                for line in sampler.noise_problems(law):
                     yield f"certificates: {certificate} at {noise}: samplers.{spec.sampler}: {line}"
 
 

@@ -61,6 +61,18 @@ class CertificateSpec(Spec):
         raise NotImplementedError
 
 
+def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    """Why this certificate cannot be had from draws of this noise by this sampler (empty: it can).
+
+    Asked before anything runs, and again when counts are certified: a bound for a fixed number of draws fails for counts that
+    stopped when they looked good, and nothing in the counts would show it.
+    """
+    if certificate.sequential != sampler.sequential:
+        fit = "sequential" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
+        return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
+    return [*certificate.problems(noise, sampler), *exact_problems(certificate, noise, sampler)]
+
+
 def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Spec) -> list[str]:
     """Why this sampler's arithmetic suits neither the noise nor the certificate (empty: it does)."""
     if getattr(sampler, "arithmetic", "float") == "float":

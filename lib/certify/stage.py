@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.artefact import Provenance, read_arrays, read_table, write_table
+from lib.certify.base import pairing_problems
 from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
 from lib.registry import revive
@@ -13,7 +14,8 @@ from lib.registry import revive
 def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Path, table: str | Path) -> None:
     """Write the certificate table that `spec` (noise and certificate, as `Study.certificate_spec`) asks for.
 
-    The counts must have been made from this very plan and under this noise; else an `ArtefactError` says what differs.
+    The counts must have been made from this very plan, under this noise, and by a sampler that the certificate holds for; else
+    an `ArtefactError` says what differs.
     """
     rows, planned = read_table(plan, format="plan")
     arrays, counted = read_arrays(counts, format="counts")
@@ -22,13 +24,19 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         if record.spec["noise"] != spec["noise"]:
             raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")
     noise = revive("noise", spec["noise"])
-    certificate = revive("certificate", spec["certificate"])
+    certificate, sampler = revive("certificate", spec["certificate"]), revive("sampler", planned.spec["sampler"])
+    problems = pairing_problems(certificate, noise, sampler)
+    if problems:
+        raise ArtefactError(
+            f"{plan}: is no plan for this certificate ({'; '.join(problems)}); give its own sampler's plan"
+        )
     extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
     if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
         rows = rows.assign(n=extra["drawn"])
-    arithmetic = planned.spec["sampler"].get("arithmetic", "float")
     dim = revive("dataset", planned.spec["dataset"]).info().dim
-    slack = noise.distance(dim) if arithmetic == "exact" else 0.0  # exact noise may miss the ideal law by so much
+    slack = (
+        noise.distance(dim) if sampler.arithmetic == "exact" else 0.0
+    )  # exact noise may miss the ideal law by so much
     result = certificate_table(
         rows,
         arrays["counts"],
@@ -46,6 +54,6 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         spec={**spec, "images": planned.spec["images"], "sampler": planned.spec["sampler"]},
         parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
         device=counted.device,
-        notes={**counted.notes, "arithmetic": arithmetic} | ({"noise_distance": slack} if slack else {}),
+        notes={**counted.notes, "arithmetic": sampler.arithmetic} | ({"noise_distance": slack} if slack else {}),
     )
     write_table(table, result, record)

@@ -135,6 +135,15 @@ def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     assert ((one["predict"] == -1) == (one["reason"] == "low_pA")).all()
     arrays, _ = read_arrays(tmp_path / "1.merged.npz", format="counts")
     assert (arrays["counts"].sum(axis=1) == one["n"]).all() and (arrays["drawn"] == one["n"]).all()
+    paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / "1.merged.npz", "table": tmp_path / "none.tsv"}
+    for kind, fields, message in (
+        ("neyman_pearson", {}, "plan.tsv: .*decide sampler need another certificate: sequential"),
+        ("sequential", {"alpha": 0.0001}, "plan.tsv: .*its sampler stops at alpha=0.001"),
+    ):
+        wrong = spec_class("certificate", kind)(sampler="decide", **fields)
+        with pytest.raises(ArtefactError, match=message):
+            certify_radii({"noise": NOISE.canonical(), "certificate": wrong.canonical()}, **paths)
+    assert not (tmp_path / "none.tsv").exists()
 
 
 def test_planned_draws_and_coins_go_through_plan_shards_merge_and_certificate(home, tmp_path):
