@@ -67,12 +67,10 @@ def _looks(lines: Sequence[Line]) -> list[tuple[str, str]]:
     names = sorted(("method", "certificate", "noise"), key=lambda name: -len({getattr(line, name) for line in lines}))
     orders = [list(dict.fromkeys(getattr(line, name) for line in lines)) for name in names]
     second = 1 if len(orders[1]) > 1 else 0
+    places = [[orders[way].index(getattr(line, names[way])) for way in (0, second)] for line in lines]
+    # Colours come round again after eight; markers are then one further, so that no two of 64 lines look the same.
     return [
-        (
-            COLOURS[orders[0].index(getattr(line, names[0])) % len(COLOURS)],
-            MARKERS[orders[second].index(getattr(line, names[second])) % len(MARKERS)],
-        )
-        for line in lines
+        (COLOURS[one % len(COLOURS)], MARKERS[(other + one // len(COLOURS)) % len(MARKERS)]) for one, other in places
     ]
 
 

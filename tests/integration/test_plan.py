@@ -31,7 +31,7 @@ def test_the_plan_counts_the_jobs_of_a_dry_run_which_takes_seconds(tmp_path):
     total = found.pop("total")
     assert total == plan.jobs == 833
     assert {stage.rule: stage.jobs for stage in plan.stages if "," not in stage.rule}.items() <= found.items()
-    # 4 CPU seconds measured; cluster jobs start Snakemake twice each, so that this must not grow.
+    # 7 CPU seconds measured on a busy machine; cluster jobs start Snakemake twice each, so that this must not grow.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
 
 

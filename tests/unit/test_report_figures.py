@@ -190,3 +190,9 @@ def test_the_cost_figure_shows_one_point_for_each_line_that_states_its_draws(tmp
     assert draw_cost([external_line()], PlotSettings(), [0.1]) is None
     write_figures([external_line()], PlotSettings(), [tmp_path / "cost.png"])
     assert (tmp_path / "cost.png").exists()
+
+
+def test_no_two_lines_of_the_cost_figure_look_the_same():
+    lines = [line(certificate=f"c{number}") for number in range(30)]
+    drawn = draw_cost(lines, PlotSettings(), [0.25]).axes[0].lines
+    assert len({(artist.get_color(), artist.get_marker()) for artist in drawn}) == 30
