@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str | Path) -> None:
     """Write the counts of all planned images, in the plan's order, from the files of the shards.
 
-    `seconds` of an image is the time of both its stages. The result is the same for any number of shards.
+    `seconds` of an image is the time of both its stages. The result is the same for any number of shards. The record names
+    every device that shards were counted on: across devices counts are equal in law only.
     """
     rows, planned = read_table(plan, format="plan")
     records, parts = [], []
@@ -37,11 +38,11 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     result = {name: values[order] for name, values in merged.items()}
     _complete(result, rows, planned, plan)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
-    first = records[0]
+    first, devices = records[0], "; ".join(sorted({record.device for record in records}))
     write_arrays(
         counts,
         result,
-        Provenance(format="counts", spec=first.spec, parents=first.parents, device=first.device, notes=first.notes),
+        Provenance(format="counts", spec=first.spec, parents=first.parents, device=devices, notes=first.notes),
     )
 
 

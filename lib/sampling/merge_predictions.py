@@ -41,5 +41,6 @@ def merge_predictions(*, shards: Sequence[str | Path], predictions: str | Path) 
         "seconds": round(float(merged["seconds"].sum()), 3),
     }
     print(f"{predictions}: right on {notes['accuracy']:.2%} of {len(label)} images", file=sys.stderr, flush=True)
-    record = Provenance(format=FORMAT, spec=first.spec, parents=first.parents, device=first.device, notes=notes)
+    devices = "; ".join(sorted({record.device for _, record in parts}))
+    record = Provenance(format=FORMAT, spec=first.spec, parents=first.parents, device=devices, notes=notes)
     write_arrays(predictions, {"counts": compact(counts, n)}, record)

@@ -82,13 +82,18 @@ class Journal:
 
     def instalment(self, number: int) -> "Journal":
         """The journal of one part of the job, in a file beside this one; a part's state never serves for another part."""
-        path = self.path.with_name(f"{self.path.name}.part-of-it")
-        return Journal(path, digest({"job": self.digest, "instalment": number}), self.seconds, noted=False)
+        return Journal(
+            self._instalments(), digest({"job": self.digest, "instalment": number}), self.seconds, noted=False
+        )
 
     def remove(self) -> None:
         """Forget the state: the result is stored. What remains is the journal of a job that needed several attempts."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self._instalments()):  # a kill may have left an instalment that the state already holds
+            path.unlink(missing_ok=True)
         finish_attempts(self.path)
+
+    def _instalments(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part-of-it")
 
 
 def _begun(arrays: Mapping[str, np.ndarray] | None) -> str:

@@ -80,3 +80,12 @@ def test_nothing_is_left_after_success(tmp_path):
     kept.remove()
     kept.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_instalment_that_a_kill_left_behind_goes_with_the_job(tmp_path):
+    kept = journal(tmp_path, seconds=0.0)
+    kept.instalment(3).save(17, COUNTS, SECONDS)
+    kept.save(17, COUNTS, SECONDS)
+    assert len(list(tmp_path.iterdir())) == 2
+    kept.remove()
+    assert list(tmp_path.iterdir()) == []

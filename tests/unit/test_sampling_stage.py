@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,15 @@ def test_missing_doubled_and_foreign_shards_are_refused(home, tmp_path):
     write_plan(plan_spec(600), counts=home / "presample.npz", plan=tmp_path / "other.tsv")
     with pytest.raises(ArtefactError, match="plan: file has"):
         merge_counts(shards=[first, second], plan=tmp_path / "other.tsv", counts=tmp_path / "x.npz")
+
+
+def test_merged_counts_name_every_device_they_were_made_on(home, tmp_path):
+    shards = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-2") for k in (1, 2)]
+    arrays, record = read_arrays(shards[1], format="shard")
+    write_arrays(shards[1], arrays, replace(record, device="another"))
+    merge_counts(shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+    devices = {read_arrays(shards[0], format="shard")[1].device, "another"}
+    assert set(read_arrays(tmp_path / "x.npz", format="counts")[1].device.split("; ")) == devices
 
 
 def test_counts_that_do_not_sum_to_n_are_refused(home, tmp_path):
