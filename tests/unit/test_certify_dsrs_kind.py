@@ -234,6 +234,20 @@ def test_only_l2_certificates_are_converted(of, message):
         LinfFromL2(sampler="s", of=of)
 
 
+@pytest.mark.parametrize(
+    "of, line",
+    [
+        ({"kind": "unknown"}, "Value error, of: kind: no certificate of kind 'unknown'; known: "),
+        ({"kind": "dsrs", "shares": 3}, "Value error, of: shares: "),
+    ],
+)
+def test_problems_of_the_l2_certificate_are_one_line_each(of, line):
+    with pytest.raises(ValidationError) as caught:
+        LinfFromL2(sampler="s", of=of)
+    (error,) = caught.value.errors()
+    assert error["msg"].startswith(line) and "configuration" not in error["msg"] and "https" not in error["msg"]
+
+
 def test_the_log_says_what_looks_odd(caplog):
     certify(DSRS, [N] * 3, [48_000, 48_000, 30_000], [N] * 3, [20_000, 49_000, 32_000], ["truncated"] * 3, [0.6] * 3)
     assert "33.3% of the images have counts that no classifier makes" in caplog.text

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from lib.certify.base import NOTHING, CertificateSpec
+from lib.errors import ConfigError
 from lib.noise.base import NoiseSpec
 from lib.registry import register, revive, spec_class
 from lib.spec import Spec
@@ -38,8 +39,11 @@ class LinfFromL2(CertificateSpec):
             raise ValueError("of: say which kind of l2 certificate")
         try:
             inner = self.inner()
-        except Exception as error:
-            raise ValueError(f"of: {' '.join(str(error).split())}") from None
+        except ConfigError as error:
+            raise ValueError(f"of: {'; '.join(error.problems)}") from None
+        except ValidationError as error:
+            found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ValueError(f"of: {'; '.join(found)}") from None
         if inner.norm != "l2" or inner.sequential:
             what = "decides preset l2 radii while drawing" if inner.sequential else f"states radii in {inner.norm}"
             raise ValueError(f"of: {inner.kind} {what}; an l2 certificate of a fixed number of draws is needed")
