@@ -29,6 +29,7 @@ localrules:
     merge_counts,
     merge_predictions,
     write_table,
+    write_corruptions,
     plot_figures,
     write_report,
 

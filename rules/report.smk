@@ -119,6 +119,7 @@ rule draw_denoised:
     conda:
         "../environment.yml"
     resources:
+        gpu=1,
         mem=growing(8, "GB"),
         runtime=growing(30, "m"),
     params:

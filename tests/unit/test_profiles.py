@@ -35,6 +35,14 @@ def test_every_rule_states_needs_that_grow_with_the_attempt():
             assert re.search(r"mem=growing\(", text) and re.search(r"runtime=growing\(", text), name
 
 
+def test_rules_that_work_on_a_device_ask_for_a_gpu():
+    for name, text in blocks().items():
+        script = re.search(r"workflow_scripts/\w+\.py", text)
+        if script is not None:
+            works = re.search(r"devices?_of\(", (ROOT / script[0]).read_text()) is not None
+            assert works == ("gpu=1" in text), name
+
+
 def test_no_rule_names_a_place():
     for path in RULES:
         assert not re.search(r"slurm_|partition=|account=|qos=", path.read_text()), path.name
