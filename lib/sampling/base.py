@@ -47,8 +47,15 @@ class Measurement:
 
     def part(self, images: slice) -> "Measurement":
         """The same measurement of some of the images."""
-        per_image = {name: getattr(self, name) for name in ("draws", "parameter", "selected")}
-        return replace(self, **{name: value[images] for name, value in per_image.items() if value is not None})
+        return replace(self, **{name: value[images] for name, value in self._per_image().items()})
+
+    def planned(self) -> dict[str, list]:
+        """What the plan says of every image, by name, as plain values: counts made otherwise are those of another plan."""
+        return {name: np.asarray(value).tolist() for name, value in self._per_image().items()}
+
+    def _per_image(self) -> dict[str, np.ndarray]:
+        found = {name: getattr(self, name) for name in ("draws", "parameter", "selected")}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class SamplerSpec(Spec):

@@ -219,7 +219,7 @@ def write_measured(
     with exclusive(path, "sampling"):
         journals = []
         for measurement in measurements:
-            identity = {**job, "measurement": measurement.name, "draws": measurement.draws.tolist()}
+            identity = {**job, "measurement": measurement.name, **measurement.planned()}
             name = f"{path}.partial" if measurement.name == "counts" else f"{path}.{measurement.name}.partial"
             journals.append(Journal(Path(name), digest(identity)))
             found = setting.measure(measurement, index, journals[-1])

@@ -15,6 +15,7 @@ from lib.models.base import Inference
 from lib.noise import Gaussian
 from lib.noise.streams import Stream
 from lib.registry import spec_class
+from lib.sampling.base import Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.ladder import chance, give_up_counts, ladder
@@ -153,6 +154,21 @@ def test_counts_are_those_of_the_first_draws_and_of_no_other_image():
     for subset in (slice(0, 2), slice(2, 7)):
         part = drawn_until(RULE, subset=subset)
         assert np.array_equal(part.counts, found.counts[subset]) and np.array_equal(part.decided, found.decided[subset])
+
+
+def test_partial_counts_belong_to_the_classes_and_parameters_that_were_planned():
+    whole = Measurement(
+        "counts",
+        Gaussian(sigma=SIGMA),
+        Stream.ESTIMATION,
+        np.array([5, 6]),
+        np.array([0.5, 0.25]),
+        RULE,
+        np.array([1, 0]),
+    )
+    assert whole.planned() == {"draws": [5, 6], "parameter": [0.5, 0.25], "selected": [1, 0]}
+    assert whole.part(slice(1, 2)).planned() == {"draws": [6], "parameter": [0.25], "selected": [0]}
+    assert Measurement("counts", whole.noise, whole.stream, whole.draws).planned() == {"draws": [5, 6]}
 
 
 @pytest.mark.parametrize("kill_at", [1, 2, 5, 9, 14])
