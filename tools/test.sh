@@ -1,6 +1,7 @@
 #!/bin/sh
-# All tests, on as many processes as there are cores, one thread each. Arguments go to pytest.
+# All tests, on as many processes as there are cores, one thread each, a file at a time: what a file sets up is set up once.
+# Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
 unset PYTHONDONTWRITEBYTECODE # without stored bytecode every import of torch takes two to three times as long
-OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 exec .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@"
+OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 exec .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadfile "$@"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from test_workflow import ROOT, planned
 
-pytestmark = pytest.mark.xdist_group("workflow")
+pytestmark = pytest.mark.slow
 
 NAMED = {"method": "plain", "noise": "clean"}
 OVERLAY = {

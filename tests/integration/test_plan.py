@@ -13,7 +13,7 @@ from lib.workflow.cost import cost_of, main, merged, read_rates
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ROOT / "configs" / "grid.yaml"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.slow
 
 
 def test_the_plan_counts_the_jobs_of_a_dry_run_which_takes_seconds(tmp_path):

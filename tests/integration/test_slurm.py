@@ -30,7 +30,6 @@ WANTED = os.environ.get("TEST_SLURM", "")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(WANTED == "later", reason="runs in `make test-slurm`"),
     pytest.mark.skipif(bool(missing()) and WANTED != "now", reason=f"no SLURM here: {missing()}"),
 ]

@@ -21,7 +21,7 @@ REPORT = "results/reports/tiny.html"
 PER_METHOD = ["train_model", "presample_counts", "plan_draws", "sample_counts", "merge_counts", "certify_radii"]
 PER_EXPERIMENT = ["write_table", "plot_figures", "write_report"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.slow
 
 
 def snakemake(folder: Path, *arguments: str, overlays: tuple[Path, ...] = (), check: bool = True) -> str:
