@@ -119,7 +119,8 @@ class MethodSpec(Spec):
         """See `Spec.canonical`. A warm-up of no length is left out: it is how methods without this setting train."""
         fields = super().canonical()
         if not self.noise_warmup:
-            del fields["noise_warmup"], fields["noise_warmup_unit"]
+            for name in ("noise_warmup", "noise_warmup_unit"):
+                fields.pop(name, None)
         return fields
 
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
