@@ -83,10 +83,22 @@ def start(w):
     file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
     if file is None:
         return {}
-    # Snakemake would go on with a model that it finds instead.
-    if not Path(file).exists() and Path(file).parts[0] != "results":
+    if lacks_start(w):
+        # Where the model is already there, Snakemake would take it for a source file: `model_spec` refuses then.
+        if Path(f"results/train/{MODEL}/model.safetensors".format(**w)).exists():
+            return {}
         raise WorkflowError(f"methods.{w.method}.start_from: {file} is not there")
     return {"checkpoint": file}
+
+
+def lacks_start(w):
+    """Whether training has to start from a checkpoint that neither is there nor can be made."""
+    file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
+    return (
+        file is not None
+        and not Path(file).exists()
+        and Path(file).parts[0] != "results"
+    )
 
 
 def base_classifier(w):
@@ -175,6 +187,9 @@ def source_state(w):
 
 
 def model_spec(w):
+    if lacks_start(w):
+        file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
+        raise WorkflowError(f"methods.{w.method}.start_from: {file} is not there")
     return STUDY.model_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
 
 
