@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.artefact import Provenance, read_arrays, read_table, write_table
+from lib.artefact import Provenance, read_arrays, write_table
 from lib.certify.base import pairing_problems
 from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
 from lib.registry import revive
+from lib.sampling.plan import read_plan
 
 
 def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Path, table: str | Path) -> None:
@@ -17,14 +18,15 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     The counts must have been made from this very plan, under this noise, and by a sampler that the certificate holds for; else
     an `ArtefactError` says what differs.
     """
-    rows, planned = read_table(plan, format="plan")
+    chosen = read_plan(plan)
+    rows, planned, sampler = chosen.rows, chosen.record, chosen.sampler
     arrays, counted = read_arrays(counts, format="counts")
-    counted.require(counts, format="counts", parents={**counted.parents, "plan": planned.digest})
+    chosen.require(counts, counted)
     for path, record in ((plan, planned), (counts, counted)):
         if record.spec["noise"] != spec["noise"]:
             raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")
     noise = revive("noise", spec["noise"])
-    certificate, sampler = revive("certificate", spec["certificate"]), revive("sampler", planned.spec["sampler"])
+    certificate = revive("certificate", spec["certificate"])
     problems = pairing_problems(certificate, noise, sampler)
     if problems:
         raise ArtefactError(

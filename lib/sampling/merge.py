@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.artefact import Provenance, read_arrays, read_table, write_arrays
+from lib.artefact import Provenance, read_arrays, write_arrays
 from lib.errors import ArtefactError
-from lib.registry import revive
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lib.sampling.plan import Plan, read_plan
 
 
 def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str | Path) -> None:
@@ -20,11 +16,12 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     `seconds` of an image is the time of both its stages. The result is the same for any number of shards. The record names
     every device that shards were counted on: across devices counts are equal in law only.
     """
-    rows, planned = read_table(plan, format="plan")
+    planned = read_plan(plan)
+    rows = planned.rows
     records, parts = [], []
     for path in shards:
         arrays, record = read_arrays(path, format="shard")
-        record.require(path, format="shard", parents={**record.parents, "plan": planned.digest})
+        planned.require(path, record)
         if records and (record.spec, record.parents, record.notes) != (
             records[0].spec,
             records[0].parents,
@@ -36,7 +33,7 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "label"}
     order = _matching(merged["idx"], rows["idx"].to_numpy(), plan)
     result = {name: values[order] for name, values in merged.items()}
-    _complete(result, rows, planned, plan)
+    _complete(result, planned)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
     first, devices = records[0], "; ".join(sorted({record.device for record in records}))
     write_arrays(
@@ -46,16 +43,14 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     )
 
 
-def _complete(result: Mapping[str, np.ndarray], rows: "pd.DataFrame", planned: Provenance, plan: str | Path) -> None:
+def _complete(result: Mapping[str, np.ndarray], planned: Plan) -> None:
     """Every measurement must have drawn what the plan wants, or what its stopping rule says it has drawn."""
-    columns = {name: rows[name].to_numpy() for name in rows}
-    sampler, noise = revive("sampler", planned.spec["sampler"]), revive("noise", planned.spec["noise"])
-    for measurement in sampler.measurements(columns, noise):
+    for measurement in planned.measurements:
         drawn = measurement.draws if measurement.rule is None else result["drawn"]
         wrong = (result[measurement.name].sum(axis=1) != drawn) | (drawn > measurement.draws)
         if wrong.any():
             raise ArtefactError(
-                f"{plan}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
+                f"{planned.path}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
             )
 
 

@@ -1,13 +1,22 @@
 """The plan: for every image its class and its number of fresh draws, fixed before any of them is made."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.artefact import Provenance, read_arrays, write_table
+from lib.artefact import Provenance, read_arrays, read_table, write_table
+from lib.errors import ArtefactError
+from lib.noise.base import NoiseSpec
 from lib.registry import revive
+from lib.sampling.base import Measurement, SamplerSpec
+from lib.spec import digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path) -> None:
@@ -44,6 +53,61 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
             format="plan", spec=made_from, parents={"presample": record.digest, **record.parents}, notes=record.notes
         ),
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan as its readers take it: `rows` (one per image), and the record of what it was made from."""
+
+    path: str | Path
+    rows: "pd.DataFrame"
+    record: Provenance
+
+    @cached_property
+    def sampler(self) -> SamplerSpec:
+        """The sampler that made it."""
+        return revive("sampler", self.record.spec["sampler"])
+
+    @cached_property
+    def noise(self) -> NoiseSpec:
+        """The noise that it was made for."""
+        return revive("noise", self.record.spec["noise"])
+
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        """What stage 2 draws for all images."""
+        return self.sampler.measurements({name: self.rows[name].to_numpy() for name in self.rows}, self.noise)
+
+    @cached_property
+    def parents(self) -> dict[str, str]:
+        """How counts name this plan among their parents: by its record, and by all that it tells stage 2.
+
+        The record alone does not tell plans apart: remade from stage-1 counts of another device, a plan has the same record.
+        Not named are the times of stage 1, which differ from run to run, and the class that is certified unless a stopping rule
+        looks at it: stage 2 does not know it, so that its counts serve any class that stage 1 selects.
+        """
+        told = {measurement.name: measurement.planned() for measurement in self.measurements}
+        return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **told})}
+
+    def require(self, path: str | Path, counted: Provenance) -> None:
+        """ArtefactError unless the counts at `path`, recorded as `counted`, were drawn as this plan says.
+
+        Counts of earlier versions do not say what their plan told them. They are read where images and numbers of draws are all
+        that there was to tell, since those show in the counts themselves.
+        """
+        counted.require(path, format=counted.format, parents={**counted.parents, "plan": self.parents["plan"]})
+        if "told" not in counted.parents and not any(m.parameter is not None or m.rule for m in self.measurements):
+            return
+        if counted.parents.get("told") != self.parents["told"]:
+            raise ArtefactError(
+                f"{path}: was counted under another plan than {self.path} is now (one of other images, draws, parameters or "
+                f"classes to watch); delete it and run again"
+            )
+
+
+def read_plan(path: str | Path) -> Plan:
+    """The plan that `write_plan` wrote to `path`."""
+    return Plan(path, *read_table(path, format="plan"))
 
 
 def largest_other_count(counts: np.ndarray, selected: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.artefact import Provenance, differences, read_table, write_arrays
+from lib.artefact import Provenance, differences, write_arrays
 from lib.data.base import DatasetSpec, Split
 from lib.data.corruptions.store import Corrupted, same_corruption
 from lib.data.store import content_digest, open_split
@@ -23,7 +23,7 @@ from lib.registry import revive, spec_class
 from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import Reader, count_classes
-from lib.sampling.plan import shard_bounds
+from lib.sampling.plan import read_plan, shard_bounds
 from lib.sampling.resume import Journal
 from lib.sampling.sequential import count_until
 from lib.spec import digest
@@ -113,24 +113,23 @@ def sample_counts(
 
     Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
     """
-    rows, planned = read_table(plan, format="plan")
-    images, sampler = planned.spec["images"], revive("sampler", planned.spec["sampler"])
-    setting = open_setting(spec, dataset, manifest, model, device, images["split"], sampler.arithmetic)
+    planned = read_plan(plan)
+    record, images = planned.record, planned.record.spec["images"]
+    setting = open_setting(spec, dataset, manifest, model, device, images["split"], planned.sampler.arithmetic)
     setting = _around(setting, images, corrupted, dataset, manifest)
     wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
-    found = {key: planned.spec[key] for key in spec}
-    found |= {"parents": {key: planned.parents[key] for key in setting.parents}, "notes": planned.notes}
+    found = {key: record.spec[key] for key in spec}
+    found |= {"parents": {key: record.parents[key] for key in setting.parents}, "notes": record.notes}
     if digest(found) != digest(wanted):
         raise ArtefactError(
             f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
         )
     number, shards = shard_number(shard)
-    columns = {name: rows[name].to_numpy() for name in rows}
-    measurements = sampler.measurements(columns, setting.noise)
+    measurements = planned.measurements
     bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
     part = slice(bounds[number - 1], bounds[number])
-    index = rows["idx"].to_numpy(np.int64)[part]
-    parents = {**setting.parents, "plan": planned.digest}
+    index = planned.rows["idx"].to_numpy(np.int64)[part]
+    parents = {**setting.parents, **planned.parents}
     write_measured(
         setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts
     )

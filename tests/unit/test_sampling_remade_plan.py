@@ -1,0 +1,123 @@
+"""A plan remade with other contents has the same record: counts drawn as the old one said are then refused, or still hold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from lib.certify.stage import certify_radii
+from lib.errors import ArtefactError
+from lib.registry import spec_class
+from lib.sampling.merge import merge_counts
+from lib.sampling.plan import read_plan
+
+NOISE = spec_class("noise", "gaussian")(sigma=0.5).canonical()
+SPEC = {"noise": NOISE, "seed": 0, "dataset": spec_class("dataset", "digits")().canonical()}
+IDX = np.array([3, 5, 9])
+PLAN = {
+    "idx": IDX,
+    "label": [0, 1, 2],
+    "selected": [0, 1, 2],
+    "k0": [18, 12, 20],
+    "k0_other": [2, 8, 0],
+    "n0": 20,
+    "n": 100,
+    "seconds0": [0.5, 0.25, 0.125],
+}
+SECOND = {"n_q": 50, "q_kind": "truncated", "q_param": [0.25, 0.5, 0.75]}
+SAMPLERS = {
+    "fixed": spec_class("sampler", "fixed")(n0=20, n=100),
+    "double": spec_class("sampler", "double")(n0=20, n=100, n_q=50),
+    "decide": spec_class("sampler", "decide")(n0=20, n_max=100, look=50, radii=[0.0, 0.5]),
+}
+CERTIFICATES = {
+    "fixed": spec_class("certificate", "neyman_pearson")(sampler="s"),
+    "double": spec_class("certificate", "dsrs")(sampler="s"),
+    "decide": spec_class("certificate", "sequential")(sampler="s"),
+}
+
+
+def make_plan(folder: Path, kind: str, **changed) -> Path:
+    import pandas as pd
+
+    spec = {**SPEC, "sampler": SAMPLERS[kind].canonical(), "images": {"split": "test"}}
+    columns = {**PLAN, **(SECOND if kind == "double" else {}), **changed}
+    record = Provenance(format="plan", spec=spec, parents={"presample": "p" * 64, "model": "m" * 64})
+    write_table(folder / "plan.tsv", pd.DataFrame(columns), record)
+    return folder / "plan.tsv"
+
+
+def make_shard(folder: Path, plan: Path, kind: str) -> Path:
+    """What sampling would write for all images: 90 hits of the class the first plan selects, and 10 of another."""
+    hits = np.eye(4, dtype=np.int64)[[0, 1, 2]] * 90 + np.eye(4, dtype=np.int64)[3] * 10
+    arrays = {"idx": IDX, "label": IDX, "counts": hits, "seconds": np.ones(3)}
+    if kind == "double":
+        arrays["counts_q"] = hits // 2
+    if kind == "decide":
+        arrays |= {"drawn": np.full(3, 100), "decided": np.array([0.0, 0.0, 0.5])}
+    parents = {"model": "m" * 64, **read_plan(plan).parents}
+    write_arrays(folder / "shard.npz", arrays, Provenance(format="shard", spec=SPEC, parents=parents))
+    return folder / "shard.npz"
+
+
+def merged(folder: Path, plan: Path, shard: Path) -> Path:
+    merge_counts(shards=[shard], plan=plan, counts=folder / "counts.npz")
+    return folder / "counts.npz"
+
+
+def certify(folder: Path, plan: Path, counts: Path, kind: str):
+    certificate = {"noise": NOISE, "certificate": CERTIFICATES[kind].canonical()}
+    certify_radii(certificate, plan=plan, counts=counts, table=folder / "table.tsv")
+    return read_table(folder / "table.tsv", format="certificate")[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("fixed", {"idx": [3, 9, 5]}),
+        ("double", {"q_param": [0.25, 0.5, 0.7500001]}),
+        ("double", {"n": [100, 100, 150], "n_q": [50, 50, 0]}),
+        ("decide", {"selected": [0, 1, 3]}),
+    ],
+)
+def test_counts_of_another_plan_are_refused_though_its_record_is_the_same(tmp_path, kind, changed):
+    plan = make_plan(tmp_path, kind)
+    shard = make_shard(tmp_path, plan, kind)
+    counts, before = merged(tmp_path, plan, shard), read_table(plan)[1].digest
+    assert len(certify(tmp_path, plan, counts, kind)) == 3
+    plan = make_plan(tmp_path, kind, **changed)
+    assert read_table(plan)[1].digest == before
+    with pytest.raises(ArtefactError, match=r"shard\.npz: was counted under another plan than .*plan\.tsv.*delete"):
+        merge_counts(shards=[shard], plan=plan, counts=tmp_path / "x.npz")
+    with pytest.raises(ArtefactError, match=r"counts\.npz: was counted under another plan"):
+        certify(tmp_path, plan, counts, kind)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_what_stage_2_is_not_told_may_change(tmp_path):
+    """Fresh draws serve whichever class stage 1 selects, and seconds are no part of what was planned."""
+    plan = make_plan(tmp_path, "fixed")
+    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"))
+    assert certify(tmp_path, plan, counts, "fixed")["predict"].tolist() == [0, 1, 2]
+    plan = make_plan(tmp_path, "fixed", selected=[0, 1, 3], k0=[18, 12, 11], seconds0=[9.0, 9.0, 9.0])
+    table = certify(tmp_path, plan, counts, "fixed")
+    assert table["predict"].tolist() == [0, 1, -1] and table["k"].tolist() == [90, 90, 10]
+
+
+@pytest.mark.parametrize(("kind", "readable"), [("fixed", True), ("double", False), ("decide", False)])
+def test_counts_of_earlier_versions_are_read_where_they_show_what_they_were_drawn_for(tmp_path, kind, readable):
+    plan = make_plan(tmp_path, kind)
+    shard = make_shard(tmp_path, plan, kind)
+    arrays, record = read_arrays(shard)
+    parents = {name: value for name, value in record.parents.items() if name != "told"}
+    write_arrays(shard, arrays, replace(record, parents=parents))
+    if readable:
+        assert certify(tmp_path, plan, merged(tmp_path, plan, shard), kind)["predict"].tolist() == [0, 1, 2]
+        plan = make_plan(tmp_path, kind, n=[100, 100, 101])
+        with pytest.raises(ArtefactError, match="counts sum to 100, the plan says n=101"):
+            certify(tmp_path, plan, tmp_path / "counts.npz", kind)
+        return
+    with pytest.raises(ArtefactError, match=r"shard\.npz: was counted under another plan"):
+        merged(tmp_path, plan, shard)
