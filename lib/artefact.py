@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -132,6 +132,23 @@ class Provenance:
                 changes = "; ".join(differences(found, expected))
                 raise ArtefactError(f"{path}: was made from another {name} ({changes}); delete it and run again")
         return self
+
+
+def circumstances(records: Sequence[Provenance]) -> dict[str, Any]:
+    """`device` and `versions` of a file put together from others: every one that they were made on and under, joined by "; ".
+
+    Counts of several devices or versions are equal in law, though not bit by bit, so that they are named and not refused: a
+    cluster that was updated between two shards costs no shard.
+    """
+    packages = sorted({name for record in records for name in record.versions})
+    return {
+        "device": _joined(record.device for record in records),
+        "versions": {name: _joined(record.versions.get(name, "none") for record in records) for name in packages},
+    }
+
+
+def _joined(names: Iterable[str]) -> str:
+    return "; ".join(sorted({part for name in names for part in name.split("; ")}))
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.artefact import Provenance, read_arrays, write_arrays
+from lib.artefact import Provenance, circumstances, read_arrays, write_arrays
 from lib.errors import ArtefactError
 from lib.sampling.plan import Plan, read_plan
 
@@ -14,7 +14,7 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     """Write the counts of all planned images, in the plan's order, from the files of the shards.
 
     `seconds` of an image is the time of both its stages. The result is the same for any number of shards. The record names
-    every device that shards were counted on: across devices counts are equal in law only.
+    every device that shards were counted on and every version they were counted under, not those of this job.
     """
     planned = read_plan(plan)
     rows = planned.rows
@@ -35,12 +35,11 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     result = {name: values[order] for name, values in merged.items()}
     _complete(result, planned)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
-    first, devices = records[0], "; ".join(sorted({record.device for record in records}))
-    write_arrays(
-        counts,
-        result,
-        Provenance(format="counts", spec=first.spec, parents=first.parents, device=devices, notes=first.notes),
+    first = records[0]
+    made = Provenance(
+        format="counts", spec=first.spec, parents=first.parents, notes=first.notes, **circumstances(records)
     )
+    write_arrays(counts, result, made)
 
 
 def _complete(result: Mapping[str, np.ndarray], planned: Plan) -> None:

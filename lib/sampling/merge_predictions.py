@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.artefact import Provenance, read_arrays, write_arrays
+from lib.artefact import Provenance, circumstances, read_arrays, write_arrays
 from lib.errors import ArtefactError
 from lib.training.predictions import FORMAT, SHARD_FORMAT, check_votes, compact
 
@@ -41,6 +41,6 @@ def merge_predictions(*, shards: Sequence[str | Path], predictions: str | Path) 
         "seconds": round(float(merged["seconds"].sum()), 3),
     }
     print(f"{predictions}: right on {notes['accuracy']:.2%} of {len(label)} images", file=sys.stderr, flush=True)
-    devices = "; ".join(sorted({record.device for _, record in parts}))
-    record = Provenance(format=FORMAT, spec=first.spec, parents=first.parents, device=devices, notes=notes)
+    made = circumstances([record for _, record in parts])
+    record = Provenance(format=FORMAT, spec=first.spec, parents=first.parents, notes=notes, **made)
     write_arrays(predictions, {"counts": compact(counts, n)}, record)

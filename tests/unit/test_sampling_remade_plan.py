@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from lib.artefact import Provenance, circumstances, read_arrays, read_table, write_arrays, write_table
 from lib.certify.stage import certify_radii
 from lib.errors import ArtefactError
 from lib.registry import spec_class
@@ -121,3 +121,17 @@ def test_counts_of_earlier_versions_are_read_where_they_show_what_they_were_draw
         return
     with pytest.raises(ArtefactError, match=r"shard\.npz: was counted under another plan"):
         merged(tmp_path, plan, shard)
+
+
+def test_merged_counts_name_the_versions_that_counted_not_those_that_merged(tmp_path):
+    plan = make_plan(tmp_path, "fixed")
+    shard = make_shard(tmp_path, plan, "fixed")
+    arrays, record = read_arrays(shard)
+    one, two = ({name: values[part] for name, values in arrays.items()} for part in (slice(0, 1), slice(1, 3)))
+    write_arrays(tmp_path / "a.npz", one, replace(record, versions={"torch": "1.0", "numpy": "0.9"}, device="x"))
+    write_arrays(tmp_path / "b.npz", two, replace(record, versions={"torch": "1.1", "numpy": "0.9"}, device="x"))
+    merge_counts(shards=[tmp_path / "a.npz", tmp_path / "b.npz"], plan=plan, counts=tmp_path / "counts.npz")
+    found = read_arrays(tmp_path / "counts.npz", format="counts")[1]
+    assert found.versions == {"torch": "1.0; 1.1", "numpy": "0.9"} and found.device == "x"
+    lacking = replace(record, versions={"torch": "1.0"})
+    assert circumstances([found, lacking])["versions"] == {"torch": "1.0; 1.1", "numpy": "0.9; none"}
