@@ -91,6 +91,19 @@ def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
     return PlannedCounts(idx, column["label"], column["selected"], column["n"], counts)
 
 
+def same_images(plan: "pd.DataFrame", idx: np.ndarray) -> None:
+    """`CountsError` unless the counts' rows are of the plan's images, in its order. idx: whole numbers [images]."""
+    wanted, idx = plan["idx"].to_numpy(), np.asarray(idx)
+    if len(idx) != len(wanted):
+        raise CountsError(f"holds {len(idx)} images, its plan has {len(wanted)}")
+    bad = idx != wanted
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise CountsError(
+            f"row {row} is of image idx {idx[row]}, but the plan has image idx {wanted[row]} there ({int(bad.sum())} such rows)"
+        )
+
+
 @dataclass(frozen=True)
 class SecondCounts(PlannedCounts):
     """Counts under a second law: `n` and `counts` are those drawn from it."""

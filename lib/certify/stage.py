@@ -6,6 +6,7 @@ from typing import Any
 
 from lib.artefact import Provenance, read_arrays, write_table
 from lib.certify.base import pairing_problems
+from lib.certify.counts import CountsError, same_images
 from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
 from lib.registry import revive
@@ -22,6 +23,10 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     rows, planned, sampler = chosen.rows, chosen.record, chosen.sampler
     arrays, counted = read_arrays(counts, format="counts")
     chosen.require(counts, counted)
+    try:
+        same_images(rows, arrays["idx"])
+    except CountsError as error:
+        raise ArtefactError(f"{counts}: {error}; delete it and merge the shards again") from error
     for path, record in ((plan, planned), (counts, counted)):
         if record.spec["noise"] != spec["noise"]:
             raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")

@@ -123,6 +123,20 @@ def test_counts_of_earlier_versions_are_read_where_they_show_what_they_were_draw
         merged(tmp_path, plan, shard)
 
 
+def test_rows_in_another_order_than_the_plan_s_are_refused(tmp_path):
+    plan = make_plan(tmp_path, "fixed")
+    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"))
+    arrays, record = read_arrays(counts)
+    write_arrays(counts, {**arrays, "idx": arrays["idx"][[0, 2, 1]]}, record)
+    with pytest.raises(
+        ArtefactError, match=r"counts\.npz: row 1 is of image idx 9, but the plan has image idx 5 .*merge"
+    ):
+        certify(tmp_path, plan, counts, "fixed")
+    write_arrays(counts, {name: values[:2] for name, values in arrays.items()}, record)
+    with pytest.raises(ArtefactError, match=r"counts\.npz: holds 2 images, its plan has 3; .*merge"):
+        certify(tmp_path, plan, counts, "fixed")
+
+
 def test_merged_counts_name_the_versions_that_counted_not_those_that_merged(tmp_path):
     plan = make_plan(tmp_path, "fixed")
     shard = make_shard(tmp_path, plan, "fixed")
