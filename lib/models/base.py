@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Inference(Record):
     """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.
 
-    `precision: auto` is bfloat16 on a device with bfloat16 matrix units (CUDA; CPUs with AVX512-BF16 or AMX), else float32;
+    `precision: auto` is bfloat16 on a device with units for it (GPUs since Ampere; CPUs with AVX512-BF16 or AMX), else float32;
     what it resolved to is recorded in every artefact.
     """
 

@@ -42,7 +42,7 @@ class BaseClassifier:
     ):
         inference = inference or Inference()
         self.shape, self.device = tuple(shape), torch.device(device)
-        self.precision = resolve(inference.precision, self.device.type)
+        self.precision = resolve(inference.precision, str(self.device))
         self.dtype = DTYPES[self.precision]
         if batch is not None and batch < 1:
             raise ValueError(f"batch size must be at least 1, got {batch}")
@@ -174,11 +174,19 @@ def default_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
 
 
 def exact_arithmetic() -> None:
-    """No TF32, no timing-based choice of algorithms: float32 means float32, and runs are repeatable."""
+    """No TF32 nor bfloat16 in its place, no timing-based choice of algorithms: float32 means float32, runs are repeatable.
+
+    Torch has an older and a newer way to say so. Both must agree, or torch refuses to tell; and the older one alone leaves
+    convolutions at what the newer one says of all operations.
+    """
+    torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    cuda, cudnn, mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+    for operation in (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.conv, mkldnn.matmul):
+        operation.fp32_precision = "ieee"
+    cudnn.benchmark = False
+    cudnn.deterministic = True
 
 
 def _compiled(network: torch.nn.Module, device: torch.device) -> Any:
@@ -187,4 +195,5 @@ def _compiled(network: torch.nn.Module, device: torch.device) -> Any:
             ["inference.compile: needs a C++ compiler (g++ or clang++) on the PATH; install one or set it to false"]
         )
     torch._inductor.config.freezing = device.type == "cpu"
+    torch._inductor.config.deterministic = device.type == "cuda"  # no choice by timing that changes last bits
     return torch.compile(network, dynamic=False)
