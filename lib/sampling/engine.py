@@ -20,7 +20,9 @@ from lib.progress import progress
 from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier, exact_arithmetic
 from lib.sampling.memory import keep_freed_memory
+from lib.sampling.replay import Replayed
 from lib.sampling.resume import Journal
+from lib.sampling.rows import Kept, Noise, RowLoop, Tables, slots_of
 
 CHUNK_ROWS = 10_000
 """At least so many rows between two reads from the device."""
@@ -63,6 +65,7 @@ def count_classes(
     parameter: np.ndarray | None = None,
     arithmetic: Arithmetic = "float",
     journal: Journal | None = None,
+    kept: Kept | None = None,
     describe: Callable[[int], str] | None = None,
     description: str = "sample",
     quiet: bool = False,
@@ -72,7 +75,8 @@ def count_classes(
     images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
     split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
     for counting in instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it.
-    arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `describe(index)` names an image in messages.
+    arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `kept`: what earlier calls of
+    the same kind left on the device. `describe(index)` names an image in messages.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
@@ -89,21 +93,25 @@ def count_classes(
     state = journal.load(len(index), base.classes) if journal else None
     row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
     draw = noise.steps if exact else noise.sample
-    work = _Work(base, images, index, ends, start, _sampling(base, draw, seed, int(stream), parameter), exact)
+    parameter = None if parameter is None else np.array(parameter, np.float64)  # a copy: columns are read-only
+    noise_of = _sampling(base, draw, seed, int(stream), parameter is not None)
+    work = _Work(base, images, index, ends, start, noise_of, exact, parameter, kept or Kept())
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
             started = time.monotonic()
             # Whole batches: only the last one of all is padded.
-            stop = min(row + -(-chunk // base.batch) * base.batch, total)
-            try:
-                first, found, bad = work.count(row, stop)
-            except torch.OutOfMemoryError:
+            stop = work.limited(row, min(row + -(-chunk // base.batch) * base.batch, total))
+            found, error = work.tried(row, stop)
+            if error is not None:
+                work.kept.forget()
                 if not base.halve_batch():
-                    raise
-                torch.cuda.empty_cache()
+                    raise error
+                if base.device.type == "cuda":
+                    torch.cuda.empty_cache()
                 bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
+            first, found, bad = found
             if bad < stop:
                 _raise_non_finite(bad, index, draws, ends, start, describe)
             counts[first : first + len(found)] += found
@@ -126,32 +134,80 @@ class _Work:
     index: np.ndarray
     ends: np.ndarray
     start: np.ndarray
-    noise: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    noise: Noise
     exact: bool
     """Whether noise and images are whole grey levels."""
+    parameter: np.ndarray | None
+    kept: Kept
+
+    @property
+    def by_graph(self) -> bool:
+        """Whether batches are repeated on fixed memory; on a CPU that gains nothing."""
+        return self.base.device.type != "cpu"
+
+    def limited(self, row: int, stop: int) -> int:
+        """Where to stop at the latest: on a GPU so many images are held as have room, and batches stay whole if they can."""
+        if not self.by_graph:
+            return stop
+        last = self._images_of(row, stop)[0] + slots_of(int(np.prod(self.base.shape))) - 1
+        limit = min(stop, int(self.ends[min(last, len(self.ends) - 1)]))
+        whole = (limit - row) // self.base.batch * self.base.batch
+        return limit if limit == stop or whole == 0 else row + whole
+
+    def tried(self, row: int, stop: int) -> tuple[tuple[int, np.ndarray, int] | None, Exception | None]:
+        """`count`, or the error where memory did not suffice. Without its traceback, which would hold the memory still."""
+        try:
+            return self.count(row, stop), None
+        except torch.OutOfMemoryError as error:
+            error.__context__ = None
+            return None, error.with_traceback(None)
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
-        base, device = self.base, self.base.device
-        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
-        ends = torch.as_tensor(self.ends[first : last + 1], device=device)
-        begins = np.concatenate([[0], self.ends])[first : last + 1] - self.start[first : last + 1]
-        starts = torch.as_tensor(begins, device=device)  # of draw 0, which may lie before the first row
-        index = torch.as_tensor(self.index[first : last + 1], device=device)
-        clean = (base.levels if self.exact else base.prepare)(self._read(slice(first, last + 1)))
-        counts = torch.zeros((last - first + 1) * base.classes, dtype=torch.int64, device=device)
-        bad = torch.full((), stop, dtype=torch.int64, device=device)
+        first, last = self._images_of(row, stop)
+        touched = slice(first, last + 1)
+        begins = np.concatenate([[0], self.ends])[touched] - self.start[touched]
+        parameter = None if self.parameter is None else self.parameter[touched]
+        tables, images = Tables(self.index[touched], self.ends[touched], begins, parameter), self._read(touched)
+        counted = self._count_by_graph if self.by_graph else self._count_eagerly
+        return first, *counted(tables, images, row, stop)
+
+    def _count_by_graph(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
+        base, kept = self.base, self.kept
+        if kept.loop is None:
+            slots = slots_of(int(np.prod(base.shape)))
+            kept.loop = RowLoop(base, self.noise, slots=slots, exact=self.exact, parameter=self.parameter is not None)
+            kept.steps = Replayed(kept.loop.step, base.device)
+        with kept.steps.streamed():
+            kept.loop.load(tables, images, row, stop)
+            for _ in range(row, stop, base.batch):
+                kept.steps()
+            return kept.loop.counts(len(tables.index))
+
+    def _count_eagerly(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
+        """The same on a CPU, where nothing need be of one size before the network, and one image is not copied to all rows."""
+        base = self.base
+        index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
+        parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
+        clean = (base.levels if self.exact else base.prepare)(images)
+        counts = torch.zeros(len(index) * base.classes, dtype=torch.int64)
+        bad = torch.full((), stop, dtype=torch.int64)
         for begin in range(row, stop, base.batch):
             end = min(begin + base.batch, stop)
-            one, other = np.searchsorted(self.ends, (begin, end - 1), side="right") - first
-            rows = torch.arange(begin, end, device=device)
+            one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
+            rows = torch.arange(begin, end)
             slot = torch.searchsorted(ends, rows, right=True)
-            noisy = self.noise(index[slot], rows - starts[slot], slot + first)
+            noisy = self.noise(index[slot], rows - starts[slot], None if parameter is None else parameter[slot])
             noisy += clean[one] if one == other else clean[slot]
             classes, finite = base.classify(base.from_levels(noisy) if self.exact else noisy)
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
-        return first, counts.reshape(-1, base.classes).cpu().numpy(), int(bad)
+        return counts.reshape(-1, base.classes).numpy(), int(bad)
+
+    def _images_of(self, row: int, stop: int) -> tuple[int, int]:
+        """The first and the last image of rows row..stop-1."""
+        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
+        return first, last
 
     def _read(self, rows: slice) -> torch.Tensor:
         if not isinstance(self.images, Reader):
@@ -162,9 +218,9 @@ class _Work:
 
 
 def _sampling(
-    base: BaseClassifier, draw: Callable[..., torch.Tensor], seed: int, stream: int, parameter: np.ndarray | None
-) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(image int64 [rows], draw int64 [rows], slot int64 [rows]) → noise [rows, *base.shape] as `draw` makes it.
+    base: BaseClassifier, draw: Callable[..., torch.Tensor], seed: int, stream: int, parameter: bool
+) -> Noise:
+    """Noise as `draw` makes it, which takes a `parameter` or does not.
 
     Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
     """
@@ -172,13 +228,12 @@ def _sampling(
         raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
     sample = partial(draw, base.shape, seed=int(seed), stream=stream)
     if base.compiled and base.device.type == "cuda":
-        if parameter is None:  # a law may make tables at its first call, which is not for compiling
+        if not parameter:  # a law may make tables at its first call, which is not for compiling
             sample(*torch.zeros(2, 1, dtype=torch.int64, device=base.device))
         sample = torch.compile(sample, dynamic=False)
-    if parameter is None:
-        return lambda image, draw, slot: sample(image, draw)
-    values = torch.as_tensor(np.array(parameter, np.float64), device=base.device)  # a copy: columns are read-only
-    return lambda image, draw, slot: sample(image, draw, parameter=values[slot])
+    if parameter:
+        return lambda image, draw, values: sample(image, draw, parameter=values)
+    return lambda image, draw, _: sample(image, draw)
 
 
 def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from lib.sampling.base import StoppingRule
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.resume import Journal
+from lib.sampling.rows import Kept
 
 
 @dataclass
@@ -56,6 +57,7 @@ def count_until(
         seconds=np.zeros(total),
         finished=np.zeros(total, bool),
     )
+    kept = Kept()
     with progress(total, "img", description, initial=int(state.finished.sum()), quiet=quiet) as bar:
         while state.look < len(rule.looks) and not state.finished.all():
             active = np.flatnonzero(~state.finished)
@@ -67,6 +69,7 @@ def count_until(
                 rule.looks[state.look] - state.drawn[active],
                 start=state.drawn[active],
                 journal=instalment,
+                kept=kept,
                 quiet=True,
                 **_of(active, options),
             )
