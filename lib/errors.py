@@ -1,5 +1,7 @@
 """The errors of certflow. Each says where the trouble is, what it is, and how to mend it."""
 
+from collections.abc import Iterable
+
 
 class CertflowError(Exception):
     """Base of all errors that certflow raises on purpose."""
@@ -33,3 +35,8 @@ class BusyError(CertflowError):
 
 class NonFiniteError(CertflowError):
     """Logits or a loss became NaN or infinite; names the image or step."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names that there are, as messages list them."""
+    return ", ".join(names) or "none"

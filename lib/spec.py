@@ -12,6 +12,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def plain(value: Any) -> Any:
+    """The same JSON value with keys sorted at every level: Snakemake compares params by their text."""
+    return json.loads(canonical_json(value))
+
+
 def digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a plain value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()

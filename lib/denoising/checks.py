@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lib.errors import ConfigError
+from lib.errors import ConfigError, listed
 
 if TYPE_CHECKING:
     from lib.config import Study
@@ -27,7 +27,7 @@ def _denoiser(method: "Denoised", study: "Study", dataset: str, noise: str) -> I
     if method.denoiser is None:
         return
     if method.denoiser not in study.denoisers:
-        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {', '.join(study.denoisers) or 'none'}"
+        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {listed(study.denoisers)}"
         return
     spec = study.denoisers[method.denoiser]
     for line in [*spec.problems(study.datasets[dataset].info()), *spec.level_problems(study.noises[noise].sigma)]:

@@ -1,0 +1,115 @@
+"""The checked entries, and what their names stand for when they are combined."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from lib.certify.base import CertificateSpec
+from lib.config.records import Experiment, MethodEntry, Run
+from lib.config.validation import validated
+from lib.data.base import DatasetSpec
+from lib.data.corruptions.base import CorruptionSpec
+from lib.data.subset import Images
+from lib.denoising.base import DenoiserSpec
+from lib.models.base import ModelSpec
+from lib.noise.base import NoiseSpec
+from lib.presets import preset_settings
+from lib.registry import spec_class
+from lib.sampling.base import SamplerSpec
+from lib.training.base import MethodSpec, Reference
+from lib.training.places import fill
+from lib.training.predictions import Predictions
+
+CORRUPTED = "@"
+"""Joins the names of an `images` entry, a `corruptions` entry and a corruption; occurs in no name."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of a configuration by section and name, and the runs that experiments make of them."""
+
+    targets: tuple[str, ...]
+    datasets: Mapping[str, DatasetSpec]
+    corruptions: Mapping[str, CorruptionSpec]
+    images: Mapping[str, Images]
+    noises: Mapping[str, NoiseSpec]
+    models: Mapping[str, ModelSpec]
+    denoisers: Mapping[str, DenoiserSpec]
+    methods: Mapping[str, MethodEntry]
+    predictions: Mapping[str, Predictions]
+    samplers: Mapping[str, SamplerSpec]
+    certificates: Mapping[str, CertificateSpec]
+    experiments: Mapping[str, Experiment]
+
+    def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
+        """The method's full recipe on a dataset at a noise level: defaults, then its preset's row, then the user's keys."""
+        entry = self.methods[name]
+        fields = dict(entry.own)
+        if entry.preset is not None:
+            kind = entry.preset_dataset or self.datasets[dataset].kind
+            row = preset_settings(entry.preset, kind, entry.kind, self.noises[noise].sigma)
+            fields = {**row, **fields}
+        return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
+
+    def made_by(self, *rules: str) -> list[str]:
+        """Names of the methods whose models one of these workflow rules makes."""
+        return [
+            name for name, entry in self.methods.items() if spec_class("method", entry.kind).rule(entry.own) in rules
+        ]
+
+    def trained(self) -> list[str]:
+        """Names of the methods that train a model here, and so write a training log."""
+        return self.made_by("train_model", "train_denoised")
+
+    def references(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Reference]:
+        """The other models that a model is made from, by role, sorted."""
+        return dict(sorted(self.method(method, dataset, noise).references(model, noise, seed).items()))
+
+    def denoiser_of(self, dataset: str, method: str, noise: str) -> str | None:
+        """The denoiser entry that a method puts before its classifier, if it does."""
+        return getattr(self.method(method, dataset, noise), "denoiser", None)
+
+    def start(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
+        """The checkpoint that training starts from, if the method names one."""
+        pattern = self.method(method, dataset, noise).start_from
+        return None if pattern is None else fill(pattern, noise, self.noises[noise].sigma, seed)
+
+    def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
+        """The tables that a method reads while it trains → the entry that each is made from."""
+        recipe = self.method(method, dataset, noise)
+        return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
+
+    def runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of an experiment, in the order of its entries."""
+        e = self.experiments[experiment]
+        for certificate in e.certificates:
+            sampler = self.certificates[certificate].sampler
+            for noise in e.noises:
+                for method in e.methods:
+                    for seed in e.seeds:
+                        yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def copies(self, experiment: str) -> list[tuple[str, str]]:
+        """(entry, name) of every corruption that an experiment evaluates."""
+        entries = self.experiments[experiment].corruptions
+        return [(entry, name) for entry in entries for name in self.corruptions[entry].chosen()]
+
+    def corrupted_runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of the corrupted copies of an experiment's images."""
+        for entry, name in self.copies(experiment):
+            for run in self.runs(experiment):
+                yield replace(run, images=CORRUPTED.join((run.images, entry, name)))
+
+    def image_sets(self) -> list[str]:
+        """Names of everything that can be certified: the entries of `images`, and the corrupted copies of experiments."""
+        corrupted = {run.images: None for experiment in self.experiments for run in self.corrupted_runs(experiment)}
+        return [*self.images, *corrupted]
+
+    def denoised_runs(self, experiment: str) -> list[Run]:
+        """The models of an experiment that denoise, each once, of its first seed."""
+        e = self.experiments[experiment]
+        found = {}
+        for run in self.runs(experiment):
+            denoises = self.denoiser_of(e.dataset, run.method, run.noise) is not None
+            if denoises and run.seed == e.seeds[0]:
+                found.setdefault((run.method, run.noise), run)
+        return list(found.values())

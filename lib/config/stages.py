@@ -1,0 +1,112 @@
+"""What the result of each stage depends on, from images to certificates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lib.config.entries import CORRUPTED, Entries
+from lib.sampling.base import ENGINE_REVISION
+from lib.spec import plain
+
+
+@dataclass(frozen=True)
+class StageSpecs(Entries):
+    """Adds to the entries a `*_spec` for every stage up to the certificates, by the names in its path."""
+
+    def dataset_spec(self, dataset: str) -> dict[str, Any]:
+        """What the prepared data depend on."""
+        return plain(self.datasets[dataset].canonical())
+
+    def images_spec(self, name: str) -> dict[str, Any]:
+        """Which images a name of `image_sets` stands for."""
+        images, *corrupted = name.split(CORRUPTED)
+        spec = self.images[images].model_dump(mode="json")
+        if corrupted:
+            entry, corruption = corrupted
+            spec["corruption"] = self.corruptions[entry].of(corruption)
+        return plain(spec)
+
+    def corruption_spec(self, dataset: str, entry: str, name: str) -> dict[str, Any]:
+        """What corrupted copies depend on, besides the clean images and source files."""
+        return plain({"dataset": self.datasets[dataset].canonical(), "corruption": self.corruptions[entry].of(name)})
+
+    def model_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """What trained weights depend on, besides the images and a checkpoint that training starts from.
+
+        `tables`: what the tables that the method reads are made from. `fine_tuned`: that there is such a checkpoint.
+        """
+        recipe = self.method(method, dataset, noise)
+        tables = {
+            name: self.predictions_spec(dataset, model, entry)
+            for name, entry in self.tables(method, dataset, noise).items()
+        }
+        return plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "model": self.models[model].architecture(),
+                "method": recipe.canonical(),
+                "noise": self.noises[noise].canonical(),
+                "seed": seed,
+                **({"tables": tables} if tables else {}),
+                **({"fine_tuned": True} if recipe.start_from else {}),
+                **self._parts(dataset, model, method, noise, seed),
+            }
+        )
+
+    def _parts(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """`parts`: the specs of what a model is made from, by role; no such key for models made from images alone."""
+        references = self.references(dataset, model, method, noise, seed)
+        parts = {
+            role: self.model_spec(dataset, of.model, of.method, of.noise, of.seed) for role, of in references.items()
+        }
+        denoiser = self.denoiser_of(dataset, method, noise)
+        if denoiser is not None:
+            parts["denoiser"] = self.denoisers[denoiser].canonical()
+        return {"parts": parts} if parts else {}
+
+    def denoiser_spec(self, dataset: str, denoiser: str, seed: int) -> dict[str, Any]:
+        """What the weights of a denoiser that is trained by itself depend on, besides the images."""
+        return plain(
+            {
+                "dataset": self.datasets[dataset].canonical(),
+                "denoiser": self.denoisers[denoiser].canonical(),
+                "seed": seed,
+            }
+        )
+
+    def predictions_spec(self, dataset: str, model: str, predictions: str) -> dict[str, Any]:
+        """What smoothed predictions depend on, besides the weights of their base classifier."""
+        entry = self.predictions[predictions]
+        base = self.sample_spec(dataset, model, entry.method, entry.noise, entry.seed)
+        return plain({**base, "predictions": entry.settings()})
+
+    def presample_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
+    ) -> dict[str, Any]:
+        """What stage-1 counts depend on, besides the weights."""
+        return plain(
+            {
+                **self.sample_spec(dataset, model, method, noise, seed),
+                "images": self.images_spec(images),
+                "presample": self.samplers[sampler].presample(),
+            }
+        )
+
+    def plan_spec(self, noise: str, sampler: str) -> dict[str, Any]:
+        """What the plan depends on, besides stage-1 counts."""
+        return plain({"noise": self.noises[noise].canonical(), "sampler": self.samplers[sampler].canonical()})
+
+    def sample_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
+        """What stage-2 counts depend on, besides weights and plan: the model's own spec, and how it is evaluated."""
+        return plain(
+            {
+                **self.model_spec(dataset, model, method, noise, seed),
+                "model": self.models[model].canonical(),
+                "engine": ENGINE_REVISION,
+            }
+        )
+
+    def certificate_spec(self, noise: str, certificate: str) -> dict[str, Any]:
+        """What radii depend on, besides plan and counts."""
+        return plain(
+            {"noise": self.noises[noise].canonical(), "certificate": self.certificates[certificate].canonical()}
+        )
