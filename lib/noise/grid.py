@@ -61,12 +61,19 @@ def thresholds(sigma: float) -> Int64[np.ndarray, " twice_reach"]:
 
 @cache
 def cells(sigma: float) -> tuple[Int32[np.ndarray, " cells"], UInt32[np.ndarray, " cells"]]:
+    """`index_thresholds` of `thresholds(sigma)`, remembered."""
+    return index_thresholds(thresholds(sigma))
+
+
+def index_thresholds(
+    limits: Int64[np.ndarray, " limits"],
+) -> tuple[Int32[np.ndarray, " cells"], UInt32[np.ndarray, " cells"]]:
     """(start, high): look-up by the leading CELL_BITS bits of u. Let w be u's leading 32 bits and c its cell.
 
     Where start[c] >= 0 and w != high[c], #{i: T_i <= u} = start[c] + (w > high[c]): the cell holds one threshold, of which
     `high` are the leading 32 bits, or none (`high` is then 2**32 - 1). Other u are to be compared with the thresholds.
     """
-    leading = thresholds(sigma) >> (BITS - 32)
+    leading = limits >> (BITS - 32)
     cell = leading >> (32 - CELL_BITS)
     start = np.searchsorted(cell, np.arange(1 << CELL_BITS)).astype(np.int32)
     inside = np.bincount(cell, minlength=1 << CELL_BITS)

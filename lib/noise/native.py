@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from lib.noise.agreement import agrees
+
 SOURCE = Path(__file__).with_name("philox.c")
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
@@ -94,7 +96,7 @@ def _library() -> ctypes.CDLL | None:
             library = _loaded(place(compiler))
         except (OSError, AttributeError):  # no such folder, a damaged file, or one that may not be run from there
             continue
-        if _agrees(library):
+        if agrees(library):
             return library
     return None
 
@@ -151,12 +153,3 @@ def _compile(compiler: str | None, path: Path) -> None:
         raise OSError(f"{compiler} failed") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _agrees(library: ctypes.CDLL) -> bool:
-    """The known answer of the all-zero counter: a library that gets it wrong is not used."""
-    out, zero = torch.empty(4), torch.zeros(1, dtype=torch.int64)
-    pointers = (ctypes.c_void_p * 4)(*(out[lane:].data_ptr() for lane in range(4)))
-    library.certflow_uniforms(pointers, 1, 1, 1, zero.data_ptr(), zero.data_ptr(), 0, 0)
-    words = torch.tensor([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
-    return torch.equal(out, words.to(torch.float32).add_(0.5).mul_(2.0**-32))

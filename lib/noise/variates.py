@@ -13,10 +13,13 @@ ROUNDS = 10
 SHIFT = np.uint64(32)
 
 
-def philox_words(image: np.ndarray, *, seed: int, stream: int, draw: int = 0, group: int = 0) -> np.ndarray:
-    """uint64 [images, 4]: the four 32-bit words of counter (group, draw, image, stream) for each image.
+def philox_words(
+    image: np.ndarray, *, seed: int, stream: int, draw: int | np.ndarray = 0, group: int | np.ndarray = 0
+) -> np.ndarray:
+    """uint64 [*images, 4]: the four 32-bit words of counter (group, draw, image, stream) for each image.
 
-    image: whole numbers in [0, 2**32); seed in [0, 2**64). ValueError outside.
+    image: whole numbers in [0, 2**32) of any shape, which draw and group, below 2**32, broadcast to; seed in [0, 2**64).
+    ValueError for image and seed outside.
     """
     image = np.asarray(image)
     if image.size and not (0 <= image.min() and image.max() < 1 << 32):

@@ -1,11 +1,14 @@
 """The C version of the generator: the same bits as torch's, and nothing lost where it cannot be had."""
 
+import ctypes
 import subprocess
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lib.noise import native, philox
+from lib.noise import agreement, native, philox
 
 SEED = 0xFEDCBA9876543210
 
@@ -23,9 +26,12 @@ def without_native(monkeypatch):
 
 
 @pytest.fixture
-def fresh(monkeypatch, tmp_path):
+def fresh(monkeypatch, tmp_path, tmp_path_factory):
     """A user without any compiled library, whose cache is `tmp_path`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # A new folder: a library once loaded from a path is what that path gives ever after.
+    scratch = SimpleNamespace(name=str(tmp_path_factory.mktemp("scratch")))
+    monkeypatch.setattr(native, "_scratch", lambda: scratch)
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
     native._library.cache_clear()
     yield tmp_path
@@ -102,3 +108,61 @@ def test_it_can_be_turned_off(fresh, monkeypatch):
     monkeypatch.setenv("CERTFLOW_NATIVE", "0")
     assert not native.available()
     assert list(fresh.iterdir()) == []
+
+
+class Wrong:
+    """A library one function of which gets the last bit of its last number wrong."""
+
+    def __init__(self, library, wrong: str, numbers: int, size: int):
+        self.library, self.wrong, self.last = library, wrong, (numbers - 1) * size
+
+    def __getattr__(self, name):
+        function = getattr(self.library, name)
+
+        def call(out, *arguments):
+            function(out, *arguments)
+            if name == self.wrong:
+                address = out if isinstance(out, int) else out[3]
+                ctypes.c_ubyte.from_address(address + self.last).value ^= 1
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("function", "numbers", "size"),
+    [
+        ("certflow_uniforms", 3 * agreement.GROUPS, 4),
+        ("certflow_steps", 3 * 4 * agreement.GROUPS, 2),
+        ("certflow_wide", 3, 8),
+        ("none", 1, 1),
+    ],
+)
+def test_one_wrong_bit_of_any_function_is_found(function, numbers, size):
+    library = native._library()
+    if library is None:
+        pytest.skip("no C compiler")
+    assert agreement.agrees(Wrong(library, function, numbers, size)) == (function == "none")
+
+
+def test_a_library_that_computes_otherwise_is_not_used(fresh, monkeypatch):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    source = native.SOURCE.read_text()
+    wrong = source.replace("limits[low] <= u", "limits[low] < u")
+    assert wrong != source
+    (fresh / "philox.c").write_text(wrong)
+    monkeypatch.setattr(native, "SOURCE", fresh / "philox.c")
+    monkeypatch.setattr(native, "FLAGS", ("-O0", *native.FLAGS[1:]))
+    assert not native.available()
+
+
+def test_asking_costs_next_to_nothing():
+    library = native._library()
+    if library is None:
+        pytest.skip("no C compiler")
+    spent = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert agreement.agrees(library)
+        spent.append(time.perf_counter() - started)
+    assert min(spent) < 0.05
