@@ -37,12 +37,15 @@ def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> 
 
 
 def _predictions_problems(study: Study, entry: Predictions, written: Written) -> Iterator[str]:
-    """Unknown names, and a base classifier that would wait for smoothed predictions itself."""
+    """Unknown names, a base classifier that would wait for smoothed predictions itself, and votes that nothing smooths."""
     yield from _unknown("method", [entry.method], "methods", written)
     yield from _unknown("noise", [entry.noise], "noises", written)
     base = study.methods.get(entry.method)
     if base is not None and spec_class("method", base.kind).tables:
         yield f"method: {entry.method} learns from smoothed predictions itself; name one that does not"
+    law = study.noises.get(entry.noise)
+    if law is not None and law.sigma == 0:
+        yield f"noise: {entry.noise} is of kind {law.kind}: votes without noise are not smoothed; name one with sigma above 0"
 
 
 def _experiment_problems(study: Study, e: Experiment, written: Written) -> Iterator[str]:

@@ -250,6 +250,7 @@ def test_weights_depend_on_what_their_predictions_are_made_from(raw):
             "guided",
             "predictions.base.method: guided learns from smoothed predictions",
         ),
+        (("predictions", "base", "noise"), "clean", "predictions.base.noise: clean is of kind none: votes"),
         (("predictions", "base", "n"), 0, "predictions.base.n: "),
         (("predictions", "base", "draws"), 5, "predictions.base.draws: no such setting; known: method, noise, seed, n"),
         (
