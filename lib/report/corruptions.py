@@ -37,8 +37,12 @@ def write_corruptions(
 
 
 def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
-    """Tabulars with a group per line: clean images, corruptions, their mean, and the mean at each of several severities."""
-    shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN)]
+    """Tabulars with a group per line: clean images, corruptions, their mean, and the mean at each of several severities.
+
+    Where an entry has but one corruption, which is then its own mean, its severities are shown.
+    """
+    averaged = set(summary.loc[summary["corruption"] == MEAN, "entry"])
+    shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN) | ~summary["entry"].isin(averaged)]
     several = {name: summary[name].nunique() > 1 for name in ("entry", "certificate")}
     several["entry"] = summary.loc[summary["entry"] != "", "entry"].nunique() > 1
     shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
@@ -71,7 +75,8 @@ def notes(summary: "pd.DataFrame") -> list[str]:
         names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
         graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""
         kinds = "1 corruption" if names == 1 else f"{names} corruptions"
-        lines.append(f"{entry}: {kinds}{graded}, {total} copies of each; the mean over corruptions is unweighted.")
+        mean = "; the mean over corruptions is unweighted" if (part["corruption"] == MEAN).any() else ""
+        lines.append(f"{entry}: {kinds}{graded}, {total} copies of each{mean}.")
     lines.append(
         "The smoothed classifiers were trained on clean images. Certified accuracy and ACR are those of the copies, within "
         "balls around the copies; abstentions count as errors. Small print: 95 % bootstrap interval over images, each with all "

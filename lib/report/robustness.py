@@ -93,7 +93,7 @@ def measured(line: Line, radii: Sequence[float]) -> Measured:
 def summarise_corruptions(
     found: Sequence[Robustness], spec: Mapping[str, Any], resamples: int = 2000
 ) -> "pd.DataFrame":
-    """A DataFrame with rows for the clean images, every corruption and their mean, for every line, in full precision.
+    """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
     Columns: method, noise, sigma, certificate, entry, corruption, severity (0: all together), severities, n_images (copies),
     n_seeds, alpha, n; the metrics of `lib.report.metrics.metric_names` with `_low`, `_high` (95 % bootstrap over images) and
@@ -122,11 +122,11 @@ def _line_rows(
         first = next(iter(lines.values()))
         for name, one in values.items():
             yield _row(lines[name], one, radii, resamples, entry=entry, corruption=name, lookup=lookup)
-        if not corrupting:
-            continue
-        mean = Measured(np.mean([one.values for one in corrupting], axis=0), corrupting[0].severities)
-        yield _row(first, mean, radii, resamples, entry=entry, corruption=MEAN, lookup=lookup)
-        for name, one in [*values.items(), (MEAN, mean)]:
+        if len(corrupting) > 1:
+            mean = Measured(np.mean([one.values for one in corrupting], axis=0), corrupting[0].severities)
+            yield _row(first, mean, radii, resamples, entry=entry, corruption=MEAN, lookup=lookup)
+            values[MEAN] = mean
+        for name, one in values.items():
             for place, severity in enumerate(one.severities if len(one.severities) > 1 else ()):
                 part = Measured(one.values[:, place : place + 1], (severity,))
                 yield _row(

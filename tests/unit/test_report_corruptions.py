@@ -127,10 +127,21 @@ def test_published_rows_stand_beside_the_same_corruption(found):
 
 
 def test_rows_over_all_severities_are_not_compared_with_some_of_them():
-    copies = {("c10", "fog"): copies_line(severities=(1, 3))}
+    copies = {("c10", name): copies_line(severities=(1, 3)) for name in ("fog", "snow")}
     summary = summarise_corruptions([Robustness(line(images=IMAGES), copies)], spec(published="cifar10c"), resamples=50)
     theirs = summary.set_index(["corruption", "severity"])["published_acr"]
     assert np.isnan(theirs["fog", 0]) and np.isnan(theirs[MEAN, 0]) and np.isfinite(theirs[MEAN, 3])
+
+
+@pytest.mark.parametrize("names", [("fog",), ("fog", "identity")])
+def test_one_corruption_has_no_mean_and_shows_its_severities(names):
+    copies = {("c10", name): copies_line(severities=(1, 3)) for name in names}
+    summary = summarise_corruptions([Robustness(line(images=IMAGES), copies)], spec(), resamples=50)
+    assert MEAN not in set(summary["corruption"])
+    (block,) = corruption_blocks(summary)
+    shown = [row.cells[0].text for row in block.groups[0].rows]
+    assert shown == [CLEAN, *names, *(f"{name}, severity {s}" for name in names for s in (1, 3))]
+    assert "mean" not in notes(summary)[0]
 
 
 def test_the_table_has_a_group_per_line_and_names_the_mean(found):
