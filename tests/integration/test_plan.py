@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.workflow.cost import cost_of, main, merged, read_rates
+from lib.config.files import merged
+from lib.workflow.cost import cost_of, main, read_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ROOT / "configs" / "grid.yaml"
