@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ArtefactError
+from lib.parts import part_path, remove_abandoned_parts
 from lib.spec import canonical_json, digest
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas")
@@ -27,11 +28,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary neighbour of `path` to write to; renamed to `path` on success, deleted on any error.
 
     A reader therefore sees the whole file or none. The data are flushed to disk before the rename, and a full disk is
-    reported with the path, leaving nothing half-written behind.
+    reported with the path, leaving nothing half-written behind. What a killed process of this host has left of an earlier
+    try is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    remove_abandoned_parts(path)
+    part = part_path(path)
     try:
         yield part
         with open(part, "rb") as handle:

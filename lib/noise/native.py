@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from lib.noise.agreement import agrees
+from lib.parts import part_path, remove_abandoned_parts
 
 SOURCE = Path(__file__).with_name("philox.c")
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
@@ -144,7 +145,8 @@ def _compile(compiler: str | None, path: Path) -> None:
     """Compile to `path`: whole or not at all, also when two processes do it at once. OSError where it cannot be done."""
     if compiler is None:
         raise FileNotFoundError("no C compiler")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    remove_abandoned_parts(path)
+    part = part_path(path)
     command = [compiler, "-x", "c", *FLAGS, "-o", str(part), str(SOURCE)]
     try:
         subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)

@@ -11,6 +11,7 @@ import numpy as np
 from lib.artefact import Provenance, read_arrays, write_arrays
 from lib.attempts import finish_attempts, note_attempt
 from lib.errors import ArtefactError
+from lib.parts import remove_all_parts
 from lib.spec import digest
 
 SAVE_SECONDS = float(os.environ.get("CERTFLOW_SAVE_SECONDS") or 30)
@@ -65,8 +66,7 @@ class Journal:
         return arrays
 
     def _read(self) -> dict[str, np.ndarray] | None:
-        for part in self.path.parent.glob(f"{self.path.name}.*.part"):
-            part.unlink(missing_ok=True)
+        remove_all_parts(self.path)
         if not self.path.exists():
             return None
         arrays, record = read_arrays(self.path, format="partial counts")

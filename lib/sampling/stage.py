@@ -19,6 +19,7 @@ from lib.lock import exclusive
 from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
+from lib.parts import remove_all_parts
 from lib.registry import revive, spec_class
 from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
@@ -216,6 +217,7 @@ def write_measured(
     label = setting.split.labels[index].astype(np.int64)
     arrays = {"idx": index, "label": label, "seconds": np.zeros(len(index))}
     with exclusive(path, "sampling"):
+        remove_all_parts(path)
         journals = []
         for measurement in measurements:
             identity = {**job, "measurement": measurement.name, **measurement.planned()}

@@ -15,6 +15,7 @@ from lib.data.base import Augmentation, Split
 from lib.data.batches import batches
 from lib.lock import exclusive
 from lib.noise.base import NoiseSpec
+from lib.parts import remove_all_parts
 from lib.progress import progress
 from lib.training import evaluation
 from lib.training.base import MethodSpec
@@ -196,6 +197,7 @@ class _Run:
         self.position = self.store.load(self.stepper)
         start, method = (self.position.epoch, self.position.batch), self.stepper.method
         if self.store.path is not None and self.store.writes:
+            remove_all_parts(self.store.path)
             resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
             note_attempt(self.store.path, resumed if start != (0, 0) else "began")
         done = start[0] * images + min(start[1] * method.batch, images)

@@ -302,6 +302,12 @@ def test_two_processes_on_one_shard_are_refused(home, tmp_path):
         sample(home, tmp_path / "a.npz")
 
 
+def test_what_a_node_that_was_killed_left_of_the_counts_goes(home, tmp_path):
+    (tmp_path / "a.npz.another-node.7.part").write_bytes(b"half a fi")
+    sample(home, tmp_path / "a.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz"}
+
+
 def test_partial_counts_of_another_job_are_never_mixed_in(tmp_path):
     counts, seconds = np.ones((2, 3), np.int64), np.zeros(2)
     Journal(tmp_path / "a", "one", seconds=0.0).save(5, counts, seconds)
