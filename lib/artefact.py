@@ -173,16 +173,21 @@ def sidecar(path: str | Path) -> Path:
 
 
 def write_table(path: str | Path, table: Any, provenance: Provenance) -> None:
-    """Write a pandas DataFrame as tab-separated text, full float precision, with its provenance in `sidecar(path)`.
+    """Write a pandas DataFrame as tab-separated text, full float precision, with its provenance in `sidecar(path)`."""
+    write_text_table(path, table.to_csv(sep="\t", index=False, lineterminator="\n"), provenance)
+
+
+def write_text_table(path: str | Path, text: str, provenance: Provenance) -> None:
+    """Write a table that is text already, with its provenance in `sidecar(path)`.
 
     The sidecar also records the SHA-256 of the table, so that an edited or truncated table is noticed.
     """
+    content = text.encode()
     with atomic(path) as part:
-        table.to_csv(part, sep="\t", index=False, lineterminator="\n")
-        checksum = file_digest(part)
-    record = json.loads(provenance.to_json())
+        part.write_bytes(content)
+    record = {**json.loads(provenance.to_json()), "sha256": hashlib.sha256(content).hexdigest()}
     with atomic(sidecar(path)) as part:
-        part.write_text(json.dumps({**record, "sha256": checksum}, indent=1, sort_keys=True) + "\n")
+        part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def read_provenance(path: str | Path) -> Provenance:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from lib.models.normalise import Normalise
 from lib.noise import noise as noise_of
 from lib.registry import revive, spec_class
 from lib.spec import digest
+from lib.training.log import LOG_FORMAT, LogFile
 from lib.training.loop import train
 from lib.training.seeding import seed_everything
 
@@ -55,6 +57,7 @@ def train_denoiser(
     resume = Path(model).with_name("resume.pt")
     seed_everything(seed)
     restorer = Restorer(denoiser.build(info, None))
+    record = Provenance(format=FORMAT, spec=spec, parents=parents, device=device_name(device))
     result = train(
         denoiser.train,
         restorer,
@@ -66,11 +69,10 @@ def train_denoiser(
         augmentation=info.augmentation,
         resume=resume,
         digest=digest({"spec": spec, "parents": parents}),
-        log=Path(log),
+        log=LogFile(Path(log), replace(record, format=LOG_FORMAT)),
         description=description,
     )
-    record = Provenance(format=FORMAT, spec=spec, parents=parents, device=device_name(device), notes=result.notes)
-    save_model(model, restorer.best(denoiser.train.average).network, record)
+    save_model(model, restorer.best(denoiser.train.average).network, replace(record, notes=result.notes))
     resume.unlink(missing_ok=True)
 
 
@@ -100,6 +102,7 @@ def build_denoised(
     composed = DenoiseThenClassify(first, _classifier(spec, info, parts), clamp=method.clamp, resize=method.resize)
     parents = {"data": content_digest(manifest), **_digests(parts, trained, notes)}
     resume = Path(model).with_name("resume.pt")
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device))
     facts: dict[str, Any] = {"condition": condition_of(spec) if first is not None and first.told else None, **notes}
     if method.objective is not None:
         surrogates = [_part(spec, info, parts, role) for role in sorted(parts) if role.startswith("surrogate")]
@@ -114,15 +117,12 @@ def build_denoised(
             augmentation=info.augmentation,
             resume=resume,
             digest=digest({"spec": spec, "parents": parents}),
-            log=None if log is None else Path(log),
+            log=None if log is None else LogFile(Path(log), replace(record, format=LOG_FORMAT)),
             description=description,
         ).notes
     quality = measure(composed.to(device).eval(), split, noise, seed=seed, device=device)
     _tell(model, quality, noise.sigma)
-    record = Provenance(
-        format="model", spec=spec, parents=parents, device=device_name(device), notes={**facts, "quality": quality}
-    )
-    save_model(model, composed, record)
+    save_model(model, composed, replace(record, notes={**facts, "quality": quality}))
     resume.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.artefact import Provenance, file_digest, read_provenance
+from lib.artefact import Provenance, file_digest, read_provenance, sidecar
 from lib.errors import CertflowError
 from lib.report.lines import SeedTable
 from lib.spec import digest
@@ -57,11 +57,22 @@ def trace(entry: SeedTable) -> list[Step]:
         if found is not None and step.state == "as used":
             recorded = {**found.parents, **recorded}
         if stage == "train" and path is not None and path.with_name("training.tsv").exists():
-            log = path.with_name("training.tsv")
-            steps.append(Step("training log", str(log), _file(log), "as read", {}))
+            steps.append(_log(path.with_name("training.tsv"), found))
         if stage == "train" and found is not None:
             steps += _learnt_from(found, path)
     return steps
+
+
+def _log(path: Path, model: Provenance | None) -> Step:
+    """The training log, which lies beside its model and in no line of descent: compared with what the model is made from."""
+    if not sidecar(path).exists() or model is None:
+        return Step("training log", str(path), _file(path), "as read", {})
+    try:
+        record = read_provenance(path)
+    except CertflowError as error:
+        return Step("training log", str(path), _file(path), f"unreadable: {error}", {})
+    same = (record.spec, record.parents) == (model.spec, model.parents)
+    return Step("training log", str(path), _file(path), "as used" if same else "changed since", dict(record.spec))
 
 
 def _learnt_from(model: Provenance, path: Path) -> Iterator[Step]:

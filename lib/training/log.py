@@ -5,11 +5,14 @@ Columns: `epoch` (from 0), `seconds` (training and evaluation), `lr` (the rate o
 `test_top5` (base classifier on one noisy draw per test image), `images_per_second` (distinct training images).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.artefact import atomic
+from lib.artefact import Provenance, atomic, write_text_table
 
+LOG_FORMAT = "training log"
 Row = dict[str, Any]
 COLUMNS = (
     "epoch",
@@ -24,12 +27,24 @@ COLUMNS = (
 )
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """Replace the file by a table of these rows, tab-separated, floats in full precision."""
-    columns = [name for name in COLUMNS if any(name in row for row in rows)]
-    lines = ["\t".join(columns), *("\t".join(_cell(row.get(name)) for name in columns) for row in rows)]
-    with atomic(path) as part:
-        part.write_text("\n".join(lines) + "\n")
+@dataclass(frozen=True)
+class LogFile:
+    """Where the log is written and, in a file beside it, what the training is made from."""
+
+    path: Path
+    record: Provenance | None = None
+    """None: nothing is written beside it."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Replace the file by a table of these rows, tab-separated, floats in full precision."""
+        columns = [name for name in COLUMNS if any(name in row for row in rows)]
+        lines = ["\t".join(columns), *("\t".join(_cell(row.get(name)) for name in columns) for row in rows)]
+        text = "\n".join(lines) + "\n"
+        if self.record is not None:
+            write_text_table(self.path, text, self.record)
+            return
+        with atomic(self.path) as part:
+            part.write_text(text)
 
 
 def _cell(value: Any) -> str:

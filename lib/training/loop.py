@@ -20,7 +20,7 @@ from lib.progress import progress
 from lib.training import evaluation
 from lib.training.base import MethodSpec
 from lib.training.checkpoint import Position, load_state, save_state
-from lib.training.log import Row, write_rows
+from lib.training.log import LogFile, Row
 from lib.training.meter import Meter
 from lib.training.ranks import ALONE, Ranks
 from lib.training.stepper import Stepper, pieces
@@ -113,7 +113,7 @@ def train(
                 rows=_rows(ranks, lambda images: [slice(0, images)]),
             ),
             store=_Store(resume, digest, checkpoint_seconds, writes=ranks.writes),
-            log=log if ranks.writes else None,
+            log=(LogFile(log) if isinstance(log, Path) else log) if ranks.writes else None,
         )
         rows, start = run.finish(len(train_split), description, quiet or not ranks.writes)
         module.eval().to(memory_format=torch.contiguous_format)
@@ -189,7 +189,7 @@ class _Run:
     loader: Any
     test: Any
     store: _Store
-    log: Path | Callable[[Row], None] | None
+    log: LogFile | Callable[[Row], None] | None
     position: Position = field(default_factory=Position)
 
     def finish(self, images: int, description: str, quiet: bool) -> tuple[list[Row], tuple[int, int]]:
@@ -243,8 +243,8 @@ class _Run:
         last = self.position.epoch == self.stepper.method.epochs
         if last or self.store.due(min(EPOCH_SECONDS, self.store.seconds)):
             self.store.save(self.stepper, self.position)
-        if isinstance(self.log, Path):
-            write_rows(self.log, self.position.rows)
+        if isinstance(self.log, LogFile):
+            self.log.write(self.position.rows)
         elif self.log is not None:
             self.log(row)
 

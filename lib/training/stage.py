@@ -1,6 +1,7 @@
 """Training as a stage of the pipeline: from a prepared dataset to a stored model and its log."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lib.models.starting import start_from
 from lib.registry import revive
 from lib.spec import digest
 from lib.training.base import MethodSpec
+from lib.training.log import LOG_FORMAT, LogFile
 from lib.training.loop import train
 from lib.training.parallel import run_parallel
 from lib.training.ranks import ALONE, Ranks
@@ -88,6 +90,7 @@ def _train_model(
     if checkpoint is not None:
         notes["start"] = start_from(module, checkpoint, architecture, info)
         parents["start"] = notes["start"].pop("sha256")
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device))
     result = train(
         method,
         module,
@@ -99,15 +102,13 @@ def _train_model(
         augmentation=info.augmentation,
         resume=resume,
         digest=digest({"spec": spec, "parents": parents}),
-        log=Path(log),
+        log=LogFile(Path(log), replace(record, format=LOG_FORMAT)),
         description=description,
         tables=tables,
         ranks=ranks,
     )
     if not ranks.writes:
         return
-    notes |= result.notes
-    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
-    save_model(model, module, record)
+    save_model(model, module, replace(record, notes=notes | result.notes))
     resume.unlink(missing_ok=True)
     finish_attempts(resume)

@@ -8,7 +8,7 @@ import torch
 import yaml
 from training_examples import weights
 
-from lib.artefact import read_arrays
+from lib.artefact import read_arrays, read_provenance
 from lib.config import load
 from lib.data.store import prepare
 from lib.denoising.stage import build_denoised, off_the_shelf, train_denoiser
@@ -136,6 +136,8 @@ def test_the_classifier_in_the_file_is_the_one_that_was_trained(shop):
     assert {key: value.tobytes() for key, value in numpy(state).items()} == weights(network.classifier)
     assert {"data", "classifier"} == set(record.parents)
     assert record.notes["quality"]["images"] == 445
+    log = read_provenance(shop.model("mse", "gauss-0.50").with_name("training.tsv"))
+    assert (log.format, log.spec, log.parents) == ("training log", record.spec, record.parents)
 
 
 def numpy(state):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
-from lib.artefact import Provenance, write_arrays, write_table
+from lib.artefact import Provenance, write_arrays, write_table, write_text_table
 from lib.errors import DataError
 from lib.report.figures import write_figures
 from lib.report.lines import Line, SeedTable, read_line
@@ -203,7 +204,14 @@ def test_a_model_is_traced_by_the_header_of_its_file(chain):
     save_file({"w": np.zeros(2, np.float32)}, path, metadata=to_metadata(record, "f" * 64))
     steps = states(chain)
     assert steps["model"].state == "changed since"  # the chain was sampled from another model
+    log = path.with_name("training.tsv")
     assert steps["training log"].state == "as read" and len(steps["training log"].digest) == 64
+    write_text_table(log, "epoch\n0\n", replace(record, format="training log"))
+    assert states(chain)["training log"].state == "as used"
+    write_text_table(log, "epoch\n0\n", Provenance("training log", {"method": {"kind": "salman"}}))
+    assert states(chain)["training log"].state == "changed since"
+    log.write_text("epoch\n0\n1\n")
+    assert "differs from what was written" in states(chain)["training log"].state
 
 
 def test_tables_outside_the_house_are_traced_by_their_record_alone(tmp_path):

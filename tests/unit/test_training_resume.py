@@ -157,6 +157,12 @@ def test_finished_run_is_not_trained_again(tmp_path, whole):
     assert (weights(model), timeless(result.rows)) == whole
 
 
+def test_what_another_node_left_of_a_state_is_removed(tmp_path):
+    (tmp_path / "resume.pt.another-node.7.part").write_bytes(b"half a fi")
+    run(tmp_path / "resume.pt")
+    assert not list(tmp_path.glob("*.part"))
+
+
 @pytest.mark.parametrize("case", ["digest", "truncated", "garbage", "network"])
 def test_state_that_does_not_fit_is_left_aside_with_a_reason(tmp_path, whole, case, capsys):
     resume = tmp_path / "resume.safetensors"

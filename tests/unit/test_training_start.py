@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from lib.artefact import Provenance, file_digest
+from lib.artefact import Provenance, file_digest, read_provenance
 from lib.data.base import DataInfo
 from lib.data.store import content_digest, prepare
 from lib.errors import ArtefactError
@@ -115,6 +115,8 @@ def test_training_goes_on_from_the_checkpoint_and_names_it(home, tmp_path):
     record, _ = read_header(found)
     assert record.parents == {"data": content_digest(home / "digits.json"), "start": file_digest(home / "theirs.pth")}
     assert record.spec["fine_tuned"] is True and record.notes["start"]["checkpoint"] == str(home / "theirs.pth")
+    log = read_provenance(tmp_path / "training.tsv")
+    assert (log.format, log.spec, log.parents) == ("training log", record.spec, record.parents)
     fresh, _ = read_header(train(home, tmp_path / "fresh", checkpoint=None, fine_tuned=False, lr=1e-9))
     assert "start" not in fresh.parents and "start" not in fresh.notes
 
