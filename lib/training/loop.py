@@ -200,6 +200,8 @@ class _Run:
             remove_all_parts(self.store.path)
             resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
             note_attempt(self.store.path, resumed if start != (0, 0) else "began")
+        if isinstance(self.log, LogFile) and self.position.rows:
+            self.log.write(self.position.rows)  # there may be no epoch left to do it, and the old file may be gone
         done = start[0] * images + min(start[1] * method.batch, images)
         with progress(method.epochs * images, "img", description, initial=done, quiet=quiet) as bar:
             while self.position.epoch < method.epochs:

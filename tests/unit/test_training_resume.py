@@ -14,11 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from training_examples import Slow, network, patterns, timeless, weights
 
+from lib.artefact import Provenance, read_provenance
 from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive
 from lib.noise import Gaussian as GaussianNoise
 from lib.training import train
 from lib.training.kinds.gaussian import Gaussian
+from lib.training.log import LogFile
 
 RECIPE = {"epochs": 4, "batch": 32, "lr": 0.05, "lr_step": 1}
 CHILD = """
@@ -155,6 +157,21 @@ def test_finished_run_is_not_trained_again(tmp_path, whole):
     run(resume)
     model, result = run(resume, stopping(0), network(seed=99))
     assert (weights(model), timeless(result.rows)) == whole
+
+
+def test_finished_run_writes_its_log_again(tmp_path):
+    """A kill between the last state and the model: the workflow has removed the log before it starts the job anew."""
+    resume, log = tmp_path / "resume.pt", tmp_path / "training.tsv"
+    record = Provenance("training log", {"seed": 3})
+    run(resume, log=LogFile(log, record))
+    written = log.read_bytes()
+    log.unlink()
+    run(resume, stopping(0), log=LogFile(log, record))
+    assert log.read_bytes() == written and read_provenance(log) == record
+    assert len(written.splitlines()) == 1 + RECIPE["epochs"]
+    with pytest.raises(ArtefactError, match="differs from what was written"):
+        log.write_bytes(written[:-20])
+        read_provenance(log)
 
 
 def test_what_another_node_left_of_a_state_is_removed(tmp_path):
