@@ -267,14 +267,19 @@ def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray,
     if len(images) != len(index):
         raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
     if images.dtype != torch.uint8:
-        if not images.is_floating_point():
-            raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
-        inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
-        if not bool(inside.all()):
-            worst = int((~inside).nonzero()[0])
-            raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
+        check_range(images, index)
         if exact:
             _check_grid(images, index)
+
+
+def check_range(images: torch.Tensor, index: np.ndarray) -> None:
+    """ValueError naming the first of the images, which are not uint8, that is not of floats in [0,1]."""
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+    inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
+    if not bool(inside.all()):
+        worst = int((~inside).nonzero()[0])
+        raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
 
 
 def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:
@@ -283,7 +288,7 @@ def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:
     if bool(off.any()):
         raise ValueError(
             f"image {index[int(off.nonzero()[0])]}: has pixels that are no multiples of 1/255; exact arithmetic needs 8-bit "
-            "images: round them first (the radius is then the rounded image's), or use `arithmetic: float`"
+            "images: round them first (`quantize_input=True`: radii are then the rounded images'), or use `arithmetic: float`"
         )
 
 

@@ -13,6 +13,7 @@ from lib.noise.streams import Stream
 from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import as_tensor, count_classes
+from lib.sampling.quantizing import quantized
 from lib.stats.limits import LARGEST_N, smallest_n_to_certify, smallest_n_to_predict
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CERTIFIED = ("gaussian", "generalized_gaussian")
 """Kinds of noise with an l2 certificate from one bound."""
+CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit perturbations of it"
 
 
 class SmoothedClassifier:
@@ -54,6 +56,7 @@ class SmoothedClassifier:
         *,
         indices: Any = None,
         arithmetic: Arithmetic = "float",
+        quantize_input: bool = False,
         quiet: bool = False,
     ) -> "pd.DataFrame":
         """CERTIFY: a class and an l2 radius per image, wrong with probability at most alpha each.
@@ -61,10 +64,14 @@ class SmoothedClassifier:
         images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws choose the class, n fresh ones
         bound its probability. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
         arithmetic: `exact` draws noise in whole grey levels, for images whose pixels are multiples of 1/255 (ValueError for
-        others): the radius then is a theorem down to the last bit, see docs/sampling.md.
+        others): the radius then is a theorem down to the last bit, see docs/sampling.md. quantize_input: round such others to
+        8 bits first. Class and radius are then those of the rounded image, for 8-bit perturbations of it; `certified_for` among
+        the table's `attrs` says so.
 
         Columns: predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), count (of the selected class
-        among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index.
+        among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index. With quantize_input also rounded_by: the l2
+        distance of the rounded image from the given one, 0 for 8-bit images. Around the given image nothing wider than
+        radius - rounded_by is certified.
         """
         import pandas as pd
 
@@ -74,6 +81,7 @@ class SmoothedClassifier:
         if n < least:
             raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
         images, index = _checked(images, indices)
+        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
         base = self._at(images, batch_size)
         first = self._count(base, images, index, n0, seed, Stream.SELECTION, arithmetic, quiet)
         selected = first.argmax(axis=1)
@@ -81,7 +89,7 @@ class SmoothedClassifier:
         k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
         dim, slack = int(np.prod(images.shape[1:])), self._slack(images, arithmetic)
         radius, p_lower = one_bound_radius(k, n, alpha, self.noise, dim, slack=slack)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "predict": np.where(p_lower > 0.5, selected, -1),
                 "radius": radius,
@@ -92,6 +100,7 @@ class SmoothedClassifier:
                 "index": index,
             }
         )
+        return _told(table, rounded_by)
 
     def predict(
         self,
@@ -103,12 +112,14 @@ class SmoothedClassifier:
         *,
         indices: Any = None,
         arithmetic: Arithmetic = "float",
+        quantize_input: bool = False,
         quiet: bool = False,
     ) -> "pd.DataFrame":
         """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
 
-        Arguments as in `certify`. Columns: predict, radius (always 0: a prediction claims no robustness), count (of the most
-        frequent class), n, p_value (two-sided test of the two largest counts), index.
+        Arguments as in `certify`; with quantize_input the class is the rounded image's. Columns: predict, radius (always 0: a
+        prediction claims no robustness), count (of the most frequent class), n, p_value (two-sided test of the two largest
+        counts), index, and rounded_by as there.
         """
         import pandas as pd
 
@@ -117,13 +128,15 @@ class SmoothedClassifier:
         if n < least:
             raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
         images, index = _checked(images, indices)
+        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
         base = self._at(images, batch_size)
         counts = self._count(base, images, index, n, seed, Stream.PREDICTION, arithmetic, quiet)
         # n draws together miss the ideal law by at most n times what one misses.
         predict, p_value = predict_classes(counts, alpha - n * self._slack(images, arithmetic))
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {"predict": predict, "radius": 0.0, "count": counts.max(axis=1), "n": n, "p_value": p_value, "index": index}
         )
+        return _told(table, rounded_by)
 
     def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
@@ -173,6 +186,27 @@ def _checked(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
             f"indices must be {len(images)} integers, one per image, got {index.dtype} {list(index.shape)}"
         )
     return images, index.astype(np.int64)
+
+
+def _rounded(
+    images: torch.Tensor, index: np.ndarray, arithmetic: Arithmetic, quantize_input: bool
+) -> tuple[torch.Tensor, np.ndarray | None]:
+    """The images that are asked about and, where they may be rounded, how far they are from the given ones."""
+    if not quantize_input:
+        return images, None
+    if arithmetic != "exact":
+        raise ValueError(
+            'quantize_input: rounds images for arithmetic="exact"; leave it out, or ask for exact arithmetic'
+        )
+    return quantized(images, index)
+
+
+def _told(table: "pd.DataFrame", rounded_by: np.ndarray | None) -> "pd.DataFrame":
+    """The table, saying what it is about where images may have been rounded."""
+    if rounded_by is not None:
+        table["rounded_by"] = rounded_by
+        table.attrs["certified_for"] = CERTIFIED_FOR_ROUNDED
+    return table
 
 
 def _check_numbers(alpha: float, **numbers: int) -> None:

@@ -200,6 +200,40 @@ def test_a_half_space_is_certified_soundly_and_its_bounds_give_the_distance_away
     assert smoothed.predict(x[1:], n=2000, arithmetic="exact", quiet=True)["predict"].tolist() == [1, 1, 1]
 
 
+def test_images_off_the_grid_are_rounded_where_that_is_asked_for_and_the_table_says_so():
+    levels = np.full((3, *SHAPE), 136.0)
+    levels[1, 0, 0, :2] += [0.25, -0.4]
+    levels[2] += 5e-5  # what floats make of 8-bit images is no rounding
+    x = torch.tensor(levels / 255)
+    smoothed = SmoothedClassifier(HalfSpace(), Gaussian(sigma=0.25))
+    options = {"n": 2000, "arithmetic": "exact", "quiet": True}
+    with pytest.raises(ValueError, match="image 1: .* no multiples of 1/255; .*quantize_input=True"):
+        smoothed.certify(x, **options)
+    table = smoothed.certify(x, quantize_input=True, **options)
+    plain = smoothed.certify(torch.full((3, *SHAPE), 136, dtype=torch.uint8), **options)
+    assert table.attrs["certified_for"] == "the image rounded to 8 bits, and 8-bit perturbations of it"
+    assert plain.equals(table[plain.columns]) and "rounded_by" not in plain and not plain.attrs
+    moved = np.sqrt(0.25**2 + 0.4**2) / 255
+    np.testing.assert_allclose(table["rounded_by"], [0, moved, 0], rtol=1e-7)
+    assert table["rounded_by"][1] > moved
+    told = smoothed.predict(x, quantize_input=True, **options)
+    assert told["predict"].tolist() == [1, 1, 1] and told.attrs == table.attrs and (told["radius"] == 0).all()
+    classes, radii = smoothed.certify_arrays(x.float(), quantize_input=True, **options)
+    assert (classes == 1).all() and (radii == plain["radius"]).all()
+
+
+def test_rounding_is_for_exact_arithmetic_and_for_images():
+    smoothed = SmoothedClassifier(HalfSpace(), Gaussian(sigma=0.25))
+    with pytest.raises(ValueError, match='quantize_input: rounds images for arithmetic="exact"'):
+        smoothed.certify(torch.zeros(1, *SHAPE), quantize_input=True)
+    for wrong, message in (
+        (torch.full((1, *SHAPE), 1.001), r"outside \[0,1\]"),
+        (torch.zeros(1, *SHAPE).long(), "uint8 or"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            smoothed.predict(wrong, arithmetic="exact", quantize_input=True)
+
+
 def test_too_little_memory_means_smaller_batches_and_the_same_counts(capsys):
     classifier = base(64)
     inner = classifier.network
