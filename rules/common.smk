@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir).resolve()))
 
 from lib.config import load
+from lib.data.corruptions.naming import copies_parts
 from lib.data.source import data_root
 from lib.errors import CertflowError
 from lib.workflow import expose
@@ -154,10 +155,10 @@ def corruption_sources(w):
 
 def copies_manifest(w):
     """The manifest of the corrupted copies that `images` names, if it names any."""
-    _, *copies = w.images.split("@")
-    if not copies:
+    _, entry, name = copies_parts(w.images)
+    if entry is None:
         return {}
-    return {"corrupted": f"results/data/{w.dataset}/{copies[0]}/{copies[1]}.json"}
+    return {"corrupted": f"results/data/{w.dataset}/{entry}/{name}.json"}
 
 
 def training_logs(w):

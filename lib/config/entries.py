@@ -8,6 +8,7 @@ from lib.config.records import Experiment, MethodEntry, Run
 from lib.config.validation import validated
 from lib.data.base import DatasetSpec
 from lib.data.corruptions.base import CorruptionSpec
+from lib.data.corruptions.naming import copies_name
 from lib.data.subset import Images
 from lib.denoising.base import DenoiserSpec
 from lib.models.base import ModelSpec
@@ -18,9 +19,6 @@ from lib.sampling.base import SamplerSpec
 from lib.training.base import MethodSpec, Reference
 from lib.training.places import fill
 from lib.training.predictions import Predictions
-
-CORRUPTED = "@"
-"""Joins the names of an `images` entry, a `corruptions` entry and a corruption; occurs in no name."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,14 @@ class Entries:
             fields = {**row, **fields}
         return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
 
+    def rule_of(self, method: str) -> str:
+        """The workflow rule that makes a method's models."""
+        entry = self.methods[method]
+        return spec_class("method", entry.kind).rule(entry.own)
+
     def made_by(self, *rules: str) -> list[str]:
         """Names of the methods whose models one of these workflow rules makes."""
-        return [
-            name for name, entry in self.methods.items() if spec_class("method", entry.kind).rule(entry.own) in rules
-        ]
+        return [name for name in self.methods if self.rule_of(name) in rules]
 
     def trained(self) -> list[str]:
         """Names of the methods that train a model here, and so write a training log."""
@@ -97,7 +98,7 @@ class Entries:
         """Every certificate table of the corrupted copies of an experiment's images."""
         for entry, name in self.copies(experiment):
             for run in self.runs(experiment):
-                yield replace(run, images=CORRUPTED.join((run.images, entry, name)))
+                yield replace(run, images=copies_name(run.images, entry, name))
 
     def image_sets(self) -> list[str]:
         """Names of everything that can be certified: the entries of `images`, and the corrupted copies of experiments."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lib.config.entries import CORRUPTED, Entries
+from lib.config.entries import Entries
+from lib.data.corruptions.naming import copies_parts
 from lib.sampling.base import ENGINE_REVISION
 from lib.spec import plain
 
@@ -18,10 +19,9 @@ class StageSpecs(Entries):
 
     def images_spec(self, name: str) -> dict[str, Any]:
         """Which images a name of `image_sets` stands for."""
-        images, *corrupted = name.split(CORRUPTED)
+        images, entry, corruption = copies_parts(name)
         spec = self.images[images].model_dump(mode="json")
-        if corrupted:
-            entry, corruption = corrupted
+        if entry is not None:
             spec["corruption"] = self.corruptions[entry].of(corruption)
         return plain(spec)
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lib.config.entries import CORRUPTED
 from lib.config.records import Experiment, Run
 from lib.config.stages import StageSpecs
+from lib.data.corruptions.naming import copies_parts
 from lib.report import envelopes
 from lib.spec import plain
 
@@ -45,7 +45,7 @@ class Study(StageSpecs):
         e, shared = self.experiments[experiment], self.table_spec(experiment)
         copies = []
         for run in self.corrupted_runs(experiment):
-            _, entry, name = run.images.split(CORRUPTED)
+            _, entry, name = copies_parts(run.images)
             copies.append({**self._run_spec(run), "entry": entry, "corruption": name})
         kind = self.datasets[e.dataset].kind
         entries = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.data.base import DatasetSpec
+from lib.data.corruptions.naming import copies_parts
 from lib.device import device_name
 from lib.devices import claim, pool
 from lib.errors import CertflowError
@@ -75,10 +76,9 @@ def corrupted_of(job: Any) -> "Corrupted | None":
     """The corrupted copies that a job's `images` wildcard names, if it names any."""
     from lib.data.corruptions.store import Corrupted
 
-    _, *corrupted = job.wildcards.images.split("@")
-    if not corrupted:
+    _, entry, name = copies_parts(job.wildcards.images)
+    if entry is None:
         return None
-    entry, name = corrupted
     return Corrupted(corruption_of(job, entry), name, job.input.corrupted)
 
 
