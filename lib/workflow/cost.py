@@ -27,12 +27,13 @@ def render(plan: Plan) -> str:
     lines = [f"{plan.experiment}: {plan.jobs} jobs, {_hours(plan.hours)} device hours, {_size(plan.size)} of disk", ""]
     lines.append(f"{'rule':<42}{'jobs':>7}{'hours':>12}{'longest':>10}{'disk':>10}")
     for stage in plan.stages:
+        longest = None if stage.hours is None else stage.longest
         lines.append(
-            f"{stage.rule:<42}{stage.jobs:>7}{_hours(stage.hours):>12}{_hours(stage.longest):>10}{_size(stage.size):>10}"
+            f"{stage.rule:<42}{stage.jobs:>7}{_hours(stage.hours):>12}{_hours(longest):>10}{_size(stage.size):>10}"
         )
     lines += ["", f"device: {plan.rates.device} ({plan.rates.about})"]
     for (what, model), source in plan.rates.sources.items():
-        if model in plan.models:
+        if model in plan.networks:
             lines.append(f"  {what}, {model}: {source}")
     return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
 

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from lib.config import Run, Study
+from lib.data.corruptions.naming import copies_parts
 from lib.errors import ConfigError, listed
+from lib.training.base import MethodSpec
+from lib.training.predictions import Predictions
 from lib.workflow.rates import Rates
 
 TABLE_BYTES = 250
@@ -42,7 +45,7 @@ class Plan:
 
     experiment: str
     rates: Rates
-    models: set[str]
+    networks: set[str]
     shards: int
     stages: list[Stage]
     remarks: list[str] = field(default_factory=list)
@@ -71,122 +74,169 @@ def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mea
     """
     if experiment not in study.experiments:
         raise ConfigError([f"experiments: no experiment {experiment!r}; known: {listed(study.experiments)}"])
-    runs = list(study.runs(experiment))
+    runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
     estimate = _Estimate(study, rates, shards, mean_draws)
-    stages = [estimate.data(runs), *estimate.models(runs), *estimate.draws(runs), *estimate.products(runs)]
-    models = {estimate.architecture(run.model) for run in runs}
-    return Plan(experiment, rates, models, shards, stages, estimate.remarks)
+    stages = [*estimate.data(experiment), *estimate.models(runs), *estimate.draws(runs)]
+    stages += estimate.products(experiment, runs)
+    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks)
+
+
+class _Model(NamedTuple):
+    """The names in the path of a model."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
 
 
 @dataclass(frozen=True)
 class _Estimate:
-    """Counts the jobs of runs stage by stage, and collects what it could not count."""
+    """Counts jobs stage by stage, and collects what could not be counted and the networks that rates were asked of."""
 
     study: Study
     rates: Rates
     shards: int
     mean_draws: int | None
     remarks: list[str] = field(default_factory=list)
+    networks: set[str] = field(default_factory=set)
 
     def remark(self, line: str) -> None:
         if line not in self.remarks:
             self.remarks.append(line)
 
-    def architecture(self, model: str) -> str:
-        """How rates and published numbers call a model: its kind, with its depth where it has one."""
-        spec = self.study.models[model]
-        return f"{spec.kind}{getattr(spec, 'depth', '')}"
+    def network(self, made: _Model) -> str:
+        """How rates call a model: its kind, with its depth where it has one; behind a denoiser, `<denoiser>+<kind>`."""
+        spec = self.study.models[made.model]
+        denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
+        return f"{denoiser}+" * (denoiser is not None) + f"{spec.kind}{getattr(spec, 'depth', '')}"
 
-    def hours(self, kind: str, model: str, dataset: str, passes: float | None) -> float | None:
-        """Hours of so many passes at the model's rate; None, and a remark, where rate or number is unknown."""
-        rate = getattr(self.rates, kind).get(self.architecture(model))
+    def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
+        """Hours of so many passes at the network's rate; None, and a remark, where rate or number is unknown."""
+        self.networks.add(network)
+        rate = getattr(self.rates, kind).get(network)
         if passes is None:
             self.remark(f"size of {dataset} unknown")
         elif rate is None:
             what = "sampling" if kind == "draws" else kind
-            self.remark(f"no {what} rate of {self.architecture(model)} on {self.rates.device}")
+            self.remark(f"no {what} rate of {network} on {self.rates.device}")
         return None if rate is None or passes is None else passes / rate / 3600
 
-    def data(self, runs: Sequence[Run]) -> Stage:
-        """Preparation; splits that fit in memory are decoded once, one byte per value."""
-        stage = Stage("prepare_data")
-        for name in dict.fromkeys(run.dataset for run in runs):
-            info = self.study.datasets[name].info()
-            resident = info.augmentation != "resized_crop_flip" and info.size is not None
-            stage.add(0.0, sum(info.size.values()) * math.prod(info.shape) if resident else 0)
-        return stage
+    def data(self, experiment: str) -> list[Stage]:
+        """Preparation; images that fit in memory are decoded once, one byte per value."""
+        name = self.study.experiments[experiment].dataset
+        info, clean, copies = self.study.datasets[name].info(), Stage("prepare_data"), Stage("prepare_copies")
+        size = {} if info.augmentation == "resized_crop_flip" or info.size is None else info.size
+        clean.add(0.0, sum(size.values()) * math.prod(info.shape))
+        for entry, _ in self.study.copies(experiment):
+            levels = len(self.study.corruptions[entry].levels())
+            copies.add(0.0, levels * size.get("test", 0) * math.prod(info.shape))
+        return [stage for stage in (clean, copies) if stage.jobs]
 
     def models(self, runs: Sequence[Run]) -> list[Stage]:
-        """Training or import of each model, once, and of what some learn from: votes of a base classifier."""
-        trained, imported, votes = Stage("train_model"), Stage("import_model"), Stage("smooth_predictions")
-        wanted = _unique(runs, "dataset", "model", "method", "noise", "seed")
-        learnt_from = self.predictions(wanted)
-        for (dataset, model, _), entry in learnt_from.items():
-            self.vote(votes, dataset, model, entry.n)
-        bases = [(dataset, model, e.method, e.noise, e.seed) for (dataset, model, _), e in learnt_from.items()]
-        for dataset, model, method, noise, _ in dict.fromkeys([*wanted, *bases]):
-            self.fit(trained if method in self.study.trained() else imported, dataset, model, method, noise)
-        merge = Stage("merge_predictions", jobs=len(learnt_from))
-        return [stage for stage in (trained, imported, votes, merge) if stage.jobs]
+        """Each model once, those that others are made from included, and votes of base classifiers."""
+        made = self.needed(_unique(runs, *_Model._fields))
+        stages: dict[str, Stage] = {}
+        for dataset, denoiser, _seed in self.denoisers(made):
+            stage = stages.setdefault("train_denoiser", Stage("train_denoiser"))
+            self.train(stage, denoiser, dataset, self.study.denoisers[denoiser].train)
+        for one in made:
+            rule = self.study.rule_of(one.method)
+            recipe = self.study.method(one.method, one.dataset, one.noise)
+            trains = one.method in self.study.trained()
+            self.train(stages.setdefault(rule, Stage(rule)), self.network(one), one.dataset, recipe if trains else None)
+        votes, merge = Stage("smooth_predictions"), Stage("merge_predictions")
+        for (dataset, model, _), entry in self.predictions(made).items():
+            self.vote(votes, _Model(dataset, model, entry.method, entry.noise, entry.seed), entry.n)
+            merge.add(0.0)
+        return [*stages.values(), *(stage for stage in (votes, merge) if stage.jobs)]
 
-    def predictions(self, models: Iterable[tuple]) -> dict[tuple[str, str, str], Any]:
+    def needed(self, names: Iterable[tuple]) -> list[_Model]:
+        """These models and all that they are made from: parts, and base classifiers of what they learn from."""
+        found: dict[_Model, None] = {}
+        waiting = [_Model(*name) for name in names]
+        while waiting:
+            made = waiting.pop(0)
+            if made in found:
+                continue
+            found[made] = None
+            parts = self.study.references(*made).values()
+            bases = self.predictions([made]).values()
+            waiting += [_Model(made.dataset, of.model, of.method, of.noise, of.seed) for of in parts]
+            waiting += [_Model(made.dataset, made.model, of.method, of.noise, of.seed) for of in bases]
+        return list(found)
+
+    def predictions(self, made: Iterable[_Model]) -> dict[tuple[str, str, str], Predictions]:
         """(dataset, model, name) → entry of `predictions`, for all that these models learn from."""
         return {
-            (dataset, model, name): self.study.predictions[name]
-            for dataset, model, method, noise, _ in models
-            for name in self.study.tables(method, dataset, noise).values()
+            (one.dataset, one.model, name): self.study.predictions[name]
+            for one in made
+            for name in self.study.tables(one.method, one.dataset, one.noise).values()
         }
 
-    def fit(self, stage: Stage, dataset: str, model: str, method: str, noise: str) -> None:
-        """The weights of one model, trained or imported."""
-        weights = 4 * self.rates.parameters.get(self.architecture(model), 0)
-        if not weights:
-            self.remark(f"size of {self.architecture(model)} unknown: its checkpoints are not counted")
-        if self.study.methods[method].kind == "denoised":
-            self.remark(f"{method}: its denoiser's training is not counted")
-        if stage.rule == "import_model":
-            stage.add(0.0, weights)
-            return
-        recipe, size = self.study.method(method, dataset, noise), self.study.datasets[dataset].info().size
-        passes = None if size is None else recipe.epochs * size["train"] * recipe.cost
-        stage.add(self.hours("training", model, dataset, passes), weights)
+    def denoisers(self, made: Iterable[_Model]) -> list[tuple[str, str, int]]:
+        """(dataset, denoiser, seed) of those that are trained by themselves."""
+        named = {
+            (one.dataset, self.study.denoiser_of(one.dataset, one.method, one.noise), one.seed): None for one in made
+        }
+        return [key for key in named if key[1] is not None and self.study.denoisers[key[1]].train is not None]
 
-    def vote(self, stage: Stage, dataset: str, model: str, n: int) -> None:
+    def train(self, stage: Stage, network: str, dataset: str, recipe: MethodSpec | None) -> None:
+        """The weights of one network; recipe None: they are brought along or put together."""
+        weights, size = 4 * self.rates.parameters.get(network, 0), self.study.datasets[dataset].info().size
+        if not weights:
+            self.remark(f"size of {network} unknown: its checkpoints are not counted")
+        if recipe is None:
+            stage.add(0.0, weights)
+        else:
+            passes = None if size is None else recipe.epochs * size["train"] * recipe.cost
+            stage.add(self.hours("training", network, dataset, passes), weights)
+
+    def vote(self, stage: Stage, base: _Model, n: int) -> None:
         """Votes on every training image of a dataset."""
-        info = self.study.datasets[dataset].info()
+        info = self.study.datasets[base.dataset].info()
         images = None if info.size is None else info.size["train"]
-        hours = self.hours("draws", model, dataset, None if images is None else images * n)
+        hours = self.hours("draws", self.network(base), base.dataset, None if images is None else images * n)
         stage.add(hours, 2 * 8 * (images or 0) * info.classes, self.shards)
 
     def draws(self, runs: Sequence[Run]) -> list[Stage]:
         """Both stages of sampling; counts are int64 per image and class, compressed to less."""
         first, plan = Stage("presample_counts"), Stage("plan_draws")
         second, merge = Stage("sample_counts"), Stage("merge_counts")
-        keys = ("dataset", "model", "method", "noise", "seed", "images", "sampler")
-        for run in {tuple(getattr(run, key) for key in keys): run for run in runs}.values():
+        for run in {replace(run, certificate=""): run for run in runs}.values():
             images, sampler = self.images(run), self.study.samplers[run.sampler]
             n = self.mean_draws or sampler.cost
             if n is None:
                 self.remark(f"sampler {run.sampler} does not say how many draws it makes; give --mean-draws")
             counts = 8 * (images or 0) * self.study.datasets[run.dataset].info().classes
-            hours = self.hours("draws", run.model, run.dataset, images)
+            model = _Model(*(getattr(run, name) for name in _Model._fields))
+            hours = self.hours("draws", self.network(model), run.dataset, images)
             first.add(None if hours is None else hours * sampler.n0, counts)
             plan.add(0.0, (images or 0) * TABLE_BYTES)
             second.add(None if hours is None or n is None else hours * n, counts, self.shards)
             merge.add(0.0, counts)
         return [first, plan, second, merge]
 
-    def products(self, runs: Sequence[Run]) -> list[Stage]:
+    def products(self, experiment: str, runs: Sequence[Run]) -> list[Stage]:
         """Certificates, and what a reader sees."""
         certificates = Stage("certify_radii")
         for run in runs:
             certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
-        return [certificates, Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES)]
+        stages = [certificates, Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES)]
+        if self.study.experiments[experiment].corruptions:
+            stages.append(Stage("write_corruptions", 1))
+        if self.study.denoised_runs(experiment):
+            stages.append(Stage("draw_denoised", 1))
+        return stages
 
     def images(self, run: Run) -> int | None:
         """How many images are certified; None where the dataset's size is only known once it is read."""
-        subset, size = self.study.images[run.images], self.study.datasets[run.dataset].info().size
-        return subset.max if size is None else len(subset.indices(size[subset.split]))
+        name, entry, _ = copies_parts(run.images)
+        subset, size = self.study.images[name], self.study.datasets[run.dataset].info().size
+        levels = 1 if entry is None else len(self.study.corruptions[entry].levels())
+        images = subset.max if size is None else len(subset.indices(size[subset.split]))
+        return None if images is None else levels * images
 
 
 def _unique(runs: Iterable[Run], *keys: str) -> list[tuple]:

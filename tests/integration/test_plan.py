@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from lib.config import load
 from lib.config.files import merged
 from lib.workflow.cost import cost_of, main, read_rates
 
@@ -18,22 +20,40 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_plan_counts_the_jobs_of_a_dry_run_which_takes_seconds(tmp_path):
-    from lib.config import load
-
     plan = cost_of(load(merged([ROOT / "config.yaml", GRID])), "cifar10-grid", read_rates(), shards=8)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "snakemake", "-n", "--directory", str(tmp_path), "--set-scatter", "shards=8"]
-    command += ["--configfile", str(GRID), "--", "results/reports/cifar10-grid.html"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    arguments = ["--set-scatter", "shards=8", "--configfile", str(GRID)]
+    found = dry_run(tmp_path, "results/reports/cifar10-grid.html", *arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert result.returncode == 0, result.stdout + result.stderr
-    table = re.findall(r"^(\w+) +(\d+)$", result.stdout.rpartition("Job stats:")[2], re.MULTILINE)
-    found = {rule: int(n) for rule, n in table}
     total = found.pop("total")
     assert total == plan.jobs == 833
     assert {stage.rule: stage.jobs for stage in plan.stages if "," not in stage.rule}.items() <= found.items()
     # 7 CPU seconds measured on a busy machine; cluster jobs start Snakemake twice each, so that this must not grow.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+
+
+def dry_run(folder, target, *arguments):
+    """Jobs of each rule, as Snakemake counts them."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--directory", str(folder), *arguments, "--", target]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = re.findall(r"^(\w+) +(\d+)$", result.stdout.rpartition("Job stats:")[2], re.MULTILINE)
+    return {rule: int(n) for rule, n in table}
+
+
+def test_denoisers_copies_and_base_classifiers_are_counted_as_they_run(tmp_path):
+    raw = merged([ROOT / "config.yaml"])
+    methods = [*raw["experiments"]["digits-denoised"]["methods"], "catrs-quick"]
+    changes = {"methods": methods, "corruptions": ["computed"], "seeds": [0, 1]}
+    overlay = {"experiments": {"all": {**raw["experiments"]["digits-denoised"], **changes}}}
+    file = tmp_path / "overlay.yaml"
+    file.write_text(yaml.safe_dump(overlay))
+    plan = cost_of(load(merged([ROOT / "config.yaml", file])), "all", read_rates(), shards=2)
+    arguments = ["--set-scatter", "shards=2", "--configfile", str(file)]
+    found = dry_run(tmp_path, "results/reports/all.html", *arguments)
+    assert found.pop("total") == plan.jobs
+    assert {stage.rule: stage.jobs for stage in plan.stages if "," not in stage.rule}.items() <= found.items()
+    assert {"train_denoiser", "train_denoised", "compose_denoised", "prepare_copies", "draw_denoised"} <= set(found)
 
 
 @pytest.mark.parametrize("name", ["cifar10-grid", "cifar10-grid-planned", "imagenet-grid", "imagenet-grid-planned"])

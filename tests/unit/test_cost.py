@@ -83,6 +83,28 @@ def test_a_missing_rate_is_said_and_never_counted_as_nothing(tmp_path, capsys):
     assert "no training rate of cifar_resnet110 on slow" in render(plan) and "? device hours" in render(plan)
 
 
+def test_a_model_behind_a_denoiser_has_a_rate_of_its_own(tmp_path):
+    plan = cost_of(study(), "cifar10-denoised", read_rates(own=rates(tmp_path, fast=FAST)))
+    assert stages(plan)["sample_counts"].hours is None
+    assert "no sampling rate of dncnn+cifar_resnet110 on fast" in plan.remarks
+    names = ("dncnn", "drunet-cifar10", "ddpm-cifar10")
+    behind = {f"{name}+cifar_resnet110": {"rate": 10.0} for name in names}
+    known = {"draws": {**FAST["draws"], **behind}, "training": {**FAST["training"], **behind}}
+    found = stages(cost_of(study(), "cifar10-denoised", read_rates(own=rates(tmp_path, fast=known))))
+    # 4 noise levels, 500 images, N = 10,000: one method without a denoiser, four behind one.
+    assert found["sample_counts"].hours == pytest.approx(4 * 500 * 10_000 * (1 / 1000 + 4 / 10) / 3600)
+    assert (found["train_model"].jobs, found["train_denoised"].jobs, found["train_denoiser"].jobs) == (1, 8, 1)
+
+
+def test_copies_are_sampled_at_every_severity(tmp_path):
+    plan = cost_of(study(), "cifar10-c", read_rates(own=rates(tmp_path, fast=FAST)))
+    found = stages(plan)
+    # 5 methods, 100 clean images and 15 corruptions of them at 5 severities.
+    assert found["sample_counts"].hours == pytest.approx(5 * 100 * (1 + 15 * 5) * 100_000 / 1000 / 3600)
+    assert (found["sample_counts"].jobs, found["prepare_copies"].jobs) == (5 * 16, 15)
+    assert found["prepare_copies"].size == 15 * 5 * 10_000 * 3 * 32 * 32
+
+
 def test_draws_that_a_sampler_chooses_itself_can_be_stated():
     fixed = stages(cost_of(study(certificates=["np"]), "grid", read_rates()))["sample_counts"]
     fewer = stages(cost_of(study(certificates=["np"]), "grid", read_rates(), mean_draws=20_000))["sample_counts"]
