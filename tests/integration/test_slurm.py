@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,12 +43,11 @@ OVERLAY = {
 }
 
 
-def profile() -> dict:
-    """The shipped profile with the site's lines edited, impatient, and with a first attempt that asks for too little."""
+def profile(first: str = "False", shards: int = 3) -> dict:
+    """The shipped profile with the site's lines edited, impatient. first: which attempts to sample ask for too little."""
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
     settings["default-resources"] = {**settings["default-resources"], "slurm_partition": "main"}
     del settings["default-resources"]["slurm_account"], settings["set-threads"]
-    first = "attempt == 1 and wildcards.scatteritem.startswith('1-')"
     needs = {"train_model": 1500, "presample_counts": 1500, "prepare_data": 1000, "certify_radii": 500}
     settings["set-resources"] = {
         **{rule: {"mem": f"{mem}MB"} for rule, mem in needs.items()},
@@ -58,7 +59,7 @@ def profile() -> dict:
     settings["groups"] = {**settings["groups"], **groups}
     settings["group-components"] = {**settings["group-components"], "certify": 2}
     impatient = {"latency-wait": 5, "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 4}
-    return {**settings, **impatient, "set-scatter": {"shards": 3}}
+    return {**settings, **impatient, "set-scatter": {"shards": shards}}
 
 
 def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
@@ -116,6 +117,14 @@ def freeze_with_a_state(folder: Path, shard: int, process: subprocess.Popen) -> 
     raise AssertionError(f"shard {shard} stored no state in 400 s\n{story(folder)}")
 
 
+def wait_for(ready: Callable[[], bool], folder: Path) -> None:
+    for _ in range(20_000):
+        if ready():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not within 400 s\n{story(folder)}")
+
+
 def disturb(slurm: Cluster, folder: Path, process: subprocess.Popen) -> None:
     """Cancel the job of shard 2, and let that of shard 3 run into its time limit, both in the middle of their work."""
     frozen = [freeze_with_a_state(folder, shard, process) for shard in (2, 3)]
@@ -126,11 +135,25 @@ def disturb(slurm: Cluster, folder: Path, process: subprocess.Popen) -> None:
 
 @dataclass
 class Outcome:
-    """Folders of the two runs, and SLURM's record of the jobs."""
+    """Folders of the runs, and SLURM's record of the jobs."""
 
     local: Path
     remote: Path
-    jobs: dict[str, dict[str, str]]
+    slurm: Cluster
+    processes: list[subprocess.Popen]
+
+    @property
+    def jobs(self) -> dict[str, dict[str, str]]:
+        return self.slurm.finished()
+
+    def start(self, folder: Path, name: str, *flags: str, **choices: Any) -> subprocess.Popen:
+        """A run through SLURM in `folder`, under the profile `name`, which is made with `choices`."""
+        written = folder.parent / name / "config.yaml"
+        written.parent.mkdir(exist_ok=True)
+        written.write_text(yaml.safe_dump(profile(**choices)))
+        options = ("--profile", str(written.parent), *flags)
+        self.processes.append(start(folder, *options, environment=self.slurm.environment))
+        return self.processes[-1]
 
 
 @pytest.fixture(scope="module")
@@ -138,18 +161,18 @@ def outcome():
     """The experiment run locally in one shard, and through SLURM in three, of which each fails once, in its own way."""
     assert not missing(), missing()
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: sockets' paths have a limit
-    local, remote, running = folder / "local", folder / "remote", []
+    (folder / "cluster").mkdir()
+    running: list[subprocess.Popen] = []
     try:
-        (folder / "profile").mkdir()
-        (folder / "profile" / "config.yaml").write_text(yaml.safe_dump(profile()))
-        (folder / "cluster").mkdir()
         with cluster(folder / "cluster") as slurm:
-            running.append(start(remote, "--profile", str(folder / "profile"), environment=slurm.environment))
-            running.append(start(local, "--cores", "1"))
-            disturb(slurm, remote, running[0])
-            end(running[0], remote)
-            end(running[1], local)
-            yield Outcome(local, remote, slurm.finished())
+            found = Outcome(folder / "local", folder / "remote", slurm, running)
+            starved = "attempt == 1 and wildcards.scatteritem.startswith('1-')"
+            remote = found.start(found.remote, "profile", first=starved)
+            running.append(local := start(found.local, "--cores", "1"))
+            disturb(slurm, found.remote, remote)
+            end(remote, found.remote)
+            end(local, found.local)
+            yield found
     finally:
         for process in running:
             process.kill()
@@ -241,3 +264,19 @@ def test_the_logs_of_failed_attempts_lie_where_the_profile_says(outcome):
     logs = list((outcome.remote / "results/logs/slurm").rglob("*.log"))
     failed = {number for number, job in outcome.jobs.items() if job["JobState"] != "COMPLETED"}
     assert len(failed) == 3 and failed <= {path.stem for path in logs}
+
+
+def test_what_jobs_finish_after_snakemake_was_killed_is_kept(outcome):
+    folder = outcome.remote.with_name("killed")
+    process = outcome.start(folder, "calm", shards=2)
+    shards = [folder / SHARDS / f"{number}-of-2.npz" for number in (1, 2)]
+    wait_for(lambda: all(path.exists() or Path(f"{path}.partial").exists() for path in shards), folder)
+    process.kill()
+    process.wait()
+    assert not all(path.exists() for path in shards), "both had ended: give them more draws"
+    wait_for(lambda: all(path.exists() for path in shards) and not outcome.slurm.ask("squeue", "-h"), folder)
+    made = [path.stat().st_mtime_ns for path in shards]
+    end(outcome.start(folder, "calm", "--unlock", shards=2), folder)
+    end(outcome.start(folder, "calm", shards=2), folder)
+    assert [path.stat().st_mtime_ns for path in shards] == made
+    assert untimed(folder / TABLE)[0] == untimed(outcome.local / TABLE)[0]

@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +185,33 @@ def test_a_broken_configuration_is_refused_with_every_problem_and_no_traceback(t
 def test_the_workflow_passes_snakemakes_linter():
     result = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_what_a_job_finishes_after_its_snakemake_was_killed_is_kept(tmp_path):
+    overlay, target = tmp_path / "overlay.yaml", "results/tables/tiny.tsv"
+    overlay.write_text(
+        yaml.safe_dump({"samplers": {"tiny": {"n": 5000}}, "experiments": {"tiny": {"methods": ["one"]}}})
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(tmp_path)]
+    command += ["--configfile", str(TINY), str(overlay), "--", target]
+    with open(tmp_path / "output", "w") as output:
+        killed = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        shards = tmp_path / "results/sample/digits/tiny/one/gauss-0.25/seed0/tiny/tiny/shards"
+        wait_for(lambda: (shards / ".1-of-1.npz.lock").exists() or killed.poll() is not None, 120)
+        killed.kill()
+        killed.wait()
+    shard = shards / "1-of-1.npz"
+    assert not shard.exists(), "the job had ended before snakemake was killed"
+    wait_for(shard.exists, 120)
+    made = shard.stat().st_mtime_ns
+    snakemake(tmp_path, "--unlock", target, overlays=(overlay,))
+    snakemake(tmp_path, target, overlays=(overlay,))
+    assert shard.stat().st_mtime_ns == made and (tmp_path / target).exists()
+
+
+def wait_for(ready: Callable[[], bool], seconds: float) -> None:
+    for _ in range(int(seconds * 50)):
+        if ready():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")

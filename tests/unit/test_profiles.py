@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
 ALWAYS = {
-    "rerun-incomplete": True,
+    "ignore-incomplete": True,
     "keep-going": True,
     "show-failed-logs": True,
     "rerun-triggers": ["mtime", "params", "input", "software-env"],
