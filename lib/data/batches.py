@@ -95,17 +95,23 @@ class MemoryBatches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (numbered from 0) in order, from batch `first` on."""
-        order = epoch_order(len(self.labels), self.seed, epoch, self.shuffle).to(self.device)
+        order = epoch_order(len(self.labels), self.seed, epoch, self.shuffle)
         if self.crops:
             # For all images at once: thousands of tiny launches per epoch would cost more than the work.
             image = torch.arange(len(self.labels), device=self.device)
             row, column, flip = crop_flip_draws(image, seed=self.seed, epoch=epoch)
-        for index in order.split(self.batch)[first:]:
-            index = index if self.rows is None else index[self.rows(len(index))]
+        for index in self._parts(order, first):
             pixels = self.images.index_select(0, index)  # whole rows: ten times as fast as indexing
             if self.crops:
                 pixels = crop_flip(pixels, row[index], column[index], flip[index])
             yield index, to_unit(pixels), self.labels[index]
+
+    def _parts(self, order: torch.Tensor, first: int) -> tuple[torch.Tensor, ...]:
+        """The positions of each batch, or of this process's rows of it; sent to the device all at once."""
+        if self.rows is None:
+            return order.to(self.device).split(self.batch)[first:]
+        parts = [part[self.rows(len(part))] for part in order.split(self.batch)[first:]]
+        return torch.cat([order[:0], *parts]).to(self.device).split([len(part) for part in parts])
 
 
 def _load(split: Split, device: torch.device, margin: int) -> torch.Tensor:
