@@ -1,11 +1,12 @@
 """A ladder of preset radii, climbed while the draws come in: a rung holds once its own test rejects, from the lowest up."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-from lib.stats.sequential import acceptance_counts
+from lib.stats.sequential import acceptance_counts, look_schedule
 
 LARGEST_DIM = 1 << 24
 """Coordinates of the largest image that exact decisions allow for. The distance of exact noise from its ideal law grows with
@@ -32,6 +33,14 @@ class Ladder:
         rungs = np.maximum(before, holds)
         radii = np.concatenate([[-1.0], self.radii])
         return radii[rungs], k <= self.give_up[rungs, look]
+
+
+@lru_cache(maxsize=32)
+def planned_ladder(
+    radii: tuple[float, ...], look: int, n_max: int, sigma: float, alpha: float, beta: float, slack: float
+) -> Ladder:
+    """`ladder` at the looks of `look_schedule(look, n_max)`, remembered: whoever reads a plan asks for it."""
+    return ladder(np.array(radii), look_schedule(look, n_max), sigma, alpha=alpha, beta=beta, slack=slack)
 
 
 def ladder(

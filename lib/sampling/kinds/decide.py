@@ -46,12 +46,10 @@ class Decide(SamplerSpec):
 
     def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
         """See `SamplerSpec.measurements`: draws of the noise, ended by a `Ladder`."""
-        from lib.sampling.ladder import LARGEST_DIM, ladder
-        from lib.stats.sequential import look_schedule
+        from lib.sampling.ladder import LARGEST_DIM, planned_ladder
 
-        looks = look_schedule(self.look, self.n_max)
         slack = noise.distance(LARGEST_DIM) if self.arithmetic == "exact" else 0.0
-        rule = ladder(np.array(self.radii), looks, noise.sigma, alpha=self.alpha, beta=self.beta, slack=slack)
+        rule = planned_ladder(tuple(self.radii), self.look, self.n_max, noise.sigma, self.alpha, self.beta, slack)
         draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
         return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
 
