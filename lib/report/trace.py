@@ -2,8 +2,8 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from lib.artefact import Provenance, file_digest, read_provenance, sidecar
 from lib.errors import CertflowError
 from lib.report.lines import SeedTable
+from lib.sampling.plan import read_plan
 from lib.spec import digest
 
 STAGES = {
@@ -53,6 +54,8 @@ def trace(entry: SeedTable) -> list[Step]:
     for stage, key, read in _READERS:
         path = paths.get(stage)
         step, found = _step(STAGES[stage], path, recorded.get(key, ""), read)
+        if stage == "plan" and step.state == "as used":
+            step = replace(step, state=_as_told(path, recorded))
         steps.append(step)
         if found is not None and step.state == "as used":
             recorded = {**found.parents, **recorded}
@@ -61,6 +64,12 @@ def trace(entry: SeedTable) -> list[Step]:
         if stage == "train" and found is not None:
             steps += _learnt_from(found, path)
     return steps
+
+
+def _as_told(plan: Path, recorded: Mapping[str, str]) -> str:
+    """The state of a plan of the right record: one that was remade may tell stage 2 something else."""
+    wanted = recorded.get("told")  # counts of earlier versions do not state it
+    return "changed since" if wanted and read_plan(plan).parents["told"] != wanted else "as used"
 
 
 def _log(path: Path, model: Provenance | None) -> Step:

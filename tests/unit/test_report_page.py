@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
-from lib.artefact import Provenance, write_arrays, write_table, write_text_table
+from lib.artefact import Provenance, read_provenance, write_arrays, write_table, write_text_table
 from lib.errors import DataError
+from lib.registry import spec_class
 from lib.report.figures import write_figures
 from lib.report.lines import Line, SeedTable, read_line
 from lib.report.page import duration, inches, write_page
@@ -22,6 +23,7 @@ from lib.report.settings import PlotSettings
 from lib.report.summary import summarise
 from lib.report.trace import chain_paths, trace
 from lib.report.training import draw_training, read_training_log
+from lib.sampling.plan import read_plan
 from lib.spec import digest
 
 VOID = {"meta", "img", "link", "br"}
@@ -186,6 +188,20 @@ def test_a_file_that_was_remade_since_is_marked(chain):
     write_arrays(path, {"counts": np.zeros((2, 2))}, Provenance("counts", {"seed": 1}))
     steps = states(chain)
     assert steps["counts"].state == "changed since" and steps["plan"].state == "as used"
+
+
+def test_a_plan_that_tells_something_else_is_marked_though_its_record_is_the_same(chain):
+    """As one remade from stage-1 counts of another device."""
+    path, record = chain_paths(chain)["plan"], read_provenance(chain)
+    sampler = spec_class("sampler", "fixed")(n=100).canonical()
+    spec = {"noise": spec_class("noise", "gaussian")(sigma=0.25).canonical(), "sampler": sampler}
+    plan = Provenance("plan", spec, parents={"model": "a" * 64})
+    for n, state in ((100, "as used"), (101, "changed since")):
+        write_table(path, pd.DataFrame({"idx": [0], "selected": [1], "n": [100], "seconds0": [0.5]}), plan)
+        parents = {**record.parents, **read_plan(path).parents}
+        write_table(chain, certificate_table(20, 0.25), replace(record, parents=parents))
+        write_table(path, pd.DataFrame({"idx": [0], "selected": [2], "n": [n], "seconds0": [0.7]}), plan)
+        assert states(chain)["plan"].state == state
 
 
 def test_a_damaged_file_is_marked_and_does_not_stop_the_report(chain):
