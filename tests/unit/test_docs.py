@@ -1,0 +1,93 @@
+"""What README and docs point at is there: files, headings, make targets, scripts; and what is there is written about."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from lib.config import RECORDS, SECTIONS
+from lib.registry import kinds, spec_class
+from lib.spec import Record
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "presets").rglob("*.md")])
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    dead = []
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert not dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_name_what_there_is(page):
+    text = page.read_text()
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE):
+        assert target in targets, target
+    for path in re.findall(r"(?<![\w/.-])((?:benchmarks|configs|profiles|tools|tests|rules|lib)/[\w./-]*\w)", text):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"python -m (lib\.[\w.]+)", text):
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def test_every_page_of_docs_is_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached:
+            reached.add(page)
+            links = [link.partition("#")[0] for link in LINK.findall(page.read_text()) if ":" not in link]
+            waiting += [(page.parent / link).resolve() for link in links if link.endswith(".md")]
+    assert set((ROOT / "docs").rglob("*.md")) <= reached
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_overlay_says_how_it_is_used(overlay):
+    text = overlay.read_text()
+    command = re.search(
+        rf"^#   snakemake .*--configfile configs/{overlay.name} -- results/\w+/([\w-]+)\.\w+$", text, re.M
+    )
+    assert command and command[1] in yaml.safe_load(text)["experiments"]
+
+
+def settings(record: type[Record]) -> Iterator[str]:
+    """Names of all settings of a record, and of the records that these hold."""
+    for name, field in record.model_fields.items():
+        yield name
+        for inner in records(field.annotation):
+            yield from settings(inner)
+
+
+def records(annotation: Any) -> list[type[Record]]:
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return [annotation]
+    return [record for part in get_args(annotation) for record in records(part)]
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, *RECORDS])
+def test_every_setting_is_written_about(section):
+    files = [*PAGES, ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")]
+    words = {word for file in files for word in re.findall(r"\w+", file.read_text())}
+    family = SECTIONS.get(section)
+    found = {kind: spec_class(family, kind) for kind in kinds(family)} if family else {section: RECORDS[section]}
+    unknown = [f"{kind}.{name}" for kind, record in found.items() for name in settings(record) if name not in words]
+    assert not unknown and set(found) <= words
