@@ -64,7 +64,7 @@ class Experiment(Record):
     certificates: list[str] = Field(min_length=1)
     seeds: list[int] = Field([0], min_length=1)
     radii: list[float] = Field(min_length=1)
-    """l2 radii of the table's columns, [0,1]-pixel units."""
+    """Radii of the table's columns in the norm of its certificates (l2 unless they say otherwise), [0,1]-pixel units."""
     foreign: list[ForeignResult] = []
     corruptions: list[str] = []
     """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""

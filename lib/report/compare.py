@@ -57,6 +57,12 @@ class PublishedCells:
     n: int = 100_000
     lookup: Callable[[str, str, str, float], "pd.DataFrame"] | None = None
 
+    def of(self, line: Line) -> PublishedLine | None:
+        """The published result that stands beside a line: of l2 radii, of our own tables, of a paper's recipe; else None."""
+        if not line.published_as or line.external or line.norm != "l2":
+            return None
+        return self.find(line.published_as, line.sigma, line.n_images)
+
     def find(self, method: str, sigma: float, n_images: int) -> PublishedLine | None:
         """The published result of a training method at a noise level that is closest to ours; None where there is none.
 

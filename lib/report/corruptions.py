@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lib.artefact import atomic
 from lib.report.latex import latex
 from lib.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
+from lib.report.lines import NORMS
 from lib.report.markdown import markdown
 from lib.report.robustness import KEYS, MEAN, read_robustness, summarise_corruptions
 from lib.report.summary import radii_of
@@ -57,7 +58,7 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
             rows = [cells for _, row in part.iterrows() for cells in line_rows(row, fields, ["label"], set())]
             groups.append(Group(title, sigma, tuple(rows)))
         columns = ("images", *(field.heading for field in fields))
-        over = "certified accuracy (%) at ℓ2 radius"
+        over = f"certified accuracy (%) at {NORMS[summary['norm'].iloc[0]]} radius"
         blocks.append(Block(columns, 1, tuple(groups), over, len(columns) - len(chunk), grouped_by="line"))
     return blocks
 
@@ -97,4 +98,5 @@ def read_corruptions(path: str | Path) -> "pd.DataFrame":
 
     names = ["entry", "severities", "published_source", "tables", "digests"]
     table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str))
-    return table.assign(**{name: table[name].fillna("") for name in names})
+    table = table.assign(**{name: table[name].fillna("") for name in names})
+    return table if "norm" in table else table.assign(norm="l2")  # tables of earlier versions do not say it

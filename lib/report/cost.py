@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lib.report.lines import Line
-from lib.report.metrics import average_certified_radius, certified_accuracy
+from lib.report.metrics import average_certified_radius, certified_accuracy, stage_2_draws
 from lib.report.series import sigma_text
 from lib.report.settings import PlotSettings
 from lib.report.style import COLOURS, legend, look, panels
@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[float]) -> Figure | None:
-    """ACR (left) and certified accuracy at the middle one of `radii` (right) over mean draws per image, n0 + n, log scale.
+    """ACR (left) and certified accuracy at the middle one of `radii` (right) over mean draws per image of both stages, log.
 
     One point per line, seeds averaged; further up and further left is better. Lines from elsewhere do not say their draws and
     are left out; None if no line says them.
@@ -49,7 +49,7 @@ def point(line: Line, radius: float) -> tuple[float, float, float]:
     for entry in line.seeds:
         table = entry.table
         correct, reached = table["correct"].to_numpy() == 1, table["radius"].to_numpy(np.float64)
-        draws = float((table["n0"] + table["n"]).mean())
+        draws = float((table["n0"] + stage_2_draws(table)).mean())
         accuracy = float(certified_accuracy(correct, reached, [radius])[0])
         found.append((draws, average_certified_radius(correct, reached), accuracy))
     return tuple(np.mean(found, axis=0).tolist())

@@ -8,8 +8,7 @@ from matplotlib.lines import Line2D
 
 from lib.report.compare import PublishedCells
 from lib.report.lines import NORMS, Line, stacked
-from lib.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
-from lib.report.metrics import column as metric_column
+from lib.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy, column, radii_among
 from lib.report.series import Panel, Series, arrange, keys
 from lib.report.settings import PlotSettings
 from lib.report.style import INK, legend, look, panels
@@ -88,17 +87,10 @@ def _draw(axis, series: Series, limit: float, alpha: float) -> None:
 
 def _draw_published(axis, line: Line, colour: str, limit: float, cells: PublishedCells | None) -> bool:
     """Hollow circles at published certified accuracies; True if there are any."""
-    found = (
-        cells.find(line.published_as, line.sigma, line.n_images)
-        if cells and line.published_as and not line.external
-        else None
-    )
+    found = None if cells is None else cells.of(line)
     if found is None:
         return False
-    prefix = metric_column(0.0).partition("@")[0] + "@"
-    points = {
-        float(name.removeprefix(prefix)): value for name, value in found.values.items() if name.startswith(prefix)
-    }
+    points = {radius: found.values[column(radius)] for radius in radii_among(found.values)}
     shown = sorted((r, 100 * value) for r, value in points.items() if r <= limit and value > 0)
     if not shown:
         return False

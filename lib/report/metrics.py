@@ -4,7 +4,7 @@ Each is a mean over images of a per-image value, so one bootstrap over images se
 Radii are compared with full precision and never rounded up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +20,18 @@ SCALARS = ("acr", "clean_accuracy", "abstention_rate", "samples_per_image", "sec
 """Metrics that need no radius, in the order in which `image_values` returns them."""
 
 
+PREFIX = "certified_accuracy@"
+
+
 def column(radius: float) -> str:
     """Name of the column that holds the certified accuracy at a radius; the radius reads back exactly."""
-    return f"certified_accuracy@{float(radius)!r}"
+    return f"{PREFIX}{float(radius)!r}"
+
+
+def radii_among(names: Iterable[str]) -> list[float]:
+    """The radii of those names that `column` made, in their order; names with an ending such as `_low` are others."""
+    ends = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+    return [float(end) for end in ends if "_" not in end]
 
 
 def metric_names(radii: Sequence[float]) -> list[str]:

@@ -95,10 +95,10 @@ def summarise_corruptions(
 ) -> "pd.DataFrame":
     """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
-    Columns: method, noise, sigma, certificate, entry, corruption, severity (0: all together), severities, n_images (copies),
-    n_seeds, alpha, n; the metrics of `lib.report.metrics.metric_names` with `_low`, `_high` (95 % bootstrap over images) and
-    `_sd` (over seeds); `published_` and `difference_` of each, published_source, published_n_images; tables (paths) and
-    digests, joined by blanks. Rows of one severity have no intervals. The mean is unweighted, over corruptions that corrupt
+    Columns: method, noise, sigma, certificate, entry, corruption, norm, severity (0: all together), severities, n_images
+    (copies), n_seeds, alpha, n; the metrics of `lib.report.metrics.metric_names` with `_low`, `_high` (95 % bootstrap over
+    images) and `_sd` (over seeds); `published_` and `difference_` of each, published_source, published_n_images; tables (paths)
+    and digests, joined by blanks. Rows of one severity have no intervals. The mean is unweighted, over corruptions that corrupt
     (not MNIST-C's `identity`).
     """
     import pandas as pd
@@ -157,6 +157,7 @@ def _row(
         **{name: getattr(line, name) for name in ("method", "noise", "sigma", "certificate")},
         "entry": entry,
         "corruption": corruption,
+        "norm": line.norm,
         "severity": severity,
         "severities": " ".join(map(str, found.severities)) if entry else "",
         "n_images": found.values.shape[1] * found.values.shape[2],
@@ -178,7 +179,7 @@ def _row(
 
 def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Lookup | None:
     """Where the published numbers of a line are looked up; None: there is nothing to compare."""
-    if spec["published"] is None or dataset is None or not line.published_as:
+    if spec["published"] is None or dataset is None or not line.published_as or line.norm != "l2":
         return None
     from lib.presets import published
 

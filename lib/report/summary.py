@@ -7,13 +7,11 @@ import numpy as np
 
 from lib.report.compare import PublishedCells
 from lib.report.lines import Line, stacked
-from lib.report.metrics import column, image_values, metric_names
+from lib.report.metrics import column, image_values, metric_names, radii_among
 from lib.stats import bootstrap_interval, failures_quantile, true_accuracy_lower_bound
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PREFIX = "certified_accuracy@"
 
 
 def summarise(
@@ -67,8 +65,7 @@ def summarise(
 
 def radii_of(summary: "pd.DataFrame") -> list[float]:
     """The radii of a summary's columns."""
-    names = [name for name in summary.columns if name.startswith(PREFIX)]
-    return [float(name.removeprefix(PREFIX)) for name in names if not name.endswith(("_low", "_high", "_sd", "_bound"))]
+    return radii_among(summary.columns)
 
 
 def _identity(line: Line) -> dict[str, Any]:
@@ -124,9 +121,7 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
 
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:
     names = [name for name in metric_names(radii) if name != "samples_per_image"]
-    found = None
-    if cells is not None and line.published_as and not line.external and line.norm == "l2":
-        found = cells.find(line.published_as, line.sigma, line.n_images)
+    found = None if cells is None else cells.of(line)
     if found is None:
         nothing = {"published_source": "", "published_n_images": np.nan, "comparison": ""}
         return nothing | {f"{prefix}_{name}": np.nan for name in names for prefix in ("published", "difference")}

@@ -1,5 +1,6 @@
 """Certificate tables for the report's tests: counts of a classifier with p_A from a stated law, certified for real."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,11 @@ def line(
         for seed in range(seeds)
     )
     return Line(method, f"gauss-{sigma:g}", sigma, certificate, entries, published_as=published_as)
+
+
+def linf(plain: Line) -> Line:
+    """The same line with radii in the l-infinity norm."""
+    return replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="linf")) for e in plain.seeds))
 
 
 def external_line(method: str = "elsewhere", sigma: float = 0.25, *, images: int = 200, **law) -> Line:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import certificate_table, line, provenance
+from report_samples import certificate_table, line, linf, provenance
 
 from lib.artefact import Provenance, write_table
 from lib.errors import ArtefactError
@@ -152,6 +152,13 @@ def test_the_table_has_a_group_per_line_and_names_the_mean(found):
     names = [row.cells[0].text for row in block.groups[0].rows if row.role == "ours"]
     assert names == [CLEAN, *NAMES, MEAN, *(f"{MEAN}, severity {s}" for s in range(1, 6))]
     assert [row.role for row in block.groups[0].rows[1:4]] == ["ours", "published", "difference"]
+
+
+def test_radii_in_another_norm_are_called_so_and_compared_with_nothing(found):
+    inside = [Robustness(linf(one.clean), {key: linf(copy) for key, copy in one.copies.items()}) for one in found]
+    summary = summarise_corruptions(inside, spec(published="cifar10c"), resamples=50)
+    (block,) = corruption_blocks(summary)
+    assert block.over == "certified accuracy (%) at ℓ∞ radius" and summary["published_acr"].isna().all()
 
 
 def write(folder, name: str, entry: SeedTable, **images) -> str:

@@ -1,10 +1,11 @@
 """Figures show what the tables say, in files with embedded fonts and the same bytes each time."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_samples import external_line, line, published_rows
+from report_samples import external_line, line, linf, published_rows
 from scipy.special import ndtri
 
 from lib.report.compare import PublishedCells
@@ -119,6 +120,13 @@ def test_the_figure_shows_published_points_and_says_so():
     ]
 
 
+def test_published_l2_radii_are_not_drawn_among_linf_ones():
+    inside = [linf(one) for one in LINES]
+    figure = draw_curves(inside, PlotSettings(), CELLS)
+    assert not [e for e in figure.axes[0].lines if e.get_marker() == "o"]
+    assert figure.axes[0].get_xlabel().startswith("ℓ∞ radius")
+
+
 def test_axes_are_labelled_with_units_and_follow_the_settings():
     figure = draw_curves(LINES, PlotSettings(radius_max=0.5, title="Digits", width_inches=5.0))
     assert figure.axes[0].get_xlabel() == "ℓ2 radius (pixel units, [0,1] scale)"
@@ -178,6 +186,12 @@ def test_the_cost_of_a_line_is_its_mean_draws_of_both_stages():
     assert draws == 1100
     assert acr == pytest.approx(np.mean([(t["correct"] * t["radius"]).mean() for t in tables]))
     assert accuracy == pytest.approx(np.mean([((t["correct"] == 1) & (t["radius"] >= 0.25)).mean() for t in tables]))
+
+
+def test_draws_under_a_second_law_cost_as_well():
+    plain = line(n=1000)
+    entries = tuple(replace(e, table=e.table.assign(n_q=500)) for e in plain.seeds)
+    assert point(replace(plain, seeds=entries), 0.25)[0] == point(plain, 0.25)[0] + 500 == 1600
 
 
 def test_the_cost_figure_shows_one_point_for_each_line_that_states_its_draws(tmp_path):
