@@ -3,7 +3,7 @@
 A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no state, so a draw does
 not depend on the batch it sits in, on the order of work, on the device's launch geometry or on a restart. The same lines
 run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU with a C compiler `lib.noise.native` computes
-the same uniforms faster.
+the same uniforms faster, on CUDA `lib.noise.jit` does.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
 (group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last group,
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from lib.noise import native
+from lib.noise import jit, native
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -117,8 +117,9 @@ def wide_uniforms(
     native_too = image.device.type == "cpu" and not torch.compiler.is_compiling()
     if native_too and native.fill_wide_uniforms(out, WIDE_GROUP, image, draw, seed, int(stream)):
         return out
-    group = torch.full_like(image, WIDE_GROUP)
-    high, low, _, _ = philox((group, draw, image, torch.full_like(image, int(stream))), (seed & MASK, seed >> 32))
+    group, key = torch.full_like(image, WIDE_GROUP), (seed & MASK, seed >> 32)
+    words = jit.words((group, draw, image), key, int(stream))
+    high, low, _, _ = words or philox((group, draw, image, torch.full_like(image, int(stream))), key)
     return ((high << 20 | low >> 12).double() + 0.5) * 2.0**-52
 
 
@@ -161,6 +162,9 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
     """Words [rows, groups] of the four lanes."""
     key = (seed & MASK, seed >> 32)
     group = torch.arange(groups, device=image.device)[None, :]
+    made = jit.words((group, draw[:, None], image[:, None]), key, int(stream))
+    if made is not None:
+        return made
     counter = (group, draw[:, None], image[:, None], torch.full_like(group[:, :1], int(stream)))
     if image.device.type != "cpu" or torch.compiler.is_compiling():
         return philox(counter, key)
@@ -184,6 +188,12 @@ def _uniforms(d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> tu
 def _fill(lanes: list[Float32[Tensor, "rows groups"]], image: Tensor, draw: Tensor, seed: int, stream: int) -> None:
     """Write the uniform variates of the four lanes into tensors of equal strides."""
     if image.device.type == "cpu" and native.fill_uniforms(lanes, image, draw, seed, int(stream)):
+        return
+    group = torch.arange(lanes[0].shape[1], device=image.device)[None, :]
+    made = jit.uniforms((group, draw[:, None], image[:, None]), (seed & MASK, seed >> 32), int(stream))
+    if made is not None:
+        for lane, values in zip(lanes, made, strict=True):
+            lane.copy_(values)
         return
     for lane, word in zip(lanes, _words(lanes[0].shape[1], image, draw, seed, stream), strict=True):
         _to_uniform(lane.copy_(word))

@@ -1,0 +1,154 @@
+"""The CUDA kernel of the generator without a GPU: the same source by a C++ compiler, and by CUDA's own for real devices."""
+
+import ctypes
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.noise import Gaussian, GeneralizedGaussian, jit, native, philox
+
+SOURCES = {"words": (jit.WORDS, 4), "uniforms": (jit.UNIFORMS, 2)}
+
+
+def library(folder: Path) -> ctypes.CDLL:
+    """Both functions over flat arrays of counters, compiled for the CPU."""
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    wrappers = []
+    for name, (_, outputs) in SOURCES.items():
+        results = ", ".join(f"out[{number} * n + i]" for number in range(outputs))
+        wrappers.append(
+            f'extern "C" void {name}(const long long* g, const long long* d, const long long* m, long long s, long long a, '
+            f"long long b, long long n, long long* out) {{ for (long long i = 0; i < n; ++i) "
+            f"certflow_{name}<long long>(g[i], d[i], m[i], s, a, b, {results}); }}"
+        )
+    source, made = folder / "jit.cpp", folder / "jit.so"
+    source.write_text("\n".join([jit.WORDS, jit.UNIFORMS, *wrappers]))
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", str(source), "-o", str(made)], check=True)
+    return ctypes.CDLL(str(made))
+
+
+def caller(found: ctypes.CDLL, name: str):
+    """The function as torch's jiterator offers it: on tensors whose shapes broadcast."""
+
+    def call(*counter: torch.Tensor, stream: int, key0: int, key1: int) -> tuple[torch.Tensor, ...]:
+        flat = [part.contiguous() for part in torch.broadcast_tensors(*counter)]
+        out = torch.zeros(SOURCES[name][1], *flat[0].shape, dtype=torch.int64)
+        pointers = [ctypes.c_void_p(part.data_ptr()) for part in flat]
+        numbers = [ctypes.c_longlong(value) for value in (stream, key0, key1, flat[0].numel())]
+        getattr(found, name)(*pointers, *numbers, ctypes.c_void_p(out.data_ptr()))
+        return tuple(out.unbind(0))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory):
+    found = library(tmp_path_factory.mktemp("jit"))
+    return tuple(caller(found, name) for name in SOURCES)
+
+
+def test_the_source_gives_the_same_bits_as_torch(functions):
+    assert jit.agree(*functions, torch.device("cpu"))
+
+
+def test_numbers_that_differ_in_one_bit_are_noticed(functions):
+    words, uniforms = functions
+
+    def wrong(*counter, **options):
+        low, high = uniforms(*counter, **options)
+        return low, high ^ (torch.arange(high.numel()).view(high.shape) == 7).long()
+
+    assert not jit.agree(words, wrong, torch.device("cpu"))
+    assert not jit.agree(lambda *c, **o: words(*c, **{**o, "stream": o["stream"] + 1}), uniforms, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("law", [Gaussian(sigma=0.5), GeneralizedGaussian(k=20, sigma=0.5)])
+@pytest.mark.parametrize("form", ["sample", "steps"])
+def test_noise_from_the_kernel_is_the_noise(law, form, functions, monkeypatch):
+    if form == "steps" and law.exact_problems():
+        pytest.skip("has no exact form")
+    draw = partial(
+        getattr(law, form), (1, 8, 9), torch.tensor([4, 2**32 - 1]), torch.tensor([0, 7]), seed=2**63, stream=1
+    )
+    wanted = draw()
+    monkeypatch.setattr(native, "_library", lambda: None)
+    monkeypatch.setattr(jit, "_kernels", lambda device: functions)
+    assert torch.equal(draw(), wanted)
+
+
+def test_words_from_the_kernel_are_the_words(functions, monkeypatch):
+    image, number = torch.tensor([4, 9, 2**32 - 1]), torch.tensor([0, 7, 2**31])
+    draw = partial(philox.words, 18, image, number, 2**64 - 1, 3)
+    wanted = draw()
+    monkeypatch.setattr(jit, "_kernels", lambda device: functions)
+    assert torch.equal(draw(), wanted)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_torch_can_read_the_source(name):
+    from torch.cuda.jiterator import _create_multi_output_jit_fn as create
+
+    made = create(*SOURCES[name], stream=0, key0=0, key1=0)
+    assert made.kernel_name == f"certflow_{name}"
+
+
+@pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
+def test_cudas_compiler_takes_the_source(architecture):
+    """NVRTC is part of torch's CUDA builds, and needs no driver."""
+    nvrtc = _nvrtc()
+    kernels = "\n".join(
+        f"template __device__ void certflow_{name}<long long>({', '.join(['long long'] * 6 + ['long long&'] * outputs)});"
+        for name, (_, outputs) in SOURCES.items()
+    )
+    source = "\n".join(f"{code}".replace("\nvoid", "\n__device__ void") for code, _ in SOURCES.values()) + kernels
+    program, options = ctypes.c_void_p(), [f"--gpu-architecture={architecture}".encode(), b"--std=c++17"]
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"jit.cu", 0, None, None) == 0
+    result = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert result == 0, log.value.decode()
+
+
+def _nvrtc() -> ctypes.CDLL:
+    places = Path(torch.__file__).parents[1].glob("nvidia/*/lib/libnvrtc.so.*")
+    for place in (*sorted(map(str, places)), "libnvrtc.so"):
+        try:
+            return ctypes.CDLL(place)
+        except OSError:
+            continue
+    pytest.skip("this build of torch brings no NVRTC")
+
+
+def test_without_a_gpu_and_when_told_so_torch_does_the_work(monkeypatch, capsys):
+    assert jit._kernels(torch.device("cpu")) is None
+    if not torch.cuda.is_available():
+        assert jit._kernels(torch.device("cuda")) is None
+    monkeypatch.setenv("CERTFLOW_NATIVE", "0")
+    assert jit._made.__wrapped__(torch.device("cuda")) is None
+
+
+def test_a_kernel_that_cannot_be_made_is_done_without(monkeypatch, capsys):
+    import torch.cuda.jiterator
+
+    def refuse(*_, **__):
+        raise RuntimeError("nvrtc: error: failed to open it")
+
+    monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
+    monkeypatch.setattr(torch.cuda.jiterator, "_create_multi_output_jit_fn", refuse)
+    assert jit._made.__wrapped__(torch.device("cuda")) is None
+    assert "more slowly: nvrtc: error" in capsys.readouterr().err
+
+
+def test_lanes_are_unpacked_in_order():
+    bits = np.array([0.25, 0.5, 0.75, 0.125], np.float32).view(np.uint32).astype(np.int64)
+    low, high = torch.tensor([[bits[0] | bits[1] << 32]]), torch.tensor([[bits[2] | bits[3] << 32]])
+    assert [float(lane) for lane in jit.unpacked(low, high)] == [0.25, 0.5, 0.75, 0.125]
