@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-slurm plan lint fix bench pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -7,11 +7,12 @@ export PYTHON
 help:
 	@echo "make demo    set up, run the embedded experiment, print its table (first time: some minutes)"
 	@echo "make test    set up, run all tests"
+	@echo "make test-gpu  what needs a CUDA device: equal bits with the CPU, graphs, memory, several GPUs"
 	@echo "make test-slurm  the workflow on a real one-node SLURM (installs Debian's packages where it may)"
 	@echo "make plan EXPERIMENT=imagenet   jobs, device hours and disk of an experiment, before it runs"
 	@echo "make env     create .venv with the pinned packages"
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
-	@echo "make bench   speed against the field's usual loops, as tables"
+	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
 	@echo "make pins    resolve requirements.in anew"
 
 env:
@@ -22,6 +23,9 @@ demo: env
 
 test: env
 	@sh tools/test.sh
+
+test-gpu: env
+	@sh tools/test.sh -m gpu -n 0 -rs
 
 test-slurm: env
 	@sh tools/test-slurm.sh

@@ -63,12 +63,12 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     """CPU seconds (on a GPU: seconds) of one call."""
     clock = time.process_time
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
         clock = time.perf_counter
     start = clock()
     work()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return clock() - start
 
 
@@ -120,14 +120,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="images in the split (CIFAR-10 has 50,000)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument(
+        "--device", type=torch.device, default=torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
     if arguments.images < 8 or arguments.rounds < 1:
         parser.error("--images must be at least 8 and --rounds at least 1")
     torch.set_num_threads(1)
     result = {
-        "device": torch.cuda.get_device_name() if arguments.device.type == "cuda" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(arguments.device)
+        if arguments.device.type == "cuda"
+        else platform.processor() or "cpu",
         "machine": platform.platform(),
         "torch": torch.__version__,
         "batch": BATCH,

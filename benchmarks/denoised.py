@@ -20,7 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, field_network, machine, network, seconds
+from benchmarks.field import (
+    CIFAR,
+    MNIST,
+    SIGMA,
+    default_device,
+    field_network,
+    machine,
+    network,
+    seconds,
+    usual_arithmetic,
+)
 from benchmarks.sampling import field_counts
 from lib.data.base import DataInfo
 from lib.denoising.composed import DenoiseThenClassify
@@ -89,6 +99,7 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     times: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         restore_default()
+        usual_arithmetic()
         loop = seconds(lambda: field_counts(pair, clean.to(device), case.draws, case.batch, case.info.classes), device)
         times.setdefault("loop", []).append(loop)
         keep_freed_memory()
@@ -133,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16"], default=["auto"])
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()

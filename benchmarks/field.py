@@ -18,6 +18,7 @@ from lib.registry import spec_class
 
 SIGMA = 0.25
 MNIST = DataInfo(classes=10, shape=(1, 28, 28))
+IMAGENET = DataInfo(1000, (3, 224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "crop_flip")
 
 
@@ -60,15 +61,29 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Module | None = No
     return FieldLeNet(ours[1]) if model["kind"] == "lenet" else torch.nn.Sequential(FieldNormalise(info), ours[1])
 
 
+def default_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usual_arithmetic() -> None:
+    """What torch does unless it is told: TF32 in convolutions, algorithms that need not be deterministic."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = True
+    for operation in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        operation.fp32_precision = "tf32"
+    torch.backends.cudnn.deterministic = False
+
+
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """CPU seconds (on a GPU: seconds) of one call."""
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     start = clock()
     work()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return clock() - start
 
 

@@ -86,7 +86,7 @@ def measure(dim: int, rows: int, rounds: int, device: torch.device, compiled: bo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--compile", action="store_true", help="also measure torch.compile (half a minute for each size)"
     )

@@ -4,7 +4,8 @@ The field's loop is that of the scripts that descend from Cohen et al. (2019): t
 noise from torch's stateful generator, float32 in NCHW, normalisation by repeated tensors, batch normalisation as a layer,
 and a count of the predictions one by one on the host. Ours is `lib.sampling.engine.count_classes`. Both classify noisy
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
-C library's allocator is set for each as its own process would have it. Ours is also measured in exact arithmetic.
+C library's allocator and torch's arithmetic are set for each as its own process would have them. Ours is also measured in
+exact arithmetic, and on a GPU (the default where there is one) also compiled.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,13 +23,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, field_network, machine, network, seconds
+from benchmarks.field import (
+    CIFAR,
+    IMAGENET,
+    MNIST,
+    SIGMA,
+    default_device,
+    field_network,
+    machine,
+    network,
+    seconds,
+    usual_arithmetic,
+)
 from lib.data.base import DataInfo
 from lib.models.base import Inference
 from lib.noise import Gaussian, Stream
-from lib.sampling.classifier import BaseClassifier
+from lib.sampling.classifier import BaseClassifier, exact_arithmetic
 from lib.sampling.engine import count_classes
 from lib.sampling.memory import keep_freed_memory, restore_default
+from lib.sampling.rows import Kept
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,27 @@ class Case:
     batch: int
     draws: int
     rounds: int
+    gpu_draws: int
+    gpu_rounds: int = 5
+
+    def on(self, device: torch.device) -> "Case":
+        """The case with as much work as the device does in a second or less."""
+        if device.type == "cpu":
+            return self
+        return replace(self, draws=self.gpu_draws, rounds=self.gpu_rounds)
 
 
 CASES = {
-    "lenet": Case({"kind": "lenet"}, MNIST, batch=400, draws=4000, rounds=6),
-    "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=400, draws=800, rounds=4),
-    "cifar_resnet110": Case({"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1),
+    "lenet": Case({"kind": "lenet"}, MNIST, batch=400, draws=4000, rounds=6, gpu_draws=819_200),
+    "cifar_resnet20": Case(
+        {"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=400, draws=800, rounds=4, gpu_draws=204_800
+    ),
+    "cifar_resnet110": Case(
+        {"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1, gpu_draws=40_960
+    ),
+    "imagenet_resnet50": Case(
+        {"kind": "resnet50"}, IMAGENET, batch=400, draws=64, rounds=1, gpu_draws=4096, gpu_rounds=3
+    ),
 }
 
 
@@ -91,14 +119,16 @@ def variant(
     index, draws = np.zeros(1, np.int64), np.array([case.draws])
     rows = torch.arange(base.batch, device=device)
     options = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    kept = {arithmetic: Kept() for arithmetic in ("float", "exact")}  # a graph serves all images of a job
+    warm = np.array([min(case.draws, (1 if device.type == "cpu" else 8) * base.batch)])
     keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
     noisy = base.prepare(image) + noise.sample(case.info.shape, **keyed)
-    for arithmetic in ("float", "exact"):  # first call: kernels are chosen, memory is taken
-        count_classes(base, image, index, np.array([base.batch]), arithmetic=arithmetic, **options)
+    for arithmetic in kept:  # first call: kernels are chosen and compiled, memory is taken, a graph is made
+        count_classes(base, image, index, warm, arithmetic=arithmetic, kept=kept[arithmetic], **options)
     return Variant(
         base,
-        ours=lambda: count_classes(base, image, index, draws, **options),
-        exact=lambda: count_classes(base, image, index, draws, arithmetic="exact", **options),
+        ours=lambda: count_classes(base, image, index, draws, kept=kept["float"], **options),
+        exact=lambda: count_classes(base, image, index, draws, arithmetic="exact", kept=kept["exact"], **options),
         noise=lambda: noise.sample(case.info.shape, **keyed),
         forward=torch.inference_mode()(lambda: base.logits(noisy)),
     )
@@ -129,24 +159,27 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
 
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> list[dict]:
     """One row per precision and batch size: the field and all variants in turns, the fastest round of each."""
-    case = CASES[name]
+    case = CASES[name].on(device)
     torch.manual_seed(0)
     model = network(case.model, case.info).eval()
     flops = operations(model, case.info.shape)
     field = field_network(case.model, case.info, model).to(device)
     clean = torch.rand(case.info.shape, device=device)
     variants = [
-        variant(case, model, Inference(precision=precision, compile=options.compile), batch, device)
+        variant(case, model, Inference(precision=precision, compile=compiled), batch, device)
         for precision in options.precisions
+        for compiled in options.compile or ([False] if device.type == "cpu" else [False, True])
         for batch in options.batches or [None]
     ]
-    field_counts(field, clean, 64, 64, case.info.classes)
+    field_counts(field, clean, case.batch if device.type == "cuda" else 64, case.batch, case.info.classes)
     times: dict[object, list[float]] = {}
     for _ in range(options.rounds or case.rounds):
         restore_default()
+        usual_arithmetic()
         spent = seconds(lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes), device)
         times.setdefault("field", []).append(spent)
         keep_freed_memory()
+        exact_arithmetic()
         for number, one in enumerate(variants):
             for part, call in one.work.items():
                 times.setdefault((number, part), []).append(seconds(call, device))
@@ -179,6 +212,7 @@ def _row(name, case: Case, one: Variant, number: int, times: dict, flops: int, d
 COLUMNS = {
     "network": ("network", "{}"),
     "precision": ("precision", "{}"),
+    "compiled": ("compiled", "{}"),
     "batch": ("batch", "{}"),
     "field_draws_per_second": ("field, draws/s", "{:.0f}"),
     "draws_per_second": ("ours, draws/s", "{:.0f}"),
@@ -202,17 +236,24 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all; on a CPU all but ImageNet")
     parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16", "float16"], default=["auto"])
     parser.add_argument("--batches", nargs="+", type=int, help="rows per forward pass (default: by device and image)")
-    parser.add_argument("--compile", action="store_true", help="compile noise and network (takes up to a minute each)")
+    parser.add_argument(
+        "--compile",
+        nargs="*",
+        choices=[True, False],
+        type=lambda text: {"yes": True, "no": False}[text],
+        help="noise and network compiled (`yes`, up to a minute each), as they are (`no`), or `yes no` in turns",
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    rows = [row for name in options.cases for row in measure(name, options, device)]
+    cases = options.cases or [name for name in CASES if device.type == "cuda" or name != "imagenet_resnet50"]
+    rows = [row for name in cases for row in measure(name, options, device)]
     report = {"machine": machine(device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
     print(table(rows))

@@ -1,10 +1,11 @@
 """Speed of a training step against the field's: `python benchmarks/training.py [--json FILE]`, about a minute.
 
 The field's step is that of the scripts that descend from Cohen et al. (2019): float32 in NCHW, images through PIL one by one
-(`DataLoader` without workers), normalisation by repeated tensors, noise from the stateful generator, three `.item()` per
-step. Ours is what `lib.training.loop` runs. First the Gaussian step on two networks; then every method on LeNet with the
-papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same architecture
-on the same random images, in turns, on one thread; CPU seconds are compared (seconds on a GPU), data loading included.
+(`DataLoader` without workers; four on a GPU), normalisation by repeated tensors, noise from the stateful generator, three
+`.item()` per step. Ours is what `lib.training.loop` runs. First the Gaussian step on some networks; then every method on LeNet
+with the papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same
+architecture on the same random images, in turns, on one thread; CPU seconds are compared (seconds on a GPU), data loading
+included.
 """
 
 import argparse
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, field_network, machine, network, seconds
+from benchmarks.field import CIFAR, MNIST, SIGMA, default_device, field_network, machine, network, seconds
 from benchmarks.field_methods import LOSSES
 from lib.data.base import DataInfo
 from lib.data.batches import batches
@@ -59,6 +60,7 @@ def papers(kind: str, batch: int) -> MethodSpec:
 CASES = {
     "lenet": Case({"kind": "lenet"}, MNIST, gaussian(batch=256), steps=4),
     "cifar_resnet20": Case({"kind": "cifar_resnet", "depth": 20}, CIFAR, gaussian(batch=128), steps=1),
+    "cifar_resnet110": Case({"kind": "cifar_resnet"}, CIFAR, gaussian(batch=256), steps=1),
 }
 
 
@@ -80,7 +82,7 @@ class RandomSplit:
         return f"random image {index}"
 
 
-def field_loader(case: Case, split: RandomSplit) -> torch.utils.data.DataLoader:
+def field_loader(case: Case, split: RandomSplit, device: torch.device) -> torch.utils.data.DataLoader:
     from PIL import Image
     from torchvision import transforms
 
@@ -98,14 +100,17 @@ def field_loader(case: Case, split: RandomSplit) -> torch.utils.data.DataLoader:
             image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
             return transform(image), int(split.labels[index])
 
-    return torch.utils.data.DataLoader(Pictures(), batch_size=case.method.batch, shuffle=True, drop_last=True)
+    workers = {"num_workers": 4, "persistent_workers": True, "pin_memory": True} if device.type == "cuda" else {}
+    return torch.utils.data.DataLoader(
+        Pictures(), batch_size=case.method.batch, shuffle=True, drop_last=True, **workers
+    )
 
 
 def field_steps(case: Case, split: RandomSplit, device: torch.device) -> Iterator[None]:
     """The field's optimiser steps of one loader batch per item, for ever."""
     model = field_network(case.model, case.info).to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    loader, logged, loss_of = field_loader(case, split), [], LOSSES[case.method.kind]
+    loader, logged, loss_of = field_loader(case, split, device), [], LOSSES[case.method.kind]
     while True:
         for images, labels in loader:
             for piece in pieces(len(labels), case.method):
@@ -176,24 +181,26 @@ def show(name: str, found: dict, precisions: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="*", choices=CASES, help="default: all; on a CPU without ResNet-110")
     parser.add_argument("--methods", nargs="*", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--rounds", type=int, help="measurements of each (default: 5 of a network, 2 of a method)")
     parser.add_argument("--batch", type=int, default=128, help="images per loader batch where methods are compared")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
+    parser.add_argument("--device", default=default_device())
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"])
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
     report = {"machine": machine(device), "cases": {}, "methods": {}}
-    for name in options.cases:
-        report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, options.precisions)
-        show(name, found, options.precisions)
+    precisions = options.precisions or (["float32"] if device.type == "cpu" else ["float32", "bfloat16"])
+    cases = [name for name in CASES if device.type == "cuda" or name != "cifar_resnet110"]
+    for name in cases if options.cases is None else options.cases:
+        report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, precisions)
+        show(name, found, precisions)
     for kind in options.methods:
         case = Case({"kind": "lenet"}, MNIST, papers(kind, options.batch), steps=1)
-        report["methods"][kind] = found = measure(case, options.rounds or 2, device, options.precisions)
-        show(f"{kind} (lenet, batch {options.batch})", found, options.precisions)
+        report["methods"][kind] = found = measure(case, options.rounds or 2, device, precisions)
+        show(f"{kind} (lenet, batch {options.batch})", found, precisions)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

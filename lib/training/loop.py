@@ -252,7 +252,8 @@ class _Run:
 
 
 def _notes(method: MethodSpec, module: torch.nn.Module, device: torch.device, start: tuple[int, int]) -> dict[str, Any]:
-    return {
+    arithmetic = {"float32_convolutions": torch.backends.cudnn.conv.fp32_precision} if device.type == "cuda" else {}
+    return arithmetic | {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "precision": method.precision,

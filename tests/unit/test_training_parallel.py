@@ -10,6 +10,7 @@ from training_examples import network, patterns, timeless, weights
 
 from lib.errors import DataError
 from lib.noise import Gaussian as GaussianNoise
+from lib.sampling.classifier import exact_arithmetic
 from lib.training import train
 from lib.training.kinds.gaussian import Gaussian
 from lib.training.kinds.macer import Macer
@@ -54,11 +55,12 @@ def run(method, model, **options):
 
 def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
     """All trainings of this file, as one of several processes; what came out goes to a file of its own."""
-    found = {name: run(method, plain(), ranks=ranks) for name, method in METHODS.items()}
+    exact_arithmetic()
+    found = {name: run(method, plain(), ranks=ranks, device=device) for name, method in METHODS.items()}
     method, seen = METHODS["gaussian"], []
-    found["normalised"] = run(method, network(), ranks=ranks, log=seen.append)
+    found["normalised"] = run(method, network(), ranks=ranks, device=device, log=seen.append)
     found["logged"] = len(seen)
-    resume = {"ranks": ranks, "resume": folder / "resume", "digest": "d", "checkpoint_seconds": 0.0}
+    resume = {"ranks": ranks, "device": device, "resume": folder / "resume", "digest": "d", "checkpoint_seconds": 0.0}
     try:
         run(Halting(**method.model_dump(exclude={"kind"})), network(), **resume)
     except Stop:
@@ -67,11 +69,20 @@ def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
     torch.save(found, folder / f"{ranks.rank}.pt")
 
 
+TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, TWO_GPUS])])
+def kind(request) -> str:
+    """On two processors, or on two GPUs."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(kind, tmp_path_factory):
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("parallel")
-    run_parallel(work, ["cpu", "cpu"], {"folder": folder})
+    run_parallel(work, ["cpu", "cpu"] if kind == "cpu" else ["cuda:0", "cuda:1"], {"folder": folder})
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
@@ -80,9 +91,10 @@ def values(state: dict[str, bytes]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_make_the_steps_of_one(found, name):
+def test_two_processes_make_the_steps_of_one(found, name, kind):
+    exact_arithmetic()
     ours, rows, notes = found[0][name]
-    theirs, reference, _ = run(METHODS[name], plain())
+    theirs, reference, _ = run(METHODS[name], plain(), device=kind)
     np.testing.assert_allclose(values(ours), values(theirs), rtol=1e-4, atol=1e-6)
     way, apart = values(theirs) - values(weights(plain())), values(ours) - values(theirs)
     assert np.linalg.norm(way) > 1000 * np.linalg.norm(apart)
