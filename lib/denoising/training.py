@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from lib.training.batch import Batch
 
-torch_ = lazy("torch")
 restoration = lazy("lib.denoising.restoration")
 
 

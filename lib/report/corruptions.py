@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.artefact import atomic
-from lib.report.latex import latex
+from lib.report.gather import KEYS
 from lib.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
 from lib.report.lines import NORMS
-from lib.report.markdown import markdown
-from lib.report.robustness import KEYS, MEAN, read_robustness, summarise_corruptions
+from lib.report.robustness import MEAN, read_robustness, summarise_corruptions
 from lib.report.summary import radii_of
+from lib.report.tables import checked, write_one
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +24,9 @@ def write_corruptions(
     """
     summary = summarise_corruptions(read_robustness(spec, certificates, copies), spec)
     title = f"{spec['title']}, corrupted copies of the images"
-    for path in map(Path, paths):
-        with atomic(path) as part:
-            if path.suffix == ".tsv":
-                summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
-            elif path.suffix == ".tex":
-                part.write_text(
-                    latex(corruption_blocks(summary), notes(summary), title, f"{path.stem}-corrupted"), "utf-8"
-                )
-            else:
-                part.write_text(markdown(corruption_blocks(summary), notes(summary), title), "utf-8")
+    shown, footnotes = corruption_blocks(summary), notes(summary)
+    for path in checked(paths):
+        write_one(path, summary, shown, footnotes, title, f"{path.stem}-corrupted")
 
 
 def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:

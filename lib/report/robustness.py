@@ -5,16 +5,14 @@ The copies of one image at several severities are one image to the bootstrap: an
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.artefact import read_provenance
 from lib.errors import ArtefactError
 from lib.report.compare import NAMES
-from lib.report.lines import Line, read_line, stacked
+from lib.report.gather import own_lines
+from lib.report.lines import Line, stacked
 from lib.report.metrics import column, image_values, metric_names
 from lib.report.summary import metric_row
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLEAN, MEAN = "clean images", "mean of corruptions"
-KEYS = ("method", "noise", "certificate")
 SEVERITIES = 5
 """Of the published copies that come in several."""
 Lookup = Callable[[str, int, Sequence[int]], tuple[dict[str, float], str, float]]
@@ -47,33 +44,12 @@ class Measured:
 
 def read_robustness(spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str]) -> list[Robustness]:
     """Every line of the experiment, seeds of a line together; each table must have been made from what `spec` says."""
-    clean, corrupted = _grouped(spec["runs"], certificates), _grouped(spec["copies"], copies)
-    found = []
-    for key, paths in clean.items():
-        method, noise, certificate = key[:3]
-        line = partial(
-            read_line,
-            method,
-            noise,
-            spec["sigmas"][noise],
-            certificate,
-            published_as=spec["published_as"][method],
-            split=spec["split"],
-        )
-        own = {other[3:]: line(paths=paths) for other, paths in corrupted.items() if other[:3] == key[:3]}
-        found.append(Robustness(line(paths=paths), own))
-    return found
-
-
-def _grouped(runs: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> dict[tuple[str, ...], dict[int, Path]]:
-    """Names of a line (and of its copies) → seed → certificate table."""
-    groups: dict[tuple[str, ...], dict[int, Path]] = {}
-    for run, path in zip(runs, paths, strict=True):
-        record = read_provenance(path)
-        record.require(path, format="certificate", spec={**record.spec, **run["spec"]})
-        key = tuple(run[name] for name in (*KEYS, "entry", "corruption") if name in run)
-        groups.setdefault(key, {})[run["seed"]] = Path(path)
-    return groups
+    clean = own_lines(spec, spec["runs"], certificates)
+    corrupted = own_lines(spec, spec["copies"], copies, ("entry", "corruption"))
+    return [
+        Robustness(line, {other[len(key) :]: copy for other, copy in corrupted.items() if other[: len(key)] == key})
+        for key, line in clean.items()
+    ]
 
 
 def measured(line: Line, radii: Sequence[float]) -> Measured:

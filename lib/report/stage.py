@@ -1,14 +1,13 @@
 """Reporting as stages of the pipeline: an experiment's certificate tables to its table, figures and page."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from lib.artefact import read_provenance
 from lib.report.compare import PublishedCells
 from lib.report.corruptions import read_corruptions
 from lib.report.figures import write_figures
-from lib.report.lines import Line, read_external_line, read_line
+from lib.report.gather import foreign_lines, own_lines
+from lib.report.lines import Line
 from lib.report.page import write_page
 from lib.report.settings import PlotSettings
 from lib.report.summary import summarise
@@ -21,30 +20,7 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], foreign: Se
 
     spec: `Study.table_spec`, whose `runs` and `foreign` are in the order of the two lists of paths.
     """
-    ours: dict[tuple[str, str, str], dict[int, Path]] = {}
-    for run, path in zip(spec["runs"], certificates, strict=True):
-        record = read_provenance(path)
-        record.require(path, format="certificate", spec={**record.spec, **run["spec"]})
-        ours.setdefault((run["method"], run["noise"], run["certificate"]), {})[run["seed"]] = Path(path)
-    lines = [
-        read_line(
-            method,
-            noise,
-            spec["sigmas"][noise],
-            certificate,
-            paths,
-            published_as=spec["published_as"][method],
-            split=spec["split"],
-        )
-        for (method, noise, certificate), paths in ours.items()
-    ]
-    theirs: dict[tuple[str, str], dict[int, Path]] = {}
-    for result, path in zip(spec["foreign"], foreign, strict=True):
-        theirs.setdefault((result["label"], result["noise"]), {})[result["seed"]] = Path(path)
-    return lines + [
-        read_external_line(label, noise, spec["sigmas"][noise], paths, split=spec["split"])
-        for (label, noise), paths in theirs.items()
-    ]
+    return [*own_lines(spec, spec["runs"], certificates).values(), *foreign_lines(spec, foreign)]
 
 
 def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:

@@ -1,12 +1,12 @@
 """Writes an experiment's table: LaTeX for the paper, Markdown for people, tab-separated text for programs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.artefact import atomic
 from lib.report.latex import latex
-from lib.report.layout import blocks
+from lib.report.layout import Block, blocks
 from lib.report.markdown import markdown
 from lib.report.notes import notes
 
@@ -22,17 +22,28 @@ def write_tables(summary: "pd.DataFrame", paths: Iterable[str | Path], *, title:
     print rates in percent with one decimal and radii with three, rounded to nearest (they are estimates), the best of each
     column in bold. Another ending is a ValueError, before anything is written.
     """
+    shown, footnotes = blocks(summary), notes(summary, remark)
+    for path in checked(paths):
+        write_one(path, summary, shown, footnotes, title or f"Certified accuracy: {path.stem}", path.stem)
+
+
+def checked(paths: Iterable[str | Path]) -> list[Path]:
+    """The paths, or a ValueError where one has an ending that tables are not written in."""
     paths = [Path(path) for path in paths]
     for path in paths:
         if path.suffix not in (".tex", ".md", ".tsv"):
             raise ValueError(f"{path}: tables are written as tex, md or tsv")
-    shown, footnotes = blocks(summary), notes(summary, remark)
-    for path in paths:
-        name = title or f"Certified accuracy: {path.stem}"
-        with atomic(path) as part:
-            if path.suffix == ".tsv":
-                summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
-            elif path.suffix == ".tex":
-                part.write_text(latex(shown, footnotes, name, path.stem), encoding="utf-8")
-            else:
-                part.write_text(markdown(shown, footnotes, name), encoding="utf-8")
+    return paths
+
+
+def write_one(
+    path: Path, summary: "pd.DataFrame", shown: Sequence[Block], footnotes: Sequence[str], title: str, label: str
+) -> None:
+    """Write one file in the format of its ending: the whole summary (tsv), or the blocks and notes that people read."""
+    with atomic(path) as part:
+        if path.suffix == ".tsv":
+            summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
+        elif path.suffix == ".tex":
+            part.write_text(latex(shown, footnotes, title, label), encoding="utf-8")
+        else:
+            part.write_text(markdown(shown, footnotes, title), encoding="utf-8")

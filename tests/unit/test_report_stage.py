@@ -1,0 +1,69 @@
+"""From lists of certificate tables, as the workflow hands them over, to lines and files."""
+
+import pytest
+from report_samples import line
+
+from lib.artefact import Provenance, write_table
+from lib.errors import ArtefactError
+from lib.report.stage import read_lines
+from lib.report.stage import write_table as write_experiment
+
+IMAGES = {"split": "test"}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """(spec, our tables, their tables): two methods with two seeds each, interleaved, and one result made elsewhere."""
+    runs, paths = [], []
+    for seed in (0, 1):
+        for method in ("gaussian", "macer"):
+            entry = line(method, seeds=2).seeds[seed]
+            made, path = entry.provenance, tmp_path / f"{method}{seed}.tsv"
+            record = Provenance("certificate", {**made.spec, "images": IMAGES}, parents=made.parents, notes=made.notes)
+            write_table(path, entry.table, record)
+            names = {"method": method, "noise": "gauss-0.25", "certificate": "np", "seed": seed}
+            runs.append({**names, "spec": {"images": IMAGES}})
+            paths.append(str(path))
+    theirs = tmp_path / "theirs.tsv"
+    columns = ["idx", "label", "predict", "radius", "correct", "time"]
+    line().seeds[0].table[columns].to_csv(theirs, sep="\t", index=False)
+    spec = {
+        "runs": runs,
+        "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0}],
+        "sigmas": {"gauss-0.25": 0.25},
+        "published_as": {"gaussian": "gaussian", "macer": ""},
+        "published": None,
+        "split": "test",
+        "radii": [0.25, 0.5],
+        "title": "Ours",
+        "remark": "Look here.",
+    }
+    return spec, paths, [str(theirs)]
+
+
+def test_seeds_of_a_line_come_together_and_results_made_elsewhere_last(experiment):
+    found = read_lines(*experiment)
+    assert [(one.method, len(one.seeds), one.external) for one in found] == [
+        ("gaussian", 2, False),
+        ("macer", 2, False),
+        ("theirs", 1, True),
+    ]
+    assert [one.published_as for one in found] == ["gaussian", "", ""]
+    assert [entry.seed for entry in found[1].seeds] == [0, 1]
+
+
+def test_a_table_of_other_images_is_refused(experiment):
+    spec, ours, theirs = experiment
+    spec["runs"][2]["spec"]["images"] = {"split": "train"}
+    with pytest.raises(ArtefactError, match="gaussian1.tsv.*asked for 'train'"):
+        read_lines(spec, ours, theirs)
+
+
+def test_the_table_is_written_in_every_format(experiment, tmp_path):
+    paths = [tmp_path / f"table.{ending}" for ending in ("tex", "md", "tsv")]
+    write_experiment(*experiment, paths)
+    tex, md, tsv = (path.read_text() for path in paths)
+    assert "\\toprule" in tex and md.startswith("# Ours\n") and "Look here." in tex and "Look here." in md
+    assert len(tsv.splitlines()) == 1 + 3
+    with pytest.raises(ValueError, match="tex, md or tsv"):
+        write_experiment(*experiment, [tmp_path / "table.csv"])
