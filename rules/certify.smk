@@ -7,7 +7,7 @@ rule certify_radii:
         counts=rules.merge_counts.output.counts,
     output:
         table=report(
-            f"results/certificates/{COUNTS}/{{certificate}}.tsv",
+            CERTIFICATE,
             caption="../docs/captions/certificate.rst",
             category="Certificates",
             labels={

@@ -24,6 +24,11 @@ except CertflowError as error:
 MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
 PREDICTIONS = "{dataset}/{model}/{predictions}"
+VOTES = f"results/predictions/{PREDICTIONS}.npz"
+WEIGHTS = f"results/train/{MODEL}/model.safetensors"
+TRAINING = f"results/train/{MODEL}/training.tsv"
+DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
+CERTIFICATE = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
 
 
 def kept(pattern):
@@ -62,6 +67,11 @@ def targets():
     return [f"results/reports/{name}.html" for name in STUDY.targets]
 
 
+def model_names(w):
+    """The names in the path of a model, in their order."""
+    return w.dataset, w.model, w.method, w.noise, int(w.seed)
+
+
 def checkpoint_file(w):
     """The user's own checkpoint of an imported model."""
     return STUDY.method(w.method, w.dataset, w.noise).file(
@@ -72,9 +82,7 @@ def checkpoint_file(w):
 def tables(w):
     """The tables of the training images that a method reads, by name."""
     return {
-        name: "results/predictions/"
-        + PREDICTIONS.format(dataset=w.dataset, model=w.model, predictions=entry)
-        + ".npz"
+        name: VOTES.format(dataset=w.dataset, model=w.model, predictions=entry)
         for name, entry in STUDY.tables(w.method, w.dataset, w.noise).items()
     }
 
@@ -82,13 +90,10 @@ def tables(w):
 def start(w):
     """The checkpoint that training starts from, as an input of its own, if the method names one."""
     file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-    if file is None:
+    # With the model there, Snakemake would take it for a source file and drop the error: `model_spec` refuses then.
+    if file is None or (lacks_start(w) and Path(WEIGHTS.format(**w)).exists()):
         return {}
-    if lacks_start(w):
-        # Where the model is already there, Snakemake would take it for a source file: `model_spec` refuses then.
-        if Path(f"results/train/{MODEL}/model.safetensors".format(**w)).exists():
-            return {}
-        raise WorkflowError(f"methods.{w.method}.start_from: {file} is not there")
+    require_start(w)
     return {"checkpoint": file}
 
 
@@ -102,20 +107,25 @@ def lacks_start(w):
     )
 
 
+def require_start(w):
+    if lacks_start(w):
+        file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
+        raise WorkflowError(
+            f"methods.{w.method}.start_from: {file} is not there; put it there, or correct the path"
+        )
+
+
 def base_classifier(w):
     """The model whose votes smoothed predictions are."""
     entry = STUDY.predictions[w.predictions]
-    names = {"method": entry.method, "noise": entry.noise, "seed": entry.seed}
-    return f"results/train/{MODEL}/model.safetensors".format(
-        dataset=w.dataset, model=w.model, **names
-    )
+    named = {"method": entry.method, "noise": entry.noise, "seed": entry.seed}
+    return WEIGHTS.format(dataset=w.dataset, model=w.model, **named)
 
 
 def part_models(w):
     """The models that a denoised one is made from, in the order of their roles."""
-    pattern = f"results/train/{MODEL}/model.safetensors"
-    references = STUDY.references(w.dataset, w.model, w.method, w.noise, int(w.seed))
-    return [pattern.format(dataset=w.dataset, **vars(of)) for of in references.values()]
+    references = STUDY.references(*model_names(w))
+    return [WEIGHTS.format(dataset=w.dataset, **vars(of)) for of in references.values()]
 
 
 def denoiser_weights(w):
@@ -124,22 +134,20 @@ def denoiser_weights(w):
     if name is None:
         return []
     if STUDY.denoisers[name].train is not None:
-        return [
-            f"results/denoisers/{w.dataset}/{name}/seed{w.seed}/denoiser.safetensors"
-        ]
+        return [DENOISER.format(dataset=w.dataset, denoiser=name, seed=w.seed)]
     return STUDY.denoisers[name].files()
 
 
 def certificates(w):
     """Every certificate table of an experiment."""
-    pattern = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
-    return [pattern.format(**vars(run)) for run in STUDY.runs(w.experiment)]
+    return [CERTIFICATE.format(**vars(run)) for run in STUDY.runs(w.experiment)]
 
 
 def corrupted_certificates(w):
     """Every certificate table of the corrupted copies of an experiment's images."""
-    pattern = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
-    return [pattern.format(**vars(run)) for run in STUDY.corrupted_runs(w.experiment)]
+    return [
+        CERTIFICATE.format(**vars(run)) for run in STUDY.corrupted_runs(w.experiment)
+    ]
 
 
 def corruption_table(w):
@@ -163,13 +171,9 @@ def copies_manifest(w):
 
 def training_logs(w):
     """The training log of every model of an experiment that was trained here."""
-    pattern, trained = f"results/train/{MODEL}/training.tsv", STUDY.trained()
-    paths = [
-        pattern.format(**vars(run))
-        for run in STUDY.runs(w.experiment)
-        if run.method in trained
-    ]
-    return list(dict.fromkeys(paths))
+    trained = STUDY.trained()
+    runs = [run for run in STUDY.runs(w.experiment) if run.method in trained]
+    return list(dict.fromkeys(TRAINING.format(**vars(run)) for run in runs))
 
 
 def foreign(w):
@@ -188,10 +192,8 @@ def source_state(w):
 
 
 def model_spec(w):
-    if lacks_start(w):
-        file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-        raise WorkflowError(f"methods.{w.method}.start_from: {file} is not there")
-    return STUDY.model_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
+    require_start(w)
+    return STUDY.model_spec(*model_names(w))
 
 
 def predictions_spec(w):
@@ -203,13 +205,12 @@ def denoiser_spec(w):
 
 
 def part_roles(w):
-    return list(STUDY.references(w.dataset, w.model, w.method, w.noise, int(w.seed)))
+    return list(STUDY.references(*model_names(w)))
 
 
 def denoising_models(w):
     """The models of an experiment whose denoised images are shown."""
-    pattern = f"results/train/{MODEL}/model.safetensors"
-    return [pattern.format(**vars(run)) for run in STUDY.denoised_runs(w.experiment)]
+    return [WEIGHTS.format(**vars(run)) for run in STUDY.denoised_runs(w.experiment)]
 
 
 def experiment_data(w):
@@ -228,9 +229,7 @@ def strip_spec(w):
 
 
 def presample_spec(w):
-    return STUDY.presample_spec(
-        w.dataset, w.model, w.method, w.noise, int(w.seed), w.images, w.sampler
-    )
+    return STUDY.presample_spec(*model_names(w), w.images, w.sampler)
 
 
 def plan_spec(w):
@@ -238,7 +237,7 @@ def plan_spec(w):
 
 
 def sample_spec(w):
-    return STUDY.sample_spec(w.dataset, w.model, w.method, w.noise, int(w.seed))
+    return STUDY.sample_spec(*model_names(w))
 
 
 def certificate_spec(w):

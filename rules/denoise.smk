@@ -5,7 +5,7 @@ rule train_denoiser:
     input:
         data=rules.prepare_data.output.manifest,
     output:
-        model="results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors",
+        model=DENOISER,
         training="results/denoisers/{dataset}/{denoiser}/seed{seed}/training.tsv",
     log:
         "results/logs/train_denoiser/{dataset}/{denoiser}/seed{seed}.log",
@@ -29,9 +29,9 @@ rule train_denoised:
         parts=part_models,
         denoiser=denoiser_weights,
     output:
-        model=f"results/train/{MODEL}/model.safetensors",
+        model=WEIGHTS,
         training=report(
-            f"results/train/{MODEL}/training.tsv",
+            TRAINING,
             caption="../docs/captions/training.rst",
             category="Training",
             labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
@@ -61,7 +61,7 @@ rule compose_denoised:
         parts=part_models,
         denoiser=denoiser_weights,
     output:
-        model=f"results/train/{MODEL}/model.safetensors",
+        model=WEIGHTS,
     log:
         f"results/logs/compose_denoised/{MODEL}.log",
     benchmark:

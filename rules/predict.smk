@@ -29,7 +29,7 @@ rule merge_predictions:
             f"results/predictions/{kept(PREDICTIONS)}/shards/{{scatteritem}}.npz"
         ),
     output:
-        predictions=f"results/predictions/{PREDICTIONS}.npz",
+        predictions=VOTES,
     log:
         f"results/logs/merge_predictions/{PREDICTIONS}.log",
     benchmark:

@@ -7,9 +7,9 @@ rule train_model:
         unpack(start),
         data=rules.prepare_data.output.manifest,
     output:
-        model=f"results/train/{MODEL}/model.safetensors",
+        model=WEIGHTS,
         training=report(
-            f"results/train/{MODEL}/training.tsv",
+            TRAINING,
             caption="../docs/captions/training.rst",
             category="Training",
             labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
@@ -37,7 +37,7 @@ rule import_model:
         data=rules.prepare_data.output.manifest,
         checkpoint=checkpoint_file,
     output:
-        model=f"results/train/{MODEL}/model.safetensors",
+        model=WEIGHTS,
     log:
         f"results/logs/import_model/{MODEL}.log",
     benchmark:
