@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lib.artefact import Provenance
+from lib.attempts import finish_attempts
 from lib.data.base import DataInfo, DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.denoising.base import DenoiserSpec
@@ -74,6 +75,7 @@ def train_denoiser(
     )
     save_model(model, restorer.best(denoiser.train.average).network, replace(record, notes=result.notes))
     resume.unlink(missing_ok=True)
+    finish_attempts(resume)
 
 
 def build_denoised(
@@ -124,6 +126,7 @@ def build_denoised(
     _tell(model, quality, noise.sigma)
     save_model(model, composed, replace(record, notes={**facts, "quality": quality}))
     resume.unlink(missing_ok=True)
+    finish_attempts(resume)
 
 
 def _denoiser(

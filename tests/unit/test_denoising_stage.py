@@ -140,6 +140,12 @@ def test_the_classifier_in_the_file_is_the_one_that_was_trained(shop):
     assert (log.format, log.spec, log.parents) == ("training log", record.spec, record.parents)
 
 
+@pytest.mark.parametrize(("method", "noise"), [("mse", "gauss-0.50"), ("ranged", "gauss-0.25")])
+def test_a_training_that_needed_one_attempt_leaves_no_list_of_them(shop, method, noise):
+    folder = shop.model(method, noise).parent
+    assert not list(folder.glob("*.attempts")) and not list(folder.parent.glob("resume.pt*"))
+
+
 def numpy(state):
     return {key: value.contiguous().numpy() for key, value in state.items()}
 
