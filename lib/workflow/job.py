@@ -19,7 +19,10 @@ from lib.spec import canonical_json
 from lib.whereabouts import describe, now, whereabouts
 
 if TYPE_CHECKING:
+    from lib.data.corruptions.base import CorruptionSpec
     from lib.data.corruptions.store import Corrupted
+    from lib.denoising.base import DenoiserSpec
+    from lib.training.base import MethodSpec
 
 
 @contextmanager
@@ -50,26 +53,28 @@ def attached(job: Any) -> Iterator[Any]:
 
 
 def dataset_of(job: Any, name: str | None = None) -> DatasetSpec:
-    """The job's dataset: identity from its params, and where the files are (no part of the identity) from the configuration."""
+    """The job's dataset, or the entry `name` that is not among its wildcards."""
     canonical = job.params.spec["dataset"] if "dataset" in job.params.spec else job.params.spec
-    unhashed = spec_class("dataset", canonical["kind"]).unhashed
-    return revive("dataset", canonical, **_places(job, "datasets", name or job.wildcards.dataset, unhashed))
+    return _revived(job, "dataset", canonical, "datasets", name or job.wildcards.dataset)
 
 
-def method_of(job: Any) -> Any:
-    """The job's training method; places (such as a checkpoint's path) come from the configuration."""
-    canonical = job.params.spec["method"]
-    unhashed = spec_class("method", canonical["kind"]).unhashed
-    return revive("method", canonical, **_places(job, "methods", job.wildcards.method, unhashed))
+def method_of(job: Any) -> "MethodSpec":
+    """The job's training method."""
+    return _revived(job, "method", job.params.spec["method"], "methods", job.wildcards.method)
 
 
-def denoiser_of(job: Any, name: str | None) -> Any:
-    """The spec of the denoiser entry `name` in the job's params, with the place of its weights; None without a denoiser."""
+def denoiser_of(job: Any, name: str | None) -> "DenoiserSpec | None":
+    """The denoiser entry `name` in the job's params; None without a denoiser."""
     if name is None:
         return None
-    canonical = job.params.spec["parts"]["denoiser"]
-    unhashed = spec_class("denoiser", canonical["kind"]).unhashed
-    return revive("denoiser", canonical, **_places(job, "denoisers", name, unhashed))
+    return _revived(job, "denoiser", job.params.spec["parts"]["denoiser"], "denoisers", name)
+
+
+def _revived(job: Any, family: str, canonical: dict[str, Any], section: str, name: str) -> Any:
+    """A spec: its identity from the job's params, and where its files are (no part of the identity) from the configuration."""
+    entry = job.config[section][name]
+    places = {key: entry[key] for key in spec_class(family, canonical["kind"]).unhashed if key in entry}
+    return revive(family, canonical, **places)
 
 
 def corrupted_of(job: Any) -> "Corrupted | None":
@@ -82,15 +87,10 @@ def corrupted_of(job: Any) -> "Corrupted | None":
     return Corrupted(corruption_of(job, entry), name, job.input.corrupted)
 
 
-def corruption_of(job: Any, entry: str) -> Any:
+def corruption_of(job: Any, entry: str) -> "CorruptionSpec":
     """An entry of `corruptions`."""
     fields = job.config["corruptions"][entry]
     return spec_class("corruption", fields["kind"]).model_validate_json(canonical_json(fields))
-
-
-def _places(job: Any, section: str, name: str, fields: frozenset[str]) -> dict[str, Any]:
-    entry = job.config[section][name]
-    return {key: entry[key] for key in fields if key in entry}
 
 
 def device_of(job: Any) -> Any:
