@@ -55,11 +55,8 @@ rule train_denoised:
         "../workflow_scripts/build_denoised.py"
 
 
-rule compose_denoised:
-    input:
-        data=rules.prepare_data.output.manifest,
-        parts=part_models,
-        denoiser=denoiser_weights,
+# The same from parts that are there: nothing is trained, so there is no log of a training.
+use rule train_denoised as compose_denoised with:
     output:
         model=WEIGHTS,
     log:
@@ -68,14 +65,7 @@ rule compose_denoised:
         f"results/benchmarks/compose_denoised/{MODEL}.tsv"
     wildcard_constraints:
         method=names(STUDY.made_by("compose_denoised")),
-    conda:
-        "../environment.yml"
     resources:
         gpu=1,
         mem=growing(8, "GB"),
         runtime=growing(1, "h"),
-    params:
-        spec=model_spec,
-        roles=part_roles,
-    script:
-        "../workflow_scripts/build_denoised.py"
