@@ -20,12 +20,14 @@ WILDCARDS = {
 }
 
 
-def rendered(root, name):
-    """The caption as Snakemake renders it; a name that does not exist is an error."""
+def rendered(root, name, **certificate):
+    """The caption as Snakemake renders it, with changes to the certificate; a name that does not exist is an error."""
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    config["certificates"]["np"] |= certificate
     context = SimpleNamespace(
         wildcards=SimpleNamespace(**WILDCARDS),
         params=SimpleNamespace(spec={"certificate": {"kind": "neyman_pearson", "alpha": 0.001, "sampler": "cohen"}}),
-        config=yaml.safe_load((root / "config.yaml").read_text()),
+        config=config,
     )
     text = (root / f"docs/captions/{name}.rst").read_text()
     return (
@@ -54,3 +56,10 @@ def test_the_table_states_draws_and_published_counterpart(root):
     text = rendered(root, "table")
     assert "100 draws to choose the class and n = 100000 fresh ones" in text
     assert "published numbers for mnist, lenet" in text
+
+
+@pytest.mark.parametrize("name", ["table", "certificate_curves"])
+def test_radii_are_in_the_norm_of_the_certificates(root, name):
+    assert "l2 radius" in rendered(root, name)
+    inside = rendered(root, name, kind="linf_from_l2")
+    assert "l-infinity radius" in inside and "l2 " not in inside
