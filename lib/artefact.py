@@ -200,7 +200,7 @@ def read_provenance(path: str | Path) -> Provenance:
     except (ValueError, KeyError) as error:
         raise ArtefactError(f"{sidecar(path)}: is unreadable; delete it with {path} and run again") from error
     if not Path(path).exists():
-        raise ArtefactError(f"{path}: is missing")
+        raise ArtefactError(f"{path}: is missing; run again to make it")
     if file_digest(path) != checksum:
         raise ArtefactError(f"{path}: differs from what was written (edited or truncated); delete it and run again")
     return Provenance.from_json(json.dumps(fields), sidecar(path))
@@ -236,7 +236,7 @@ def read_arrays(path: str | Path, **expected: Any) -> tuple[dict[str, Any], Prov
             arrays = {name: file[name] for name in file.files}
         text = str(arrays.pop("provenance"))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: is missing") from error
+        raise ArtefactError(f"{path}: is missing; run again to make it") from error
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
         raise ArtefactError(f"{path}: is damaged ({error}); delete it and run again") from error
     provenance = Provenance.from_json(text, path)

@@ -47,7 +47,9 @@ def _acquire(lock: Path, what: str) -> int:
             lock.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise ArtefactError(f"{lock}: the lock file could not be made ({error.strerror})") from error
+            raise ArtefactError(
+                f"{lock}: the lock file could not be made ({error.strerror}); make its folder writable"
+            ) from error
         try:
             _flock(handle, lock, what)
             if _is_still(handle, lock):
@@ -66,7 +68,9 @@ def _flock(handle: int, lock: Path, what: str) -> None:
         raise BusyError(f"{lock.parent}: {_holder(handle)}; wait for it or stop it before {what} here") from error
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
-            raise ArtefactError(f"{lock}: could not be locked ({error.strerror})") from error
+            raise ArtefactError(
+                f"{lock}: could not be locked ({error.strerror}); run again, or mend the file system"
+            ) from error
         print(f"{lock}: this file system has no locks; make sure that nothing else is {what} here", file=sys.stderr)
 
 

@@ -139,7 +139,7 @@ def _arrays(path: Path) -> tuple[Provenance, str]:
         with zipfile.ZipFile(path) as file, file.open("provenance.npy") as member:
             record = Provenance.from_json(str(np.lib.format.read_array(member, allow_pickle=False)), path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CertflowError(f"{path}: is damaged ({error})") from error
+        raise CertflowError(f"{path}: is damaged ({error}); delete it and run again") from error
     return record, record.digest
 
 
