@@ -38,7 +38,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(content: bytes, path: Path, dimensions: int) -> np.ndarray:
-    """uint8 array with that many dimensions from the content of an idx file; `path` is for messages."""
+    """uint8 array (read-only) with that many dimensions from the content of an idx file; `path` is for messages."""
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise DataError(f"{path}: is truncated: {len(content)} bytes, the header alone has {start}; get the file again")
@@ -56,11 +56,6 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> np.ndarray:
             f"{path}: {trouble}: {len(content)} bytes found, {size} expected for {shape}; get the file again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """uint8 array (read-only) with that many dimensions from an idx or idx.gz file."""
-    return parse_idx(read_bytes(path), path, dimensions)
 
 
 def _expected(content: bytes) -> str:

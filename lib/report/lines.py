@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.artefact import Provenance, read_table
+from lib.artefact import Provenance, atomic, read_table
 from lib.certify.field_table import FIELD_COLUMNS, read_field_table
 from lib.errors import ArtefactError, DataError
 from lib.report.metrics import stage_2_draws
@@ -166,8 +166,6 @@ def read_external_line(
 
 def export_field_table(entry: SeedTable, path: Path) -> None:
     """Write a table's first six columns alone, in the format that the field's scripts read, radii in full precision."""
-    from lib.artefact import atomic
-
     with atomic(path) as part:
         entry.table[list(FIELD_COLUMNS)].to_csv(part, sep="\t", index=False, lineterminator="\n")
 

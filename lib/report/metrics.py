@@ -68,11 +68,6 @@ def average_certified_radius(correct: ArrayLike, radius: ArrayLike) -> float:
     return float(np.mean(correct * radius))
 
 
-def abstention_rate(predict: ArrayLike) -> float:
-    """Share of images on which the smoothed classifier abstains (predict -1)."""
-    return float(np.mean(np.asarray(predict) == -1))
-
-
 def image_values(table: "pd.DataFrame", radii: Sequence[float]) -> np.ndarray:
     """float64 [images, metrics], columns as in `metric_names`: values whose means over images are the metrics.
 

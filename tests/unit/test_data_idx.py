@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.data.idx import read_idx
+from lib.data.idx import parse_idx, read_bytes
 from lib.data.idx_dataset import Checksum
 from lib.data.kinds.fmnist import FashionMnist
 from lib.data.kinds.mnist import Mnist
 from lib.data.source import md5
 from lib.data.store import content_digest, open_split, prepare
 from lib.errors import DataError
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    return parse_idx(read_bytes(path), path, dimensions)
+
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
