@@ -96,9 +96,13 @@ class Plan:
         that there was to tell, since those show in the counts themselves.
         """
         counted.require(path, format=counted.format, parents={**counted.parents, "plan": self.parents["plan"]})
-        if "told" not in counted.parents and not any(m.parameter is not None or m.rule for m in self.measurements):
-            return
-        if counted.parents.get("told") != self.parents["told"]:
+        told = counted.parents.get("told")
+        if told is None and any(m.parameter is not None or m.rule for m in self.measurements):
+            raise ArtefactError(
+                f"{path}: does not say which parameters or classes its plan gave it (an earlier version wrote it); delete it "
+                "and run again"
+            )
+        if told not in (None, self.parents["told"]):
             raise ArtefactError(
                 f"{path}: was counted under another plan than {self.path} is now (one of other images, draws, parameters or "
                 f"classes to watch); delete it and run again"
