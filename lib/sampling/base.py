@@ -23,7 +23,8 @@ class StoppingRule(Protocol):
 
     def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """At `looks[look]` draws, from the counts `k` of the selected class (int64 [images]) and the earlier decisions
-        (float64 [images]): the decisions now (-1 = none), and whether an image is finished (bool)."""
+        (float64 [images]): the decisions now (-1 = none), and whether an image is finished (bool). Judged again from the
+        same counts, a decision stays: merging checks it so."""
         ...
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lib.artefact import Provenance, circumstances, read_arrays, write_arrays
 from lib.errors import ArtefactError
+from lib.sampling.base import Measurement
 from lib.sampling.plan import Plan, read_plan
 
 
@@ -55,6 +56,27 @@ def _complete(result: Mapping[str, np.ndarray], planned: Plan) -> None:
             raise ArtefactError(
                 f"{planned.path}: image idx {result['idx'][wrong][0]}: its counts do not sum to n; delete the shards"
             )
+        wrong = _misjudged(result, measurement)
+        if wrong.any():
+            raise ArtefactError(
+                f"{planned.path}: image idx {result['idx'][wrong][0]}: no decision of its stopping rule; delete the shards"
+            )
+
+
+def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np.ndarray:
+    """bool [images]: which decisions the rule would not leave as they are, looking at these counts, or has no look for."""
+    wrong, rule = np.zeros(len(result["idx"]), bool), measurement.rule
+    if rule is None:
+        return wrong
+    k = np.take_along_axis(result[measurement.name], measurement.selected[:, None], axis=1)[:, 0]
+    look = np.searchsorted(rule.looks, result["drawn"]).clip(max=len(rule.looks) - 1)
+    for number in np.unique(look):
+        rows = np.flatnonzero(look == number)
+        decided = result["decided"][rows]
+        wrong[rows] = (result["drawn"][rows] != rule.looks[number]) | (
+            rule.judge(number, k[rows], decided)[0] != decided
+        )
+    return wrong
 
 
 def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.ndarray:

@@ -142,6 +142,27 @@ def test_shards_of_an_earlier_version_are_merged_with_new_ones(tmp_path):
     assert read_arrays(tmp_path / "counts.npz")[1].digest == whole.digest
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decided": np.array([0.0, 0.0, 9.0])},
+        {"decided": np.array([0.0, 0.25, 0.5])},
+        {"decided": np.array([0.0, np.nan, 0.5])},
+        {"decided": np.array([-1.0, 0.0, 0.5])},  # the counts hold more than that
+        {"drawn": np.array([60, 100, 100])},
+    ],
+)
+def test_decisions_that_the_rule_cannot_have_taken_are_refused(tmp_path, wrong):
+    plan = make_plan(tmp_path, "decide")
+    shard = make_shard(tmp_path, plan, "decide")
+    arrays, record = read_arrays(shard)
+    if "drawn" in wrong:
+        arrays["counts"][0] = [60, 0, 0, 0]
+    write_arrays(shard, {**arrays, **wrong}, record)
+    with pytest.raises(ArtefactError, match=r"image idx \d: no decision of its stopping rule"):
+        merge_counts(shards=[shard], plan=plan, counts=tmp_path / "x.npz")
+
+
 def test_rows_in_another_order_than_the_plan_s_are_refused(tmp_path):
     plan = make_plan(tmp_path, "fixed")
     counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"))
