@@ -1,5 +1,6 @@
 """Papers' hyperparameters and published numbers, which are data: `presets/<preset>.yaml` and `presets/published/*.csv`."""
 
+import csv
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,14 @@ def published(dataset: str, arch: str | None, method: str, sigma: float) -> "pd.
 def published_datasets() -> tuple[str, ...]:
     """Names of the datasets of which published numbers are known."""
     return tuple(sorted(path.stem for path in (FOLDER / "published").glob("*.csv")))
+
+
+@cache
+def published_archs(dataset: str) -> tuple[str, ...]:
+    """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
+    text = (FOLDER / "published" / f"{dataset}.csv").read_text(encoding="utf-8")
+    found = {row["arch"] for row in csv.DictReader(text.splitlines())}
+    return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
 
 
 @cache

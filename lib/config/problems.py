@@ -7,7 +7,7 @@ from lib.config.parse import Written
 from lib.config.records import Experiment
 from lib.config.study import Study
 from lib.errors import listed
-from lib.presets import published_datasets
+from lib.presets import published_archs, published_datasets
 from lib.registry import spec_class
 from lib.report import envelopes
 from lib.training.predictions import Predictions
@@ -84,8 +84,11 @@ def _list_problems(e: Experiment) -> Iterator[str]:
 
 def _published_problems(e: Experiment) -> Iterator[str]:
     """Published numbers that there are not."""
-    if e.published is not None and e.published.dataset not in published_datasets():
-        known = ", ".join(published_datasets())
-        yield f"published.dataset: no published numbers of {e.published.dataset!r}; known: {known}"
+    if e.published is not None:
+        dataset, arch = e.published.dataset, e.published.arch
+        if dataset not in published_datasets():
+            yield f"published.dataset: no published numbers of {dataset!r}; known: {listed(published_datasets())}"
+        elif arch not in published_archs(dataset):
+            yield f"published.arch: no published numbers of {arch!r} on {dataset}; known: {listed(published_archs(dataset))}"
     if e.envelopes is not None and not envelopes.envelopes(e.envelopes.dataset, e.envelopes.arch):
         yield f"envelopes: none of {e.envelopes.dataset} {e.envelopes.arch}; known: {', '.join(envelopes.known())}"

@@ -90,6 +90,11 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
             "experiments.mnist.published.dataset: ",
         ),
         (
+            ("experiments", "cifar100", "published"),
+            {"dataset": "cifar100", "arch": "resnet110"},
+            "experiments.cifar100.published.arch: no published numbers of 'resnet110' on cifar100; known: cifar100_resnet110",
+        ),
+        (
             ("methods", "gaussian-quick", "preset_dataset"),
             "mnist",
             "methods.gaussian-quick.preset_dataset: has a meaning",

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from lib import presets, registry
 from lib.errors import ConfigError
-from lib.presets import Preset, load_preset, preset_names, preset_settings, published
+from lib.presets import Preset, load_preset, preset_names, preset_settings, published, published_archs
 from lib.training.base import MethodSpec
 
 CELLS = [
@@ -183,6 +183,8 @@ def test_published_numbers_are_found_under_either_name_of_the_network():
     by_ours = published("cifar100", "cifar_resnet110", "catrs", 0.5)
     assert len(by_ours) and by_ours.equals(published("cifar100", "cifar100_resnet110", "catrs", 0.5))
     assert by_ours.equals(published("cifar100", None, "catrs", 0.5))
+    assert published_archs("cifar100") == ("cifar100_resnet110", "cifar_resnet110")
+    assert published_archs("cifar10") == ("cifar_densenet40", "cifar_resnet110", "cifar_resnet20")
     assert set(by_ours.arch) == {"cifar100_resnet110"}
 
 
