@@ -12,19 +12,22 @@ Row = dict[str, str]
 
 
 @cache
-def envelopes(dataset: str, arch: str) -> tuple[Row, ...]:
-    """All published envelopes of a dataset and an architecture as the sources call them, in the order of the files."""
+def _rows() -> tuple[Row, ...]:
+    """All published envelopes there are, in the order of the files."""
     paths = sorted(FOLDER.glob("*.csv"))
     if not paths:
         raise DataError(f"{FOLDER}: the published envelopes are missing; restore this folder of the project")
-    rows = [row for path in paths for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
-    return tuple(row for row in rows if (row["dataset"], row["arch"]) == (dataset, arch))
+    return tuple(row for path in paths for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def envelopes(dataset: str, arch: str) -> tuple[Row, ...]:
+    """Those of a dataset and an architecture as the sources call them."""
+    return tuple(row for row in _rows() if (row["dataset"], row["arch"]) == (dataset, arch))
 
 
 def known() -> list[str]:
     """`dataset arch` of everything there is."""
-    rows = [row for path in sorted(FOLDER.glob("*.csv")) for row in csv.DictReader(path.read_text().splitlines())]
-    return sorted({f"{row['dataset']} {row['arch']}" for row in rows})
+    return sorted({f"{row['dataset']} {row['arch']}" for row in _rows()})
 
 
 def sentence(dataset: str, arch: str) -> str:
