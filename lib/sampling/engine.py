@@ -17,10 +17,10 @@ import torch
 from lib.errors import NonFiniteError
 from lib.noise.base import NoiseSpec
 from lib.progress import progress
+from lib.replay import Recorder, Replayed
 from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier, exact_arithmetic
 from lib.sampling.memory import keep_freed_memory
-from lib.sampling.replay import Replayed
 from lib.sampling.resume import Journal
 from lib.sampling.rows import Kept, Noise, RowLoop, Tables, slots_of
 
@@ -177,8 +177,8 @@ class _Work:
         if kept.loop is None:
             slots = slots_of(int(np.prod(base.shape)))
             kept.loop = RowLoop(base, self.noise, slots=slots, exact=self.exact, parameter=self.parameter is not None)
-            kept.steps = Replayed(kept.loop.step, base.device)
-        with kept.steps.streamed():
+            kept.steps = Replayed(kept.loop.step, Recorder(base.device))
+        with kept.steps.recorder.streamed():
             kept.loop.load(tables, images, row, stop)
             for _ in range(row, stop, base.batch):
                 kept.steps()

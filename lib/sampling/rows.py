@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lib.replay import Replayed
 from lib.sampling.classifier import BaseClassifier
-from lib.sampling.replay import Replayed
 
 SLOT_BYTES = 1 << 26
 """Images held on the device at a time fill about so much memory,"""

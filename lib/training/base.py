@@ -129,6 +129,12 @@ class MethodSpec(Spec):
         return noise.warmed(counter, self.noise_warmup)
 
     @property
+    def repeats(self) -> bool:
+        """Whether `step` does the same operations at every mini-batch of an epoch and reads nothing on the host: then a GPU may
+        repeat a recording of them (`lib.training.repeated`). False where the number of the batch decides."""
+        return True
+
+    @property
     def cost(self) -> float:
         """Work per image and epoch in units of one training pass (forward and backward) of one noisy copy.
 

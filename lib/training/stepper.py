@@ -9,6 +9,7 @@ from lib.training.base import MethodSpec
 from lib.training.batch import Batch
 from lib.training.meter import Meter
 from lib.training.ranks import ALONE, Ranks
+from lib.training.repeated import RepeatedStep
 from lib.training.seeding import seed_batch
 
 
@@ -48,6 +49,7 @@ class Stepper:
         self.parts = method.noises if method.splits else 1
         trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         self.optimiser = method.optimiser(trainable, batches * self.parts)
+        self.repeated = RepeatedStep(method, self.model, self.optimiser.clear, batches * self.parts)
 
     def learning_rate(self, epoch: int, step: int = -1) -> float:
         """The rate of a step (mini-batch) of an epoch; negative steps count from the epoch's end."""
@@ -65,6 +67,10 @@ class Stepper:
 
         Nothing here waits for the device.
         """
+        with self.repeated.recorder.streamed():
+            self._advance(batch, epoch, number, meter)
+
+    def _advance(self, batch: tuple[torch.Tensor, ...], epoch: int, number: int, meter: Meter) -> None:
         index, x, y = batch
         seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
         law = self.law(epoch, number)
@@ -88,7 +94,7 @@ class Stepper:
                 precision=self.method.precision,
                 tables=self.tables,
             )
-            stats = self.method.step(mini) if len(mini.y) else {}
+            stats = self.repeated(mini) if len(mini.y) else {}
             if self.ranks.world > 1:
                 stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
             meter.add(whole, stats)

@@ -14,6 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lib.replay import Recorder
+from lib.training import repeated
+
 COPIES = ("_to_copy", "copy_", "copy", "set_", "_copy_from", "lift_fresh", "lift_fresh_copy", "detach")
 
 
@@ -61,6 +64,7 @@ def fake_cuda() -> Iterator[Watch]:
             (torch.Tensor, "backward", _backward),
             (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
             (torch.cuda, "is_bf16_supported", lambda: True),
+            (repeated, "Recorder", lambda device: Recorder(torch.device("cpu"))),  # there are no streams
         ):
             stack.enter_context(mock.patch.object(target, name, stand_in))
         yield stack.enter_context(Watch())

@@ -51,6 +51,8 @@ class Tape(TorchDispatchMode):
         for argument in function._schema.arguments:
             if argument.alias_info is not None and argument.alias_info.is_write and argument.name in kwargs:
                 self._keep(kwargs[argument.name])
+        if "batch_norm" in name:  # writes its running statistics, and does not say so
+            self._keep(args[3:5])
         result = function(*args, **kwargs)
         given = {place(tensor) for tensor in tensors((args, kwargs))}
         self.made |= {place(tensor) for tensor in tensors(result)} - given
@@ -63,10 +65,12 @@ class Tape(TorchDispatchMode):
                 whole = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
                 self.before[place(tensor)] = (whole, whole.clone())
 
+    @torch.no_grad()
     def rewind(self) -> None:
         for memory, content in self.before.values():
             memory.copy_(content)
 
+    @torch.no_grad()
     def replay(self) -> None:
         for function, args, kwargs, noted in self.operations:
             result = function(*args, **kwargs)
@@ -77,8 +81,11 @@ class Tape(TorchDispatchMode):
 
 
 def taped(work: Callable[[], None]) -> Callable[[], None]:
-    """A `record` for `lib.sampling.replay.Replayed`."""
-    with Tape() as tape:
-        work()
-    tape.rewind()
+    """A `record` for `lib.replay.Recorder`."""
+    tape = Tape()
+    try:
+        with tape, torch.random.fork_rng(devices=[]):
+            work()
+    finally:
+        tape.rewind()
     return tape.replay

@@ -19,7 +19,7 @@ from lib.noise import Gaussian, GeneralizedGaussian, jit, philox
 from lib.noise.streams import Stream
 from lib.noise.truncated import Truncated
 from lib.registry import kinds, spec_class
-from lib.sampling import replay
+from lib.replay import Recorder
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.training import seed_everything, train
@@ -107,8 +107,8 @@ def test_compiled_integers_are_the_same():
 @pytest.mark.parametrize("info", [GRAY, COLOUR], ids=["gray", "colour"])
 def test_a_graph_counts_what_single_kernels_count(info, precision, arithmetic, monkeypatch):
     captured = []
-    capture = replay.Replayed._capture
-    monkeypatch.setattr(replay.Replayed, "_capture", lambda self, work: captured.append(1) or capture(self, work))
+    capture = Recorder._capture
+    monkeypatch.setattr(Recorder, "_capture", lambda self, work: captured.append(1) or capture(self, work))
     graph = counted(base(info, precision=precision), arithmetic=arithmetic)
     assert captured == [1] and graph.sum(axis=1).tolist() == [3000, 0, 1, 2500]
     monkeypatch.setenv("CERTFLOW_GRAPHS", "0")
@@ -225,3 +225,22 @@ def test_methods_learn_and_repeat_themselves(kind, precision):
         found.append(weights(network))
         assert np.isfinite(result.rows[-1]["train_loss"])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "smoothadv", "catrs"])
+def test_a_training_by_graphs_is_the_training_by_single_kernels(kind, monkeypatch):
+    data = digits(train=600, test=200)
+    fields = {"smoothadv": {"steps": 2}, "catrs": {"steps": 2}}.get(kind, {})
+    method = spec_class("method", kind)(epochs=2, batch=24, lr=0.05, schedule="one_cycle", **fields)
+    table = 0.8 * np.eye(10, dtype=np.float32)[data[0].labels] + 0.02
+    captured, found = [], []
+    capture = Recorder._capture
+    monkeypatch.setattr(Recorder, "_capture", lambda self, work: captured.append(1) or capture(self, work))
+    for graphs in ("1", "0"):
+        monkeypatch.setenv("CERTFLOW_GRAPHS", graphs)
+        seed_everything(11)
+        network = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
+        tables = dict.fromkeys(method.tables, table)
+        train(method, network, *data, noise=Gaussian(sigma=0.25), seed=11, device="cuda", quiet=True, tables=tables)
+        found.append(weights(network))
+    assert len(captured) == 2 and found[0] == found[1]

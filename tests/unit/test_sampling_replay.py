@@ -1,18 +1,17 @@
 """What a GPU runs, on the CPU: batches as the same operations on the same memory, noted once and repeated."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from tape import taped
 
+from lib import replay
 from lib.errors import NonFiniteError
 from lib.models.base import Inference
 from lib.noise import Gaussian, GeneralizedGaussian, native, steps
 from lib.noise.streams import Stream
 from lib.noise.truncated import Truncated
-from lib.sampling import engine, replay, rows
+from lib.sampling import engine, rows
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.sequential import count_until
@@ -52,7 +51,7 @@ def recordings(monkeypatch) -> list:
     monkeypatch.setattr(native, "_library", lambda: None)  # on a GPU noise comes from torch's operations
     monkeypatch.setattr(steps, "_looked_up", steps._searched)
     monkeypatch.setattr(engine._Work, "by_graph", True)
-    monkeypatch.setattr(engine, "Replayed", partial(replay.Replayed, record=record))
+    monkeypatch.setattr(engine, "Recorder", lambda device: replay.Recorder(device, record))
     return made
 
 
@@ -223,19 +222,20 @@ def test_work_is_done_once_for_every_call_whether_repeated_or_not():
 
     for record in (None, taped):
         total.zero_()
-        repeated = replay.Replayed(work, torch.device("cpu"), record)
-        with repeated.streamed():
+        recorder = replay.Recorder(torch.device("cpu"), record)
+        repeated = replay.Replayed(work, recorder)
+        with recorder.streamed():
             for _ in range(10):
                 repeated()
         assert int(total) == 10
-    assert replay.Replayed(work, torch.device("cpu")).record is None
+    assert replay.Recorder(torch.device("cpu")).record is None
 
 
 def test_a_recording_that_fails_for_another_reason_is_an_error():
     def record(work):
         raise TypeError("a mistake")
 
-    repeated = replay.Replayed(lambda: None, torch.device("cpu"), record)
+    repeated = replay.Replayed(lambda: None, replay.Recorder(torch.device("cpu"), record))
     with pytest.raises(TypeError, match="a mistake"):
         for _ in range(10):
             repeated()

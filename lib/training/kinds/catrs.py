@@ -57,6 +57,11 @@ class CatRs(ReadsPredictions):
         return self
 
     @property
+    def repeats(self) -> bool:
+        """Choosing the masked images waits for the device."""
+        return not self.attack_only_masked
+
+    @property
     def cost(self) -> float:
         """Each noisy copy is attacked and, like the copy before the attack, learnt from."""
         return self.noises * (2 + 2 * self.steps / 3)

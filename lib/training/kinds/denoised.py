@@ -105,6 +105,11 @@ class Denoised(MethodSpec):
             raise ValueError("noises: a denoiser sees one draw per image and step")
         return self
 
+    @property
+    def repeats(self) -> bool:
+        """Surrogates take turns."""
+        return not self.surrogates
+
     def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
         found = {}
         if self.classifier is not None:

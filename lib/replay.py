@@ -17,29 +17,21 @@ WARM = 3
 Work = Callable[[], None]
 
 
-class Replayed:
-    """Calls of `work`: the first few as they are, from then on by what `record(work)` returned.
+class Recorder:
+    """Makes graphs of work on one device, on a stream of its own. `record(work)` returns what repeats the work; by default
+    a capture on CUDA, and None elsewhere, which means that nothing is recorded."""
 
-    `work` must do the same operations on the same memory at every call, read nothing on the host and leave its results in that
-    memory. Where it cannot be recorded it goes on as it is, with a line on stderr. record: None never records; by default
-    a capture on CUDA and nothing elsewhere. All calls are to be made within `streamed`.
-    """
-
-    def __init__(self, work: Work, device: torch.device, record: Callable[[Work], Work] | None | str = "auto"):
-        self.work, self.calls, self.replay = work, 0, None
+    def __init__(self, device: torch.device, record: Callable[[Work], Work] | None | str = "auto"):
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         graphs = self.stream is not None and os.environ.get("CERTFLOW_GRAPHS") != "0"
         self.record = (self._capture if graphs else None) if record == "auto" else record
 
-    def __call__(self) -> None:
-        if self.record is not None and self.replay is None and self.calls >= WARM:
-            self._record()
-        self.calls += 1
-        (self.replay or self.work)()
-
     @contextmanager
     def streamed(self) -> Iterator[None]:
-        """Where calls are to be made, and what prepares and reads their memory: on one stream, after and before other work."""
+        """Where work is to be done, recorded or not, and its memory prepared and read: on one stream, after and before others.
+
+        Capturing there finds the handles and workspaces that libraries keep for each stream.
+        """
         if self.stream is None:
             yield
             return
@@ -48,9 +40,14 @@ class Replayed:
             yield
         torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
-    def _record(self) -> None:
+    def recorded(self, work: Work) -> Work | None:
+        """What repeats the work, which is not done yet; None, with a line on stderr, where it cannot be recorded.
+
+        `work` must do the same operations on the same memory at every call, read nothing on the host and leave its results in
+        that memory.
+        """
         try:
-            self.replay = self.record(self.work)
+            return self.record(work)
         except RuntimeError as error:
             memory = next((e for e in (error, error.__context__) if isinstance(e, torch.OutOfMemoryError)), None)
             if memory is not None:
@@ -58,10 +55,24 @@ class Replayed:
             self.record = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             print(f"no CUDA graph of this work, it goes on kernel by kernel: {reason}", file=sys.stderr, flush=True)
+            return None
 
     def _capture(self, work: Work) -> Work:
-        """The calls before were made on the stream of the capture: its libraries' handles and workspaces exist."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
+        # Other threads go on meanwhile: those that pin memory for a loader, or watch over processes that train together.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
+
+
+class Replayed:
+    """Calls of `work`: the first few as they are, from then on by what `recorder` made of it, if it makes anything."""
+
+    def __init__(self, work: Work, recorder: Recorder):
+        self.work, self.recorder, self.calls, self.replay = work, recorder, 0, None
+
+    def __call__(self) -> None:
+        if self.replay is None and self.recorder.record is not None and self.calls >= WARM:
+            self.replay = self.recorder.recorded(self.work)
+        self.calls += 1
+        (self.replay or self.work)()
