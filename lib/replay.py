@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -17,12 +18,20 @@ WARM = 3
 Work = Callable[[], None]
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all work on a device: memory and workspaces that are kept for a stream serve no other."""
+    return torch.cuda.Stream(device)
+
+
 class Recorder:
-    """Makes graphs of work on one device, on a stream of its own. `record(work)` returns what repeats the work; by default
-    a capture on CUDA, and None elsewhere, which means that nothing is recorded."""
+    """Makes graphs of work on one device, on a stream beside the usual one.
+
+    `record(work)` returns what repeats the work; by default a capture on CUDA, and None elsewhere: nothing is recorded.
+    """
 
     def __init__(self, device: torch.device, record: Callable[[Work], Work] | None | str = "auto"):
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = _stream(device) if device.type == "cuda" else None
         graphs = self.stream is not None and os.environ.get("CERTFLOW_GRAPHS") != "0"
         self.record = (self._capture if graphs else None) if record == "auto" else record
 

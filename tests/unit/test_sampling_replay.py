@@ -239,3 +239,17 @@ def test_a_recording_that_fails_for_another_reason_is_an_error():
     with pytest.raises(TypeError, match="a mistake"):
         for _ in range(10):
             repeated()
+
+
+def test_all_work_on_a_device_shares_one_stream(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(device) or object())
+    replay._stream.cache_clear()
+    try:
+        first, second, other = (replay.Recorder(torch.device("cuda", number)) for number in (0, 0, 1))
+        assert first.stream is second.stream is not other.stream and len(made) == 2
+        assert first.record is not None
+        monkeypatch.setenv("CERTFLOW_GRAPHS", "0")
+        assert replay.Recorder(torch.device("cuda", 0)).record is None
+    finally:
+        replay._stream.cache_clear()
