@@ -211,7 +211,7 @@ def test_images_off_the_grid_are_rounded_where_that_is_asked_for_and_the_table_s
         smoothed.certify(x, **options)
     table = smoothed.certify(x, quantize_input=True, **options)
     plain = smoothed.certify(torch.full((3, *SHAPE), 136, dtype=torch.uint8), **options)
-    assert table.attrs["certified_for"] == "the image rounded to 8 bits, and 8-bit perturbations of it"
+    assert table.attrs["certified_for"] == "the image rounded to 8 bits, and 8-bit images within the radius of it"
     assert plain.equals(table[plain.columns]) and "rounded_by" not in plain and not plain.attrs
     moved = np.sqrt(0.25**2 + 0.4**2) / 255
     np.testing.assert_allclose(table["rounded_by"], [0, moved, 0], rtol=1e-7)
@@ -220,6 +220,30 @@ def test_images_off_the_grid_are_rounded_where_that_is_asked_for_and_the_table_s
     assert told["predict"].tolist() == [1, 1, 1] and told.attrs == table.attrs and (told["radius"] == 0).all()
     classes, radii = smoothed.certify_arrays(x.float(), quantize_input=True, **options)
     assert (classes == 1).all() and (radii == plain["radius"]).all()
+
+
+def test_a_ball_around_a_rounded_image_is_certified_for_8_bit_images_alone():
+    """Pixels just below and just above the middle of two levels round apart, so that near images get different classes."""
+
+    class Brightness(torch.nn.Module):
+        def forward(self, x):
+            margin = x.mean(dim=(1, 2, 3))[:, None] * 255 - 128.75
+            return torch.cat([-margin, margin], 1)
+
+    def asked(method, level):
+        image = torch.full((1, 1, 32, 32), level / 255, dtype=torch.float64)
+        return getattr(smoothed, method)(image, n=3000, arithmetic="exact", quantize_input=True, quiet=True).iloc[0]
+
+    smoothed = SmoothedClassifier(Brightness(), Gaussian(sigma=0.08))
+    given, near = asked("certify", 128.49), asked("predict", 128.51)
+    assert given["predict"] == 0 and near["predict"] == 1
+    assert (
+        0.02 / 255 * 32 < given["radius"] - given["rounded_by"]
+    )  # the images' distance: no ball of reals is certified
+    brighter = torch.full((1, 1, 32, 32), 128, dtype=torch.uint8)
+    brighter[..., :9] += 1
+    assert 288**0.5 / 255 < given["radius"]  # of 8-bit images, one is
+    assert smoothed.predict(brighter, n=3000, arithmetic="exact", quiet=True)["predict"].tolist() == [0]
 
 
 def test_rounding_is_for_exact_arithmetic_and_for_images():
