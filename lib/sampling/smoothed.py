@@ -70,7 +70,7 @@ class SmoothedClassifier:
 
         Columns: predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), count (of the selected class
         among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index. With quantize_input also rounded_by: the l2
-        distance of the rounded image from the given one, 0 for 8-bit images. Every 8-bit image within radius - rounded_by of
+        distance of the rounded image from the given one, 0 for uint8. Every 8-bit image within radius - rounded_by of
         the given one has its class. Images that are not 8-bit ones are not certified, however near: they are rounded first,
         and a tiny change can round to the next level in many pixels.
         """
