@@ -10,8 +10,11 @@ from lib.data.corruptions.naming import copies_parts
 from lib.data.source import data_root
 from lib.errors import CertflowError
 from lib.workflow import expose
+from lib.workflow.leftovers import forget_unchecked
 
 expose(workflow.basedir)
+if workflow.is_main_process:
+    forget_unchecked()
 
 try:
     STUDY = load(

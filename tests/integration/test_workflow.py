@@ -1,10 +1,12 @@
 """The real Snakefile on a tiny experiment: it runs, a second run does nothing, and a change re-runs what depends on it."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +187,19 @@ def test_a_broken_configuration_is_refused_with_every_problem_and_no_traceback(t
 def test_the_workflow_passes_snakemakes_linter():
     result = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_table_whose_job_was_not_seen_to_end_is_made_again(finished, tmp_path):
+    folder, tables = tmp_path / "copy", [f"results/tables/tiny.{ending}" for ending in ("tex", "tsv", "md")]
+    shutil.copytree(finished, folder)
+    for table in tables:
+        (folder / ".snakemake/incomplete" / urlsafe_b64encode(table.encode()).decode()).write_text("null")
+    lock = folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("")
+    assert planned(snakemake(folder, "-n", REPORT)) == {} and (folder / tables[0]).exists()  # another one is at work
+    lock.unlink()
+    assert planned(snakemake(folder, "-n", REPORT)) == {"write_table": 1, "write_report": 1}
 
 
 def test_what_a_job_finishes_after_its_snakemake_was_killed_is_kept(tmp_path):
