@@ -122,8 +122,14 @@ def sample_counts(
     found = {key: record.spec[key] for key in spec}
     found |= {"parents": {key: record.parents[key] for key in setting.parents}, "notes": record.notes}
     if digest(found) != digest(wanted):
+        # Notes (precision, folding) come from the stage-1 counts: a plan made from the same ones again would be refused again.
+        it = (
+            "it"
+            if record.notes == setting.notes
+            else "it and its stage-1 counts, the same path below results/presample,"
+        )
         raise ArtefactError(
-            f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete it and run again"
+            f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete {it} and run again"
         )
     number, shards = shard_number(shard)
     measurements = planned.measurements
