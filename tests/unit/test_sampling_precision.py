@@ -27,6 +27,17 @@ def test_flags_are_read_from_the_systems_file(tmp_path):
     assert cpu_flags(str(tmp_path / "nothing")) == frozenset()
 
 
+@pytest.fixture
+def said_back():
+    """What is said of whole backends is no business of the tests after this one."""
+    backends = (torch.backends, torch.backends.cudnn, torch.backends.mkldnn)
+    before = [backend.fp32_precision for backend in backends]
+    yield
+    for backend, precision in zip(backends, before, strict=True):
+        backend.fp32_precision = precision
+    exact_arithmetic()
+
+
 @pytest.mark.parametrize(
     "said_before",
     [
@@ -38,7 +49,7 @@ def test_flags_are_read_from_the_systems_file(tmp_path):
         lambda: torch.set_float32_matmul_precision("medium"),
     ],
 )
-def test_float32_means_float32_whatever_was_said_before_and_both_ways_of_asking_agree(said_before):
+def test_float32_means_float32_whatever_was_said_before_and_both_ways_of_asking_agree(said_before, said_back):
     said_before()
     exact_arithmetic()
     backends = torch.backends
