@@ -27,6 +27,11 @@ class StoppingRule(Protocol):
         same counts, a decision stays: merging checks it so."""
         ...
 
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        """The largest decisions (float64 [images]) that any order of the draws can have led to by `looks[look]`, where the
+        counts of the selected class are `k`: merging refuses larger ones."""
+        ...
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -34,6 +34,13 @@ class Ladder:
         radii = np.concatenate([[-1.0], self.radii])
         return radii[rungs], k <= self.give_up[rungs, look]
 
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        """See `StoppingRule.most`. An earlier look can have seen all hits there are now, as far as its draws go."""
+        looks = self.looks[: look + 1]
+        together = np.maximum.accumulate(self.accept[:, : look + 1], axis=0)  # a rung holds with all below it
+        least = np.where(together <= looks, together, looks[-1] + 1).min(axis=1)
+        return np.concatenate([[-1.0], self.radii])[np.searchsorted(least, k, side="right")]
+
 
 @lru_cache(maxsize=32)
 def planned_ladder(

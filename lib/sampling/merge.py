@@ -24,9 +24,8 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     for path in shards:
         arrays, record = read_arrays(path, format="shard")
         planned.require(path, record)
-        record = replace(
-            record, parents={**record.parents, **planned.parents}
-        )  # which those of earlier versions do not name
+        # Those of earlier versions do not name what the plan says of them.
+        record = replace(record, parents={**record.parents, **planned.parents})
         if records and (record.spec, record.parents, record.notes) != (
             records[0].spec,
             records[0].parents,
@@ -64,7 +63,8 @@ def _complete(result: Mapping[str, np.ndarray], planned: Plan) -> None:
 
 
 def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np.ndarray:
-    """bool [images]: which decisions the rule would not leave as they are, looking at these counts, or has no look for."""
+    """bool [images]: which decisions the rule has no look for, would not leave as they are, looking at these counts, or
+    cannot have come to on the way to them."""
     wrong, rule = np.zeros(len(result["idx"]), bool), measurement.rule
     if rule is None:
         return wrong
@@ -73,9 +73,8 @@ def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np
     for number in np.unique(look):
         rows = np.flatnonzero(look == number)
         decided = result["decided"][rows]
-        wrong[rows] = (result["drawn"][rows] != rule.looks[number]) | (
-            rule.judge(number, k[rows], decided)[0] != decided
-        )
+        kept = rule.judge(number, k[rows], decided)[0] == decided
+        wrong[rows] = (result["drawn"][rows] != rule.looks[number]) | ~kept | (decided > rule.most(number, k[rows]))
     return wrong
 
 

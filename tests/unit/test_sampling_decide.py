@@ -1,5 +1,6 @@
 """Preset radii decided while drawing: thresholds, one climb at a time, and the stage that a kill does not change."""
 
+import itertools
 import math
 
 import numpy as np
@@ -66,6 +67,25 @@ def test_a_ladder_climbs_as_its_definition_says(p):
         decided[open_], drawn[open_] = now, n
         open_[np.flatnonzero(open_)[finished]] = False
     assert [climb(row, looks, 0.01, 0.05) for row in draws] == list(zip(decided, drawn, strict=True))
+
+
+def test_the_most_that_counts_can_have_led_to_is_that_of_the_best_order_of_the_draws():
+    looks = np.array([8, 14, 24])
+    rule, largest = ladder(RADII[:3], looks, SIGMA, alpha=0.2, beta=1e-9), {}
+    for path in itertools.product(*(range(n + 1) for n in looks)):
+        steps = np.diff([0, *path])
+        if (steps < 0).any() or (steps > np.diff([0, *looks])).any():
+            continue
+        decided = np.array([-1.0])
+        for look, k in enumerate(path):
+            decided = rule.judge(look, np.array([k]), decided)[0]
+            largest[look, k] = max(largest.get((look, k), -1.0), decided[0])
+    assert set(largest.values()) == {-1.0, *RADII[:3]}
+    for look, n in enumerate(looks):
+        found = rule.most(look, np.arange(n + 1))
+        assert found.tolist() == [largest[look, k] for k in range(n + 1)]
+    at_once = rule.judge(2, np.arange(25), np.full(25, -1.0))[0]
+    assert (found > at_once).any(), "earlier looks must matter here"
 
 
 @pytest.mark.parametrize(("k", "n", "needed"), [(90, 100, 950), (95, 100, 930), (480, 500, 965), (60, 100, 560)])

@@ -149,16 +149,16 @@ def test_shards_of_an_earlier_version_are_merged_with_new_ones(tmp_path):
         {"decided": np.array([0.0, 0.25, 0.5])},
         {"decided": np.array([0.0, np.nan, 0.5])},
         {"decided": np.array([-1.0, 0.0, 0.5])},  # the counts hold more than that
-        {"drawn": np.array([60, 100, 100])},
+        {"first": [60, 0, 0, 0], "drawn": np.array([60, 100, 100])},
+        {"first": [10, 0, 0, 90], "decided": np.array([0.5, 0.0, 0.5])},  # ten hits hold nothing, whenever they came
     ],
 )
 def test_decisions_that_the_rule_cannot_have_taken_are_refused(tmp_path, wrong):
     plan = make_plan(tmp_path, "decide")
     shard = make_shard(tmp_path, plan, "decide")
     arrays, record = read_arrays(shard)
-    if "drawn" in wrong:
-        arrays["counts"][0] = [60, 0, 0, 0]
-    write_arrays(shard, {**arrays, **wrong}, record)
+    arrays["counts"][0] = wrong.get("first", arrays["counts"][0])
+    write_arrays(shard, {**arrays, **{name: wrong[name] for name in wrong if name in arrays}}, record)
     with pytest.raises(ArtefactError, match=r"image idx \d: no decision of its stopping rule"):
         merge_counts(shards=[shard], plan=plan, counts=tmp_path / "x.npz")
 
