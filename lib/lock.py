@@ -16,19 +16,20 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def exclusive(path: str | Path, what: str) -> Iterator[None]:
-    """Hold the lock on `path` (a folder, or a file that need not exist yet) while the block runs.
+def exclusive(path: str | Path, what: str) -> Iterator[bool]:
+    """Hold the lock on `path` (a folder, or a file that need not exist yet) while the block runs; yields whether it is held.
 
     `what` says what is being done, in the words of the error message ("training"). Raises `BusyError`, naming host, process
     and starting time of the holder, when another process or another caller in this process holds the lock. The operating
     system releases the lock when its holder ends, however it ends, so that a killed job leaves nothing to clear. Where the
-    file system knows no locks (some parallel ones), the block runs unlocked with a line on stderr: all writes are atomic
-    and results deterministic, so that two writers there waste time but damage nothing.
+    file system knows no locks (some parallel ones), the block runs unlocked with a line on stderr and gets False: all writes
+    are atomic and results deterministic, so that two writers there waste time but damage nothing, as long as neither
+    removes what the other is writing (`lib.parts.remove_parts`).
     """
     lock = lock_path(path)
-    handle = _acquire(lock, what)
+    handle, locked = _acquire(lock, what)
     try:
-        yield
+        yield locked
     finally:
         # Unlink before closing: whoever opened the old file meanwhile sees in `_acquire` that it is no longer the one.
         lock.unlink(missing_ok=True)
@@ -41,7 +42,7 @@ def lock_path(path: str | Path) -> Path:
     return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
 
 
-def _acquire(lock: Path, what: str) -> int:
+def _acquire(lock: Path, what: str) -> tuple[int, bool]:
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -51,17 +52,18 @@ def _acquire(lock: Path, what: str) -> int:
                 f"{lock}: the lock file could not be made ({error.strerror}); make its folder writable"
             ) from error
         try:
-            _flock(handle, lock, what)
+            locked = _flock(handle, lock, what)
             if _is_still(handle, lock):
                 _sign(handle, what)
-                return handle
+                return handle, locked
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
 
 
-def _flock(handle: int, lock: Path, what: str) -> None:
+def _flock(handle: int, lock: Path, what: str) -> bool:
+    """Whether the file is locked now; False where its file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -72,6 +74,8 @@ def _flock(handle: int, lock: Path, what: str) -> None:
                 f"{lock}: could not be locked ({error.strerror}); run again, or mend the file system"
             ) from error
         print(f"{lock}: this file system has no locks; make sure that nothing else is {what} here", file=sys.stderr)
+        return False
+    return True
 
 
 def _is_still(handle: int, lock: Path) -> bool:

@@ -28,8 +28,12 @@ def remove_abandoned_parts(path: str | Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def remove_all_parts(path: str | Path) -> None:
-    """Remove all unfinished files of `path`, whoever began them: for the holder of its lock (`lib.lock`) only."""
+def remove_parts(path: str | Path, *, locked: bool) -> None:
+    """Remove all unfinished files of `path`, whoever began them, where the caller holds its lock (`locked`: what
+    `lib.lock.exclusive` yields); else only those that `remove_abandoned_parts` does, since others may be at work."""
+    if not locked:
+        remove_abandoned_parts(path)
+        return
     for part in _parts(path):
         part.unlink(missing_ok=True)
 

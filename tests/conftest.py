@@ -1,5 +1,7 @@
 """Shared by all tests: pinned threads, and the optional folder of real images and published numbers."""
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -22,6 +24,16 @@ SHARED = ROOT.parent / "shared"
 def root() -> Path:
     """The project's root folder."""
     return ROOT
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
+
+    def flock(handle, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 @pytest.fixture(scope="session")

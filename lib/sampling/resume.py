@@ -11,7 +11,7 @@ import numpy as np
 from lib.artefact import Provenance, read_arrays, write_arrays
 from lib.attempts import finish_attempts, note_attempt
 from lib.errors import ArtefactError
-from lib.parts import remove_all_parts
+from lib.parts import remove_parts
 from lib.spec import digest
 
 SAVE_SECONDS = float(os.environ.get("CERTFLOW_SAVE_SECONDS") or 30)
@@ -35,6 +35,8 @@ class Journal:
     saved_at: float = field(default_factory=time.monotonic)
     noted: bool = True
     """Whether its attempts are noted (`lib.attempts`)."""
+    locked: bool = False
+    """Whether the caller holds the job's lock, so that nobody else writes the file."""
 
     def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
         """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
@@ -57,8 +59,7 @@ class Journal:
     def read(self) -> dict[str, np.ndarray] | None:
         """The arrays as last stored, or None at the beginning.
 
-        Also notes the attempt, and removes what a kill in the middle of saving has left behind; the caller holds the job's
-        lock.
+        Also notes the attempt, and removes what a kill in the middle of saving has left behind.
         """
         arrays = self._read()
         if self.noted:
@@ -66,7 +67,7 @@ class Journal:
         return arrays
 
     def _read(self) -> dict[str, np.ndarray] | None:
-        remove_all_parts(self.path)
+        remove_parts(self.path, locked=self.locked)
         if not self.path.exists():
             return None
         arrays, record = read_arrays(self.path, format="partial counts")
@@ -82,9 +83,8 @@ class Journal:
 
     def instalment(self, number: int) -> "Journal":
         """The journal of one part of the job, in a file beside this one; a part's state never serves for another part."""
-        return Journal(
-            self._instalments(), digest({"job": self.digest, "instalment": number}), self.seconds, noted=False
-        )
+        job = digest({"job": self.digest, "instalment": number})
+        return Journal(self._instalments(), job, self.seconds, noted=False, locked=self.locked)
 
     def remove(self) -> None:
         """Forget the state: the result is stored. What remains is the journal of a job that needed several attempts."""

@@ -19,7 +19,7 @@ from lib.lock import exclusive
 from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
-from lib.parts import remove_all_parts
+from lib.parts import remove_parts
 from lib.registry import revive, spec_class
 from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
@@ -222,13 +222,13 @@ def write_measured(
     }
     label = setting.split.labels[index].astype(np.int64)
     arrays = {"idx": index, "label": label, "seconds": np.zeros(len(index))}
-    with exclusive(path, "sampling"):
-        remove_all_parts(path)
+    with exclusive(path, "sampling") as locked:
+        remove_parts(path, locked=locked)
         journals = []
         for measurement in measurements:
             identity = {**job, "measurement": measurement.name, **measurement.planned()}
             name = f"{path}.partial" if measurement.name == "counts" else f"{path}.{measurement.name}.partial"
-            journals.append(Journal(Path(name), digest(identity)))
+            journals.append(Journal(Path(name), digest(identity), locked=locked))
             found = setting.measure(measurement, index, journals[-1])
             arrays |= {**found, "seconds": arrays["seconds"] + found["seconds"]}
         write_arrays(path, arrays, record)

@@ -15,7 +15,7 @@ from lib.data.base import Augmentation, Split
 from lib.data.batches import batches
 from lib.lock import exclusive
 from lib.noise.base import NoiseSpec
-from lib.parts import remove_all_parts
+from lib.parts import remove_parts
 from lib.progress import progress
 from lib.training import evaluation
 from lib.training.base import MethodSpec
@@ -81,7 +81,7 @@ def train(
     augmentation = augmentation if method.augmentation == "dataset" else "none"
     _check_ranks(method, ranks, min(len(train_split), len(test_split)))
     lock = exclusive(resume, "training") if resume is not None and ranks.writes else nullcontext()
-    with lock, torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with lock as locked, torch.random.fork_rng([device] if device.type == "cuda" else []):
         loader = batches(
             train_split,
             device=device,
@@ -112,7 +112,7 @@ def train(
                 shuffle=False,
                 rows=_rows(ranks, lambda images: [slice(0, images)]),
             ),
-            store=_Store(resume, digest, checkpoint_seconds, writes=ranks.writes),
+            store=_Store(resume, digest, checkpoint_seconds, writes=ranks.writes, locked=bool(locked)),
             log=(LogFile(log) if isinstance(log, Path) else log) if ranks.writes else None,
         )
         rows, start = run.finish(len(train_split), description, quiet or not ranks.writes)
@@ -165,6 +165,7 @@ class _Store:
     digest: str
     seconds: float
     writes: bool = True
+    locked: bool = False
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, stepper: Stepper) -> Position:
@@ -197,7 +198,7 @@ class _Run:
         self.position = self.store.load(self.stepper)
         start, method = (self.position.epoch, self.position.batch), self.stepper.method
         if self.store.path is not None and self.store.writes:
-            remove_all_parts(self.store.path)
+            remove_parts(self.store.path, locked=self.store.locked)
             resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
             note_attempt(self.store.path, resumed if start != (0, 0) else "began")
         if isinstance(self.log, LogFile) and self.position.rows:

@@ -11,7 +11,7 @@ import pytest
 
 from lib.artefact import Provenance, atomic, read_arrays, write_arrays
 from lib.lock import exclusive
-from lib.parts import part_path, remove_abandoned_parts, remove_all_parts
+from lib.parts import part_path, remove_abandoned_parts, remove_parts
 
 WRITE = """
 import sys, time
@@ -93,9 +93,21 @@ def test_who_holds_the_lock_removes_everybody_s(tmp_path):
     path = tmp_path / "counts.npz"
     for name in ("counts.npz.another-host.7.part", "counts.npz.7.part", "counts.npz.partial.h.7.part", "counts.npz"):
         (tmp_path / name).write_bytes(b"half a fi")
-    with exclusive(path, "sampling"):
-        remove_all_parts(path)
+    with exclusive(path, "sampling") as locked:
+        remove_parts(path, locked=locked)
     assert names(tmp_path) == {"counts.npz"}
+
+
+def test_without_a_lock_live_writers_keep_their_files(tmp_path, writer):
+    process, part = writer
+    others = {part, "counts.npz.another-host.7.part"}
+    (tmp_path / "counts.npz.another-host.7.part").write_bytes(b"half a fi")
+    remove_parts(tmp_path / "counts.npz", locked=False)
+    assert names(tmp_path) == others
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    remove_parts(tmp_path / "counts.npz", locked=False)
+    assert names(tmp_path) == others - {part}
 
 
 def test_an_unfinished_file_lies_beside_its_destination_and_goes_with_an_error(tmp_path):

@@ -40,9 +40,17 @@ def test_what_a_kill_while_saving_leaves_is_removed_and_the_last_state_kept(tmp_
     journal(tmp_path, seconds=0.0).save(17, COUNTS, SECONDS)
     (tmp_path / "counts.npz.partial.4711.part").write_bytes(b"half a fi")
     (tmp_path / "other.npz.partial.4711.part").write_bytes(b"of another job")
-    assert journal(tmp_path).load(2, 3)[0] == 17
+    assert journal(tmp_path, locked=True).load(2, 3)[0] == 17
     left = {path.name for path in tmp_path.iterdir()} - {"counts.npz.partial.attempts"}
     assert left == {"counts.npz.partial", "other.npz.partial.4711.part"}
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_instalments_are_cleared_as_their_journal_is(tmp_path, locked):
+    part = tmp_path / "counts.npz.partial.part-of-it.another-node.7.part"
+    part.write_bytes(b"half a fi")
+    assert journal(tmp_path, locked=locked).instalment(0).read() is None
+    assert part.exists() != locked
 
 
 def test_a_damaged_state_is_refused_by_name(tmp_path):

@@ -320,6 +320,14 @@ def test_what_a_node_that_was_killed_left_of_the_counts_goes(home, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz"}
 
 
+def test_without_locks_what_another_node_may_be_writing_stays(home, tmp_path, no_locks):
+    others = [f"{name}.another-node.7.part" for name in ("a.npz", "a.npz.partial", "a.npz.partial.part-of-it")]
+    for name in others:
+        (tmp_path / name).write_bytes(b"half a fi")
+    sample(home, tmp_path / "a.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", *others}
+
+
 def test_partial_counts_of_another_job_are_never_mixed_in(tmp_path):
     counts, seconds = np.ones((2, 3), np.int64), np.zeros(2)
     Journal(tmp_path / "a", "one", seconds=0.0).save(5, counts, seconds)

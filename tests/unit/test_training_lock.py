@@ -28,8 +28,8 @@ def test_second_holder_is_told_who_the_first_is(tmp_path):
 
 def test_lock_is_free_and_gone_after_the_block(tmp_path):
     for _ in range(2):
-        with exclusive(tmp_path / "counts.npz", "sampling"):
-            assert lock_path(tmp_path / "counts.npz").exists()
+        with exclusive(tmp_path / "counts.npz", "sampling") as locked:
+            assert locked and lock_path(tmp_path / "counts.npz").exists()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,6 +44,13 @@ def test_lock_is_released_by_an_error(tmp_path):
 def test_files_in_one_folder_do_not_exclude_each_other(tmp_path):
     with exclusive(tmp_path / "a", "sampling"), exclusive(tmp_path / "b", "sampling"):
         pass
+
+
+def test_where_there_are_no_locks_the_block_runs_and_is_told(tmp_path, no_locks, capsys):
+    with exclusive(tmp_path, "training") as first, exclusive(tmp_path, "training") as second:
+        assert not first and not second
+    assert "this file system has no locks; make sure that nothing else is training here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_holder_leaves_the_lock_free(tmp_path, root):

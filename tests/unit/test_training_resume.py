@@ -180,6 +180,13 @@ def test_what_another_node_left_of_a_state_is_removed(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_without_locks_what_another_node_may_be_writing_stays(tmp_path, no_locks):
+    other = tmp_path / "resume.pt.another-node.7.part"
+    other.write_bytes(b"half a fi")
+    run(tmp_path / "resume.pt")
+    assert list(tmp_path.glob("*.part")) == [other]
+
+
 @pytest.mark.parametrize("case", ["digest", "truncated", "garbage", "network"])
 def test_state_that_does_not_fit_is_left_aside_with_a_reason(tmp_path, whole, case, capsys):
     resume = tmp_path / "resume.safetensors"
