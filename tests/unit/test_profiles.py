@@ -20,8 +20,12 @@ ALWAYS = {
 def blocks() -> dict[str, str]:
     """Name of each rule → its text."""
     text = "\n".join(path.read_text() for path in RULES)
-    parts = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    heads = r"^(?:rule (\w+):|use rule (\w+) as (\w+) with:)$"
+    found: dict[str, str] = {}
+    parts = iter(re.split(heads, text, flags=re.MULTILINE)[1:])
+    for name, base, variant, body in zip(parts, parts, parts, parts, strict=True):
+        found[name or variant] = body + (found[base] if base else "")
+    return found
 
 
 def test_no_rule_retries_itself():
