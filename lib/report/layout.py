@@ -24,7 +24,7 @@ Role = Literal["ours", "external", "published", "difference"]
 
 @dataclass(frozen=True)
 class Cell:
-    """`text`, with `small` (an interval) below it; `best` of its column among the rows of its group."""
+    """`text`, with `small` (an interval) below it; `best` of its column among the rows of its group, or printed like it."""
 
     text: str
     small: str = ""
@@ -152,7 +152,7 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
         best = {field.metric: _best(part, field) for field in fields}
         rows: list[Row] = []
         for index, row in part.iterrows():
-            rows += line_rows(row, fields, names, {metric for metric, winner in best.items() if winner == index})
+            rows += line_rows(row, fields, names, {metric for metric, winners in best.items() if index in winners})
         sigma = float(part["sigma"].iloc[0])
         alike = summary.loc[summary["sigma"] == sigma, "noise"].nunique() > 1
         groups.append(Group(f"σ = {sigma:g}" + (f" ({noise})" if alike else ""), sigma, tuple(rows)))
@@ -193,10 +193,14 @@ def _plain(value: float, show: Callable[[float], str]) -> Cell:
     return Cell(DASH if np.isnan(value) else show(value))
 
 
-def _best(part: "pd.DataFrame", field: Field) -> Any:
-    """Index of the row with the largest value, the first of equals; None when there is nothing to compare."""
+def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
+    """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same."""
     values = part[field.metric].dropna()
-    return values.idxmax() if field.compared and len(values) > 1 and values.max() > 0 else None
+    if not field.compared or len(values) < 2 or values.max() <= 0:
+        return set()
+    shown = values.map(field.show)
+    winners = set(shown.index[shown == field.show(values.max())])
+    return winners if len(winners) < len(values) else set()
 
 
 def _ordered(summary: "pd.DataFrame") -> list[tuple[Any, "pd.Series"]]:

@@ -147,9 +147,13 @@ def test_the_best_of_each_column_is_marked_once_and_never_a_published_one(summar
     assert rf"\textbf{{{100 * summary.iloc[1]['certified_accuracy@0.0']:.1f}}}" in tex
 
 
-def test_the_first_of_equals_is_best(summary):
+def test_what_prints_like_the_best_is_best_and_equals_have_none(summary):
     level = blocks(summary)[0].groups[1]
-    assert [row.cells[2].best for row in level.rows] == [True, False]
+    assert [row.cells[2].best for row in level.rows] == [False, False]
+    three = summarise([line(), line(method="b"), line(method="c")], RADII, resamples=50)
+    three["acr"] = [0.5961, 0.5958, 0.1]
+    rows = blocks(three)[0].groups[0].rows
+    assert [row.cells[1].best for row in rows] == [True, True, False]
 
 
 def test_a_single_line_is_not_its_own_best():
