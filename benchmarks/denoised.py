@@ -23,6 +23,7 @@ import torch
 from benchmarks.field import (
     CIFAR,
     MNIST,
+    PRECISIONS,
     SIGMA,
     default_device,
     field_network,
@@ -40,6 +41,7 @@ from lib.registry import spec_class
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.memory import keep_freed_memory, restore_default
+from lib.sampling.precision import native_precisions
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,12 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16"], default=["auto"])
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], help=PRECISIONS)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
+    options.precisions = options.precisions or native_precisions(device)
     rows = [row for name in options.cases for row in measure(name, options, device)]
     report = {"machine": machine(device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))

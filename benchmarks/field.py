@@ -17,6 +17,7 @@ from lib.models import build
 from lib.registry import spec_class
 
 SIGMA = 0.25
+PRECISIONS = "default: those with units on the device"
 MNIST = DataInfo(classes=10, shape=(1, 28, 28))
 IMAGENET = DataInfo(1000, (3, 224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "crop_flip")

@@ -27,6 +27,7 @@ from benchmarks.field import (
     CIFAR,
     IMAGENET,
     MNIST,
+    PRECISIONS,
     SIGMA,
     default_device,
     field_network,
@@ -41,6 +42,7 @@ from lib.noise import Gaussian, Stream
 from lib.sampling.classifier import BaseClassifier, exact_arithmetic
 from lib.sampling.engine import count_classes
 from lib.sampling.memory import keep_freed_memory, restore_default
+from lib.sampling.precision import native_precisions
 from lib.sampling.rows import Kept
 
 
@@ -239,7 +241,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all; on a CPU all but ImageNet")
     parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--precisions", nargs="+", choices=["auto", "float32", "bfloat16", "float16"], default=["auto"])
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
     parser.add_argument("--batches", nargs="+", type=int, help="rows per forward pass (default: by device and image)")
     parser.add_argument(
         "--compile",
@@ -252,6 +254,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
+    options.precisions = options.precisions or native_precisions(device)
     cases = options.cases or [name for name in CASES if device.type == "cuda" or name != "imagenet_resnet50"]
     rows = [row for name in cases for row in measure(name, options, device)]
     report = {"machine": machine(device), "rows": rows}

@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, default_device, field_network, machine, network, seconds
+from benchmarks.field import CIFAR, MNIST, PRECISIONS, SIGMA, default_device, field_network, machine, network, seconds
 from benchmarks.field_methods import LOSSES
 from lib.data.base import DataInfo
 from lib.data.batches import batches
 from lib.noise import Gaussian as GaussianNoise
 from lib.presets import preset_settings
 from lib.registry import spec_class
+from lib.sampling.precision import native_precisions
 from lib.training.base import MethodSpec
 from lib.training.meter import Meter
 from lib.training.stepper import Stepper, pieces
@@ -186,13 +187,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="measurements of each (default: 5 of a network, 2 of a method)")
     parser.add_argument("--batch", type=int, default=128, help="images per loader batch where methods are compared")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"])
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], help=PRECISIONS)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
     report = {"machine": machine(device), "cases": {}, "methods": {}}
-    precisions = options.precisions or (["float32"] if device.type == "cpu" else ["float32", "bfloat16"])
+    precisions = options.precisions or native_precisions(device)
     cases = [name for name in CASES if device.type == "cuda" or name != "cifar_resnet110"]
     for name in cases if options.cases is None else options.cases:
         report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, precisions)

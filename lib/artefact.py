@@ -70,7 +70,7 @@ class Provenance:
     """What made a file: `format` (such as "counts"), the `spec` asked for, `parents` (name → digest) and circumstances.
 
     `spec` decides whether a file is the one that a reader wants; `versions` and `device` are recorded, not compared.
-    `notes` holds facts found out on the way, such as the precision that "auto" was resolved to.
+    `notes` holds facts found out on the way, such as whether kernels were fused.
     """
 
     format: str

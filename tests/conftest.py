@@ -20,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cpu_flags():
+    """With `TEST_CPU_FLAGS` (such as `avx512_bf16`, or empty) in the environment: the flags that the CPU seems to have."""
+    flags = os.environ.get("TEST_CPU_FLAGS")
+    with pytest.MonkeyPatch.context() as patch:
+        if flags is not None:
+            patch.setattr("lib.sampling.precision.cpu_flags", lambda path="": frozenset(flags.split()))
+        yield
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 class Inference(Record):
     """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.
 
-    `precision: auto` is bfloat16 on a device with units for it (GPUs since Ampere; CPUs with AVX512-BF16 or AMX), else float32;
-    what it resolved to is recorded in every artefact.
+    The same on every device: where a precision has no units of its own it is emulated, slowly.
     """
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """`bfloat16` halves to quarters the time of large networks on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX."""
     compile: bool = False
     fold: bool = True
     """Fold batch normalisation and input normalisation into the convolutions (exact up to rounding)."""

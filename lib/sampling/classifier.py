@@ -12,7 +12,6 @@ from lib.errors import ConfigError
 from lib.models.base import Inference
 from lib.models.folding import fold
 from lib.sampling.fusing import fuse
-from lib.sampling.precision import resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMPANY_TOLERANCE = 0.02
@@ -42,7 +41,7 @@ class BaseClassifier:
     ):
         inference = inference or Inference()
         self.shape, self.device = tuple(shape), torch.device(device)
-        self.precision = resolve(inference.precision, str(self.device))
+        self.precision = inference.precision
         self.dtype = DTYPES[self.precision]
         if batch is not None and batch < 1:
             raise ValueError(f"batch size must be at least 1, got {batch}")

@@ -1,12 +1,15 @@
 """Sampling as stages of the pipeline: stage-1 counts of all images, stage-2 counts of one shard of the plan."""
 
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lib.artefact import Provenance, differences, write_arrays
 from lib.data.base import DatasetSpec, Split
@@ -25,6 +28,7 @@ from lib.sampling.base import Arithmetic, Measurement
 from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import Reader, count_classes
 from lib.sampling.plan import read_plan, shard_bounds
+from lib.sampling.precision import remark
 from lib.sampling.resume import Journal
 from lib.sampling.sequential import count_until
 from lib.spec import digest
@@ -112,7 +116,7 @@ def sample_counts(
 ) -> None:
     """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.sample_spec`.
 
-    Refuses a plan that was made for another model, for other images, or under another precision than this job resolves to.
+    Refuses a plan that was made for another model, for other images, or under another precision than the model's entry states.
     """
     planned = read_plan(plan)
     record, images = planned.record, planned.record.spec["images"]
@@ -182,6 +186,7 @@ def open_setting(
             f"{manifest}: its content is not what {model} was trained on; train again or restore the images"
         )
     base = BaseClassifier(module, architecture.inference, shape=info.shape, classes=info.classes, device=device)
+    _say_what_precision_costs(base)
     return Setting(
         base=base,
         split=open_split(dataset, manifest, split),
@@ -191,6 +196,15 @@ def open_setting(
         notes=base.describe(),
         arithmetic=arithmetic,
     )
+
+
+def _say_what_precision_costs(base: BaseClassifier) -> None:
+    """A line in the job's log where another precision would be faster, or the stated one is slow; it changes no count."""
+    if not base.compiled:
+        x = torch.linspace(0, 1, base.batch * math.prod(base.shape), device=base.device).reshape(-1, *base.shape)
+        said = remark(base.precision, base.network, x.to(base.dtype, memory_format=torch.channels_last))
+        if said:
+            print(f"precision {base.precision}: {said}", file=sys.stderr, flush=True)
 
 
 def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:

@@ -62,7 +62,7 @@ started = time.monotonic()
 ended(child(partial(run, home / "whole.npz")))
 whole, span = read_arrays(home / "whole.npz")[0]["counts"], time.monotonic() - started
 killed = resumed = finished = 0
-while killed < kills:
+while killed < kills or resumed < kills // 2:
     before = rows()
     resumed += before > 0
     pid = child(partial(run, out))
@@ -93,4 +93,4 @@ def test_twenty_kills_at_random_moments_change_no_count(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr
     counts = dict(part.split() for part in result.stdout.strip().splitlines()[-1].split(", "))
-    assert int(counts["killed"]) == KILLS and int(counts["resumed"]) >= KILLS // 2, result.stdout
+    assert int(counts["killed"]) >= KILLS and int(counts["resumed"]) >= KILLS // 2, result.stdout

@@ -1,29 +1,82 @@
-"""What `auto` precision means on a machine."""
+"""Precision is stated and the same on every machine; the machine only decides what the log says about it."""
+
+import re
 
 import pytest
 import torch
 
-from lib.sampling.classifier import exact_arithmetic
-from lib.sampling.precision import cpu_flags, resolve
+from lib.models.base import Inference
+from lib.sampling import precision
+from lib.sampling.classifier import BaseClassifier, exact_arithmetic
+from lib.sampling.precision import bfloat16_is_native, cpu_flags, native_precisions, remark
+
+SHAPE = (1, 4, 4)
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+
+
+X86, ARM, OLD = {"avx512f", "avx512_bf16"}, {"asimd", "bf16"}, {"avx2", "avx512f"}
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """`cpu(flags)`: a CPU that has these."""
+    return lambda flags: monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset(flags))
 
 
 @pytest.mark.parametrize(
-    ("device", "flags", "expected"),
-    [
-        ("cpu", frozenset({"avx2", "avx512f"}), "float32"),
-        ("cpu", frozenset({"avx512f", "avx512_bf16"}), "bfloat16"),
-        ("cpu", frozenset({"amx_bf16"}), "bfloat16"),
-    ],
+    ("flags", "native"), [(X86, True), ({"amx_bf16"}, True), (ARM, True), (OLD, False), (set(), False)]
 )
-def test_auto_is_bfloat16_only_where_it_is_native(device, flags, expected):
-    assert resolve("auto", device, flags=flags) == expected
-    assert resolve("float16", device, flags=flags) == "float16"
+def test_bfloat16_is_native_where_the_cpu_has_units_for_it(flags, native, cpu):
+    cpu(flags)
+    assert bfloat16_is_native("cpu") is native
+    assert native_precisions("cpu") == (["float32", "bfloat16"] if native else ["float32"])
+
+
+@pytest.mark.parametrize("flags", [X86, OLD])
+@pytest.mark.parametrize("stated", [None, "float32", "bfloat16", "float16"])
+def test_the_stated_precision_is_the_one_that_is_certified_whatever_the_cpu(stated, flags, cpu):
+    cpu(flags)
+    inference = Inference() if stated is None else Inference(precision=stated)
+    base = BaseClassifier(network(), inference, shape=SHAPE)
+    assert base.describe()["precision"] == (stated or "float32")
+    assert next(base.network.parameters()).dtype == getattr(torch, stated or "float32")
+
+
+def test_auto_is_not_a_precision():
+    with pytest.raises(ValueError, match="'float32', 'bfloat16' or 'float16'"):
+        Inference(precision="auto")
+
+
+def test_the_log_says_what_bfloat16_would_gain_where_it_is_native_only(cpu):
+    x = torch.linspace(0, 1, 8 * 16).reshape(8, *SHAPE)
+    cpu(X86)
+    assert re.search(r"in bfloat16 a batch would take \d+% of its time here", remark("float32", network(), x))
+    assert remark("bfloat16", network(), x) is None
+    cpu(OLD)
+    assert remark("float32", network(), x) is None
+    assert "emulated" in remark("bfloat16", network(), x)
+
+
+def test_a_model_that_does_not_run_in_bfloat16_is_said_to_be_one(cpu):
+    class Widened(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x.flatten(1).float())
+
+    cpu(X86)
+    assert "the model as it is does not" in remark("float32", Widened(16, 3), torch.zeros(8, *SHAPE))
 
 
 def test_flags_are_read_from_the_systems_file(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_bf16\n")
     assert cpu_flags(str(file)) == {"fpu", "avx2", "amx_bf16"}
+    arm = tmp_path / "arm"
+    arm.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert cpu_flags(str(arm)) == {"fp", "asimd", "bf16"}
     assert cpu_flags(str(tmp_path / "nothing")) == frozenset()
 
 
@@ -33,8 +86,8 @@ def said_back():
     backends = (torch.backends, torch.backends.cudnn, torch.backends.mkldnn)
     before = [backend.fp32_precision for backend in backends]
     yield
-    for backend, precision in zip(backends, before, strict=True):
-        backend.fp32_precision = precision
+    for backend, said in zip(backends, before, strict=True):
+        backend.fp32_precision = said
     exact_arithmetic()
 
 
@@ -62,6 +115,7 @@ def test_float32_means_float32_whatever_was_said_before_and_both_ways_of_asking_
     assert backends.cudnn.deterministic and not backends.cudnn.benchmark
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float32")])
-def test_gpus_without_bfloat16_units_keep_float32(capability, expected):
-    assert resolve("auto", "cuda", capability=capability) == expected
+@pytest.mark.parametrize(("capability", "native"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_gpus_before_ampere_have_no_bfloat16_units(capability, native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert bfloat16_is_native("cuda:1") is native

@@ -265,12 +265,12 @@ def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
 
 def test_where_precision_changed_stage_1_is_to_be_made_again_too(home, tmp_path):
     table, record = read_table(home / "plan.tsv")
-    coarse = {**record.notes, "precision": "bfloat16"}
+    coarse = {**record.notes, "precision": "float16"}
     write_table(
         home / "coarse.tsv", table, Provenance(format="plan", spec=record.spec, parents=record.parents, notes=coarse)
     )
     with pytest.raises(
-        ArtefactError, match="notes.precision: file has 'bfloat16'.* stage-1 counts, .*results/presample"
+        ArtefactError, match="notes.precision: file has 'float16'.* stage-1 counts, .*results/presample"
     ):
         sample(home, tmp_path / "a.npz", plan="coarse.tsv")
 
