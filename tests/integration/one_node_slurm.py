@@ -3,12 +3,15 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from keeper import GRACE, kept
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 
@@ -46,10 +49,12 @@ ReturnToService=2
 MinJobAge=600
 KillWait=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN Gres=gpu:2
+SlurmdParameters=config_overrides
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN Gres=gpu:2
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-# The default process tracker needs cgroups; OverMemoryKill enforces memory without them.
+# The default process tracker needs cgroups; OverMemoryKill enforces memory without them. The node pretends to have CPUs and
+# memory (config_overrides), so that the same jobs run at the same time on any machine.
 
 GRES = "NodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=/dev/zero\n"  # nothing opens them
 
@@ -72,13 +77,32 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
-def ending_with_parent(*command: str) -> list[str]:
-    """The command, terminated by the kernel when its parent ends, even by a kill: nothing is left running then."""
-    return ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else list(command)
+def users_of(folder: Path) -> set[int]:
+    """Processes other than this one with `folder` in their command line or environment, at work in it, or with a file of it."""
+    return {int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _uses(p, str(folder))} - {os.getpid()}
+
+
+def end_users_of(folder: Path) -> None:
+    """Kill all that `users_of` finds: the last resort, after the keepers."""
+    for process in users_of(folder):
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _uses(process: Path, folder: str) -> bool:
+    texts, links = [], []
+    try:
+        texts = [(process / name).read_bytes() for name in ("cmdline", "environ", "maps")]
+        links = [os.readlink(link) for link in [process / "cwd", process / "exe", *(process / "fd").iterdir()]]
+    except OSError:  # it has ended, or is the kernel's
+        pass
+    return any(folder.encode() in text for text in texts) or any(folder in link for link in links)
 
 
 class Cluster:
-    """A running one-node cluster with two pretend GPUs."""
+    """A running one-node cluster of four pretend CPUs with two pretend GPUs."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -94,9 +118,7 @@ class Cluster:
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
         host = socket.gethostname().split(".")[0]
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-        facts = {"folder": self.folder, "host": host, "memory": pages - 512, "cpus": len(os.sched_getaffinity(0))}
-        (self.folder / "slurm.conf").write_text(CONF.format(ports=free_ports(2), **facts))
+        (self.folder / "slurm.conf").write_text(CONF.format(ports=free_ports(2), folder=self.folder, host=host))
         (self.folder / "gres.conf").write_text(GRES.format(host=host))
         wrapper = self.folder / "bin" / "srun"
         wrapper.write_text(SRUN.format(folder=self.folder, srun=shutil.which("srun", path=search_path())))
@@ -114,14 +136,14 @@ class Cluster:
         self._wait(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() == "idle", "an idle node")
 
     def stop(self) -> None:
-        """End the daemons, last started first, and collect them."""
+        """End the daemons, last started first, with the jobs that they run, stopped ones too."""
         for daemon in reversed(self.daemons):
             daemon.terminate()
-            try:
-                daemon.wait(10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        try:
+            for daemon in reversed(self.daemons):
+                daemon.wait(GRACE + 50)
+        finally:
+            end_users_of(self.folder)
 
     def ask(self, *command: str) -> str:
         """What a SLURM command prints; nothing where it fails."""
@@ -137,8 +159,7 @@ class Cluster:
 
     def _daemon(self, *command: str) -> None:
         with open(self.folder / "log" / f"{command[0]}.out", "w") as output:
-            command = ending_with_parent(*command)
-            self.daemons.append(subprocess.Popen(command, env=self.environment, stdout=output, stderr=output))
+            self.daemons.append(subprocess.Popen(kept(*command), env=self.environment, stdout=output, stderr=output))
 
     def _ok(self, *command: str) -> bool:
         return subprocess.run(command, env=self.environment, capture_output=True).returncode == 0

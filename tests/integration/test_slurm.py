@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from one_node_slurm import Cluster, cluster, ending_with_parent, missing
+from holds import Holds
+from keeper import kept
+from one_node_slurm import Cluster, cluster, end_users_of, missing, users_of
 
 from lib.artefact import read_arrays
 
@@ -31,13 +34,13 @@ WANTED = os.environ.get("TEST_SLURM", "")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(WANTED == "later", reason="runs in `make test-slurm`"),
     pytest.mark.skipif(bool(missing()) and WANTED != "now", reason=f"no SLURM here: {missing()}"),
 ]
 
 OVERLAY = {
-    "samplers": {"tiny": {"n": 40_000}},
+    "samplers": {"tiny": {"n": 6_000}},
     "certificates": {"loose": {"kind": "neyman_pearson", "sampler": "tiny", "alpha": 0.01}},
     "experiments": {"tiny": {"methods": ["one"], "certificates": ["tiny", "loose"]}},
 }
@@ -63,14 +66,14 @@ def profile(first: str = "False", shards: int = 3) -> dict:
 
 
 def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    """Snakemake at work in `folder`; its output goes to `folder/output`."""
+    """Snakemake at work in `folder`, under a keeper; its output goes to `folder/output`."""
     folder.mkdir(exist_ok=True)
     (folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
     overlays = [str(ROOT / "tests" / "tiny.yaml"), str(folder / "overlay.yaml")]
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder), *arguments, "--configfile", *overlays]
     environment = {**(environment or os.environ), "CERTFLOW_DEVICE": "cpu", "CERTFLOW_SAVE_SECONDS": "0"}
     with open(folder / "output", "w") as output:
-        command = ending_with_parent(*command, "--", TABLE)
+        command = kept(*command, "--", TABLE)
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 
@@ -97,40 +100,37 @@ class Attempt:
 
 def attempts(folder: Path, shard: int) -> list[Attempt]:
     """The attempts of one shard's job as its journal tells them."""
-    path = folder / SHARDS / f"{shard}-of-3.npz.partial.attempts"
+    path = Path(f"{state(folder, shard)}.attempts")
     lines = path.read_text().splitlines() if path.exists() else []
     found = [re.search(r"process (\d+) on \S+ \(SLURM job (\d+), GPU (\S+)\): (.*)", line) for line in lines]
     return [Attempt(int(m[1]), m[2], m[3], m[4]) for m in found if m]
 
 
-def freeze_with_a_state(folder: Path, shard: int, process: subprocess.Popen) -> Attempt:
-    """Stop a shard's process once it has stored partial counts."""
-    state = folder / SHARDS / f"{shard}-of-3.npz.partial"
-    for _ in range(20_000):
-        if state.exists():
-            attempt = attempts(folder, shard)[0]
-            os.kill(attempt.pid, signal.SIGSTOP)
-            assert state.exists(), "finished before it could be stopped: give it more draws"
-            return attempt
-        assert process.poll() is None, story(folder)
-        time.sleep(0.02)
-    raise AssertionError(f"shard {shard} stored no state in 400 s\n{story(folder)}")
+def state(folder: Path, shard: int, shards: int = 3) -> Path:
+    """Where the job of a shard keeps partial counts."""
+    return folder / SHARDS / f"{shard}-of-{shards}.npz.partial"
 
 
-def wait_for(ready: Callable[[], bool], folder: Path) -> None:
-    for _ in range(20_000):
+def wait_for(ready: Callable[[], Any], folder: Path, process: subprocess.Popen | None = None) -> None:
+    """Wait until it is so; an error with the whole story after ten minutes, or when the `process` to do it has ended."""
+    for _ in range(12_000):
         if ready():
             return
-        time.sleep(0.02)
-    raise AssertionError(f"not within 400 s\n{story(folder)}")
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"snakemake has ended\n{story(folder)}")
+        time.sleep(0.05)
+    raise AssertionError(f"not within ten minutes\n{story(folder)}")
 
 
-def disturb(slurm: Cluster, folder: Path, process: subprocess.Popen) -> None:
+def disturb(found: "Outcome", process: subprocess.Popen) -> None:
     """Cancel the job of shard 2, and let that of shard 3 run into its time limit, both in the middle of their work."""
-    frozen = [freeze_with_a_state(folder, shard, process) for shard in (2, 3)]
-    slurm.ask("scancel", frozen[0].job)
+    folder, slurm = found.remote, found.slurm
+    for shard in (2, 3):
+        wait_for(lambda: found.holds.stopped(state(folder, shard)), folder, process)  # noqa: B023
+    cancelled, late = (attempts(folder, shard)[0].job for shard in (2, 3))
+    slurm.ask("scancel", cancelled)
     soon = (datetime.now() + timedelta(seconds=1)).isoformat(timespec="seconds")
-    slurm.ask("scontrol", "update", f"JobId={frozen[1].job}", f"EndTime={soon}")  # enforced within 30 s
+    slurm.ask("scontrol", "update", f"JobId={late}", f"EndTime={soon}")  # enforced within 30 s
 
 
 @dataclass
@@ -140,6 +140,7 @@ class Outcome:
     local: Path
     remote: Path
     slurm: Cluster
+    holds: Holds
     processes: list[subprocess.Popen]
 
     @property
@@ -152,7 +153,8 @@ class Outcome:
         written.parent.mkdir(exist_ok=True)
         written.write_text(yaml.safe_dump(profile(**choices)))
         options = ("--profile", str(written.parent), *flags)
-        self.processes.append(start(folder, *options, environment=self.slurm.environment))
+        environment = {**self.slurm.environment, **self.holds.environment}
+        self.processes.append(start(folder, *options, environment=environment))
         return self.processes[-1]
 
 
@@ -160,24 +162,43 @@ class Outcome:
 def outcome():
     """The experiment run locally in one shard, and through SLURM in three, of which each fails once, in its own way."""
     assert not missing(), missing()
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: sockets' paths have a limit
-    (folder / "cluster").mkdir()
-    running: list[subprocess.Popen] = []
-    try:
-        with cluster(folder / "cluster") as slurm:
-            found = Outcome(folder / "local", folder / "remote", slurm, running)
+    with own_folder() as folder, cluster(folder / "cluster") as slurm:
+        found = Outcome(folder / "local", folder / "remote", slurm, Holds(folder / "holds"), [])
+        with ending(found.processes):
+            found.holds.ask(state(found.remote, 1), where="SLURM_MEM_PER_NODE=150")  # until it is killed for its memory
+            for shard in (2, 3):
+                found.holds.ask(state(found.remote, shard))
             starved = "attempt == 1 and wildcards.scatteritem.startswith('1-')"
             remote = found.start(found.remote, "profile", first=starved)
-            running.append(local := start(found.local, "--cores", "1"))
-            disturb(slurm, found.remote, remote)
+            found.processes.append(local := start(found.local, "--cores", "1"))
+            disturb(found, remote)
             end(remote, found.remote)
             end(local, found.local)
             yield found
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A new folder with `cluster/` in it; in the end it is gone, and with it all processes that have to do with it."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")).resolve()  # short: sockets' paths have a limit
+    try:
+        (folder / "cluster").mkdir()
+        yield folder
     finally:
-        for process in running:
-            process.kill()
-            process.wait()
+        end_users_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def ending(processes: list[subprocess.Popen]) -> Iterator[None]:
+    """In the end, no process of the list runs, nor any that it has started."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGUSR1)
+        for process in processes:
+            process.wait(60)
 
 
 def ran_as(outcome: Outcome, rule: str) -> set[str]:
@@ -208,7 +229,7 @@ def test_shards_are_jobs_of_their_own_and_certificates_share_one(outcome):
 def test_counts_are_those_of_the_local_run(outcome):
     name = f"results/sample/{RUN}/tiny/tiny.npz"
     remote, local = (read_arrays(folder / name)[0] for folder in (outcome.remote, outcome.local))
-    assert remote["counts"].sum() == 30 * 40_000
+    assert remote["counts"].sum() == 30 * 6_000
     assert np.array_equal(remote["counts"], local["counts"]) and np.array_equal(remote["idx"], local["idx"])
 
 
@@ -268,15 +289,37 @@ def test_the_logs_of_failed_attempts_lie_where_the_profile_says(outcome):
 
 def test_what_jobs_finish_after_snakemake_was_killed_is_kept(outcome):
     folder = outcome.remote.with_name("killed")
+    states = [state(folder, number, 2) for number in (1, 2)]
+    for path in states:
+        outcome.holds.ask(path)
     process = outcome.start(folder, "calm", shards=2)
-    shards = [folder / SHARDS / f"{number}-of-2.npz" for number in (1, 2)]
-    wait_for(lambda: all(path.exists() or Path(f"{path}.partial").exists() for path in shards), folder)
-    process.kill()
+    wait_for(lambda: all(outcome.holds.stopped(path) for path in states), folder, process)
+    process.send_signal(signal.SIGUSR1)
     process.wait()
-    assert not all(path.exists() for path in shards), "both had ended: give them more draws"
+    shards = [path.with_suffix("") for path in states]
+    assert not any(path.exists() for path in shards)
+    for path in states:
+        outcome.holds.release(path)
     wait_for(lambda: all(path.exists() for path in shards) and not outcome.slurm.ask("squeue", "-h"), folder)
     made = [path.stat().st_mtime_ns for path in shards]
     end(outcome.start(folder, "calm", "--unlock", shards=2), folder)
     end(outcome.start(folder, "calm", shards=2), folder)
     assert [path.stat().st_mtime_ns for path in shards] == made
     assert untimed(folder / TABLE)[0] == untimed(outcome.local / TABLE)[0]
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"no SLURM here: {missing()}")
+def test_a_failure_in_the_middle_leaves_no_process_behind():
+    with (
+        pytest.raises(RuntimeError, match="in the middle"),
+        own_folder() as folder,
+        cluster(folder / "cluster") as slurm,
+    ):
+        stopped = folder / "stopped"
+        slurm.ask(
+            "sbatch", "--mem=100", "-o", "/dev/null", "--wrap", f"setsid sleep 1000 & touch {stopped}; kill -STOP $$"
+        )
+        wait_for(stopped.exists, folder)
+        assert len(users_of(folder)) > 6  # the daemons and their keepers, and what belongs to the job
+        raise RuntimeError("in the middle")
+    assert not users_of(folder)
