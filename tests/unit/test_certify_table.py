@@ -146,8 +146,19 @@ def test_reads_columns_in_any_order_with_more_between(tmp_path):
         (1, "label", "seven", "line 3: label: cannot read 'seven'"),
         (1, "label", "7.0", "line 3: label: cannot read '7.0'"),
         (2, "radius", "", "line 4: radius: cannot read ''"),
-        (2, "time", "13.9", "line 4: time: cannot read '13.9'"),
+        (2, "time", "soon", "line 4: time: cannot read 'soon'"),
+        (2, "time", "-13.9", "line 4: time: cannot read '-13.9'"),
+        (2, "time", "inf", "line 4: time: cannot read 'inf'"),
         (2, "time", "0:61:00", "line 4: time: cannot read '0:61:00'"),
+        (2, "time", "75:12.5.1", "line 4: time: cannot read '75:12.5.1'"),
+        (0, "radius", "1e999", "line 2: radius inf is not a finite"),
+        (0, "radius", "0_1", "line 2: radius: cannot read '0_1'"),
+        (0, "radius", "٠.٢", "line 2: radius: cannot read '٠.٢'"),
+        (0, "idx", "1" * 19, "line 2: idx: cannot read '1111111111111111111'"),
+        (0, "correct", "yes", "line 2: correct: cannot read 'yes'"),
+        (0, "correct", "False", "line 2: correct is 0, but predict is 3 and label 3"),
+        (1, "correct", "True", "line 3: correct is 1, but predict is -1 and label 7"),
+        (1, "idx", "x20", "line 3: idx: cannot read 'x20'"),
     ],
 )
 def test_refuses_rows_and_names_the_line(tmp_path, row, column, value, message):
@@ -169,9 +180,101 @@ def test_refuses_files_that_are_no_such_table(tmp_path):
         read_field_table(written(tmp_path, [*GOOD[:2], GOOD[2][:4]]))
     with pytest.raises(DataError, match="line 1: lacks the columns idx"):
         read_field_table(written(tmp_path, [], [""], end=""))
-    (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DataError, match="no text file"):
+    with pytest.raises(DataError, match="line 4: has 1 fields, not 6"):
+        read_field_table(written(tmp_path, [*GOOD[:2], GOOD[2][:1]], end="\r\n"))
+    with pytest.raises(DataError, match="line 1: names the columns radius twice"):
+        read_field_table(written(tmp_path, [], [*FIELD_COLUMNS, "radius"]))
+    (tmp_path / "binary.tsv").write_bytes(b"\x80\x00\xff\xfe")
+    with pytest.raises(DataError, match="not a text file in UTF-8"):
         read_field_table(tmp_path / "binary.tsv")
+    with pytest.raises(DataError, match="is not a file"):
+        read_field_table(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_field_table("a\0b")
+    commas = tmp_path / "commas.csv"
+    commas.write_text("\n".join(",".join(row) for row in [FIELD_COLUMNS, *GOOD]))
+    with pytest.raises(DataError, match="commas.csv: line 1: .*separated by commas.*tab-separated"):
+        read_field_table(commas)
+
+
+def test_a_file_larger_than_any_table_is_not_read(tmp_path):
+    with open(tmp_path / "huge.tsv", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match=r"huge.tsv: has 1,099,511,627,776 bytes"):
+        read_field_table(tmp_path / "huge.tsv")
+
+
+SIX = "\t".join(FIELD_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("producer", "text", "rows"),
+    [
+        ("locuslab/smoothing, CIFAR-10: seconds", SIX + "\n0\t3\t3\t0.378\t1\t15.4\n", [15.4]),
+        (
+            "suhyeok24/FT-CADIS: a running count, and correct in words",
+            "idx\tlabel\tpredict\tradius\tcorrect_num\tcorrect\ttime\n0\t3\t3\t0.378\t1\tTrue\t0:00:14.2\n"
+            "20\t7\t-1\t0.0\t1\tFalse\t1 day, 0:00:14\n",
+            [14.2, 86414.0],
+        ),
+        (
+            "roy-ch/Input-Specific-Certification: other columns, and a summary below",
+            "idx\tlabel\tpredict\tpA\tsamplesize\tradius\tcorrect\ttime_forward\n0\t3\t3\t0.950\t10000\t0.411\t1\t0.123\n"
+            "===Certification Summary(absolute)===\nimage number=1, total time=1.2\nRadius: 0.0  Number: 1  Acc: 100.0%\n"
+            "ACR: 0.411\n",
+            [0.123],
+        ),
+        (
+            "a spreadsheet: byte-order mark, times cut short",
+            "\ufeff" + SIX + "\r\n0\t3\t3\t0.378\t1\t00:14.2\r\n",
+            [14.2],
+        ),
+        (
+            "pandas, with its index; no times",
+            "\tidx\tlabel\tpredict\tcorrect\tradius\n0\t5\t3\t3\ttrue\t3.78e-1",
+            [np.nan],
+        ),
+        (
+            "blanks for tabs, as terminals copy",
+            "\nidx label  predict radius correct time \n  0  3  3  0.378  1  0:00:14.2\n\n",
+            [14.2],
+        ),
+        (
+            "blanks around fields, a tab at the end",
+            "idx\tlabel\tpredict \tradius\tcorrect\ttime\t\n0 \t 3\t3\t0.378\t1\t\t\n",
+            [np.nan],
+        ),
+        ("pandas' own times", SIX + "\n0\t3\t3\t0.378\t1\t2 days 01:00:14\n", [176414.0]),
+    ],
+)
+def test_reads_what_other_projects_write(tmp_path, producer, text, rows):
+    path = tmp_path / "theirs.tsv"
+    path.write_text(text, encoding="utf-8", newline="")
+    table = read_field_table(path)
+    assert list(table.columns) == [*FIELD_COLUMNS, "seconds"]
+    np.testing.assert_allclose(table.seconds, rows, err_msg=producer)
+    assert table.correct[0] == 1 and table.label[0] == 3 and table.radius[0] in (0.378, 0.411)
+
+
+def test_reads_the_unicode_text_of_spreadsheets(tmp_path):
+    (tmp_path / "wide.tsv").write_text("\t".join(FIELD_COLUMNS) + "\n0\t3\t3\t0.378\t1\t5\n", encoding="utf-16")
+    assert list(read_field_table(tmp_path / "wide.tsv").radius) == [0.378]
+
+
+def test_rows_are_never_taken_for_text_below_the_table(tmp_path):
+    damaged = written(tmp_path, [*GOOD[:2], ["x40 4", "1", "0.405", "0", "0:00:13.9"]])
+    with pytest.raises(DataError, match="line 4: has 5 fields, not 6"):
+        read_field_table(damaged)
+    between = written(tmp_path, [GOOD[0], ["a line of text"], *GOOD[1:]])
+    with pytest.raises(DataError, match="line 3: is not a row, and rows follow it"):
+        read_field_table(between)
+
+
+def test_lines_are_counted_as_editors_count_them(tmp_path):
+    header, rows = [*FIELD_COLUMNS, "note"], [[*row, "a\u2028b\x0c"] for row in GOOD]
+    rows[2][3] = "-1"
+    with pytest.raises(DataError, match="line 4: radius -1.0"):
+        read_field_table(written(tmp_path, rows, header))
 
 
 def test_times_round_trip():
