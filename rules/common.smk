@@ -180,8 +180,12 @@ def training_logs(w):
 
 
 def foreign(w):
-    """Per-image results made elsewhere that an experiment lists."""
-    return [result.path for result in STUDY.experiments[w.experiment].foreign]
+    """Per-image results made elsewhere that an experiment lists.
+
+    A path with braces is left out, since Snakemake would take them for wildcards: `table_spec` holds its content's digest.
+    """
+    paths = [result.path for result in STUDY.experiments[w.experiment].foreign]
+    return [path for path in paths if "{" not in path]
 
 
 def dataset_spec(w):

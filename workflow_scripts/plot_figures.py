@@ -5,7 +5,7 @@ from lib.workflow.job import attached
 
 
 def main(job):
-    plot_figures(job.params.spec, list(job.input.certificates), list(job.input.foreign), list(job.output))
+    plot_figures(job.params.spec, list(job.input.certificates), list(job.output))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ def main(job):
     write_report(
         job.params.spec,
         list(job.input.certificates),
-        list(job.input.foreign),
         figures=[job.input.curves, job.input.p_a, job.input.cost, *job.input.denoised],
         training=list(job.input.training),
         page=job.output.page,

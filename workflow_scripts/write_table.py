@@ -6,7 +6,7 @@ from lib.workflow.job import attached
 
 def main(job):
     paths = [job.output.tex, job.output.md, job.output.tsv]
-    write_table(job.params.spec, list(job.input.certificates), list(job.input.foreign), paths)
+    write_table(job.params.spec, list(job.input.certificates), paths)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lib.config.combinations import combination_problems
+from lib.config.foreign import foreign_problems
 from lib.config.parse import Written
 from lib.config.records import Experiment
 from lib.config.study import Study
@@ -65,6 +66,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
             yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
     yield from _list_problems(e)
     yield from _published_problems(e)
+    yield from foreign_problems(study, e)
     if all(name in getattr(study, section) for section, names in named.values() for name in names):
         yield from combination_problems(study, e)
 

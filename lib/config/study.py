@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lib.config.foreign import foreign_specs
 from lib.config.records import Experiment, Run
 from lib.config.stages import StageSpecs
 from lib.data.corruptions.naming import copies_parts
@@ -24,7 +25,8 @@ class Study(StageSpecs):
         noises = {*e.noises, *(result.noise for result in e.foreign)}
         return plain(
             {
-                **e.model_dump(mode="json", include={"radii", "foreign", "published"}),
+                **e.model_dump(mode="json", include={"radii", "published"}),
+                "foreign": foreign_specs(e),
                 "remark": self._remark(e),
                 "title": e.title or f"Certified accuracy: {experiment}",
                 "runs": runs,

@@ -33,11 +33,11 @@ def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, ta
     return read_line(method, noise, sigma, certificate, tables, published_as=published_as, split=spec["split"])
 
 
-def foreign_lines(spec: Mapping[str, Any], paths: Sequence[str]) -> list[Line]:
-    """The lines made elsewhere, in the order of `spec["foreign"]`, which is that of the tables at `paths`."""
+def foreign_lines(spec: Mapping[str, Any]) -> list[Line]:
+    """The lines made elsewhere, in the order of `spec["foreign"]`, whose entries name their files."""
     groups: dict[tuple[str, str], dict[int, Path]] = {}
-    for result, path in zip(spec["foreign"], paths, strict=True):
-        groups.setdefault((result["label"], result["noise"]), {})[result["seed"]] = Path(path)
+    for result in spec["foreign"]:
+        groups.setdefault((result["label"], result["noise"]), {})[result["seed"]] = Path(result["path"])
     return [
         read_external_line(label, noise, spec["sigmas"][noise], tables, split=spec["split"])
         for (label, noise), tables in groups.items()

@@ -15,12 +15,12 @@ from lib.report.tables import write_tables
 from lib.report.training import read_training_log
 
 
-def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], foreign: Sequence[str]) -> list[Line]:
+def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Line]:
     """The lines of an experiment, ours first, seeds of a line together.
 
-    spec: `Study.table_spec`, whose `runs` and `foreign` are in the order of the two lists of paths.
+    spec: `Study.table_spec`, whose `runs` are in the order of the paths; it names the tables made elsewhere itself.
     """
-    return [*own_lines(spec, spec["runs"], certificates).values(), *foreign_lines(spec, foreign)]
+    return [*own_lines(spec, spec["runs"], certificates).values(), *foreign_lines(spec)]
 
 
 def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:
@@ -28,27 +28,22 @@ def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:
     return None if spec["published"] is None else PublishedCells(**spec["published"])
 
 
-def write_table(
-    spec: Mapping[str, Any], certificates: Sequence[str], foreign: Sequence[str], paths: Sequence[str]
-) -> None:
+def write_table(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
     """Write an experiment's table to each of `paths` (tex, md, tsv)."""
-    lines = read_lines(spec, certificates, foreign)
+    lines = read_lines(spec, certificates)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     write_tables(summary, paths, title=spec["title"], remark=spec["remark"])
 
 
-def plot_figures(
-    spec: Mapping[str, Any], certificates: Sequence[str], foreign: Sequence[str], paths: Sequence[str]
-) -> None:
+def plot_figures(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
     """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
-    lines = read_lines(spec, certificates, foreign)
+    lines = read_lines(spec, certificates)
     write_figures(lines, PlotSettings.model_validate(spec["plot"]), paths, published_cells(spec), spec["radii"])
 
 
 def write_report(
     spec: Mapping[str, Any],
     certificates: Sequence[str],
-    foreign: Sequence[str],
     *,
     figures: Sequence[str],
     training: Sequence[str],
@@ -57,7 +52,7 @@ def write_report(
 ) -> None:
     """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
     copies (tsv), where it has one, in it."""
-    lines = read_lines(spec, certificates, foreign)
+    lines = read_lines(spec, certificates)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     logs = [read_training_log(path) for path in training]
     write_page(

@@ -138,7 +138,7 @@ def test_a_users_own_checkpoint_gives_the_counts_of_the_same_weights(finished, t
 
 def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
     table = pd.read_csv(next((finished / "results/certificates/digits/tiny/two").rglob("tiny.tsv")), sep="\t")
-    theirs = tmp_path / "theirs.tsv"
+    theirs = tmp_path / "their {experiment} $x*.tsv"  # Snakemake would fill in what stands in braces
     table[["idx", "label", "predict", "radius", "correct", "time"]].to_csv(theirs, sep="\t", index=False)
     overlay = tmp_path / "foreign.yaml"
     foreign = [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs)}]
@@ -148,6 +148,9 @@ def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
     summary = pd.read_csv(finished / "results/tables/both.tsv", sep="\t").set_index("method")
     assert list(summary.index) == ["one", "two", "theirs"]
     assert summary.loc["theirs", "acr"] == summary.loc["two", "acr"]
+    theirs.write_text(theirs.read_text().replace("idx", "number"))
+    refused = snakemake(finished, "-n", "results/tables/both.tex", overlays=(overlay,), check=False)
+    assert "experiments.both.foreign.0.path: " in refused and "line 1: lacks the columns idx" in refused
 
 
 def test_fine_tuning_needs_its_file_and_starts_again_when_that_changes(finished, tmp_path):

@@ -139,6 +139,62 @@ def test_each_mistake_is_named(raw, path, value, expected):
     assert any(line.startswith(expected) for line in problems(raw)), problems(raw)
 
 
+TABLE = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.378\t1\t15.4\n20\t7\t-1\t0.0\t0\t15.6\n"
+
+
+def with_foreign(raw, folder, *texts, **fields):
+    """The configuration with one table made elsewhere for each text, each a line of its own."""
+    results = []
+    for i, text in enumerate(texts):
+        path = folder / f"{i} {{odd}} name.tsv"
+        path.write_text(text)
+        results.append({"label": f"their {i}", "noise": "gauss-0.25", "path": str(path), **fields})
+    raw["experiments"]["digits"]["foreign"] = results
+    return raw
+
+
+def test_tables_made_elsewhere_are_read_with_the_configuration(raw, tmp_path):
+    """Every problem at once, with its place in the configuration and its line in the file."""
+    bad = {
+        "line 1: lacks the columns idx": TABLE.replace("\t", ","),
+        "line 2: correct is 0, but predict is 3": TABLE.replace("0.378\t1", "0.378\t0"),
+        "line 3: label is 10, but the dataset has 10 classes": TABLE.replace("20\t7", "20\t10"),
+        "line 3: idx is 445, but the dataset has 445 images in its test split": TABLE.replace("20\t7", "445\t7"),
+    }
+    found = problems(with_foreign(raw, tmp_path, TABLE, *bad.values()))
+    assert len(found) == 4
+    for i, message in enumerate(bad, 1):
+        start = f"experiments.digits.foreign.{i}.path: {tmp_path}/{i} {{odd}} name.tsv: {message}"
+        assert sum(line.startswith(start) for line in found) == 1, (start, found)
+
+
+def test_a_table_made_elsewhere_that_is_not_there_is_named(raw):
+    raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": "nowhere.tsv"}]
+    assert problems(raw) == [
+        "experiments.digits.foreign.0.path: nowhere.tsv: cannot be read (No such file or directory); name an existing table"
+    ]
+
+
+def test_tables_of_one_line_are_of_the_same_images(raw, tmp_path):
+    with_foreign(raw, tmp_path, TABLE, TABLE[: TABLE.index("20")], label="theirs")
+    raw["experiments"]["digits"]["foreign"][1]["seed"] = 1
+    (found,) = problems(raw)
+    assert found.startswith("experiments.digits.foreign.1.path: ") and "other images or labels than" in found
+
+
+def test_l2_radii_made_elsewhere_do_not_stand_beside_others(raw, tmp_path):
+    with_foreign(raw, tmp_path, TABLE)
+    raw["certificates"]["linf"] = {"kind": "linf_from_l2", "sampler": "n1000", "of": {"kind": "neyman_pearson"}}
+    raw["experiments"]["digits"]["certificates"] = ["linf"]
+    assert any(line.startswith("experiments.digits.foreign: tables made elsewhere hold l2") for line in problems(raw))
+
+
+def test_another_content_of_a_table_made_elsewhere_is_another_table(raw, tmp_path):
+    before = load(with_foreign(raw, tmp_path, TABLE)).table_spec("digits")
+    after = load(with_foreign(raw, tmp_path, TABLE.replace("0.378", "0.379"))).table_spec("digits")
+    assert before != after and {**before, "foreign": 0} == {**after, "foreign": 0}
+
+
 def test_one_checkpoint_is_not_several_seeds(raw):
     raw["methods"]["mine"] = {"kind": "external", "checkpoint": "model.pth"}
     raw["experiments"]["digits"] |= {"methods": ["mine"], "seeds": [0, 1]}

@@ -13,7 +13,7 @@ IMAGES = {"split": "test"}
 
 @pytest.fixture
 def experiment(tmp_path):
-    """(spec, our tables, their tables): two methods with two seeds each, interleaved, and one result made elsewhere."""
+    """(spec, our tables): two methods with two seeds each, interleaved, and one result made elsewhere."""
     runs, paths = [], []
     for seed in (0, 1):
         for method in ("gaussian", "macer"):
@@ -38,7 +38,7 @@ def experiment(tmp_path):
         "title": "Ours",
         "remark": "Look here.",
     }
-    return spec, paths, [str(theirs)]
+    return spec, paths
 
 
 def test_seeds_of_a_line_come_together_and_results_made_elsewhere_last(experiment):
@@ -53,10 +53,10 @@ def test_seeds_of_a_line_come_together_and_results_made_elsewhere_last(experimen
 
 
 def test_a_table_of_other_images_is_refused(experiment):
-    spec, ours, theirs = experiment
+    spec, ours = experiment
     spec["runs"][2]["spec"]["images"] = {"split": "train"}
     with pytest.raises(ArtefactError, match="gaussian1.tsv.*asked for 'train'"):
-        read_lines(spec, ours, theirs)
+        read_lines(spec, ours)
 
 
 def test_the_table_is_written_in_every_format(experiment, tmp_path):
