@@ -1,56 +1,14 @@
 """A table as LaTeX that needs no package but booktabs."""
 
-import re
 from collections.abc import Sequence
 
 from lib.report.layout import Block, Cell, Group, Row
-
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",
-    "*": "{*}",
-    '"': r"\textquotedbl{}",
-    "σ": r"$\sigma$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-    "ℓ": r"$\ell$",
-    "∞": r"$\infty$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "−": r"$-$",
-    "–": "--",
-    "\u00a0": "~",
-}
-"""Character → LaTeX. Signs of ours and the characters that LaTeX reserves; all others are printed as they are."""
-
-
-def escape(text: str) -> str:
-    """Plain text as LaTeX prints it."""
-    plain = "".join(SPECIAL.get(sign, sign) for sign in text)
-    return re.sub(
-        r"\bn0\b", "$n_0$", plain.replace(r"$\ell$2", r"$\ell_2$").replace(r"$\ell$$\infty$", r"$\ell_\infty$")
-    )
+from lib.report.signs import DEFINITION, OTHER, escape
 
 
 def latex(blocks: Sequence[Block], notes: Sequence[str], title: str, label: str) -> str:
     """A `table` environment with one tabular per block and the notes below; `\\input` it after `\\usepackage{booktabs}`."""
     parts = [
-        "% Made by certflow. Needs \\usepackage{booktabs}.",
         r"\begin{table}[tbp]",
         r"\centering\footnotesize\setlength{\tabcolsep}{2.4pt}",
         rf"\caption{{{escape(title)}}}",
@@ -62,7 +20,9 @@ def latex(blocks: Sequence[Block], notes: Sequence[str], title: str, label: str)
         r"\end{minipage}",
         r"\end{table}",
     ]
-    return "\n".join(parts) + "\n"
+    body = "\n".join(parts) + "\n"
+    head = "% Made by certflow. Needs \\usepackage{booktabs}.\n"
+    return head + (f"{DEFINITION}\n" if OTHER in body else "") + body
 
 
 def tabular(block: Block) -> str:
@@ -113,4 +73,4 @@ def _join(cells: Sequence[str]) -> str:
 
 
 def _label(name: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-:." else "-" for sign in name)
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-:.") else "-" for sign in name)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from lib.report.latex import escape, latex
 from lib.report.layout import MOST_RADII, blocks, percent, seconds, signed
 from lib.report.markdown import markdown
 from lib.report.notes import notes
+from lib.report.signs import DEFINITION, OTHER
 from lib.report.summary import summarise
 from lib.report.tables import write_tables
 
@@ -83,18 +85,77 @@ def test_latex_is_well_formed(summary):
     )
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def compiles(folder, body: str, preamble: str = "") -> None:
+    """pdflatex must make a document of `body` without an error; skipped where it, or booktabs, is not installed."""
+    found = shutil.which("pdflatex") and shutil.which("kpsewhich")
+    if not found or not subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).stdout:
+        pytest.skip("no pdflatex with booktabs on this machine")
+    main = f"\\documentclass{{article}}\\usepackage{{booktabs}}{preamble}\\begin{{document}}{body}\\end{{document}}"
+    (folder / "main.tex").write_text(main, encoding="utf-8")
+    run = subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "main.tex"], cwd=folder, capture_output=True
+    )
+    assert run.returncode == 0, run.stdout.decode(errors="replace")[-2000:]
+
+
 def test_latex_compiles_with_booktabs_alone(summary, tmp_path):
     write_tables(summary, [tmp_path / "t.tex"])
-    main = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{t}\\end{document}"
-    (tmp_path / "main.tex").write_text(main)
-    run = subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "main.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-2000:]
+    compiles(tmp_path, "\\input{t}")
+
+
+SIGNS_OF_EVERY_BLOCK = [
+    chr(code)
+    for block in ((0x20, 0x600), (0x1D00, 0x3000), (0x4E00, 0x4E10), (0xFB00, 0xFB10), (0x1D400, 0x1D800))
+    for code in range(*block)
+    if unicodedata.category(chr(code)) != "Cn"
+]
+
+
+@pytest.mark.parametrize("preamble", ["", "\\usepackage[T1]{fontenc}"])
+def test_no_character_ends_the_run_of_latex(tmp_path, preamble):
+    """Each alone and between letters, in a caption, in bold in a cell, and among other signs."""
+    rows = [SIGNS_OF_EVERY_BLOCK[i : i + 40] for i in range(0, len(SIGNS_OF_EVERY_BLOCK), 40)]
+    lines = [" ".join(map(escape, row)) + "\n\n" + escape("a".join(row)) + "\n" for row in rows]
+    some = "".join(SIGNS_OF_EVERY_BLOCK[:1000])
+    cell = f"\\begin{{tabular}}{{l}}{escape(some)}\\\\\\textbf{{{escape(some)}}}\\end{{tabular}}"
+    table = f"\\begin{{table}}\\caption{{{escape(some[:300])}}}{cell}\\end{{table}}"
+    compiles(tmp_path, "\n".join([DEFINITION, "\\tiny", *lines, table]), preamble)
+
+
+def test_every_character_has_latex_that_is_complete():
+    """The same without LaTeX: braces and dollars in pairs, reserved characters in commands only, ASCII but for the guard."""
+    for sign in [*SIGNS_OF_EVERY_BLOCK, "\x00", "\x1b", "\ud800", "\U0001f600"]:
+        latex = re.sub(r"\\certflowsign\{.\}\{\{\[\}U\+[0-9A-F]{4,6}\]\}", "", escape(sign))
+        assert latex.isascii(), sign
+        bare = re.sub(r"\\[\\{}$&%#_]", "", latex)
+        assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0, (sign, latex)
+        outside = re.sub(r"\$[^$]*\$", "", bare)
+        assert not re.search(r"[&%#_]|(?<!\\)\^", outside), (sign, latex)
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("Γ, δ, ε, ϵ, θ, λ, μ, µ, ς, φ, ω, Ω, Α, ο", None),
+        ("α→β ⇒ γ", r"$\alpha$$\rightarrow$$\beta$ $\Rightarrow$ $\gamma$"),
+        ("ε-ball, φ, ϕ", r"$\varepsilon$-ball, $\varphi$, $\phi$"),
+        ("σ̂, x̄", r"$\hat{\sigma}$, \={x}"),
+        ("Łukasz, naïve, Ö, ę", r"\L{}ukasz, na\"{\i{}}ve, \"{O}, e"),
+        ("10⁻³, x₀, ½, ﬁ", r"10\textsuperscript{$-$}\textsuperscript{3}, x\textsubscript{0}, 1/2, fi"),
+        ('"so", “so”, …', r"''so'', ``so'', \ldots{}"),
+        ("two\n\nparagraphs\ta\x00b\u200b", r"two paragraphs ab"),
+        ("中", r"\certflowsign{中}{{[}U+4E2D]}"),
+    ],
+)
+def test_signs_are_printed_as_what_they_are(text, latex):
+    assert escape(text) == latex if latex else escape(text).isascii()
+
+
+def test_the_guard_for_other_characters_is_defined_where_it_is_used(summary):
+    plain = latex(blocks(summary), [], "Greek α", "t")
+    assert plain.isascii() and OTHER not in plain
+    other = latex(blocks(summary), [], "中", "t")
+    assert other.index(DEFINITION) < other.index(r"\certflowsign{中}")
 
 
 def test_every_special_character_is_escaped():
