@@ -161,7 +161,7 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
 
 def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
     """The line itself, and below it the published one and the difference, where these columns have any."""
-    labels = tuple(Cell(str(row[name]) or DASH) for name in names)
+    labels = tuple(Cell(_label(row, name)) for name in names)
     own = tuple(replace(_measured(row, field), best=field.metric in best) for field in fields)
     rows = [Row("external" if row["external"] else "ours", labels + own)]
     if not row["published_source"] or all(np.isnan(_get(row, f"published_{field.metric}")) for field in fields):
@@ -180,6 +180,12 @@ def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], b
     return rows
 
 
+def _label(row: "pd.Series", name: str) -> str:
+    """A name of the line; that of the method says where the images are not those of our lines."""
+    others = row.get("other_images", "") if name == "method" else ""
+    return (str(row[name]) or DASH) + (f" ({others})" if others else "")
+
+
 def _measured(row: "pd.Series", field: Field) -> Cell:
     value = row[field.metric]
     if np.isnan(value) or not field.statistic:
@@ -194,7 +200,12 @@ def _plain(value: float, show: Callable[[float], str]) -> Cell:
 
 
 def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
-    """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same."""
+    """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same.
+
+    Rows on other images than ours are not compared: the largest value is that of the others.
+    """
+    if "other_images" in part:
+        part = part[part["other_images"] == ""]
     values = part[field.metric].dropna()
     if not field.compared or len(values) < 2 or values.max() <= 0:
         return set()

@@ -1,6 +1,7 @@
 """What stands under a table: the statistical guarantee, the images, the intervals, the published sources. Plain sentences."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
 
 def table_notes(summary: "pd.DataFrame") -> list[str]:
     """What the printed numbers are, and which images they were measured on."""
-    return [_intervals(summary), *_images(summary), *_external(summary)]
+    return [_intervals(summary), *_images(summary), *_external(summary), *_other_images(summary)]
 
 
 def guarantees(summary: "pd.DataFrame") -> list[str]:
@@ -31,11 +32,38 @@ def published_notes(summary: "pd.DataFrame") -> list[str]:
     found = summary[summary["published_source"] != ""]
     result = []
     for (source, comparison), part in found.groupby(["published_source", "comparison"], sort=False):
-        cells = ", ".join(dict.fromkeys(f"{row.method} at σ = {row.sigma:g}" for row in part.itertuples()))
-        result.append(f"Published numbers for {cells}: {source}; {comparison}.")
+        cells = whose(part, summary, lambda row: f"{row.method} at σ = {row.sigma:g}")
+        result.append(f"Published numbers{f' for {cells}' if cells else ''}: {source}; {comparison}.")
     if result:
         result.append("Published radii were rounded to three digits before counting, which can add up to 0.3 points.")
     return result
+
+
+def whose(part: "pd.DataFrame", summary: "pd.DataFrame", name: Callable[[Any], str] | None = None) -> str:
+    """Which rows of a summary `part` is: empty for all, else their names, or `all but` the others' where that is shorter.
+
+    name: of a row; default its method, or with noise level and certificate where the method alone does not tell the rows from
+    the others.
+    """
+    others = summary[~summary.index.isin(part.index)]
+    if not len(others):
+        return ""
+    chosen, rest = (names_of(rows, name or (lambda row: row.method)) for rows in (part, others))
+    separator = ", "
+    if set(chosen) & set(rest):
+        chosen, rest = (names_of(rows, _full_name) for rows in (part, others))
+        separator = "; "
+    listed, all_but = separator.join(chosen), f"all but {separator.join(rest)}"
+    return all_but if len(all_but) < len(listed) else listed
+
+
+def names_of(rows: "pd.DataFrame", name: Callable[[Any], str] = lambda row: row.method) -> list[str]:
+    """The names of rows, each once, in their order."""
+    return list(dict.fromkeys(name(row) for row in rows.itertuples()))
+
+
+def _full_name(row: Any) -> str:
+    return ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
 
 
 def _guarantee(part: "pd.DataFrame") -> str:
@@ -49,7 +77,7 @@ def _guarantee(part: "pd.DataFrame") -> str:
         f"≤ α·m = {alpha * trials:g} among m = {claims}"
     )
     if np.isnan(q):
-        shared = ", ".join(dict.fromkeys(part["method"]))
+        shared = ", ".join(names_of(part))
         return f"{text}; the images of {shared} shared their noise, so that the number of false claims is not binomial."
     # Rounded up: what is taken off the certified accuracy must not shrink in print.
     points = np.ceil(1e4 * q / trials - 1e-9) / 100
@@ -67,9 +95,8 @@ def _arithmetic(summary: "pd.DataFrame") -> list[str]:
     }
     lines = []
     for arithmetic, part in summary[summary["arithmetic"] != ""].groupby("arithmetic", sort=False):
-        names = dict.fromkeys(f"{row.method}, {row.noise}, {row.certificate}" for row in part.itertuples())
-        whose = "" if len(part) == len(summary) else f" of {'; '.join(names)}"
-        lines.append(f"Noise{whose}: {meaning[arithmetic]}.")
+        lines_meant = whose(part, summary)
+        lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {meaning[arithmetic]}.")
     return lines
 
 
@@ -88,8 +115,8 @@ def _images(summary: "pd.DataFrame") -> list[str]:
     ours = summary[~summary["external"]]
     parts = []
     for images, part in groups:
-        who = "" if len(groups) == 1 else " for " + ", ".join(dict.fromkeys(part["method"]))
-        parts.append(f"{images}{who}")
+        lines_meant = whose(part, summary)
+        parts.append(f"{images}{f' for {lines_meant}' if lines_meant else ''}")
     text = f"Images: {'; '.join(parts)}."
     draws = dict.fromkeys(
         f"n0 = {int(row.n0):,} and N {'≤' if row.samples_vary else '='} {int(row.n):,}"
@@ -110,4 +137,20 @@ def _external(summary: "pd.DataFrame") -> list[str]:
     return [
         f"Made elsewhere: {', '.join(names)}; radii as written there (often rounded to three digits); "
         "α and number of draws not stated."
+    ]
+
+
+def _other_images(summary: "pd.DataFrame") -> list[str]:
+    """Rows whose rates do not compare with the others', and how many images they have in common with ours."""
+    rows = summary[summary["other_images"] != ""]
+    if not len(rows):
+        return []
+    told = []
+    for row in rows.itertuples():
+        ours = "all of them" if row.shared_images == row.n_images else f"{row.shared_images:,} of them"
+        told.append(f"{row.method} at σ = {row.sigma:g} ({row.n_images:,} images, {ours} among ours)")
+    count = int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0])
+    return [
+        f"Not on our {count:,} images, so that the rates do not compare: {'; '.join(dict.fromkeys(told))}. These rows are "
+        "never in bold; bold marks the best of the others. A file with fewer images may be incomplete."
     ]

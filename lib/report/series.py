@@ -1,9 +1,10 @@
 """Which panel a line is drawn in, and in which colour and dash: shared by all figures, so that a method keeps its colour."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lib.report.elsewhere import other_images, reference
 from lib.report.lines import Line
 from lib.report.style import COLOURS, DASHES
 
@@ -36,12 +37,12 @@ def arrange(lines: Sequence[Line]) -> list[Panel]:
     # A table from elsewhere does not name its certificate: that is no other certificate.
     certificates = [name for name in _names(lines, "certificate") if name] or [""]
     if len(methods) == 1 and len(certificates) == 1:
-        series = [Series(e, sigma_text(e), *_looks(i, i)) for i, e in enumerate(lines)]
+        series = [_marked(Series(e, sigma_text(e), *_looks(i, i)), lines) for i, e in enumerate(lines)]
         return [Panel("", tuple(series))]
     result = []
     for noise in noises:
         chosen = [line for line in lines if line.noise == noise]
-        series = [_one(line, methods, certificates) for line in chosen]
+        series = [_marked(_one(line, methods, certificates), lines) for line in chosen]
         result.append(Panel(sigma_text(chosen[0]) if len(noises) > 1 else "", tuple(series)))
     return result
 
@@ -69,6 +70,12 @@ def _one(line: Line, methods: list[str], certificates: list[str]) -> Series:
         return Series(line, line.certificate or line.method, *_looks(certificate, certificate))
     label = f"{line.method}, {line.certificate}" if line.certificate else line.method
     return Series(line, label, *_looks(method, certificate))
+
+
+def _marked(series: Series, lines: Sequence[Line]) -> Series:
+    """The series, its label saying so where the images are not those of our lines."""
+    others = other_images(series.line, reference(lines))
+    return replace(series, label=f"{series.label} ({others})") if others else series
 
 
 def _looks(colour: int, dash: int) -> tuple[str, Any]:

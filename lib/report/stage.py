@@ -5,6 +5,7 @@ from typing import Any
 
 from lib.report.compare import PublishedCells
 from lib.report.corruptions import read_corruptions
+from lib.report.elsewhere import require_in_split, require_same_labels, split_end
 from lib.report.figures import write_figures
 from lib.report.gather import foreign_lines, own_lines
 from lib.report.lines import Line
@@ -18,9 +19,15 @@ from lib.report.training import read_training_log
 def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Line]:
     """The lines of an experiment, ours first, seeds of a line together.
 
-    spec: `Study.table_spec`, whose `runs` are in the order of the paths; it names the tables made elsewhere itself.
+    spec: `Study.table_spec`, whose `runs` are in the order of the paths; it names the tables made elsewhere itself. A table
+    made elsewhere that contradicts our labels, or has images that the split has not, is a `DataError`.
     """
-    return [*own_lines(spec, spec["runs"], certificates).values(), *foreign_lines(spec)]
+    ours, theirs = list(own_lines(spec, spec["runs"], certificates).values()), foreign_lines(spec)
+    require_same_labels([*ours, *theirs])
+    end = split_end(ours[0], spec["runs"][0]["spec"]["images"])
+    for line in theirs if end is not None else ():
+        require_in_split(line, end)
+    return [*ours, *theirs]
 
 
 def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:

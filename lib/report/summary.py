@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.report.compare import PublishedCells
+from lib.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from lib.report.lines import Line, stacked
 from lib.report.metrics import column, image_values, metric_names, radii_among
 from lib.stats import bootstrap_interval, failures_quantile, true_accuracy_lower_bound
@@ -35,11 +36,12 @@ def summarise(
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
-    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, seeds (as `0 1 2`), n_seeds, alpha,
+    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, other_images (`on 250 images` where
+    they are not those of our lines, else empty), shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha,
     n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
     expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
     with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
-    blanks. Unknown numbers are NaN.
+    blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
     import pandas as pd
 
@@ -53,9 +55,11 @@ def summarise(
         raise ValueError(
             f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each"
         )
-    rows = []
+    require_same_labels(lines)
+    ours, rows = reference(lines), []
     for line in lines:
         row = {**_identity(line), **settings}
+        row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
         row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
         row |= _guarantee(line, radii, rho)
         row |= _published(line, row, radii, published)

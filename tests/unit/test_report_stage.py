@@ -1,10 +1,13 @@
 """From lists of certificate tables, as the workflow hands them over, to lines and files."""
 
+from pathlib import Path
+
 import pytest
-from report_samples import line
+from report_samples import external_line, line
 
 from lib.artefact import Provenance, write_table
-from lib.errors import ArtefactError
+from lib.errors import ArtefactError, DataError
+from lib.report.elsewhere import require_in_split, split_end
 from lib.report.stage import read_lines
 from lib.report.stage import write_table as write_experiment
 
@@ -67,3 +70,23 @@ def test_the_table_is_written_in_every_format(experiment, tmp_path):
     assert len(tsv.splitlines()) == 1 + 3
     with pytest.raises(ValueError, match="tex, md or tsv"):
         write_experiment(*experiment, [tmp_path / "table.csv"])
+
+
+def test_images_beyond_the_split_are_refused(tmp_path):
+    ours, theirs = line(images=100, stride=2), external_line(images=202)
+    assert split_end(ours, {"split": "test", "skip": 0, "stride": 2, "max": None}) == 200
+    assert split_end(ours, {"split": "test", "skip": 0, "stride": 2, "max": 100}) is None
+    require_in_split(external_line(images=200), 200)
+    with pytest.raises(DataError, match="theirs.tsv: image idx 200 is beyond the test split"):
+        require_in_split(theirs, 200)
+
+
+def test_contradicting_labels_are_refused_before_anything_is_written(experiment):
+    spec, ours = experiment
+    theirs = Path(spec["foreign"][0]["path"])
+    head, *rows = [row.split("\t") for row in theirs.read_text().splitlines()]
+    for row in rows:
+        row[1], row[2], row[3], row[4] = str((int(row[1]) + 1) % 10), "-1", "0.0", "0"
+    theirs.write_text("\n".join("\t".join(row) for row in [head, *rows]))
+    with pytest.raises(DataError, match="theirs.tsv: line 2: image idx 0 has label 1, but 0 in .*200 of 200"):
+        read_lines(spec, ours)

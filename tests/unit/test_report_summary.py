@@ -177,7 +177,7 @@ def test_notes_tell_exact_noise_from_noise_in_floating_point():
     exact = Line("sound", "gauss-0.25", 0.25, "np", (replace(entry, provenance=provenance(0.25, arithmetic="exact")),))
     assert summarise([ours, exact, theirs], RADII)["arithmetic"].tolist() == ["float", "exact", ""]
     text = "\n".join(notes(summarise([ours, exact, theirs], RADII)))
-    assert "Noise of gaussian, gauss-0.25, np: float (" in text and "Noise of sound, gauss-0.25, np: exact (" in text
+    assert "Noise of gaussian: float (" in text and "Noise of sound: exact (" in text
     assert "Noise: exact (" in "\n".join(notes(summarise([exact], RADII)))
     mixed = replace(exact, seeds=(exact.seeds[0], replace(entry, seed=1)))
     assert mixed.arithmetic == "float"

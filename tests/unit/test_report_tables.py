@@ -4,17 +4,19 @@ import re
 import shutil
 import subprocess
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from report_samples import external_line, line, published_rows
 
+from lib.errors import DataError
 from lib.report.compare import PublishedCells
 from lib.report.latex import escape, latex
 from lib.report.layout import MOST_RADII, blocks, percent, seconds, signed
 from lib.report.markdown import markdown
-from lib.report.notes import notes
+from lib.report.notes import notes, whose
 from lib.report.signs import DEFINITION, OTHER
 from lib.report.summary import summarise
 from lib.report.tables import write_tables
@@ -271,3 +273,69 @@ def test_numbers_are_printed_for_people():
     ]
     assert [percent(v) for v in (0.12345, -1e-18, 1.0)] == ["12.3", "0.0", "100.0"]
     assert [signed(t) for t in ("0.5", "-0.5", "0.0", "-0.0")] == ["+0.5", "−0.5", "0.0", "0.0"]
+
+
+# --- results made elsewhere on other images ---------------------------------------------------------------------------
+
+
+def on(idx, strong: float = 3.0):
+    """A line made elsewhere that knows these images only, surer than ours."""
+    whole = external_line("theirs", mean=strong, spread=0.1)
+    table = whole.seeds[0].table
+    return replace(whole, seeds=(replace(whole.seeds[0], table=table[table["idx"].isin(idx)].reset_index(drop=True)),))
+
+
+def test_lines_on_other_images_are_marked_and_never_in_bold():
+    """A file that was cut at the end of a line looks whole: that it has fewer images than ours is said."""
+    ours = [line("gaussian", mean=1.0), line("macer", mean=1.2, seed=3)]
+    complete, cut = (summarise([*ours, on(range(n))], RADII) for n in (200, 150))
+    assert complete["other_images"].tolist() == ["", "", ""]
+    assert cut["other_images"].tolist() == ["", "", "on 150 images"] and cut["shared_images"].tolist() == [
+        200,
+        200,
+        150,
+    ]
+    for summary, label, best in ((complete, "theirs", 2), (cut, "theirs (on 150 images)", 1)):
+        rows = blocks(summary)[0].groups[0].rows
+        assert rows[2].cells[0].text == label
+        assert [row.cells[1].best for row in rows] == [i == best for i in range(3)]
+    told = "Not on our 200 images, so that the rates do not compare: theirs at σ = 0.25 (150 images, all of them among ours)"
+    assert told in "\n".join(notes(cut)) and "Not on our" not in "\n".join(notes(complete))
+
+
+def test_as_many_other_images_are_others():
+    ours = line("gaussian", images=100)
+    summary = summarise([ours, on(range(50, 150))], RADII)
+    assert summary["other_images"].tolist() == ["", "on 100 other images"]
+    assert "(100 images, 50 of them among ours)" in "\n".join(notes(summary))
+
+
+def test_labels_that_contradict_ours_are_refused(tmp_path):
+    ours, theirs = line("gaussian"), on(range(200))
+    table = theirs.seeds[0].table.copy()
+    table.loc[7, ["label", "predict", "correct", "radius"]] = [8, -1, 0, 0.0]
+    path = tmp_path / "theirs.tsv"
+    table[["idx", "label", "predict", "radius", "correct", "time"]].to_csv(path, sep="\t", index=False)
+    wrong = replace(theirs, seeds=(replace(theirs.seeds[0], table=table, path=path),))
+    with pytest.raises(
+        DataError, match=r"theirs.tsv: line 9: image idx 7 has label 8, but 7 in .*1 of 200 images in both"
+    ):
+        summarise([ours, wrong], RADII)
+
+
+# --- which lines a note is about --------------------------------------------------------------------------------------
+
+
+def test_notes_name_the_fewer():
+    lines = [line(name) for name in ("gaussian", "macer", "smoothmix")]
+    summary = summarise([*lines, external_line("theirs")], RADII)
+    assert whose(summary, summary) == ""
+    assert whose(summary[:1], summary) == "gaussian"
+    assert whose(summary[:3], summary) == "all but theirs"
+    assert "Noise of all but theirs: float" in "\n".join(notes(summary))
+
+
+def test_notes_name_lines_in_full_where_methods_do_not_tell_them_apart():
+    summary = summarise([line("gaussian"), line("gaussian", certificate="np_2"), line("gaussian", 0.5)], RADII)
+    assert whose(summary[:1], summary) == "gaussian, gauss-0.25, np"
+    assert whose(summary[:2], summary) == "all but gaussian, gauss-0.5, np"
