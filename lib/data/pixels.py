@@ -5,12 +5,15 @@ Pillow does the decoding and resampling; the size rules reproduce torchvision's 
 """
 
 import math
+import re
+import struct
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lib.errors import DataError
 
@@ -20,6 +23,24 @@ Colour = Literal["strict", "convert"]
 MODES = {1: "L", 3: "RGB"}
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 """The decoders that are tried, most frequent first."""
+CONVERTED = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+"""Pillow's names of the colours that can become grey or RGB."""
+LOSSLESS = {"L": ("L", "1"), "RGB": ("RGB", "P")}
+"""Colours asked for → colours of files that lose nothing on the way, unless they are transparent."""
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for damaged files."""
 AREA = (0.08, 1.0)
 """Share of the image's area that a random crop covers."""
 RATIO = (3 / 4, 4 / 3)
@@ -35,8 +56,11 @@ class Rendering:
 
     `resize`: `none`: every image must have the shape already; `exact`: resampled to it whatever its proportions;
     `shorter_side_crop`: resampled until the shorter side is `shorter_side` (None: until it just covers the shape), then
-    the centre is cut out. Resampling is bilinear with antialiasing. `colour`: `strict` refuses grey files for 3 channels
-    and coloured ones for 1; `convert` converts them (ITU-R 601 luma; transparency is dropped).
+    the centre is cut out. Resampling is bilinear with antialiasing. `colour`: `strict` refuses grey files for 3 channels,
+    coloured ones for 1, and transparency; `convert` converts them (ITU-R 601 luma; transparency is dropped).
+
+    Refused whatever is set: more than 8 bits per channel, and colours that `CONVERTED` does not list. Of several frames the
+    first is taken. The orientation tag of a camera is applied to TIFF alone, as Pillow does; colour profiles are not applied.
     """
 
     shape: tuple[int, int, int]
@@ -46,25 +70,20 @@ class Rendering:
 
     def open(self, data: bytes, where: str) -> Image.Image:
         """The decoded image in mode L or RGB; a `DataError` names `where` if the file is damaged or of another colour."""
+        image = self._recognised(data, where)
         try:
-            image = Image.open(BytesIO(data), formats=FORMATS)
             image.load()
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise DataError(f"{where}: is no intact image file ({error}); replace or remove it") from error
-        return self._coloured(image, where)
+        except UNREADABLE as error:
+            raise _damaged(where, error) from error
+        return image if image.mode == self._mode() else self._converted(image)
 
     def evaluate(self, data: bytes, where: str) -> np.ndarray:
         """uint8 [channels, height, width]: the evaluation transform."""
         return _array(self._sized(self.open(data, where), where))
 
     def check(self, data: bytes, where: str) -> None:
-        """What can be told without decoding: that it is an image file, and its size where that is fixed."""
-        try:
-            image = Image.open(BytesIO(data), formats=FORMATS)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{where}: is no image file ({error}); replace or remove it") from error
-        if self.resize == "none":
-            self._require_size(image, where)
+        """What can be told without decoding: that it is an image file of such colours, and its size where that is fixed."""
+        self._recognised(data, where)
 
     def random_crop(self, data: bytes, where: str, words: np.ndarray) -> np.ndarray:
         """uint8 [channels, height, width]: a random part of the image resampled to the shape, mirrored with probability ½.
@@ -82,24 +101,43 @@ class Rendering:
         """(width, height), in Pillow's order."""
         return self.shape[2], self.shape[1]
 
-    def _coloured(self, image: Image.Image, where: str) -> Image.Image:
-        mode = MODES[self.shape[0]]
-        if image.mode == mode:
-            return image
-        if image.mode[0] in "IF":
+    def _mode(self) -> str:
+        return MODES[self.shape[0]]
+
+    def _recognised(self, data: bytes, where: str) -> Image.Image:
+        """The image with its header read, its size and colours found to fit; nothing is decoded yet."""
+        try:
+            image = Image.open(BytesIO(data), formats=FORMATS)
+            bits = _bits(image, data)
+            transparent = image.has_transparency_data
+        except UNREADABLE as error:
+            raise _damaged(where, error) from error
+        if bits > 8 or image.mode[0] in "IF":
             raise DataError(
-                f"{where}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits first"
+                f"{where}: has more than 8 bits per channel ({bits}, mode {image.mode}); convert it to 8 bits first"
             )
-        transparent = "transparency" in image.info
-        lossless = image.mode == "1" if mode == "L" else image.mode == "P" and not transparent
-        if self.colour == "strict" and not lossless:
-            raise DataError(
-                f"{where}: is of mode {image.mode}, but {self.shape[0]} channel(s) ({mode}) were asked for; correct `shape`, "
-                f"or set `colour: convert`"
-            )
-        if image.mode == "P" and transparent:
+        self._require_colours(image.mode, transparent, where)
+        if self.resize == "none":
+            self._require_size(image, where)
+        return image
+
+    def _require_colours(self, mode: str, transparent: bool, where: str) -> None:
+        """`DataError` where the channels asked for would not hold what the file holds, and no conversion was asked for."""
+        if mode not in CONVERTED:
+            raise DataError(f"{where}: is of mode {mode}, which is not converted; save it in grey or RGB")
+        wanted = self._mode()
+        if self.colour == "convert" or (mode in LOSSLESS[wanted] and not transparent):
+            return
+        with_transparency = ", with transparency" if transparent and mode in ("1", "L", "P", "RGB") else ""
+        raise DataError(
+            f"{where}: is of mode {mode}{with_transparency}, but {self.shape[0]} channel(s) ({wanted}) were asked for; "
+            f"correct `shape`, or set `colour: convert`"
+        )
+
+    def _converted(self, image: Image.Image) -> Image.Image:
+        if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
-        return image.convert(mode)
+        return image.convert(self._mode())
 
     def _sized(self, image: Image.Image, where: str) -> Image.Image:
         width, height = self._plane()
@@ -157,6 +195,25 @@ def crop_box(words: np.ndarray, width: int, height: int) -> tuple[int, int, int,
     elif width / height > RATIO[1]:
         w = round(height * RATIO[1])
     return (width - w) // 2, (height - h) // 2, w, h
+
+
+def _damaged(where: str, error: Exception) -> DataError:
+    known = f"none of {', '.join(FORMATS)}"
+    reason = known if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return DataError(f"{where}: is not an intact image file ({reason}); replace or remove it")
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel that the file holds, from its header: Pillow reads 16 bits per colour as 8 without a word."""
+    if image.format == "PNG":
+        return data[data.index(b"IHDR") + 12]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))
+    if image.format == "PPM":
+        # Magic number, width, height, largest value; black-and-white files (P1, P4) have no largest value.
+        magic, _, _, largest, *_ = re.sub(rb"#[^\r\n]*", b" ", data[:65_536]).split(None, 4) + [b"1"] * 4
+        return int(largest).bit_length() if magic in (b"P2", b"P3", b"P5", b"P6") else 1
+    return 8
 
 
 def _array(image: Image.Image) -> np.ndarray:

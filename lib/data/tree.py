@@ -52,6 +52,8 @@ class TreeDataset(DatasetSpec):
             wanted = " and ".join(f"{self.folders[name]}/<class>/*" for name in self.splits())
             raise missing(self, folder, f"image files {wanted}", downloadable=False)
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        for name in names:
+            _require_utf8(folder, name)
         classes = self.info().classes
         if len(names) != classes:
             raise DataError(
@@ -132,8 +134,10 @@ def find_images(folder: Path) -> list[Path]:
     A file of another type is an error, and so is a class with no image: either means that the tree is not what it should be.
     """
     found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders + names:
+            _require_utf8(place, name)
         for name in names:
             if name.startswith("."):
                 continue
@@ -145,6 +149,19 @@ def find_images(folder: Path) -> list[Path]:
             f"{folder}: holds no image; every class folder needs at least one, or must be removed from all splits"
         )
     return sorted(found, key=lambda path: path.as_posix())
+
+
+def _require_utf8(folder: str | Path, name: str) -> None:
+    """Names are part of the content's digest and of messages: a `DataError` shows one that is not UTF-8, byte for byte."""
+    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if shown != name:
+        raise DataError(f"{folder}/{shown}: the name is not UTF-8 (byte for byte: {os.fsencode(name)}); rename it")
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: cannot be read ({error.strerror}); allow it, or correct the dataset's root"
+    ) from error
 
 
 def _require_same(names: list[str], folder: Path, others: list[str], other_folder: Path) -> None:

@@ -255,7 +255,7 @@ def test_a_truncated_image_is_named(tree, ending, keep, tmp_path):
     path = next((tree / "test/cow").glob(f"*.{ending}"))
     data = encoded(photo(8, 8), {"png": "PNG", "jpg": "JPEG"}[ending])
     path.write_bytes(data[: int(keep * len(data)) if keep < 1 else keep])
-    with pytest.raises(DataError, match=f"{path}: is no intact image file .*; replace or remove it"):
+    with pytest.raises(DataError, match=f"{path}: is not an intact image file .*; replace or remove it"):
         prepare(spec(tree), tmp_path / "m.json")
     assert not (tmp_path / "m.json").exists()
     assert not list((tmp_path / "cache").glob("*.part"))

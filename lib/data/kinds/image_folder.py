@@ -83,7 +83,8 @@ class ImageFolder(TreeDataset):
             for name in sorted(names):
                 found = os.stat(os.path.join(folder, name))
                 place = os.path.relpath(os.path.join(folder, name), root)
-                total.update(f"{place} {found.st_size} {found.st_mtime_ns}\n".encode())
+                # Names that are not UTF-8 are refused where the files are read, with a message.
+                total.update(os.fsencode(f"{place} {found.st_size} {found.st_mtime_ns}\n"))
         return total.hexdigest()
 
     def info(self) -> DataInfo:
