@@ -15,7 +15,7 @@ from lib.training.base import MethodSpec
 def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
     """One line for each problem of an experiment all of whose names are known."""
     info = study.datasets[e.dataset].info()
-    yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].problems(info))
+    yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].refusals(info))
     yield from _images_problems(study, e, info)
     yield from _corruption_problems(study, e, info)
     yield from _norm_problems(study, e)

@@ -16,6 +16,8 @@ def problems(method: "Denoised", study: "Study", name: str, dataset: str, model:
     if method.classifier is None:
         if not getattr(study.models[model], "pretrained", False):
             yield f"classifier: is null, and model {model} brings no pretrained weights; name a method that trains one"
+        if method.resize is not None and study.models[model].resize is not None:
+            yield f"resize: model {model} resizes already; leave it out here or there"
     else:
         yield from _classifier("classifier", method.classifier, study, dataset, model)
     for number, surrogate in enumerate(method.surrogates):
@@ -56,7 +58,7 @@ def _classifier(place: str, named: "Classifier", study: "Study", dataset: str, m
         study.method(named.method, dataset, named.noise)
     except ConfigError as error:
         yield from (f"{place}: {named.method} at {named.noise}: {line.lstrip(': ')}" for line in error.problems)
-    for line in study.models[wanted["models"]].problems(study.datasets[dataset].info()):
+    for line in study.models[wanted["models"]].refusals(study.datasets[dataset].info()):
         yield f"{place}: {wanted['models']} on {dataset}: {line}"
 
 

@@ -6,30 +6,31 @@ import torch
 
 from lib.data.base import DataInfo
 from lib.models.normalise import Normalise
+from lib.models.resizing import Network
 
 if TYPE_CHECKING:
     from lib.models.base import ModelSpec
 
 
-def build(spec: "ModelSpec", info: DataInfo) -> torch.nn.Sequential:
+def build(spec: "ModelSpec", info: DataInfo) -> Network:
     """The network of `spec` for such data, with fresh weights: [rows, *info.shape] in [0,1] → logits [rows, info.classes].
 
     State keys are `0.mean` and `0.sd` (absent where nothing is normalised) and `1.*`. Weights are drawn from torch's global
     generator: seed it first. Raises ValueError with every reason why the architecture cannot take the data.
     """
     _check(spec, info)
-    return torch.nn.Sequential(_normalise(spec, info), spec.backbone(info))
+    return Network(_normalise(spec, info), spec.backbone(spec.seen(info)), spec.resize)
 
 
-def skeleton(spec: "ModelSpec", info: DataInfo) -> torch.nn.Sequential:
+def skeleton(spec: "ModelSpec", info: DataInfo) -> Network:
     """As `build`, for weights that are about to be loaded: nothing is fetched and torch's generators stay as they are."""
     _check(spec, info)
     with torch.random.fork_rng(devices=[]):
-        return torch.nn.Sequential(_normalise(spec, info), spec.skeleton(info))
+        return Network(_normalise(spec, info), spec.skeleton(spec.seen(info)), spec.resize)
 
 
 def _check(spec: "ModelSpec", info: DataInfo) -> None:
-    problems = spec.problems(info)
+    problems = spec.refusals(info)
     if problems:
         raise ValueError("; ".join(problems))
 

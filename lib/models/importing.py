@@ -60,7 +60,7 @@ def import_model(
     clean, noisy = (probe.accuracy(network, noisy=noisy, strict=True) for noisy in (False, True))
     chosen = network[0]
     alternatives = {
-        name: probe.accuracy(torch.nn.Sequential(layer.to(device), network[1]), noisy=True, strict=False)
+        name: probe.accuracy(network.normalised_by(layer.to(device)), noisy=True, strict=False)
         for name, layer in _alternatives(info)
         if not layer.does_as(chosen)
     }

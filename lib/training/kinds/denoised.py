@@ -96,7 +96,9 @@ class Denoised(MethodSpec):
                 f"objective {self.objective} takes gradients of a classifier; with access query list surrogates"
             )
         if self.resize is not None and self.classifier is not None:
-            raise ValueError("resize: a classifier that was trained here takes the images as they are")
+            raise ValueError(
+                "resize: a classifier that another method makes takes the images as its model entry says; set resize there"
+            )
         if self.input_norm != "auto" and self.classifier is not None:
             raise ValueError("input_norm: a classifier that was trained here normalises as it was trained")
         if self.start_from is not None:
