@@ -39,11 +39,12 @@ from benchmarks.field import (
 from lib.data.base import DataInfo
 from lib.models.base import Inference
 from lib.noise import Gaussian, Stream
-from lib.sampling.classifier import BaseClassifier, exact_arithmetic
+from lib.sampling.classifier import BaseClassifier
 from lib.sampling.engine import count_classes
 from lib.sampling.memory import keep_freed_memory, restore_default
 from lib.sampling.precision import native_precisions
 from lib.sampling.rows import Kept
+from lib.sampling.settings import exact_arithmetic
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from jaxtyping import Float
 from torch import fx, nn
 
 from lib.errors import CertflowError
+from lib.models.agreement import TOLERANCE, agree, difference
 from lib.models.normalise import Normalise
 from lib.models.shapes import describe
 
-TOLERANCE = 1e-4
-"""Largest difference of logits that is accepted, relative to the largest logit, in float32."""
 SIDES = (32, 28, 8, 224, 64, 96, 16)
 """Heights and widths tried on a network of which only the number of channels is known."""
 ROWS = 4
@@ -48,21 +47,30 @@ def fold(module: nn.Module, shape: tuple[int, int, int] | None = None) -> Folded
 
     shape: (channels, height, width) of an image, for the check that both agree on a random batch; found by trial if None.
     A network that cannot be traced symbolically is returned as it is. Raises `CertflowError` where outputs differ by more
-    than 1e-4 of the largest logit, or where no image of the shape can be evaluated.
+    than rounding (`lib.models.agreement`), or where no image of the shape can be evaluated.
     """
+    result = fold_unchecked(module)
+    if result.folded:
+        # On the CPU in true float32: on other devices convolutions may round to fewer bits, and the check would see that.
+        _check(_plain_copy(module), copy.deepcopy(result).to("cpu"), shape)
+    return result
+
+
+def fold_unchecked(module: nn.Module) -> FoldedModel:
+    """As `fold`, for those who compare it with the module themselves."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    # On the CPU in true float32: on other devices convolutions may round to fewer bits, and the check would see that.
-    original = copy.deepcopy(module).to("cpu", torch.float32).eval()
+    original = _plain_copy(module)
     graph = _trace(original)
     if graph is None:
         return FoldedModel(None, original.to(device), folded=False).eval()
-    network = copy.deepcopy(original)
-    shift = _fold_input(network, graph)
-    absorbed = _fold_normalisations(network, graph)
-    result = FoldedModel(shift, network, folded=absorbed > 0 or shift is not None).eval()
-    if result.folded:
-        _check(original, result, shape)
-    return result.to(device)
+    shift = _fold_input(original, graph)
+    absorbed = _fold_normalisations(original, graph)
+    return FoldedModel(shift, original, folded=absorbed > 0 or shift is not None).eval().to(device)
+
+
+def _plain_copy(module: nn.Module) -> nn.Module:
+    """A copy in float32 on the CPU, where folding is the same whatever the device. Complex weights stay complex."""
+    return copy.deepcopy(module).to("cpu").float().eval()
 
 
 class _Tracer(fx.Tracer):
@@ -176,11 +184,12 @@ def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, int, int]
     """Compare logits of a few random images in float32."""
     x, wanted = _evaluated(original, shape)
     with torch.inference_mode():
-        difference = (folded(x) - wanted).abs().max() / wanted.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    if not float(difference) <= TOLERANCE:
+        wanted, found = wanted.flatten(1), folded(x).flatten(1)
+    if not agree(wanted, found):
         raise CertflowError(
-            f"folding changed the network's logits by {float(difference):.1e} of the largest one (at most {TOLERANCE:.0e} is "
-            f"rounding); its weights may be unusable; if they are good, set inference: {{fold: false}} in the model's entry"
+            f"folding changed the network's logits by {difference(wanted, found):.1e} of what tells them apart (at most "
+            f"{TOLERANCE:.0e} is rounding); its weights may be unusable; if they are good, set inference: {{fold: false}} in "
+            "the model's entry"
         )
 
 

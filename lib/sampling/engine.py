@@ -18,11 +18,13 @@ from lib.errors import NonFiniteError
 from lib.noise.base import NoiseSpec
 from lib.progress import progress
 from lib.replay import Recorder, Replayed
+from lib.sampling.arguments import as_tensor
 from lib.sampling.base import Arithmetic
-from lib.sampling.classifier import BaseClassifier, exact_arithmetic
-from lib.sampling.memory import keep_freed_memory
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.preparing import Compiled
 from lib.sampling.resume import Journal
 from lib.sampling.rows import Kept, Noise, RowLoop, Tables, slots_of
+from lib.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
 """At least so many rows between two reads from the device."""
@@ -51,6 +53,7 @@ class Reader:
     read: Callable[[slice], np.ndarray]
 
 
+@engine_settings()
 @torch.inference_mode()
 def count_classes(
     base: BaseClassifier,
@@ -81,8 +84,6 @@ def count_classes(
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
     """
-    exact_arithmetic()
-    keep_freed_memory()
     exact = _exact(arithmetic, noise, parameter)
     images, index, draws = _checked(base, images, index, draws, exact)
     start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
@@ -230,15 +231,10 @@ def _sampling(
     if base.compiled and base.device.type == "cuda":
         if not parameter:  # a law may make tables at its first call, which is not for compiling
             sample(*torch.zeros(2, 1, dtype=torch.int64, device=base.device))
-        sample = torch.compile(sample, dynamic=False)
+        sample = Compiled(sample, base.device)
     if parameter:
         return lambda image, draw, values: sample(image, draw, parameter=values)
     return lambda image, draw, _: sample(image, draw)
-
-
-def as_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Images as a tensor; copied only where numpy calls them read-only (a memory-mapped file), which torch does not know."""
-    return images if isinstance(images, torch.Tensor) else torch.from_numpy(np.require(images, requirements=["W"]))
 
 
 def _checked(
@@ -279,7 +275,10 @@ def check_range(images: torch.Tensor, index: np.ndarray) -> None:
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
     if not bool(inside.all()):
         worst = int((~inside).nonzero()[0])
-        raise ValueError(f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units")
+        raise ValueError(
+            f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
+            "255 by 255"
+        )
 
 
 def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:

@@ -13,9 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
 
-TOLERANCE = 1e-4
-"""Largest difference of logits that is accepted, relative to the largest logit, in float32."""
-ROWS = 8
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
 ADDS = (operator.add, operator.iadd, torch.add)
 
@@ -49,20 +46,29 @@ class PairwiseMaxPool2d(nn.Module):
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
-def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
+class Traced(nn.Module):
+    """A traced module that raises its errors without printing its code on stderr first, as torch's own call of it does."""
+
+    def __init__(self, module: fx.GraphModule):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module.forward(x)
+
+
+def fuse(network: nn.Module, x: torch.Tensor) -> nn.Module | None:
     """A copy of `network` (float32, eval mode, on the CPU) with fused kernels, or None where nothing can be fused.
 
-    shape: (channels, height, width) of an image. None also where the network cannot be traced, where this build of torch
-    has no oneDNN, or where the result does not agree with the network on a random batch.
+    x: float32 [rows, channels, height, width], images to find the shapes of what is inside. None also where the network cannot
+    be traced, or where this build of torch has no oneDNN. Whoever uses the copy compares it with the network.
     """
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
         return None
-    x = torch.randn(ROWS, *shape, generator=torch.Generator().manual_seed(0))
-    x = x.contiguous(memory_format=torch.channels_last)
     try:
         module = fx.symbolic_trace(copy.deepcopy(network))
         with torch.inference_mode():
-            _Shapes(module).run(x)
+            _Shapes(module).run(x.clone())
     # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
     except Exception:
         return None
@@ -70,7 +76,7 @@ def fuse(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module | None:
     changed = _pool_pairwise(module) + _fuse_convolutions(module)
     module.graph.lint()
     module.recompile()
-    return module if changed and _agree(network, module, x) else None
+    return module if changed else None
 
 
 class _Shapes(fx.Interpreter):
@@ -195,10 +201,3 @@ def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
         return bool(getattr(module.get_submodule(node.target), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)
-
-
-@torch.inference_mode()
-def _agree(network: nn.Module, fused: nn.Module, x: torch.Tensor) -> bool:
-    wanted = network(x)
-    difference = (fused(x) - wanted).abs().max() / wanted.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    return bool(difference <= TOLERANCE)

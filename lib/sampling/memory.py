@@ -22,6 +22,11 @@ def keep_freed_memory() -> bool:
     return _keep(LARGEST_KEPT)
 
 
+def freed_memory_is_kept() -> bool:
+    """Whether `keep_freed_memory` was called, and not taken back since."""
+    return keep_freed_memory.cache_info().currsize > 0
+
+
 def restore_default() -> bool:
     """Set the allocator to what an untouched process arrives at by itself, for fair measurements."""
     keep_freed_memory.cache_clear()

@@ -1,5 +1,6 @@
 """The door for people with a model and images: certify or predict, without the pipeline."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from lib.certify.predict import predict_classes
 from lib.models.base import Inference
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
+from lib.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from lib.sampling.base import Arithmetic
 from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import as_tensor, count_classes
+from lib.sampling.engine import count_classes
 from lib.sampling.quantizing import quantized
-from lib.stats.limits import LARGEST_N, smallest_n_to_certify, smallest_n_to_predict
+from lib.stats.limits import smallest_n_to_certify, smallest_n_to_predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +29,16 @@ CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit images within th
 class SmoothedClassifier:
     """g(x) = the class that `model` gives most often to x + noise (Cohen, Rosenfeld and Kolter 2019).
 
-    model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes]; it is
-    copied, not changed. `classes`, if given, is checked against its logits. noise: such as `lib.noise.Gaussian(sigma=0.25)`.
+    model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes], or to a
+    tuple, mapping or object that holds them; it is copied, not changed. Or a function that does so, which is called as it is.
+    `classes`, if given, is checked against its logits. noise: such as `lib.noise.Gaussian(sigma=0.25)`.
     Results are a pure function of (model, image, `seed`, the image's index), whatever the batch size and whichever other
     images are asked about.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: torch.nn.Module | Callable[[torch.Tensor], Any],
         noise: NoiseSpec,
         *,
         classes: int | None = None,
@@ -43,6 +46,7 @@ class SmoothedClassifier:
         inference: Inference | None = None,
     ):
         self.model, self.noise, self.classes, self.inference = model, noise, classes, inference or Inference()
+        warn_of_scale(noise)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def certify(
@@ -68,8 +72,9 @@ class SmoothedClassifier:
         8 bits first. Class and radius are then those of the rounded image, for 8-bit perturbations of it; `certified_for` among
         the table's `attrs` says so.
 
-        Columns: predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), count (of the selected class
-        among n), n, p_lower (Clopper-Pearson bound at alpha), selected, index. With quantize_input also rounded_by: the l2
+        Columns: idx (the image's index), predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), n, k (how
+        many of the n draws gave the selected class), p_lower (Clopper-Pearson bound at alpha), selected. The table's `attrs`
+        say in which precision the model ran and how it was prepared. With quantize_input also rounded_by: the l2
         distance of the rounded image from the given one, 0 for uint8. Every 8-bit image within radius - rounded_by of
         the given one has its class. Images that are not 8-bit ones are not certified, however near: they are rounded first,
         and a tiny change can round to the next level in many pixels.
@@ -77,11 +82,11 @@ class SmoothedClassifier:
         import pandas as pd
 
         self._require_certificate()
-        _check_numbers(alpha, n0=n0, n=n)
+        alpha, n0, n = checked_alpha(alpha), checked_draws("n0", n0), checked_draws("n", n)
         least = smallest_n_to_certify(alpha)
         if n < least:
             raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
-        images, index = _checked(images, indices)
+        images, index = checked_images(images, indices)
         images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
         base = self._at(images, batch_size)
         first = self._count(base, images, index, n0, seed, Stream.SELECTION, arithmetic, quiet)
@@ -92,16 +97,16 @@ class SmoothedClassifier:
         radius, p_lower = one_bound_radius(k, n, alpha, self.noise, dim, slack=slack)
         table = pd.DataFrame(
             {
+                "idx": index,
                 "predict": np.where(p_lower > 0.5, selected, -1),
                 "radius": radius,
-                "count": k,
                 "n": n,
+                "k": k,
                 "p_lower": p_lower,
                 "selected": selected,
-                "index": index,
             }
         )
-        return _told(table, rounded_by)
+        return _told(table, base, rounded_by)
 
     def predict(
         self,
@@ -118,26 +123,26 @@ class SmoothedClassifier:
     ) -> "pd.DataFrame":
         """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
 
-        Arguments as in `certify`; with quantize_input the class is the rounded image's. Columns: predict, radius (always 0: a
-        prediction claims no robustness), count (of the most frequent class), n, p_value (two-sided test of the two largest
-        counts), index, and rounded_by as there.
+        Arguments as in `certify`; with quantize_input the class is the rounded image's. Columns: idx, predict, radius
+        (always 0: a prediction claims no robustness), n, k (how many draws gave the most frequent class), p_value (two-sided
+        test of the two largest counts), and rounded_by as there.
         """
         import pandas as pd
 
-        _check_numbers(alpha, n=n)
+        alpha, n = checked_alpha(alpha), checked_draws("n", n)
         least = smallest_n_to_predict(alpha)
         if n < least:
             raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
-        images, index = _checked(images, indices)
+        images, index = checked_images(images, indices)
         images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
         base = self._at(images, batch_size)
         counts = self._count(base, images, index, n, seed, Stream.PREDICTION, arithmetic, quiet)
         # n draws together miss the ideal law by at most n times what one misses.
         predict, p_value = predict_classes(counts, alpha - n * self._slack(images, arithmetic))
         table = pd.DataFrame(
-            {"predict": predict, "radius": 0.0, "count": counts.max(axis=1), "n": n, "p_value": p_value, "index": index}
+            {"idx": index, "predict": predict, "radius": 0.0, "n": n, "k": counts.max(axis=1), "p_value": p_value}
         )
-        return _told(table, rounded_by)
+        return _told(table, base, rounded_by)
 
     def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
@@ -177,18 +182,6 @@ class SmoothedClassifier:
             raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: {known}")
 
 
-def _checked(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
-    images = as_tensor(images)
-    if images.dim() != 4:
-        raise ValueError(f"images must have shape [images, channels, height, width], got {list(images.shape)}")
-    index = np.arange(len(images)) if indices is None else np.asarray(indices)
-    if index.shape != (len(images),) or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(
-            f"indices must be {len(images)} integers, one per image, got {index.dtype} {list(index.shape)}"
-        )
-    return images, index.astype(np.int64)
-
-
 def _rounded(
     images: torch.Tensor, index: np.ndarray, arithmetic: Arithmetic, quantize_input: bool
 ) -> tuple[torch.Tensor, np.ndarray | None]:
@@ -202,21 +195,10 @@ def _rounded(
     return quantized(images, index)
 
 
-def _told(table: "pd.DataFrame", rounded_by: np.ndarray | None) -> "pd.DataFrame":
-    """The table, saying what it is about where images may have been rounded."""
+def _told(table: "pd.DataFrame", base: BaseClassifier, rounded_by: np.ndarray | None) -> "pd.DataFrame":
+    """The table, saying which function it is about, and which images where they may have been rounded."""
+    table.attrs |= base.describe()
     if rounded_by is not None:
         table["rounded_by"] = rounded_by
         table.attrs["certified_for"] = CERTIFIED_FOR_ROUNDED
     return table
-
-
-def _check_numbers(alpha: float, **numbers: int) -> None:
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha!r}")
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if value > LARGEST_N:
-            raise ValueError(
-                f"{name} must be at most {LARGEST_N:,}: bounds of more draws are not verified, got {value!r}"
-            )

@@ -202,7 +202,7 @@ def _say_what_precision_costs(base: BaseClassifier) -> None:
     """A line in the job's log where another precision would be faster, or the stated one is slow; it changes no count."""
     if not base.compiled:
         x = torch.linspace(0, 1, base.batch * math.prod(base.shape), device=base.device).reshape(-1, *base.shape)
-        said = remark(base.precision, base.network, x.to(base.dtype, memory_format=torch.channels_last))
+        said = remark(base.precision, base.network, base.form.shown(x))
         if said:
             print(f"precision {base.precision}: {said}", file=sys.stderr, flush=True)
 

@@ -134,7 +134,7 @@ def test_an_infinite_logit_is_refused_too():
         def forward(self, x):
             return torch.stack([x.flatten(1).sum(1), torch.full((len(x),), torch.inf)], dim=1)
 
-    with pytest.raises(NonFiniteError, match="image 0: "):
+    with pytest.raises(NonFiniteError, match="NaN or infinite on all of"):
         counted(base(module=Infinite()), images(1), [0], [10])
 
 
@@ -255,7 +255,7 @@ def test_seconds_are_shared_out_by_draws():
 
 
 def test_compiling_without_a_compiler_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("lib.sampling.classifier.shutil.which", lambda name: None)
+    monkeypatch.setattr("lib.sampling.preparing.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"inference\.compile: needs a C\+\+ compiler"):
         BaseClassifier(network(), Inference(precision="float32", compile=True), shape=SHAPE)
 

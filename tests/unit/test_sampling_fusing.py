@@ -29,6 +29,10 @@ def parts(network: nn.Module, kind: type[nn.Module]) -> int:
     return sum(isinstance(part, kind) for part in network.modules())
 
 
+def batch(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def outputs(network: nn.Module, *shape: int) -> torch.Tensor:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
@@ -43,7 +47,7 @@ def channels_last(network: nn.Module) -> nn.Module:
 def test_fused_networks_give_the_same_bits(kind, info):
     fields = {"depth": 20} if kind == "cifar_resnet" else {}
     network = channels_last(fold(build(spec_class("model", kind)(**fields), info), info.shape).network)
-    fused = fuse(network, info.shape)
+    fused = fuse(network, batch(8, *info.shape))
     assert fused is not None
     for rows in (8, 33):
         assert torch.equal(outputs(channels_last(fused), rows, *info.shape), outputs(network, rows, *info.shape))
@@ -51,7 +55,7 @@ def test_fused_networks_give_the_same_bits(kind, info):
 
 def test_a_residual_network_becomes_fused_convolutions_alone():
     network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR), CIFAR.shape).network
-    fused = fuse(network, CIFAR.shape)
+    fused = fuse(network, batch(8, *CIFAR.shape))
     assert parts(fused, FusedConv2d) == 19  # 9 blocks of two and the first; projections have nothing after them
     assert parts(fused, nn.Conv2d) == 2
     assert not any(node.target in (operator.add, F.relu) for node in fused.graph.nodes)
@@ -112,7 +116,7 @@ def in_place(net, x):
 def test_what_is_fused_and_what_is_not(how, fusions):
     torch.manual_seed(0)
     network = channels_last(Net(how))
-    fused = fuse(network, (3, 6, 6))
+    fused = fuse(network, batch(8, 3, 6, 6))
     assert (0 if fused is None else parts(fused, FusedConv2d)) == fusions
     if fused is not None:
         close = dict(rtol=0, atol=1e-6)  # a sum may be added up in another order
@@ -128,13 +132,14 @@ def test_code_that_cannot_be_traced_is_left_alone():
         def forward(self, x):
             return F.relu(self.a(x)) if x.sum() > 0 else self.a(x)
 
-    assert fuse(Branching().eval(), (3, 6, 6)) is None
+    assert fuse(Branching().eval(), batch(8, 3, 6, 6)) is None
 
 
 def test_a_disagreeing_result_is_not_used(monkeypatch):
     monkeypatch.setattr(PairwiseMaxPool2d, "forward", lambda self, x: F.avg_pool2d(x, 2))
     network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)).eval()
-    assert fuse(network, (3, 6, 6)) is None
+    described = BaseClassifier(network, shape=(3, 6, 6), batch=8).describe()
+    assert described["fused"] is False and described["dropped"] == "fuse"
 
 
 def test_the_classifier_says_whether_it_is_fused(monkeypatch):

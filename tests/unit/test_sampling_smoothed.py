@@ -45,8 +45,8 @@ def test_a_half_space_is_certified_soundly_and_tightly():
     assert (table["radius"] <= distances).all()
     # Tight: the count is binomial with the known probability, and the radius is a known function of the count.
     lowest = stats.binom.ppf(1e-7, 20_000, special.ndtr(distances / SIGMA))
-    assert (table["count"] >= lowest).all()
-    expected = SIGMA * special.ndtri(clopper_pearson_lower(table["count"].to_numpy(), 20_000, 0.001))
+    assert (table["k"] >= lowest).all()
+    expected = SIGMA * special.ndtri(clopper_pearson_lower(table["k"].to_numpy(), 20_000, 0.001))
     np.testing.assert_allclose(table["radius"], expected, rtol=1e-6)
 
 
@@ -86,14 +86,14 @@ def test_prediction_finds_the_smoothed_class():
     table = SmoothedClassifier(plane(), Gaussian(sigma=SIGMA)).predict(at_distances([0.2, 0.4]), n=1000, quiet=True)
     assert table["predict"].tolist() == [1, 1]
     assert (table["radius"] == 0).all() and (table["p_value"] <= 0.001).all()
-    assert (table["count"] <= table["n"]).all()
+    assert (table["k"] <= table["n"]).all()
 
 
 def test_results_do_not_depend_on_batch_or_company():
     smoothed, x = SmoothedClassifier(plane(), Gaussian(sigma=SIGMA)), at_distances([0.1, 0.2, 0.3])
     whole = smoothed.certify(x, n=2000, quiet=True)
     alone = smoothed.certify(x[1:2], n=2000, batch_size=32, indices=[1], quiet=True)
-    assert alone["count"].item() == whole["count"][1]
+    assert alone["k"].item() == whole["k"][1]
     classes, radii = smoothed.certify_arrays(x, n=2000, quiet=True)
     assert classes.tolist() == whole["predict"].tolist() and radii.tolist() == whole["radius"].tolist()
 
@@ -104,6 +104,8 @@ def test_results_do_not_depend_on_batch_or_company():
         ({"n": 9}, "can never certify at alpha=0.001; use at least 10"),
         ({"n": 0}, "n must be a whole number"),
         ({"n": 10.5}, "n must be a whole number"),
+        ({"n": float("inf")}, "n must be a whole number"),
+        ({"n": True}, "n must be a whole number"),
         ({"n0": 0}, "n0 must be a whole number"),
         ({"alpha": 0.5}, "alpha must lie strictly between"),
         ({"alpha": "0.001"}, "alpha must lie strictly between"),

@@ -10,7 +10,7 @@ from training_examples import network, patterns, timeless, weights
 
 from lib.errors import DataError
 from lib.noise import Gaussian as GaussianNoise
-from lib.sampling.classifier import exact_arithmetic
+from lib.sampling.settings import exact_arithmetic
 from lib.training import train
 from lib.training.kinds.gaussian import Gaussian
 from lib.training.kinds.macer import Macer

@@ -1,0 +1,408 @@
+"""Whatever is given as a model is certified as it is, or refused in a sentence: no step of preparing it is trusted."""
+
+import collections
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib.errors import NonFiniteError
+from lib.models.base import Inference
+from lib.noise import Gaussian
+from lib.noise.streams import Stream
+from lib.sampling import preparing
+from lib.sampling.classifier import BaseClassifier
+from lib.sampling.engine import count_classes
+
+SHAPE = (3, 8, 8)
+GENERATOR = torch.Generator()
+FLOAT, BRAIN = Inference(), Inference(precision="bfloat16")
+
+
+class Net(nn.Module):
+    """A convolution and a linear layer with `before` and `after` around them."""
+
+    def __init__(self, before=None, after=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+        self.before, self.after = before or (lambda x: x), after or (lambda z: z)
+
+    def forward(self, x):
+        return self.after(self.head(torch.relu(self.conv(self.before(x))).mean((2, 3))))
+
+
+def prepared(model, inference=FLOAT, **options) -> BaseClassifier:
+    return BaseClassifier(model, inference, shape=SHAPE, batch=16, **options)
+
+
+def noisy(rows: int = 16) -> torch.Tensor:
+    return torch.rand(rows, *SHAPE, generator=torch.Generator().manual_seed(3)) * 2 - 0.5
+
+
+@torch.inference_mode()
+def logits(base: BaseClassifier, x: torch.Tensor) -> torch.Tensor:
+    return base.logits(x.clone() if base.shift is None else x - base.shift)
+
+
+def same_function(model, wanted, inference=FLOAT) -> BaseClassifier:
+    base, x = prepared(model, inference), noisy()
+    with torch.no_grad():
+        torch.testing.assert_close(logits(base, x), wanted(x), rtol=1e-4, atol=1e-5)
+    return base
+
+
+# Layout
+
+
+class Viewing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(36, 5)
+
+    def forward(self, x):
+        return self.head(F.max_pool2d(self.conv(x), 2).view(-1, 36))
+
+
+class ReadingMemory(nn.Module):
+    """Reads an activation's memory as it lies, which other layouts order otherwise without any error."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(144, 5)
+
+    def forward(self, x):
+        hidden = self.conv(x)
+        return self.head(hidden.as_strided((len(x), 144), (144, 1)))
+
+
+@pytest.mark.parametrize("model", [Viewing, ReadingMemory])
+def test_a_model_that_needs_contiguous_images_gets_them(model):
+    described = same_function(model(), model().eval()).describe()
+    assert described["layout"] == "contiguous" and "channels_last" in described["dropped"]
+    assert prepared(Net()).describe()["layout"] == "channels last"
+
+
+# Complex and other numbers
+
+
+class Spectral(nn.Module):
+    def __init__(self, dtype=torch.complex64):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.head = nn.Parameter(1j * torch.ones(3, 8, 5, dtype=dtype)), nn.Linear(192, 5)
+
+    def forward(self, x):
+        return self.head(torch.fft.irfft2(torch.fft.rfft2(x) * self.weight).flatten(1))
+
+
+@pytest.mark.parametrize("inference", [FLOAT, Inference(fold=False)])
+def test_complex_weights_keep_their_imaginary_part(inference):
+    same_function(Spectral(), Spectral().eval(), inference)
+    same_function(Spectral(torch.complex128), Spectral().eval(), inference)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_complex_weights_are_refused_by_name_in_fewer_bits(precision):
+    with pytest.raises(ValueError, match=f"complex parameters or buffers .weight., for which there is no {precision}"):
+        prepared(Spectral(), Inference(precision=precision))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_in_other_types_are_certified_in_the_stated_one(dtype):
+    model = Net().to(dtype)
+    same_function(model, Net().to(dtype).float().eval())
+
+
+@pytest.mark.parametrize(
+    ("before", "cause"),
+    [
+        (lambda x: torch.from_numpy(x.numpy().copy()), "TypeError"),
+        (lambda x: x.float(), "RuntimeError"),
+        (lambda x: torch.fft.irfft2(torch.fft.rfft2(x)), "NotImplementedError|RuntimeError"),
+    ],
+)
+def test_models_that_cannot_run_in_bfloat16_are_told_what_to_do(before, cause, capfd):
+    with pytest.raises(
+        ValueError, match=f"runs in float32, but not in bfloat16 .({cause}): .*; set precision: float32"
+    ):
+        prepared(Net(before), BRAIN)
+    assert capfd.readouterr().err == ""
+    assert prepared(Net(before)).describe()["precision"] == "float32"
+
+
+def test_an_overflow_in_fewer_bits_is_refused():
+    with pytest.raises(ValueError, match="logits in float16 have little to do with those in float32"):
+        prepared(Net(before=lambda x: x * 1e5, after=lambda z: z * 1e-5), Inference(precision="float16"))
+
+
+def test_logits_that_are_no_numbers_are_refused_at_once():
+    model = Net()
+    with torch.no_grad():
+        model.head.weight[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="NaN or infinite on all of"):
+        prepared(model)
+
+
+@pytest.mark.parametrize(
+    ("step", "name"), [("_folded", "fold"), ("_fused", "fuse"), ("_channels_last", "channels_last")]
+)
+@pytest.mark.parametrize("how", ["wrong", "failing"])
+def test_a_step_that_fails_or_changes_the_function_is_left_out(step, name, how, monkeypatch):
+    right = getattr(preparing, step)
+
+    def broken(form, *rest):
+        if how == "failing":
+            raise KeyError(name)
+        found = right(form, *rest)
+        weights = next(parameter for parameter in found.network.parameters())
+        weights.data = weights.data * 1.01
+        return found
+
+    monkeypatch.setattr(preparing, step, broken)
+    make = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))  # noqa: E731
+    torch.manual_seed(0)
+    model = make().eval()
+    base = same_function(model, model)
+    assert name in base.describe()["dropped"] and name not in base.form.done
+
+
+# One fixed function of a row
+
+
+class Mixing(nn.Module):
+    """Subtracts a share of the batch's mean."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.net, self.share = Net(), share
+
+    def forward(self, x):
+        return self.net(x - self.share * x.mean(0, keepdim=True))
+
+
+class Offset(nn.Module):
+    """Logits with a large number in common, in which a dependence could hide."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return 100 + self.net(x + 0.5 * x.mean())
+
+
+class Placed(nn.Module):
+    """Treats images by their place in the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x * (1 + 0.001 * torch.arange(len(x), dtype=x.dtype))[:, None, None, None].to(x.device))
+
+
+@pytest.mark.parametrize("model", [Mixing(0.02), Mixing(0.005), Mixing(1e-5), Offset(), Placed()])
+def test_models_whose_rows_know_of_each_other_are_refused(model):
+    with pytest.raises(ValueError, match="change with the other images of its batch"):
+        prepared(model)
+
+
+class Dropping(nn.Module):
+    """Dropout that is never off, on the features."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return F.dropout(x, self.p, training=True)
+
+
+@pytest.mark.parametrize("p", [0.0005, 1e-6, 0.3])
+def test_dropout_that_is_never_off_is_found_and_named(p):
+    model = Net()
+    model.head = nn.Sequential(Dropping(p), model.head)
+    with pytest.raises(ValueError, match=r"the model is random \(.*dropout.* in .*head\.0"):
+        prepared(model)
+
+
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        (lambda z: z + np.random.rand() * 1e-9, "numpy's generator"),
+        (lambda z: z + random.random() * 1e-9, "Python's random module"),
+        (lambda z: z + 1e-3 * torch.rand(z.shape, generator=GENERATOR), ""),
+    ],
+)
+def test_other_sources_of_randomness_are_found(after, named):
+    with pytest.raises(ValueError, match=f"the model is random.*{named}"):
+        prepared(Net(after=after))
+
+
+def test_a_model_that_seeds_itself_is_fixed_and_the_callers_generators_stay_as_they_are():
+    def shifted(x):
+        torch.manual_seed(5)
+        return x + 0.1 * torch.randn(1, *SHAPE)
+
+    model = Net(before=shifted)
+    torch.manual_seed(11)
+    np.random.seed(11)
+    random.seed(11)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    prepared(model)
+    assert torch.equal(states[0], torch.get_rng_state()) and states[2] == random.getstate()
+    assert np.array_equal(states[1], np.random.get_state()[1])
+
+
+def test_a_model_that_works_in_place_is_the_same_function():
+    def inside(x):
+        x -= 0.5
+        return x.mul_(2.0).clamp_(-3, 3)
+
+    images = torch.rand(2, *SHAPE)
+    kept = images.clone()
+    options = dict(noise=Gaussian(sigma=0.5), seed=0, stream=Stream.ESTIMATION, quiet=True)
+    index, draws = np.arange(2), np.array([50, 70])
+    found, wanted = (
+        count_classes(prepared(nn.Sequential(nn.Identity(), Net(before))), images, index, draws, **options).counts
+        for before in (inside, lambda x: ((x - 0.5) * 2.0).clamp(-3, 3))
+    )
+    assert np.array_equal(found, wanted) and torch.equal(images, kept)
+
+
+# What is returned
+
+Output = collections.namedtuple("ImageClassifierOutput", "loss logits")
+
+
+class Answer:
+    """An output with attributes."""
+
+    def __init__(self, z):
+        self.logits, self.hidden = z, z[:, :3]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda z: Output(None, z),
+        lambda z: {"logits": z, "features": z[:, :2]},
+        lambda z: {"out": z},
+        lambda z: [z],
+        lambda z: (z, torch.zeros(())),
+        lambda z: (z.sum(), z),
+        Answer,
+        lambda z: z.numpy(),
+    ],
+)
+def test_logits_are_found_in_what_is_returned(after):
+    same_function(Net(after=after), Net().eval())
+
+
+def test_the_number_of_classes_tells_logits_from_features():
+    model = Net(after=lambda z: (torch.cat([z, z], 1), z))
+    assert prepared(model, classes=5).classes == 5
+    with pytest.raises(ValueError, match=r"returns a tuple \(0: \[.*10\], 1: \[.*5\]\).*model\(x\)\[0\]"):
+        prepared(model)
+
+
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        (lambda z: {"a": z, "b": z}, r"returns a dict .*lambda x: model\(x\)\['a'\]"),
+        (lambda z: "class 1", "returns a str .no tensor at all."),
+        (lambda z: None, "returns a NoneType"),
+        (lambda z: z[:, :1], "returns one number per image .* torch.nn.functional.pad"),
+        (lambda z: z[:, 0], "returns one number per image"),
+        (lambda z: z[:, :, None], "must return logits .rows, classes., got shape"),
+        (lambda z: z[:3], "must return logits"),
+        (lambda z: z + 1j, "complex numbers"),
+    ],
+)
+def test_outputs_that_cannot_be_used_are_refused(after, message):
+    with pytest.raises(ValueError, match=message):
+        prepared(Net(after=after))
+
+
+def test_the_suggested_function_for_one_logit_gives_two_classes():
+    model = Net(after=lambda z: z[:, :1]).eval()
+    base = prepared(lambda x: torch.nn.functional.pad(model(x).reshape(-1, 1), (1, 0)))
+    x = noisy()
+    with torch.no_grad():
+        assert torch.equal(logits(base, x).argmax(1), (model(x)[:, 0] > 0).long())
+
+
+# What is given
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls old what people still have
+@pytest.mark.parametrize(
+    "norm", [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm]
+)
+def test_models_with_recomputed_weights(norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(norm(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Flatten(), norm(nn.Linear(144, 5)))
+    model(noisy())  # leaves a weight with a history behind
+    same_function(model, model.eval())
+    prepared(model, Inference(precision="float16"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("made", ["script", "trace", "freeze", "export"])
+def test_compiled_forms_of_models(made):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    if made == "export":
+        batch = torch.export.Dim("batch")
+        given = torch.export.export(model, (noisy(),), dynamic_shapes=({0: batch},)).module()
+    else:
+        given = torch.jit.trace(model, noisy()) if made == "trace" else torch.jit.script(model)
+        given = torch.jit.freeze(given) if made == "freeze" else given
+    same_function(given, model)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_models():
+    make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 5))  # noqa: E731
+    with pytest.raises(ValueError, match="dynamic quantisation"):
+        prepared(torch.ao.quantization.quantize_dynamic(make(), {nn.Linear}))
+
+
+def test_functions_are_models():
+    model = Net().eval()
+    same_function(lambda x: model(x), model)
+    same_function(model.forward, model)
+    with pytest.raises(ValueError, match="the function uses training, which is in training mode; call training.eval"):
+        training = Net()
+        prepared(lambda x: training(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [({}, "state dict: load it into a network"), ("model.pt", "got str"), (None, "got NoneType")]
+)
+def test_what_is_no_model_is_refused(given, message):
+    with pytest.raises(TypeError, match=message):
+        prepared(given)
+
+
+def test_a_model_that_cannot_be_copied_is_told_how():
+    model = Net()
+    model.lock = __import__("threading").Lock()
+    with pytest.raises(ValueError, match="cannot be copied .TypeError: .*; wrap it in a function"):
+        prepared(model)
+    model.eval()
+    same_function(lambda x: model(x), model)
+
+
+def test_a_model_for_other_images_is_refused_in_a_sentence():
+    with pytest.raises(
+        ValueError, match=r"cannot be called on float32 images of shape \[.*, 1, 8, 8\] \(RuntimeError: "
+    ):
+        BaseClassifier(Net(), shape=(1, 8, 8))
