@@ -30,7 +30,7 @@ def test_the_folded_network_is_the_same_function(spec):
 
 def test_batch_normalisation_of_the_denoiser_is_folded_away():
     ready = base(composed(DNCNN))
-    assert ready.folded
+    assert ready.describe()["folded"]
     left = [m for m in ready.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert left == []
 
