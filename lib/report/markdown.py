@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from lib.report.layout import Block, Cell, Row
 
-SPECIAL = "\\`*_{}[]<>|#"
+SPECIAL = "\\`*_{}[]<>|#$~^&"
+"""Signs that mean something in Markdown or, like the dollar around formulas, in one of its common dialects."""
 
 
 def escape(text: str) -> str:
-    """Plain text that Markdown prints as it is."""
-    return "".join(f"\\{sign}" if sign in SPECIAL else sign for sign in text)
+    """Plain text that Markdown prints as it is; line breaks, which would end a row, become spaces."""
+    return "".join(f"\\{sign}" if sign in SPECIAL else sign for sign in " ".join(text.splitlines()))
 
 
 def markdown(blocks: Sequence[Block], notes: Sequence[str], title: str) -> str:

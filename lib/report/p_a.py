@@ -70,7 +70,8 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
         axis.plot(x, 100 * share, drawstyle="steps-post", color=series.colour, linestyle=series.dash)
     ticks = spaced_ticks(limit, inches)
     axis.set_xticks(ndtri(ticks), [f"{p:g}" for p in ticks])
-    axis.set(xlim=(LEFT, limit), ylim=(0, 100), xlabel="p: lower bound of $p_A$ (probit scale)")
+    axis.set(xlim=(LEFT, limit), ylim=(0, 100))
+    axis.set_xlabel("p: lower bound of $p_A$ (probit scale)", parse_math=True)
     _radius_axis(axis, panel, limit)
     axis.set_title(panel.title)
 

@@ -49,13 +49,15 @@ RC = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "mathtext.fontset": "dejavusans",
+    "text.parse_math": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "certflow",
     "savefig.dpi": 300,
 }
-"""Settings of matplotlib; fonts are embedded as TrueType, as conferences ask."""
+"""Settings of matplotlib; fonts are embedded as TrueType, as conferences ask. Dollar signs are what a user has typed, not the
+beginning of a formula: a text of ours that is one says `parse_math=True`."""
 
 METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 """What is left out of a file so that equal figures have equal bytes."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from report_samples import external_line, line, linf, published_rows
 from scipy.special import ndtri
 
@@ -16,7 +17,7 @@ from lib.report.metrics import certified_accuracy
 from lib.report.p_a import LEFT, cumulative, draw_p_a, probits, spaced_ticks
 from lib.report.series import arrange, keys
 from lib.report.settings import PlotSettings
-from lib.report.style import COLOURS
+from lib.report.style import COLOURS, rendered
 from lib.spec import Record
 
 CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
@@ -210,3 +211,28 @@ def test_no_two_lines_of_the_cost_figure_look_the_same():
     lines = [line(certificate=f"c{number}") for number in range(30)]
     drawn = draw_cost(lines, PlotSettings(), [0.25]).axes[0].lines
     assert len({(artist.get_color(), artist.get_marker()) for artist in drawn}) == 30
+
+
+LITERAL = ["$5 and $6", "$", r"a $\frac{", "50 % of \\alpha", "_x_{1}^2", "<b>&amp;", "a\nb", r"\$5", "#1 ~ {}"]
+"""Names as people give them, some of which are formulas to matplotlib, or broken ones."""
+
+
+def test_names_and_titles_are_shown_as_they_were_typed():
+    lines = [line(name, 0.25, images=30) for name in LITERAL]
+    settings = PlotSettings(title="$5 and $6")
+    for figure in (draw_curves(lines, settings), draw_p_a(lines, settings), draw_cost(lines, settings, [0.25])):
+        for name in LITERAL:
+            texts = [text for text in figure.findobj(Text) if text.get_text().startswith(name)]
+            assert texts and not any(text.get_parse_math() for text in texts)
+        assert rendered(figure, "svg")
+
+
+def test_noise_levels_are_shown_as_they_were_typed():
+    lines = [replace(line(method, 0.25, images=30), noise=name) for method in "ab" for name in ("$5 and $6", "$x")]
+    assert rendered(draw_curves(lines, PlotSettings()), "svg")
+
+
+def test_a_formula_of_ours_is_one():
+    (label,) = {axis.get_xlabel() for axis in draw_p_a(LINES[:1], PlotSettings()).axes if "$" in axis.get_xlabel()}
+    found = [text for text in draw_p_a(LINES[:1], PlotSettings()).findobj(Text) if text.get_text() == label]
+    assert found and all(text.get_parse_math() for text in found)

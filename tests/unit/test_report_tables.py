@@ -15,6 +15,7 @@ from lib.errors import DataError
 from lib.report.compare import PublishedCells
 from lib.report.latex import escape, latex
 from lib.report.layout import MOST_RADII, blocks, percent, seconds, signed
+from lib.report.markdown import escape as in_markdown
 from lib.report.markdown import markdown
 from lib.report.notes import notes, whose
 from lib.report.signs import DEFINITION, OTHER
@@ -167,12 +168,17 @@ def test_every_special_character_is_escaped():
     assert escape("σ ≤ 1, ℓ2, n0") == r"$\sigma$ $\le$ 1, $\ell_2$, $n_0$"
 
 
+def test_markdown_shows_names_as_they_were_typed():
+    typed = "$5 and $6, 50 % of \\alpha, _x_{1}^2, <b>&amp;~|\nb"
+    assert in_markdown(typed) == r"\$5 and \$6, 50 % of \\alpha, \_x\_\{1\}\^2, \<b\>\&amp;\~\| b"
+
+
 def test_markdown_rows_have_equal_width(summary):
     text = markdown(blocks(summary), notes(summary), "T_1")
     for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.M):
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}
         assert len(widths) == 1
-    assert r"my\_50%&more" in text and "T\\_1" in text
+    assert r"my\_50%\&more" in text and "T\\_1" in text
 
 
 def test_printed_numbers_are_those_of_the_summary(summary):
