@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ArtefactError
+from lib.opening import create_new, open_plain
 from lib.parts import part_path, remove_abandoned_parts
 from lib.spec import canonical_json, digest
 
@@ -25,27 +26,42 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas")
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write to; renamed to `path` on success, deleted on any error.
+    """A temporary neighbour of `path` to write to, empty at first; renamed to `path` on success, deleted on any error.
 
     A reader therefore sees the whole file or none. The data are flushed to disk before the rename, and a full disk is
     reported with the path, leaving nothing half-written behind. What a killed process of this host has left of an earlier
-    try is removed.
+    try is removed. Where another user has put a link in the way, nothing is written through it (`lib.opening`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned_parts(path)
     part = part_path(path)
     try:
+        create_new(part)
         yield part
-        with open(part, "rb") as handle:
-            os.fsync(handle.fileno())
+        _flush(part)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise ArtefactError(f"{path}: could not be written ({error.strerror or error}); nothing was changed") from error
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
+
+
+def _discard(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # another user's, in a folder where only they may remove it; the error at hand says more
+        pass
+
+
+def _flush(part: Path) -> None:
+    handle = open_plain(part, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def file_digest(path: str | Path) -> str:

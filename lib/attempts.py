@@ -4,9 +4,12 @@ Schedulers and Snakemake throw away the log of a failed attempt. This file says 
 ran, and from where it went on.
 """
 
+import os
 import sys
 from pathlib import Path
 
+from lib.errors import ArtefactError
+from lib.opening import open_plain
 from lib.whereabouts import describe, now, whereabouts
 
 
@@ -18,15 +21,15 @@ def journal_path(state: str | Path) -> Path:
 def note_attempt(state: str | Path, begun: str) -> None:
     """Append a line: when, where, and how this attempt `begun` ("began", "resumed from draw 17"); also print it.
 
-    A line that cannot be written (a full disk) is only printed: it is no part of the result.
+    A line that cannot be written (a full disk, a link under the journal's name) is only printed: it is no part of the result.
     """
     line = f"{now()} {describe(whereabouts())}: {begun}\n"
     print(f"{state}: {begun}", file=sys.stderr, flush=True)
     try:
-        with open(journal_path(state), "a") as journal:
+        with open(open_plain(journal_path(state), os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as journal:
             journal.write(line)
-    except OSError:
-        pass
+    except (OSError, ArtefactError) as error:
+        print(f"this attempt is not noted: {error}", file=sys.stderr, flush=True)
 
 
 def finish_attempts(state: str | Path) -> None:

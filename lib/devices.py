@@ -6,10 +6,14 @@ takes free devices by holding a lock on a file for each, until it ends, however 
 
 import fcntl
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from lib.opening import open_plain
+from lib.private import cache_folders, first_private
 
 _held: list[int] = []
 """Locks of this process: open files, released by the operating system at its end."""
@@ -31,18 +35,30 @@ def claim(devices: Sequence[str], count: int, folder: Path | None = None) -> lis
     """
     if len(devices) <= count:
         return list(devices)
-    folder = folder or Path(tempfile.gettempdir()) / f"certflow-devices-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = first_private(_folders() if folder is None else [folder])
     free: list[int] = []
     for slot in range(len(devices)):
-        if len(free) < count and _lock(folder / _name(devices, slot)):
+        if place and len(free) < count and _lock(place / _name(devices, slot)):
             free.append(slot)
     if len(free) < count:
         busy = [slot for slot in range(len(devices)) if slot not in free]
         start = os.getpid() % len(busy)
         free += (busy[start:] + busy[:start])[: count - len(free)]
-        print("more jobs than devices: some share one (state how many there are: --resources gpu=...)", file=sys.stderr)
+        reason = "more jobs than devices: some share one (state how many there are: --resources gpu=...)"
+        if place is None:
+            reason = (
+                "no folder of this user alone for locks on devices: jobs may share one (set TMPDIR to such a folder)"
+            )
+        print(reason, file=sys.stderr)
     return [devices[slot] for slot in free]
+
+
+def _folders() -> list[Path]:
+    """Where this user's jobs on this machine look for each other's locks, best first; another user may have taken a name."""
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    found = [Path(tempfile.gettempdir()) / f"certflow-devices-{os.getuid()}"]
+    found += [runtime / "certflow-devices"] if runtime.is_absolute() else []
+    return found + [folder / f"devices-{socket.gethostname()}" for folder in cache_folders()]
 
 
 def _name(devices: Sequence[str], slot: int) -> str:
@@ -56,7 +72,7 @@ def _name(devices: Sequence[str], slot: int) -> str:
 
 
 def _lock(path: Path) -> bool:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = open_plain(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.errors import ArtefactError, BusyError
+from lib.opening import open_plain
 from lib.whereabouts import describe, now, whereabouts
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -25,6 +26,9 @@ def exclusive(path: str | Path, what: str) -> Iterator[bool]:
     file system knows no locks (some parallel ones), the block runs unlocked with a line on stderr and gets False: all writes
     are atomic and results deterministic, so that two writers there waste time but damage nothing, as long as neither
     removes what the other is writing (`lib.parts.remove_parts`).
+
+    In a folder that a team writes to, its members exclude each other too, and remove the lock that a colleague's killed job
+    has left; a link under the lock's name is refused (`lib.opening`).
     """
     lock = lock_path(path)
     handle, locked = _acquire(lock, what)
@@ -44,22 +48,46 @@ def lock_path(path: str | Path) -> Path:
 
 def _acquire(lock: Path, what: str) -> tuple[int, bool]:
     while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise ArtefactError(
-                f"{lock}: the lock file could not be made ({error.strerror}); make its folder writable"
-            ) from error
+        handle, ours = _opened(lock)
         try:
             locked = _flock(handle, lock, what)
-            if _is_still(handle, lock):
+            if not ours:
+                _remove_stale(lock, handle)
+            elif _is_still(handle, lock):
                 _sign(handle, what)
                 return handle, locked
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _opened(lock: Path) -> tuple[int, bool]:
+    """The lock file, open, and whether it may be written to: a colleague's may only be read."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return open_plain(lock, os.O_RDWR | os.O_CREAT, 0o644), True
+        except PermissionError:
+            if not lock.exists():
+                raise
+            return open_plain(lock, os.O_RDONLY), False
+    except OSError as error:
+        raise ArtefactError(
+            f"{lock}: the lock file could not be made ({error.strerror}); make its folder writable"
+        ) from error
+
+
+def _remove_stale(lock: Path, handle: int) -> None:
+    """Remove the lock file of another user, which this process could lock: whoever made it works no more."""
+    try:
+        if _is_still(handle, lock):
+            lock.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtefactError(
+            f"{lock}: was left by a job of user {os.fstat(handle).st_uid} and cannot be removed ({error.strerror}); ask them "
+            f"to remove it, if their job has ended"
+        ) from error
 
 
 def _flock(handle: int, lock: Path, what: str) -> bool:
@@ -69,6 +97,11 @@ def _flock(handle: int, lock: Path, what: str) -> bool:
     except BlockingIOError as error:
         raise BusyError(f"{lock.parent}: {_holder(handle)}; wait for it or stop it before {what} here") from error
     except OSError as error:
+        if error.errno == errno.EBADF:  # NFS gives locks to those only who may write the file
+            raise BusyError(
+                f"{lock}: belongs to user {os.fstat(handle).st_uid}: {_holder(handle)}; wait for it, or have the file removed "
+                f"if it has ended"
+            ) from error
         if error.errno not in _UNSUPPORTED:
             raise ArtefactError(
                 f"{lock}: could not be locked ({error.strerror}); run again, or mend the file system"
@@ -98,6 +131,7 @@ def _sign(handle: int, what: str) -> None:
 def _holder(handle: int) -> str:
     try:
         record = json.loads(os.pread(handle, 4096, 0))
-        return f"{record['what']} is under way by {describe(record)} since {record['since']}"
-    except (ValueError, KeyError, TypeError, OSError):
+        text = f"{record['what']} is under way by {describe(record)} since {record['since']}"
+        return "".join(filter(str.isprintable, text))  # others may have written it, for a terminal to obey
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return "another process is at work (it has just started and has not said who it is)"

@@ -30,13 +30,23 @@ def source_file(path: Path, root: Path) -> SourceFile:
 def data_root(spec: DatasetSpec) -> Path:
     """The folder that a dataset is looked for in: its `root`, else `$CERTFLOW_DATA/<kind>`, else `data/<kind>`."""
     if spec.root is not None:
-        return Path(spec.root).expanduser()
-    return Path(os.environ.get("CERTFLOW_DATA") or "data").expanduser() / spec.kind
+        return _expanded(spec.root)
+    return _expanded(os.environ.get("CERTFLOW_DATA") or "data") / spec.kind
 
 
 def cache_root() -> Path:
     """The folder that decoded images are kept in: `$CERTFLOW_CACHE`, else `data/cache`."""
-    return Path(os.environ.get("CERTFLOW_CACHE") or "data/cache").expanduser()
+    return _expanded(os.environ.get("CERTFLOW_CACHE") or "data/cache")
+
+
+def _expanded(path: str) -> Path:
+    """The path with the user's home folder for `~`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: this system knows no such home folder; set HOME, or write the path in full"
+        ) from error
 
 
 def missing(spec: DatasetSpec, path: Path, wanted: str, *, downloadable: bool = True) -> DataError:

@@ -14,6 +14,8 @@ from functools import cache
 
 import torch
 
+from lib.private import keep_compilers_private
+
 ROUNDS = """
     unsigned int c0 = (unsigned int) group, c1 = (unsigned int) draw, c2 = (unsigned int) image, c3 = (unsigned int) stream;
     unsigned int k0 = (unsigned int) key0, k1 = (unsigned int) key1;
@@ -88,6 +90,7 @@ def _made(device: torch.device) -> tuple[Callable, Callable] | None:
     try:
         from torch.cuda.jiterator import _create_multi_output_jit_fn as create
 
+        keep_compilers_private()
         made = tuple(create(code, outputs, stream=0, key0=0, key1=0) for code, outputs in ((WORDS, 4), (UNIFORMS, 2)))
         wrong = not agree(*made, device)
     # An interface that torch calls beta may fail in any way; then torch's operations do the work.

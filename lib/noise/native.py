@@ -2,6 +2,9 @@
 
 It gives the same bits as the torch versions (`lib.noise.philox`, `lib.noise.steps`), so that whether it was available is no
 part of a result: a missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
+
+Loading a library runs code of it, before anything can be compared. Hence it is loaded only from a folder that no other user can
+write to (`lib.private`), and only if its bytes are those that its name tells.
 """
 
 import ctypes
@@ -9,15 +12,16 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 
+from lib.artefact import file_digest
 from lib.noise.agreement import agrees
 from lib.parts import part_path, remove_abandoned_parts
+from lib.private import cache_folders, first_private, scratch
 
 SOURCE = Path(__file__).with_name("philox.c")
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
@@ -95,7 +99,7 @@ def _library() -> ctypes.CDLL | None:
     for place in (_cached, _temporary):
         try:
             library = _loaded(place(compiler))
-        except (OSError, AttributeError):  # no such folder, a damaged file, or one that may not be run from there
+        except (OSError, AttributeError):  # no such folder, another library, or one that may not be run from there
             continue
         if agrees(library):
             return library
@@ -115,42 +119,39 @@ def _loaded(path: Path) -> ctypes.CDLL:
 
 
 def _cached(compiler: str | None) -> Path:
-    """The library in the user's cache, compiled now if need be."""
+    """The library in the user's cache, compiled now if need be. Its name holds the SHA-256 of its bytes."""
     made_of = (SOURCE.read_bytes(), FLAGS, platform.machine(), platform.libc_ver())
-    path = _folder() / f"philox-{sha256(repr(made_of).encode()).hexdigest()[:16]}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _compile(compiler, path)
-    return path
+    key = sha256(repr(made_of).encode()).hexdigest()[:16]
+    folder = first_private(cache_folders())
+    if folder is None:
+        raise FileNotFoundError("no cache that is this user's alone")
+    for path in sorted(folder.glob(f"philox-{key}-*.so")):
+        if path.name == _name(key, path):
+            return path
+    return _compile(compiler, folder, key)
 
 
 def _temporary(compiler: str | None) -> Path:
     """The library, compiled into a folder that is gone when this process ends."""
-    path = Path(_scratch().name) / "philox.so"
-    _compile(compiler, path)
-    return path
+    return _compile(compiler, scratch(), "now")
 
 
-@cache
-def _scratch() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="certflow-")
+def _name(key: str, path: Path) -> str:
+    """What a library is called."""
+    return f"philox-{key}-{file_digest(path)}.so"
 
 
-def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "certflow"
-
-
-def _compile(compiler: str | None, path: Path) -> None:
-    """Compile to `path`: whole or not at all, also when two processes do it at once. OSError where it cannot be done."""
+def _compile(compiler: str | None, folder: Path, key: str) -> Path:
+    """Compile into `folder`: whole or not at all, also when two processes do it at once. OSError where it cannot be done."""
     if compiler is None:
         raise FileNotFoundError("no C compiler")
-    remove_abandoned_parts(path)
-    part = part_path(path)
+    remove_abandoned_parts(folder / f"philox-{key}")
+    part = part_path(folder / f"philox-{key}")
     command = [compiler, "-x", "c", *FLAGS, "-o", str(part), str(SOURCE)]
     try:
         subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
-        part.replace(path)
+        part.chmod(0o500)
+        return part.replace(folder / _name(key, part))
     except subprocess.SubprocessError as error:
         raise OSError(f"{compiler} failed") from error
     finally:

@@ -19,6 +19,7 @@ from lib.errors import CertflowError, ConfigError, NonFiniteError
 from lib.models.agreement import TOLERANCE, agree
 from lib.models.base import Inference
 from lib.models.folding import fold_unchecked
+from lib.private import keep_compilers_private
 from lib.sampling.fusing import Traced, fuse
 from lib.sampling.outputs import Picked, find_logits
 from lib.sampling.probing import (
@@ -185,6 +186,7 @@ class Compiled:
     """A function as `torch.compile` makes it, for one shape of its arguments; it is compiled when it is first called."""
 
     def __init__(self, function: Callable, device: torch.device):
+        keep_compilers_private()
         self.function, self.settings = torch.compile(function, dynamic=False), compiler_settings[device.type]
 
     def __call__(self, *arguments, **options):

@@ -14,6 +14,7 @@ from lib.data.corruptions.naming import copies_parts
 from lib.device import device_name
 from lib.devices import claim, pool
 from lib.errors import CertflowError
+from lib.opening import open_plain
 from lib.registry import revive, spec_class
 from lib.spec import canonical_json
 from lib.whereabouts import describe, now, whereabouts
@@ -33,11 +34,16 @@ def attached(job: Any) -> Iterator[Any]:
     """
     log = Path(str(job.log))
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab", buffering=0) as handle:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(handle.fileno(), 1)
-        os.dup2(handle.fileno(), 2)
+    try:
+        handle = open_plain(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except CertflowError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
     started = time.monotonic()
     print(f"{now()} {describe(whereabouts())}", file=sys.stderr, flush=True)
     try:

@@ -21,7 +21,7 @@ def forget_unchecked(home: Path = Path()) -> list[Path]:
         _marked(path.relative_to(state / "incomplete")) for path in (state / "incomplete").rglob("*") if path.is_file()
     ]
     folders = [Path("results", name) for name in LAST]
-    last = {path for path in marked if {*path.parents} & {*folders}}
+    last = {path for path in marked if {*path.parents} & {*folders} and ".." not in path.parts}
     found = sorted(home / path for path in last | {_page(path) for path in last} if (home / path).exists())
     for path in found:
         path.unlink()

@@ -84,3 +84,25 @@ def test_the_pool_is_what_the_user_names_else_all_gpus_else_the_cpu(monkeypatch)
     assert pool(2) == ["cuda:0", "cuda:1"]
     monkeypatch.setenv("CERTFLOW_DEVICE", "cuda:1, cpu")
     assert pool(2) == ["cuda:1", "cpu"]
+
+
+def test_another_user_who_takes_the_folder_s_name_costs_nothing(tmp_path, monkeypatch, root):
+    taken = tmp_path / f"certflow-devices-{os.getuid()}"
+    taken.mkdir()
+    taken.chmod(0o777)
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    monkeypatch.setattr(devices, "cache_folders", lambda: [tmp_path / "cache"])
+    assert claim(["cuda:0", "cuda:1"], 1) == ["cuda:0"]
+    assert list(taken.iterdir()) == []
+    (folder,) = (tmp_path / "cache").iterdir()
+    job = Job(root, folder, "cuda:0,cuda:1")
+    assert job.taken == ["cuda:1"]
+    job.end()
+
+
+def test_without_a_safe_folder_devices_are_shared_and_it_is_said_so(tmp_path, monkeypatch, capsys):
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(devices, "_folders", lambda: [tmp_path])
+    assert claim(["cuda:0", "cuda:1"], 1)[0] in ("cuda:0", "cuda:1")
+    assert "set TMPDIR" in capsys.readouterr().err and list(tmp_path.iterdir()) == []

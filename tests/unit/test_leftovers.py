@@ -59,3 +59,9 @@ def test_an_unreadable_marker_and_a_deleted_file_do_no_harm(tmp_path):
     mark(tmp_path, "results/tables/a.tex").unlink()
     (tmp_path / ".snakemake/incomplete/migration_underway").touch()
     assert forget_unchecked(tmp_path) == [] and forget_unchecked(tmp_path / "fresh") == []
+
+
+def test_a_marker_that_leads_out_of_the_results_deletes_nothing(tmp_path):
+    home = tmp_path / "home"
+    path = mark(home, "results/tables/../../../precious")
+    assert forget_unchecked(home) == [] and path.exists()

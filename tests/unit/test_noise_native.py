@@ -1,8 +1,9 @@
 """The C version of the generator: the same bits as torch's, and nothing lost where it cannot be had."""
 
 import ctypes
+import os
 import subprocess
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,8 +30,8 @@ def fresh(monkeypatch, tmp_path, tmp_path_factory):
     """A user without any compiled library, whose cache is `tmp_path`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     # A new folder: a library once loaded from a path is what that path gives ever after.
-    scratch = SimpleNamespace(name=str(tmp_path_factory.mktemp("scratch")))
-    monkeypatch.setattr(native, "_scratch", lambda: scratch)
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(native, "scratch", lambda: scratch)
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
     native._library.cache_clear()
     yield tmp_path
@@ -87,12 +88,17 @@ def test_a_failing_compiler_means_torch(fresh, monkeypatch):
 def test_a_damaged_library_is_not_used(fresh, monkeypatch):
     if not has_compiler():
         pytest.skip("no C compiler")
-    monkeypatch.setattr(native, "_compile", lambda compiler, path: path.write_bytes(b"not a library"))
-    assert not native.available()
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh))
+    assert native.available()
+    (library,) = fresh.rglob("*.so")
+    content = library.read_bytes()
+    library.chmod(0o700)
+    library.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     native._library.cache_clear()
-    assert native.available()  # compiled afresh, since the file in the cache cannot be loaded
+    loaded = []
+    monkeypatch.setattr(native, "_loaded", lambda path: loaded.append(path.read_bytes()))
+    monkeypatch.setattr(native, "agrees", lambda library: True)
+    native._library()
+    assert loaded == [content]  # compiled afresh, and the damaged file not even opened as a library
 
 
 def test_an_unwritable_cache_is_no_error(fresh, monkeypatch):
@@ -153,3 +159,64 @@ def test_a_library_that_computes_otherwise_is_not_used(fresh, monkeypatch):
     monkeypatch.setattr(native, "SOURCE", fresh / "philox.c")
     monkeypatch.setattr(native, "FLAGS", ("-O0", *native.FLAGS[1:]))
     assert not native.available()
+
+
+PLANTED = """
+#include <stdio.h>
+__attribute__((constructor)) static void run(void) { FILE *file = fopen("%s", "w"); fclose(file); }
+"""
+
+
+def plant(folder: Path, mark: Path) -> None:
+    """Put a library that marks its being loaded under every name that has been given to one in `folder`."""
+    source = mark.with_suffix(".c")
+    source.write_text(PLANTED % mark)
+    compiler = next(filter(None, map(native.shutil.which, native.COMPILERS)))
+    for path in [*folder.rglob("*.so")]:
+        path.unlink()
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", path, source], check=True)
+
+
+@pytest.mark.parametrize("opened", ["", "certflow"])
+def test_a_library_that_another_user_has_put_there_is_never_loaded(fresh, tmp_path_factory, opened):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    assert native.available()
+    mark = tmp_path_factory.mktemp("mark") / "loaded"
+    plant(fresh, mark)
+    (fresh / opened).chmod(0o777)
+    native._library.cache_clear()
+    assert native.available() and not mark.exists()
+
+
+def test_a_library_of_other_bytes_than_its_name_says_is_never_loaded(fresh, tmp_path_factory):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    assert native.available()
+    mark = tmp_path_factory.mktemp("mark") / "loaded"
+    plant(fresh, mark)
+    native._library.cache_clear()
+    assert native.available() and not mark.exists()
+
+
+def test_nothing_is_kept_in_the_working_directory_nor_without_a_home(fresh, monkeypatch, tmp_path):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", "home")
+    assert native.available() and list(tmp_path.iterdir()) == []
+
+
+def test_a_library_is_kept_whatever_the_umask(fresh):
+    if not has_compiler():
+        pytest.skip("no C compiler")
+    mask = os.umask(0)
+    try:
+        assert native.available()
+    finally:
+        os.umask(mask)
+    native._library.cache_clear()
+    (library,) = fresh.rglob("*.so")
+    made = library.stat().st_mtime_ns
+    assert native.available() and [path.stat().st_mtime_ns for path in fresh.rglob("*.so")] == [made]

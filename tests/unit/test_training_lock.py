@@ -1,5 +1,7 @@
 """One writer at a time, named to whoever comes second; a killed holder leaves nothing behind."""
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import sys
 
 import pytest
 
+from lib import lock
 from lib.errors import ArtefactError, BusyError
 from lib.lock import exclusive, lock_path
 
@@ -73,3 +76,77 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(ArtefactError, match="file"):
         with exclusive(tmp_path / "file" / "x", "training"):
             pass
+
+
+@pytest.fixture
+def colleague_s(tmp_path, monkeypatch):
+    """The lock file of another member of the team, which this user may read but not write to."""
+    path = lock_path(tmp_path / "counts.npz")
+    path.write_text(json.dumps({"host": "node7", "pid": 7, "since": "2026", "what": "sampling"}))
+    status, opened = path.stat(), lock.open_plain
+
+    def open_plain(path, flags, mode=0o666):
+        handle = opened(path, flags, mode)
+        if flags & os.O_RDWR and os.path.samestat(os.fstat(handle), status):
+            os.close(handle)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return handle
+
+    monkeypatch.setattr(lock, "open_plain", open_plain)
+    return path
+
+
+def test_the_lock_that_a_colleague_s_killed_job_has_left_is_taken_over(colleague_s, tmp_path):
+    before = colleague_s.stat()
+    with exclusive(tmp_path / "counts.npz", "sampling") as locked:
+        assert locked and not os.path.samestat(colleague_s.stat(), before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_colleague_at_work_is_named(colleague_s, tmp_path):
+    handle = os.open(colleague_s, os.O_RDONLY)
+    try:
+        lock.fcntl.flock(handle, lock.fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="sampling is under way by process 7 on node7"):
+            with exclusive(tmp_path / "counts.npz", "sampling"):
+                pass
+    finally:
+        os.close(handle)
+    assert colleague_s.exists()
+
+
+def test_a_colleague_s_lock_that_this_user_may_not_even_try_is_no_free_one(colleague_s, tmp_path, monkeypatch):
+    def flock(handle, operation):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    with pytest.raises(BusyError, match="under way by process 7 on node7 .* if it has ended"):
+        with exclusive(tmp_path / "counts.npz", "sampling"):
+            pass
+    assert colleague_s.exists()
+
+
+def test_a_colleague_s_lock_in_a_folder_that_keeps_it_is_named(colleague_s, tmp_path, monkeypatch):
+    def unlink(path, missing_ok=False):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(lock.Path, "unlink", unlink)
+    with pytest.raises(ArtefactError, match="left by a job of user"), exclusive(tmp_path / "counts.npz", "sampling"):
+        pass
+
+
+@pytest.mark.parametrize("record", ["[" * 4096, "7", "[]", '{"what": 1}', "\xff"])
+def test_a_holder_that_cannot_be_read_is_still_one(tmp_path, record):
+    with exclusive(tmp_path, "training"):
+        lock_path(tmp_path).write_text(record)
+        with pytest.raises(BusyError, match="another process is at work"), exclusive(tmp_path, "sampling"):
+            pass
+
+
+def test_the_name_of_a_holder_cannot_command_a_terminal(tmp_path):
+    with exclusive(tmp_path, "training"):
+        record = {"host": "\x1b[2Jnode", "pid": 7, "since": "now\r", "what": "training\n"}
+        lock_path(tmp_path).write_text(json.dumps(record))
+        with pytest.raises(BusyError) as error, exclusive(tmp_path, "sampling"):
+            pass
+    assert str(error.value).isprintable() and "[2Jnode" in str(error.value)
