@@ -51,7 +51,10 @@ KillWait=2
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN Gres=gpu:2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={host} PriorityTier=10 MaxTime=INFINITE State=UP
 """
 # The default process tracker needs cgroups; OverMemoryKill enforces memory without them. The node pretends to have CPUs and
 # memory (config_overrides), so that the same jobs run at the same time on any machine.
@@ -60,6 +63,16 @@ GRES = "NodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=/
 
 SRUN = '#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {srun} "$@"\n'
 # The executor plugin clears SLURM_CONF before it calls srun.
+
+SBATCH = """\
+#!/bin/sh
+if mv {folder}/refuse {folder}/refused 2>/dev/null; then
+    echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+    exit 1
+fi
+exec {sbatch} "$@"
+"""
+# Fails once where there is a file `refuse`, as a busy controller makes it fail.
 
 
 def missing() -> str:
@@ -120,9 +133,10 @@ class Cluster:
         host = socket.gethostname().split(".")[0]
         (self.folder / "slurm.conf").write_text(CONF.format(ports=free_ports(2), folder=self.folder, host=host))
         (self.folder / "gres.conf").write_text(GRES.format(host=host))
-        wrapper = self.folder / "bin" / "srun"
-        wrapper.write_text(SRUN.format(folder=self.folder, srun=shutil.which("srun", path=search_path())))
-        wrapper.chmod(0o755)
+        for name, text in (("srun", SRUN), ("sbatch", SBATCH)):
+            wrapper = self.folder / "bin" / name
+            wrapper.write_text(text.format(folder=self.folder, **{name: shutil.which(name, path=search_path())}))
+            wrapper.chmod(0o755)
 
     def start(self) -> None:
         """Start the daemons and wait for an idle node; raises RuntimeError with their logs where there is none."""
@@ -149,6 +163,15 @@ class Cluster:
         """What a SLURM command prints; nothing where it fails."""
         result = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         return result.stdout if result.returncode == 0 else ""
+
+    def refuse_one_submission(self) -> Path:
+        """Let the next sbatch fail; the file that is there when it has."""
+        (self.folder / "refuse").touch()
+        return self.folder / "refused"
+
+    def facts(self, job: str) -> dict[str, str]:
+        """What the controller says of a job: JobState, Restarts, PreemptTime, ..."""
+        return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "show", "job", job)))
 
     def finished(self) -> dict[str, dict[str, str]]:
         """SLURM's own record of finished jobs: number → fields (JobState, Name, Tres, ExitCode, ...)."""

@@ -98,9 +98,9 @@ class Attempt:
     begun: str
 
 
-def attempts(folder: Path, shard: int) -> list[Attempt]:
+def attempts(folder: Path, shard: int, shards: int = 3) -> list[Attempt]:
     """The attempts of one shard's job as its journal tells them."""
-    path = Path(f"{state(folder, shard)}.attempts")
+    path = Path(f"{state(folder, shard, shards)}.attempts")
     lines = path.read_text().splitlines() if path.exists() else []
     found = [re.search(r"process (\d+) on \S+ \(SLURM job (\d+), GPU (\S+)\): (.*)", line) for line in lines]
     return [Attempt(int(m[1]), m[2], m[3], m[4]) for m in found if m]
@@ -156,6 +156,23 @@ class Outcome:
         environment = {**self.slurm.environment, **self.holds.environment}
         self.processes.append(start(folder, *options, environment=environment))
         return self.processes[-1]
+
+    def unsampled(self, name: str) -> Path:
+        """A new folder with the finished run, but for what comes after its plan of draws."""
+        folder = self.remote.with_name(name)
+        shutil.copytree(self.remote, folder)
+        for part in ("sample", "certificates", "tables", "logs/sample_counts"):
+            shutil.rmtree(folder / "results" / part)
+        return folder
+
+    def caught(self, folder: Path, shards: int, name: str, *flags: str) -> tuple[subprocess.Popen, list[str]]:
+        """A run of which all sampling jobs have stopped in the middle, and the numbers of these jobs."""
+        states = [state(folder, number + 1, shards) for number in range(shards)]
+        for path in states:
+            self.holds.ask(path)
+        process = self.start(folder, name, *flags, shards=shards)
+        wait_for(lambda: all(self.holds.stopped(path) for path in states), folder, process)
+        return process, [attempts(folder, number + 1, shards)[-1].job for number in range(shards)]
 
 
 @pytest.fixture(scope="module")
@@ -287,15 +304,16 @@ def test_the_logs_of_failed_attempts_lie_where_the_profile_says(outcome):
     assert len(failed) == 3 and failed <= {path.stem for path in logs}
 
 
+def same_table(folder: Path, outcome: Outcome) -> bool:
+    return untimed(folder / TABLE)[0] == untimed(outcome.local / TABLE)[0]
+
+
 def test_what_jobs_finish_after_snakemake_was_killed_is_kept(outcome):
-    folder = outcome.remote.with_name("killed")
-    states = [state(folder, number, 2) for number in (1, 2)]
-    for path in states:
-        outcome.holds.ask(path)
-    process = outcome.start(folder, "calm", shards=2)
-    wait_for(lambda: all(outcome.holds.stopped(path) for path in states), folder, process)
+    folder = outcome.unsampled("killed")
+    process, _ = outcome.caught(folder, 2, "calm")
     process.send_signal(signal.SIGUSR1)
     process.wait()
+    states = [state(folder, number, 2) for number in (1, 2)]
     shards = [path.with_suffix("") for path in states]
     assert not any(path.exists() for path in shards)
     for path in states:
@@ -305,7 +323,53 @@ def test_what_jobs_finish_after_snakemake_was_killed_is_kept(outcome):
     end(outcome.start(folder, "calm", "--unlock", shards=2), folder)
     end(outcome.start(folder, "calm", shards=2), folder)
     assert [path.stat().st_mtime_ns for path in shards] == made
-    assert untimed(folder / TABLE)[0] == untimed(outcome.local / TABLE)[0]
+    assert same_table(folder, outcome)
+
+
+def test_requeued_and_preempted_jobs_and_a_refused_submission_cost_no_result(outcome):
+    folder, slurm = outcome.unsampled("requeued"), outcome.slurm
+    refused = slurm.refuse_one_submission()
+    process, (requeued, preempted) = outcome.caught(folder, 2, "calm")
+    assert refused.exists()
+    slurm.ask("scontrol", "requeue", requeued)
+    wait_for(lambda: slurm.facts(requeued)["JobState"] == "PENDING", folder)
+    slurm.ask("sbatch", "-p", "urgent", "--gpus=2", "--mem=100", "-o", "/dev/null", "--wrap", "true")
+    wait_for(lambda: outcome.jobs.get(preempted, {}).get("JobState") == "PREEMPTED", folder)
+    for shard, job in ((1, requeued), (2, preempted)):
+        wait_for(lambda: goes_on(slurm, job, folder, shard), folder, process)  # noqa: B023
+    end(process, folder)
+    for shard, job in ((1, requeued), (2, preempted)):
+        first, *_, last = attempts(folder, shard, 2)
+        assert (first.job, last.job) == (job, job) and last.begun.startswith("resumed from draw")
+        assert outcome.jobs[job]["JobState"] == "COMPLETED"
+    assert same_table(folder, outcome)
+
+
+def goes_on(slurm: Cluster, job: str, folder: Path, shard: int) -> bool:
+    """Whether a requeued job works again; asks SLURM, which would wait for two minutes, to start it now."""
+    slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+    return len(attempts(folder, shard, 2)) > 1
+
+
+def test_a_requeued_job_leaves_its_shard_to_the_job_that_has_taken_it_over(outcome):
+    folder, slurm = outcome.unsampled("twice"), outcome.slurm
+    process, (first,) = outcome.caught(folder, 1, "single")
+    process.send_signal(signal.SIGUSR1)
+    process.wait()
+    slurm.ask("scontrol", "requeuehold", first)
+    wait_for(lambda: slurm.facts(first)["JobState"] == "PENDING", folder)
+    end(outcome.start(folder, "single", "--unlock", shards=1), folder)
+    process, (second,) = outcome.caught(folder, 1, "single")
+    assert second != first
+    slurm.ask("scontrol", "release", first)
+    slurm.ask("scontrol", "update", f"JobId={first}", "StartTime=now")
+    wait_for(lambda: slurm.facts(first)["JobState"] == "FAILED", folder, process)
+    (log,) = (folder / "results/logs/sample_counts").rglob("1-of-1.log")
+    assert re.search(rf"sampling is under way by process \d+ on \S+ \(SLURM job {second}\b", log.read_text())
+    outcome.holds.release(state(folder, 1, 1))
+    end(process, folder)
+    assert [attempt.job for attempt in attempts(folder, 1, 1)] == [first, second]
+    assert same_table(folder, outcome)
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"no SLURM here: {missing()}")
