@@ -91,8 +91,9 @@ def test_a_damaged_library_is_not_used(fresh, monkeypatch):
     assert native.available()
     (library,) = fresh.rglob("*.so")
     content = library.read_bytes()
-    library.chmod(0o700)
+    library.unlink()  # a new file: the bytes of the loaded one are in use
     library.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    library.chmod(0o500)
     native._library.cache_clear()
     loaded = []
     monkeypatch.setattr(native, "_loaded", lambda path: loaded.append(path.read_bytes()))
