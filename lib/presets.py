@@ -1,6 +1,8 @@
 """Papers' hyperparameters and published numbers, which are data: `presets/<preset>.yaml` and `presets/published/*.csv`."""
 
 import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationError, model_validator
 
 from lib.errors import ConfigError, DataError
+from lib.intact import DAMAGE
 from lib.spec import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = Path(__file__).resolve().parents[1] / "presets"
+PUBLISHED = ("source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius", "value")
+"""Columns of a file of published numbers."""
+NUMBERS = ("sigma", "n_images", "radius", "value")
 TOLERANCE = 1e-9
 """Two noise levels closer than this are the same."""
 
@@ -123,11 +129,11 @@ def load_preset(preset: str) -> Preset:
     path = FOLDER / f"{preset}.yaml"
     try:
         return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ConfigError([f"is no YAML ({error})"], source=str(path)) from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise ConfigError(problems, source=str(path)) from error
+    except (yaml.YAMLError, *DAMAGE) as error:
+        raise ConfigError([f"is not a valid preset ({error})"], source=str(path)) from error
 
 
 def published(dataset: str, arch: str | None, method: str, sigma: float) -> "pd.DataFrame":
@@ -152,8 +158,7 @@ def published_datasets() -> tuple[str, ...]:
 @cache
 def published_archs(dataset: str) -> tuple[str, ...]:
     """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
-    text = (FOLDER / "published" / f"{dataset}.csv").read_text(encoding="utf-8")
-    found = {row["arch"] for row in csv.DictReader(text.splitlines())}
+    found = {row["arch"] for row in read_rows(FOLDER / "published" / f"{dataset}.csv", ("arch",))}
     return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
 
 
@@ -166,4 +171,33 @@ def _published() -> "pd.DataFrame":
         raise DataError(
             f"{FOLDER / 'published'}: the published numbers are missing; restore this folder of the project"
         )
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return pd.concat([_table(path) for path in paths], ignore_index=True)
+
+
+def _table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    read_rows(path, PUBLISHED)
+    with restored(path):
+        table = pd.read_csv(path)
+        table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
+        return table
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The lines of a table of published numbers; a `DataError` where it is damaged or lacks one of these columns."""
+    with restored(path):
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), strict=True))
+        for number, row in enumerate(rows, start=2):
+            if None in row or any(row.get(column) is None for column in columns):
+                raise ValueError(f"line {number} does not have the columns {', '.join(columns)}")
+    return rows
+
+
+@contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Within this context whatever is wrong with a file of the project itself is a `DataError`."""
+    try:
+        yield
+    except (csv.Error, *DAMAGE) as error:
+        raise DataError(f"{path}: is not a valid table of published numbers ({error}); restore this file") from error

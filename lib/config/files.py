@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ConfigError
+from lib.intact import DAMAGE
 
 
 def read_yaml(path: str | Path, what: str = "a mapping from sections to entries") -> dict[str, Any]:
@@ -13,7 +14,7 @@ def read_yaml(path: str | Path, what: str = "a mapping from sections to entries"
 
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+    except (yaml.YAMLError, *DAMAGE) as error:
         raise ConfigError([f"cannot be read ({error})"], str(path)) from None
     if not isinstance(content, Mapping):
         raise ConfigError([f"must be {what}"], str(path))

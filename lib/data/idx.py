@@ -14,6 +14,8 @@ import numpy as np
 from lib.errors import DataError
 
 UNSIGNED_BYTE = 0x08
+LIMIT = 2**30
+"""Bytes that the largest file may hold: MNIST's largest has 47 million, EMNIST's 547 million."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -24,9 +26,11 @@ def read_bytes(path: Path) -> bytes:
     # wbits=31: one gzip member with its header and checksum. Unlike the gzip module this tells how far a torn file goes.
     stream = zlib.decompressobj(wbits=31)
     try:
-        content = stream.decompress(data) + stream.flush()
+        content = stream.decompress(data, LIMIT)
     except zlib.error as error:
-        raise DataError(f"{path}: is no intact gzip file ({error}); get the file again") from error
+        raise DataError(f"{path}: is not an intact gzip file ({error}); get the file again") from error
+    if stream.unconsumed_tail:
+        raise DataError(f"{path}: expands to more than {LIMIT:,} bytes, more than any idx file has; get the file again")
     if not stream.eof:
         raise DataError(
             f"{path}: is truncated: its {len(data)} compressed bytes hold {len(content)} bytes of data{_expected(content)} "

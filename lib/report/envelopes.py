@@ -1,13 +1,14 @@
 """Published numbers that are the best over several noise levels: said under a table, never beside one of its rows."""
 
-import csv
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from lib.errors import DataError
+from lib.presets import read_rows, restored
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets" / "envelopes"
+COLUMNS = ("dataset", "arch", "method", "variant", "sigmas", "n", "radius", "certified_accuracy", "standard_accuracy")
 Row = dict[str, str]
 
 
@@ -17,7 +18,15 @@ def _rows() -> tuple[Row, ...]:
     paths = sorted(FOLDER.glob("*.csv"))
     if not paths:
         raise DataError(f"{FOLDER}: the published envelopes are missing; restore this folder of the project")
-    return tuple(row for path in paths for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    return tuple(row for path in paths for row in _checked(path))
+
+
+def _checked(path: Path) -> list[Row]:
+    rows = read_rows(path, COLUMNS)
+    with restored(path):
+        for row in rows:
+            _ = int(row["n"]), _cell(row)
+    return rows
 
 
 def envelopes(dataset: str, arch: str) -> tuple[Row, ...]:

@@ -3,13 +3,44 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
 
 from lib.config.files import read_yaml
+from lib.config.validation import validated
 from lib.errors import ConfigError, listed
+from lib.spec import Record
 
 RATES = Path(__file__).resolve().parents[2] / "profiles" / "rates.yaml"
 KINDS = ("draws", "training")
+
+
+class Line(Record):
+    """One measured rate: passes per second, and where that is stated."""
+
+    rate: float = Field(gt=0)
+    source: str = "unknown"
+
+
+class Device(Record):
+    """What is known of a device."""
+
+    about: str = ""
+    draws: dict[str, Line] = {}
+    training: dict[str, Line] = {}
+
+
+class Model(Record):
+    """What is known of a model."""
+
+    parameters: int = Field(ge=1)
+
+
+class File(Record):
+    """A file of rates."""
+
+    models: dict[str, Model] = {}
+    devices: dict[str, Device] = {}
 
 
 @dataclass(frozen=True)
@@ -27,31 +58,25 @@ class Rates:
 
 def read_rates(device: str | None = None, own: str | Path | None = None) -> Rates:
     """The rates of `device` (default: the first of the user's file `own`, else the first that is shipped)."""
-    what = "a mapping with `devices` and `models`"
-    shipped, mine = read_yaml(RATES, what), read_yaml(own, what) if own else {}
-    devices = {**(mine.get("devices") or {})}
-    devices |= {name: entry for name, entry in shipped["devices"].items() if name not in devices}
-    models = {**shipped["models"], **(mine.get("models") or {})}
-    name, source = device or next(iter(devices)), str(own or RATES)
+    shipped, mine = _read(RATES), _read(own) if own else File()
+    devices = {**mine.devices, **{name: one for name, one in shipped.devices.items() if name not in mine.devices}}
+    name = device or next(iter(devices))
     if name not in devices:
-        raise ConfigError([f"--device: no device {name!r}; known: {listed(devices)}"], source)
-    tables = {kind: devices[name].get(kind) or {} for kind in KINDS}
-    problems = [
-        f"devices.{name}.{kind}.{model}: must be {{rate: <number above 0>, source: <text>}}, got {line!r}"
-        for kind, table in tables.items()
-        for model, line in table.items()
-        if not _is_rate(line)
-    ]
-    if problems:
-        raise ConfigError(problems, source)
+        raise ConfigError([f"--device: no device {name!r}; known: {listed(devices)}"], str(own or RATES))
+    tables: dict[str, dict[str, Line]] = {kind: getattr(devices[name], kind) for kind in KINDS}
     return Rates(
         device=name,
-        about=str(devices[name].get("about", "")),
-        **{kind: {model: float(line["rate"]) for model, line in table.items()} for kind, table in tables.items()},
-        parameters={model: int(line["parameters"]) for model, line in models.items()},
-        sources={(kind, m): str(line.get("source", "unknown")) for kind, t in tables.items() for m, line in t.items()},
+        about=devices[name].about,
+        **{kind: {model: float(line.rate) for model, line in table.items()} for kind, table in tables.items()},
+        parameters={model: one.parameters for model, one in {**shipped.models, **mine.models}.items()},
+        sources={(kind, model): line.source for kind, table in tables.items() for model, line in table.items()},
     )
 
 
-def _is_rate(line: Any) -> bool:
-    return isinstance(line, Mapping) and isinstance(line.get("rate"), int | float) and line["rate"] > 0
+def _read(path: str | Path) -> File:
+    """A checked file of rates; a `ConfigError` that names every wrong place in it."""
+    content = read_yaml(path, "a mapping with `devices` and `models`")
+    try:
+        return validated(File, content)
+    except ConfigError as error:
+        raise ConfigError(error.problems, str(path)) from error

@@ -167,4 +167,4 @@ def test_what_is_not_there_is_named(capsys, arguments, message):
 
 def test_a_rate_that_is_no_rate_is_refused(tmp_path, capsys):
     assert main(["cifar10", "--rates", str(rates(tmp_path, x={"draws": {"resnet50": {"rate": 0}}}))]) == 1
-    assert "devices.x.draws.resnet50: must be" in capsys.readouterr().err
+    assert "rates.yaml: devices.x.draws.resnet50.rate: should be greater than 0, got 0" in capsys.readouterr().err

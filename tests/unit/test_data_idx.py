@@ -112,13 +112,13 @@ def test_a_damaged_gz_file_is_refused(tmp_path):
     data = bytearray(gzip.compress(idx_bytes(pixels(3))))
     data[-6] ^= 1  # in the checksum at the end
     path.write_bytes(data)
-    with pytest.raises(DataError, match="no intact gzip file"):
+    with pytest.raises(DataError, match="not an intact gzip file"):
         read_idx(path, 3)
     path.write_bytes(gzip.compress(idx_bytes(pixels(3))) + b"more")
     with pytest.raises(DataError, match="has 4 bytes after its end"):
         read_idx(path, 3)
     path.write_bytes(b"no gzip at all")
-    with pytest.raises(DataError, match="no intact gzip file"):
+    with pytest.raises(DataError, match="not an intact gzip file"):
         read_idx(path, 3)
 
 

@@ -156,7 +156,7 @@ def test_a_broken_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "worse.yaml").write_text("about: [x\n")
     with pytest.raises(ConfigError, match=r"mine.yaml: rows.0.method: Field required"):
         load_preset.__wrapped__("mine")
-    with pytest.raises(ConfigError, match=r"worse.yaml: is no YAML"):
+    with pytest.raises(ConfigError, match=r"worse.yaml: is not a valid preset"):
         load_preset.__wrapped__("worse")
 
 
