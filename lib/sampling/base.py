@@ -82,16 +82,9 @@ class SamplerSpec(Spec):
     """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit
     images: radii then hold down to the last bit, and lose less than 1e-6 sigma (n up to 100,000)."""
 
-    def canonical(self) -> dict[str, Any]:
-        """See `Spec.canonical`. Says nothing of `arithmetic: float`: counts made before there was a choice remain valid."""
-        fields = super().canonical()
-        if self.arithmetic == "float":
-            del fields["arithmetic"]
-        return fields
-
     def presample(self) -> dict[str, Any]:
         """The part of the spec that stage 1 depends on; samplers that agree here share their stage-1 counts' meaning."""
-        return {"n0": self.n0} | ({"arithmetic": "exact"} if self.arithmetic == "exact" else {})
+        return {"n0": self.n0, "arithmetic": self.arithmetic}
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
         """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and

@@ -1,7 +1,6 @@
 """Putting shards together: every planned image exactly once, every count where the plan wants it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,6 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     for path in shards:
         arrays, record = read_arrays(path, format="shard")
         planned.require(path, record)
-        # Those of earlier versions do not name what the plan says of them.
-        record = replace(record, parents={**record.parents, **planned.parents})
         if records and (record.spec, record.parents, record.notes) != (
             records[0].spec,
             records[0].parents,

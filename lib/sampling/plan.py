@@ -90,19 +90,9 @@ class Plan:
         return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **told})}
 
     def require(self, path: str | Path, counted: Provenance) -> None:
-        """ArtefactError unless the counts at `path`, recorded as `counted`, were drawn as this plan says.
-
-        Counts of earlier versions do not say what their plan told them. They are read where images and numbers of draws are all
-        that there was to tell, since those show in the counts themselves.
-        """
+        """ArtefactError unless the counts at `path`, recorded as `counted`, were drawn as this plan says."""
         counted.require(path, format=counted.format, parents={**counted.parents, "plan": self.parents["plan"]})
-        told = counted.parents.get("told")
-        if told is None and any(m.parameter is not None or m.rule for m in self.measurements):
-            raise ArtefactError(
-                f"{path}: does not say which parameters or classes its plan gave it (an earlier version wrote it); delete it "
-                "and run again"
-            )
-        if told not in (None, self.parents["told"]):
+        if counted.parents.get("told") != self.parents["told"]:
             raise ArtefactError(
                 f"{path}: was counted under another plan than {self.path} is now (one of other images, draws, parameters or "
                 f"classes to watch); delete it and run again"

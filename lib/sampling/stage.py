@@ -90,7 +90,7 @@ def presample_counts(
     corrupted: draw around corrupted copies of the chosen images instead, at every severity.
     """
     subset = Images.model_validate({key: value for key, value in spec["images"].items() if key != "corruption"})
-    arithmetic = spec["presample"].get("arithmetic", "float")
+    arithmetic = spec["presample"]["arithmetic"]
     setting = open_setting(spec, dataset, manifest, model, device, subset.split, arithmetic)
     setting = _around(setting, spec["images"], corrupted, dataset, manifest)
     try:

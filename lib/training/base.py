@@ -115,14 +115,6 @@ class MethodSpec(Spec):
         """Why this method cannot train under a noise (empty: it can)."""
         return []
 
-    def canonical(self) -> dict[str, Any]:
-        """See `Spec.canonical`. A warm-up of no length is left out: it is how methods without this setting train."""
-        fields = super().canonical()
-        if not self.noise_warmup:
-            for name in ("noise_warmup", "noise_warmup_unit"):
-                fields.pop(name, None)
-        return fields
-
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
         """The noise of loader batch `number` of `batches` in epoch `epoch` (both from 0): `noise`, or one on the way there."""
         counter = epoch if self.noise_warmup_unit == "epoch" else epoch * batches + number

@@ -45,7 +45,7 @@ class Home:
     def presample(self, path, corrupted, **images):
         if corrupted is not None and "corruption" not in images:
             images["corruption"] = corrupted.spec.of(corrupted.name)
-        spec = {**SPEC, "images": SUBSET | images, "presample": {"n0": 10}}
+        spec = {**SPEC, "images": SUBSET | images, "presample": {"n0": 10, "arithmetic": "float"}}
         presample_counts(spec, DIGITS, counts=path, corrupted=corrupted, **self.files())
         return path
 

@@ -40,7 +40,11 @@ SPEC = {
     "seed": 0,
     "engine": 1,
 }
-STAGE_1 = {**SPEC, "images": {"split": "test", "skip": 0, "stride": 1, "max": 12}, "presample": {"n0": 20}}
+STAGE_1 = {
+    **SPEC,
+    "images": {"split": "test", "skip": 0, "stride": 1, "max": 12},
+    "presample": {"n0": 20, "arithmetic": "float"},
+}
 
 
 def plan_spec(n: int) -> dict:
@@ -179,7 +183,7 @@ def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tm
     first = {**STAGE_1, "presample": sampler.presample()}
     presample_counts(first, DIGITS, counts=tmp_path / "presample.npz", device="cpu", **files)
     spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
-    with pytest.raises(ArtefactError, match=r"presample\.arithmetic: file has None, asked for 'exact'"):
+    with pytest.raises(ArtefactError, match=r"presample\.arithmetic: file has 'float', asked for 'exact'"):
         write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
     write_plan(spec, counts=tmp_path / "presample.npz", plan=tmp_path / "plan.tsv")
     parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-3", tmp_path / "plan.tsv") for k in (1, 2, 3)]
@@ -202,8 +206,8 @@ def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tm
     np.testing.assert_allclose(table["p_lower"], bound, rtol=1e-7, atol=1e-14)
 
 
-def test_arithmetic_in_floats_leaves_specs_as_they_were():
-    assert plan_spec(700)["sampler"] == {"revision": 1, "kind": "fixed", "n0": 20, "n": 700}
+def test_specs_state_their_arithmetic():
+    assert plan_spec(700)["sampler"]["arithmetic"] == "float"
     sampler = spec_class("sampler", "fixed")(n0=20, n=700, arithmetic="exact")
     assert sampler.canonical()["arithmetic"] == "exact" and revive("sampler", sampler.canonical()) == sampler
     assert revive("sampler", plan_spec(700)["sampler"]).arithmetic == "float"
