@@ -36,7 +36,7 @@ def finish_attempts(state: str | Path) -> None:
     """Forget the journal of a job that needed one attempt only; keep that of any other."""
     path = journal_path(state)
     try:
-        if len(path.read_text().splitlines()) < 2:
+        if path.read_bytes().count(b"\n") < 2:
             path.unlink()
     except FileNotFoundError:
         pass

@@ -35,7 +35,7 @@ rule plot_figures:
         foreign=foreign,
     output:
         curves=multiext(
-            "results/figures/{experiment}/certificate_curves", ".pdf", ".png"
+            "results/figures/{experiment}/certificate_curves", ".pdf", ".png", ".json"
         ),
         curves_svg=report(
             "results/figures/{experiment}/certificate_curves.svg",
@@ -43,14 +43,14 @@ rule plot_figures:
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "certified accuracy"},
         ),
-        p_a=multiext("results/figures/{experiment}/p_a", ".pdf", ".png"),
+        p_a=multiext("results/figures/{experiment}/p_a", ".pdf", ".png", ".json"),
         p_a_svg=report(
             "results/figures/{experiment}/p_a.svg",
             caption="../docs/captions/p_a.rst",
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "distribution of p_A"},
         ),
-        cost=multiext("results/figures/{experiment}/cost", ".pdf", ".png"),
+        cost=multiext("results/figures/{experiment}/cost", ".pdf", ".png", ".json"),
         cost_svg=report(
             "results/figures/{experiment}/cost.svg",
             caption="../docs/captions/cost.rst",
@@ -79,6 +79,7 @@ rule write_corruptions:
     output:
         tex="results/corruptions/{experiment}.tex",
         tsv="results/corruptions/{experiment}.tsv",
+        record="results/corruptions/{experiment}.json",
         md=report(
             "results/corruptions/{experiment}.md",
             caption="../docs/captions/corruptions.rst",
@@ -105,7 +106,9 @@ rule draw_denoised:
         data=experiment_data,
         models=denoising_models,
     output:
-        pictures=multiext("results/figures/{experiment}/denoised", ".pdf", ".png"),
+        pictures=multiext(
+            "results/figures/{experiment}/denoised", ".pdf", ".png", ".json"
+        ),
         pictures_svg=report(
             "results/figures/{experiment}/denoised.svg",
             caption="../docs/captions/denoised.rst",

@@ -1,7 +1,7 @@
 """Draw clean, noisy and denoised images of an experiment."""
 
 from lib.denoising.strip import draw_denoised
-from lib.workflow.job import attached, dataset_of, device_of
+from lib.workflow.job import attached, dataset_of, device_of, pictures
 
 
 def main(job):
@@ -10,7 +10,7 @@ def main(job):
         dataset_of(job, job.config["experiments"][job.wildcards.experiment]["dataset"]),
         manifest=job.input.data,
         models=list(job.input.models),
-        paths=list(job.output),
+        paths=pictures(job.output),
         device=device_of(job),
     )
 

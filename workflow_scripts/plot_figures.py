@@ -1,11 +1,11 @@
 """Draw an experiment's figures."""
 
 from lib.report.stage import plot_figures
-from lib.workflow.job import attached
+from lib.workflow.job import attached, pictures
 
 
 def main(job):
-    plot_figures(job.params.spec, list(job.input.certificates), list(job.output))
+    plot_figures(job.params.spec, list(job.input.certificates), pictures(job.output))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from lib.data.source import cache_root
 from lib.data.splits import ArraySplit, CachedSplit, pixel_digest
 from lib.data.tree import TreeSplit
 from lib.errors import ArtefactError, DataError
+from lib.intact import opened, reading
+from lib.npz import map_array
 from lib.progress import progress
 from lib.spec import canonical_json, digest
 
@@ -83,9 +85,10 @@ def load(entry: Entry, info: DataInfo, name: str, root: Path, rendering: Any) ->
     folder = entry.folder
     if not folder.is_dir():
         raise FileNotFoundError(folder)
-    labels = _open(folder / "labels.npy")
-    listing = None if entry.listing is None else _open(folder / "files.npy")
-    rows = listing if info.streams else _open(folder / "hashes.npy")
+    labels = _open(folder / "labels.npy", np.int64)
+    listing = None if entry.listing is None else _open(folder / "files.npy", None, len(labels))
+    hashes = None if info.streams else _open(folder / "hashes.npy", np.uint8, len(labels), 32)
+    rows = listing if info.streams else hashes
     intact = _content_digest(info, labels, rows) == entry.content
     if not intact or (listing is not None and _listing_digest(listing) != entry.listing):
         raise ArtefactError(
@@ -94,12 +97,8 @@ def load(entry: Entry, info: DataInfo, name: str, root: Path, rendering: Any) ->
     labels = np.array(labels, dtype=np.int64)
     if info.streams:
         return TreeSplit(root, listing["path"], labels, rendering, name, listing)
-    images = _open(folder / "images.npy")
-    if images.shape != (len(labels), *info.shape) or images.dtype != np.uint8:
-        raise ArtefactError(
-            f"{folder / 'images.npy'}: has another shape than was written; delete the folder, it is rebuilt"
-        )
-    return CachedSplit(images, labels, rows, name, folder, None if listing is None else listing["path"])
+    images = _open(folder / "images.npy", np.uint8, len(labels), *info.shape)
+    return CachedSplit(images, labels, hashes, name, folder, None if listing is None else listing["path"])
 
 
 def _content_digest(info: DataInfo, labels: np.ndarray, rows: np.ndarray) -> str:
@@ -226,9 +225,16 @@ def _save(path: Path, array: np.ndarray) -> None:
     np.save(path, array, allow_pickle=False)
 
 
-def _open(path: Path) -> np.ndarray:
-    """Map a file of the cache into memory; an `ArtefactError` where it is missing or damaged."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{path}: is missing or damaged ({error}); delete its folder, it is rebuilt") from error
+def _open(path: Path, dtype: type | None, *shape: int) -> np.ndarray:
+    """Map a file of the cache into memory; an `ArtefactError` where it is missing or damaged.
+
+    dtype: None for a listing of files. shape: empty for one dimension of any size.
+    """
+    remedy = "delete its folder, it is rebuilt from the source"
+    with reading(path, remedy, absent=remedy), opened(path) as file:
+        array = map_array(file)
+        fits = array.shape == shape if shape else array.ndim == 1
+        fits &= array.dtype.names == ("path", "bytes", "sha256") if dtype is None else array.dtype == dtype
+        if not fits:
+            raise ValueError(f"it holds {array.dtype} {list(array.shape)}, which is not what was written")
+        return array

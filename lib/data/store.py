@@ -5,17 +5,16 @@ the source files with their SHA-256. The cache lies outside the results and may 
 must then have the same content.
 """
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lib.artefact import Provenance, atomic
+from lib.artefact import Provenance, read_record, write_record
 from lib.data import cache
 from lib.data.base import DatasetSpec, Split, SplitName
 from lib.data.cache import Entry
 from lib.data.source import data_root, missing
-from lib.errors import ArtefactError, DataError
+from lib.errors import DataError
 from lib.spec import digest
 
 FORMAT = "dataset"
@@ -36,8 +35,7 @@ def prepare(spec: DatasetSpec, manifest: str | Path) -> None:
         }
     notes = {"splits": details, "pillow": version("pillow")}
     record = Provenance(format=FORMAT, spec=spec.canonical(), parents=contents, notes=notes)
-    with atomic(manifest) as part:
-        part.write_text(json.dumps(json.loads(record.to_json()), indent=1, sort_keys=True) + "\n")
+    write_record(manifest, record)
 
 
 def open_split(spec: DatasetSpec, manifest: str | Path, split: SplitName) -> Split:
@@ -71,11 +69,7 @@ def content_digest(manifest: str | Path, split: SplitName | None = None) -> str:
 
 def read_manifest(manifest: str | Path) -> Provenance:
     """The manifest's record, after checking that it was not altered."""
-    try:
-        text = Path(manifest).read_text()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{manifest}: is missing; prepare the dataset first") from error
-    return Provenance.from_json(text, manifest).require(manifest, format=FORMAT)
+    return read_record(manifest, absent="prepare the dataset first", format=FORMAT)
 
 
 def _read(spec: DatasetSpec, name: SplitName) -> Any:

@@ -13,6 +13,7 @@ import torch
 from lib.artefact import file_digest
 from lib.data.base import DataInfo
 from lib.errors import ArtefactError
+from lib.intact import read_bounded, reading
 from lib.models.fitting import fit
 from lib.models.reading import read_tensors
 from lib.spec import digest
@@ -145,7 +146,8 @@ def _modern(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[st
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: cannot be read ({error})") from error
+    with reading(path, "get the file again"):
+        content = json.loads(read_bounded(path))
+        if not isinstance(content, dict):
+            raise ValueError("it does not hold settings by name")
+        return content

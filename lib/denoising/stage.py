@@ -22,13 +22,13 @@ from lib.denoising.trainee import Trainee
 from lib.device import device_name
 from lib.errors import ArtefactError
 from lib.models import build, save_model
-from lib.models.checkpoint import read_model
 from lib.models.fitting import fit
 from lib.models.header import read_header
 from lib.models.normalise import Normalise
 from lib.noise import noise as noise_of
 from lib.registry import revive, spec_class
 from lib.spec import digest
+from lib.tensorfile import read_tensors
 from lib.training.log import LOG_FORMAT, LogFile
 from lib.training.loop import train
 from lib.training.seeding import seed_everything
@@ -100,15 +100,16 @@ def build_denoised(
     info, seed = dataset.info(), spec["seed"]
     noise, split = revive("noise", spec["noise"]), open_split(dataset, manifest, "test")
     seed_everything(seed)
-    first, notes = _denoiser(spec, denoiser, info, parts, trained)
+    first, found = _denoiser(spec, denoiser, info, parts, trained)
     composed = DenoiseThenClassify(first, _classifier(spec, info, parts), clamp=method.clamp, resize=method.resize)
-    parents = {"data": content_digest(manifest), **_digests(parts, trained, notes)}
+    parents = {"data": content_digest(manifest), **_digests(parts, trained, found)}
     resume = Path(model).with_name("resume.pt")
-    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device))
-    facts: dict[str, Any] = {"condition": condition_of(spec) if first is not None and first.told else None, **notes}
+    facts = {"condition": condition_of(spec) if first is not None and first.told else None, **found}
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), facts=facts)
+    notes: dict[str, Any] = {}
     if method.objective is not None:
         surrogates = [_part(spec, info, parts, role) for role in sorted(parts) if role.startswith("surrogate")]
-        facts |= train(
+        notes = train(
             method,
             Trainee(composed, surrogates),
             open_split(dataset, manifest, "train"),
@@ -124,7 +125,7 @@ def build_denoised(
         ).notes
     quality = measure(composed.to(device).eval(), split, noise, seed=seed, device=device)
     _tell(model, quality, noise.sigma)
-    save_model(model, composed, replace(record, notes={**facts, "quality": quality}))
+    save_model(model, composed, replace(record, notes={**notes, "quality": quality}))
     resume.unlink(missing_ok=True)
     finish_attempts(resume)
 
@@ -136,13 +137,13 @@ def _denoiser(
     parts: Mapping[str, str | Path],
     trained: str | Path | None,
 ) -> tuple[Denoiser | None, dict[str, Any]]:
-    """The denoiser with the weights it starts from, told its noise level, and notes that its architecture depends on."""
+    """The denoiser with the weights it starts from, told its noise level, and facts that its architecture depends on."""
     if denoiser is None:
         return None, {}
     condition = condition_of(spec)
     if "init" in parts:
         start, record = load_denoised(parts["init"], spec["parts"]["init"], info, spec=spec["parts"]["init"])
-        return start.denoiser, {"denoiser": record.notes.get("denoiser")}
+        return start.denoiser, {"denoiser": record.facts.get("denoiser")}
     if trained is not None:
         return load_trained(trained, spec, denoiser, info, condition), {}
     if denoiser.trained:
@@ -155,9 +156,8 @@ def load_trained(
     path: str | Path, spec: Mapping[str, Any], denoiser: DenoiserSpec, info: DataInfo, condition: float | None
 ) -> Denoiser:
     """The denoiser that `train_denoiser` wrote, told a noise level. `ArtefactError` if it was made from another spec."""
-    state, record = read_model(path)
     wanted = {"dataset": spec["dataset"], "denoiser": spec["parts"]["denoiser"], "seed": spec["seed"]}
-    record.require(path, format=FORMAT, spec=wanted)
+    state, _ = read_tensors(path, format=FORMAT, spec=wanted)
     found = fresh(denoiser, info, condition)
     fit(found.network, state, path, exact=True)
     return found
@@ -198,12 +198,12 @@ def _part(spec: Mapping[str, Any], info: DataInfo, parts: Mapping[str, str | Pat
     return kind.load(parts[role], wanted, info, spec=wanted)[0]
 
 
-def _digests(parts: Mapping[str, str | Path], trained: str | Path | None, notes: Mapping[str, Any]) -> dict[str, str]:
+def _digests(parts: Mapping[str, str | Path], trained: str | Path | None, facts: Mapping[str, Any]) -> dict[str, str]:
     """What the result was made from: digests of weights made here, and of files brought along."""
     found = {role: read_header(path)[1] for role, path in parts.items()}
     if trained is not None:
         found["denoiser"] = read_header(trained)[1]
-    brought = notes.get("denoiser") or {}
+    brought = facts.get("denoiser") or {}
     return {**found, "denoiser": brought["sha256"]} if "sha256" in brought else found
 
 

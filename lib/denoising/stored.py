@@ -13,10 +13,11 @@ from lib.denoising.composed import DenoiseThenClassify
 from lib.denoising.denoiser import Denoiser
 from lib.errors import ArtefactError
 from lib.models.assemble import skeleton
-from lib.models.checkpoint import FORMAT, read_model
+from lib.models.checkpoint import FORMAT
 from lib.models.fitting import fit
 from lib.models.normalise import Normalise
 from lib.registry import revive
+from lib.tensorfile import read_tensors
 
 
 def load_denoised(
@@ -27,9 +28,8 @@ def load_denoised(
     `expected` as in `lib.models.load_model`. Raises `ArtefactError` for a file that is missing, damaged or altered, was made
     from another specification, does not fit the network, or was told another noise level than the one of `spec`.
     """
-    state, provenance = read_model(path)
-    provenance.require(path, **{"format": FORMAT, **expected})
-    condition, told = condition_of(spec), provenance.notes.get("condition")
+    state, provenance = read_tensors(path, **{"format": FORMAT, **expected})
+    condition, told = condition_of(spec), provenance.facts.get("condition")
     if told is not None and told != condition:
         raise ArtefactError(
             f"{path}: its denoiser is told the noise level {told}, not {condition}; delete it and run again"
@@ -38,7 +38,7 @@ def load_denoised(
     denoiser = None
     if method["denoiser"] is not None:
         denoiser = fresh(
-            revive("denoiser", spec["parts"]["denoiser"]), info, condition, provenance.notes.get("denoiser")
+            revive("denoiser", spec["parts"]["denoiser"]), info, condition, provenance.facts.get("denoiser")
         )
     classifier = skeleton(revive("model", {"inference": {}, **spec["model"]}), seen(info, method["resize"]))
     classifier[0] = Normalise.like(state.get("classifier.0.mean"), state.get("classifier.0.sd"))

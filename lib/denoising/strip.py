@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lib.artefact import Provenance
 from lib.data.augmentation import to_unit
 from lib.data.base import DatasetSpec, Split
-from lib.data.store import open_split
+from lib.data.store import content_digest, open_split
+from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.registry import revive, spec_class
@@ -96,6 +98,7 @@ def draw_denoised(
 
     models: the model files of `spec["runs"]`, in their order; those made from another specification are refused.
     """
+    from lib.report.drawn import FORMAT
     from lib.report.style import save
 
     test, info = open_split(dataset, manifest, "test"), dataset.info()
@@ -108,6 +111,5 @@ def draw_denoised(
         denoisers.setdefault(run["noise"], {})[run["method"]] = network.denoiser.to(device).eval()
         noises[run["noise"]] = revive("noise", run["spec"]["noise"])
     strips = [strip(denoisers[name], test, noises[name], index, seed=spec["seed"], device=device) for name in denoisers]
-    figure = draw_strips(strips)
-    for path in paths:
-        save(figure, Path(path))
+    parents = {"data": content_digest(manifest, "test"), **{str(path): read_header(path)[1] for path in models}}
+    save(draw_strips(strips), paths, Provenance(format=FORMAT, spec=spec, parents=parents))

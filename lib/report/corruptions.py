@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.artefact import Provenance, read_table, write_table
+from lib.report.drawn import tables_of
 from lib.report.gather import KEYS
 from lib.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
 from lib.report.lines import NORMS
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FORMAT = "corruptions table"
+TEXT = ("entry", "severities", "published_source", "tables", "digests")
+"""Columns that may be empty, or look like numbers."""
+
+
 def write_corruptions(
     spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str], paths: Sequence[str | Path]
 ) -> None:
@@ -22,11 +29,17 @@ def write_corruptions(
 
     spec: `Study.corruption_table_spec`, whose `runs` and `copies` are in the order of the two lists of certificate tables.
     """
-    summary = summarise_corruptions(read_robustness(spec, certificates, copies), spec)
+    found = read_robustness(spec, certificates, copies)
+    summary = summarise_corruptions(found, spec)
+    lines = [line for one in found for line in (one.clean, *one.copies.values())]
+    record = Provenance(format=FORMAT, spec=spec, parents=tables_of(lines))
     title = f"{spec['title']}, corrupted copies of the images"
     shown, footnotes = corruption_blocks(summary), notes(summary)
     for path in checked(paths):
-        write_one(path, summary, shown, footnotes, title, f"{path.stem}-corrupted")
+        if path.suffix == ".tsv":
+            write_table(path, summary, record)
+        else:
+            write_one(path, summary, shown, footnotes, title, f"{path.stem}-corrupted")
 
 
 def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
@@ -86,9 +99,4 @@ def notes(summary: "pd.DataFrame") -> list[str]:
 
 def read_corruptions(path: str | Path) -> "pd.DataFrame":
     """A table written by `write_corruptions` as tsv."""
-    import pandas as pd
-
-    names = ["entry", "severities", "published_source", "tables", "digests"]
-    table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str))
-    table = table.assign(**{name: table[name].fillna("") for name in names})
-    return table if "norm" in table else table.assign(norm="l2")  # tables of earlier versions do not say it
+    return read_table(path, text=TEXT, format=FORMAT)[0]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lib.artefact import Provenance
 from lib.report.compare import PublishedCells
 from lib.report.cost import draw_cost
 from lib.report.curves import draw_curves
+from lib.report.drawn import FORMAT, tables_of
 from lib.report.lines import Line
 from lib.report.p_a import draw_p_a
 from lib.report.settings import PlotSettings
@@ -26,7 +28,8 @@ def write_figures(
 ) -> None:
     """Write each of `paths`: its stem says which of `FIGURES`, its ending the format (pdf, svg or png).
 
-    `radii` are those of the table; the cost is drawn for the middle one.
+    `radii` are those of the table; the cost is drawn for the middle one. Beside them, `<name>.json` says which tables each was
+    drawn from and holds the checksums of its files.
 
     Equal input gives equal bytes. A stem or ending that is not known is a ValueError, before anything is drawn.
     """
@@ -39,9 +42,9 @@ def write_figures(
     for name in FIGURES:
         wanted = [path for path in paths if path.stem == name]
         if wanted:
-            figure = _draw(name, lines, settings, published, radii)
-            for path in wanted:
-                save(figure, path)
+            drawn = {"figure": name, "plot": settings.model_dump(mode="json"), "radii": [float(r) for r in radii]}
+            record = Provenance(format=FORMAT, spec=drawn, parents=tables_of(lines))
+            save(_draw(name, lines, settings, published, radii), wanted, record)
 
 
 def _draw(

@@ -11,6 +11,7 @@ import numpy as np
 from lib.artefact import Provenance, atomic
 from lib.report.corruptions import corruption_blocks
 from lib.report.corruptions import notes as corruption_notes
+from lib.report.drawn import read_figure
 from lib.report.layout import Block, Group, Row, blocks, whole
 from lib.report.lines import Line
 from lib.report.metrics import stage_2_draws
@@ -160,7 +161,7 @@ def _key(text: str) -> str:
 def _figure(path: Path) -> dict[str, str]:
     """Heading, explanation, address, and a width in proportion to that on paper."""
     heading, reading = CAPTIONS.get(path.stem, (path.stem, ""))
-    content = path.read_bytes()
+    content = read_figure(path)
     width = f"{8 * inches(content):.1f}rem"
     return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[path.suffix]), "width": width}
 

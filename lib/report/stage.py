@@ -1,12 +1,14 @@
 """Reporting as stages of the pipeline: an experiment's certificate tables to its table, figures and page."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lib.report.compare import PublishedCells
 from lib.report.corruptions import read_corruptions
+from lib.report.drawn import read_figure
 from lib.report.elsewhere import require_in_split, require_same_labels, split_end
-from lib.report.figures import write_figures
+from lib.report.figures import FIGURES, write_figures
 from lib.report.gather import foreign_lines, own_lines
 from lib.report.lines import Line
 from lib.report.page import write_page
@@ -62,6 +64,8 @@ def write_report(
     lines = read_lines(spec, certificates)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     logs = [read_training_log(path) for path in training]
+    for figure in figures:
+        read_figure(figure, lines if Path(figure).stem in FIGURES else None)
     write_page(
         page,
         summary,

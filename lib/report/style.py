@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from lib.artefact import atomic
+from lib.artefact import Provenance, write_pictures
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
 """Okabe and Ito 2008 without yellow, which is too faint for lines on white; brown as the eighth."""
@@ -72,12 +72,12 @@ def look() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure, atomically, as pdf, svg or png by the ending of `path`; equal figures give equal bytes."""
-    path = Path(path)
-    content = rendered(figure, path.suffix.removeprefix("."))
-    with atomic(path) as part:
-        part.write_bytes(content)
+def save(figure: Figure, paths: Sequence[str | Path], provenance: Provenance) -> None:
+    """Write a figure as pdf, svg or png by the endings of `paths`, which have the same name, and one record beside them.
+
+    Equal figures give equal bytes.
+    """
+    write_pictures(paths, [rendered(figure, Path(path).suffix.removeprefix(".")) for path in paths], provenance)
 
 
 def rendered(figure: Figure, kind: str) -> bytes:

@@ -1,15 +1,11 @@
 """From a certificate table back to the images and settings that it was made from, each file with its digest."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lib.artefact import Provenance, file_digest, read_provenance, sidecar
+from lib.artefact import Provenance, file_digest, read_arrays_record, read_provenance
 from lib.errors import CertflowError
 from lib.report.lines import SeedTable
 from lib.sampling.plan import read_plan
@@ -68,13 +64,12 @@ def trace(entry: SeedTable) -> list[Step]:
 
 def _as_told(plan: Path, recorded: Mapping[str, str]) -> str:
     """The state of a plan of the right record: one that was remade may tell stage 2 something else."""
-    wanted = recorded.get("told")  # counts of earlier versions do not state it
-    return "changed since" if wanted and read_plan(plan).parents["told"] != wanted else "as used"
+    return "as used" if read_plan(plan).parents["told"] == recorded.get("told") else "changed since"
 
 
 def _log(path: Path, model: Provenance | None) -> Step:
     """The training log, which lies beside its model and in no line of descent: compared with what the model is made from."""
-    if not sidecar(path).exists() or model is None:
+    if model is None:
         return Step("training log", str(path), _file(path), "as read", {})
     try:
         record = read_provenance(path)
@@ -134,12 +129,7 @@ def _step(what: str, path: Path | None, wanted: str, read: Callable) -> tuple[St
 
 
 def _arrays(path: Path) -> tuple[Provenance, str]:
-    """Reads the provenance only, not the counts."""
-    try:
-        with zipfile.ZipFile(path) as file, file.open("provenance.npy") as member:
-            record = Provenance.from_json(str(np.lib.format.read_array(member, allow_pickle=False)), path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CertflowError(f"{path}: is damaged ({error}); delete it and run again") from error
+    record = read_arrays_record(path)
     return record, record.digest
 
 

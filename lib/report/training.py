@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.errors import DataError
+from lib.artefact import read_table
+from lib.errors import ArtefactError
+from lib.training.log import LOG_FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 FAINT = {"alpha": 0.45, "linewidth": 0.8}
-NEEDED = ("epoch", "seconds", "lr", "train_loss", "test_loss", "test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,11 @@ class TrainingLog:
 
 
 def read_training_log(path: str | Path) -> TrainingLog:
-    """The log at `.../<method>/<noise>/<seed>/training.tsv`; a `DataError` where columns are missing."""
-    import pandas as pd
-
+    """The log at `.../<method>/<noise>/<seed>/training.tsv`; `ArtefactError` where it is damaged or was edited."""
     path = Path(path)
-    table = pd.read_csv(path, sep="\t")
-    missing = [name for name in NEEDED if name not in table.columns]
-    if missing or table.empty:
-        what = f"lacks the columns {', '.join(missing)}" if missing else "has no rows"
-        raise DataError(f"{path}: {what}; train the model again")
+    table, _ = read_table(path, format=LOG_FORMAT)
+    if table.empty:
+        raise ArtefactError(f"{path}: has no rows; train the model again")
     method, noise, seed = path.parts[-4:-1]
     return TrainingLog(method, noise, seed, path, table)
 

@@ -1,20 +1,21 @@
 """The resume file of a training run: weights, optimiser and position, keyed by the digest of what is being trained."""
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
+from pydantic import TypeAdapter
 
-from lib.artefact import atomic
+from lib.artefact import Provenance
+from lib.errors import ArtefactError
+from lib.intact import reading
 from lib.spec import canonical_json
+from lib.tensorfile import read_tensors, write_tensors
 from lib.training.base import Optimiser
 
-FORMAT = "training-state-1"
+FORMAT = "training state"
 
 
 @dataclass
@@ -27,18 +28,13 @@ class Position:
     epoch: int = 0
     batch: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, int | float] = field(default_factory=dict)
 
 
 def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser, position: Position) -> None:
     """Replace the resume file; when it cannot be written (a full disk), the error names it and the older one stays."""
-    tensors = {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _state(model, optimiser).items()
-    }
-    record = canonical_json({"format": FORMAT, "digest": digest, "position": asdict(position)})
-    content = to_bytes(tensors, metadata={"certflow": record})
-    with atomic(path) as part:
-        part.write_bytes(content)
+    record = Provenance(format=FORMAT, spec={"run": digest}, facts={"position": asdict(position)})
+    write_tensors(path, _state(model, optimiser), record)
 
 
 def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser) -> Position | None:
@@ -50,26 +46,23 @@ def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optim
     if not path.exists():
         return None
     try:
-        tensors, record = _read(path)
-        if record["digest"] != digest:
-            return _ignored(path, "belongs to another specification")
-        position = Position(**record["position"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        return _ignored(path, f"is damaged ({error})")
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    weights = {name: tensor.shape for name, tensor in _state(model, None).items()}
-    if {name: shape for name, shape in shapes.items() if name.startswith("model.")} != weights:
-        return _ignored(path, "belongs to another network")
+        tensors, record = read_tensors(path, format=FORMAT)
+        if record.spec != {"run": digest}:
+            return _ignored(f"{path}: belongs to another specification")
+        with reading(path):
+            position = TypeAdapter(Position).validate_json(canonical_json(record.facts["position"]), strict=True)
+        _require_fitting(path, tensors, model)
+    except ArtefactError as error:
+        return _ignored(str(error))
     _restore(model, optimiser, tensors)
     return position
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        record = json.loads((file.metadata() or {})["certflow"])
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']!r}, not {FORMAT!r}")
-        return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (no mapping)
+def _require_fitting(path: Path, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    weights = {name: (tensor.shape, tensor.dtype) for name, tensor in _state(model, None).items()}
+    if {name: kind for name, kind in found.items() if name.startswith("model.")} != weights:
+        raise ArtefactError(f"{path}: belongs to another network")
 
 
 def _state(model: torch.nn.Module, optimiser: Optimiser | None) -> dict[str, torch.Tensor]:
@@ -83,5 +76,5 @@ def _restore(model: torch.nn.Module, optimiser: Optimiser, tensors: dict[str, to
     optimiser.restore({name: tensor for name, tensor in tensors.items() if not name.startswith("model.")})
 
 
-def _ignored(path: Path, reason: str) -> None:
-    print(f"{path}: {reason}; training starts from the beginning", file=sys.stderr, flush=True)
+def _ignored(reason: str) -> None:
+    print(f"{reason}; training starts from the beginning", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.artefact import Provenance, atomic, write_text_table
+from lib.artefact import Provenance, write_text_table
 
 LOG_FORMAT = "training log"
 Row = dict[str, Any]
@@ -32,19 +32,13 @@ class LogFile:
     """Where the log is written and, in a file beside it, what the training is made from."""
 
     path: Path
-    record: Provenance | None = None
-    """None: nothing is written beside it."""
+    record: Provenance
 
     def write(self, rows: Sequence[Row]) -> None:
         """Replace the file by a table of these rows, tab-separated, floats in full precision."""
         columns = [name for name in COLUMNS if any(name in row for row in rows)]
         lines = ["\t".join(columns), *("\t".join(_cell(row.get(name)) for name in columns) for row in rows)]
-        text = "\n".join(lines) + "\n"
-        if self.record is not None:
-            write_text_table(self.path, text, self.record)
-            return
-        with atomic(self.path) as part:
-            part.write_text(text)
+        write_text_table(self.path, "\n".join(lines) + "\n", self.record)
 
 
 def _cell(value: Any) -> str:

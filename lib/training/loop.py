@@ -53,7 +53,7 @@ def train(
     augmentation: Augmentation = "none",
     resume: Path | None = None,
     digest: str = "",
-    log: Path | Callable[[Row], None] | None = None,
+    log: LogFile | Callable[[Row], None] | None = None,
     quiet: bool = False,
     description: str = "train",
     tables: Mapping[str, np.ndarray] | None = None,
@@ -69,7 +69,7 @@ def train(
 
     `resume` is a file that is written at the end of each epoch and every `checkpoint_seconds`; a run that finds it, with
     the same `digest`, goes on from there and ends with the same bits as an uninterrupted one on the same device and number
-    of threads. It is left in place: delete it once the model is stored. `log` is a TSV file rewritten after each epoch, or
+    of threads. It is left in place: delete it once the model is stored. `log` is a table rewritten after each epoch, or
     a function called with each finished row. `ranks`: this process among several that call this function with equal
     arguments and train together (`lib.training.parallel`); the first of them writes the files.
 
@@ -113,7 +113,7 @@ def train(
                 rows=_rows(ranks, lambda images: [slice(0, images)]),
             ),
             store=_Store(resume, digest, checkpoint_seconds, writes=ranks.writes, locked=bool(locked)),
-            log=(LogFile(log) if isinstance(log, Path) else log) if ranks.writes else None,
+            log=log if ranks.writes else None,
         )
         rows, start = run.finish(len(train_split), description, quiet or not ranks.writes)
         module.eval().to(memory_format=torch.contiguous_format)

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,11 @@ def corruption_of(job: Any, entry: str) -> "CorruptionSpec":
     """An entry of `corruptions`."""
     fields = job.config["corruptions"][entry]
     return spec_class("corruption", fields["kind"]).model_validate_json(canonical_json(fields))
+
+
+def pictures(output: Iterable[str]) -> list[str]:
+    """A job's output files without the records that are written beside them."""
+    return [path for path in output if not path.endswith(".json")]
 
 
 def device_of(job: Any) -> Any:

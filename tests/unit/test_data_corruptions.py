@@ -175,7 +175,7 @@ def test_mnist_c_is_read_as_published(tmp_path):
     with pytest.raises(DataError, match=r"zigzag/test_labels\.npy: not found"):
         spec.read("zigzag", clean, info)
     np.save(tmp_path / "fog" / "test_images.npy", np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="no intact .npy file of numbers"):
+    with pytest.raises(DataError, match="not an intact .npy file of numbers"):
         spec.read("fog", clean, info)
 
 

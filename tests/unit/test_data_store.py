@@ -180,7 +180,7 @@ def test_a_missing_or_altered_manifest_is_refused(prepared):
     with pytest.raises(ArtefactError, match="altered"):
         content_digest(prepared)
     prepared.write_text("{")
-    with pytest.raises(ArtefactError, match="unreadable"):
+    with pytest.raises(ArtefactError, match="is damaged"):
         open_split(Fake(), prepared, "test")
 
 
@@ -254,7 +254,7 @@ def test_altered_labels_and_checksums_are_noticed_when_the_split_is_opened(prepa
 def test_a_torn_cache_is_noticed_when_the_split_is_opened(prepared, name, damage):
     path = folder_of(prepared) / name
     path.write_bytes(path.read_bytes()[:-5]) if damage == "cut" else path.unlink()
-    with pytest.raises(ArtefactError, match=f"{name}: is missing or damaged"):
+    with pytest.raises(ArtefactError, match=f"{name}: is (missing|damaged).*delete its folder"):
         open_split(Fake(), prepared, "train")
 
 

@@ -165,7 +165,7 @@ def test_a_denoiser_trained_over_a_range_serves_every_level(shop):
     low, high = (shop.load("ranged", noise) for noise in ("gauss-0.25", "gauss-0.50"))
     assert weights(low[0].denoiser) == weights(high[0].denoiser)
     assert (low[0].denoiser.condition, high[0].denoiser.condition) == (0.25, 0.5)
-    assert low[1].notes["condition"] == 0.25
+    assert low[1].facts["condition"] == 0.25
     x = torch.rand(2, 1, 8, 8)
     with torch.inference_mode():
         assert not torch.equal(low[0].denoiser(x), high[0].denoiser(x))
@@ -199,7 +199,7 @@ def test_a_classifier_of_another_recipe_is_refused(shop, tmp_path):
 @pytest.mark.parametrize("method", ["bare", "steady", "ranged"])
 def test_denoised_models_are_sampled_as_any_other(shop, tmp_path, method):
     spec = shop.study.presample_spec("digits", "small", method, "gauss-0.50", 0, "digits-half", "n10000")
-    spec = {**spec, "images": {**spec["images"], "max": 5}, "presample": {"n0": 12}}
+    spec = {**spec, "images": {**spec["images"], "max": 5}, "presample": {"n0": 12, "arithmetic": "float"}}
     presample_counts(
         spec,
         shop.study.datasets["digits"],

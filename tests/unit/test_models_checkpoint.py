@@ -12,8 +12,8 @@ from lib.artefact import Provenance
 from lib.data.base import DataInfo
 from lib.errors import ArtefactError
 from lib.models import Normalise, build, load_model, save_model
-from lib.models.checkpoint import weights_digest
-from lib.models.header import is_ours, read_header
+from lib.models.header import identity, is_ours, read_header
+from lib.tensorfile import tensors_digest
 
 SPEC = {"model": {"kind": "small_conv"}, "seed": 3}
 RECORD = Provenance(format="model", spec=SPEC, parents={"data": "a" * 64}, notes={"epochs": 2})
@@ -83,7 +83,7 @@ def test_the_file_decides_how_its_network_normalises(tmp_path):
 
 def test_a_header_is_read_without_torch(stored):
     path, network = stored
-    assert read_header(path) == (RECORD, weights_digest(network.state_dict()))
+    assert read_header(path) == (RECORD, identity(RECORD, tensors_digest(network.state_dict())))
     code = f"import sys; from lib.models.header import read_header; read_header({str(path)!r}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
@@ -120,7 +120,9 @@ def test_one_flipped_bit_in_the_weights_is_noticed(stored):
 
 def test_an_altered_record_is_noticed(stored):
     path, _ = stored
-    path.write_bytes(path.read_bytes().replace(b'seed\\\\\\":3', b'seed\\\\\\":4'))
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'seed\\":3', b'seed\\":4'))
+    assert path.read_bytes() != before
     with pytest.raises(ArtefactError, match="altered"):
         load_model(path, spec("small_conv"), DIGITS)
 

@@ -36,7 +36,7 @@ def writer(tmp_path, root):
 
 
 def write(path) -> None:
-    write_arrays(path, {"a": np.arange(3)}, Provenance(format="x", spec={}))
+    write_arrays(path, {"counts": np.eye(3, dtype=int)}, Provenance(format="predictions", spec={}))
 
 
 def names(folder) -> set[str]:
@@ -50,7 +50,7 @@ def test_a_killed_write_is_cleared_away_by_the_next_one(tmp_path, writer):
     assert names(tmp_path) == {part}
     write(tmp_path / "counts.npz")
     assert names(tmp_path) == {"counts.npz"}
-    assert read_arrays(tmp_path / "counts.npz")[0]["a"].tolist() == [0, 1, 2]
+    assert read_arrays(tmp_path / "counts.npz")[0]["counts"].tolist() == np.eye(3).tolist()
 
 
 def test_a_write_under_way_is_left_alone(tmp_path, writer):

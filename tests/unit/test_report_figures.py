@@ -41,7 +41,9 @@ def test_every_format_is_written_with_the_same_bytes_each_time(tmp_path):
     for name in names:
         first, second = (tmp_path / folder / name for folder in ("a", "b"))
         assert first.read_bytes() == second.read_bytes() and first.stat().st_size > 5000
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        [*names, *(f"{name}.json" for name in FIGURES)]
+    )
 
 
 def test_fonts_are_embedded_and_nothing_is_loaded_from_elsewhere(tmp_path):

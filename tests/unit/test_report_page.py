@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
-from lib.artefact import Provenance, read_provenance, write_arrays, write_table, write_text_table
-from lib.errors import DataError
+from lib.artefact import Provenance, read_provenance, write_arrays, write_record, write_table, write_text_table
+from lib.errors import ArtefactError
 from lib.registry import spec_class
 from lib.report.figures import write_figures
 from lib.report.lines import Line, SeedTable, read_line
@@ -61,7 +61,7 @@ def logs(tmp_path_factory):
         table = pd.DataFrame({"epoch": epochs, "seconds": 30.0, "lr": 0.1, "train_loss": 1 / (1 + epochs)})
         table["train_accuracy"], table["test_loss"], table["test_accuracy"] = np.nan, 1.1 / (1 + epochs), 0.9
         table["images_per_second"] = 1000.0
-        table.to_csv(path, sep="\t", index=False)
+        write_table(path, table, Provenance("training log", {}))
         found.append(read_training_log(path))
     return found
 
@@ -142,22 +142,33 @@ def test_a_page_without_models_or_figures(tmp_path):
     assert "No model of this experiment was trained here." in (tmp_path / "p.html").read_text()
 
 
+PLAN_SPEC = {
+    "noise": spec_class("noise", "gaussian")(sigma=0.25).canonical(),
+    "sampler": spec_class("sampler", "fixed")(n=100).canonical(),
+}
+
+
+def plan_table(selected: int = 1, n: int = 100, seconds: float = 0.5) -> pd.DataFrame:
+    stage_1 = {"idx": [0], "label": [1], "selected": [selected], "k0": [9], "k0_other": [1], "n0": [10]}
+    return pd.DataFrame({**stage_1, "n": [n], "seconds0": [seconds]})
+
+
 @pytest.fixture
 def chain(tmp_path):
     """A certificate table with every file behind it but the model, as the pipeline lays them out."""
     names = "digits/small/gaussian/gauss-0.25/seed0/digits-test/cohen"
     results = tmp_path / "results"
     manifest = Provenance("dataset", {"kind": "digits"}, parents={"train": "1" * 64, "test": "2" * 64})
-    (results / "data").mkdir(parents=True)
-    (results / "data/digits.json").write_text(manifest.to_json())
+    write_record(results / "data/digits.json", manifest)
     origin = {"model": "a" * 64, "data": digest({"train": "1" * 64, "test": "2" * 64})}
     presample = Provenance("presample", {"seed": 0}, parents=origin)
     write_arrays(results / f"presample/{names}.npz", {"counts": np.zeros((2, 2))}, presample)
-    plan = Provenance("plan", {"sampler": {"n": 5}}, parents={"presample": presample.digest, **origin})
-    write_table(results / f"plan/{names}.tsv", pd.DataFrame({"idx": [0]}), plan)
-    counts = Provenance("counts", {"seed": 0}, parents={"plan": plan.digest, **origin})
+    plan = Provenance("plan", PLAN_SPEC, parents={"presample": presample.digest, **origin})
+    write_table(results / f"plan/{names}.tsv", plan_table(), plan)
+    planned = read_plan(results / f"plan/{names}.tsv").parents
+    counts = Provenance("counts", {"seed": 0}, parents={**planned, **origin})
     write_arrays(results / f"sample/{names}.npz", {"counts": np.zeros((2, 2))}, counts)
-    parents = {"plan": plan.digest, "counts": counts.digest, **origin}
+    parents = {"counts": counts.digest, **planned, **origin}
     record = Provenance("certificate", provenance(0.25).spec, parents=parents)
     table = results / f"certificates/{names}/np.tsv"
     write_table(table, certificate_table(20, 0.25), record)
@@ -179,7 +190,7 @@ def test_every_number_is_traced_to_its_files(chain):
         "model": "not here",
         "images": "as used",
     }
-    assert steps["model"].digest == "a" * 64 and steps["plan"].spec == {"sampler": {"n": 5}}
+    assert steps["model"].digest == "a" * 64 and steps["plan"].spec == PLAN_SPEC
     assert steps["counts"].path.endswith("sample/digits/small/gaussian/gauss-0.25/seed0/digits-test/cohen.npz")
 
 
@@ -193,14 +204,12 @@ def test_a_file_that_was_remade_since_is_marked(chain):
 def test_a_plan_that_tells_something_else_is_marked_though_its_record_is_the_same(chain):
     """As one remade from stage-1 counts of another device."""
     path, record = chain_paths(chain)["plan"], read_provenance(chain)
-    sampler = spec_class("sampler", "fixed")(n=100).canonical()
-    spec = {"noise": spec_class("noise", "gaussian")(sigma=0.25).canonical(), "sampler": sampler}
-    plan = Provenance("plan", spec, parents={"model": "a" * 64})
+    plan = Provenance("plan", PLAN_SPEC, parents={"model": "a" * 64})
     for n, state in ((100, "as used"), (101, "changed since")):
-        write_table(path, pd.DataFrame({"idx": [0], "selected": [1], "n": [100], "seconds0": [0.5]}), plan)
+        write_table(path, plan_table(), plan)
         parents = {**record.parents, **read_plan(path).parents}
         write_table(chain, certificate_table(20, 0.25), replace(record, parents=parents))
-        write_table(path, pd.DataFrame({"idx": [0], "selected": [2], "n": [n], "seconds0": [0.7]}), plan)
+        write_table(path, plan_table(2, n, 0.7), plan)
         assert states(chain)["plan"].state == state
 
 
@@ -211,19 +220,17 @@ def test_a_damaged_file_is_marked_and_does_not_stop_the_report(chain):
 
 def test_a_model_is_traced_by_the_header_of_its_file(chain):
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.models.header import to_metadata
+    from lib.tensorheader import to_metadata
 
     record = Provenance("model", {"method": {"kind": "gaussian"}})
     path = chain_paths(chain)["train"]
     path.parent.mkdir(parents=True)
-    path.with_name("training.tsv").write_text("epoch\n0\n")
+    write_text_table(path.with_name("training.tsv"), "epoch\n0\n", replace(record, format="training log"))
     save_file({"w": np.zeros(2, np.float32)}, path, metadata=to_metadata(record, "f" * 64))
     steps = states(chain)
     assert steps["model"].state == "changed since"  # the chain was sampled from another model
     log = path.with_name("training.tsv")
-    assert steps["training log"].state == "as read" and len(steps["training log"].digest) == 64
-    write_text_table(log, "epoch\n0\n", replace(record, format="training log"))
-    assert states(chain)["training log"].state == "as used"
+    assert steps["training log"].state == "as used" and len(steps["training log"].digest) == 64
     write_text_table(log, "epoch\n0\n", Provenance("training log", {"method": {"kind": "salman"}}))
     assert states(chain)["training log"].state == "changed since"
     log.write_text("epoch\n0\n1\n")
@@ -240,11 +247,16 @@ def test_tables_outside_the_house_are_traced_by_their_record_alone(tmp_path):
     assert step.what == "table made elsewhere" and len(step.digest) == 64
 
 
-def test_training_logs_are_checked(tmp_path):
+def test_training_logs_are_checked(tmp_path, logs):
     path = tmp_path / "gaussian/gauss-0.25/seed0/training.tsv"
     path.parent.mkdir(parents=True)
-    path.write_text("epoch\tseconds\n0\t1.0\n")
-    with pytest.raises(DataError, match=r"training\.tsv: lacks the columns lr, train_loss"):
+    record = Provenance("training log", {})
+    write_text_table(path, "epoch\tseconds\n0\t1.0\n", record)
+    with pytest.raises(ArtefactError, match=r"training\.tsv: is not a valid training log .it lacks lr, train_loss"):
+        read_training_log(path)
+    write_table(path, logs[0].table, record)
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    with pytest.raises(ArtefactError, match=r"training\.tsv: differs from what was written"):
         read_training_log(path)
 
 

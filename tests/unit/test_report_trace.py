@@ -5,6 +5,7 @@ import pytest
 from report_samples import certificate_table, provenance
 
 from lib.artefact import Provenance, file_digest, write_arrays, write_table
+from lib.models.header import identity
 from lib.report.lines import read_line
 from lib.report.trace import chain_paths, trace
 
@@ -13,7 +14,7 @@ from lib.report.trace import chain_paths, trace
 def table(tmp_path):
     """A certificate table with a model behind it that learnt from smoothed predictions and started from a checkpoint."""
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.models.header import to_metadata
+    from lib.tensorheader import to_metadata
 
     results = tmp_path / "results"
     predictions = Provenance("predictions", {"predictions": {"n": 40}})
@@ -25,11 +26,11 @@ def table(tmp_path):
     parents = {"predictions": predictions.digest, "start": file_digest(tmp_path / "start.pth")}
     notes = {"start": {"checkpoint": str(tmp_path / "start.pth")}}
     path = results / "certificates/digits/small/catrs/gauss-0.25/seed0/all/cohen/np.tsv"
-    record = Provenance("certificate", provenance(0.25).spec, parents={"model": "f" * 64})
+    made = Provenance("model", {}, parents=parents, notes=notes)
+    record = Provenance("certificate", provenance(0.25).spec, parents={"model": identity(made, "f" * 64)})
     write_table(path, certificate_table(20, 0.25), record)
     model = chain_paths(path)["train"]
     model.parent.mkdir(parents=True)
-    made = Provenance("model", {}, parents=parents, notes=notes)
     save_file({"w": np.zeros(2, np.float32)}, model, metadata=to_metadata(made, "f" * 64))
     return path
 

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from training_examples import Images, Probe, digits, network, timeless, weights
 
+from lib.artefact import Provenance
 from lib.data.batches import batches
 from lib.errors import NonFiniteError
 from lib.noise import Gaussian as GaussianNoise
 from lib.noise.streams import Stream
 from lib.training import seed_everything, train
 from lib.training.kinds.gaussian import Gaussian
+from lib.training.log import LogFile
 from lib.training.stepper import pieces
 
 NOISE = GaussianNoise(sigma=0.25)
@@ -84,7 +86,7 @@ def test_log_has_one_row_per_epoch_and_the_learning_rate_really_used(tmp_path):
     method = Gaussian(epochs=3, batch=32, lr=0.05, lr_step=1, lr_drop_offset=1)
     _, result = run(method, log=seen.append)
     assert seen == result.rows
-    run(method, log=tmp_path / "training.tsv")
+    run(method, log=LogFile(tmp_path / "training.tsv", Provenance("training log", {})))
     table = pd.read_csv(tmp_path / "training.tsv", sep="\t")
     assert list(table.columns) == [
         *("epoch", "seconds", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_top5"),
@@ -151,7 +153,7 @@ def test_splitting_makes_one_step_per_piece_and_keeps_images_with_labels():
 
 
 def test_missing_accuracy_is_an_empty_cell(tmp_path):
-    run(Probe(epochs=1, batch=32), log=tmp_path / "training.tsv")
+    run(Probe(epochs=1, batch=32), log=LogFile(tmp_path / "training.tsv", Provenance("training log", {})))
     assert pd.read_csv(tmp_path / "training.tsv", sep="\t").train_accuracy.isna().all()
 
 

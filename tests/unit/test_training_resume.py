@@ -62,7 +62,7 @@ def position(resume: Path) -> tuple[int, int]:
     """(epoch, batch) of a resume file, (-1, -1) where there is none yet."""
     try:
         with safe_open(resume, framework="pt") as file:
-            found = json.loads(file.metadata()["certflow"])["position"]
+            found = json.loads(file.metadata()["certflow"])["facts"]["position"]
     except (FileNotFoundError, SafetensorError):
         return -1, -1
     return found["epoch"], found["batch"]

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from lib.data.base import DataInfo, Split
 from lib.data.source import SourceFile, data_root
 from lib.errors import DataError
+from lib.intact import DAMAGE, opened
+from lib.npz import map_array
 from lib.spec import Spec
 
 
@@ -100,11 +102,12 @@ class Graded(CorruptionSpec):
 def read_array(path: Path, shape: Sequence[int | None]) -> np.ndarray:
     """A `.npy` file of bytes (labels: of whole numbers), mapped from disk; None in `shape`: any size. Nothing is unpickled."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with opened(path) as file:
+            array = map_array(file)
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found; put it there, or name its folder in `corruptions.<name>.root`") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: is no intact .npy file of numbers ({error}); fetch it again") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: is not an intact .npy file of numbers ({error}); fetch it again") from error
     fits = array.ndim == len(shape) and all(
         wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
     )

@@ -1,6 +1,5 @@
 """Corrupted copies prepared once and opened from then on, like a dataset: a manifest with digests, pixels in the cache."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.artefact import Provenance, atomic
+from lib.artefact import Provenance, read_record, write_record
 from lib.data import cache
 from lib.data.base import DatasetSpec, Split
 from lib.data.cache import Entry
 from lib.data.corruptions.base import CorruptionSpec
 from lib.data.splits import ArraySplit, positions
 from lib.data.store import content_digest, open_split
-from lib.errors import ArtefactError, DataError
+from lib.errors import DataError
 
 if TYPE_CHECKING:
     from lib.data.subset import Images
@@ -112,17 +111,12 @@ def prepare_corrupted(
             "pillow": version("pillow"),
         },
     )
-    with atomic(manifest) as part:
-        part.write_text(json.dumps(json.loads(record.to_json()), indent=1, sort_keys=True) + "\n")
+    write_record(manifest, record)
 
 
 def read_manifest(manifest: str | Path) -> Provenance:
     """The manifest's record, after checking that it was not altered."""
-    try:
-        text = Path(manifest).read_text()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{manifest}: is missing; prepare the corrupted images first") from error
-    return Provenance.from_json(text, manifest).require(manifest, format=FORMAT)
+    return read_record(manifest, absent="prepare the corrupted images first", format=FORMAT)
 
 
 def same_corruption(images: Mapping[str, Any], corrupted: Corrupted | None) -> bool:
