@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -13,6 +13,7 @@ help:
 	@echo "make env     create .venv with the pinned packages"
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
 	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
+	@echo "make fuzz    damage files of every format 20,000 times each and see whether a reader trusts one"
 	@echo "make pins    resolve requirements.in anew"
 
 env:
@@ -41,6 +42,9 @@ fix: env
 
 bench: env
 	@for file in $(filter-out benchmarks/field%.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; PYTHONPATH=. .venv/bin/python $$file || exit 1; done
+
+fuzz: env
+	@.venv/bin/python -m tools.fuzz $(OPTIONS)
 
 pins: env
 	@sh tools/pins.sh
