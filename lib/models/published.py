@@ -1,6 +1,7 @@
 """Checkpoints of the field's papers, and anybody's plain weights, by the name of their architecture."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,10 @@ import torch
 from lib.data.base import DataInfo
 from lib.models.assemble import skeleton
 from lib.models.base import ModelSpec
-from lib.models.checkpoint import read_model
 from lib.models.fitting import fit, head
-from lib.models.header import is_ours
-from lib.models.keys import Published, rename
+from lib.models.keys import Published
 from lib.models.normalise import Normalise
-from lib.models.reading import read_tensors
+from lib.models.taking import OURS, Source, take
 from lib.registry import spec_class
 
 Numbers = tuple[float, ...]
@@ -40,10 +39,11 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in eval mode, and where its normalisation came from: `given`, `file` or `data`."""
+    """A network in eval mode, where its normalisation came from (`given`, `file` or `data`), and what the file is."""
 
     module: torch.nn.Sequential
     normalisation: str
+    source: Source
 
 
 def load_checkpoint(
@@ -53,6 +53,9 @@ def load_checkpoint(
     classes: int | None = None,
     mean: Numbers | None = None,
     sd: Numbers | None = None,
+    weights: str = "auto",
+    outputs: Sequence[int] | None = None,
+    leave_out: Sequence[str] = (),
     device: str | torch.device = "cpu",
 ) -> torch.nn.Sequential:
     """A network with the weights of a published or own file: [rows, channels, height, width] in [0,1] → logits, eval mode.
@@ -63,12 +66,14 @@ def load_checkpoint(
     mean, sd: normalisation per channel in [0,1] pixel units; unless given, what the file stores, else the papers' values for
     that name. A mean without sd centres only, as some SmoothAdv models need. With a model spec and a file that stores none,
     they must be given (or the spec say `normalise="none"`).
+    weights, outputs, leave_out: see `load_weights`.
 
     Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
     """
-    spec = _named(model) if isinstance(model, str) else model
+    spec = named(model) if isinstance(model, str) else model
     info = DataInfo(classes=classes or 10, shape=spec.natural)
-    loaded = load_weights(path, spec, info, classes=classes, mean=mean, sd=sd)
+    options = {"weights": weights, "outputs": outputs, "leave_out": leave_out}
+    loaded = load_weights(path, spec, info, classes=classes, mean=mean, sd=sd, **options)
     network = loaded.module
     if loaded.normalisation == "data" and spec.normalise == "dataset":
         if not isinstance(model, str):
@@ -85,27 +90,73 @@ def load_weights(
     classes: int | None = None,
     mean: Numbers | None = None,
     sd: Numbers | None = None,
+    weights: str = "auto",
+    outputs: Sequence[int] | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Loaded:
     """The network of `spec`, in eval mode on the CPU, with a file's weights. Errors as in `load_checkpoint`.
 
     It normalises by `mean` and `sd`, else as the file says, else by `info`. It has `classes` classes, else as many as the file.
+    weights: which of the file's weights, as in `keys.choose`. outputs: numbers of the file's outputs that are the network's
+    classes, in order: some of them, or all of them in another order. leave_out: as in `keys.rename`.
     """
-    ours = is_ours(path)
-    state = read_model(path)[0] if ours else read_tensors(path)
     network = skeleton(spec, info)
-    published = rename(state, network[1].state_dict())
-    wanted = classes or _classes(network[1], published) or info.classes
-    if wanted != info.classes:
-        network = skeleton(spec, replace(info, classes=wanted))
-    fit(network[1], published.weights, path, exact=False)
-    stored = (
-        ours or published.mean is not None or published.sd is not None
-    )  # our files that store none normalise nothing
-    source = "given" if mean is not None or sd is not None else "file" if stored else "data"
-    if source != "data":
-        values = (mean, sd) if source == "given" else (published.mean, published.sd)
+    published, source = take(path, network[1], info.classes, weights, leave_out)
+    theirs = _classes(network[1], published)
+    if outputs is not None:
+        network = _selected(path, spec, info, published, theirs, outputs)
+    else:
+        wanted = classes or theirs or info.classes
+        if wanted != info.classes:
+            network = skeleton(spec, replace(info, classes=wanted))
+        fit(network[1], published.weights, path, exact=False)
+    # Our files that store none normalise nothing.
+    stored = source.what == OURS or published.mean is not None or published.sd is not None
+    normalisation = "given" if mean is not None or sd is not None else "file" if stored else "data"
+    if normalisation != "data":
+        values = (mean, sd) if normalisation == "given" else (_numbers(published.mean), _numbers(published.sd))
         network[0] = _normalise(*values, info.shape[0], path)
-    return Loaded(network.eval(), source)
+    return Loaded(network.eval(), normalisation, source)
+
+
+def _selected(
+    path: str | Path,
+    spec: ModelSpec,
+    info: DataInfo,
+    published: Published,
+    theirs: int | None,
+    outputs: Sequence[int],
+) -> torch.nn.Sequential:
+    """The network whose classes are some of the file's outputs: its last layer has those rows only.
+
+    The result is compared with the file's own network on random images, so that an architecture whose outputs are not rows of
+    one layer is refused.
+    """
+    if len(outputs) != info.classes:
+        raise ValueError(
+            f"{path}: outputs lists {len(outputs)} numbers, the data have {info.classes} classes; name one each"
+        )
+    if theirs is None or not 0 <= min(outputs) <= max(outputs) < theirs or len(set(outputs)) < len(outputs):
+        raise ValueError(
+            f"{path}: outputs must be different numbers from 0 to {(theirs or 0) - 1}, got {list(outputs)[:8]}"
+        )
+    whole = skeleton(spec, replace(info, classes=theirs))
+    fit(whole[1], published.weights, path, exact=False)
+    part, state = skeleton(spec, info), whole[1].state_dict()
+    by_class = [name for name, tensor in skeleton(spec, replace(info, classes=theirs + 1))[1].state_dict().items()
+                if tensor.shape != state[name].shape]  # fmt: skip
+    rows = torch.tensor(list(outputs))
+    fit(part[1], state | {name: state[name][rows] for name in by_class}, path, exact=False)
+    x = torch.rand(2, *info.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, found = whole.eval()(x)[:, rows], part.eval()(x)
+    if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-4 * float(wanted.abs().max())):
+        raise ValueError(f"{path}: the outputs of {spec.kind} are not rows of its last layer, so none can be chosen")
+    return part
+
+
+def _numbers(tensor: torch.Tensor | None) -> Numbers | None:
+    return None if tensor is None else tuple(tensor.double().flatten().tolist())
 
 
 def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: str | Path) -> Normalise:
@@ -124,8 +175,8 @@ def _classes(network: torch.nn.Module, published: Published) -> int | None:
     return len(weight) if weight is not None and weight.dim() == 2 else None
 
 
-def _named(name: str) -> ModelSpec:
-    """The spec of an architecture by its name in the papers' code."""
+def named(name: str) -> ModelSpec:
+    """The spec of an architecture by its name in the papers' code, one of `NAMES`."""
     if name in ("lenet", "mnist_43", "resnet50"):
         return spec_class("model", name)()
     if name.startswith("timm:"):
