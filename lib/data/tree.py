@@ -25,6 +25,8 @@ class TreeDataset(DatasetSpec):
 
     folders: ClassVar[dict[str, str]] = {"train": "train", "test": "test"}
     """Split → name of its folder."""
+    remedy: ClassVar[str] = ""
+    """What can be done about another number of folders than of classes, besides adding or removing some."""
 
     def rendering(self) -> "Rendering":
         """How files become arrays."""
@@ -38,7 +40,8 @@ class TreeDataset(DatasetSpec):
                 classes, root / self.folders[split], self.class_folders(other, root), root / self.folders[other]
             )
         paths, labels = [], []
-        for label, name in enumerate(classes):
+        numbers = self.numbers(classes, root / self.folders[split])
+        for label, name in sorted(zip(numbers, classes, strict=True)):
             found = find_images(root / self.folders[split] / name)
             paths += [path.relative_to(root).as_posix().encode() for path in found]
             labels += [label] * len(found)
@@ -46,7 +49,7 @@ class TreeDataset(DatasetSpec):
         return TreeSplit(root, np.array(paths), np.array(labels, dtype=np.int64), self.rendering(), name)
 
     def class_folders(self, split: SplitName, root: Path) -> list[str]:
-        """Sorted names of the split's class folders; a `DataError` where their number is not that of the spec."""
+        """Sorted names of the split's class folders; a `DataError` where they are not the spec's classes."""
         folder = root / self.folders[split]
         if not folder.is_dir():
             wanted = " and ".join(f"{self.folders[name]}/<class>/*" for name in self.splits())
@@ -54,13 +57,18 @@ class TreeDataset(DatasetSpec):
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
         for name in names:
             _require_utf8(folder, name)
+        self.numbers(names, folder)
+        return names
+
+    def numbers(self, names: list[str], folder: Path) -> list[int]:
+        """The class of each folder of `names` (sorted): its position. A `DataError` where there are not as many as classes."""
         classes = self.info().classes
         if len(names) != classes:
             raise DataError(
                 f"{folder}: has {len(names)} class folders ({_some(names)}), but the dataset has {classes} classes; each class "
-                f"is one folder of image files"
+                f"is one folder of image files{self.remedy}"
             )
-        return names
+        return list(range(classes))
 
 
 @dataclass(frozen=True)

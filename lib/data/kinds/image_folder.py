@@ -3,11 +3,12 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lib.data.base import Augmentation, DataInfo, SplitName
+from lib.data.numbering import looked_up, numbered, read_index, read_names
 from lib.data.tree import TreeDataset
 from lib.registry import register
 
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
 Side = Annotated[int, Field(ge=1, le=65_500)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(gt=0)]
+Number = Annotated[int, Field(ge=0)]
 
 
 @register("image_folder")
 class ImageFolder(TreeDataset):
-    """Your own images: one folder per class, the same classes in both splits, numbered by sorted folder name."""
+    """Your own images: one folder per class, the same classes in both splits, numbered by sorted folder name unless told."""
 
     kind: Literal["image_folder"] = "image_folder"
+    remedy: ClassVar[str] = "; where the data have some of the classes only, say which by class_index or class_names"
     classes: int = Field(ge=2)
-    """Number of class folders."""
+    """Number of classes: of folders, unless `class_names` or `class_index` says which class each folder is."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the class folders in the order of the classifier's outputs. Folders may be missing. In a configuration it may be
+    the path of a text file with one name a line, or of a JSON list. Null: folders are numbered as their names are sorted."""
+    class_index: dict[str, Number] | Literal["numbers"] | None = None
+    """Name of each class folder → the number of its class, from 0. Folders may be missing. It may be the path of a JSON file
+    that holds such a mapping, or one from numbers to names. `numbers`: the folders are called by their numbers."""
     shape: Annotated[list[Side], Field(min_length=3, max_length=3)]
     """[channels, height, width] of the images as the network sees them; 1 channel is grey, 3 are red, green, blue."""
     resize: Literal["none", "exact", "shorter_side_crop"] = "none"
@@ -46,6 +55,45 @@ class ImageFolder(TreeDataset):
     """Decode images whenever they are needed instead of once: for trees that do not fit in memory."""
     only: SplitName | None = None
     """`test`: there is no training split (a finished model is certified). Null: both splits are there."""
+
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def _names_from_file(cls, given: Any) -> Any:
+        return read_names(given) if isinstance(given, str) else given
+
+    @field_validator("class_index", mode="before")
+    @classmethod
+    def _index_from_file(cls, given: Any) -> Any:
+        return read_index(given) if isinstance(given, str) and given != "numbers" else given
+
+    @model_validator(mode="after")
+    def _numbered(self) -> "ImageFolder":
+        if self.class_names is not None and self.class_index is not None:
+            raise ValueError("class_names and class_index: give one of them")
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise ValueError(f"class_names: lists {len(self.class_names)} names, but classes is {self.classes}")
+        if self.class_names is not None and len(set(self.class_names)) < self.classes:
+            raise ValueError("class_names: a name is listed twice")
+        if isinstance(self.class_index, dict):
+            numbers = list(self.class_index.values())
+            if len(set(numbers)) < len(numbers):
+                raise ValueError("class_index: two folders have the same number")
+            if max(numbers, default=0) >= self.classes:
+                raise ValueError(
+                    f"class_index: has the number {max(numbers)}, but classes is {self.classes}, counted from 0"
+                )
+        return self
+
+    def numbers(self, names: list[str], folder: Path) -> list[int]:
+        """The class of each folder: as the entry says, else its position."""
+        if self.class_index == "numbers":
+            return numbered(names, self.classes, folder)
+        if self.class_names is not None:
+            known = {name: number for number, name in enumerate(self.class_names)}
+            return looked_up(names, known, "class_names", folder)
+        if self.class_index is not None:
+            return looked_up(names, self.class_index, "class_index", folder)
+        return super().numbers(names, folder)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImageFolder":

@@ -1,6 +1,6 @@
 """Any architecture of the timm library (`huggingface/pytorch-image-models`), by its name there."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,13 +23,15 @@ class Timm(ModelSpec):
     """Such as `resnet18` or `vit_tiny_patch16_224`; `timm.list_models()` lists them."""
     pretrained: bool = False
     """Start from timm's pretrained weights, which are fetched (or taken from its cache) when the network is built."""
+    options: dict[str, Any] = {}
+    """Further settings that timm's model takes, such as `{global_pool: avg}`, `{depth: 6}` or `{img_size: 64}`."""
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         from lib.models.networks.timm import create
 
-        return create(self.name, info, pretrained=self.pretrained)
+        return create(self.name, info, pretrained=self.pretrained, options=self.options)
 
     def skeleton(self, info: DataInfo) -> "torch.nn.Module":
         from lib.models.networks.timm import create
 
-        return create(self.name, info, pretrained=False)
+        return create(self.name, info, pretrained=False, options=self.options)

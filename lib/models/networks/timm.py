@@ -1,6 +1,8 @@
 """Networks built by timm, refused with a reason where it knows no such model or the model takes no such images."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,11 +11,12 @@ from lib.data.base import DataInfo
 from lib.models.shapes import describe
 
 
-def create(name: str, info: DataInfo, *, pretrained: bool) -> nn.Module:
+def create(name: str, info: DataInfo, *, pretrained: bool, options: Mapping[str, Any] | None = None) -> nn.Module:
     """timm's model `name` for images of `info.shape` and `info.classes` classes, in the mode timm leaves it (training).
 
-    Models with a fixed input size are built for the size of the data where timm allows that. ValueError: no such model (close
-    names are listed), weights that cannot be had, or a network that cannot take such images.
+    Models with a fixed input size are built for the size of the data where timm allows that. options: further settings of
+    timm's model. ValueError: no such model (close names are listed), weights that cannot be had, or a network that cannot take
+    such images.
     """
     import timm
 
@@ -23,7 +26,11 @@ def create(name: str, info: DataInfo, *, pretrained: bool) -> nn.Module:
     size = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
     try:
         network = timm.create_model(
-            name, pretrained=pretrained, num_classes=info.classes, in_chans=info.shape[0], **size
+            name,
+            pretrained=pretrained,
+            num_classes=info.classes,
+            in_chans=info.shape[0],
+            **{**size, **(options or {})},
         )
     except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
         raise ValueError(f"timm could not build {name} for {describe(info.shape)} images: {error}") from error
