@@ -9,6 +9,7 @@ _HOMES = {
     "clopper_pearson_lower": "clopper_pearson",
     "clopper_pearson_upper": "clopper_pearson",
     "failures_quantile": "table_bound",
+    "mcnemar": "paired",
     "plug_in_failure": "clopper_pearson",
     "prediction_p_value": "prediction",
     "effective_u": "randomized",

@@ -1,13 +1,15 @@
 """A model that was trained elsewhere: a published checkpoint, or anybody's weights."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lib.registry import register
 from lib.training.base import MethodSpec
 from lib.training.places import checked_pattern, fill
+
+Output = Annotated[int, Field(ge=0)]
 
 
 @register("external")
@@ -29,6 +31,14 @@ class External(MethodSpec):
     """Channel means of the normalisation, [0,1] pixel units; null: what the file stores, else the model's and dataset's."""
     sd: tuple[float, ...] | None = None
     """Channel standard deviations. A mean without sd centres only, as some SmoothAdv models need."""
+    weights: str = Field("auto", min_length=1)
+    """Which of the file's weights: `auto` (plain ones; running averages where there are no others), `raw`, `ema`, or the place
+    of one set, as the import names it: `state_dict_ema`, `state_dict:teacher.` (with the prefix of its names after a colon)."""
+    outputs: Annotated[list[Output], Field(min_length=2)] | None = None
+    """Numbers of the file's outputs that are the dataset's classes, in order: 200 of 1,000, or all of them in another order.
+    Null: its outputs are the classes."""
+    leave_out: list[str] = []
+    """Patterns (`criterion.*`) of names in the file that do not belong to the classifier."""
 
     @classmethod
     def rule(cls, own: Mapping[str, Any]) -> str:
@@ -49,7 +59,13 @@ class External(MethodSpec):
                 raise ValueError("sd is given without mean; give both (mean 0 to scale only)")
             if len(self.sd) != len(self.mean) or min(self.sd, default=0) <= 0:
                 raise ValueError(f"sd must be {len(self.mean)} numbers above 0, one for each mean, got {list(self.sd)}")
+        if self.outputs is not None and len(set(self.outputs)) < len(self.outputs):
+            raise ValueError("outputs: an output is listed twice")
         return self
+
+    def options(self) -> dict[str, Any]:
+        """What `lib.models.published.load_weights` is to do otherwise than usual."""
+        return {name: getattr(self, name) for name in ("mean", "sd", "weights", "outputs", "leave_out")}
 
     def file(self, noise: str, sigma: float, seed: int) -> str:
         """Path of the file for one noise entry (by name), its sigma, and a seed."""
