@@ -23,7 +23,7 @@ from lib.device import device_name
 from lib.errors import ArtefactError
 from lib.models import build, save_model
 from lib.models.fitting import fit
-from lib.models.header import read_header
+from lib.models.header import carried_warnings, read_header
 from lib.models.normalise import Normalise
 from lib.noise import noise as noise_of
 from lib.registry import revive, spec_class
@@ -125,7 +125,8 @@ def build_denoised(
         ).notes
     quality = measure(composed.to(device).eval(), split, noise, seed=seed, device=device)
     _tell(model, quality, noise.sigma)
-    save_model(model, composed, replace(record, notes={**notes, "quality": quality}))
+    told = {**notes, "quality": quality, **_warnings(parts)}
+    save_model(model, composed, replace(record, notes=told))
     resume.unlink(missing_ok=True)
     finish_attempts(resume)
 
@@ -205,6 +206,11 @@ def _digests(parts: Mapping[str, str | Path], trained: str | Path | None, facts:
         found["denoiser"] = read_header(trained)[1]
     brought = facts.get("denoiser") or {}
     return {**found, "denoiser": brought["sha256"]} if "sha256" in brought else found
+
+
+def _warnings(parts: Mapping[str, str | Path]) -> dict[str, Any]:
+    """Notes: what was found wrong with the models that the result is made from, when they were imported."""
+    return carried_warnings(*(read_header(path)[0] for path in parts.values()))
 
 
 def _tell(model: str | Path, quality: Mapping[str, Any], sigma: float) -> None:

@@ -65,7 +65,7 @@ def findings(
                 f"sigma is in units of [0,1] pixels; on the scale of 0 ... 255 it is sigma: {sigma / 255:.4g} that was meant",
             )
         ]
-    if after <= threshold:
+    if before <= threshold and after <= threshold:
         return [
             Finding(
                 f"it is right on {after:.1%} of noisy images, no better than guessing ({1 / classes:.1%}), however it is "
@@ -73,7 +73,7 @@ def findings(
                 "a model for another dataset or noise level, or one that was not trained",
             )
         ]
-    if after < before / 2:
+    if after <= max(threshold, before / 2):
         return [
             Finding(
                 f"it is right on {before:.1%} of clean images and on {after:.1%} of noisy ones: it was hardly trained under "

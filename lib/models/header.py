@@ -7,6 +7,9 @@ from lib.errors import ArtefactError
 from lib.spec import digest
 from lib.tensorheader import CONTENT, KEY, from_metadata, read_metadata
 
+CARRIED = "model_warnings"
+"""Name of the note under which warnings about a model travel to counts, certificates, tables and pages."""
+
 
 def identity(provenance: Provenance, weights: str) -> str:
     """What others name a model by: a digest of its weights and of the facts that decide its function besides its spec."""
@@ -19,6 +22,12 @@ def read_header(path: str | Path) -> tuple[Provenance, str]:
     if CONTENT not in content:
         raise ArtefactError(f"{path}: does not state the digest of its weights; delete it and run again")
     return provenance, identity(provenance, content[CONTENT])
+
+
+def carried_warnings(*records: Provenance) -> dict[str, list[str]]:
+    """Notes for what is made from models: what was found wrong with them when they were imported; empty where nothing was."""
+    found = [line for record in records for key in ("warnings", CARRIED) for line in record.notes.get(key, [])]
+    return {CARRIED: list(dict.fromkeys(found))} if found else {}
 
 
 def is_ours(path: str | Path) -> bool:

@@ -33,17 +33,17 @@ def import_model(
     """The network of `spec` with the weights of `checkpoint`, in eval mode on `device`, and notes for its provenance.
 
     It normalises as `external` says, else the file, else `spec` and `info`. Notes: those of `Examination.notes`, and the
-    file's `sha256`. Where something looks wrong (`warnings`), the doctor's page is also printed on stderr.
+    file's `sha256`. Where there are findings, the doctor's page is also printed on stderr.
 
     Raises `ArtefactError` for a file that cannot be read or does not fit, `NonFiniteError` for logits that are NaN or infinite.
     """
     network, found = examine(checkpoint, external.options(), spec, info, test, noise, seed, device)
-    if found.warnings:
+    if found.findings:
         _shout(found)
     return network, {**found.notes(), "sha256": file_digest(checkpoint)}
 
 
 def _shout(found: Examination) -> None:
     bar = "=" * 100
-    page = f"WARNING: {found.path}\n{found.page()}\nThe run goes on with the model as chosen."
+    page = f"{found.page()}\nThe run goes on with the model as chosen."
     print("\n".join(["", bar, page, bar, ""]), file=sys.stderr, flush=True)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from lib.data.augmentation import to_unit
 from lib.data.base import DataInfo, Split
@@ -147,6 +149,21 @@ def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
 
 def _images(network: torch.nn.Module, info: DataInfo, device: torch.device) -> int:
     """How many images a look at the network may cost."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _Operations() as counted:
         network(torch.zeros(1, *info.shape, device=device))
-    return int(min(IMAGES, max(FEWEST, EFFORT // max(counter.get_total_flops(), 1))))
+    return int(min(IMAGES, max(FEWEST, EFFORT // max(counted.total, 1))))
+
+
+class _Operations(TorchDispatchMode):
+    """Counts floating point operations, of those that torch knows how to count."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
+        result = function(*arguments, **(settings or {}))
+        count = flop_registry.get(function._overloadpacket)
+        if count is not None:
+            self.total += count(*arguments, **(settings or {}), out_val=result)
+        return result

@@ -132,6 +132,12 @@ class Line:
             return ""
         return "exact" if all(record.notes.get("arithmetic") == "exact" for record in records) else "float"
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was found wrong with the lines' models when they were imported."""
+        records = [entry.provenance for entry in self.seeds if entry.provenance is not None]
+        return list(dict.fromkeys(text for record in records for text in record.notes.get("model_warnings", [])))
+
     @cached_property
     def images(self) -> str:
         """Which images these are, such as `test 0:10000:20 (500 images)`."""

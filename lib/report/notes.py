@@ -17,7 +17,17 @@ def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
 
 def table_notes(summary: "pd.DataFrame") -> list[str]:
     """What the printed numbers are, and which images they were measured on."""
-    return [_intervals(summary), *_images(summary), *_external(summary), *_other_images(summary)]
+    images = [*_images(summary), *_external(summary), *_other_images(summary)]
+    return [*warnings(summary), _intervals(summary), *images]
+
+
+def warnings(summary: "pd.DataFrame") -> list[str]:
+    """What was found wrong with imported models, one line for each warning, with the methods that it is about."""
+    found = summary[summary["warnings"] != ""]
+    return [
+        f"Warning about the model of {', '.join(f'{row.method} at σ = {row.sigma:g}' for row in part.itertuples())}: {text}."
+        for text, part in found.drop_duplicates(["method", "sigma", "warnings"]).groupby("warnings", sort=False)
+    ]
 
 
 def guarantees(summary: "pd.DataFrame") -> list[str]:

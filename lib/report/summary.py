@@ -38,7 +38,8 @@ def summarise(
 
     Further columns: method, noise, sigma, certificate, norm, external, images, n_images, other_images (`on 250 images` where
     they are not those of our lines, else empty), shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha,
-    n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), level, resamples, rho,
+    n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), warnings (about
+    imported models, joined by bars), level, resamples, rho,
     expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
     with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
     blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
@@ -91,6 +92,7 @@ def _identity(line: Line) -> dict[str, Any]:
         "n": high,
         "samples_vary": line.draws is not None and low != high,
         "arithmetic": line.arithmetic,
+        "warnings": " | ".join(line.warnings),
         "tables": " ".join(str(entry.path) for entry in line.seeds),
         "digests": " ".join("-" if e.provenance is None else e.provenance.digest for e in line.seeds),
     }

@@ -19,7 +19,7 @@ from lib.data.subset import Images
 from lib.device import device_name
 from lib.errors import ArtefactError, DataError
 from lib.lock import exclusive
-from lib.models.header import read_header
+from lib.models.header import carried_warnings, read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
 from lib.parts import remove_parts
@@ -193,7 +193,7 @@ def open_setting(
         noise=revive("noise", spec["noise"]),
         seed=spec["seed"],
         parents={"model": weights, "data": data},
-        notes=base.describe(),
+        notes={**base.describe(), **carried_warnings(record)},
         arithmetic=arithmetic,
     )
 

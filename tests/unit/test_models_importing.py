@@ -23,7 +23,10 @@ class Quadrants(spec_class("model", "small_conv")):
     """Which quarter of an image is brightest: correct by construction, and sensitive to how its input is scaled."""
 
     def backbone(self, info):
-        return quadrants(Normalise(INFO.mean, INFO.sd))
+        network = quadrants(Normalise(INFO.mean, INFO.sd))
+        if info.classes != 4:
+            network[3] = nn.Linear(128, info.classes)
+        return network
 
 
 def quadrants(trained_under):

@@ -181,3 +181,15 @@ def test_notes_tell_exact_noise_from_noise_in_floating_point():
     assert "Noise: exact (" in "\n".join(notes(summarise([exact], RADII)))
     mixed = replace(exact, seeds=(exact.seeds[0], replace(entry, seed=1)))
     assert mixed.arithmetic == "float"
+
+
+def test_warnings_about_imported_models_stand_under_the_table():
+    from lib.report.notes import notes
+
+    plain = line(method="ours")
+    entry = replace(plain.seeds[0], provenance=provenance(0.25, model_warnings=["its classes are in another order"]))
+    warned = replace(plain, method="theirs", seeds=(entry,))
+    summary = summarise([plain, warned], RADII)
+    assert summary["warnings"].tolist() == ["", "its classes are in another order"]
+    assert "Warning about the model of theirs at σ = 0.25: its classes are in another order." in notes(summary)
+    assert not any("Warning" in text for text in notes(summarise([plain], RADII)))
