@@ -113,8 +113,8 @@ def examine(
     loaded = load_weights(path, spec, info, classes=info.classes, **options)
     network = loaded.module.to(device)
     probe = Probe(network, test, info, noise, seed, torch.device(device), path)
-    clean, noisy = (probe.predictions(network, noisy=way) for way in (False, True))
-    trials = tuple(_trials(probe, loaded, options, spec, info, noisy == probe.labels))
+    clean, noisy = (probe.predictions(noisy=way) for way in (False, True))
+    trials, labels = tuple(_trials(probe, loaded, options, spec, info)), probe.labels[: probe.images]
     layer = network[0]
     return network, Examination(
         path=str(path),
@@ -122,17 +122,15 @@ def examine(
         weights=sum(tensor.numel() for tensor in network[1].state_dict().values()),
         normalisation={"from": loaded.normalisation, "mean": _numbers(layer.mean), "sd": _numbers(layer.sd)},
         sigma=noise.sigma,
-        images=len(probe.index),
-        clean_accuracy=float((clean == probe.labels).mean()),
-        noisy_accuracy=float((noisy == probe.labels).mean()),
+        images=probe.images,
+        clean_accuracy=float((clean == labels).mean()),
+        noisy_accuracy=float((noisy == labels).mean()),
         trials=trials,
-        findings=tuple(findings(probe.labels, clean, noisy, trials, info.classes, noise.sigma)),
+        findings=tuple(findings(labels, clean, noisy, trials, info.classes, noise.sigma)),
     )
 
 
-def _trials(
-    probe: Probe, loaded: Loaded, options: Mapping[str, Any], spec: ModelSpec, info: DataInfo, chosen: Any
-) -> list[Trial]:
+def _trials(probe: Probe, loaded: Loaded, options: Mapping[str, Any], spec: ModelSpec, info: DataInfo) -> list[Trial]:
     """Every other way to use the model, tried."""
     network, device = loaded.module, probe.device
     tried, layers = [], [network[0]]
@@ -140,17 +138,17 @@ def _trials(
         layer = layer.to(device)
         if not any(layer.does_as(known) for known in layers):
             layers.append(layer)
-            tried.append(probe.trial(name, network.normalised_by(layer), chosen))
+            tried.append(probe.trial(name, network.normalised_by(layer)))
     if info.shape[0] == 3:
         swap = "blue before red (store the first layer's weights with their input channels reversed)"
-        tried.append(probe.trial(swap, lambda x: network(x.flip(1)), chosen))
+        tried.append(probe.trial(swap, lambda x: network(x.flip(1))))
     if probe.noise.sigma > LARGEST_SIGMA:
         small = f"noise of sigma {probe.noise.sigma / 255:.4g} (sigma was meant on the scale of 0 ... 255)"
-        tried.append(probe.trial(small, network, chosen, scale=1 / 255))
+        tried.append(probe.trial(small, network, scale=1 / 255))
     for label in loaded.source.others[:SETS]:
         other = _other(probe.path, {**options, "weights": label}, spec, info)
         if other is not None:
-            tried.append(probe.trial(f"other weights (weights: {label!r})", other.to(device), chosen))
+            tried.append(probe.trial(f"other weights (weights: {label!r})", other.to(device)))
     return tried
 
 

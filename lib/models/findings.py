@@ -11,6 +11,8 @@ from lib.stats import mcnemar
 
 SURE = 1e-4
 """A finding is a warning where chance would show as much with a smaller probability than this."""
+CONVINCING = 0.5
+"""A class order that is right on fewer images is not named: even an untrained network tells classes apart to some degree."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def class_order(labels: np.ndarray, chosen: np.ndarray, classes: int) -> Order |
     if p >= SURE:
         return None
     outputs = _assignment(labels, chosen, classes)
-    return Order(outputs, float((outputs[labels] == chosen).mean()), p)
+    accuracy = float((outputs[labels] == chosen).mean())
+    return Order(outputs, accuracy, p) if accuracy >= CONVINCING else None
 
 
 def _assignment(labels: np.ndarray, chosen: np.ndarray, classes: int) -> np.ndarray:

@@ -20,11 +20,14 @@ from lib.stats import mcnemar
 
 IMAGES, FEWEST = 512, 64
 """At most and at least so many images are looked at."""
-EFFORT = 1.3e11
-"""Floating point operations of one look: 512 images of a ResNet-20 for CIFAR-10, 254 of a ResNet-110."""
+EFFORT = 2.1e10
+"""Floating point operations of one look at the model as chosen: 257 images of a ResNet-20 for CIFAR-10, 64 of a ResNet-110."""
 BATCH = 64
-SCREEN, HOPELESS = 64, 0.01
-"""An alternative that is worse on the first SCREEN images, with a p-value below HOPELESS, is not looked at on the others."""
+LOOKS = (64, 128, 256, 512)
+"""Another way is looked at on so many images, as long as it does not fall behind. No look ends because of success, so p-values
+hold."""
+BEHIND = 2
+"""By how many images a way may be worse at the first look, without being given up."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Trial:
 class Probe:
     """A few images, spread evenly over the split (which may be sorted by class), and one noise draw for each.
 
-    Their number depends on the cost of the network alone, never on the machine.
+    `images` of them are looked at, more where a better way is suspected; the number depends on the cost of the network alone,
+    never on the machine. `index`: int64, their positions in the split, in the order in which they are looked at.
     """
 
     def __init__(
@@ -76,36 +80,47 @@ class Probe:
     ):
         if len(test) == 0:
             raise ValueError("the test split has no images to look at")
-        count = min(len(test), _images(network, info, device))
-        self.index = np.arange(count, dtype=np.int64) * len(test) // count
+        most = min(len(test), IMAGES)
+        # Any first part of this order is spread over the split.
+        order = np.argsort(np.arange(most) * 0.6180339887498949 % 1, kind="stable")
+        self.index = order * len(test) // most
         self.labels = np.asarray(test.labels)[self.index]
-        self.test, self.noise, self.seed, self.device, self.path = test, noise, seed, device, path
-        # The first images to be looked at must be spread over the split, too.
-        self.order = np.argsort(np.arange(count) * 0.6180339887498949 % 1, kind="stable")
+        self.images = min(most, _images(network, info, device))
+        self.network, self.test, self.noise, self.seed = network, test, noise, seed
+        self.device, self.path = device, path
+        self._chosen = np.empty(0, bool)
 
-    def predictions(self, network: Callable, *, noisy: bool) -> np.ndarray:
+    def predictions(self, *, noisy: bool) -> np.ndarray:
         """Classes int64 [images] that the network chooses; logits that are not finite are an error."""
-        found = np.empty(len(self.index), np.int64)
-        for rows, x in self._batches(np.arange(len(self.index)), noisy, 1.0):
-            logits = network(x)
+        return self._predictions(np.arange(self.images), noisy)
+
+    def trial(self, name: str, network: Callable, *, scale: float = 1.0) -> Trial:
+        """Another way to use the model under noise (times `scale`), on more images the longer it keeps up (see `LOOKS`)."""
+        right, trial = np.empty(0, bool), None
+        for end in dict.fromkeys(min(look, len(self.index)) for look in LOOKS):
+            if trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses:
+                break
+            right = np.concatenate([right, self._right(network, np.arange(len(right), end), scale)])
+            trial = Trial(name, right, self._right_as_chosen(end))
+        return trial
+
+    def _right_as_chosen(self, end: int) -> np.ndarray:
+        """bool [end]: which of the first images the network gets right under noise, as it was chosen to be used."""
+        rows = np.arange(len(self._chosen), end)
+        found = self._predictions(rows, True) == self.labels[rows]
+        self._chosen = np.concatenate([self._chosen, found])
+        return self._chosen[:end]
+
+    def _predictions(self, rows: np.ndarray, noisy: bool) -> np.ndarray:
+        found = [np.empty(0, np.int64)]
+        for part, x in self._batches(rows, noisy, 1.0):
+            logits = self.network(x)
             finite = logits.isfinite().all(1)
             if not bool(finite.all()):
-                image = self.test.describe(int(self.index[rows[int(finite.int().argmin())]]))
+                image = self.test.describe(int(self.index[part[int(finite.int().argmin())]]))
                 raise NonFiniteError(f"{self.path}: its logits on {image} are NaN or infinite; the model is of no use")
-            found[rows] = logits.argmax(1).cpu().numpy()
-        return found
-
-    def trial(self, name: str, network: Callable, chosen: np.ndarray, *, scale: float = 1.0) -> Trial:
-        """Another way to use the model under noise (times `scale`), on all images or, where it is hopeless, on a few.
-
-        chosen: bool [images], which images the chosen way gets right.
-        """
-        first, rest = self.order[:SCREEN], self.order[SCREEN:]
-        right = self._right(network, first, scale)
-        trial = Trial(name, right, chosen[first])
-        if len(rest) == 0 or (trial.losses > trial.gains and trial.p < HOPELESS):
-            return trial
-        return Trial(name, np.concatenate([right, self._right(network, rest, scale)]), chosen[self.order])
+            found.append(logits.argmax(1).cpu().numpy())
+        return np.concatenate(found)
 
     def _right(self, network: Callable, rows: np.ndarray, scale: float) -> np.ndarray:
         """bool [rows]: which images the network gets right; logits that are not finite are a miss."""

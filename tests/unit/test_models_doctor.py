@@ -191,3 +191,29 @@ def test_the_command_prints_page_json_and_errors(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 445
     assert main([str(tmp_path / "none.pth"), *command[1:]]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_look_goes_on_where_another_way_seems_better(tmp_path, split, monkeypatch):
+    from lib.models import probing
+
+    monkeypatch.setattr(probing, "EFFORT", 0)
+    torch.save(quadrants(Normalise(INFO.mean, INFO.sd)).state_dict(), tmp_path / "w.pth")
+    _, wrong = examine(tmp_path / "w.pth", {"mean": (0.3,)}, Quadrants(), INFO, split, NOISE, 3)
+    looked = {trial.name: len(trial.right) for trial in wrong.trials}
+    assert wrong.images == 64 and looked["dataset's (mean: [0.3], sd: [0.2])"] == 512
+    assert "paired test on 512 images" in wrong.warnings[0]
+    _, right = examine(tmp_path / "w.pth", {}, Quadrants(), INFO, split, NOISE, 3)
+    assert {len(trial.right) for trial in right.trials} == {64} and right.warnings == []  # all fall behind at once
+
+
+def test_outputs_and_means_must_fit_the_data():
+    from types import SimpleNamespace
+
+    study = SimpleNamespace(datasets={"data": SimpleNamespace(info=lambda: DataInfo(3, (3, 8, 8)))})
+    external = spec_class("method", "external")
+    wrong = external(checkpoint="a", outputs=[0, 1], mean=(0.5, 0.5))
+    assert [line.partition(":")[0] for line in wrong.pairing_problems(study, "a", "data", "net", "n")] == [
+        "outputs",
+        "mean",
+    ]
+    assert external(checkpoint="a", outputs=[0, 1, 5]).pairing_problems(study, "a", "data", "net", "n") == []

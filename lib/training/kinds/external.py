@@ -1,13 +1,16 @@
 """A model that was trained elsewhere: a published checkpoint, or anybody's weights."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lib.registry import register
 from lib.training.base import MethodSpec
 from lib.training.places import checked_pattern, fill
+
+if TYPE_CHECKING:
+    from lib.config.study import Study
 
 Output = Annotated[int, Field(ge=0)]
 
@@ -62,6 +65,19 @@ class External(MethodSpec):
         if self.outputs is not None and len(set(self.outputs)) < len(self.outputs):
             raise ValueError("outputs: an output is listed twice")
         return self
+
+    def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
+        """Outputs that are not as many as the dataset's classes, and means that are not as many as its channels."""
+        info, problems = study.datasets[dataset].info(), []
+        if self.outputs is not None and len(self.outputs) != info.classes:
+            problems.append(
+                f"outputs: lists {len(self.outputs)} numbers, {dataset} has {info.classes} classes; list one for each"
+            )
+        if self.mean is not None and len(self.mean) not in (1, info.shape[0]):
+            problems.append(
+                f"mean: lists {len(self.mean)} numbers, the images of {dataset} have {info.shape[0]} channels"
+            )
+        return problems
 
     def options(self) -> dict[str, Any]:
         """What `lib.models.published.load_weights` is to do otherwise than usual."""
