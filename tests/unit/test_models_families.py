@@ -89,6 +89,8 @@ def old_format(network, path):
 
 
 LAYOUTS = (timm_trainer, lightning, compiled_and_parallel, old_format)
+LARGE = 10_000_000
+"""Parameters of networks that are stored in one layout only, since timm has no smaller one of the family."""
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -103,7 +105,8 @@ def test_a_model_of_the_family_is_imported_and_certified(tmp_path, family):
     x = torch.as_tensor(images, dtype=torch.float32) / 255
     with torch.no_grad():
         wanted = network.eval()(x)
-    for layout in LAYOUTS:
+    layouts = LAYOUTS if sum(tensor.numel() for tensor in network.parameters()) < LARGE else LAYOUTS[:1]
+    for layout in layouts:
         path = tmp_path / layout.__name__
         layout(network, path)
         found = load_weights(path, model, info).module
@@ -113,7 +116,7 @@ def test_a_model_of_the_family_is_imported_and_certified(tmp_path, family):
     path = tmp_path / LAYOUTS[0].__name__
     split = ArraySplit(images, np.arange(2))
     brought, notes = import_model(path, external, model, info, split, Gaussian(sigma=0.25), 0)
-    assert notes["beside"][-1:] or notes["other_weights"] == ["state_dict_ema"]
+    assert "args (argparse.Namespace)" in notes["beside"] and notes["other_weights"] == ["state_dict_ema"]
     table = SmoothedClassifier(brought, Gaussian(sigma=0.25), classes=10, device="cpu").certify(
         images, n0=20, n=200, quiet=True
     )
