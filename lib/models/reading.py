@@ -174,8 +174,8 @@ def _without_weights(content: Any) -> str:
         return f"holds a {type(content).__name__}, not a mapping from names to tensors; save the weights: {SAVE}"
     objects = [f"{name} is a whole {value.origin}" for name, value in content.items() if isinstance(value, Inert)]
     found = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
-    more = f" ({'; '.join(objects[:4])})" if objects else ""
-    return f"holds no weights; its entries are {found}{more}; save the weights: {SAVE}"
+    what = f"{'; '.join(objects[:4])}, which could run any code when unpickled and is refused; " if objects else ""
+    return f"holds no weights; its entries are {found}; {what}save the weights: {SAVE}"
 
 
 def _damaged(path: Path, error: BaseException) -> ArtefactError:

@@ -281,7 +281,7 @@ def pretrained(classes: int, monkeypatch) -> dict:
 
     create = networks.create
 
-    def fake(name, info, *, pretrained):
+    def fake(name, info, *, pretrained, options=None):
         network = create(name, info, pretrained=False)
         network.pretrained_cfg = {**network.pretrained_cfg, "num_classes": classes, "mean": (0.1,), "std": (0.2,)}
         return network
