@@ -111,7 +111,7 @@ def prepared(model: dict, info: DataInfo, precision: str) -> BaseClassifier:
     """As the engine prepares it, folded and checked on the CPU, then moved."""
     module = build(spec_class("model", model["kind"])(**model), info).eval()
     classifier = BaseClassifier(module, Inference(precision=precision), shape=info.shape, batch=16)
-    classifier.network = module if classifier.fused else classifier.network  # a CPU's kernels are a CPU's
+    classifier.network = module if classifier.describe()["fused"] else classifier.network  # a CPU's kernels are a CPU's
     return classifier
 
 

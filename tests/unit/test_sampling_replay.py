@@ -1,5 +1,7 @@
 """What a GPU runs, on the CPU: batches as the same operations on the same memory, noted once and repeated."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -119,32 +121,40 @@ def test_a_bad_logit_is_named_and_padding_never_is(recordings):
 
 
 class Hungry(torch.nn.Module):
-    """Has memory for so many rows and no more, the second time it is asked."""
+    """Has memory for so many rows and no more, from the call on that `left` counts down to."""
 
-    def __init__(self, rows: int, after: int):
+    left: float = math.inf
+
+    def __init__(self, rows: int):
         super().__init__()
-        self.inner, self.rows, self.calls = network(), rows, -after
+        self.inner, self.rows = network(), rows
 
     def forward(self, x):
-        self.calls += 1
-        if len(x) > self.rows and self.calls > 0:
+        Hungry.left -= 1
+        if len(x) > self.rows and Hungry.left < 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.inner(x)
 
 
-@pytest.mark.parametrize(
-    "after", [2, 4, 5]
-)  # 2 calls check the network; then in the first batch, later, while recording
-def test_too_little_memory_means_smaller_batches_a_new_graph_and_the_same_counts(after, recordings, capsys):
+@pytest.fixture
+def hungry(monkeypatch):
+    """`hungry(after)`: memory is short after so many more calls; until then it suffices, while the classifier is checked."""
+    monkeypatch.setattr(Hungry, "left", math.inf)
+    return lambda after: monkeypatch.setattr(Hungry, "left", after)
+
+
+@pytest.mark.parametrize("after", [0, 2, 3])  # in the first batch, later, while recording
+def test_too_little_memory_means_smaller_batches_a_new_graph_and_the_same_counts(after, recordings, capsys, hungry):
     plain = counted()
     recordings.clear()
-    classifier = base(64, Hungry(20, after))
+    classifier = base(64, Hungry(20))
+    hungry(after)
     assert np.array_equal(counted(classifier), plain)
     assert classifier.batch == 16 and len(recordings) == 1
     assert capsys.readouterr().err.count("out of GPU memory") == 2
 
 
-def test_memory_is_given_back_before_it_is_asked_for_again(recordings, monkeypatch):
+def test_memory_is_given_back_before_it_is_asked_for_again(recordings, monkeypatch, hungry):
     """The traceback of an error holds the activations of the batch that failed, a graph those of all."""
     import gc
     import weakref
@@ -153,7 +163,7 @@ def test_memory_is_given_back_before_it_is_asked_for_again(recordings, monkeypat
 
     class Watched(Hungry):
         def forward(self, x):
-            if self.calls >= 0:
+            if Hungry.left < math.inf:
                 activations = torch.zeros(len(x))
                 alive.append(weakref.ref(activations))
             return super().forward(x)
@@ -164,9 +174,11 @@ def test_memory_is_given_back_before_it_is_asked_for_again(recordings, monkeypat
 
     halve = BaseClassifier.halve_batch
     monkeypatch.setattr(BaseClassifier, "halve_batch", halved)
+    classifier = base(64, Watched(20))
+    hungry(0)
     gc.disable()
     try:
-        counted(base(64, Watched(20, 2)))
+        counted(classifier)
     finally:
         gc.enable()
 
