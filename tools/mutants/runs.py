@@ -1,0 +1,238 @@
+"""Which changes to try, which tests run them, and what came of it, remembered between runs."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+import copies
+import report
+from edits import edits_of
+from listed import applied, entries, key_of
+
+HERE = Path(__file__).resolve().parent
+MOST_TESTS = 400
+"""Tests that are run for one change at most, the fastest ones."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one file: its whole new text, the lines of the changed statement, whether they run at import."""
+
+    path: str
+    kind: str
+    text: str
+    lines: tuple[int, int]
+    early: bool
+    package: str
+
+
+class Worker:
+    """A process of `worker.py` with a copy of the tree of its own."""
+
+    def __init__(self, root: Path, original: Path, folder: Path, library: str):
+        folder.mkdir()
+        tree = copies.copied(root, folder)
+        command = [sys.executable, str(HERE / "worker.py"), str(tree), str(original), library]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **job) -> dict:
+        """The answer to one job."""
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("a worker has ended; its message stands above")
+        answer = json.loads(line)
+        if answer["outcome"] == "error":
+            raise RuntimeError(f"tests could not be run: {answer['by']}")
+        return answer
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Runs:
+    """All that a call of the tool needs; a context, at whose end the workers end."""
+
+    def __init__(self, root: Path, folder: Path, library: str, processes: int):
+        self.root, self.library, self.kept = root, library, root / ".tools" / "mutants"
+        self.kept.mkdir(parents=True, exist_ok=True)
+        (folder / "original").mkdir()
+        self.original = copies.copied(root, folder / "original")
+        self.names = [str(path.relative_to(self.original)) for path in self.original.rglob("*.py") if path.is_file()]
+        self.names = [name for name in self.names if not name.startswith(".venv")]
+        self.code = copies.digest(self.original, [name for name in self.names if name.startswith(f"{library}/")])
+        self.workers: Queue[Worker] = Queue()
+        self.all = [Worker(root, self.original, folder / f"worker{number}", library) for number in range(processes)]
+        for worker in self.all:
+            self.workers.put(worker)
+        self.lines: dict[str, dict] = {}
+        self.killers: dict[str, Counter] = defaultdict(Counter)
+
+    def __enter__(self) -> "Runs":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for worker in self.all:
+            worker.close()
+
+    def ask(self, **job) -> dict:
+        """Any free worker's answer."""
+        worker = self.workers.get()
+        try:
+            return worker.ask(**job)
+        finally:
+            self.workers.put(worker)
+
+    def find_lines(self, tests: list[str]) -> None:
+        """Which lines every test runs: from the last time where neither code nor test have changed since."""
+        helpers = [name for name in self.names if name.startswith("tests/") and "/test_" not in name]
+        common = self.code + copies.digest(self.original, helpers)
+        files = sorted(name for name in self.names if "/test_" in name and any(_within(name, part) for part in tests))
+        with ThreadPoolExecutor(len(self.all)) as pool:
+            for file, found in zip(files, pool.map(lambda file: self._lines_of(file, common), files), strict=True):
+                self.lines |= found
+                print(f"{file}: {len(found)} tests", file=sys.stderr, flush=True)
+
+    def _lines_of(self, file: str, common: str) -> dict:
+        kept = self.kept / f"{file.replace('/', '.')}.json"
+        key = common + copies.digest(self.original, [file])
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        if known.get("key") != key:
+            answer = self.ask(map=file, limit=3600)
+            known = {"key": key, "tests": answer.get("tests", {})}
+            if "tests" not in answer:
+                print(f"{file}: left out ({answer})", file=sys.stderr, flush=True)
+            else:
+                kept.write_text(json.dumps(known))
+        return known["tests"]
+
+    def sample(self, packages: list[str], number: int, seed: int) -> list[Change]:
+        """`number` random changes of each package."""
+        found = []
+        for package in packages:
+            folder = f"{self.library}/{package}/"
+            every = [
+                (name, edit)
+                for name in sorted(self.names)
+                if name.startswith(folder)
+                for edit in edits_of(self._source(name))
+            ]
+            chosen = random.Random(f"{seed} {package}").sample(every, min(number, len(every)))
+            found += [
+                Change(name, edit.kind, edit.applied(self._source(name)), edit.lines, edit.early, package)
+                for name, edit in chosen
+            ]
+        return found
+
+    def unsound(self) -> list[Change]:
+        """The changes of `unsound.txt`."""
+        found = []
+        for entry in entries(HERE / "unsound.txt"):
+            source = self._source(entry.path)
+            text = applied(entry, source)
+            rows = [row.strip() for row in source.splitlines()]
+            first = next(
+                n for n in range(len(rows)) if rows[n : n + entry.old.count(" / ") + 1] == entry.old.split(" / ")
+            )
+            inside = any(
+                edit.lines[0] <= first + 1 <= edit.lines[1] and not edit.early for edit in edits_of(source)
+            ) or source.splitlines()[first].startswith(" " * 8)
+            lines = (first + 1, first + 1 + entry.old.count(" / "))
+            found.append(Change(entry.path, "unsound", text, lines, not inside, "unsound"))
+        return found
+
+    def _source(self, path: str) -> str:
+        return (self.original / path).read_text(encoding="utf-8")
+
+    def tried(self, changes: list[Change], minutes: float) -> list[dict]:
+        """What came of every change that was begun in time, in their order."""
+        self.equivalent = {entry.key for entry in entries(HERE / "equivalent.txt")}
+        self.known = self._remembered()
+        until = time.monotonic() + 60 * minutes
+        with ThreadPoolExecutor(len(self.all)) as pool:
+            results = pool.map(lambda change: self._result(change, until), changes)
+            return [result for result in results if result is not None]
+
+    def _remembered(self) -> dict[str, dict]:
+        path = self.kept / "results.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = {(result := json.loads(line))["key"]: result for line in lines}
+        for result in found.values():
+            if result["outcome"] == "caught":
+                self.killers[result["path"]][result["by"].split("::")[0]] += 1
+        return found
+
+    def _result(self, change: Change, until: float) -> dict | None:
+        source = self._source(change.path)
+        name = key_of(change.path, source, change.text)
+        result = {"package": change.package, "kind": change.kind, "path": change.path, "by": "", "tests": 0}
+        result |= {"change": name[1:], "diff": report.diff(change.path, source, change.text)}
+        if name in self.equivalent:
+            return {**result, "outcome": "equivalent"}
+        files = self._files(change)
+        tests = [test for _, part in files for test in part]
+        # A change that was noticed stays noticed when tests are added; one that was not is tried again when they change.
+        key = copies.hashlib.sha256(f"{change.path}\0{change.text}".encode()).hexdigest()
+        fresh = copies.digest(self.original, [file for file, _ in files]) + str(len(tests))
+        known = self.known.get(key)
+        if known and (known["outcome"] in report.NOTICED or known["fresh"] == fresh):
+            return {**result, "outcome": known["outcome"], "by": known["by"], "tests": len(tests)}
+        if time.monotonic() > until:
+            return None
+        started = time.monotonic()
+        answer = self._answer(change, files, tests)
+        result |= {**answer, "tests": len(tests), "key": key, "fresh": fresh}
+        result["seconds"] = round(time.monotonic() - started, 1)
+        if result["outcome"] == "caught":
+            self.killers[change.path][result["by"].split("::")[0]] += 1
+        with open(self.kept / "results.jsonl", "a") as file:
+            file.write(json.dumps(result) + "\n")
+        short = f"{result['outcome']:<9} {result['seconds']:>6} s {len(tests):>4} tests  {change.path}: {name[2][:100]}"
+        print(short, file=sys.stderr, flush=True)
+        return result
+
+    def _answer(self, change: Change, files: list, tests: list[str]) -> dict:
+        if not tests:
+            return {"outcome": "not run", "by": ""}
+        seconds = [self.lines[test]["seconds"] for test in tests]
+        limits = {"each": 30 + 10 * max(seconds), "limit": 240 + 10 * sum(seconds)}
+        return self.ask(path=change.path, text=change.text, files=files, **limits)
+
+    def _files(self, change: Change) -> list[tuple[str, list[str]]]:
+        """The tests that run the change, by file: first the files that have noticed most in this module, then the fastest."""
+        tests = [test for test, found in self.lines.items() if self._runs(found["lines"], change)]
+        tests = sorted(tests, key=lambda test: self.lines[test]["seconds"])[:MOST_TESTS]
+        files: dict[str, list[str]] = defaultdict(list)
+        for test in tests:
+            files[test.split("::")[0]].append(test)
+        cost = {file: sum(self.lines[test]["seconds"] for test in part) for file, part in files.items()}
+        return sorted(files.items(), key=lambda item: (-self.killers[change.path][item[0]], cost[item[0]]))
+
+    def _runs(self, lines: dict[str, list[int]], change: Change) -> bool:
+        """Whether a test runs the changed statement; for one that runs at import, whether it runs anything of a file that
+        has to do with it."""
+        if change.early:
+            return any(path in lines for path in self._users(change.path))
+        first, last = change.lines
+        return any(first <= line <= last for line in lines.get(change.path, ()))
+
+    def _users(self, path: str) -> set[str]:
+        """The file and all that import it."""
+        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        package, _, name = module.rpartition(".")
+        asks = (f"from {module} import", f"import {module}", f"from {package} import {name}", f'"{name}"')
+        code = [other for other in self.names if other.startswith(f"{self.library}/")]
+        return {path, *(other for other in code if any(text in self._source(other) for text in asks[:3]))}
+
+
+def _within(name: str, part: str) -> bool:
+    return name == part or name.startswith(part.rstrip("/") + "/")
