@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -9,6 +9,7 @@ help:
 	@echo "make test    set up, run all tests"
 	@echo "make test-gpu  what needs a CUDA device: equal bits with the CPU, graphs, memory, several GPUs"
 	@echo "make test-slurm  the workflow on a real one-node SLURM (installs Debian's packages where it may)"
+	@echo "make mutants   would the tests notice a wrong line? (hours; OPTIONS='--number 20 --seed 3 stats', see docs/tests.md)"
 	@echo "make plan EXPERIMENT=imagenet   jobs, device hours and disk of an experiment, before it runs"
 	@echo "make env     create .venv with the pinned packages"
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
@@ -30,6 +31,9 @@ test-gpu: env
 
 test-slurm: env
 	@sh tools/test-slurm.sh
+
+mutants: env
+	@.venv/bin/python tools/mutants $(OPTIONS)
 
 plan: env
 	@.venv/bin/python -m lib.workflow.cost $(EXPERIMENT) $(OPTIONS)

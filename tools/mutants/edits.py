@@ -24,6 +24,8 @@ NAMES = {
     "zeros_like": "ones_like", "expm1": "exp", "log1p": "log", "betainc": "betaincc", "gammaincinv": "gammainccinv",
 }  # fmt: skip
 NAMES |= {other: name for name, other in NAMES.items()}
+JOIN = " ;; "
+"""What stands between lines of code in the lists."""
 SYMMETRIC = {"minimum", "maximum", "min", "max", "logaddexp", "array_equal", "gcd"}
 """Calls whose arguments may change places."""
 
@@ -46,12 +48,12 @@ class Edit:
 
 
 def changed_lines(old: str, new: str) -> tuple[str, str]:
-    """The lines that differ, without indentation, each side joined by ` / `: how a change is named in the lists."""
+    """The lines that differ, without indentation, each side joined by `JOIN`: how a change is named in the lists."""
     removed, added = [], []
     for line in difflib.ndiff(old.splitlines(), new.splitlines()):
         if line[:2] in ("- ", "+ "):
             (removed if line[0] == "-" else added).append(line[2:].strip())
-    return " / ".join(removed), " / ".join(added)
+    return JOIN.join(removed), JOIN.join(added)
 
 
 def edits_of(source: str) -> list[Edit]:
@@ -63,6 +65,22 @@ def edits_of(source: str) -> list[Edit]:
             seen.add(text)
             found.append(edit)
     return found
+
+
+def statement_at(source: str, line: int) -> tuple[tuple[int, int], bool]:
+    """First and last line of the innermost statement at a line (of its head where it has a body), and whether it runs when the
+    file is imported."""
+    inside = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.stmt) and n.lineno <= line <= n.end_lineno]
+    functions = [node for node in inside if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    innermost = max(inside, key=lambda node: node.lineno)
+    early = not any(node.body[0].lineno <= line for node in functions)
+    return (innermost.lineno, _header_end(innermost)), early
+
+
+def _header_end(node: ast.stmt) -> int:
+    """Last line of a statement, or of its head where it has a body."""
+    body = getattr(node, "body", None)
+    return max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else node.end_lineno
 
 
 def _compiles(text: str) -> bool:
@@ -100,14 +118,9 @@ class _Walk:
                 yield from self._block(handler.body, inside)
 
     def _statement(self, node: ast.stmt, early: bool) -> Iterator[Edit]:
-        lines = (node.lineno, self._header_end(node))
+        lines = (node.lineno, _header_end(node))
         for kind, target, text in (*self._whole(node), *self._parts(node)):
             yield Edit(kind, *self._range(target), text, lines, early)
-
-    def _header_end(self, node: ast.stmt) -> int:
-        """Last line of a statement, or of its head where it has a body."""
-        body = getattr(node, "body", None)
-        return max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else node.end_lineno
 
     def _whole(self, node: ast.stmt) -> Iterator[tuple[str, ast.AST, str]]:
         """Changes of a statement as a whole."""

@@ -1,13 +1,13 @@
 """The two committed lists: changes that alter nothing (`equivalent.txt`), and changes that must be noticed (`unsound.txt`).
 
 An entry is four lines: the file, `- ` the lines as they are, `+ ` the lines as changed, `= ` why. Several lines of code are
-joined by ` / `. They are found by what they say, not by their number, so that edits elsewhere leave the lists valid.
+joined by ` ;; `. They are found by what they say, not by their number, so that edits elsewhere leave the lists valid.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from edits import changed_lines
+from edits import JOIN, changed_lines
 
 Key = tuple[str, str, str]
 
@@ -42,7 +42,7 @@ def entries(path: Path) -> list[Entry]:
 
 def applied(entry: Entry, source: str) -> str:
     """The file with the change made; ValueError where the old lines are not there exactly once."""
-    rows, old, new = source.splitlines(), entry.old.split(" / "), entry.new.split(" / ")
+    rows, old, new = source.splitlines(), entry.old.split(JOIN), entry.new.split(JOIN)
     starts = [
         row for row in range(len(rows) - len(old) + 1) if [line.strip() for line in rows[row : row + len(old)]] == old
     ]

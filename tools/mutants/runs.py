@@ -13,7 +13,7 @@ from queue import Queue
 
 import copies
 import report
-from edits import edits_of
+from edits import JOIN, edits_of, statement_at
 from listed import applied, entries, key_of
 
 HERE = Path(__file__).resolve().parent
@@ -140,14 +140,10 @@ class Runs:
             source = self._source(entry.path)
             text = applied(entry, source)
             rows = [row.strip() for row in source.splitlines()]
-            first = next(
-                n for n in range(len(rows)) if rows[n : n + entry.old.count(" / ") + 1] == entry.old.split(" / ")
-            )
-            inside = any(
-                edit.lines[0] <= first + 1 <= edit.lines[1] and not edit.early for edit in edits_of(source)
-            ) or source.splitlines()[first].startswith(" " * 8)
-            lines = (first + 1, first + 1 + entry.old.count(" / "))
-            found.append(Change(entry.path, "unsound", text, lines, not inside, "unsound"))
+            old = entry.old.split(JOIN)
+            first = next(row for row in range(len(rows)) if rows[row : row + len(old)] == old)
+            lines, early = statement_at(source, first + 1)
+            found.append(Change(entry.path, "unsound", text, lines, early, "unsound"))
         return found
 
     def _source(self, path: str) -> str:
