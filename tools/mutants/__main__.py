@@ -7,6 +7,7 @@ a run may be stopped and started again. Survivors are printed as diffs; those th
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> int:
     asked = parsed()
     with tempfile.TemporaryDirectory(prefix="mutants.") as folder:
         with Runs(ROOT, Path(folder), asked.library, asked.processes) as runs:
+            signal.signal(signal.SIGTERM, runs.stop)
             runs.find_lines(asked.tests)
             changes = runs.unsound() if asked.unsound else runs.sample(asked.packages, asked.number, asked.seed)
             results = runs.tried(changes, asked.minutes)

@@ -55,7 +55,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self.process.terminate()
         self.process.wait()
 
 
@@ -83,6 +83,12 @@ class Runs:
     def __exit__(self, *_) -> None:
         for worker in self.all:
             worker.close()
+
+    def stop(self, *_) -> None:
+        """End the workers and what they run, then this process; the copies go with it."""
+        for worker in self.all:
+            worker.process.terminate()
+        sys.exit(143)
 
     def ask(self, **job) -> dict:
         """Any free worker's answer."""

@@ -44,6 +44,7 @@ def in_child(work, limit: float) -> dict:
     child = os.fork()
     if child == 0:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.close(reader)
         silent = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
@@ -116,6 +117,7 @@ def done(job: dict, tree: Path, folder: str, original: Path) -> dict:
 
 
 def main(tree: Path, original: Path, folder: str) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a child's processes are ended
     os.chdir(tree)
     sys.path[0] = str(tree)
     for name in HEAVY:
