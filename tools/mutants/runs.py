@@ -211,7 +211,8 @@ class Runs:
 
     def _files(self, change: Change) -> list[tuple[str, list[str]]]:
         """The tests that run the change, by file: first the files that have noticed most in this module, then the fastest."""
-        tests = [test for test, found in self.lines.items() if self._runs(found["lines"], change)]
+        users = self._users(change.path) if change.early else {change.path}
+        tests = [test for test, found in self.lines.items() if _runs(found["lines"], change, users)]
         tests = sorted(tests, key=lambda test: self.lines[test]["seconds"])[:MOST_TESTS]
         files: dict[str, list[str]] = defaultdict(list)
         for test in tests:
@@ -219,21 +220,22 @@ class Runs:
         cost = {file: sum(self.lines[test]["seconds"] for test in part) for file, part in files.items()}
         return sorted(files.items(), key=lambda item: (-self.killers[change.path][item[0]], cost[item[0]]))
 
-    def _runs(self, lines: dict[str, list[int]], change: Change) -> bool:
-        """Whether a test runs the changed statement; for one that runs at import, whether it runs anything of a file that
-        has to do with it."""
-        if change.early:
-            return any(path in lines for path in self._users(change.path))
-        first, last = change.lines
-        return any(first <= line <= last for line in lines.get(change.path, ()))
-
     def _users(self, path: str) -> set[str]:
         """The file and all that import it."""
         module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         package, _, name = module.rpartition(".")
-        asks = (f"from {module} import", f"import {module}", f"from {package} import {name}", f'"{name}"')
+        asks = (f"from {module} import", f"import {module}", f"from {package} import {name}")
         code = [other for other in self.names if other.startswith(f"{self.library}/")]
-        return {path, *(other for other in code if any(text in self._source(other) for text in asks[:3]))}
+        return {path, *(other for other in code if any(text in self._source(other) for text in asks))}
+
+
+def _runs(lines: dict[str, list[int]], change: Change, users: set[str]) -> bool:
+    """Whether a test runs the changed statement; for one that runs at import, whether it runs anything of a file that has to
+    do with it."""
+    if change.early:
+        return not users.isdisjoint(lines)
+    first, last = change.lines
+    return any(first <= line <= last for line in lines.get(change.path, ()))
 
 
 def _within(name: str, part: str) -> bool:
