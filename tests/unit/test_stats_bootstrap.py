@@ -67,6 +67,7 @@ def test_chunks_cover_all_resamples(monkeypatch):
         ([0.1, np.nan], {}, "finite"),
         ([0.1, 0.2], {"level": 1.0}, "level"),
         ([0.1, 0.2], {"resamples": 0}, "resamples"),
+        ([0.1, 0.2], {"resamples": 10**7 + 1}, "from 1 to 10000000"),
     ],
 )
 def test_refusals(values, options, message):
