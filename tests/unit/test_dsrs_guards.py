@@ -243,6 +243,7 @@ def test_a_trace_goes_no_further_than_each_bound_certifies():
     steep = lambda r: np.where(r < 1.2, 0.6, 0.49)  # noqa: E731
     found = traced(steep, steep)
     assert found.radius[0] == pytest.approx(1.0, abs=1e-9), "the only radius that was shown to hold"
+    assert (found.dual[0], found.case[0]) == (0.6, "lam2_pos"), "and nothing had to be taken back"
     never = traced(lambda r: np.full_like(r, 0.5), lambda r: np.full_like(r, 0.5))
     assert (never.radius[0], never.case[0], never.dual[0]) == (1.0, "lam2_pos", 0.5)
 
