@@ -257,8 +257,8 @@ def test_the_door_gives_the_distance_of_exact_noise_away(door, monkeypatch):
     plain = door.certify(images, **options)
     monkeypatch.setattr(Gaussian, "distance", lambda noise, dim: 0.001 * dim)
     table = door.certify(images, **options)
-    wanted = gaussian_radius(table["count"].to_numpy(), 2000, 0.001, 0.5, slack=0.012)
-    pd.testing.assert_series_equal(table["count"], plain["count"])
+    wanted = gaussian_radius(table["k"].to_numpy(), 2000, 0.001, 0.5, slack=0.012)
+    pd.testing.assert_series_equal(table["k"], plain["k"])
     np.testing.assert_array_equal(table[["radius", "p_lower"]].to_numpy().T, wanted)
     assert (table["p_lower"] < plain["p_lower"] - 0.0119).all() and (plain["radius"] > 0).all()
 
