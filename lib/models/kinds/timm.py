@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lib.data.base import DataInfo
 from lib.models.base import ModelSpec
+from lib.models.timm_names import unknown
 from lib.registry import register
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @register("timm")
 class Timm(ModelSpec):
-    """A model that timm builds, with as many channels and classes as the data have. Its name is checked when it is built."""
+    """A model that timm builds, with as many channels and classes as the data have."""
 
     kind: Literal["timm"] = "timm"
     natural: ClassVar[tuple[int, int, int]] = (3, 224, 224)
@@ -25,6 +26,14 @@ class Timm(ModelSpec):
     """Start from timm's pretrained weights, which are fetched (or taken from its cache) when the network is built."""
     options: dict[str, Any] = {}
     """Further settings that timm's model takes, such as `{global_pool: avg}`, `{depth: 6}` or `{img_size: 64}`."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        problem = unknown(name)
+        if problem is not None:
+            raise ValueError(problem)
+        return name
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         from lib.models.networks.timm import create

@@ -1,6 +1,5 @@
 """Networks built by timm, refused with a reason where it knows no such model or the model takes no such images."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from lib.data.base import DataInfo
 from lib.models.shapes import describe
+from lib.models.timm_names import unknown
 
 
 def create(name: str, info: DataInfo, *, pretrained: bool, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -20,8 +20,9 @@ def create(name: str, info: DataInfo, *, pretrained: bool, options: Mapping[str,
     """
     import timm
 
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}; {_close(name, timm.list_models())}")
+    problem = unknown(name)
+    if problem is not None:
+        raise ValueError(problem)
     config = timm.get_pretrained_cfg(name)
     size = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
     try:
@@ -52,8 +53,3 @@ def _check(name: str, network: nn.Module, info: DataInfo) -> None:
         raise ValueError(
             f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed: no classifier"
         )
-
-
-def _close(name: str, known: list[str]) -> str:
-    names = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or [n for n in known if n.startswith(name[:4])][:5]
-    return f"close: {', '.join(names)}" if names else "see timm.list_models()"
