@@ -6,14 +6,19 @@ takes free devices by holding a lock on a file for each, until it ends, however 
 
 import fcntl
 import os
+import re
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.errors import ConfigError
 from lib.opening import open_plain
 from lib.private import cache_folders, first_private
+
+VARIABLE = "CERTFLOW_DEVICE"
+DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 _held: list[int] = []
 """Locks of this process: open files, released by the operating system at its end."""
@@ -22,10 +27,33 @@ _held: list[int] = []
 def pool(cuda: int) -> list[str]:
     """All devices that jobs of this user may work on here: those of `$CERTFLOW_DEVICE` (such as `cpu` or `cuda:0,cuda:1`),
     else the `cuda` visible ones, else the CPU."""
-    named = os.environ.get("CERTFLOW_DEVICE")
+    problems = device_problems()
+    named = _named()
+    if not problems:
+        problems = [
+            f"{VARIABLE}: {name} is not there; this machine has {cuda or 'no'} CUDA devices"
+            for name in named
+            if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= cuda
+        ]
+    if problems:
+        raise ConfigError(problems, "environment")
     if named:
-        return [name.strip() for name in named.split(",")]
+        return named
     return [f"cuda:{number}" for number in range(cuda)] or ["cpu"]
+
+
+def device_problems() -> list[str]:
+    """What is wrong with `$CERTFLOW_DEVICE`, whatever devices there are."""
+    return [
+        f"{VARIABLE}: {name!r} is not a device; write cpu, cuda, or such as cuda:0,cuda:1"
+        for name in _named()
+        if not DEVICE.fullmatch(name)
+    ]
+
+
+def _named() -> list[str]:
+    named = os.environ.get(VARIABLE)
+    return [name.strip() for name in named.split(",")] if named else []
 
 
 def claim(devices: Sequence[str], count: int, folder: Path | None = None) -> list[str]:

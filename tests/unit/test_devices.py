@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from lib import devices
-from lib.devices import claim, pool
+from lib.devices import claim, device_problems, pool
+from lib.errors import ConfigError
 
 TAKE = """
 import sys
@@ -106,3 +107,19 @@ def test_without_a_safe_folder_devices_are_shared_and_it_is_said_so(tmp_path, mo
     monkeypatch.setattr(devices, "_folders", lambda: [tmp_path])
     assert claim(["cuda:0", "cuda:1"], 1)[0] in ("cuda:0", "cuda:1")
     assert "set TMPDIR" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("named", ["foo", "cpu,", "cuda:x", "cuda:0,gpu1", "cuda:-1"])
+def test_what_is_no_device_is_named(monkeypatch, named):
+    monkeypatch.setenv("CERTFLOW_DEVICE", named)
+    assert "is not a device; write cpu, cuda, or such as cuda:0,cuda:1" in device_problems()[0]
+    with pytest.raises(ConfigError, match="CERTFLOW_DEVICE: .* is not a device"):
+        pool(4)
+
+
+@pytest.mark.parametrize(("named", "cuda"), [("cuda", 0), ("cuda:2", 2), ("cpu,cuda:5", 5)])
+def test_a_device_that_is_not_there_is_named(monkeypatch, named, cuda):
+    monkeypatch.setenv("CERTFLOW_DEVICE", named)
+    assert device_problems() == []
+    with pytest.raises(ConfigError, match=f"is not there; this machine has {cuda or 'no'} CUDA devices"):
+        pool(cuda)
