@@ -17,7 +17,8 @@ def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
 
 def table_notes(summary: "pd.DataFrame") -> list[str]:
     """What the printed numbers are, and which images they were measured on."""
-    images = [*_images(summary), *_external(summary), *_other_images(summary)]
+    shared = common_noise(int((~summary["external"]).sum()))
+    images = [*_images(summary), *shared, *_external(summary), *_other_images(summary)]
     return [*warnings(summary), _intervals(summary), *images]
 
 
@@ -138,6 +139,17 @@ def _images(summary: "pd.DataFrame") -> list[str]:
     if seeds:
         text += f" Training seeds: {'; '.join(seeds)}."
     return [text]
+
+
+def common_noise(rows: int) -> list[str]:
+    """That the rows made here are not independent of each other, where there are several."""
+    if rows < 2:
+        return []
+    return [
+        "Rows of one training seed were evaluated on the same noise (common random numbers): chance moves them together, and "
+        "their differences vary less than the intervals suggest. Compare rows image by image; a claim about all rows at once "
+        "needs a union bound."
+    ]
 
 
 def _external(summary: "pd.DataFrame") -> list[str]:

@@ -345,3 +345,9 @@ def test_notes_name_lines_in_full_where_methods_do_not_tell_them_apart():
     summary = summarise([line("gaussian"), line("gaussian", certificate="np_2"), line("gaussian", 0.5)], RADII)
     assert whose(summary[:1], summary) == "gaussian, gauss-0.25, np"
     assert whose(summary[:2], summary) == "all but gaussian, gauss-0.5, np"
+
+
+def test_rows_that_share_their_noise_are_said_to(summary):
+    assert sum("common random numbers" in note for note in notes(summary)) == 1
+    alone = summarise([line("gaussian"), external_line()], RADII, resamples=50)
+    assert not any("common random numbers" in note for note in notes(alone))
