@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,11 @@ def canonical_json(value: Any) -> str:
 def plain(value: Any) -> Any:
     """The same JSON value with keys sorted at every level: Snakemake compares params by their text."""
     return json.loads(canonical_json(value))
+
+
+def without(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """A mapping's entries but those of `keys`: of a stage's specification, what an earlier stage's was."""
+    return {key: entry for key, entry in value.items() if key not in keys}
 
 
 def digest(value: Any) -> str:

@@ -1,24 +1,41 @@
 # The only file with Python functions: what each stage reads, and what its result depends on.
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).resolve()))
 
 from lib.config import load
+from lib.config.text import read_text
 from lib.data.corruptions.naming import copies_parts
 from lib.data.source import data_root
 from lib.errors import CertflowError
+from lib.paths import made_here
 from lib.workflow import expose
-from lib.workflow.leftovers import forget_unchecked
+from lib.workflow.leftovers import unseen
+from lib.workflow.shards import Wanted, shard_names
+from lib.workflow.targets import concerned
 
 expose(workflow.basedir)
-if workflow.is_main_process:
-    forget_unchecked()
+read_text(config, workflow.config_settings.config)
+
+# Jobs of this workflow parse it again, on machines that may lack what the workflow was started with.
+STARTED = workflow.is_main_process and workflow.dag_settings is not None
+# Where a workflow that uses this one as a module puts its files.
+PLACE = workflow.modifier.path_modifier
+# Last results that nobody would find to be of other settings; see `remake`.
+UNSEEN = unseen() if STARTED else []
 
 try:
     STUDY = load(
-        config, " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles]))
+        config,
+        " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles])),
+        concerned=(
+            (lambda study: concerned(study, workflow.dag_settings.targets))
+            if STARTED
+            else None
+        ),
     )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None
@@ -28,15 +45,23 @@ MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
 PREDICTIONS = "{dataset}/{model}/{predictions}"
 VOTES = f"results/predictions/{PREDICTIONS}.npz"
+VOTES_SHARD = f"results/predictions/{PREDICTIONS}/shards/{{scatteritem}}.npz"
+PLAN = f"results/plan/{COUNTS}.tsv"
+SHARD = f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz"
 WEIGHTS = f"results/train/{MODEL}/model.safetensors"
 TRAINING = f"results/train/{MODEL}/training.tsv"
 DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
 CERTIFICATE = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
 
 
-def kept(pattern):
-    """The pattern with its wildcards kept through `gather`, which fills in {scatteritem} alone."""
-    return pattern.replace("{", "{{").replace("}", "}}")
+def here(path):
+    """Where a file of this workflow lies, also when it is used as a module."""
+    return Path(PLACE.replace_prefix(path))
+
+
+def own(path):
+    """A file of the user's: it stays where it is when this workflow is used as a module, which moves the results."""
+    return path if made_here(path) else local(path)
 
 
 def names(entries):
@@ -77,9 +102,7 @@ def model_names(w):
 
 def checkpoint_file(w):
     """The user's own checkpoint of an imported model."""
-    return STUDY.method(w.method, w.dataset, w.noise).file(
-        w.noise, STUDY.noises[w.noise].sigma, int(w.seed)
-    )
+    return own(STUDY.brought(w.dataset, w.method, w.noise, int(w.seed))["checkpoint"])
 
 
 def tables(w):
@@ -93,29 +116,7 @@ def tables(w):
 def start(w):
     """The checkpoint that training starts from, as an input of its own, if the method names one."""
     file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-    # With the model there, Snakemake would take it for a source file and drop the error: `model_spec` refuses then.
-    if file is None or (lacks_start(w) and Path(WEIGHTS.format(**w)).exists()):
-        return {}
-    require_start(w)
-    return {"checkpoint": file}
-
-
-def lacks_start(w):
-    """Whether training has to start from a checkpoint that neither is there nor can be made."""
-    file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-    return (
-        file is not None
-        and not Path(file).exists()
-        and Path(file).parts[0] != "results"
-    )
-
-
-def require_start(w):
-    if lacks_start(w):
-        file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-        raise WorkflowError(
-            f"methods.{w.method}.start_from: {file} is not there; put it there, or correct the path"
-        )
+    return {} if file is None else {"checkpoint": own(file)}
 
 
 def base_classifier(w):
@@ -138,11 +139,40 @@ def denoiser_weights(w):
         return []
     if STUDY.denoisers[name].train is not None:
         return [DENOISER.format(dataset=w.dataset, denoiser=name, seed=w.seed)]
-    return STUDY.denoisers[name].files()
+    return [own(path) for path in STUDY.denoisers[name].files()]
+
+
+def shards(pattern, w, **wanted):
+    """The shards to be merged: those that are there or were begun, else as many as --set-scatter says (`lib.workflow.shards`)."""
+    asked, path = gather.shards("{scatteritem}"), partial(pattern.format, **w)
+    if not (workflow.dag_settings.forceall or workflow.dag_settings.forcerun):
+        stated = "shards" in workflow.resource_settings.overwrite_scatter
+        folder = here(path(scatteritem="x")).parent
+        asked = shard_names(folder, len(asked), Wanted(**wanted), insist=stated)
+    return [path(scatteritem=name) for name in asked]
+
+
+def count_shards(w):
+    """The shards of stage 2 that are merged."""
+    model, plan = here(WEIGHTS.format(**w)), here(PLAN.format(**w))
+    return shards(SHARD, w, spec=counts_spec(w), model=model, plan=plan)
+
+
+def prediction_shards(w):
+    """The shards of smoothed predictions that are merged."""
+    return shards(
+        VOTES_SHARD, w, spec=predictions_spec(w), model=here(base_classifier(w))
+    )
+
+
+def remake():
+    """Have Snakemake make those last results again that it never saw finished, if it makes or needs them at all."""
+    workflow.dag.forcefiles.update(UNSEEN)
 
 
 def certificates(w):
     """Every certificate table of an experiment."""
+    remake()
     return [CERTIFICATE.format(**vars(run)) for run in STUDY.runs(w.experiment)]
 
 
@@ -161,7 +191,8 @@ def corruption_table(w):
 
 def corruption_sources(w):
     """The files of one corruption, where it is not computed."""
-    return [str(path) for path in STUDY.corruptions[w.corruptions].files(w.corruption)]
+    files = STUDY.corruptions[w.corruptions].files(w.corruption)
+    return [own(str(path)) for path in files]
 
 
 def copies_manifest(w):
@@ -174,9 +205,7 @@ def copies_manifest(w):
 
 def training_logs(w):
     """The training log of every model of an experiment that was trained here."""
-    trained = STUDY.trained()
-    runs = [run for run in STUDY.runs(w.experiment) if run.method in trained]
-    return list(dict.fromkeys(TRAINING.format(**vars(run)) for run in runs))
+    return [TRAINING.format(**vars(run)) for run in STUDY.trained_runs(w.experiment)]
 
 
 def foreign(w):
@@ -185,7 +214,7 @@ def foreign(w):
     A path with braces is left out, since Snakemake would take them for wildcards: `table_spec` holds its content's digest.
     """
     paths = [result.path for result in STUDY.experiments[w.experiment].foreign]
-    return [path for path in paths if "{" not in path]
+    return [own(path) for path in paths if "{" not in path]
 
 
 def dataset_spec(w):
@@ -199,7 +228,6 @@ def source_state(w):
 
 
 def model_spec(w):
-    require_start(w)
     return STUDY.model_spec(*model_names(w))
 
 
@@ -217,6 +245,7 @@ def part_roles(w):
 
 def denoising_models(w):
     """The models of an experiment whose denoised images are shown."""
+    remake()
     return [WEIGHTS.format(**vars(run)) for run in STUDY.denoised_runs(w.experiment)]
 
 
@@ -239,16 +268,14 @@ def presample_spec(w):
     return STUDY.presample_spec(*model_names(w), w.images, w.sampler)
 
 
-def plan_spec(w):
-    return STUDY.plan_spec(w.noise, w.sampler)
-
-
-def sample_spec(w):
-    return STUDY.sample_spec(*model_names(w))
+def counts_spec(w):
+    return STUDY.counts_spec(*model_names(w), w.images, w.sampler)
 
 
 def certificate_spec(w):
-    return STUDY.certificate_spec(w.noise, w.certificate)
+    return STUDY.certificate_spec(
+        *model_names(w), w.images, w.sampler, w.certificate
+    )
 
 
 def corruption_spec(w):
@@ -265,3 +292,7 @@ def table_spec(w):
 
 def figure_spec(w):
     return STUDY.figure_spec(w.experiment)
+
+
+def report_spec(w):
+    return STUDY.report_spec(w.experiment)

@@ -6,7 +6,7 @@ rule smooth_predictions:
         data=rules.prepare_data.output.manifest,
         model=base_classifier,
     output:
-        counts=f"results/predictions/{PREDICTIONS}/shards/{{scatteritem}}.npz",
+        counts=VOTES_SHARD,
     log:
         f"results/logs/smooth_predictions/{PREDICTIONS}/{{scatteritem}}.log",
     benchmark:
@@ -25,9 +25,7 @@ rule smooth_predictions:
 
 rule merge_predictions:
     input:
-        shards=gather.shards(
-            f"results/predictions/{kept(PREDICTIONS)}/shards/{{scatteritem}}.npz"
-        ),
+        shards=prediction_shards,
     output:
         predictions=VOTES,
     log:
@@ -39,5 +37,7 @@ rule merge_predictions:
     resources:
         mem=growing(4, "GB"),
         runtime=growing(10, "m"),
+    params:
+        spec=predictions_spec,
     script:
         "../workflow_scripts/merge_predictions.py"

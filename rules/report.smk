@@ -159,6 +159,6 @@ rule write_report:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=table_spec,
+        spec=report_spec,
     script:
         "../workflow_scripts/write_report.py"

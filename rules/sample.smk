@@ -28,7 +28,7 @@ rule plan_draws:
     input:
         counts=rules.presample_counts.output.counts,
     output:
-        plan=f"results/plan/{COUNTS}.tsv",
+        plan=PLAN,
         record=f"results/plan/{COUNTS}.json",
     log:
         f"results/logs/plan_draws/{COUNTS}.log",
@@ -40,7 +40,7 @@ rule plan_draws:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=plan_spec,
+        spec=counts_spec,
     script:
         "../workflow_scripts/plan_draws.py"
 
@@ -52,7 +52,7 @@ rule sample_counts:
         model=rules.train_model.output.model,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz",
+        counts=SHARD,
     log:
         f"results/logs/sample_counts/{COUNTS}/{{scatteritem}}.log",
     benchmark:
@@ -64,16 +64,14 @@ rule sample_counts:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=sample_spec,
+        spec=counts_spec,
     script:
         "../workflow_scripts/sample_counts.py"
 
 
 rule merge_counts:
     input:
-        shards=gather.shards(
-            f"results/sample/{kept(COUNTS)}/shards/{{scatteritem}}.npz"
-        ),
+        shards=count_shards,
         plan=rules.plan_draws.output.plan,
     output:
         counts=f"results/sample/{COUNTS}.npz",
@@ -86,5 +84,7 @@ rule merge_counts:
     resources:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
+    params:
+        spec=counts_spec,
     script:
         "../workflow_scripts/merge_counts.py"

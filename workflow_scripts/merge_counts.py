@@ -5,7 +5,7 @@ from lib.workflow.job import attached
 
 
 def main(job):
-    merge_counts(shards=list(job.input.shards), plan=job.input.plan, counts=job.output.counts)
+    merge_counts(job.params.spec, shards=list(job.input.shards), plan=job.input.plan, counts=job.output.counts)
 
 
 if __name__ == "__main__":

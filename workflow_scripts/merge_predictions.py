@@ -5,7 +5,7 @@ from lib.workflow.job import attached
 
 
 def main(job):
-    merge_predictions(shards=list(job.input.shards), predictions=job.output.predictions)
+    merge_predictions(job.params.spec, shards=list(job.input.shards), predictions=job.output.predictions)
 
 
 if __name__ == "__main__":

@@ -11,36 +11,35 @@ from lib.certify.table import certificate_table
 from lib.errors import ArtefactError
 from lib.registry import revive
 from lib.sampling.plan import read_plan
+from lib.spec import without
 
 
 def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Path, table: str | Path) -> None:
-    """Write the certificate table that `spec` (noise and certificate, as `Study.certificate_spec`) asks for.
+    """Write the certificate table that `spec` (`Study.certificate_spec`) asks for.
 
-    The counts must have been made from this very plan, under this noise, and by a sampler that the certificate holds for; else
-    an `ArtefactError` says what differs.
+    Plan and counts must be of that spec, the counts made from this very plan, and the sampler one that the certificate holds
+    for; else an `ArtefactError` says what differs.
     """
-    chosen = read_plan(plan)
+    made_as = without(spec, "certificate")
+    chosen = read_plan(plan, made_as)
     rows, planned, sampler = chosen.rows, chosen.record, chosen.sampler
-    arrays, counted = read_arrays(counts, format="counts")
+    arrays, counted = read_arrays(counts, format="counts", spec=made_as)
     chosen.require(counts, counted)
     try:
         same_images(rows, arrays["idx"])
     except CountsError as error:
         raise ArtefactError(f"{counts}: {error}; delete it and merge the shards again") from error
-    for path, record in ((plan, planned), (counts, counted)):
-        if record.spec["noise"] != spec["noise"]:
-            raise ArtefactError(f"{path}: was made under other noise than {spec['noise']}; delete it and run again")
     noise = revive("noise", spec["noise"])
     certificate = revive("certificate", spec["certificate"])
     problems = pairing_problems(certificate, noise, sampler)
     if problems:
         raise ArtefactError(
-            f"{plan}: is no plan for this certificate ({'; '.join(problems)}); give its own sampler's plan"
+            f"{plan}: is not a valid plan for this certificate ({'; '.join(problems)}); give its own sampler's plan"
         )
     extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
     if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
         rows = rows.assign(n=extra["drawn"])
-    dim = revive("dataset", planned.spec["dataset"]).info().dim
+    dim = revive("dataset", spec["dataset"]).info().dim
     slack = (
         noise.distance(dim) if sampler.arithmetic == "exact" else 0.0
     )  # exact noise may miss the ideal law by so much
@@ -50,7 +49,7 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         arrays["seconds"],
         certificate,
         noise,
-        seed=counted.spec["seed"],
+        seed=spec["seed"],
         extra=extra,
         slack=slack,
         dim=dim,
@@ -58,7 +57,7 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     )
     record = Provenance(
         format="certificate",
-        spec={**spec, "images": planned.spec["images"], "sampler": planned.spec["sampler"]},
+        spec=spec,
         parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
         device=counted.device,
         notes={**counted.notes, "arithmetic": sampler.arithmetic} | ({"noise_distance": slack} if slack else {}),

@@ -1,6 +1,6 @@
 """The checked entries, and what their names stand for when they are combined."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lib.certify.base import CertificateSpec
@@ -13,11 +13,11 @@ from lib.data.subset import Images
 from lib.denoising.base import DenoiserSpec
 from lib.models.base import ModelSpec
 from lib.noise.base import NoiseSpec
+from lib.paths import made_here
 from lib.presets import preset_settings
 from lib.registry import spec_class
 from lib.sampling.base import SamplerSpec
 from lib.training.base import MethodSpec, Reference
-from lib.training.places import fill
 from lib.training.predictions import Predictions
 
 
@@ -69,15 +69,40 @@ class Entries:
         """The denoiser entry that a method puts before its classifier, if it does."""
         return getattr(self.method(method, dataset, noise), "denoiser", None)
 
+    def brought(self, dataset: str, method: str, noise: str, seed: int) -> dict[str, str]:
+        """The user's own files that a model is made from, by role: `checkpoint`, `start`, `denoiser` or `denoiser.<number>`.
+
+        A start below `results/` is not one of them: the workflow makes it.
+        """
+        files = self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed)
+        denoiser = self.denoiser_of(dataset, method, noise)
+        files |= {} if denoiser is None else self.denoisers[denoiser].brought()
+        return {role: path for role, path in files.items() if not made_here(path)}
+
     def start(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
         """The checkpoint that training starts from, if the method names one."""
-        pattern = self.method(method, dataset, noise).start_from
-        return None if pattern is None else fill(pattern, noise, self.noises[noise].sigma, seed)
+        return self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed).get("start")
 
     def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
         """The tables that a method reads while it trains → the entry that each is made from."""
         recipe = self.method(method, dataset, noise)
         return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
+
+    def needed(self, models: Iterable[tuple[str, str, str, str, int]]) -> list[tuple[str, str, str, str, int]]:
+        """These models (dataset, model, method, noise, seed), each once, and all that they are made from: parts, and base
+        classifiers of what they learn from."""
+        found: dict[tuple[str, str, str, str, int], None] = {}
+        waiting = list(models)
+        while waiting:
+            key = waiting.pop(0)
+            if key in found:
+                continue
+            found[key] = None
+            dataset, model, method, noise, _ = key
+            bases = (self.predictions[name] for name in self.tables(method, dataset, noise).values())
+            waiting += [(dataset, of.model, of.method, of.noise, of.seed) for of in self.references(*key).values()]
+            waiting += [(dataset, model, of.method, of.noise, of.seed) for of in bases]
+        return list(found)
 
     def runs(self, experiment: str) -> Iterator[Run]:
         """Every certificate table of an experiment, in the order of its entries."""
@@ -104,6 +129,14 @@ class Entries:
         """Names of everything that can be certified: the entries of `images`, and the corrupted copies of experiments."""
         corrupted = {run.images: None for experiment in self.experiments for run in self.corrupted_runs(experiment)}
         return [*self.images, *corrupted]
+
+    def trained_runs(self, experiment: str) -> list[Run]:
+        """The models of an experiment that are trained here, each once."""
+        trained, found = self.trained(), {}
+        for run in self.runs(experiment):
+            if run.method in trained:
+                found.setdefault(run.of_model, run)
+        return list(found.values())
 
     def denoised_runs(self, experiment: str) -> list[Run]:
         """The models of an experiment that denoise, each once, of its first seed."""

@@ -13,6 +13,9 @@ from lib.registry import spec_class
 from lib.report import envelopes
 from lib.training.predictions import Predictions
 
+FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json"}
+"""Section whose entries have both a folder and a file beside it, called like the folder with this ending → the ending."""
+
 
 def study_problems(study: Study, written: Written) -> Iterator[str]:
     """One line for each problem, with its place. An entry that is written, but could not be parsed, is no unknown name."""
@@ -24,12 +27,21 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
             yield (
                 f"certificates.{name}.sampler: no sampler {certificate.sampler!r}; known: {listed(written['samplers'])}"
             )
+    yield from _path_problems(written)
     for name, sampler in study.samplers.items():
         yield from (f"samplers.{name}: {line}" for line in sampler.problems())
     for name, entry in study.predictions.items():
         yield from (f"predictions.{name}.{line}" for line in _predictions_problems(study, entry, written))
     for name, e in study.experiments.items():
         yield from (f"experiments.{name}.{line}" for line in _experiment_problems(study, e, written))
+
+
+def _path_problems(written: Written) -> Iterator[str]:
+    """Names that, as a folder, would be called like the file of another entry."""
+    for section, ending in FILES.items():
+        for name in written[section]:
+            if name + ending in written[section]:
+                yield f"{section}.{name}{ending}: its folder would be called like a file of {section}.{name}; rename one"
 
 
 def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> Iterator[str]:

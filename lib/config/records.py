@@ -105,3 +105,8 @@ class Run:
     images: str
     sampler: str
     certificate: str
+
+    @property
+    def of_model(self) -> tuple[str, str, str, str, int]:
+        """The names of the model alone."""
+        return self.dataset, self.model, self.method, self.noise, self.seed

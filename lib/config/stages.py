@@ -1,9 +1,15 @@
-"""What the result of each stage depends on, from images to certificates."""
+"""What the result of each stage depends on, from images to certificates.
+
+Each `*_spec` is whole: it holds what the stage's parents depend on, down to the dataset. A job therefore knows all that each of
+its inputs must have been made from, and the reader of an input compares all of it (`Provenance.require`), whatever Snakemake
+remembers of how the file came to be.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 from lib.config.entries import Entries
+from lib.contents import contents
 from lib.data.corruptions.naming import copies_parts
 from lib.sampling.base import ENGINE_REVISION
 from lib.spec import plain
@@ -30,15 +36,17 @@ class StageSpecs(Entries):
         return plain({"dataset": self.datasets[dataset].canonical(), "corruption": self.corruptions[entry].of(name)})
 
     def model_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
-        """What trained weights depend on, besides the images and a checkpoint that training starts from.
+        """What trained weights depend on, besides the content of the images.
 
-        `tables`: what the tables that the method reads are made from. `fine_tuned`: that there is such a checkpoint.
+        `tables`: what the tables that the method reads are made from. `fine_tuned`: that training starts from a checkpoint.
+        `files`: the content of the user's own files, of those that are there.
         """
         recipe = self.method(method, dataset, noise)
         tables = {
             name: self.predictions_spec(dataset, model, entry)
             for name, entry in self.tables(method, dataset, noise).items()
         }
+        files = contents(self.brought(dataset, method, noise, seed))
         return plain(
             {
                 "dataset": self.datasets[dataset].canonical(),
@@ -48,6 +56,7 @@ class StageSpecs(Entries):
                 "seed": seed,
                 **({"tables": tables} if tables else {}),
                 **({"fine_tuned": True} if recipe.start_from else {}),
+                **({"files": files} if files else {}),
                 **self._parts(dataset, model, method, noise, seed),
             }
         )
@@ -79,24 +88,8 @@ class StageSpecs(Entries):
         base = self.sample_spec(dataset, model, entry.method, entry.noise, entry.seed)
         return plain({**base, "predictions": entry.settings()})
 
-    def presample_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
-    ) -> dict[str, Any]:
-        """What stage-1 counts depend on, besides the weights."""
-        return plain(
-            {
-                **self.sample_spec(dataset, model, method, noise, seed),
-                "images": self.images_spec(images),
-                "presample": self.samplers[sampler].presample(),
-            }
-        )
-
-    def plan_spec(self, noise: str, sampler: str) -> dict[str, Any]:
-        """What the plan depends on, besides stage-1 counts."""
-        return plain({"noise": self.noises[noise].canonical(), "sampler": self.samplers[sampler].canonical()})
-
     def sample_spec(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Any]:
-        """What stage-2 counts depend on, besides weights and plan: the model's own spec, and how it is evaluated."""
+        """What every draw depends on, besides images and number of draws: the model's spec, and how it is evaluated."""
         return plain(
             {
                 **self.model_spec(dataset, model, method, noise, seed),
@@ -105,8 +98,36 @@ class StageSpecs(Entries):
             }
         )
 
-    def certificate_spec(self, noise: str, certificate: str) -> dict[str, Any]:
-        """What radii depend on, besides plan and counts."""
+    def presample_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
+    ) -> dict[str, Any]:
+        """What stage-1 counts depend on."""
         return plain(
-            {"noise": self.noises[noise].canonical(), "certificate": self.certificates[certificate].canonical()}
+            {
+                **self.sample_spec(dataset, model, method, noise, seed),
+                "images": self.images_spec(images),
+                "presample": self.samplers[sampler].presample(),
+            }
         )
+
+    def counts_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
+    ) -> dict[str, Any]:
+        """What the plan, the shards and the merged counts of stage 2 depend on: stage 1, and the whole sampler."""
+        names = (dataset, model, method, noise, seed, images, sampler)
+        return plain({**self.presample_spec(*names), "sampler": self.samplers[sampler].canonical()})
+
+    def certificate_spec(
+        self,
+        dataset: str,
+        model: str,
+        method: str,
+        noise: str,
+        seed: int,
+        images: str,
+        sampler: str,
+        certificate: str,
+    ) -> dict[str, Any]:
+        """What radii depend on: the counts, and the certificate."""
+        names = (dataset, model, method, noise, seed, images, sampler)
+        return plain({**self.counts_spec(*names), "certificate": self.certificates[certificate].canonical()})

@@ -62,14 +62,8 @@ class Study(StageSpecs):
 
     def _run_spec(self, run: Run) -> dict[str, Any]:
         """A run's names, and what its certificate table must have been made from."""
-        return {
-            **{key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")},
-            "spec": {
-                **self.certificate_spec(run.noise, run.certificate),
-                "sampler": self.samplers[run.sampler].canonical(),
-                "images": self.images_spec(run.images),
-            },
-        }
+        names = {key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")}
+        return {**names, "spec": self.certificate_spec(**vars(run))}
 
     def _published_as(self, method: str) -> str:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
@@ -80,6 +74,22 @@ class Study(StageSpecs):
         """What an experiment's figures depend on, besides its certificates."""
         return plain({**self.table_spec(experiment), "plot": self.experiments[experiment].plot.model_dump(mode="json")})
 
+    def report_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's page depends on: the figures' spec, and what each other file on it must have been made from.
+
+        `training`: the models' specs, in the order of `trained_runs`. `strip`: that of the pictures of denoised images.
+        `corruptions`: that of the table of corrupted copies. None where there is no such thing.
+        """
+        e = self.experiments[experiment]
+        return plain(
+            {
+                **self.figure_spec(experiment),
+                "training": [self.model_spec(*run.of_model) for run in self.trained_runs(experiment)],
+                "strip": self.strip_spec(experiment) if self.denoised_runs(experiment) else None,
+                "corruptions": self.corruption_table_spec(experiment) if e.corruptions else None,
+            }
+        )
+
     def strip_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's pictures of denoised images depend on, besides its models."""
         e = self.experiments[experiment]
@@ -87,7 +97,7 @@ class Study(StageSpecs):
             {
                 "method": run.method,
                 "noise": run.noise,
-                "spec": self.model_spec(run.dataset, run.model, run.method, run.noise, run.seed),
+                "spec": self.model_spec(*run.of_model),
             }
             for run in self.denoised_runs(experiment)
         ]

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lib.data.base import DataInfo
 from lib.denoising.training import RangeTraining
+from lib.paths import without_braces
 from lib.spec import Spec
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class DenoiserSpec(Spec):
     allow_sigma_extrapolation: bool = False
     """Use the denoiser at noise levels more than 10 % outside those it was trained for."""
     train: RangeTraining | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _no_wildcards(cls, weights: str | None) -> str | None:
+        return None if weights is None else without_braces(weights)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -85,6 +91,10 @@ class DenoiserSpec(Spec):
     def files(self) -> list[str]:
         """Local files that the weights come from."""
         return [] if self.weights is None else [self.weights]
+
+    def brought(self) -> dict[str, str]:
+        """Role → path of the local files that the weights come from, the roles `denoiser`, `denoiser.1` and so on."""
+        return {f"denoiser.{number}" if number else "denoiser": path for number, path in enumerate(self.files())}
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
         """The denoiser with fresh weights. condition: the noise level it is told for good; kinds that are told none ignore it.

@@ -10,6 +10,7 @@ import torch
 
 from lib.artefact import Provenance
 from lib.attempts import finish_attempts
+from lib.contents import contents, require_contents
 from lib.data.base import DataInfo, DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.denoising.base import DenoiserSpec
@@ -101,6 +102,7 @@ def build_denoised(
     noise, split = revive("noise", spec["noise"]), open_split(dataset, manifest, "test")
     seed_everything(seed)
     first, found = _denoiser(spec, denoiser, info, parts, trained)
+    require_contents(spec, contents({} if denoiser is None else denoiser.brought()))
     composed = DenoiseThenClassify(first, _classifier(spec, info, parts), clamp=method.clamp, resize=method.resize)
     parents = {"data": content_digest(manifest), **_digests(parts, trained, found)}
     resume = Path(model).with_name("resume.pt")

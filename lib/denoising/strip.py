@@ -12,6 +12,7 @@ from lib.artefact import Provenance
 from lib.data.augmentation import to_unit
 from lib.data.base import DatasetSpec, Split
 from lib.data.store import content_digest, open_split
+from lib.errors import DataError
 from lib.models.header import read_header
 from lib.noise.base import NoiseSpec
 from lib.noise.streams import Stream
@@ -102,12 +103,15 @@ def draw_denoised(
     from lib.report.style import save
 
     test, info = open_split(dataset, manifest, "test"), dataset.info()
+    data = content_digest(manifest)
     index = np.arange(spec["images"], dtype=np.int64) * len(test) // spec["images"]
     denoisers: dict[str, dict[str, torch.nn.Module]] = {}
     noises: dict[str, NoiseSpec] = {}
     for run, path in zip(spec["runs"], models, strict=True):
         kind = spec_class("method", run["spec"]["method"]["kind"])
-        network, _ = kind.load(path, run["spec"], info, spec=run["spec"])
+        network, record = kind.load(path, run["spec"], info, spec=run["spec"])
+        if record.parents.get("data") not in (None, data):
+            raise DataError(f"{path}: was made from other images than those of {manifest}; delete it and run again")
         denoisers.setdefault(run["noise"], {})[run["method"]] = network.denoiser.to(device).eval()
         noises[run["noise"]] = revive("noise", run["spec"]["noise"])
     strips = [strip(denoisers[name], test, noises[name], index, seed=spec["seed"], device=device) for name in denoisers]

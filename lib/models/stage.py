@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.artefact import Provenance
+from lib.contents import require_contents
 from lib.data.base import DatasetSpec
 from lib.data.store import open_split
 from lib.device import device_name
@@ -48,6 +49,7 @@ def import_model(
         flush=True,
     )
     parents = {"checkpoint": notes.pop("sha256")}
+    require_contents(spec, parents)
     save_model(
         model, network, Provenance(format="model", spec=spec, parents=parents, device=device_name(device), notes=notes)
     )

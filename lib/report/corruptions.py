@@ -9,13 +9,13 @@ from lib.report.drawn import tables_of
 from lib.report.gather import KEYS
 from lib.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
 from lib.report.lines import NORMS
+from lib.report.notes import common_noise
 from lib.report.robustness import MEAN, read_robustness, summarise_corruptions
 from lib.report.summary import radii_of
 from lib.report.tables import checked, write_one
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 FORMAT = "corruptions table"
 TEXT = ("entry", "severities", "published_source", "tables", "digests")
@@ -90,6 +90,7 @@ def notes(summary: "pd.DataFrame") -> list[str]:
     )
     for alpha in summary["alpha"].dropna().unique():
         lines.append(f"Each radius is wrong with probability at most α = {alpha:g}.")
+    lines += common_noise(len(summary))
     known = summary[summary["published_source"] != ""]
     for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):
         ours = ", ".join(f"{n}" for n in sorted(part["n_images"].unique()))
@@ -97,6 +98,6 @@ def notes(summary: "pd.DataFrame") -> list[str]:
     return lines
 
 
-def read_corruptions(path: str | Path) -> "pd.DataFrame":
-    """A table written by `write_corruptions` as tsv."""
-    return read_table(path, text=TEXT, format=FORMAT)[0]
+def read_corruptions(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
+    """A table written by `write_corruptions` as tsv; `ArtefactError` if it is of another `Study.corruption_table_spec`."""
+    return read_table(path, text=TEXT, format=FORMAT, spec=spec)[0]

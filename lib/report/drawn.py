@@ -1,7 +1,8 @@
-"""Figures as files: which tables they were drawn from, and reading them again. Without matplotlib."""
+"""Figures as files: what they were drawn from, and reading them again. Without matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lib.artefact import file_digest, read_picture
 from lib.report.lines import Line, SeedTable
@@ -20,7 +21,13 @@ def _digest(entry: SeedTable) -> str:
     return file_digest(entry.path) if entry.path.exists() else ""
 
 
-def read_figure(path: str | Path, lines: Sequence[Line] | None = None) -> bytes:
-    """The bytes of a figure of ours; `ArtefactError` where it is damaged, or is drawn from other tables than `lines`."""
-    expected = {} if lines is None else {"parents": tables_of(lines)}
-    return read_picture(path, format=FORMAT, **expected)[0]
+def drawn_from(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record of the figure `name` states as its specification. spec: `Study.figure_spec`."""
+    return {**spec, "figure": name}
+
+
+def read_figure(path: str | Path, spec: Mapping[str, Any] | None = None, lines: Sequence[Line] | None = None) -> bytes:
+    """The bytes of a figure of ours; `ArtefactError` where it is damaged, or is drawn from another specification than `spec`
+    or from other tables than `lines` (those that are given)."""
+    parents = None if lines is None else tables_of(lines)
+    return read_picture(path, format=FORMAT, spec=spec, parents=parents)[0]

@@ -1,7 +1,8 @@
 """All figures of an experiment. This and the modules it uses are the only ones that import matplotlib."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -9,7 +10,7 @@ from lib.artefact import Provenance
 from lib.report.compare import PublishedCells
 from lib.report.cost import draw_cost
 from lib.report.curves import draw_curves
-from lib.report.drawn import FORMAT, tables_of
+from lib.report.drawn import FORMAT, drawn_from, tables_of
 from lib.report.lines import Line
 from lib.report.p_a import draw_p_a
 from lib.report.settings import PlotSettings
@@ -25,11 +26,12 @@ def write_figures(
     paths: Iterable[str | Path],
     published: PublishedCells | None = None,
     radii: Sequence[float] = (0.0,),
+    spec: Mapping[str, Any] | None = None,
 ) -> None:
     """Write each of `paths`: its stem says which of `FIGURES`, its ending the format (pdf, svg or png).
 
-    `radii` are those of the table; the cost is drawn for the middle one. Beside them, `<name>.json` says which tables each was
-    drawn from and holds the checksums of its files.
+    `radii` are those of the table; the cost is drawn for the middle one. Beside them, `<name>.json` says what each was drawn
+    from, `spec` (`Study.figure_spec`; without it settings and radii) and the tables of `lines`, and has its files' checksums.
 
     Equal input gives equal bytes. A stem or ending that is not known is a ValueError, before anything is drawn.
     """
@@ -39,11 +41,11 @@ def write_figures(
             raise ValueError(f"{path}: no figure of that name; known: {', '.join(FIGURES)}")
         if path.suffix not in (".pdf", ".svg", ".png"):
             raise ValueError(f"{path}: figures are written as pdf, svg or png")
+    spec = {"plot": settings.model_dump(mode="json"), "radii": [float(r) for r in radii]} if spec is None else spec
     for name in FIGURES:
         wanted = [path for path in paths if path.stem == name]
         if wanted:
-            drawn = {"figure": name, "plot": settings.model_dump(mode="json"), "radii": [float(r) for r in radii]}
-            record = Provenance(format=FORMAT, spec=drawn, parents=tables_of(lines))
+            record = Provenance(format=FORMAT, spec=drawn_from(name, spec), parents=tables_of(lines))
             save(_draw(name, lines, settings, published, radii), wanted, record)
 
 

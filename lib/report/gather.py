@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.artefact import read_provenance
+from lib.errors import ArtefactError
+from lib.report.chain import refusals
 from lib.report.lines import Line, read_external_line, read_line
 
 KEYS = ("method", "noise", "certificate")
@@ -17,15 +19,29 @@ def own_lines(
     """Names of a line (`KEYS`, then those of `further`) → the line, its seeds together, in the order of `runs`.
 
     spec: `Study.table_spec`. runs: in the order of the certificate tables at `paths`; each table must have been made from what
-    its run's `spec` says (`ArtefactError`).
+    its run's `spec` says, all of it (`ArtefactError`).
     """
+    require_wanted(runs, paths)
     groups: dict[tuple[str, ...], dict[int, Path]] = {}
     for run, path in zip(runs, paths, strict=True):
-        record = read_provenance(path)
-        record.require(path, format="certificate", spec={**record.spec, **run["spec"]})
         key = tuple(run[name] for name in (*KEYS, *further))
         groups.setdefault(key, {})[run["seed"]] = Path(path)
     return {key: _line(spec, *key[: len(KEYS)], tables) for key, tables in groups.items()}
+
+
+def require_wanted(runs: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
+    """`ArtefactError` unless every certificate table is what its run asks for; names each, what differs, and the remedy."""
+    lines, begin = [], {}
+    for run, path in zip(runs, paths, strict=True):
+        record = read_provenance(path).require(path, format="certificate")
+        changes, first = refusals(path, record, run["spec"])
+        if changes:
+            lines.append(f"{path}: was made from another spec ({'; '.join(changes)})")
+            begin |= {str(first or path): None}
+    if lines:
+        raise ArtefactError(
+            "\n".join([*lines, f"run again with --forcerun {' '.join(begin)}, or give what was changed another name"])
+        )
 
 
 def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, tables: Mapping[int, Path]) -> Line:

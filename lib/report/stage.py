@@ -6,7 +6,7 @@ from typing import Any
 
 from lib.report.compare import PublishedCells
 from lib.report.corruptions import read_corruptions
-from lib.report.drawn import read_figure
+from lib.report.drawn import drawn_from, read_figure
 from lib.report.elsewhere import require_in_split, require_same_labels, split_end
 from lib.report.figures import FIGURES, write_figures
 from lib.report.gather import foreign_lines, own_lines
@@ -16,6 +16,10 @@ from lib.report.settings import PlotSettings
 from lib.report.summary import summarise
 from lib.report.tables import write_tables
 from lib.report.training import read_training_log
+from lib.spec import without
+
+SHOWN = ("training", "strip", "corruptions")
+"""What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
 
 
 def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Line]:
@@ -46,8 +50,8 @@ def write_table(spec: Mapping[str, Any], certificates: Sequence[str], paths: Seq
 
 def plot_figures(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
     """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
-    lines = read_lines(spec, certificates)
-    write_figures(lines, PlotSettings.model_validate(spec["plot"]), paths, published_cells(spec), spec["radii"])
+    lines, settings = read_lines(spec, certificates), PlotSettings.model_validate(spec["plot"])
+    write_figures(lines, settings, paths, published_cells(spec), spec["radii"], spec)
 
 
 def write_report(
@@ -60,12 +64,20 @@ def write_report(
     corruptions: str | None = None,
 ) -> None:
     """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
-    copies (tsv), where it has one, in it."""
+    copies (tsv), where it has one, in it.
+
+    spec: `Study.report_spec`, whose `training` is in the order of the logs. Whatever is shown must have been made from it.
+    """
     lines = read_lines(spec, certificates)
     summary = summarise(lines, spec["radii"], published_cells(spec))
-    logs = [read_training_log(path) for path in training]
+    logs = [read_training_log(path, made) for path, made in zip(training, spec["training"], strict=True)]
+    drawn = without(spec, *SHOWN)
     for figure in figures:
-        read_figure(figure, lines if Path(figure).stem in FIGURES else None)
+        name = Path(figure).stem
+        if name in FIGURES:
+            read_figure(figure, drawn_from(name, drawn), lines)
+        else:
+            read_figure(figure, spec["strip"])
     write_page(
         page,
         summary,
@@ -74,5 +86,5 @@ def write_report(
         remark=spec["remark"],
         figures=figures,
         training=logs,
-        corruptions=None if corruptions is None else read_corruptions(corruptions),
+        corruptions=None if corruptions is None else read_corruptions(corruptions, spec["corruptions"]),
     )

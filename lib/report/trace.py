@@ -7,19 +7,10 @@ from typing import Any
 
 from lib.artefact import Provenance, file_digest, read_arrays_record, read_provenance
 from lib.errors import CertflowError
+from lib.report.chain import STAGES, chain_paths
 from lib.report.lines import SeedTable
 from lib.sampling.plan import read_plan
 from lib.spec import digest
-
-STAGES = {
-    "certificates": "certificate table",
-    "sample": "counts",
-    "plan": "plan",
-    "presample": "stage-1 counts",
-    "train": "model",
-    "data": "images",
-}
-"""Folder of a stage below `results` → what it makes, from the last to the first."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ def trace(entry: SeedTable) -> list[Step]:
         path = paths.get(stage)
         step, found = _step(STAGES[stage], path, recorded.get(key, ""), read)
         if stage == "plan" and step.state == "as used":
-            step = replace(step, state=_as_told(path, recorded))
+            step = replace(step, state=_as_told(path, found, recorded))
         steps.append(step)
         if found is not None and step.state == "as used":
             recorded = {**found.parents, **recorded}
@@ -62,9 +53,9 @@ def trace(entry: SeedTable) -> list[Step]:
     return steps
 
 
-def _as_told(plan: Path, recorded: Mapping[str, str]) -> str:
+def _as_told(path: Path, plan: Provenance, recorded: Mapping[str, str]) -> str:
     """The state of a plan of the right record: one that was remade may tell stage 2 something else."""
-    return "as used" if read_plan(plan).parents["told"] == recorded.get("told") else "changed since"
+    return "as used" if read_plan(path, plan.spec).parents["told"] == recorded.get("told") else "changed since"
 
 
 def _log(path: Path, model: Provenance | None) -> Step:
@@ -96,25 +87,6 @@ def _learnt_from(model: Provenance, path: Path) -> Iterator[Step]:
                 yield step
                 return
         yield Step("smoothed predictions", "", wanted, "not here", {})
-
-
-def chain_paths(certificate: Path) -> dict[str, Path]:
-    """Where the files behind `results/certificates/<data>/<model>/<method>/<noise>/<seed>/<images>/<sampler>/<name>.tsv` lie.
-
-    Folder of the stage → path; empty for a path of another form.
-    """
-    parts = Path(certificate).parts
-    if len(parts) < 10 or parts[-9] != "certificates":
-        return {}
-    root, names = Path(*parts[:-9]), parts[-8:-1]
-    counts, model = "/".join(names), "/".join(names[:5])
-    return {
-        "sample": root / f"sample/{counts}.npz",
-        "plan": root / f"plan/{counts}.tsv",
-        "presample": root / f"presample/{counts}.npz",
-        "train": root / f"train/{model}/model.safetensors",
-        "data": root / f"data/{names[0]}.json",
-    }
 
 
 def _step(what: str, path: Path | None, wanted: str, read: Callable) -> tuple[Step, Provenance | None]:

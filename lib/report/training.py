@@ -1,9 +1,9 @@
 """Training logs: read for the report page, drawn as loss and accuracy over epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.artefact import read_table
 from lib.errors import ArtefactError
@@ -32,10 +32,13 @@ class TrainingLog:
         return float(self.table["seconds"].sum())
 
 
-def read_training_log(path: str | Path) -> TrainingLog:
-    """The log at `.../<method>/<noise>/<seed>/training.tsv`; `ArtefactError` where it is damaged or was edited."""
+def read_training_log(path: str | Path, spec: Mapping[str, Any]) -> TrainingLog:
+    """The log at `.../<method>/<noise>/<seed>/training.tsv` of the model of `spec` (`Study.model_spec`).
+
+    `ArtefactError` where it is damaged, was edited, or is of another model.
+    """
     path = Path(path)
-    table, _ = read_table(path, format=LOG_FORMAT)
+    table, _ = read_table(path, format=LOG_FORMAT, spec=spec)
     if table.empty:
         raise ArtefactError(f"{path}: has no rows; train the model again")
     method, noise, seed = path.parts[-4:-1]

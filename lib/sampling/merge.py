@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,23 +12,22 @@ from lib.sampling.base import Measurement
 from lib.sampling.plan import Plan, read_plan
 
 
-def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str | Path) -> None:
+def merge_counts(
+    spec: Mapping[str, Any], *, shards: Sequence[str | Path], plan: str | Path, counts: str | Path
+) -> None:
     """Write the counts of all planned images, in the plan's order, from the files of the shards.
 
+    spec: `Study.counts_spec`, of which plan and shards must be.
     `seconds` of an image is the time of both its stages. The result is the same for any number of shards. The record names
     every device that shards were counted on and every version they were counted under, not those of this job.
     """
-    planned = read_plan(plan)
+    planned = read_plan(plan, spec)
     rows = planned.rows
     records, parts = [], []
     for path in shards:
-        arrays, record = read_arrays(path, format="shard")
+        arrays, record = read_arrays(path, format="shard", spec=spec)
         planned.require(path, record)
-        if records and (record.spec, record.parents, record.notes) != (
-            records[0].spec,
-            records[0].parents,
-            records[0].notes,
-        ):
+        if records and (record.parents, record.notes) != (records[0].parents, records[0].notes):
             raise ArtefactError(f"{path}: was made otherwise than {shards[0]}; delete both and run again")
         records.append(record)
         parts.append(arrays)
@@ -37,9 +37,7 @@ def merge_counts(*, shards: Sequence[str | Path], plan: str | Path, counts: str 
     _complete(result, planned)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
     first = records[0]
-    made = Provenance(
-        format="counts", spec=first.spec, parents=first.parents, notes=first.notes, **circumstances(records)
-    )
+    made = Provenance(format="counts", spec=spec, parents=first.parents, notes=first.notes, **circumstances(records))
     write_arrays(counts, result, made)
 
 

@@ -13,24 +13,22 @@ from lib.errors import ArtefactError
 from lib.noise.base import NoiseSpec
 from lib.registry import revive
 from lib.sampling.base import Measurement, SamplerSpec
-from lib.spec import digest
+from lib.spec import digest, without
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path) -> None:
-    """Write the plan that the sampler of `spec` (`Study.plan_spec`) makes from stage-1 counts.
+    """Write the plan that the sampler of `spec` (`Study.counts_spec`) makes from stage-1 counts, which must be of that spec.
 
     Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
     draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
     """
     import pandas as pd
 
-    arrays, record = read_arrays(counts, format="presample")
+    arrays, record = read_arrays(counts, format="presample", spec=without(spec, "sampler"))
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
-    made_for = {**record.spec, "noise": spec["noise"], "presample": sampler.presample()}
-    record.require(counts, format="presample", spec=made_for)
     columns = sampler.plan(arrays["counts"], noise)
     table = pd.DataFrame(
         {
@@ -45,14 +43,8 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
             **{name: values for name, values in columns.items() if name not in ("selected", "k0", "n")},
         }
     )
-    made_from = {**record.spec, **spec}
-    write_table(
-        plan,
-        table,
-        Provenance(
-            format="plan", spec=made_from, parents={"presample": record.digest, **record.parents}, notes=record.notes
-        ),
-    )
+    parents = {"presample": record.digest, **record.parents}
+    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
 
 
 @dataclass(frozen=True)
@@ -99,9 +91,9 @@ class Plan:
             )
 
 
-def read_plan(path: str | Path) -> Plan:
-    """The plan that `write_plan` wrote to `path`."""
-    return Plan(path, *read_table(path, format="plan"))
+def read_plan(path: str | Path, spec: Mapping[str, Any]) -> Plan:
+    """The plan that `write_plan` wrote to `path`; `ArtefactError` if it was made from another spec (`Study.counts_spec`)."""
+    return Plan(path, *read_table(path, format="plan", spec=spec))
 
 
 def largest_other_count(counts: np.ndarray, selected: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from lib.spec import digest
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
 """Snakemake's name of a scattered item, counted from 1."""
-TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "parts")
+TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "files", "parts")
 """The part of a job's specification that its model was trained by, besides the architecture."""
 
 
@@ -114,17 +114,16 @@ def sample_counts(
     device: Any,
     corrupted: Corrupted | None = None,
 ) -> None:
-    """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.sample_spec`.
+    """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.counts_spec`.
 
-    Refuses a plan that was made for another model, for other images, or under another precision than the model's entry states.
+    Refuses a plan of another spec, of other weights or images, or whose first stage was drawn under another precision.
     """
-    planned = read_plan(plan)
-    record, images = planned.record, planned.record.spec["images"]
+    planned = read_plan(plan, spec)
+    record, images = planned.record, spec["images"]
     setting = open_setting(spec, dataset, manifest, model, device, images["split"], planned.sampler.arithmetic)
     setting = _around(setting, images, corrupted, dataset, manifest)
-    wanted = {**spec, "parents": setting.parents, "notes": setting.notes}
-    found = {key: record.spec[key] for key in spec}
-    found |= {"parents": {key: record.parents[key] for key in setting.parents}, "notes": record.notes}
+    wanted = {"parents": setting.parents, "notes": setting.notes}
+    found = {"parents": {key: record.parents.get(key) for key in setting.parents}, "notes": record.notes}
     if digest(found) != digest(wanted):
         # Notes (precision, folding) come from the stage-1 counts: a plan made from the same ones again would be refused again.
         it = (

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lib.noise.base import NoiseSpec
 from lib.spec import Spec
-from lib.training.places import checked_pattern
+from lib.training.places import checked_pattern, fill
 from lib.training.schedule import one_cycle, step_decay
 
 if TYPE_CHECKING:
@@ -153,6 +153,10 @@ class MethodSpec(Spec):
     def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
         """Why the entry of this name cannot be used with the others (empty: it can)."""
         return []
+
+    def brought(self, noise: str, sigma: float, seed: int) -> dict[str, str]:
+        """Role → path of the files that a model is made from, besides data, for a noise entry (by name), its sigma, a seed."""
+        return {} if self.start_from is None else {"start": fill(self.start_from, noise, sigma, seed)}
 
     @classmethod
     def load(

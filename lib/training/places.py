@@ -2,6 +2,8 @@
 
 from string import Formatter
 
+from lib.paths import without_braces
+
 PLACES = ("noise", "sigma", "seed")
 """What may stand in braces: the noise entry's name, its sigma, the training seed."""
 
@@ -10,13 +12,13 @@ def checked_pattern(pattern: str) -> str:
     """The pattern itself, if it can be filled in; else a ValueError that says what is wrong with it."""
     try:
         names = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
-        if names <= set(PLACES):
-            fill(pattern, "name", 0.5, 0)
+        filled = fill(pattern, "name", 0.5, 0) if names <= set(PLACES) else ""
     except (ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"is no valid pattern ({error}); write a literal brace twice") from None
+        raise ValueError(f"is not a valid pattern ({error})") from None
     if not names <= set(PLACES):
         unknown = ", ".join(f"{{{name}}}" for name in sorted(names - set(PLACES)))
         raise ValueError(f"has unknown {unknown}; known: {', '.join(f'{{{name}}}' for name in PLACES)}")
+    without_braces(filled)
     return pattern
 
 

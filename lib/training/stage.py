@@ -7,6 +7,7 @@ from typing import Any
 
 from lib.artefact import Provenance
 from lib.attempts import finish_attempts
+from lib.contents import require_contents
 from lib.data.base import DatasetSpec
 from lib.data.store import content_digest, open_split
 from lib.device import device_name
@@ -90,6 +91,7 @@ def _train_model(
     if checkpoint is not None:
         notes["start"] = start_from(module, checkpoint, architecture, info)
         parents["start"] = notes["start"].pop("sha256")
+        require_contents(spec, {"start": parents["start"]})
     record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device))
     result = train(
         method,

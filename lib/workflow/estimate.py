@@ -154,18 +154,7 @@ class _Estimate:
 
     def needed(self, names: Iterable[tuple]) -> list[_Model]:
         """These models and all that they are made from: parts, and base classifiers of what they learn from."""
-        found: dict[_Model, None] = {}
-        waiting = [_Model(*name) for name in names]
-        while waiting:
-            made = waiting.pop(0)
-            if made in found:
-                continue
-            found[made] = None
-            parts = self.study.references(*made).values()
-            bases = self.predictions([made]).values()
-            waiting += [_Model(made.dataset, of.model, of.method, of.noise, of.seed) for of in parts]
-            waiting += [_Model(made.dataset, made.model, of.method, of.noise, of.seed) for of in bases]
-        return list(found)
+        return [_Model(*name) for name in self.study.needed(names)]
 
     def predictions(self, made: Iterable[_Model]) -> dict[tuple[str, str, str], Predictions]:
         """(dataset, model, name) → entry of `predictions`, for all that these models learn from."""

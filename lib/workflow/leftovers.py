@@ -1,15 +1,17 @@
 """What jobs wrote after their Snakemake had been killed: kept where a reader checks it, made again where nobody does."""
 
-import sys
 from base64 import urlsafe_b64decode
 from pathlib import Path
+
+from lib.paths import MADE_HERE
 
 LAST = ("tables", "figures", "reports", "corruptions")
 """Folders of `results/` with what is only looked at: no job reads it and finds that it is of another configuration."""
 
 
-def forget_unchecked(home: Path = Path()) -> list[Path]:
-    """Delete last results under `home` whose job Snakemake never saw end, and say so; nothing while one is at work there.
+def unseen(home: Path = Path()) -> list[str]:
+    """Last results under `home`, sorted, whose job Snakemake never saw end: they have to be made again. None while another
+    Snakemake is at work there. Nothing is changed.
 
     Profiles set `ignore-incomplete`, so that models and counts are kept. They carry what they were made from, a table does
     not: Snakemake, without a record of its settings, would take a table of other settings for the one asked for.
@@ -20,22 +22,16 @@ def forget_unchecked(home: Path = Path()) -> list[Path]:
     marked = [
         _marked(path.relative_to(state / "incomplete")) for path in (state / "incomplete").rglob("*") if path.is_file()
     ]
-    folders = [Path("results", name) for name in LAST]
-    last = {path for path in marked if {*path.parents} & {*folders} and ".." not in path.parts}
-    found = sorted(home / path for path in last | {_page(path) for path in last} if (home / path).exists())
-    for path in found:
-        path.unlink()
-        print(
-            f"{path}: made by a job that was not seen to end, or from its output; deleted, to be made again",
-            file=sys.stderr,
-        )
-    return found
+    return sorted(str(path) for path in marked if _last(path) and (home / path).exists())
 
 
-def _page(path: Path) -> Path:
-    """The page of the same experiment: while it is there, Snakemake would not miss the table that it was made from."""
-    name = path.stem if len(path.parts) == 3 else path.parts[2]
-    return Path(f"results/reports/{name}.html")
+def _last(path: Path) -> bool:
+    """Whether a path is that of a last result, below whatever folder a workflow puts those of its modules into.
+
+    One that leads out of a folder again may be that of any file.
+    """
+    steps = zip(path.parts[:-1], path.parts[1:-1], strict=False)
+    return ".." not in path.parts and any(folder == MADE_HERE and name in LAST for folder, name in steps)
 
 
 def _marked(marker: Path) -> Path:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.artefact import read_provenance
+from lib.artefact import read_arrays_record, read_provenance
 from lib.errors import CertflowError
 from lib.models.header import read_header
-from lib.records import arrays_record
 from lib.spec import canonical_json
 
 NAME = re.compile(r"([1-9]\d*)-of-([1-9]\d*)\.npz(\..*)?")
@@ -30,7 +29,7 @@ class Wanted:
     def fits(self, shard: Path) -> bool:
         """Whether a shard can be taken as it is, as far as its record tells. One that is damaged cannot."""
         try:
-            record = arrays_record(shard)
+            record = read_arrays_record(shard)
         except CertflowError:
             return False
         parents = {"model": _weights(self.model), "plan": None if self.plan is None else _digest(self.plan)}

@@ -59,15 +59,17 @@ def certified(home: Path, sampler: Double, name: str) -> tuple[pd.DataFrame, pd.
     """The tables of both certificates, and the arrays of counts."""
     where = {"manifest": home / "digits.json", "model": home / "model.safetensors", "device": "cpu"}
     pre, plan, shard, counts = (home / f"{name}.{part}" for part in ("pre.npz", "plan.tsv", "shard.npz", "npz"))
-    presample_counts({**SPEC, "images": IMAGES, "presample": sampler.presample()}, DIGITS, counts=pre, **where)
-    write_plan({"noise": NOISE.canonical(), "sampler": sampler.canonical()}, counts=pre, plan=plan)
-    sample_counts(SPEC, DIGITS, plan=plan, counts=shard, shard="1-of-1", **where)
-    merge_counts(shards=[shard], plan=plan, counts=counts)
+    first = {**SPEC, "images": IMAGES, "presample": sampler.presample()}
+    presample_counts(first, DIGITS, counts=pre, **where)
+    spec = {**first, "sampler": sampler.canonical()}
+    write_plan(spec, counts=pre, plan=plan)
+    sample_counts(spec, DIGITS, plan=plan, counts=shard, shard="1-of-1", **where)
+    merge_counts(spec, shards=[shard], plan=plan, counts=counts)
     tables = []
     for kind in ("neyman_pearson", "dsrs"):
         certificate = spec_class("certificate", kind)(sampler="double", alpha=0.001)
-        spec = {"noise": NOISE.canonical(), "certificate": certificate.canonical()}
-        certify_radii(spec, plan=plan, counts=counts, table=home / f"{name}.{kind}.tsv")
+        wanted = {**spec, "certificate": certificate.canonical()}
+        certify_radii(wanted, plan=plan, counts=counts, table=home / f"{name}.{kind}.tsv")
         tables.append(read_table(home / f"{name}.{kind}.tsv")[0])
     return *tables, read_arrays(counts)[0]
 

@@ -57,7 +57,7 @@ def prepare():
 
 
 ended(child(prepare))
-run = partial(t.sample, home, plan="long.tsv")
+run = partial(t.sample, home, plan="long.tsv", spec=t.plan_spec(DRAWS))
 started = time.monotonic()
 ended(child(partial(run, home / "whole.npz")))
 whole, span = read_arrays(home / "whole.npz")[0]["counts"], time.monotonic() - started

@@ -1,6 +1,7 @@
 """The configuration: what is accepted, what is refused and in which words, and what each stage depends on."""
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -222,23 +223,26 @@ def specs(study):
         "data": study.dataset_spec("mnist"),
         "train": study.model_spec(*run, "gaussian", "gauss-0.50", 0),
         "presample": study.presample_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen"),
-        "plan": study.plan_spec("gauss-0.50", "cohen"),
-        "sample": study.sample_spec(*run, "gaussian", "gauss-0.50", 0),
-        "certify": study.certificate_spec("gauss-0.50", "np"),
+        "counts": study.counts_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen"),
+        "certify": study.certificate_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen", "np"),
         "table": study.table_spec("mnist"),
         "figure": study.figure_spec("mnist"),
     }
 
 
+LATER = {"presample", "counts", "certify", "table", "figure"}
+"""Stages after the training: what a job depends on says all that its inputs do."""
+
+
 @pytest.mark.parametrize(
     ("path", "value", "touched"),
     [
-        (("methods", "gaussian", "lr"), 0.5, {"train", "presample", "sample", "table", "figure"}),
-        (("models", "lenet", "inference"), {"fold": False}, {"presample", "sample"}),
-        (("samplers", "cohen", "n"), 500, {"plan", "table", "figure"}),
-        (("samplers", "cohen", "n0"), 50, {"presample", "plan", "table", "figure"}),
+        (("methods", "gaussian", "lr"), 0.5, {"train", *LATER}),
+        (("models", "lenet", "inference"), {"fold": False}, LATER),
+        (("samplers", "cohen", "n"), 500, LATER - {"presample"}),
+        (("samplers", "cohen", "n0"), 50, LATER),
         (("certificates", "np", "alpha"), 0.01, {"certify", "table", "figure"}),
-        (("images", "every20", "max"), 10, {"presample", "table", "figure"}),
+        (("images", "every20", "max"), 10, LATER),
         (("experiments", "mnist", "radii"), [1.0], {"table", "figure"}),
         (("experiments", "mnist", "plot"), {"title": "MNIST"}, {"figure"}),
         (("datasets", "mnist", "root"), "/somewhere", set()),
@@ -352,8 +356,9 @@ def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):
 def test_exact_arithmetic_is_refused_where_it_cannot_be(raw):
     raw["samplers"]["n10000"]["arithmetic"] = "exact"
     study = load(raw)
-    assert study.plan_spec("gauss-0.25", "n10000")["sampler"]["arithmetic"] == "exact"
-    assert study.plan_spec("gauss-0.25", "cohen")["sampler"]["arithmetic"] == "float"
+    counts = partial(study.counts_spec, "digits", "small", "gaussian-quick", "gauss-0.25", 0, "all")
+    assert counts("n10000")["sampler"]["arithmetic"] == counts("n10000")["presample"]["arithmetic"] == "exact"
+    assert counts("cohen")["sampler"]["arithmetic"] == counts("cohen")["presample"]["arithmetic"] == "float"
     raw["samplers"]["n10000"]["arithmetic"] = "grid"
     assert any(line.startswith("samplers.n10000.arithmetic: ") for line in problems(raw))
     raw["samplers"]["n10000"]["arithmetic"] = "exact"
@@ -383,6 +388,7 @@ def test_a_certificate_must_know_exact_noise(raw):
 def test_a_table_states_radii_in_one_norm(raw):
     raw["certificates"]["inf"] = {"kind": "linf_from_l2", "sampler": "cohen", "of": {"kind": "neyman_pearson"}}
     raw["experiments"]["digits"]["certificates"] = ["inf"]
-    assert load(raw).certificate_spec("gauss-0.25", "inf")["certificate"]["of"]["bound"] == "plain"
+    run = next(load(raw).runs("digits"))
+    assert load(raw).certificate_spec(**vars(run))["certificate"]["of"]["bound"] == "plain"
     raw["experiments"]["digits"]["certificates"] = ["np", "inf"]
     assert any("radii in l2 and linf do not fit one table" in line for line in problems(raw))

@@ -9,6 +9,7 @@ from denoising_examples import composed
 from jinja2 import Environment, StrictUndefined
 from training_examples import patterns
 
+from lib.artefact import Provenance
 from lib.denoising.strip import Strip, draw_strips, strip
 from lib.noise import Gaussian
 from lib.report.style import save
@@ -45,7 +46,7 @@ def test_strips_are_drawn_a_row_per_image_and_a_column_per_name(tmp_path):
     assert [ax.get_title() for ax in figure.axes[:3]] == ["clean", "noisy", "a"]
     assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["σ = 0.25", "", "σ = 0.5", ""]
     for name in ("one.png", "two.png"):
-        save(draw_strips(strips), tmp_path / name)
+        save(draw_strips(strips), [tmp_path / name], Provenance("figure", {}))
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 

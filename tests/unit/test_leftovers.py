@@ -1,11 +1,11 @@
-"""Only what nobody checks is deleted, only if its job was not seen to end, and only while no Snakemake is at work."""
+"""Only what nobody checks is made again, only if its job was not seen to end, and only while no Snakemake is at work."""
 
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
-from lib.workflow.leftovers import forget_unchecked
+from lib.workflow.leftovers import unseen
 
 LONG = f"results/figures/{'x' * 200}/p_a.png"
 
@@ -23,45 +23,46 @@ def mark(home: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["results/tables/a.tex", LONG, "results/reports/a.html", "results/corruptions/a.tsv"])
-def test_a_last_result_is_deleted(tmp_path, name, capsys):
+@pytest.mark.parametrize(
+    "name",
+    ["results/tables/a.tex", LONG, "results/reports/a.html", "results/corruptions/a.tsv", "sub/results/tables/a.tex"],
+)
+def test_a_last_result_is_named_and_left_where_it_is(tmp_path, name):
     path, other = mark(tmp_path, name), tmp_path / "results/tables/other.tex"
     other.parent.mkdir(parents=True, exist_ok=True)
     other.write_text("finished")
-    assert forget_unchecked(tmp_path) == [path] and not path.exists() and other.exists()
-    assert str(path) in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["results/tables/a.b.tex", "results/figures/a.b/p_a.png"])
-def test_the_page_made_from_it_is_deleted_too(tmp_path, name):
-    path, page = mark(tmp_path, name), tmp_path / "results/reports/a.b.html"
-    page.parent.mkdir(parents=True)
-    page.write_text("finished")
-    assert forget_unchecked(tmp_path) == sorted([path, page]) and not page.exists()
+    assert unseen(tmp_path) == [name] and path.read_text() == "made"
 
 
 @pytest.mark.parametrize(
-    "name", ["results/train/a/model.safetensors", "results/certificates/a/np.tsv", "elsewhere/tables/a"]
+    "name",
+    [
+        "results/train/a/model.safetensors",
+        "results/certificates/a/np.tsv",
+        "elsewhere/tables/a",
+        "results/train/tables/a",
+        "results/tables",
+    ],
 )
-def test_what_says_itself_how_it_was_made_is_kept(tmp_path, name):
-    path = mark(tmp_path, name)
-    assert forget_unchecked(tmp_path) == [] and path.exists()
+def test_what_says_itself_how_it_was_made_is_not(tmp_path, name):
+    mark(tmp_path, name)
+    assert unseen(tmp_path) == []
 
 
-def test_nothing_is_deleted_while_a_snakemake_is_at_work(tmp_path):
-    path = mark(tmp_path, "results/tables/a.tex")
+def test_none_is_while_a_snakemake_is_at_work(tmp_path):
+    mark(tmp_path, "results/tables/a.tex")
     (tmp_path / ".snakemake/locks").mkdir()
     (tmp_path / ".snakemake/locks/0.output.lock").touch()
-    assert forget_unchecked(tmp_path) == [] and path.exists()
+    assert unseen(tmp_path) == []
 
 
 def test_an_unreadable_marker_and_a_deleted_file_do_no_harm(tmp_path):
     mark(tmp_path, "results/tables/a.tex").unlink()
     (tmp_path / ".snakemake/incomplete/migration_underway").touch()
-    assert forget_unchecked(tmp_path) == [] and forget_unchecked(tmp_path / "fresh") == []
+    assert unseen(tmp_path) == [] and unseen(tmp_path / "fresh") == []
 
 
-def test_a_marker_that_leads_out_of_the_results_deletes_nothing(tmp_path):
+def test_a_marker_that_leads_out_of_the_results_names_nothing(tmp_path):
     home = tmp_path / "home"
-    path = mark(home, "results/tables/../../../precious")
-    assert forget_unchecked(home) == [] and path.exists()
+    mark(home, "results/tables/../../../precious")
+    assert unseen(home) == []

@@ -161,9 +161,13 @@ def test_radii_in_another_norm_are_called_so_and_compared_with_nothing(found):
     assert block.over == "certified accuracy (%) at ℓ∞ radius" and summary["published_acr"].isna().all()
 
 
+def wanted(**images) -> dict:
+    return {**provenance(0.25).spec, "images": images}
+
+
 def write(folder, name: str, entry: SeedTable, **images) -> str:
     record = entry.provenance
-    made = Provenance("certificate", {**record.spec, "images": images}, parents=record.parents, notes=record.notes)
+    made = Provenance("certificate", wanted(**images), parents=record.parents, notes=record.notes)
     write_table(folder / f"{name}.tsv", entry.table, made)
     return str(folder / f"{name}.tsv")
 
@@ -179,19 +183,20 @@ def test_files_are_written_from_certificates_and_read_back(found, tmp_path):
         "sigmas": {"gauss-0.25": 0.25},
         "published_as": {"gaussian": "gaussian"},
         "split": "test",
-        "runs": [{**run, "spec": {"images": {"split": "test"}}}],
+        "runs": [{**run, "spec": wanted(split="test")}],
         "copies": [
-            {**run, "entry": "c10", "corruption": name, "spec": {"images": {"corruption": {"name": name}}}}
-            for name in NAMES
+            {**run, "entry": "c10", "corruption": name, "spec": wanted(corruption={"name": name})} for name in NAMES
         ],
     }
     paths = [tmp_path / f"table.{ending}" for ending in ("tex", "md", "tsv")]
     write_corruptions(full, [clean], list(copies.values()), paths)
     tex, md = (path.read_text() for path in paths[:2])
     assert "mean of corruptions" in tex and "\\toprule" in tex and "| line | images |" in md
-    table = read_corruptions(paths[2])
-    wanted, origin = summarise_corruptions(found, spec()), ["tables", "digests"]
-    pd.testing.assert_frame_equal(table.drop(columns=origin), wanted.drop(columns=origin), check_dtype=False)
+    table = read_corruptions(paths[2], full)
+    expected, origin = summarise_corruptions(found, spec()), ["tables", "digests"]
+    pd.testing.assert_frame_equal(table.drop(columns=origin), expected.drop(columns=origin), check_dtype=False)
+    with pytest.raises(ArtefactError, match=r"table\.tsv: .*title: file has 'Ours', asked for 'Theirs'"):
+        read_corruptions(paths[2], full | {"title": "Theirs"})
     assert table.loc[table["corruption"] == "fog", "tables"].iloc[0] == copies["fog"]
     page = tmp_path / "page.html"
     write_page(

@@ -25,6 +25,7 @@ from lib.report.trace import chain_paths, trace
 from lib.report.training import draw_training, read_training_log
 from lib.sampling.plan import read_plan
 from lib.spec import digest
+from lib.training.log import LOG_FORMAT
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -56,13 +57,12 @@ def logs(tmp_path_factory):
     found, tmp_path = [], tmp_path_factory.mktemp("logs")
     for noise in ("gauss-0.25", "gauss-0.50"):
         path = tmp_path / f"results/train/digits/small/gaussian/{noise}/seed0/training.tsv"
-        path.parent.mkdir(parents=True)
         epochs = np.arange(5)
         table = pd.DataFrame({"epoch": epochs, "seconds": 30.0, "lr": 0.1, "train_loss": 1 / (1 + epochs)})
         table["train_accuracy"], table["test_loss"], table["test_accuracy"] = np.nan, 1.1 / (1 + epochs), 0.9
         table["images_per_second"] = 1000.0
-        write_table(path, table, Provenance("training log", {}))
-        found.append(read_training_log(path))
+        write_table(path, table, Provenance(LOG_FORMAT, {}))
+        found.append(read_training_log(path, {}))
     return found
 
 
@@ -165,7 +165,7 @@ def chain(tmp_path):
     write_arrays(results / f"presample/{names}.npz", {"counts": np.zeros((2, 2))}, presample)
     plan = Provenance("plan", PLAN_SPEC, parents={"presample": presample.digest, **origin})
     write_table(results / f"plan/{names}.tsv", plan_table(), plan)
-    planned = read_plan(results / f"plan/{names}.tsv").parents
+    planned = read_plan(results / f"plan/{names}.tsv", PLAN_SPEC).parents
     counts = Provenance("counts", {"seed": 0}, parents={**planned, **origin})
     write_arrays(results / f"sample/{names}.npz", {"counts": np.zeros((2, 2))}, counts)
     parents = {"counts": counts.digest, **planned, **origin}
@@ -207,7 +207,7 @@ def test_a_plan_that_tells_something_else_is_marked_though_its_record_is_the_sam
     plan = Provenance("plan", PLAN_SPEC, parents={"model": "a" * 64})
     for n, state in ((100, "as used"), (101, "changed since")):
         write_table(path, plan_table(), plan)
-        parents = {**record.parents, **read_plan(path).parents}
+        parents = {**record.parents, **read_plan(path, PLAN_SPEC).parents}
         write_table(chain, certificate_table(20, 0.25), replace(record, parents=parents))
         write_table(path, plan_table(2, n, 0.7), plan)
         assert states(chain)["plan"].state == state
@@ -250,14 +250,17 @@ def test_tables_outside_the_house_are_traced_by_their_record_alone(tmp_path):
 def test_training_logs_are_checked(tmp_path, logs):
     path = tmp_path / "gaussian/gauss-0.25/seed0/training.tsv"
     path.parent.mkdir(parents=True)
-    record = Provenance("training log", {})
+    made = {"method": {"epochs": 3}}
+    record = Provenance(LOG_FORMAT, made)
     write_text_table(path, "epoch\tseconds\n0\t1.0\n", record)
     with pytest.raises(ArtefactError, match=r"training\.tsv: is not a valid training log .it lacks lr, train_loss"):
-        read_training_log(path)
+        read_training_log(path, made)
     write_table(path, logs[0].table, record)
+    with pytest.raises(ArtefactError, match=r"training\.tsv: .*method.epochs: file has 3, asked for 90"):
+        read_training_log(path, {"method": {"epochs": 90}})
     path.write_text(path.read_text().replace("0.9", "0.8"))
     with pytest.raises(ArtefactError, match=r"training\.tsv: differs from what was written"):
-        read_training_log(path)
+        read_training_log(path, made)
 
 
 def test_training_curves_tell_methods_or_noise_levels_apart(logs):
@@ -268,7 +271,7 @@ def test_training_curves_tell_methods_or_noise_levels_apart(logs):
     )
     one = draw_training(logs)
     assert len(one.axes) == 2 and [t.get_text() for t in one.legends[0].get_texts()][:2] == ["gauss-0.25", "gauss-0.50"]
-    other = read_training_log(logs[0].path)
+    other = read_training_log(logs[0].path, {})
     object.__setattr__(other, "method", "macer")
     assert len(draw_training([*logs, other]).axes) == 4
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from report_samples import external_line, line
 
-from lib.artefact import Provenance, write_table
+from lib.artefact import Provenance, write_pictures, write_table
 from lib.errors import ArtefactError, DataError
 from lib.report.elsewhere import require_in_split, split_end
-from lib.report.stage import read_lines
+from lib.report.stage import plot_figures, read_lines, write_report
 from lib.report.stage import write_table as write_experiment
 
 IMAGES = {"split": "test"}
@@ -22,10 +22,11 @@ def experiment(tmp_path):
         for method in ("gaussian", "macer"):
             entry = line(method, seeds=2).seeds[seed]
             made, path = entry.provenance, tmp_path / f"{method}{seed}.tsv"
-            record = Provenance("certificate", {**made.spec, "images": IMAGES}, parents=made.parents, notes=made.notes)
+            wanted = {**made.spec, "images": IMAGES, "method": {"kind": method, "epochs": 2}}
+            record = Provenance("certificate", wanted, parents=made.parents, notes=made.notes)
             write_table(path, entry.table, record)
             names = {"method": method, "noise": "gauss-0.25", "certificate": "np", "seed": seed}
-            runs.append({**names, "spec": {"images": IMAGES}})
+            runs.append({**names, "spec": wanted})
             paths.append(str(path))
     theirs = tmp_path / "theirs.tsv"
     columns = ["idx", "label", "predict", "radius", "correct", "time"]
@@ -60,6 +61,53 @@ def test_a_table_of_other_images_is_refused(experiment):
     spec["runs"][2]["spec"]["images"] = {"split": "train"}
     with pytest.raises(ArtefactError, match="gaussian1.tsv.*asked for 'train'"):
         read_lines(spec, ours)
+
+
+def test_every_table_of_another_model_is_named_with_what_differs(experiment):
+    spec, ours = experiment
+    for run in spec["runs"]:
+        if run["method"] == "macer":
+            run["spec"] = {**run["spec"], "method": {"kind": "macer", "epochs": 90, "lbd": 4}}
+    with pytest.raises(ArtefactError) as caught:
+        read_lines(spec, ours)
+    *lines, remedy = str(caught.value).splitlines()
+    assert [Path(line.partition(": ")[0]).name for line in lines] == ["macer0.tsv", "macer1.tsv"]
+    assert all(
+        "method.epochs: file has 2, asked for 90; method.lbd: file has None, asked for 4" in line for line in lines
+    )
+    assert remedy.startswith("run again with --forcerun ") and remedy.count("macer") == 2
+
+
+def test_a_figure_of_another_configuration_is_not_shown(experiment, tmp_path):
+    spec, ours = experiment
+    drawn = {**spec, "plot": {}}
+    figures = [str(tmp_path / f"p_a.{ending}") for ending in ("svg", "png")]
+    plot_figures(drawn, ours, [*figures, tmp_path / "p_a.pdf"])
+    page, written = {**drawn, "training": [], "strip": None, "corruptions": None}, tmp_path / "page.html"
+    write_report(page, ours, figures=figures, training=[], page=written)
+    written.unlink()
+    for figure in figures:
+        with pytest.raises(ArtefactError, match=f"{figure}: was made from another spec .title: file has 'Ours'"):
+            write_report(page | {"title": "Theirs"}, ours, figures=[figure], training=[], page=written)
+    for ending in ("svg", "json"):
+        (tmp_path / f"cost.{ending}").write_bytes((tmp_path / f"p_a.{ending}").read_bytes())
+    with pytest.raises(ArtefactError, match=r"cost.svg: was made from another spec .figure: file has 'p_a'"):
+        write_report(page, ours, figures=[str(tmp_path / "cost.svg")], training=[], page=written)
+    assert not written.exists()
+
+
+def test_pictures_of_other_denoisers_are_not_shown(experiment, tmp_path):
+    spec, ours = experiment
+    strip, pictures, written = {"images": 3, "runs": []}, tmp_path / "denoised.svg", tmp_path / "page.html"
+    write_pictures([pictures], [b'<svg width="72pt"></svg>'], Provenance("figure", strip))
+    page = {**spec, "plot": {}, "training": [], "strip": strip, "corruptions": None}
+    write_report(page, ours, figures=[str(pictures)], training=[], page=written)
+    written.unlink()
+    with pytest.raises(
+        ArtefactError, match=r"denoised.svg: was made from another spec .images: file has 3, asked for 4"
+    ):
+        write_report(page | {"strip": {**strip, "images": 4}}, ours, figures=[str(pictures)], training=[], page=written)
+    assert not written.exists()
 
 
 def test_the_table_is_written_in_every_format(experiment, tmp_path):

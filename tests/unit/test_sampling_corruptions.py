@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_sampling_stage import DIGITS, MODEL, SPEC, plan_spec, trained_spec
+from test_sampling_stage import DIGITS, MODEL, SPEC, trained_spec
 
 from lib.artefact import Provenance, read_arrays, read_table
 from lib.data.corruptions import computing
@@ -15,6 +15,7 @@ from lib.registry import spec_class
 from lib.sampling.merge import merge_counts
 from lib.sampling.plan import write_plan
 from lib.sampling.stage import presample_counts, sample_counts
+from lib.spec import without
 
 TEST_IMAGES = 445
 COMPUTED = spec_class("corruption", "computed")(severities=[1, 3])
@@ -43,20 +44,36 @@ class Home:
         return {"manifest": self.folder / "digits.json", "model": self.folder / "model.safetensors", "device": "cpu"}
 
     def presample(self, path, corrupted, **images):
-        if corrupted is not None and "corruption" not in images:
-            images["corruption"] = corrupted.spec.of(corrupted.name)
-        spec = {**SPEC, "images": SUBSET | images, "presample": {"n0": 10, "arithmetic": "float"}}
+        spec = without(self.spec(corrupted, **images), "sampler")
         presample_counts(spec, DIGITS, counts=path, corrupted=corrupted, **self.files())
         return path
 
-    def plan(self, path, presample):
-        spec = plan_spec(60)
-        spec["sampler"] = spec_class("sampler", "fixed")(n0=10, n=60).canonical()
-        write_plan(spec, counts=presample, plan=path)
+    def spec(self, corrupted, **images):
+        """What plan and counts depend on; `images`: what replaces the corruption's own entries."""
+        if corrupted is not None and "corruption" not in images:
+            images["corruption"] = corrupted.spec.of(corrupted.name)
+        sampler = spec_class("sampler", "fixed")(n0=10, n=60)
+        return {
+            **SPEC,
+            "images": SUBSET | images,
+            "presample": sampler.presample(),
+            "sampler": sampler.canonical(),
+        }
+
+    def plan(self, path, presample, corrupted):
+        write_plan(self.spec(corrupted), counts=presample, plan=path)
         return path
 
-    def sample(self, path, plan, corrupted, shard="1-of-1"):
-        sample_counts(SPEC, DIGITS, plan=plan, counts=path, shard=shard, corrupted=corrupted, **self.files())
+    def sample(self, path, plan, corrupted, shard="1-of-1", spec=None):
+        sample_counts(
+            spec or self.spec(corrupted),
+            DIGITS,
+            plan=plan,
+            counts=path,
+            shard=shard,
+            corrupted=corrupted,
+            **self.files(),
+        )
         return path
 
 
@@ -73,9 +90,9 @@ def test_every_severity_of_the_chosen_images_is_sampled(home, tmp_path):
     assert arrays["idx"].tolist() == [*chosen, *(2 * TEST_IMAGES + chosen)]
     assert np.array_equal(arrays["label"][: len(chosen)], arrays["label"][len(chosen) :])
     assert set(record.parents) == {"model", "data", "images"} and record.notes["images_per_severity"] == TEST_IMAGES
-    plan = home.plan(tmp_path / "plan.tsv", presampled)
+    plan = home.plan(tmp_path / "plan.tsv", presampled, corrupted)
     shards = [home.sample(tmp_path / f"{k}.npz", plan, corrupted, f"{k}-of-2") for k in (1, 2)]
-    merge_counts(shards=shards, plan=plan, counts=tmp_path / "counts.npz")
+    merge_counts(home.spec(corrupted), shards=shards, plan=plan, counts=tmp_path / "counts.npz")
     merged, counted = read_arrays(tmp_path / "counts.npz", format="counts")
     assert (merged["counts"].sum(axis=1) == 60).all() and np.array_equal(merged["idx"], arrays["idx"])
     assert counted.parents["images"] == read_table(plan)[1].parents["images"] == record.parents["images"]
@@ -87,7 +104,7 @@ def test_copies_that_change_nothing_give_the_counts_of_clean_images(home, tmp_pa
     corrupted = home.copies("brightness")
     found = {}
     for name, copies in (("clean", None), ("copies", corrupted)):
-        plan = home.plan(tmp_path / f"{name}.tsv", home.presample(tmp_path / f"{name}.npz", copies))
+        plan = home.plan(tmp_path / f"{name}.tsv", home.presample(tmp_path / f"{name}.npz", copies), copies)
         found[name] = read_arrays(home.sample(tmp_path / f"{name}-counts.npz", plan, copies))[0]
     images = len(found["clean"]["idx"])
     assert np.array_equal(found["copies"]["idx"][:images], found["clean"]["idx"])
@@ -100,7 +117,9 @@ def test_copies_and_clean_images_are_never_mixed_up(home, tmp_path):
         home.presample(tmp_path / "a.npz", other, corruption=corrupted.spec.of("contrast"))
     with pytest.raises(ArtefactError, match="but given clean images"):
         home.presample(tmp_path / "a.npz", None, corruption=corrupted.spec.of("contrast"))
-    plan = home.plan(tmp_path / "plan.tsv", home.presample(tmp_path / "b.npz", corrupted))
+    plan = home.plan(tmp_path / "plan.tsv", home.presample(tmp_path / "b.npz", corrupted), corrupted)
     for wrong in (None, other):
         with pytest.raises(ArtefactError, match="asked for images"):
-            home.sample(tmp_path / "c.npz", plan, wrong)
+            home.sample(tmp_path / "c.npz", plan, wrong, spec=home.spec(corrupted))
+    with pytest.raises(ArtefactError, match="images.corruption.name: file has 'contrast', asked for 'pixelate'"):
+        home.sample(tmp_path / "c.npz", plan, other)

@@ -151,12 +151,12 @@ def files(tmp_path_factory):
     images = {"split": "test", "skip": 0, "stride": 1, "max": 12}
     presample = {**SPEC, "images": images, "presample": SAMPLER.presample()}
     presample_counts(presample, DIGITS, counts=home / "pre.npz", **where)
-    spec = {"noise": NOISE.canonical(), "sampler": SAMPLER.canonical()}
+    spec = {**presample, "sampler": SAMPLER.canonical()}
     write_plan(spec, counts=home / "pre.npz", plan=home / "plan.tsv")
     shards = [home / f"{number}.npz" for number in (1, 2)]
     for number, path in enumerate(shards, 1):
-        sample_counts(SPEC, DIGITS, plan=home / "plan.tsv", counts=path, shard=f"{number}-of-2", **where)
-    merge_counts(shards=shards, plan=home / "plan.tsv", counts=home / "counts.npz")
+        sample_counts(spec, DIGITS, plan=home / "plan.tsv", counts=path, shard=f"{number}-of-2", **where)
+    merge_counts(spec, shards=shards, plan=home / "plan.tsv", counts=home / "counts.npz")
     return home
 
 

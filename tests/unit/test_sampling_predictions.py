@@ -54,7 +54,9 @@ def home(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     record = Provenance(format="model", spec=TRAINED, parents={"data": content_digest(folder / "digits.json")})
     save_model(folder / "model.safetensors", build(MODEL, DIGITS.info()), record)
-    merge_predictions(shards=[smooth(folder, folder / "shard.npz")], predictions=folder / "predictions.npz")
+    merge_predictions(
+        predictions_spec(), shards=[smooth(folder, folder / "shard.npz")], predictions=folder / "predictions.npz"
+    )
     return folder
 
 
@@ -110,7 +112,7 @@ def test_frequencies_estimate_the_smoothed_classifier(home, tmp_path, monkeypatc
     record = read_header(home / "model.safetensors")[0]
     method = spec_class("method", "gaussian")
     monkeypatch.setattr(method, "load", staticmethod(lambda *_: (Brightness(threshold), record)))
-    merge_predictions(shards=[smooth(home, tmp_path / "s.npz")], predictions=tmp_path / "p.npz")
+    merge_predictions(predictions_spec(), shards=[smooth(home, tmp_path / "s.npz")], predictions=tmp_path / "p.npz")
     found = read(home, tmp_path / "p.npz")
     split = open_split(DIGITS, home / "digits.json", "train")
     sums = split.read(np.arange(IMAGES)).reshape(IMAGES, -1).sum(axis=1) / 255
@@ -128,19 +130,23 @@ def test_frequencies_estimate_the_smoothed_classifier(home, tmp_path, monkeypatc
 @pytest.mark.parametrize("shards", [2, 7])
 def test_merged_predictions_are_the_same_for_any_number_of_shards(home, tmp_path, shards):
     parts = [smooth(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}") for k in range(shards, 0, -1)]
-    merge_predictions(shards=parts, predictions=tmp_path / "many.npz")
+    merge_predictions(predictions_spec(), shards=parts, predictions=tmp_path / "many.npz")
     one, one_record = read_arrays(home / "predictions.npz")
     many, many_record = read_arrays(tmp_path / "many.npz")
     assert np.array_equal(one["counts"], many["counts"]) and one_record.digest == many_record.digest
     for wrong in (parts[1:], [*parts, parts[0]]):
         with pytest.raises(ArtefactError, match="do not hold every training image once"):
-            merge_predictions(shards=wrong, predictions=tmp_path / "x.npz")
+            merge_predictions(predictions_spec(), shards=wrong, predictions=tmp_path / "x.npz")
 
 
 def test_shards_of_another_number_of_votes_are_refused(home, tmp_path):
     other = smooth(home, tmp_path / "2.npz", "2-of-2", predictions_spec(n=10))
     with pytest.raises(ArtefactError, match=r"predictions\.n: file has 10, asked for 12"):
-        merge_predictions(shards=[smooth(home, tmp_path / "1.npz", "1-of-2"), other], predictions=tmp_path / "x.npz")
+        merge_predictions(
+            predictions_spec(),
+            shards=[smooth(home, tmp_path / "1.npz", "1-of-2"), other],
+            predictions=tmp_path / "x.npz",
+        )
 
 
 def test_an_interrupted_job_goes_on_and_ends_with_the_same_votes(home, tmp_path, monkeypatch):
@@ -255,7 +261,9 @@ def test_a_view_is_one_crop_with_or_without_mirroring():
 
 def test_views_of_images_without_augmentation_are_the_images(home, tmp_path):
     merge_predictions(
-        shards=[smooth(home, tmp_path / "a.npz", spec=predictions_spec(augment=True))], predictions=tmp_path / "b.npz"
+        predictions_spec(augment=True),
+        shards=[smooth(home, tmp_path / "a.npz", spec=predictions_spec(augment=True))],
+        predictions=tmp_path / "b.npz",
     )
     assert np.array_equal(*(read_arrays(path)[0]["counts"] for path in (tmp_path / "b.npz", home / "predictions.npz")))
     with pytest.raises(ArtefactError, match="augment: file has True, asked for False"):

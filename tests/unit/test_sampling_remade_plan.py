@@ -14,7 +14,12 @@ from lib.sampling.merge import merge_counts
 from lib.sampling.plan import read_plan
 
 NOISE = spec_class("noise", "gaussian")(sigma=0.5).canonical()
-SPEC = {"noise": NOISE, "seed": 0, "dataset": spec_class("dataset", "digits")().canonical()}
+SPEC = {
+    "noise": NOISE,
+    "seed": 0,
+    "dataset": spec_class("dataset", "digits")().canonical(),
+    "images": {"split": "test"},
+}
 IDX = np.array([3, 5, 9])
 PLAN = {
     "idx": IDX,
@@ -39,12 +44,15 @@ CERTIFICATES = {
 }
 
 
+def spec_of(kind: str) -> dict:
+    return {**SPEC, "sampler": SAMPLERS[kind].canonical()}
+
+
 def make_plan(folder: Path, kind: str, **changed) -> Path:
     import pandas as pd
 
-    spec = {**SPEC, "sampler": SAMPLERS[kind].canonical(), "images": {"split": "test"}}
     columns = {**PLAN, **(SECOND if kind == "double" else {}), **changed}
-    record = Provenance(format="plan", spec=spec, parents={"presample": "p" * 64, "model": "m" * 64})
+    record = Provenance(format="plan", spec=spec_of(kind), parents={"presample": "p" * 64, "model": "m" * 64})
     write_table(folder / "plan.tsv", pd.DataFrame(columns), record)
     return folder / "plan.tsv"
 
@@ -57,18 +65,18 @@ def make_shard(folder: Path, plan: Path, kind: str) -> Path:
         arrays["counts_q"] = hits // 2
     if kind == "decide":
         arrays |= {"drawn": np.full(3, 100), "decided": np.array([0.0, 0.0, 0.5])}
-    parents = {"model": "m" * 64, **read_plan(plan).parents}
-    write_arrays(folder / "shard.npz", arrays, Provenance(format="shard", spec=SPEC, parents=parents))
+    parents = {"model": "m" * 64, **read_plan(plan, spec_of(kind)).parents}
+    write_arrays(folder / "shard.npz", arrays, Provenance(format="shard", spec=spec_of(kind), parents=parents))
     return folder / "shard.npz"
 
 
-def merged(folder: Path, plan: Path, shard: Path) -> Path:
-    merge_counts(shards=[shard], plan=plan, counts=folder / "counts.npz")
+def merged(folder: Path, plan: Path, shard: Path, kind: str) -> Path:
+    merge_counts(spec_of(kind), shards=[shard], plan=plan, counts=folder / "counts.npz")
     return folder / "counts.npz"
 
 
 def certify(folder: Path, plan: Path, counts: Path, kind: str):
-    certificate = {"noise": NOISE, "certificate": CERTIFICATES[kind].canonical()}
+    certificate = {**spec_of(kind), "certificate": CERTIFICATES[kind].canonical()}
     certify_radii(certificate, plan=plan, counts=counts, table=folder / "table.tsv")
     return read_table(folder / "table.tsv", format="certificate")[0]
 
@@ -85,12 +93,12 @@ def certify(folder: Path, plan: Path, counts: Path, kind: str):
 def test_counts_of_another_plan_are_refused_though_its_record_is_the_same(tmp_path, kind, changed):
     plan = make_plan(tmp_path, kind)
     shard = make_shard(tmp_path, plan, kind)
-    counts, before = merged(tmp_path, plan, shard), read_table(plan)[1].digest
+    counts, before = merged(tmp_path, plan, shard, kind), read_table(plan)[1].digest
     assert len(certify(tmp_path, plan, counts, kind)) == 3
     plan = make_plan(tmp_path, kind, **changed)
     assert read_table(plan)[1].digest == before
     with pytest.raises(ArtefactError, match=r"shard\.npz: was counted under another plan than .*plan\.tsv.*delete"):
-        merge_counts(shards=[shard], plan=plan, counts=tmp_path / "x.npz")
+        merge_counts(spec_of(kind), shards=[shard], plan=plan, counts=tmp_path / "x.npz")
     with pytest.raises(ArtefactError, match=r"counts\.npz: was counted under another plan"):
         certify(tmp_path, plan, counts, kind)
     assert not (tmp_path / "x.npz").exists()
@@ -99,7 +107,7 @@ def test_counts_of_another_plan_are_refused_though_its_record_is_the_same(tmp_pa
 def test_what_stage_2_is_not_told_may_change(tmp_path):
     """Fresh draws serve whichever class stage 1 selects, and seconds are no part of what was planned."""
     plan = make_plan(tmp_path, "fixed")
-    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"))
+    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"), "fixed")
     assert certify(tmp_path, plan, counts, "fixed")["predict"].tolist() == [0, 1, 2]
     plan = make_plan(tmp_path, "fixed", selected=[0, 1, 3], k0=[18, 12, 11], seconds0=[9.0, 9.0, 9.0])
     table = certify(tmp_path, plan, counts, "fixed")
@@ -113,7 +121,7 @@ def test_counts_that_do_not_say_what_their_plan_told_them_are_refused(tmp_path, 
     arrays, record = read_arrays(shard)
     write_arrays(shard, arrays, replace(record, parents={**record.parents, "told": ""}))
     with pytest.raises(ArtefactError, match=r"shard\.npz: was counted under another plan"):
-        merged(tmp_path, plan, shard)
+        merged(tmp_path, plan, shard, kind)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +142,12 @@ def test_decisions_that_the_rule_cannot_have_taken_are_refused(tmp_path, wrong):
     arrays["counts"][0] = wrong.get("first", arrays["counts"][0])
     write_arrays(shard, {**arrays, **{name: wrong[name] for name in wrong if name in arrays}}, record)
     with pytest.raises(ArtefactError, match=r"image idx \d: no decision of its stopping rule"):
-        merge_counts(shards=[shard], plan=plan, counts=tmp_path / "x.npz")
+        merge_counts(spec_of("decide"), shards=[shard], plan=plan, counts=tmp_path / "x.npz")
 
 
 def test_rows_in_another_order_than_the_plan_s_are_refused(tmp_path):
     plan = make_plan(tmp_path, "fixed")
-    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"))
+    counts = merged(tmp_path, plan, make_shard(tmp_path, plan, "fixed"), "fixed")
     arrays, record = read_arrays(counts)
     write_arrays(counts, {**arrays, "idx": arrays["idx"][[0, 2, 1]]}, record)
     with pytest.raises(
@@ -158,7 +166,9 @@ def test_merged_counts_name_the_versions_that_counted_not_those_that_merged(tmp_
     one, two = ({name: values[part] for name, values in arrays.items()} for part in (slice(0, 1), slice(1, 3)))
     write_arrays(tmp_path / "a.npz", one, replace(record, versions={"torch": "1.0", "numpy": "0.9"}, device="x"))
     write_arrays(tmp_path / "b.npz", two, replace(record, versions={"torch": "1.1", "numpy": "0.9"}, device="x"))
-    merge_counts(shards=[tmp_path / "a.npz", tmp_path / "b.npz"], plan=plan, counts=tmp_path / "counts.npz")
+    merge_counts(
+        spec_of("fixed"), shards=[tmp_path / "a.npz", tmp_path / "b.npz"], plan=plan, counts=tmp_path / "counts.npz"
+    )
     found = read_arrays(tmp_path / "counts.npz", format="counts")[1]
     assert found.versions == {"torch": "1.0; 1.1", "numpy": "0.9"} and found.device == "x"
     lacking = replace(record, versions={"torch": "1.0"})

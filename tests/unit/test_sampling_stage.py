@@ -47,8 +47,16 @@ STAGE_1 = {
 }
 
 
+def counts_spec(sampler) -> dict:
+    return {**STAGE_1, "presample": sampler.presample(), "sampler": sampler.canonical()}
+
+
 def plan_spec(n: int) -> dict:
-    return {"noise": NOISE.canonical(), "sampler": spec_class("sampler", "fixed")(n0=20, n=n).canonical()}
+    return counts_spec(spec_class("sampler", "fixed")(n0=20, n=n))
+
+
+def certificate_spec(made_as: dict, certificate) -> dict:
+    return {**made_as, "certificate": certificate.canonical()}
 
 
 def trained_spec() -> dict:
@@ -78,9 +86,9 @@ def make_home(folder: Path) -> Path:
     return folder
 
 
-def sample(home: Path, path: Path, shard: str = "1-of-1", plan: str = "plan.tsv", spec: dict = SPEC) -> Path:
+def sample(home: Path, path: Path, shard: str = "1-of-1", plan: str = "plan.tsv", spec: dict | None = None) -> Path:
     sample_counts(
-        spec,
+        spec or plan_spec(700),
         DIGITS,
         manifest=home / "digits.json",
         model=home / "model.safetensors",
@@ -106,9 +114,9 @@ def test_the_plan_chooses_the_class_from_stage_1_alone(home):
 @pytest.mark.parametrize("shards", [2, 3, 5, 20])
 def test_merged_counts_are_the_same_for_any_number_of_shards(home, tmp_path, shards):
     whole = sample(home, tmp_path / "whole.npz")
-    merge_counts(shards=[whole], plan=home / "plan.tsv", counts=tmp_path / "one.npz")
+    merge_counts(plan_spec(700), shards=[whole], plan=home / "plan.tsv", counts=tmp_path / "one.npz")
     parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}") for k in range(shards, 0, -1)]
-    merge_counts(shards=parts, plan=home / "plan.tsv", counts=tmp_path / "many.npz")
+    merge_counts(plan_spec(700), shards=parts, plan=home / "plan.tsv", counts=tmp_path / "many.npz")
     one, one_record = read_arrays(tmp_path / "one.npz", format="counts")
     many, many_record = read_arrays(tmp_path / "many.npz", format="counts")
     assert np.array_equal(one["idx"], many["idx"]) and np.array_equal(one["counts"], many["counts"])
@@ -118,17 +126,18 @@ def test_merged_counts_are_the_same_for_any_number_of_shards(home, tmp_path, sha
 
 def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     sampler = spec_class("sampler", "decide")(n0=20, radii=[0.0, 0.8, 1.3], n_max=2000, look=50)
-    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    spec = counts_spec(sampler)
     write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
     tables = []
     for shards in (1, 3):
         parts = [
-            sample(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv") for k in range(1, shards + 1)
+            sample(home, tmp_path / f"{k}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv", spec)
+            for k in range(1, shards + 1)
         ]
-        merge_counts(shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / f"{shards}.merged.npz")
+        merge_counts(spec, shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / f"{shards}.merged.npz")
         certificate = spec_class("certificate", "sequential")(sampler="decide")
         certify_radii(
-            {"noise": NOISE.canonical(), "certificate": certificate.canonical()},
+            certificate_spec(spec, certificate),
             plan=tmp_path / "plan.tsv",
             counts=tmp_path / f"{shards}.merged.npz",
             table=tmp_path / f"{shards}.tsv",
@@ -147,13 +156,13 @@ def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     ):
         wrong = spec_class("certificate", kind)(sampler="decide", **fields)
         with pytest.raises(ArtefactError, match=message):
-            certify_radii({"noise": NOISE.canonical(), "certificate": wrong.canonical()}, **paths)
+            certify_radii(certificate_spec(spec, wrong), **paths)
     assert not (tmp_path / "none.tsv").exists()
 
 
 def test_planned_draws_and_coins_go_through_plan_shards_merge_and_certificate(home, tmp_path):
     sampler = spec_class("sampler", "planned")(n0=20, budget=300.0, n_min=100, n_max=1000, granularity=50)
-    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    spec = counts_spec(sampler)
     write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
     plan, _ = read_table(tmp_path / "plan.tsv", format="plan")
     assert plan["n"].nunique() > 1 and 20 + plan["n"].mean() <= 300
@@ -161,12 +170,12 @@ def test_planned_draws_and_coins_go_through_plan_shards_merge_and_certificate(ho
     tables = []
     for shards in (1, 3):
         parts = [
-            sample(home, tmp_path / f"{k}-of-{shards}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv")
+            sample(home, tmp_path / f"{k}-of-{shards}.npz", f"{k}-of-{shards}", tmp_path / "plan.tsv", spec)
             for k in range(1, shards + 1)
         ]
         paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / f"{shards}.npz"}
-        merge_counts(shards=parts, **paths)
-        wanted = {"noise": NOISE.canonical(), "certificate": certificate.canonical()}
+        merge_counts(spec, shards=parts, **paths)
+        wanted = certificate_spec(spec, certificate)
         certify_radii(wanted, **paths, table=tmp_path / f"{shards}.tsv")
         tables.append(read_table(tmp_path / f"{shards}.tsv", format="certificate")[0])
     one, three = (table.drop(columns=["seconds", "time"]) for table in tables)
@@ -182,21 +191,18 @@ def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tm
     files = {"manifest": home / "digits.json", "model": home / "model.safetensors"}
     first = {**STAGE_1, "presample": sampler.presample()}
     presample_counts(first, DIGITS, counts=tmp_path / "presample.npz", device="cpu", **files)
-    spec = {"noise": NOISE.canonical(), "sampler": sampler.canonical()}
+    spec = counts_spec(sampler)
     with pytest.raises(ArtefactError, match=r"presample\.arithmetic: file has 'float', asked for 'exact'"):
         write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
     write_plan(spec, counts=tmp_path / "presample.npz", plan=tmp_path / "plan.tsv")
-    parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-3", tmp_path / "plan.tsv") for k in (1, 2, 3)]
-    merge_counts(shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / "counts.npz")
-    whole, _ = read_arrays(sample(home, tmp_path / "whole.npz", plan=tmp_path / "plan.tsv"))
+    parts = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-3", tmp_path / "plan.tsv", spec) for k in (1, 2, 3)]
+    merge_counts(spec, shards=parts, plan=tmp_path / "plan.tsv", counts=tmp_path / "counts.npz")
+    whole, _ = read_arrays(sample(home, tmp_path / "whole.npz", plan=tmp_path / "plan.tsv", spec=spec))
     counts, _ = read_arrays(tmp_path / "counts.npz")
     assert np.array_equal(counts["counts"], whole["counts"])
     floats, _ = read_arrays(sample(home, tmp_path / "floats.npz"))
     assert not np.array_equal(counts["counts"], floats["counts"])
-    certificate = {
-        "noise": NOISE.canonical(),
-        "certificate": spec_class("certificate", "neyman_pearson")(sampler="x").canonical(),
-    }
+    certificate = certificate_spec(spec, spec_class("certificate", "neyman_pearson")(sampler="x"))
     paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / "counts.npz", "table": tmp_path / "table.tsv"}
     certify_radii(certificate, **paths)
     table, record = read_table(tmp_path / "table.tsv", format="certificate")
@@ -226,17 +232,17 @@ def test_missing_doubled_and_foreign_shards_are_refused(home, tmp_path):
     first, second = (sample(home, tmp_path / f"{k}.npz", f"{k}-of-2") for k in (1, 2))
     for shards in ([first], [first, second, second]):
         with pytest.raises(ArtefactError, match="do not hold its images once each"):
-            merge_counts(shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+            merge_counts(plan_spec(700), shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
     write_plan(plan_spec(600), counts=home / "presample.npz", plan=tmp_path / "other.tsv")
-    with pytest.raises(ArtefactError, match="plan: file has"):
-        merge_counts(shards=[first, second], plan=tmp_path / "other.tsv", counts=tmp_path / "x.npz")
+    with pytest.raises(ArtefactError, match="1.npz: .*sampler.n: file has 700, asked for 600"):
+        merge_counts(plan_spec(600), shards=[first, second], plan=tmp_path / "other.tsv", counts=tmp_path / "x.npz")
 
 
 def test_merged_counts_name_every_device_they_were_made_on(home, tmp_path):
     shards = [sample(home, tmp_path / f"{k}.npz", f"{k}-of-2") for k in (1, 2)]
     arrays, record = read_arrays(shards[1], format="shard")
     write_arrays(shards[1], arrays, replace(record, device="another"))
-    merge_counts(shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+    merge_counts(plan_spec(700), shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
     devices = {read_arrays(shards[0], format="shard")[1].device, "another"}
     assert set(read_arrays(tmp_path / "x.npz", format="counts")[1].device.split("; ")) == devices
 
@@ -247,17 +253,17 @@ def test_counts_that_do_not_sum_to_n_are_refused(home, tmp_path):
     arrays["counts"][3, 0] += 1
     write_arrays(path, arrays, record)
     with pytest.raises(ArtefactError, match="image idx 3: its counts do not sum to n"):
-        merge_counts(shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+        merge_counts(plan_spec(700), shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
 
 
 def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
     with pytest.raises(ArtefactError, match="seed: file has 0, asked for 1"):
-        sample(home, tmp_path / "a.npz", spec={**SPEC, "seed": 1})
-    louder = {**SPEC, "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
+        sample(home, tmp_path / "a.npz", spec={**plan_spec(700), "seed": 1})
+    louder = {**plan_spec(700), "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
     with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
         sample(home, tmp_path / "a.npz", spec=louder)
     with pytest.raises(ArtefactError, match="method.epochs: file has 150, asked for 9"):
-        sample(home, tmp_path / "a.npz", spec={**SPEC, "method": {**METHOD, "epochs": 9}})
+        sample(home, tmp_path / "a.npz", spec={**plan_spec(700), "method": {**METHOD, "epochs": 9}})
     table, record = read_table(home / "plan.tsv")
     parents = {**record.parents, "model": "0" * 64}
     write_table(
@@ -285,14 +291,16 @@ def test_a_plan_made_from_other_weights_of_the_same_recipe_is_refused(home, tmp_
     save_model(tmp_path / "model.safetensors", build(MODEL, DIGITS.info()), record)
     files = {"manifest": home / "digits.json", "plan": home / "plan.tsv", "counts": tmp_path / "a.npz"}
     with pytest.raises(ArtefactError, match="parents.model: file has"):
-        sample_counts(SPEC, DIGITS, model=tmp_path / "model.safetensors", shard="1-of-1", device="cpu", **files)
+        sample_counts(
+            plan_spec(700), DIGITS, model=tmp_path / "model.safetensors", shard="1-of-1", device="cpu", **files
+        )
 
 
 def test_a_plan_is_made_only_from_counts_of_its_own_noise_and_size(home, tmp_path):
     louder = {**plan_spec(700), "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
     with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
         write_plan(louder, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
-    larger = {**plan_spec(700), "sampler": spec_class("sampler", "fixed")(n0=30, n=700).canonical()}
+    larger = counts_spec(spec_class("sampler", "fixed")(n0=30, n=700))
     with pytest.raises(ArtefactError, match="presample.n0: file has 20, asked for 30"):
         write_plan(larger, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
 
@@ -301,7 +309,7 @@ def test_a_truncated_file_is_refused_with_its_name(home, tmp_path):
     path = sample(home, tmp_path / "a.npz")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ArtefactError, match=r"a\.npz: is damaged"):
-        merge_counts(shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
+        merge_counts(plan_spec(700), shards=[path], plan=home / "plan.tsv", counts=tmp_path / "x.npz")
 
 
 def test_an_edited_plan_is_refused(home, tmp_path):

@@ -74,7 +74,7 @@ def test_shards_of_other_settings_and_damaged_ones_do_not_count(tmp_path):
 
 def test_shards_of_another_plan_or_other_weights_do_not_count(tmp_path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.models.header import to_metadata
+    from lib.tensorheader import to_metadata
 
     plan = Provenance("plan", SPEC, parents={"presample": "p" * 64})
     write_table(tmp_path / "plan.tsv", pd.DataFrame({"idx": [0]}), plan)

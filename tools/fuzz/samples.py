@@ -213,7 +213,7 @@ def make_log(folder: Path, number: int) -> None:
 
 @sample("training log", make_log, "m/n/s/training.*")
 def read_log(folder: Path) -> Any:
-    return read_training_log(folder / "m/n/s/training.tsv")
+    return read_training_log(folder / "m/n/s/training.tsv", wanted(folder))
 
 
 def counts_of(number: int, **more: np.ndarray) -> dict[str, np.ndarray]:
@@ -274,7 +274,7 @@ def make_plan(folder: Path, number: int) -> None:
 
 @sample("plan", make_plan, "plan.*")
 def read_plan_of(folder: Path) -> Any:
-    return read_plan(folder / "plan.tsv")
+    return read_plan(folder / "plan.tsv", wanted(folder))
 
 
 def make_certificate(folder: Path, number: int) -> None:
@@ -298,7 +298,7 @@ def make_corruptions(folder: Path, number: int) -> None:
 
 @sample("corruptions table", make_corruptions, "c.*")
 def read_corruptions_of(folder: Path) -> Any:
-    return read_corruptions(folder / "c.tsv")
+    return read_corruptions(folder / "c.tsv", wanted(folder))
 
 
 def make_figure(folder: Path, number: int) -> None:
@@ -308,4 +308,4 @@ def make_figure(folder: Path, number: int) -> None:
 
 @sample("figure", make_figure, "p_a.svg", "p_a.json")
 def read_figure_of(folder: Path) -> Any:
-    return read_figure(folder / "p_a.svg")
+    return read_figure(folder / "p_a.svg", wanted(folder))

@@ -12,6 +12,7 @@ from lib.data.source import SourceFile, data_root
 from lib.errors import DataError
 from lib.intact import DAMAGE, opened
 from lib.npz import map_array
+from lib.paths import without_braces
 from lib.spec import Spec
 
 
@@ -35,6 +36,11 @@ class CorruptionSpec(Spec):
     """Folder with the files; default `$CERTFLOW_DATA/<kind>`, or `data/<kind>` where that is not set."""
     names: list[str] | None = None
     """Which corruptions; null: the usual ones."""
+
+    @field_validator("root")
+    @classmethod
+    def _no_wildcards(cls, root: str | None) -> str | None:
+        return None if root is None else without_braces(root)
 
     @field_validator("names")
     @classmethod

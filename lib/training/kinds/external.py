@@ -83,9 +83,8 @@ class External(MethodSpec):
         """What `lib.models.published.load_weights` is to do otherwise than usual."""
         return {name: getattr(self, name) for name in ("mean", "sd", "weights", "outputs", "leave_out")}
 
-    def file(self, noise: str, sigma: float, seed: int) -> str:
-        """Path of the file for one noise entry (by name), its sigma, and a seed."""
-        return fill(self.checkpoint, noise, sigma, seed)
+    def brought(self, noise: str, sigma: float, seed: int) -> dict[str, str]:
+        return {"checkpoint": fill(self.checkpoint, noise, sigma, seed)}
 
     def loss(self, batch: Any) -> Any:
         raise TypeError("an external model is not trained")

@@ -1,0 +1,38 @@
+"""What a configuration needs from outside itself: files that models are made from, and devices that the environment names.
+
+Tables made elsewhere are read with the configuration (`lib.config.foreign`).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lib.config.study import Study
+from lib.devices import device_problems
+from lib.errors import CertflowError
+
+KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
+"""Role of a file among those that a model is made from → the method's setting that names it."""
+
+
+def outside_problems(study: Study, experiments: Iterable[str]) -> Iterator[str]:
+    """One line for each device that there cannot be, and each missing file of those that the models of `experiments` need."""
+    yield from device_problems()
+    yield from dict.fromkeys(line for name in experiments for line in _missing(study, name))
+
+
+def _missing(study: Study, experiment: str) -> Iterator[str]:
+    for dataset, _, method, noise, seed in study.needed(run.of_model for run in study.runs(experiment)):
+        denoiser = study.denoiser_of(dataset, method, noise)
+        try:
+            files = study.brought(dataset, method, noise, seed)
+        except CertflowError as error:  # a folder of weights that lacks a file
+            yield f"denoisers.{denoiser}.weights: {error}"
+            continue
+        for role, path in files.items():
+            key = f"methods.{method}.{KEYS[role]}" if role in KEYS else f"denoisers.{denoiser}.weights"
+            yield from _absent(key, path)
+
+
+def _absent(key: str, path: str) -> Iterator[str]:
+    if not Path(path).exists():
+        yield f"{key}: {path} is not there; put it there, or correct the path"

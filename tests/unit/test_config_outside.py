@@ -1,0 +1,133 @@
+"""What a configuration needs from outside itself is looked for before anything runs: names of timm, files, devices."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib.config import load
+from lib.errors import ConfigError
+from lib.models.timm_names import unknown
+from lib.workflow.targets import concerned
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "results/train/digits/small/{}/gauss-0.25/seed0/model.safetensors"
+
+
+@pytest.fixture
+def raw():
+    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+def problems(raw, experiments=("digits",)) -> list[str]:
+    try:
+        load(raw, concerned=lambda study: experiments)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k"])
+def test_names_that_timm_knows_are_known_without_asking_it(name):
+    code = f"import sys, lib.models.timm_names as n; assert n.unknown({name!r}) is None and 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_misspelt_model_of_timm_is_named_with_close_ones(raw):
+    assert unknown("resnet18.a1_in1kk").startswith("timm has no weights 'resnet18.a1_in1kk'; close: resnet18.a1_in1k")
+    raw["models"]["typo"] = {"kind": "timm", "name": "resnt18"}
+    (problem,) = problems(raw)
+    assert problem.startswith("models.typo.name: timm has no model 'resnt18'; close: resnet18")
+
+
+def test_files_are_looked_for_with_those_of_parts_and_base_classifiers(raw, tmp_path):
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": f"{tmp_path}/{{noise}}.pth"}
+    raw["methods"]["behind"] = {
+        "kind": "denoised",
+        "denoiser": "theirs",
+        "classifier": {"method": "mine", "noise": "clean"},
+    }
+    raw["denoisers"]["theirs"] = {"kind": "dncnn", "weights": f"{tmp_path}/d.pth", "sigma_range": [0.1, 1.0]}
+    raw["methods"]["guided"] = {**raw["methods"]["catrs-quick"], "predictions": "votes"}
+    raw["predictions"]["votes"] = {"method": "mine", "noise": "gauss-0.25"}
+    raw["methods"]["ours"] = {**raw["methods"]["gaussian-quick"], "start_from": MODEL.format("gaussian-quick")}
+    raw["experiments"]["digits"]["methods"] = ["behind", "guided", "ours"]
+    ending = "is not there; put it there, or correct the path"
+    wanted = {
+        f"methods.mine.checkpoint: {tmp_path}/clean.pth {ending}",
+        f"methods.mine.checkpoint: {tmp_path}/gauss-0.25.pth {ending}",
+        f"denoisers.theirs.weights: {tmp_path}/d.pth {ending}",
+    }
+    assert set(problems(raw)) == wanted
+    assert problems(raw, experiments=()) == []
+    for name in ("clean.pth", "gauss-0.25.pth", "d.pth"):
+        (tmp_path / name).write_bytes(b"weights")
+    assert problems(raw) == []
+
+
+def test_a_table_made_elsewhere_that_is_missing_is_told_once_whatever_is_asked_for(raw, tmp_path):
+    raw["experiments"]["mnist"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": f"{tmp_path}/t.tsv"}]
+    for experiments in ((), ("digits",), ("mnist",)):
+        (problem,) = problems(raw, experiments)
+        assert problem.startswith(f"experiments.mnist.foreign.0.path: {tmp_path}/t.tsv: ")
+
+
+def test_the_content_of_files_is_part_of_what_a_model_is(raw, tmp_path):
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": f"{tmp_path}/a.pth"}
+    run = ("digits", "small", "mine", "gauss-0.25", 0)
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    before = load(raw).model_spec(*run)
+    assert set(before["files"]) == {"checkpoint"} and len(before["files"]["checkpoint"]) == 64
+    (tmp_path / "b.pth").write_bytes(b"weights")
+    raw["methods"]["mine"]["checkpoint"] = f"{tmp_path}/b.pth"
+    assert load(raw).model_spec(*run) == before  # the place is no part of it
+    (tmp_path / "b.pth").write_bytes(b"other weights")
+    assert load(raw).model_spec(*run)["files"] != before["files"]
+
+
+@pytest.mark.parametrize("path", ["a/{x}.tsv", "{noise}/b", "a{}.tsv"])
+def test_braces_are_refused_where_snakemake_would_see_them(raw, path):
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": "a/{{x}}.pth"}
+    raw["denoisers"]["theirs"] = {"kind": "dncnn", "weights": path, "sigma_range": [0.1, 1.0]}
+    ending = "has braces, which Snakemake takes for wildcards; rename the file or folder"
+    keys = ("methods.mine.checkpoint", "denoisers.theirs.weights")
+    assert all(any(line.startswith(f"{key}: {ending}") for line in problems(raw)) for key in keys)
+
+
+@pytest.mark.parametrize(("section", "ending"), [("samplers", ".npz"), ("predictions", ".npz"), ("datasets", ".json")])
+def test_an_entry_called_like_a_file_of_another_is_refused(raw, section, ending):
+    name = next(iter(raw[section]))
+    raw[section][name + ending] = raw[section][name]
+    assert (
+        f"{section}.{name}{ending}: its folder would be called like a file of {section}.{name}; rename one"
+        in problems(raw)
+    )
+    del raw[section][name]
+    assert not any("its folder" in line for line in problems(raw))
+
+
+def test_a_device_that_cannot_be_is_told_with_the_rest(raw, monkeypatch):
+    monkeypatch.setenv("CERTFLOW_DEVICE", "foo")
+    assert problems(raw) == ["CERTFLOW_DEVICE: 'foo' is not a device; write cpu, cuda, or such as cuda:0,cuda:1"]
+    load(raw)  # a command that runs nothing does not look
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([], ["digits"]),
+        (["all"], ["digits"]),
+        (["results/tables/mnist.tex"], ["mnist"]),
+        (["results/tables/mnist-c.tsv"], ["mnist-c"]),
+        (["sub/results/reports/digits-full.html"], ["digits-full"]),
+        (["results/figures/mnist/cost.pdf", "results/corruptions/mnist-c.md"], ["mnist-c", "mnist"]),
+        (["results/data/digits.json"], []),
+        ([MODEL.format("digits-mse")], ["digits-denoised"]),
+        ([MODEL.format("gaussian-quick")], ["digits", "digits-full"]),
+    ],
+)
+def test_a_command_is_about_the_experiments_of_its_targets(raw, targets, expected):
+    assert concerned(load(raw), targets) == expected
