@@ -142,10 +142,16 @@ def denoiser_weights(w):
     return [own(path) for path in STUDY.denoisers[name].files()]
 
 
-def shards(pattern, w, **wanted):
-    """The shards to be merged: those that are there or were begun, else as many as --set-scatter says (`lib.workflow.shards`)."""
+def shards(rule, pattern, w, **wanted):
+    """The shards to be merged: those that are there or were begun, else as many as --set-scatter says (`lib.workflow.shards`).
+
+    rule: which makes them; where its jobs are forced to run again, the draws are cut anew.
+    """
     asked, path = gather.shards("{scatteritem}"), partial(pattern.format, **w)
-    if not (workflow.dag_settings.forceall or workflow.dag_settings.forcerun):
+    again = workflow.dag_settings.forcerun
+    if not (
+        workflow.dag_settings.forceall or any(str(r).endswith(rule) for r in again)
+    ):
         stated = "shards" in workflow.resource_settings.overwrite_scatter
         folder = here(path(scatteritem="x")).parent
         asked = shard_names(folder, len(asked), Wanted(**wanted), insist=stated)
@@ -155,13 +161,19 @@ def shards(pattern, w, **wanted):
 def count_shards(w):
     """The shards of stage 2 that are merged."""
     model, plan = here(WEIGHTS.format(**w)), here(PLAN.format(**w))
-    return shards(SHARD, w, spec=counts_spec(w), model=model, plan=plan)
+    return shards(
+        "sample_counts", SHARD, w, spec=counts_spec(w), model=model, plan=plan
+    )
 
 
 def prediction_shards(w):
     """The shards of smoothed predictions that are merged."""
     return shards(
-        VOTES_SHARD, w, spec=predictions_spec(w), model=here(base_classifier(w))
+        "smooth_predictions",
+        VOTES_SHARD,
+        w,
+        spec=predictions_spec(w),
+        model=here(base_classifier(w)),
     )
 
 
@@ -273,9 +285,7 @@ def counts_spec(w):
 
 
 def certificate_spec(w):
-    return STUDY.certificate_spec(
-        *model_names(w), w.images, w.sampler, w.certificate
-    )
+    return STUDY.certificate_spec(*model_names(w), w.images, w.sampler, w.certificate)
 
 
 def corruption_spec(w):
