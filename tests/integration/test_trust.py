@@ -14,7 +14,7 @@ from test_workflow import PER_EXPERIMENT, PER_METHOD, REPORT, ROOT, TINY, planne
 
 from lib.artefact import read_arrays, read_provenance
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 TABLE, NAMES = "results/tables/tiny.md", "digits/tiny/two/gauss-0.25/seed0"
 CERTIFICATE = f"results/certificates/{NAMES}/tiny/tiny/tiny.tsv"
 MODEL = f"results/train/{NAMES}/model.safetensors"
