@@ -165,9 +165,10 @@ def test_the_identity_is_the_content_and_not_the_place():
 def test_places_in_the_path_are_filled():
     pattern = "cohen/{noise}/noise_{sigma:.2f}/seed{seed}/checkpoint.pth.tar"
     assert (
-        External(checkpoint=pattern).file("gauss-0.5", 0.5, 3) == "cohen/gauss-0.5/noise_0.50/seed3/checkpoint.pth.tar"
+        External(checkpoint=pattern).brought("gauss-0.5", 0.5, 3)["checkpoint"]
+        == "cohen/gauss-0.5/noise_0.50/seed3/checkpoint.pth.tar"
     )
-    assert External(checkpoint="x_{sigma}.pth").file("n", 0.25, 0) == "x_0.25.pth"
+    assert External(checkpoint="x_{sigma}.pth").brought("n", 0.25, 0)["checkpoint"] == "x_0.25.pth"
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,8 @@ def test_places_in_the_path_are_filled():
         ({"checkpoint": "a/{epoch}.pth"}, r"unknown \{epoch\}; known: \{noise\}, \{sigma\}, \{seed\}"),
         ({"checkpoint": "a/{noise.__class__}.pth"}, "unknown"),
         ({"checkpoint": "a/{}.pth"}, "unknown"),
-        ({"checkpoint": "a/{noise"}, "no valid pattern"),
-        ({"checkpoint": "a/{noise:.2f}"}, "no valid pattern"),
+        ({"checkpoint": "a/{noise"}, "not a valid pattern"),
+        ({"checkpoint": "a/{noise:.2f}"}, "not a valid pattern"),
         ({"checkpoint": ""}, "at least 1 character"),
         ({"checkpoint": "a", "sd": (1.0,)}, "sd is given without mean"),
         ({"checkpoint": "a", "mean": (0.5,), "sd": (0.0,)}, "1 numbers above 0"),
