@@ -15,26 +15,27 @@ from lib.paths import made_here
 from lib.workflow import expose
 from lib.workflow.leftovers import unseen
 from lib.workflow.shards import Wanted, shard_names
+from lib.workflow.started import dag_settings
 from lib.workflow.targets import concerned
 
 expose(workflow.basedir)
 read_text(config, workflow.config_settings.config)
 
 # Jobs of this workflow parse it again, on machines that may lack what the workflow was started with.
-STARTED = workflow.is_main_process and workflow.dag_settings is not None
+STARTED = dag_settings() if workflow.is_main_process else None
 # Where a workflow that uses this one as a module puts its files.
 PLACE = workflow.modifier.path_modifier
 # Last results that nobody would find to be of other settings; see `remake`.
-UNSEEN = unseen() if STARTED else []
+UNSEEN = [] if STARTED is None else unseen()
 
 try:
     STUDY = load(
         config,
         " + ".join(map(str, ["config.yaml", *workflow.overwrite_configfiles])),
         concerned=(
-            (lambda study: concerned(study, workflow.dag_settings.targets))
-            if STARTED
-            else None
+            None
+            if STARTED is None
+            else (lambda study: concerned(study, STARTED.targets))
         ),
     )
 except CertflowError as error:

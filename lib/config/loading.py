@@ -26,12 +26,7 @@ def load(
     study = Study(targets=targets(raw, problems), **entries)
     problems += study_problems(study, written)
     if concerned is not None:
-        problems += outside_problems(study, _sound(concerned(study), problems))
+        problems += outside_problems(study, concerned, problems)
     if problems:
         raise ConfigError(problems, source)
     return study
-
-
-def _sound(experiments: Iterable[str], problems: list[str]) -> list[str]:
-    """Those experiments whose names lead somewhere: what the others need cannot be said."""
-    return [name for name in experiments if not any(line.startswith(f"experiments.{name}.") for line in problems)]

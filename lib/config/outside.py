@@ -3,7 +3,8 @@
 Tables made elsewhere are read with the configuration (`lib.config.foreign`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from lib.config.study import Study
@@ -14,10 +15,26 @@ KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
 """Role of a file among those that a model is made from → the method's setting that names it."""
 
 
-def outside_problems(study: Study, experiments: Iterable[str]) -> Iterator[str]:
-    """One line for each device that there cannot be, and each missing file of those that the models of `experiments` need."""
+def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], known: Sequence[str]) -> Iterator[str]:
+    """One line for each device that there cannot be, and each missing file of those that models need.
+
+    The models are those of the experiments that `concerned` names. What an experiment with `known` problems needs cannot be
+    said, nor what one needs that names an entry with problems: these are passed over.
+    """
     yield from device_problems()
-    yield from dict.fromkeys(line for name in experiments for line in _missing(study, name))
+    names = _reached(lambda: concerned(study), known)
+    sound = [name for name in names if not any(line.startswith(f"experiments.{name}.") for line in known)]
+    yield from dict.fromkeys(line for name in sound for line in _reached(partial(_missing, study, name), known))
+
+
+def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[str]:
+    """What `find` gives; nothing where it comes to an entry that is not there because of `known` problems."""
+    try:
+        return list(find())
+    except KeyError:
+        if not known:
+            raise
+        return []
 
 
 def _missing(study: Study, experiment: str) -> Iterator[str]:

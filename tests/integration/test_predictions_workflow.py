@@ -39,7 +39,7 @@ CONFIG = {
 STAGE = ["smooth_predictions", "merge_predictions"]
 AFTER_TRAINING = {**dict.fromkeys(PER_METHOD[1:], 1), "write_table": 1}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test that uses `finished` waits for its run
 
 
 def overlay(folder: Path, config: dict) -> tuple[Path, ...]:

@@ -1,20 +1,25 @@
 """The real Snakefile on a tiny experiment: it runs, a second run does nothing, and a change re-runs what depends on it."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from holds import Holds
 from safetensors.torch import load_file
 
 from lib.artefact import read_arrays
@@ -25,7 +30,7 @@ REPORT = "results/reports/tiny.html"
 PER_METHOD = ["train_model", "presample_counts", "plan_draws", "sample_counts", "merge_counts", "certify_radii"]
 PER_EXPERIMENT = ["write_table", "plot_figures", "write_report"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test that uses `finished` waits for its run
 
 
 def snakemake(folder: Path, *arguments: str, overlays: tuple[Path, ...] = (), check: bool = True) -> str:
@@ -205,26 +210,45 @@ def test_a_table_whose_job_was_not_seen_to_end_is_made_again(finished, tmp_path)
     assert planned(snakemake(folder, "-n", REPORT)) == {"write_table": 1, "write_report": 1}
 
 
-def test_what_a_job_finishes_after_its_snakemake_was_killed_is_kept(tmp_path):
-    overlay, target = tmp_path / "overlay.yaml", "results/tables/tiny.tsv"
-    overlay.write_text(
-        yaml.safe_dump({"samplers": {"tiny": {"n": 5000}}, "experiments": {"tiny": {"methods": ["one"]}}})
-    )
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(tmp_path)]
+def test_what_a_job_finishes_after_its_snakemake_was_killed_is_kept(finished, tmp_path):
+    folder, target = tmp_path / "copy", "results/tables/tiny.tsv"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / ".snakemake")
+    for later in ("plan", "sample", "certificates", "tables", "logs", "benchmarks"):
+        shutil.rmtree(folder / "results" / later)
+    overlay = tmp_path / "overlay.yaml"
+    change = {"samplers": {"tiny": {"n": 6000}}, "experiments": {"tiny": {"methods": ["one"]}}}
+    overlay.write_text(yaml.safe_dump(change))
+    shard = folder / "results/sample/digits/tiny/one/gauss-0.25/seed0/tiny/tiny/shards/1-of-1.npz"
+    begun, holds = shard.with_name(f"{shard.name}.partial"), Holds(tmp_path / "holds")
+    holds.ask(begun)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(folder)]
     command += ["--configfile", str(TINY), str(overlay), "--", target]
-    with open(tmp_path / "output", "w") as output:
-        killed = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-        shards = tmp_path / "results/sample/digits/tiny/one/gauss-0.25/seed0/tiny/tiny/shards"
-        wait_for(lambda: (shards / ".1-of-1.npz.lock").exists() or killed.poll() is not None, 120)
+    environment = {**os.environ, **holds.environment, "CERTFLOW_SAVE_SECONDS": "0"}
+    with open(tmp_path / "output", "w") as output, group_of(command, environment, output) as killed:
+        wait_for(lambda: holds.stopped(begun) or killed.poll() is not None, 200)
+        assert holds.stopped(begun), (tmp_path / "output").read_text()
         killed.kill()
         killed.wait()
-    shard = shards / "1-of-1.npz"
-    assert not shard.exists(), "the job had ended before snakemake was killed"
-    wait_for(shard.exists, 120)
+        assert not shard.exists()
+        holds.release(begun)
+        wait_for(shard.exists, 100)
     made = shard.stat().st_mtime_ns
-    snakemake(tmp_path, "--unlock", target, overlays=(overlay,))
-    snakemake(tmp_path, target, overlays=(overlay,))
-    assert shard.stat().st_mtime_ns == made and (tmp_path / target).exists()
+    snakemake(folder, "--unlock", target, overlays=(overlay,))
+    snakemake(folder, target, overlays=(overlay,))
+    assert shard.stat().st_mtime_ns == made and (folder / target).exists()
+
+
+@contextmanager
+def group_of(command: list[str], environment: dict[str, str], output: TextIO) -> Iterator[subprocess.Popen]:
+    """A command at work; in the end neither it nor any process that it has started runs, be it stopped."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(ready: Callable[[], bool], seconds: float) -> None:

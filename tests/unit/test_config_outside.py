@@ -22,9 +22,10 @@ def raw():
     return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
-def problems(raw, experiments=("digits",)) -> list[str]:
+def problems(raw, experiments=("digits",), concerned_by=None) -> list[str]:
+    """concerned_by: targets of a command, in place of experiments."""
     try:
-        load(raw, concerned=lambda study: experiments)
+        load(raw, concerned=lambda study: experiments if concerned_by is None else concerned(study, concerned_by))
     except ConfigError as error:
         return error.problems
     return []
@@ -66,6 +67,29 @@ def test_files_are_looked_for_with_those_of_parts_and_base_classifiers(raw, tmp_
     for name in ("clean.pth", "gauss-0.25.pth", "d.pth"):
         (tmp_path / name).write_bytes(b"weights")
     assert problems(raw) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ("methods", "gaussian-quick"),
+        ("noises", "gauss-0.25"),
+        ("certificates", "np-4k"),
+        ("models", "small"),
+        ("datasets", "digits"),
+        ("images", "digits-half"),
+        ("experiments", "digits"),
+    ],
+)
+def test_files_are_looked_for_as_far_as_entries_with_problems_let_it(raw, tmp_path, section, name):
+    raw[section][name] = {**raw[section][name], "epoks": 3}
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": f"{tmp_path}/mine.pth"}
+    raw["experiments"]["mnist"]["methods"] = ["mine"]
+    targets = ["results/tables/digits.tex", "results/tables/mnist.tex"]
+    found = problems(raw, concerned_by=targets)
+    assert any(line.startswith(f"{section}.{name}.epoks: ") for line in found)
+    assert section == "noises" or any(line.startswith("methods.mine.checkpoint: ") for line in found)
+    assert len(problems(raw, concerned_by=[*targets, MODEL.format("gaussian-quick")])) <= len(found)
 
 
 def test_a_table_made_elsewhere_that_is_missing_is_told_once_whatever_is_asked_for(raw, tmp_path):

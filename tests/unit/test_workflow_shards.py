@@ -74,15 +74,17 @@ def test_shards_of_other_settings_and_damaged_ones_do_not_count(tmp_path):
 
 def test_shards_of_another_plan_or_other_weights_do_not_count(tmp_path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
+    from lib.models.header import identity
     from lib.tensorheader import to_metadata
 
     plan = Provenance("plan", SPEC, parents={"presample": "p" * 64})
     write_table(tmp_path / "plan.tsv", pd.DataFrame({"idx": [0]}), plan)
     metadata = to_metadata(Provenance("model", {}), "a" * 64)
     save_file({"w": np.zeros(2, np.float32)}, tmp_path / "model.safetensors", metadata=metadata)
-    shard(tmp_path, "1-of-1", model="a" * 64, plan=plan.digest)
+    model = identity(Provenance("model", {}), "a" * 64)
+    shard(tmp_path, "1-of-1", model=model, plan=plan.digest)
     assert chosen(tmp_path, 5, plan=tmp_path / "plan.tsv") == numbered(1)
     shard(tmp_path, "1-of-1", model="b" * 64, plan=plan.digest)
     assert chosen(tmp_path, 5, plan=tmp_path / "plan.tsv") == numbered(5)
-    shard(tmp_path, "1-of-1", model="a" * 64, plan="q" * 64)
+    shard(tmp_path, "1-of-1", model=model, plan="q" * 64)
     assert chosen(tmp_path, 5, plan=tmp_path / "plan.tsv") == numbered(5)
