@@ -27,6 +27,7 @@ class OneShot(Denoiser):
 
     told = True
     predicts_noise = True
+    opaque = True
 
     def __init__(
         self,

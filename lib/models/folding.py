@@ -15,6 +15,7 @@ from torch import fx, nn
 from lib.errors import CertflowError
 from lib.models.agreement import TOLERANCE, agree, difference
 from lib.models.normalise import Normalise
+from lib.models.opaque import Tracer
 from lib.models.shapes import describe
 
 SIDES = (32, 28, 8, 224, 64, 96, 16)
@@ -73,8 +74,8 @@ def _plain_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).to("cpu").float().eval()
 
 
-class _Tracer(fx.Tracer):
-    """Looks into every module but torch's own, our normalisation and anything derived from batch normalisation."""
+class _Tracer(Tracer):
+    """Looks into every module but torch's own, opaque ones, our normalisation and anything derived from batch normalisation."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, Normalise | nn.BatchNorm2d) or super().is_leaf_module(module, name)

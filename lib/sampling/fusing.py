@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
 
+from lib.models.opaque import trace
+
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
 ADDS = (operator.add, operator.iadd, torch.add)
 
@@ -66,7 +68,7 @@ def fuse(network: nn.Module, x: torch.Tensor) -> nn.Module | None:
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
         return None
     try:
-        module = fx.symbolic_trace(copy.deepcopy(network))
+        module = trace(copy.deepcopy(network))
         with torch.inference_mode():
             _Shapes(module).run(x.clone())
     # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
@@ -148,7 +150,10 @@ def _only_reader(node: fx.Node) -> fx.Node | None:
 def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return False
-    layer = module.get_submodule(node.target)
+    return _is_plain(module.get_submodule(node.target))
+
+
+def _is_plain(layer: nn.Module) -> bool:
     plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
 

@@ -175,6 +175,14 @@ def test_a_diffusion_denoiser_is_sampled_as_any_other(precision):
         BaseClassifier(loose, Inference(precision="float32"), shape=INFO.shape, classes=10)
 
 
+def test_beside_a_network_that_cannot_be_traced_the_classifier_is_still_fused():
+    whole = DenoiseThenClassify(TOY.build(INFO, 0.5), classifier()).eval()
+    whole.denoiser.network = Wave()
+    whole.denoiser.network.forward = lambda u, time: torch.sin(u) if bool((u > -1e9).all()) else u
+    base = BaseClassifier(whole, shape=INFO.shape, classes=10)
+    assert base.describe()["folded"] or base.describe()["fused"]
+
+
 def test_sides_that_are_no_multiples_are_padded():
     torch.manual_seed(0)
     info = DataInfo(classes=10, shape=(1, 7, 6))
