@@ -21,6 +21,7 @@ from lib.models.base import Inference
 from lib.models.folding import fold_unchecked
 from lib.private import keep_compilers_private
 from lib.sampling.fusing import Traced, fuse
+from lib.sampling.group_norm import replace_group_norms
 from lib.sampling.outputs import Picked, find_logits
 from lib.sampling.probing import (
     ROWS,
@@ -117,7 +118,7 @@ def _steps(inference: Inference, x: torch.Tensor) -> dict[str, Callable[[Form], 
     fused = inference.fold and x.device.type == "cpu" and not inference.compile and inference.precision != "float16"
     return {
         **({"fold": _folded} if inference.fold else {}),
-        "channels_last": _channels_last,
+        "channels_last": partial(_channels_last, ours=x.device.type == "cpu" and not inference.compile),
         **({"fuse": lambda form: _fused(form, x)} if fused else {}),  # compiling fuses by itself
     }
 
@@ -127,8 +128,11 @@ def _folded(form: Form) -> Form | None:
     return replace(form, network=whole.network, shift=whole.shift) if whole.folded else None
 
 
-def _channels_last(form: Form) -> Form:
+def _channels_last(form: Form, ours: bool) -> Form:
+    """ours: with our own group normalisation where torch's is slow in this layout."""
     network = copy.deepcopy(form.network).to(memory_format=torch.channels_last)
+    if ours:
+        replace_group_norms(network)
     return replace(form, network=network, layout=torch.channels_last)
 
 
