@@ -64,6 +64,13 @@ class OneShot(Denoiser):
         time = torch.full((1,), self.time, dtype=torch.float32, device=y.device)
         return self._clean(y, time, self.alpha)
 
+    def settled(self) -> "SettledOneShot | None":
+        """The same for good, with a network that has the time in its weights; None where its build is not known."""
+        from lib.denoising.networks.settled import settle
+
+        network = settle(self.network, self.time) if self.condition is not None and not self.training else None
+        return None if network is None else SettledOneShot(self, network)
+
     def at(self, y: Images, sigma: Float[torch.Tensor, " rows"]) -> Images:
         alpha = 1 / (1 + 4 * sigma[:, None, None, None].square())
         return self._clean(y, self._times(sigma), alpha)
@@ -82,18 +89,12 @@ class OneShot(Denoiser):
         return out, noise / level
 
     def _clean(self, y: Images, time: torch.Tensor, alpha: "float | torch.Tensor") -> Images:
-        root, spread = alpha**0.5, (1 - alpha) ** 0.5
-        u = root * (2 * y - 1)
-        out = self._predict(u, time)
-        if self.prediction == "epsilon":
-            return (y - (0.5 * spread / root) * out).clamp(0.0, 1.0)
-        x = out if self.prediction == "sample" else root * u - spread * out
-        return ((x + 1) / 2).clamp(0.0, 1.0)
+        u = _scaled(y, alpha)
+        return _estimate(self.prediction, y, u, self._predict(u, time), alpha)
 
     def _predict(self, u: Images, time: Float[torch.Tensor, " times"]) -> Images:
         """What the network says, without the channels of learned variances."""
-        out = self.network(F.pad(u, self.padding, mode="replicate") if any(self.padding) else u, time)
-        return out[:, : self.channels, : self.height, : self.width]
+        return _cut(self.network(_padded(u, self.padding), time), (self.channels, self.height, self.width))
 
     def _times(self, sigma: Float[torch.Tensor, " rows"]) -> Float[torch.Tensor, " rows"]:
         """`Schedule.time` of every row, on the device, as the network is given it."""
@@ -102,3 +103,43 @@ class OneShot(Denoiser):
         low, high = self.table[above - 1], self.table[above]
         share = ((wanted - low) / (high - low)).clamp(0, 1)
         return ((above - 1 + share) * self.time_scale).float()
+
+
+class SettledOneShot(nn.Module):
+    """A one-shot denoiser as it is sampled: `network` takes the image alone."""
+
+    opaque = True
+
+    def __init__(self, denoiser: OneShot, network: nn.Module):
+        super().__init__()
+        self.network, self.alpha, self.prediction = network, denoiser.alpha, denoiser.prediction
+        self.padding, self.shape = denoiser.padding, (denoiser.channels, denoiser.height, denoiser.width)
+
+    def forward(self, y: Images) -> Images:
+        u = _scaled(y, self.alpha)
+        out = _cut(self.network(_padded(u, self.padding)), self.shape)
+        return _estimate(self.prediction, y, u, out, self.alpha)
+
+
+def _scaled(y: Images, alpha: "float | torch.Tensor") -> Images:
+    """What the network is shown of a noisy image."""
+    return alpha**0.5 * (2 * y - 1)
+
+
+def _estimate(prediction: Prediction, y: Images, u: Images, out: Images, alpha: "float | torch.Tensor") -> Images:
+    """The clean image, from what the network says."""
+    root, spread = alpha**0.5, (1 - alpha) ** 0.5
+    if prediction == "epsilon":
+        return (y - (0.5 * spread / root) * out).clamp(0.0, 1.0)
+    x = out if prediction == "sample" else root * u - spread * out
+    return ((x + 1) / 2).clamp(0.0, 1.0)
+
+
+def _padded(u: Images, padding: tuple[int, int, int, int]) -> Images:
+    return F.pad(u, padding, mode="replicate") if any(padding) else u
+
+
+def _cut(out: Images, shape: tuple[int, int, int]) -> Images:
+    """Without the channels of learned variances, and without the padding."""
+    channels, height, width = shape
+    return out[:, :channels, :height, :width]

@@ -22,7 +22,8 @@ class Inference(Record):
     """`bfloat16` halves to quarters the time of large networks on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX."""
     compile: bool = False
     fold: bool = True
-    """Fold batch normalisation and input normalisation into the convolutions (exact up to rounding)."""
+    """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
+    rounding)."""
 
 
 class Resize(Record):

@@ -19,8 +19,8 @@ class BaseClassifier:
     """f: noisy images in [0,1] units → class index; a fixed function of each row, at a fixed batch shape.
 
     What is given, a module or a function from images float32 [rows, *shape] to logits, is copied and prepared
-    (`lib.sampling.preparing`): folded, laid out with channels last and fused where that is the same function, and cast to the
-    precision. Rows of a smaller batch are padded up to `batch`: a row's result cannot depend on what lies beside it.
+    (`lib.sampling.preparing`): settled, folded, laid out with channels last and fused where that is the same function, and cast
+    to the precision. Rows of a smaller batch are padded up to `batch`: a row's result cannot depend on what lies beside it.
 
     Raises ValueError for what is not one fixed function of a row or cannot be run on such images in the stated precision, or
     whose logits have another width than `classes`.
@@ -102,6 +102,7 @@ class BaseClassifier:
         return {
             "precision": self.precision,
             "compiled": self.compiled,
+            "settled": "settle" in done,
             "folded": "fold" in done,
             "fused": "fuse" in done,
             "layout": "channels last" if "channels_last" in done else "contiguous",

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
 
+from lib.models.added import AddedConv2d
 from lib.models.opaque import trace
 
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
@@ -75,7 +76,7 @@ def fuse(network: nn.Module, x: torch.Tensor) -> nn.Module | None:
     except Exception:
         return None
     _drop_identities(module)
-    changed = _pool_pairwise(module) + _fuse_convolutions(module)
+    changed = _pool_pairwise(module) + _fuse_convolutions(module) + _fuse_sums(module)
     module.graph.lint()
     module.recompile()
     return module if changed else None
@@ -129,6 +130,15 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     return changed
+
+
+def _fuse_sums(module: fx.GraphModule) -> int:
+    """Fuse convolutions that say themselves what they are added to, as opaque modules have them."""
+    sums = [(name, part) for name, part in module.named_modules() if type(part) is AddedConv2d]
+    plain = [(name, part.convolution) for name, part in sums if _is_plain(part.convolution)]
+    for name, convolution in plain:
+        module.set_submodule(name, FusedConv2d(convolution, relu=False))
+    return len(plain)
 
 
 def _replace(module: fx.GraphModule, node: fx.Node, new: nn.Module, args: tuple) -> None:

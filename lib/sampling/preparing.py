@@ -1,9 +1,9 @@
 """From the module that was given to the network that is sampled: steps that make it fast, none of them trusted.
 
-A chain of forms: as given in float32, folded, with channels last, fused, in the stated precision, compiled. The logits of every
-form are compared with those of the module as given, in float32, on probe images. A step that fails or changes the function is
-left out and named in `dropped`. The precision cannot be left out, for it is what the model's owner stated: a model that cannot
-run in it is refused.
+A chain of forms: as given in float32, settled (what a part knows is fixed goes into its weights), folded, channels last, fused,
+in the stated precision, compiled. The logits of every form are compared with those of the module as given, in float32, on
+probe images. A step that fails or changes the function is left out and named in `dropped`. The precision cannot be left out,
+for it is what the model's owner stated: a model that cannot run in it is refused.
 """
 
 import copy
@@ -34,6 +34,7 @@ from lib.sampling.probing import (
     run,
 )
 from lib.sampling.settings import compiler_settings
+from lib.sampling.settling import settle
 
 Shape = tuple[int, int, int]
 
@@ -117,10 +118,15 @@ def _steps(inference: Inference, x: torch.Tensor) -> dict[str, Callable[[Form], 
     """What is tried on a network in float32, in this order; each step gives None where it finds nothing to do."""
     fused = inference.fold and x.device.type == "cpu" and not inference.compile and inference.precision != "float16"
     return {
-        **({"fold": _folded} if inference.fold else {}),
+        **({"settle": _settled, "fold": _folded} if inference.fold else {}),
         "channels_last": partial(_channels_last, ours=x.device.type == "cpu" and not inference.compile),
         **({"fuse": lambda form: _fused(form, x)} if fused else {}),  # compiling fuses by itself
     }
+
+
+def _settled(form: Form) -> Form | None:
+    network = settle(form.network)
+    return None if network is None else replace(form, network=network)
 
 
 def _folded(form: Form) -> Form | None:
