@@ -4,6 +4,7 @@ The straightforward loop calls the denoiser, then the classifier, on noisy copie
 normalisation as layers, noise from torch's stateful generator, predictions counted one by one on the host. Ours is
 `lib.sampling.engine.count_classes` on the pair as one module: normalisations folded into convolutions, what follows a
 convolution fused with it, channels last. Same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU).
+`--profile` shows what either spends its time in, operator by operator.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +34,7 @@ from benchmarks.field import (
     seconds,
     usual_arithmetic,
 )
+from benchmarks.operators import operator_table, operators
 from benchmarks.sampling import field_counts
 from lib.data.base import DataInfo
 from lib.denoising.composed import DenoiseThenClassify
@@ -108,7 +111,15 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
         for precision, base in bases.items():
             spent = seconds(lambda base=base: count_classes(base, image, index, draws, **keyed), device)
             times.setdefault(precision, []).append(spent)
-    return [_row(name, case, base, times["loop"], times[precision]) for precision, base in bases.items()]
+    rows = [_row(name, case, base, times["loop"], times[precision]) for precision, base in bases.items()]
+    if options.profile:
+        usual_arithmetic()
+        loop = partial(field_counts, pair, clean.to(device), case.batch, case.batch, case.info.classes)
+        theirs = operators(loop, device, case.batch)
+        for row, base in zip(rows, bases.values(), strict=True):
+            ours = partial(count_classes, base, image, index, np.array([base.batch]), **keyed)
+            row["operators"] = {"loop": theirs, "ours": operators(ours, device, base.batch)}
+    return rows
 
 
 def _row(name: str, case: Case, base: BaseClassifier, loop: list[float], ours: list[float]) -> dict:
@@ -142,12 +153,19 @@ def table(rows: list[dict]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+def _profile(rows: list[dict]) -> str:
+    """The loop of one pair beside ours in each precision."""
+    found = {"loop, float32": rows[0]["operators"]["loop"]}
+    return operator_table(found | {f"ours, {row['precision']}": row["operators"]["ours"] for row in rows})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant")
     parser.add_argument("--device", default=default_device())
     parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], help=PRECISIONS)
+    parser.add_argument("--profile", action="store_true", help="also one batch of each, operator by operator")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -157,6 +175,8 @@ def main() -> None:
     report = {"machine": machine(device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
     print(table(rows))
+    for name in options.cases if options.profile else []:
+        print(f"\n{name}, microseconds per draw\n{_profile([row for row in rows if row['pair'] == name])}")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
