@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -15,7 +15,8 @@ help:
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
 	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
 	@echo "make fuzz    damage files of every format 20,000 times each and see whether a reader trusts one"
-	@echo "make pins    resolve requirements.in anew"
+	@echo "make schema  write schemas/config.schema.json, which editors read, from the code"
+	@echo "make pins    resolve the dependencies of pyproject.toml anew"
 
 env:
 	@sh tools/env.sh
@@ -36,7 +37,7 @@ mutants: env
 	@.venv/bin/python tools/mutants $(OPTIONS)
 
 plan: env
-	@.venv/bin/python -m lib.workflow.cost $(EXPERIMENT) $(OPTIONS)
+	@.venv/bin/python -m certflow.workflow.cost $(EXPERIMENT) $(OPTIONS)
 
 lint: env
 	@sh tools/lint.sh
@@ -45,7 +46,10 @@ fix: env
 	@sh tools/lint.sh --fix
 
 bench: env
-	@for file in $(filter-out benchmarks/field%.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; PYTHONPATH=. .venv/bin/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/field%.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; PYTHONPATH=lib:. .venv/bin/python $$file || exit 1; done
+
+schema: env
+	@.venv/bin/python -m certflow.config.schema
 
 fuzz: env
 	@.venv/bin/python -m tools.fuzz $(OPTIONS)

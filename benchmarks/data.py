@@ -2,7 +2,7 @@
 
 The field's loader is torchvision's: each image becomes a Pillow image, is padded by 4 and cropped to 32×32 at random, mirrored
 with probability ½, turned into a float tensor, and collated into batches of 256 by torch's `DataLoader` in the same process.
-Ours is `lib.data.batches`: CIFAR-sized bytes on the device, one gather per batch. Measured in turns, on one thread; CPU
+Ours is `certflow.data.batches`: CIFAR-sized bytes on the device, one gather per batch. Measured in turns, on one thread; CPU
 seconds are compared (seconds on a GPU). Also: what opening a prepared split costs, and putting it on the device.
 """
 
@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from lib.data import cache
-from lib.data.base import DataInfo
-from lib.data.batches import batches
-from lib.data.splits import ArraySplit
+from certflow.data import cache
+from certflow.data.base import DataInfo
+from certflow.data.batches import batches
+from certflow.data.splits import ArraySplit
 
 BATCH = 256
 INFO = DataInfo(classes=10, shape=(3, 32, 32))

@@ -2,7 +2,7 @@
 
 The straightforward loop calls the denoiser, then the classifier, on noisy copies of one image: float32 in NCHW, batch
 normalisation as layers, noise from torch's stateful generator, predictions counted one by one on the host. Ours is
-`lib.sampling.engine.count_classes` on the pair as one module: normalisations folded into convolutions, what follows a
+`certflow.sampling.engine.count_classes` on the pair as one module: normalisations folded into convolutions, what follows a
 convolution fused with it, channels last. Same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU).
 `--profile` shows what either spends its time in, operator by operator.
 """
@@ -36,15 +36,15 @@ from benchmarks.field import (
 )
 from benchmarks.operators import operator_table, operators
 from benchmarks.sampling import field_counts
-from lib.data.base import DataInfo
-from lib.denoising.composed import DenoiseThenClassify
-from lib.models.base import Inference
-from lib.noise import Gaussian, Stream
-from lib.registry import spec_class
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.sampling.memory import keep_freed_memory, restore_default
-from lib.sampling.precision import native_precisions
+from certflow.data.base import DataInfo
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.kinds.registry import spec_class
+from certflow.machine.memory import keep_freed_memory, restore_default
+from certflow.models.base import Inference
+from certflow.noise import Gaussian, Stream
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.precision import native_precisions
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy import integrate, optimize, special, stats
 
-from lib.certify import dsrs_radius, gg_np_radius
-from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 CASES = {"MNIST": (784, 380), "CIFAR-10": (3072, 1530), "ImageNet": (150_528, 75_260)}
 IMAGES, N = 1000, 50_000

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.registry import spec_class
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import spec_class
+from certflow.models import build
 
 SIGMA = 0.25
 PRECISIONS = "default: those with units on the device"

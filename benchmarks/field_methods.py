@@ -1,9 +1,9 @@
 """The field's training methods in the straightforward way: what `benchmarks/training.py` compares ours with.
 
-Formulas are those of `lib.training`. Noises of an attack go through the network one after another, as in the published code of
-SmoothMix and CAT-RS, those of a loss in one pass. Images and noise are float32 in NCHW, noise comes from torch's generator, and
-numbers are read back wherever that is the shortest thing to write. Each function returns the loss of a mini-batch, and the
-logits of one noisy copy of each image, for the accuracy.
+Formulas are those of `certflow.training`. Noises of an attack go through the network one after another, as in the published
+code of SmoothMix and CAT-RS, those of a loss in one pass. Images and noise are float32 in NCHW, noise comes from torch's
+generator, and numbers are read back wherever that is the shortest thing to write. Each function returns the loss of a
+mini-batch, and the logits of one noisy copy of each image, for the accuracy.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-from lib.training.base import MethodSpec
+from certflow.training.base import MethodSpec
 
 Network = torch.nn.Module
 Loss = Callable[[MethodSpec, Network, torch.Tensor, torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from sampling import machine, seconds
 
-from lib.noise import Gaussian, GeneralizedGaussian, Stream, native, philox
+from certflow.noise import Gaussian, GeneralizedGaussian, Stream, native, philox
 
 SHAPES = {784: 256, 3072: 128, 150_528: 4}
 """Values per image → images per call."""

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from lib.certify.field_table import read_field_table
-from lib.noise import Gaussian
-from lib.registry import spec_class
-from lib.stats import clopper_pearson_failure
+from certflow.certify.field_table import read_field_table
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.stats import clopper_pearson_failure
 
 ALPHA = 0.001
 PRIOR = 0.15
@@ -93,7 +93,7 @@ def measured(sampler, bound: dict, population, noise: Gaussian, repeats: int) ->
 
 
 def planning_seconds() -> None:
-    from lib.sampling.planning.utility import utility
+    from certflow.sampling.planning.utility import utility
 
     first = np.random.default_rng(0).multinomial(500, [0.9, 0.1], size=10_000)
     for n_max in (10**5, 10**6):

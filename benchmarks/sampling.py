@@ -2,7 +2,7 @@
 
 The field's loop is that of the scripts that descend from Cohen et al. (2019): the image repeated to the size of the batch,
 noise from torch's stateful generator, float32 in NCHW, normalisation by repeated tensors, batch normalisation as a layer,
-and a count of the predictions one by one on the host. Ours is `lib.sampling.engine.count_classes`. Both classify noisy
+and a count of the predictions one by one on the host. Ours is `certflow.sampling.engine.count_classes`. Both classify noisy
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
 C library's allocator and torch's arithmetic are set for each as its own process would have them. Ours is also measured in
 exact arithmetic, and on a GPU (the default where there is one) also compiled.
@@ -36,15 +36,15 @@ from benchmarks.field import (
     seconds,
     usual_arithmetic,
 )
-from lib.data.base import DataInfo
-from lib.models.base import Inference
-from lib.noise import Gaussian, Stream
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.sampling.memory import keep_freed_memory, restore_default
-from lib.sampling.precision import native_precisions
-from lib.sampling.rows import Kept
-from lib.sampling.settings import exact_arithmetic
+from certflow.data.base import DataInfo
+from certflow.machine.memory import keep_freed_memory, restore_default
+from certflow.models.base import Inference
+from certflow.noise import Gaussian, Stream
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.precision import native_precisions
+from certflow.sampling.rows import Kept
+from certflow.sampling.settings import exact_arithmetic
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,19 @@ import torch
 
 from benchmarks.field import machine
 from benchmarks.sampling import field_counts
-from lib.certify.radii import gaussian_radius
-from lib.data.base import Split
-from lib.data.store import open_split, prepare
-from lib.models import build
-from lib.models.checkpoint import read_model
-from lib.noise import Gaussian, Stream
-from lib.registry import revive, spec_class
-from lib.report.metrics import certified_accuracy
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.sampling.memory import keep_freed_memory, restore_default
-from lib.sampling.sequential import count_until
-from lib.training.loop import train
+from certflow.certify.radii import gaussian_radius
+from certflow.data.base import Split
+from certflow.data.store import open_split, prepare
+from certflow.kinds.registry import revive, spec_class
+from certflow.machine.memory import keep_freed_memory, restore_default
+from certflow.models import build
+from certflow.models.checkpoint import read_model
+from certflow.noise import Gaussian, Stream
+from certflow.report.metrics import certified_accuracy
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.sequential import count_until
+from certflow.training.loop import train
 
 RADII = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 ALPHA = 0.001

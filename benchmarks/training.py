@@ -2,8 +2,8 @@
 
 The field's step is that of the scripts that descend from Cohen et al. (2019): float32 in NCHW, images through PIL one by one
 (`DataLoader` without workers; four on a GPU), normalisation by repeated tensors, noise from the stateful generator, three
-`.item()` per step. Ours is what `lib.training.loop` runs. First the Gaussian step on some networks; then every method on LeNet
-with the papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same
+`.item()` per step. Ours is what `certflow.training.loop` runs. First the Gaussian step on some networks; then every method on
+LeNet with the papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same
 architecture on the same random images, in turns, on one thread; CPU seconds are compared (seconds on a GPU), data loading
 included.
 """
@@ -25,15 +25,15 @@ import torch
 
 from benchmarks.field import CIFAR, MNIST, PRECISIONS, SIGMA, default_device, field_network, machine, network, seconds
 from benchmarks.field_methods import LOSSES
-from lib.data.base import DataInfo
-from lib.data.batches import batches
-from lib.noise import Gaussian as GaussianNoise
-from lib.presets import preset_settings
-from lib.registry import spec_class
-from lib.sampling.precision import native_precisions
-from lib.training.base import MethodSpec
-from lib.training.meter import Meter
-from lib.training.stepper import Stepper, pieces
+from certflow.data.base import DataInfo
+from certflow.data.batches import batches
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.presets import preset_settings
+from certflow.sampling.precision import native_precisions
+from certflow.training.base import MethodSpec
+from certflow.training.meter import Meter
+from certflow.training.stepper import Stepper, pieces
 
 
 @dataclass(frozen=True)

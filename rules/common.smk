@@ -4,21 +4,21 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir).resolve()))
+sys.path.insert(0, str(Path(workflow.basedir).resolve() / "lib"))
 
-from lib.config import load
-from lib.config.text import read_text
-from lib.data.corruptions.naming import copies_parts
-from lib.data.source import data_root
-from lib.errors import CertflowError
-from lib.paths import made_here
-from lib.workflow import expose
-from lib.workflow.leftovers import unseen
-from lib.workflow.shards import Wanted, shard_names
-from lib.workflow.started import dag_settings
-from lib.workflow.targets import concerned
+from certflow.config import load
+from certflow.config.text import read_text
+from certflow.data.corruptions.naming import copies_parts
+from certflow.data.source import data_root
+from certflow.errors import CertflowError
+from certflow.files.paths import made_here
+from certflow.workflow import expose
+from certflow.workflow.leftovers import unseen
+from certflow.workflow.shards import Wanted, shard_names
+from certflow.workflow.started import dag_settings
+from certflow.workflow.targets import concerned
 
-expose(workflow.basedir)
+expose(Path(workflow.basedir) / "lib")
 read_text(config, workflow.config_settings.config)
 
 # Jobs of this workflow parse it again, on machines that may lack what the workflow was started with.
@@ -144,7 +144,7 @@ def denoiser_weights(w):
 
 
 def shards(rule, pattern, w, **wanted):
-    """The shards to be merged: those that are there or were begun, else as many as --set-scatter says (`lib.workflow.shards`).
+    """The shards to be merged: those that are there or were begun, else as many as --set-scatter says (`certflow.workflow.shards`).
 
     rule: which makes them; where its jobs are forced to run again, the draws are cut anew.
     """

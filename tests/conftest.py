@@ -12,12 +12,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+# Processes that tests start import this tree, whatever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
+
 # No deadline: how long an example takes depends on what else the machine does. Derandomised: a red test is red again.
 settings.register_profile("certflow", deadline=None, derandomize=True)
 settings.load_profile("certflow")
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +28,7 @@ def cpu_flags():
     flags = os.environ.get("TEST_CPU_FLAGS")
     with pytest.MonkeyPatch.context() as patch:
         if flags is not None:
-            patch.setattr("lib.sampling.precision.cpu_flags", lambda path="": frozenset(flags.split()))
+            patch.setattr("certflow.sampling.precision.cpu_flags", lambda path="": frozenset(flags.split()))
         yield
 
 

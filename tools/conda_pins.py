@@ -1,6 +1,7 @@
-"""Write environment.yml: the pins of requirements.txt for all direct dependencies of requirements.in."""
+"""Write environment.yml: the pins of requirements.txt for all direct dependencies of pyproject.toml."""
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,9 +19,10 @@ dependencies:
 
 
 def direct() -> list[str]:
-    """Names in requirements.in."""
-    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines())
-    return [re.split(r"[<>=!~ ;]", line)[0] for line in lines if line]
+    """Names of the direct dependencies in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    return [re.split(r"[<>=!~ ;]", line)[0] for line in lines]
 
 
 def pins(name: str) -> list[str]:

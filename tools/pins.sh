@@ -1,7 +1,7 @@
 #!/bin/sh
-# Resolve requirements.in to exact pins, and write the same pins of its direct dependencies into environment.yml for conda.
+# Resolve the dependencies of pyproject.toml to exact pins, and write the same pins of its direct dependencies into environment.yml for conda.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/uv.sh
-"$UV" pip compile -q --upgrade --universal --python-version 3.11 --no-annotate --no-header requirements.in -o requirements.txt
+"$UV" pip compile -q --upgrade --universal --python-version 3.11 --no-annotate --no-header --extra dev pyproject.toml -o requirements.txt
 .venv/bin/python tools/conda_pins.py

@@ -1,7 +1,7 @@
 """Put a denoiser before a frozen classifier, and train it there if its method has an objective."""
 
-from lib.denoising.stage import build_denoised
-from lib.workflow.job import attached, dataset_of, denoiser_of, device_of, method_of
+from certflow.denoising.stage import build_denoised
+from certflow.workflow.job import attached, dataset_of, denoiser_of, device_of, method_of
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Radii of all images from their class counts."""
 
-from lib.certify.stage import certify_radii
-from lib.workflow.job import attached
+from certflow.certify.stage import certify_radii
+from certflow.workflow.job import attached
 
 
 def main(job):

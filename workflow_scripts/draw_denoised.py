@@ -1,7 +1,7 @@
 """Draw clean, noisy and denoised images of an experiment."""
 
-from lib.denoising.strip import draw_denoised
-from lib.workflow.job import attached, dataset_of, device_of, pictures
+from certflow.denoising.strip import draw_denoised
+from certflow.workflow.job import attached, dataset_of, device_of, pictures
 
 
 def main(job):

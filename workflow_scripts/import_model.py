@@ -1,7 +1,7 @@
 """Bring a user's own checkpoint into the pipeline, after a look at its accuracy."""
 
-from lib.models.stage import import_model
-from lib.workflow.job import attached, dataset_of, device_of, method_of
+from certflow.models.stage import import_model
+from certflow.workflow.job import attached, dataset_of, device_of, method_of
 
 
 def main(job):

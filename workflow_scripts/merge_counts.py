@@ -1,7 +1,7 @@
 """Put the shards together; the result is the same for any number of them."""
 
-from lib.sampling.merge import merge_counts
-from lib.workflow.job import attached
+from certflow.sampling.merge import merge_counts
+from certflow.workflow.job import attached
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Put the shards of smoothed predictions together; the result is the same for any number of them."""
 
-from lib.sampling.merge_predictions import merge_predictions
-from lib.workflow.job import attached
+from certflow.sampling.merge_predictions import merge_predictions
+from certflow.workflow.job import attached
 
 
 def main(job):

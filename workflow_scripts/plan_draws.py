@@ -1,7 +1,7 @@
 """Fix class and number of draws of every image, before any draw that is certified is made."""
 
-from lib.sampling.plan import write_plan
-from lib.workflow.job import attached
+from certflow.sampling.plan import write_plan
+from certflow.workflow.job import attached
 
 
 def main(job):

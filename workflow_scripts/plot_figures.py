@@ -1,7 +1,7 @@
 """Draw an experiment's figures."""
 
-from lib.report.stage import plot_figures
-from lib.workflow.job import attached, pictures
+from certflow.report.stage import plot_figures
+from certflow.workflow.job import attached, pictures
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Read or compute the corrupted copies of a dataset's test images, and write their manifest."""
 
-from lib.data.corruptions.store import prepare_corrupted
-from lib.workflow.job import attached, corruption_of, dataset_of
+from certflow.data.corruptions.store import prepare_corrupted
+from certflow.workflow.job import attached, corruption_of, dataset_of
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Read a dataset once, verify it, and write its manifest."""
 
-from lib.data.store import prepare
-from lib.workflow.job import attached, dataset_of
+from certflow.data.store import prepare
+from certflow.workflow.job import attached, dataset_of
 
 
 def main(job):

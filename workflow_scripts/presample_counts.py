@@ -1,7 +1,7 @@
 """Stage 1: a few draws per image, to choose the class and the budget."""
 
-from lib.sampling.stage import presample_counts
-from lib.workflow.job import attached, corrupted_of, dataset_of, device_of
+from certflow.sampling.stage import presample_counts
+from certflow.workflow.job import attached, corrupted_of, dataset_of, device_of
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Stage 2: the planned draws of one shard of the images."""
 
-from lib.sampling.stage import sample_counts
-from lib.workflow.job import attached, corrupted_of, dataset_of, device_of
+from certflow.sampling.stage import sample_counts
+from certflow.workflow.job import attached, corrupted_of, dataset_of, device_of
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Votes of a base classifier on one shard of the training images."""
 
-from lib.sampling.predictions import smooth_predictions
-from lib.workflow.job import attached, dataset_of, device_of
+from certflow.sampling.predictions import smooth_predictions
+from certflow.workflow.job import attached, dataset_of, device_of
 
 
 def main(job):

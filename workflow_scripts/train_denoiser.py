@@ -1,7 +1,7 @@
 """Train a denoiser by itself, over a range of noise levels."""
 
-from lib.denoising.stage import train_denoiser
-from lib.workflow.job import attached, dataset_of, device_of
+from certflow.denoising.stage import train_denoiser
+from certflow.workflow.job import attached, dataset_of, device_of
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Train one model by one method at one noise level, and write its weights and its log."""
 
-from lib.training.stage import train_model
-from lib.workflow.job import attached, dataset_of, devices_of, method_of
+from certflow.training.stage import train_model
+from certflow.workflow.job import attached, dataset_of, devices_of, method_of
 
 
 def main(job):

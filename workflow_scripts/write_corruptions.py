@@ -1,7 +1,7 @@
 """One experiment's table of corrupted copies: LaTeX, Markdown and tab-separated text."""
 
-from lib.report.corruptions import write_corruptions
-from lib.workflow.job import attached
+from certflow.report.corruptions import write_corruptions
+from certflow.workflow.job import attached
 
 
 def main(job):

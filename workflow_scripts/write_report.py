@@ -1,7 +1,7 @@
 """Write an experiment's report page."""
 
-from lib.report.stage import write_report
-from lib.workflow.job import attached
+from certflow.report.stage import write_report
+from certflow.workflow.job import attached
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Write an experiment's table."""
 
-from lib.report.stage import write_table
-from lib.workflow.job import attached
+from certflow.report.stage import write_table
+from certflow.workflow.job import attached
 
 
 def main(job):

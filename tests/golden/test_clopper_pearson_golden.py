@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from lib.certify import gaussian_radius, gaussian_radius_two_bound, two_bounds_pay
-from lib.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper, randomized_failure
+from certflow.certify import gaussian_radius, gaussian_radius_two_bound, two_bounds_pay
+from certflow.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper, randomized_failure
 
 TABLE = Path(__file__).parent / "data" / "clopper_pearson.csv"
 

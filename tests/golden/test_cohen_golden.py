@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.certify import gaussian_radius, read_field_table
-from lib.certify.field_table import FIELD_COLUMNS, format_time
+from certflow.certify import gaussian_radius, read_field_table
+from certflow.certify.field_table import FIELD_COLUMNS, format_time
 
 FILES = {
     "certify/cifar10/resnet110/noise_0.12/test/sigma_0.12": 0.001,

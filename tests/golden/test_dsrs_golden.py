@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.certify import dsrs_radius, gg_np_radius
-from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 TABLE = Path(__file__).parent / "data" / "dsrs.csv"
 TEXT = ("model", "dataset", "train_method", "p_dist", "q_dist", "q_rule", "np_check", "dsrs_check")

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.certify import certificate_table
-from lib.certify.kinds.dsrs import DoubleSampling
-from lib.certify.kinds.neyman_pearson import NeymanPearson
-from lib.report.lines import Line, SeedTable
-from lib.report.metrics import column
-from lib.report.summary import summarise
+from certflow.certify import certificate_table
+from certflow.certify.kinds.dsrs import DoubleSampling
+from certflow.certify.kinds.neyman_pearson import NeymanPearson
+from certflow.report.lines import Line, SeedTable
+from certflow.report.metrics import column
+from certflow.report.summary import summarise
 
 TEXT = (
     "model",

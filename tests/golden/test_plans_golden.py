@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lib.sampling.planning.allocation import draws_at_price
-from lib.sampling.planning.posterior import posterior
-from lib.sampling.planning.tolerance import draws_table, tolerant_draws
-from lib.sampling.planning.utility import utility
+from certflow.sampling.planning.allocation import draws_at_price
+from certflow.sampling.planning.posterior import posterior
+from certflow.sampling.planning.tolerance import draws_table, tolerant_draws
+from certflow.sampling.planning.utility import utility
 
 LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
 PROBABILITIES = (0.51, 0.55, 0.60, 0.70, 0.80, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)

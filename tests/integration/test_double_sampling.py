@@ -8,17 +8,17 @@ import pytest
 import torch
 from scipy import stats
 
-from lib.artefact import Provenance, read_arrays, read_table
-from lib.certify.stage import certify_radii
-from lib.data.store import content_digest, open_split, prepare
-from lib.models import build, save_model
-from lib.noise import GeneralizedGaussian
-from lib.registry import spec_class
-from lib.sampling.kinds.double import Double, ScaledLaw, TruncatedLaw
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import write_plan
-from lib.sampling.stage import presample_counts, sample_counts
-from lib.training import train
+from certflow.certify.stage import certify_radii
+from certflow.data.store import content_digest, open_split, prepare
+from certflow.files.artefact import Provenance, read_arrays, read_table
+from certflow.kinds.registry import spec_class
+from certflow.models import build, save_model
+from certflow.noise import GeneralizedGaussian
+from certflow.sampling.kinds.double import Double, ScaledLaw, TruncatedLaw
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import write_plan
+from certflow.sampling.stage import presample_counts, sample_counts
+from certflow.training import train
 
 DIGITS = spec_class("dataset", "digits")()
 MODEL = spec_class("model", "small_conv")()

@@ -19,8 +19,8 @@ import numpy as np
 import sklearn.datasets, torch
 torch.set_num_threads(1)
 import test_sampling_stage as t
-from lib.artefact import read_arrays
-from lib.sampling import engine, stage
+from certflow.files.artefact import read_arrays
+from certflow.sampling import engine, stage
 engine.CHUNK_ROWS, engine.CHUNK_SECONDS = 500, 0.0
 stage.Journal = partial(stage.Journal, seconds=0.0)
 DRAWS, home, kills, moments = 4000, Path(sys.argv[1]), int(sys.argv[2]), random.Random(20)

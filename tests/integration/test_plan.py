@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.config import load
-from lib.config.files import merged
-from lib.workflow.cost import cost_of, main, read_rates
+from certflow.config import load
+from certflow.config.files import merged
+from certflow.workflow.cost import cost_of, main, read_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ROOT / "configs" / "grid.yaml"

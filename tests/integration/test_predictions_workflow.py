@@ -10,8 +10,8 @@ import pytest
 import yaml
 from test_workflow import PER_METHOD, planned, snakemake
 
-from lib.artefact import read_arrays
-from lib.models.header import read_header
+from certflow.files.artefact import read_arrays
+from certflow.models.header import read_header
 
 TRAIN = "results/train/digits/tiny/{}/seed0/model.safetensors"
 GUIDED, TABLE, COPIES = TRAIN.format("guided/gauss-0.50"), "results/tables/guided.tex", "results/corruptions/robust.tex"

@@ -23,7 +23,7 @@ from holds import Holds
 from keeper import kept
 from one_node_slurm import Cluster, cluster, end_users_of, missing, users_of
 
-from lib.artefact import read_arrays
+from certflow.files.artefact import read_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "results/tables/tiny.tsv"

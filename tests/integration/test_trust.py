@@ -11,7 +11,7 @@ import pytest
 import yaml
 from test_workflow import PER_EXPERIMENT, PER_METHOD, REPORT, ROOT, TINY, planned, snakemake
 
-from lib.artefact import read_arrays, read_provenance
+from certflow.files.artefact import read_arrays, read_provenance
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TABLE, NAMES = "results/tables/tiny.md", "digits/tiny/two/gauss-0.25/seed0"
@@ -226,7 +226,7 @@ def module(folder: Path, *arguments: str) -> str:
 
 
 def test_the_workflow_is_used_as_a_module_of_another(finished, tmp_path):
-    from lib.config.files import merged
+    from certflow.config.files import merged
 
     config = {"certflow": {**merged([ROOT / "config.yaml", TINY]), "targets": []}, "theirs": 1}
     config["certflow"]["experiments"]["tiny"]["foreign"] = [

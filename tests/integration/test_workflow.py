@@ -22,7 +22,7 @@ import yaml
 from holds import Holds
 from safetensors.torch import load_file
 
-from lib.artefact import read_arrays
+from certflow.files.artefact import read_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"

@@ -9,9 +9,9 @@ import pytest
 from claims import at_most, false_claims
 from scipy import stats
 
-from lib.certify import predict_classes
-from lib.registry import spec_class
-from lib.stats import (
+from certflow.certify import predict_classes
+from certflow.kinds.registry import spec_class
+from certflow.stats import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     failures_quantile,

@@ -10,9 +10,9 @@ import pytest
 from claims import at_least, at_most, false_claims
 from scipy import special, stats
 
-from lib.certify import gaussian_radius, gaussian_radius_two_bound
-from lib.registry import spec_class
-from lib.stats import clopper_pearson_failure, effective_u
+from certflow.certify import gaussian_radius, gaussian_radius_two_bound
+from certflow.kinds.registry import spec_class
+from certflow.stats import clopper_pearson_failure, effective_u
 
 pytestmark = pytest.mark.statistical
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=1.0)

@@ -14,8 +14,8 @@ import pytest
 from claims import at_most
 from scipy import optimize, special
 
-from lib.certify import dsrs_radius, gg_np_radius
-from lib.certify.kinds.dsrs import DoubleSampling
+from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.certify.kinds.dsrs import DoubleSampling
 
 pytestmark = pytest.mark.statistical
 LEVEL = 1e-6

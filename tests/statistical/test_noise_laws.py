@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lib.noise import GeneralizedGaussian, Stream
-from lib.noise.truncated import Truncated
+from certflow.noise import GeneralizedGaussian, Stream
+from certflow.noise.truncated import Truncated
 
 LEVEL = 1e-6
 ROWS = 20_000

@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import special, stats
 
-from lib.certify.radii import gaussian_radius
-from lib.noise import Gaussian, Stream
-from lib.sampling import SmoothedClassifier
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from certflow.certify.radii import gaussian_radius
+from certflow.noise import Gaussian, Stream
+from certflow.sampling import SmoothedClassifier
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
 
 pytestmark = pytest.mark.statistical
 

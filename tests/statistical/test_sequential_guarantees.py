@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
-from lib.sampling.ladder import ladder
-from lib.stats.sequential import look_schedule
+from certflow.sampling.ladder import ladder
+from certflow.stats.sequential import look_schedule
 
 pytestmark = pytest.mark.statistical
 LEVEL = 1e-6

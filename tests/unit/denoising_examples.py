@@ -2,12 +2,12 @@
 
 import torch
 
-from lib.data.base import DataInfo
-from lib.denoising.composed import DenoiseThenClassify
-from lib.denoising.kinds.dncnn import DnCNN
-from lib.denoising.kinds.drunet import DRUNet
-from lib.models import build
-from lib.models.kinds.small_conv import SmallConv
+from certflow.data.base import DataInfo
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.kinds.dncnn import DnCNN
+from certflow.denoising.kinds.drunet import DRUNet
+from certflow.models import build
+from certflow.models.kinds.small_conv import SmallConv
 
 INFO = DataInfo(classes=10, shape=(1, 8, 8))
 DNCNN = DnCNN(depth=4, width=8)

@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib.replay import Recorder
-from lib.training import repeated
+from certflow.machine.replay import Recorder
+from certflow.training import repeated
 
 COPIES = ("_to_copy", "copy_", "copy", "set_", "_copy_from", "lift_fresh", "lift_fresh_copy", "detach")
 

@@ -3,8 +3,8 @@
 import torch
 from training_examples import Images as ArraySplit  # noqa: F401
 
-from lib.data.base import DataInfo
-from lib.registry import spec_class
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import spec_class
 
 DIGITS = DataInfo(10, (1, 8, 8))
 MNIST = DataInfo(10, (1, 28, 28))

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from lib.artefact import Provenance
-from lib.report.lines import Line, SeedTable
-from lib.stats import clopper_pearson_lower
+from certflow.files.artefact import Provenance
+from certflow.report.lines import Line, SeedTable
+from certflow.stats import clopper_pearson_lower
 
 
 def certificate_table(
@@ -86,7 +86,7 @@ def external_line(method: str = "elsewhere", sigma: float = 0.25, *, images: int
 
 
 def published_rows(dataset: str, arch: str, method: str, sigma: float) -> pd.DataFrame:
-    """Published numbers in the format of `presets/published`, made up: two sources for `gaussian` at 0.25, none else."""
+    """Published numbers in the format of the shipped ones, made up: two sources for `gaussian` at 0.25, none else."""
     columns = ["source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius", "value"]
     if (method, sigma) != ("gaussian", 0.25):
         return pd.DataFrame(columns=columns)

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from lib.artefact import Provenance
-from lib.certify.stage import certify_radii
-from lib.data.store import content_digest, prepare
-from lib.models import build, save_model
-from lib.registry import spec_class
-from lib.sampling.base import SamplerSpec
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import write_plan
-from lib.sampling.stage import presample_counts, sample_counts
+from certflow.certify.stage import certify_radii
+from certflow.data.store import content_digest, prepare
+from certflow.files.artefact import Provenance
+from certflow.kinds.registry import spec_class
+from certflow.models import build, save_model
+from certflow.sampling.base import SamplerSpec
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import write_plan
+from certflow.sampling.stage import presample_counts, sample_counts
 
 SEED = 7
 IMAGES = {"split": "test", "skip": 3, "stride": 2, "max": 9}

@@ -81,7 +81,7 @@ class Tape(TorchDispatchMode):
 
 
 def taped(work: Callable[[], None]) -> Callable[[], None]:
-    """A `record` for `lib.replay.Recorder`."""
+    """A `record` for `certflow.machine.replay.Recorder`."""
     tape = Tape()
     try:
         with tape, torch.random.fork_rng(devices=[]):

@@ -12,7 +12,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from lib.artefact import (
+from certflow.errors import ArtefactError
+from certflow.files.artefact import (
     Provenance,
     read_arrays,
     read_arrays_record,
@@ -27,11 +28,10 @@ from lib.artefact import (
     write_table,
     write_text_table,
 )
-from lib.errors import ArtefactError
-from lib.formats import FORMATS, require_layout
-from lib.models.header import read_header
-from lib.npz import MARK, SEAL, pack
-from lib.tensorfile import read_tensors, write_tensors
+from certflow.files.formats import FORMATS, require_layout
+from certflow.files.npz import MARK, SEAL, pack
+from certflow.files.tensorfile import read_tensors, write_tensors
+from certflow.models.header import read_header
 from tools.fuzz.__main__ import main
 from tools.fuzz.mutations import MUTATIONS, mutated
 from tools.fuzz.samples import SAMPLES
@@ -42,7 +42,7 @@ COUNTS = {"counts": np.arange(6).reshape(2, 3)}
 
 
 def test_every_format_has_a_sample():
-    """A new format is listed in lib/formats.py, and damaged by tools/fuzz/samples.py from its first day."""
+    """A new format is listed in lib/certflow/files/formats.py, and damaged by tools/fuzz/samples.py from its first day."""
     assert without_sample() == []
 
 
@@ -286,7 +286,7 @@ def test_writers_refuse_a_format_that_is_not_listed_for_their_container(name, tm
         lambda path: write_pictures([path], [b""], record),
     ]
     for write in writers[1:] if name != "counts" else writers:
-        with pytest.raises(ValueError, match="lib/formats"):
+        with pytest.raises(ValueError, match="lib/certflow/formats"):
             write(tmp_path / "x.bin")
     assert not list(tmp_path.iterdir())
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from lib.certify.double_sampling.angle import angle_law
-from lib.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
-from lib.certify.double_sampling.growth import growth, growth_slope
-from lib.certify.double_sampling.half_table import half_table, masses
-from lib.certify.double_sampling.radial import radial_law
-from lib.certify.double_sampling.ratio import Ratio
-from lib.certify.double_sampling.scaled import ScaledDual, moments, polar_mass, shifted_mass
-from lib.certify.double_sampling.stirling import log_half_step, remainder
-from lib.certify.double_sampling.truncated import TruncatedDual, mass, sides
-from lib.certify.double_sampling.truncated import shifted_mass as truncated_shifted_mass
+from certflow.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
+from certflow.certify.double_sampling.ratio import Ratio
+from certflow.certify.double_sampling.scaled import ScaledDual, moments, polar_mass, shifted_mass
+from certflow.certify.double_sampling.truncated import TruncatedDual, mass, sides
+from certflow.certify.double_sampling.truncated import shifted_mass as truncated_shifted_mass
+from certflow.noise.radii.spherical.angle import angle_law
+from certflow.noise.radii.spherical.growth import growth, growth_slope
+from certflow.noise.radii.spherical.half_table import half_table, masses
+from certflow.noise.radii.spherical.radial import radial_law
+from certflow.noise.radii.spherical.stirling import log_half_step, remainder
 
 LAWS = [(784, 380), (3072, 1530), (150528, 75260), (3072, 0), (56, 20)]
 

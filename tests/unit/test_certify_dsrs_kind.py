@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from lib.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
-from lib.certify.kinds.dsrs import DoubleSampling
-from lib.certify.kinds.linf_from_l2 import LinfFromL2
-from lib.certify.kinds.neyman_pearson import NeymanPearson
-from lib.registry import revive
-from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+from certflow.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
+from certflow.certify.kinds.dsrs import DoubleSampling
+from certflow.certify.kinds.linf_from_l2 import LinfFromL2
+from certflow.certify.kinds.neyman_pearson import NeymanPearson
+from certflow.kinds.registry import revive
+from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 DIM, K, SIGMA, N = 784, 380, 0.5, 50_000
 NOISE = SimpleNamespace(kind="generalized_gaussian", k=K, sigma=SIGMA)
@@ -205,7 +205,7 @@ def test_linf_radii_are_l2_radii_over_the_root_of_the_dimension():
 
 def test_a_published_conversion():
     """`llylly/DSRS`, files L2-Linfty: 0.42963496 on CIFAR-10 becomes 0.0077515582."""
-    from lib.certify.kinds.linf_from_l2 import linf_radius
+    from certflow.certify.kinds.linf_from_l2 import linf_radius
 
     assert linf_radius(np.array([0.42963496]), 3072)[0] == pytest.approx(0.0077515582, abs=1e-10)  # 5e-9 / sqrt(3072)
 

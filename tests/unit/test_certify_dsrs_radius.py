@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from lib.certify import dsrs_radius, gg_np_radius
+from certflow.certify import dsrs_radius, gg_np_radius
 
 PROBABILITIES = np.array([0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9998])
 NP_RADII = {

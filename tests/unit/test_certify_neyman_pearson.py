@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from lib.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
-from lib.noise import Stream
-from lib.noise.variates import image_uniforms
-from lib.registry import revive, spec_class
-from lib.stats import effective_u
+from certflow.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
+from certflow.kinds.registry import revive, spec_class
+from certflow.noise import Stream
+from certflow.noise.variates import image_uniforms
+from certflow.stats import effective_u
 
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
 NeymanPearson = spec_class("certificate", "neyman_pearson")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.certify import predict_classes
+from certflow.certify import predict_classes
 
 
 def test_announces_the_winner_only_when_the_votes_settle_it():

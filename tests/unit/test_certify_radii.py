@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.certify import gaussian_radius, gaussian_radius_two_bound
-from lib.certify.radii import guarded
-from lib.stats import clopper_pearson_failure, clopper_pearson_lower
+from certflow.certify import gaussian_radius, gaussian_radius_two_bound
+from certflow.certify.radii import guarded
+from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 mpmath.mp.dps = 40
 alphas = st.floats(1e-6, 0.45)

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 
-from lib.certify import CountsError, certificate_table
-from lib.noise import Gaussian
-from lib.registry import spec_class
-from lib.sampling.ladder import LARGEST_DIM
+from certflow.certify import CountsError, certificate_table
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.sampling.ladder import LARGEST_DIM
 
 NOISE = Gaussian(sigma=0.5)
 SPEC = spec_class("certificate", "sequential")(sampler="decide")

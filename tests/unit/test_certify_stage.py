@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from stage_examples import CERTIFICATES, DIGITS, MODEL, SEED, Home, certificate_of, sampler_of
 
-from lib.artefact import read_arrays, read_table, write_arrays, write_table
-from lib.certify import certificate_table
-from lib.errors import ArtefactError, DataError
-from lib.models import build, save_model
-from lib.models.header import read_header
-from lib.noise import Gaussian, GeneralizedGaussian
-from lib.noise.streams import Stream
-from lib.noise.variates import image_uniforms
-from lib.registry import kinds, spec_class
+from certflow.certify import certificate_table
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import read_arrays, read_table, write_arrays, write_table
+from certflow.kinds.registry import kinds, spec_class
+from certflow.models import build, save_model
+from certflow.models.header import read_header
+from certflow.noise import Gaussian, GeneralizedGaussian
+from certflow.noise.streams import Stream
+from certflow.noise.variates import image_uniforms
 
 PIXELS = 64
 EXPONENT = GeneralizedGaussian(k=26, sigma=0.5)

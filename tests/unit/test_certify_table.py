@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.certify import CountsError, certificate_table, read_field_table
-from lib.certify.field_table import FIELD_COLUMNS, format_time, parse_time
-from lib.certify.table import TABLE_COLUMNS
-from lib.errors import ArtefactError, DataError
-from lib.registry import spec_class
+from certflow.certify import CountsError, certificate_table, read_field_table
+from certflow.certify.field_table import FIELD_COLUMNS, format_time, parse_time
+from certflow.certify.table import TABLE_COLUMNS
+from certflow.errors import ArtefactError, DataError
+from certflow.kinds.registry import spec_class
 
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.25)
 SPEC = spec_class("certificate", "neyman_pearson")(sampler="cohen")

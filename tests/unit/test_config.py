@@ -8,12 +8,12 @@ from typing import Literal
 import pytest
 import yaml
 
-from lib.certify.base import CertificateSpec, exact_problems
-from lib.config import load
-from lib.errors import ConfigError
-from lib.registry import register, spec_class
-from lib.schema import PATH, render
-from lib.training.base import ReadsPredictions
+from certflow.certify.base import CertificateSpec, exact_problems
+from certflow.config import load
+from certflow.config.schema import PATH, render
+from certflow.errors import ConfigError
+from certflow.kinds.registry import register, spec_class
+from certflow.training.base import ReadsPredictions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -260,7 +260,7 @@ def test_a_change_touches_only_the_stages_that_depend_on_it(raw, path, value, to
 
 
 def test_the_schema_file_is_up_to_date():
-    assert PATH.read_text() == render(), "run `python -m lib.schema`"
+    assert PATH.read_text() == render(), "run `make schema`"
 
 
 def guided(raw):

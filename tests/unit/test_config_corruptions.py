@@ -4,7 +4,7 @@ import pytest
 import yaml
 from test_config import ROOT, problems, specs
 
-from lib.config import load
+from certflow.config import load
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.models.timm_names import unknown
-from lib.workflow.targets import concerned
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.models.timm_names import unknown
+from certflow.workflow.targets import concerned
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "results/train/digits/small/{}/gauss-0.25/seed0/model.safetensors"
@@ -33,7 +33,9 @@ def problems(raw, experiments=("digits",), concerned_by=None) -> list[str]:
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k"])
 def test_names_that_timm_knows_are_known_without_asking_it(name):
-    code = f"import sys, lib.models.timm_names as n; assert n.unknown({name!r}) is None and 'timm' not in sys.modules"
+    code = (
+        f"import sys, certflow.models.timm_names as n; assert n.unknown({name!r}) is None and 'timm' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

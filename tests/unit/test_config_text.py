@@ -7,7 +7,7 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from lib.config.text import read_text
+from certflow.config.text import read_text
 
 FILE = {
     "methods": {"two": {"kind": "gaussian", "epochs": 1, "lr": 0.05}, "adv": {"kind": "smoothadv"}},

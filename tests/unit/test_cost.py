@@ -1,12 +1,15 @@
 """What an experiment costs: jobs as Snakemake counts them, hours and bytes by hand, missing rates said."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from lib.config import load
-from lib.registry import spec_class
-from lib.workflow.cost import ROOT, cost_of, main, read_rates, render
+from certflow.config import load
+from certflow.kinds.registry import spec_class
+from certflow.workflow.cost import cost_of, main, read_rates, render
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 GRID = {
     **CONFIG["experiments"]["cifar10"],

@@ -6,22 +6,22 @@ import torch
 from fake_cuda import fake_cuda
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-from lib.data.base import DataInfo
-from lib.data.batches import batches
-from lib.denoising.composed import DenoiseThenClassify
-from lib.denoising.restoration import Restorer
-from lib.denoising.training import RangeTraining
-from lib.models import build
-from lib.models.base import Inference
-from lib.noise import Gaussian, GeneralizedGaussian, gamma, philox, steps
-from lib.noise.truncated import Truncated
-from lib.registry import kinds, spec_class
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.rows import RowLoop, Tables
-from lib.training import evaluation, frozen
-from lib.training.meter import Meter
-from lib.training.ranks import ALONE, Ranks
-from lib.training.stepper import Stepper
+from certflow.data.base import DataInfo
+from certflow.data.batches import batches
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.restoration import Restorer
+from certflow.denoising.training import RangeTraining
+from certflow.kinds.registry import kinds, spec_class
+from certflow.models import build
+from certflow.models.base import Inference
+from certflow.noise import Gaussian, GeneralizedGaussian, gamma, philox, steps
+from certflow.noise.truncated import Truncated
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.rows import RowLoop, Tables
+from certflow.training import evaluation, frozen
+from certflow.training.meter import Meter
+from certflow.training.ranks import ALONE, Ranks
+from certflow.training.stepper import Stepper
 
 SMALL = DataInfo(classes=10, shape=(1, 8, 8))
 GRAY = DataInfo(classes=10, shape=(1, 28, 28))
@@ -295,7 +295,7 @@ def test_a_denoiser_is_trained_on_the_device(kind, precision, request):
 @pytest.mark.parametrize("optimisation", ["adam", "sgd", "adam_then_sgd"])
 @pytest.mark.parametrize("objective", ["mse", "l1", "stability", "classification"])
 def test_denoised_smoothing_is_trained_on_the_device(objective, optimisation, cuda):
-    from lib.denoising.trainee import Trainee
+    from certflow.denoising.trainee import Trainee
 
     denoiser = spec_class("denoiser", "dncnn")(**DENOISERS["dncnn"]).build(SMALL, 0.5)
     composed = DenoiseThenClassify(denoiser, small_conv(), clamp=True)

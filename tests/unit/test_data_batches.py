@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest, chisquare
 
-from lib.data.augmentation import crop_flip, crop_flip_draws, pad, permutation, resized_crop_words, to_unit
-from lib.data.batches import MemoryBatches, batches
-from lib.data.kinds.image_folder import ImageFolder
-from lib.data.pixels import CROP_WORDS
-from lib.data.splits import ArraySplit
-from lib.data.streaming import StreamBatches
-from lib.errors import DataError
-from lib.noise.philox import words
-from lib.noise.streams import Stream
+from certflow.data.augmentation import crop_flip, crop_flip_draws, pad, permutation, resized_crop_words, to_unit
+from certflow.data.batches import MemoryBatches, batches
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.pixels import CROP_WORDS
+from certflow.data.splits import ArraySplit
+from certflow.data.streaming import StreamBatches
+from certflow.errors import DataError
+from certflow.noise.philox import words
+from certflow.noise.streams import Stream
 
 FALSE_ALARM = 1e-6
 N = 37
@@ -317,8 +317,8 @@ def test_a_negative_number_of_workers_is_refused(stream):
 
 def test_batches_and_opened_splits_need_no_torchvision(tmp_path):
     code = (
-        "import sys, numpy as np; from lib.data import cache; from lib.data.batches import batches\n"
-        "from lib.data.base import DataInfo; from lib.data.splits import ArraySplit\n"
+        "import sys, numpy as np; from certflow.data import cache; from certflow.data.batches import batches\n"
+        "from certflow.data.base import DataInfo; from certflow.data.splits import ArraySplit\n"
         "split, info = ArraySplit(np.zeros((9, 1, 4, 4), np.uint8), np.arange(9), 'x'), DataInfo(9, (1, 4, 4))\n"
         "split = cache.load(cache.store(split, info), info, 'x', None, None)\n"
         "list(batches(split, device='cpu', batch=4, seed=0, augmentation='crop_flip').epoch(0))\n"

@@ -9,14 +9,21 @@ from pydantic import ValidationError
 from scipy import stats
 from training_examples import Images as ArrayImages
 
-from lib.data.base import DataInfo
-from lib.data.corruptions.computing import CORRUPTIONS, bytes_of, corrupt, gaussian_noise, impulse_noise, shot_noise
-from lib.data.corruptions.store import Corrupted, prepare_corrupted, same_corruption
-from lib.data.source import cache_root
-from lib.data.store import open_split, prepare
-from lib.data.subset import Images
-from lib.errors import ArtefactError, DataError
-from lib.registry import kinds, spec_class
+from certflow.data.base import DataInfo
+from certflow.data.corruptions.computing import (
+    CORRUPTIONS,
+    bytes_of,
+    corrupt,
+    gaussian_noise,
+    impulse_noise,
+    shot_noise,
+)
+from certflow.data.corruptions.store import Corrupted, prepare_corrupted, same_corruption
+from certflow.data.source import cache_root
+from certflow.data.store import open_split, prepare
+from certflow.data.subset import Images
+from certflow.errors import ArtefactError, DataError
+from certflow.kinds.registry import kinds, spec_class
 
 DIGITS = spec_class("dataset", "digits")()
 RNG = np.random.default_rng(0)

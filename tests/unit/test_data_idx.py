@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.data.idx import parse_idx, read_bytes
-from lib.data.idx_dataset import Checksum
-from lib.data.kinds.fmnist import FashionMnist
-from lib.data.kinds.mnist import Mnist
-from lib.data.source import md5
-from lib.data.store import content_digest, open_split, prepare
-from lib.errors import DataError
+from certflow.data.idx import parse_idx, read_bytes
+from certflow.data.idx_dataset import Checksum
+from certflow.data.kinds.fmnist import FashionMnist
+from certflow.data.kinds.mnist import Mnist
+from certflow.data.source import md5
+from certflow.data.store import content_digest, open_split, prepare
+from certflow.errors import DataError
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.kinds.image_folder import ImageFolder
-from lib.data.pixels import Rendering
-from lib.data.store import prepare
-from lib.errors import DataError
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.pixels import Rendering
+from certflow.data.store import prepare
+from certflow.errors import DataError
 
 SIDE = 4
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lib.data.kinds.cifar10 import Cifar10
-from lib.data.kinds.cifar100 import Cifar100
-from lib.data.kinds.digits import Digits
-from lib.data.source import md5
-from lib.data.store import content_digest, open_split, prepare
-from lib.errors import DataError
-from lib.registry import kinds, revive, spec_class
+from certflow.data.kinds.cifar10 import Cifar10
+from certflow.data.kinds.cifar100 import Cifar100
+from certflow.data.kinds.digits import Digits
+from certflow.data.source import md5
+from certflow.data.store import content_digest, open_split, prepare
+from certflow.errors import DataError
+from certflow.kinds.registry import kinds, revive, spec_class
 
 EXAMPLES = {
     "image_folder": {
@@ -63,7 +63,7 @@ def test_the_root_is_a_place_and_not_an_identity(kind):
 
 def test_no_kind_loads_torch_when_it_is_imported():
     code = (
-        "import sys; from lib.registry import kinds, spec_class; import lib.data.store, lib.data.subset\n"
+        "import sys; from certflow.kinds.registry import kinds, spec_class; import certflow.data.store, certflow.data.subset\n"
         "[spec_class('dataset', kind) for kind in kinds('dataset')]\n"
         "assert not {'torch', 'torchvision', 'sklearn', 'PIL'} & {m.split('.')[0] for m in sys.modules}, 'too many imports'"
     )

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from lib.data.kinds.image_folder import ImageFolder
-from lib.errors import DataError
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.errors import DataError
 
 
 @pytest.fixture

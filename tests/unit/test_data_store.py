@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.base import DataInfo, DatasetSpec
-from lib.data.cache import Entry
-from lib.data.kinds.digits import Digits
-from lib.data.kinds.image_folder import ImageFolder
-from lib.data.source import SourceFile
-from lib.data.splits import ArraySplit, CachedSplit
-from lib.data.store import content_digest, open_split, prepare
-from lib.data.tree import TreeSplit
-from lib.errors import ArtefactError, CertflowError, DataError
+from certflow.data.base import DataInfo, DatasetSpec
+from certflow.data.cache import Entry
+from certflow.data.kinds.digits import Digits
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.source import SourceFile
+from certflow.data.splits import ArraySplit, CachedSplit
+from certflow.data.store import content_digest, open_split, prepare
+from certflow.data.tree import TreeSplit
+from certflow.errors import ArtefactError, CertflowError, DataError
 
 
 @dataclass

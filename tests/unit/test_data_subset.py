@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lib.data.subset import Images
+from certflow.data.subset import Images
 
 
 @given(st.integers(1, 60), st.integers(0, 70), st.integers(1, 9), st.none() | st.integers(1, 20))

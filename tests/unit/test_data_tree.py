@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from lib.data.kinds import imagenet
-from lib.data.kinds.image_folder import ImageFolder
-from lib.data.kinds.imagenet import ImageNet
-from lib.data.pixels import CROP_WORDS, Rendering, crop_box
-from lib.data.store import prepare
-from lib.errors import DataError
+from certflow.data.kinds import imagenet
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.kinds.imagenet import ImageNet
+from certflow.data.pixels import CROP_WORDS, Rendering, crop_box
+from certflow.data.store import prepare
+from certflow.errors import DataError
 
 
 def photo(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -382,7 +382,7 @@ def test_imagenet_constants():
 
 
 def test_the_state_of_the_source_changes_with_any_file(tmp_path):
-    from lib.registry import spec_class
+    from certflow.kinds.registry import spec_class
 
     spec = spec_class("dataset", "image_folder")(classes=2, shape=[3, 4, 4])
     assert spec.source_state(tmp_path / "nowhere") == ""

@@ -6,12 +6,12 @@ import torch
 from denoising_examples import DNCNN, DRUNET, INFO, classifier, composed
 from training_examples import patterns, weights
 
-from lib.denoising.composed import DenoiseThenClassify
-from lib.denoising.quality import measure
-from lib.models.base import Inference
-from lib.noise import Gaussian, Stream
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.quality import measure
+from certflow.models.base import Inference
+from certflow.noise import Gaussian, Stream
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
 
 FLOAT32 = Inference(precision="float32")
 

@@ -11,17 +11,17 @@ from denoising_examples import INFO, classifier
 from pydantic import ValidationError
 from training_examples import patterns
 
-from lib.data.base import DataInfo
-from lib.denoising.composed import DenoiseThenClassify
-from lib.denoising.kinds.diffusion import Diffusion
-from lib.denoising.oneshot import OneShot
-from lib.denoising.restoration import Restorer
-from lib.denoising.schedule import Schedule, alpha_of
-from lib.denoising.training import RangeTraining
-from lib.models.base import Inference
-from lib.noise import noise
-from lib.sampling.classifier import BaseClassifier
-from lib.training import train
+from certflow.data.base import DataInfo
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.kinds.diffusion import Diffusion
+from certflow.denoising.oneshot import OneShot
+from certflow.denoising.restoration import Restorer
+from certflow.denoising.schedule import Schedule, alpha_of
+from certflow.denoising.training import RangeTraining
+from certflow.models.base import Inference
+from certflow.noise import noise
+from certflow.sampling.classifier import BaseClassifier
+from certflow.training import train
 
 GOLDEN = [
     ("cosine", 4000, 0.12, 573, 0.1201157, 0.1199094, 0.9454378, 572.439),

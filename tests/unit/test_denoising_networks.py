@@ -4,18 +4,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.data.base import DataInfo
-from lib.denoising import make_denoiser
-from lib.denoising.denoiser import Blind, Told
-from lib.denoising.kinds.dncnn import DnCNN as DnCNNSpec
-from lib.denoising.kinds.drunet import DRUNet as DRUNetSpec
-from lib.denoising.kinds.memnet import MemNet as MemNetSpec
-from lib.denoising.loading import load_into
-from lib.denoising.networks.dncnn import DnCNN
-from lib.denoising.networks.drunet import DRUNet
-from lib.denoising.networks.memnet import MemNet
-from lib.errors import ArtefactError
-from lib.registry import kinds, spec_class
+from certflow.data.base import DataInfo
+from certflow.denoising import make_denoiser
+from certflow.denoising.denoiser import Blind, Told
+from certflow.denoising.kinds.dncnn import DnCNN as DnCNNSpec
+from certflow.denoising.kinds.drunet import DRUNet as DRUNetSpec
+from certflow.denoising.kinds.memnet import MemNet as MemNetSpec
+from certflow.denoising.loading import load_into
+from certflow.denoising.networks.dncnn import DnCNN
+from certflow.denoising.networks.drunet import DRUNet
+from certflow.denoising.networks.memnet import MemNet
+from certflow.errors import ArtefactError
+from certflow.kinds.registry import kinds, spec_class
 
 SMALL = {"widths": (4, 6, 8, 8), "blocks": 1}
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from denoising_examples import INFO
 
-from lib.data.base import DataInfo
-from lib.denoising import openai
-from lib.denoising.kinds.diffusion import Diffusion
-from lib.denoising.networks.unet import UNet
-from lib.errors import ArtefactError
+from certflow.data.base import DataInfo
+from certflow.denoising import openai
+from certflow.denoising.kinds.diffusion import Diffusion
+from certflow.denoising.networks.unet import UNet
+from certflow.errors import ArtefactError
 
 
 def shapes(channels, outputs, base, mult, layers, attention, resnet_style):

@@ -6,15 +6,15 @@ import pytest
 import torch
 from denoising_examples import INFO, classifier
 
-from lib.denoising.composed import DenoiseThenClassify
-from lib.denoising.kinds.diffusion import Diffusion
-from lib.denoising.networks.settled import SettledAttention, SettledBlock, SettledUNet, settle
-from lib.denoising.networks.unet import UNet, settings
-from lib.denoising.oneshot import SettledOneShot
-from lib.denoising.openai import Layout
-from lib.models.base import Inference
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.fusing import FusedConv2d
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.kinds.diffusion import Diffusion
+from certflow.denoising.networks.settled import SettledAttention, SettledBlock, SettledUNet, settle
+from certflow.denoising.networks.unet import UNet, settings
+from certflow.denoising.oneshot import SettledOneShot
+from certflow.denoising.openai import Layout
+from certflow.models.base import Inference
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.fusing import FusedConv2d
 
 OWN = settings(3, 8, widths=(8, 16), layers=1, attention=(1,), head_dim=8, groups=4, dropout=0.1)
 HUB = {"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": None, "layers_per_block": 2}

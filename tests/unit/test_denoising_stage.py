@@ -8,15 +8,15 @@ import torch
 import yaml
 from training_examples import weights
 
-from lib.artefact import read_arrays, read_provenance
-from lib.config import load
-from lib.data.store import prepare
-from lib.denoising.stage import build_denoised, off_the_shelf, train_denoiser
-from lib.denoising.stored import load_denoised
-from lib.errors import ArtefactError, ConfigError
-from lib.models.checkpoint import read_model
-from lib.sampling.stage import presample_counts
-from lib.training.stage import train_model
+from certflow.config import load
+from certflow.data.store import prepare
+from certflow.denoising.stage import build_denoised, off_the_shelf, train_denoiser
+from certflow.denoising.stored import load_denoised
+from certflow.errors import ArtefactError, ConfigError
+from certflow.files.artefact import read_arrays, read_provenance
+from certflow.models.checkpoint import read_model
+from certflow.sampling.stage import presample_counts
+from certflow.training.stage import train_model
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"epochs": 1, "batch": 256, "schedule": "one_cycle"}
@@ -277,7 +277,7 @@ def test_extrapolation_must_be_asked_for(raw):
 
 def pretrained(classes: int, monkeypatch) -> dict:
     """A model entry that claims to bring weights, without fetching any."""
-    from lib.models.networks import timm as networks
+    from certflow.models.networks import timm as networks
 
     create = networks.create
 

@@ -9,10 +9,10 @@ from denoising_examples import composed
 from jinja2 import Environment, StrictUndefined
 from training_examples import patterns
 
-from lib.artefact import Provenance
-from lib.denoising.strip import Strip, draw_strips, strip
-from lib.noise import Gaussian
-from lib.report.style import save
+from certflow.denoising.strip import Strip, draw_strips, strip
+from certflow.files.artefact import Provenance
+from certflow.noise import Gaussian
+from certflow.report.style import save
 
 
 class Half(torch.nn.Module):

@@ -7,15 +7,15 @@ from denoising_examples import DNCNN, DRUNET, INFO, classifier, composed
 from pydantic import ValidationError
 from training_examples import patterns, timeless, weights
 
-from lib.denoising.restoration import Restorer, levels
-from lib.denoising.trainee import Trainee
-from lib.denoising.training import RangeTraining
-from lib.noise import Gaussian, noise
-from lib.training import train
-from lib.training.adam import Adam, AdamThenSgd
-from lib.training.batch import Batch
-from lib.training.kinds.denoised import Denoised
-from lib.training.sgd import Sgd
+from certflow.denoising.restoration import Restorer, levels
+from certflow.denoising.trainee import Trainee
+from certflow.denoising.training import RangeTraining
+from certflow.noise import Gaussian, noise
+from certflow.training import train
+from certflow.training.adam import Adam, AdamThenSgd
+from certflow.training.batch import Batch
+from certflow.training.kinds.denoised import Denoised
+from certflow.training.sgd import Sgd
 
 NAMED = {"method": "clean", "noise": "clean"}
 FIELDS = {"denoiser": "d", "classifier": NAMED, "batch": 16, "schedule": "one_cycle"}

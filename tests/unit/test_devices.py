@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from lib import devices
-from lib.devices import claim, device_problems, pool
-from lib.errors import ConfigError
+from certflow.machine import claims as devices
+from certflow.errors import ConfigError
+from certflow.machine.claims import claim, device_problems, pool
 
 TAKE = """
 import sys
 from pathlib import Path
-from lib.devices import claim
+from certflow.machine.claims import claim
 print(*claim(sys.argv[2].split(","), int(sys.argv[3]), Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

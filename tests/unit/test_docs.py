@@ -8,12 +8,12 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from lib.config import RECORDS, SECTIONS
-from lib.registry import kinds, spec_class
-from lib.spec import Record
+from certflow.config import RECORDS, SECTIONS
+from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.spec import Record
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "presets").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lib").rglob("*.md")])
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -45,8 +45,8 @@ def test_commands_name_what_there_is(page):
         assert target in targets, target
     for path in re.findall(r"(?<![\w/.-])((?:benchmarks|configs|profiles|tools|tests|rules|lib)/[\w./-]*\w)", text):
         assert (ROOT / path).exists(), path
-    for module in re.findall(r"python -m (lib\.[\w.]+)", text):
-        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+    for module in re.findall(r"python -m (certflow\.[\w.]+)", text):
+        assert (ROOT / "lib" / f"{module.replace('.', '/')}.py").exists(), module
 
 
 def test_every_page_of_docs_is_reached_from_the_readme():

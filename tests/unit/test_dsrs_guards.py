@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from lib.certify import dsrs_radius, gg_np_radius
-from lib.certify.double_sampling import half_table as half_table_module
-from lib.certify.double_sampling.angle import CELLS, AngleLaw, angle_law
-from lib.certify.double_sampling.counted import double_radius, lower, pooled_bounds, upper
-from lib.certify.double_sampling.half_table import GUARD, LEAST_FAILURE, HalfTable, half_table
-from lib.certify.double_sampling.radial import TAIL, radial_law
-from lib.certify.double_sampling.scaled import ScaledDual
-from lib.certify.double_sampling.tracing import BACK, trace
-from lib.certify.double_sampling.truncated import TruncatedDual
-from lib.certify.kinds.dsrs import SIDES, DoubleSampling
-from lib.certify.radii import RADIUS_GUARD, guarded
-from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.certify.double_sampling import half_table as half_table_module
+from certflow.certify.double_sampling.counted import double_radius, lower, pooled_bounds, upper
+from certflow.certify.double_sampling.scaled import ScaledDual
+from certflow.certify.double_sampling.tracing import BACK, trace
+from certflow.certify.double_sampling.truncated import TruncatedDual
+from certflow.certify.kinds.dsrs import SIDES, DoubleSampling
+from certflow.certify.radii import RADIUS_GUARD, guarded
+from certflow.noise.radii.spherical.angle import CELLS, AngleLaw, angle_law
+from certflow.noise.radii.spherical.half_table import GUARD, LEAST_FAILURE, HalfTable, half_table
+from certflow.noise.radii.spherical.radial import TAIL, radial_law
+from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 D, K = 784, 380
 LAW, ANGLE = radial_law(D, K), angle_law(D)
@@ -275,7 +275,7 @@ def test_a_radius_is_never_lowered_below_its_start():
 
 
 def test_a_trace_that_is_cut_short_keeps_what_it_has_shown(monkeypatch):
-    monkeypatch.setattr("lib.certify.double_sampling.tracing.MOST_STEPS", 3)
+    monkeypatch.setattr("certflow.certify.double_sampling.tracing.MOST_STEPS", 3)
     level = lambda r: np.full_like(r, 0.6)  # noqa: E731
     found = traced(level, level)
     assert not found.converged[0] and found.dual[0] == 0.6

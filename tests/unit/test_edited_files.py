@@ -4,12 +4,12 @@ from random import Random
 
 import pytest
 
-from lib import presets
-from lib.config.files import read_yaml
-from lib.errors import CertflowError
-from lib.presets import load_preset
-from lib.report.envelopes import _checked
-from lib.workflow.rates import RATES, read_rates
+from certflow import presets
+from certflow.config.files import read_yaml
+from certflow.errors import CertflowError
+from certflow.presets import load_preset
+from certflow.report.envelopes import _checked
+from certflow.workflow.rates import RATES, read_rates
 from tools.fuzz.mutations import mutated
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from stage_examples import DIGITS, IMAGES, NOISE, SAMPLERS, SEED, Home, sampler_of
 
-from lib.artefact import read_arrays
-from lib.noise import Gaussian, GeneralizedGaussian
-from lib.noise.base import NoiseSpec
-from lib.noise.streams import Stream
-from lib.noise.truncated import Truncated
-from lib.registry import kinds, revive, spec_class
-from lib.sampling.plan import read_plan
-from lib.sampling.predictions import smooth_predictions
-from lib.sampling.smoothed import SmoothedClassifier
+from certflow.files.artefact import read_arrays
+from certflow.kinds.registry import kinds, revive, spec_class
+from certflow.noise import Gaussian, GeneralizedGaussian
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.noise.truncated import Truncated
+from certflow.sampling.plan import read_plan
+from certflow.sampling.predictions import smooth_predictions
+from certflow.sampling.smoothed import SmoothedClassifier
 
 CHOSEN = [3, 5, 7, 9, 11, 13, 15, 17, 19]
 PURPOSES = {

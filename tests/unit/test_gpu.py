@@ -9,20 +9,20 @@ import torch
 from scipy import stats
 from training_examples import digits, weights
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.models.base import Inference
-from lib.models.kinds.cifar_resnet import CifarResNet
-from lib.models.kinds.lenet import LeNet
-from lib.models.kinds.small_conv import SmallConv
-from lib.noise import Gaussian, GeneralizedGaussian, jit, philox
-from lib.noise.streams import Stream
-from lib.noise.truncated import Truncated
-from lib.registry import kinds, spec_class
-from lib.replay import Recorder
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.training import seed_everything, train
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import kinds, spec_class
+from certflow.machine.replay import Recorder
+from certflow.models import build
+from certflow.models.base import Inference
+from certflow.models.kinds.cifar_resnet import CifarResNet
+from certflow.models.kinds.lenet import LeNet
+from certflow.models.kinds.small_conv import SmallConv
+from certflow.noise import Gaussian, GeneralizedGaussian, jit, philox
+from certflow.noise.streams import Stream
+from certflow.noise.truncated import Truncated
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.training import seed_everything, train
 
 pytestmark = [
     pytest.mark.gpu,

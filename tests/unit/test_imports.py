@@ -15,7 +15,7 @@ def loaded(module: str) -> set[str]:
     """Which heavy packages are really loaded after importing a module (a lazy module that nobody touched is not)."""
     code = (
         f"import sys, {module}\n"
-        "from lib.registry import Unloaded\n"
+        "from certflow.kinds.registry import Unloaded\n"
         "import json\n"
         f"print(json.dumps([n for n in {HEAVY!r} if n in sys.modules and not isinstance(sys.modules[n], Unloaded)]))"
     )
@@ -26,16 +26,16 @@ def loaded(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("lib.config", set()),
-        ("lib.workflow.job", set()),
-        ("lib.sampling.plan", set()),
-        ("lib.sampling.merge", set()),
-        ("lib.sampling.merge_predictions", set()),
-        ("lib.certify.stage", set()),
-        ("lib.report.tables", set()),
-        ("lib.report.stage", {"matplotlib"}),
-        ("lib.training.stage", {"torch"}),
-        ("lib.sampling.stage", {"torch"}),
+        ("certflow.config", set()),
+        ("certflow.workflow.job", set()),
+        ("certflow.sampling.plan", set()),
+        ("certflow.sampling.merge", set()),
+        ("certflow.sampling.merge_predictions", set()),
+        ("certflow.certify.stage", set()),
+        ("certflow.report.tables", set()),
+        ("certflow.report.stage", {"matplotlib"}),
+        ("certflow.training.stage", {"torch"}),
+        ("certflow.sampling.stage", {"torch"}),
     ],
 )
 def test_entry_points_import_only_what_they_need(module, allowed):
@@ -45,9 +45,9 @@ def test_entry_points_import_only_what_they_need(module, allowed):
 def test_lazy_modules_that_import_each_other_load_whole():
     """Torch, first imported by one of them, looks at every module's file; that must not run the code of the other."""
     code = (
-        "from lib.registry import Unloaded, lazy\n"
+        "from certflow.kinds.registry import Unloaded, lazy\n"
         "import sys\n"
-        "philox, steps = lazy('lib.noise.philox'), lazy('lib.noise.steps')\n"
+        "philox, steps = lazy('certflow.noise.philox'), lazy('certflow.noise.steps')\n"
         "assert steps.__file__.endswith('steps.py') and isinstance(steps, Unloaded)\n"
         "philox.ROUNDS\n"
         "assert not isinstance(philox, Unloaded) and steps.philox is philox.philox\n"
@@ -60,7 +60,7 @@ def test_lazy_modules_that_import_each_other_load_whole():
 
 def test_a_lazy_package_runs_before_its_submodules():
     code = (
-        "from lib.registry import Unloaded, lazy\n"
+        "from certflow.kinds.registry import Unloaded, lazy\n"
         "scipy = lazy('scipy')\n"
         "assert isinstance(scipy, Unloaded)\n"
         "import scipy.special\n"

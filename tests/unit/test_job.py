@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.workflow.job import corrupted_of, dataset_of, denoiser_of, method_of
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.workflow.job import corrupted_of, dataset_of, denoiser_of, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -59,8 +59,8 @@ def test_corrupted_copies_are_those_in_the_name():
 def test_the_log_ends_with_the_error_and_the_job_fails(tmp_path, error, ending):
     code = (
         "from types import SimpleNamespace\n"
-        "from lib.errors import DataError\n"
-        "from lib.workflow.job import attached\n"
+        "from certflow.errors import DataError\n"
+        "from certflow.workflow.job import attached\n"
         f"with attached(SimpleNamespace(log={str(tmp_path / 'a' / 'job.log')!r})):\n"
         f"    raise {error}\n"
     )

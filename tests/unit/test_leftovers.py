@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.workflow.leftovers import unseen
+from certflow.workflow.leftovers import unseen
 
 LONG = f"results/figures/{'x' * 200}/p_a.png"
 

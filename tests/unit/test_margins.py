@@ -13,17 +13,17 @@ import pytest
 import torch
 from scipy import special
 
-from lib.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
-from lib.certify.double_sampling.counted import lower, upper
-from lib.certify.kinds.linf_from_l2 import linf_radius
-from lib.certify.predict import predict_classes
-from lib.certify.radii import RADIUS_GUARD, guarded
-from lib.noise import Gaussian
-from lib.noise.streams import Stream
-from lib.registry import spec_class
-from lib.sampling.ladder import LARGEST_DIM, ladder
-from lib.sampling.smoothed import SmoothedClassifier
-from lib.stats import (
+from certflow.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
+from certflow.certify.double_sampling.counted import lower, upper
+from certflow.certify.kinds.linf_from_l2 import linf_radius
+from certflow.certify.predict import predict_classes
+from certflow.certify.radii import RADIUS_GUARD, guarded
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.noise.streams import Stream
+from certflow.sampling.ladder import LARGEST_DIM, ladder
+from certflow.sampling.smoothed import SmoothedClassifier
+from certflow.stats import (
     clopper_pearson_failure,
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -33,7 +33,7 @@ from lib.stats import (
     randomized_upper,
     smallest_count_to_certify,
 )
-from lib.stats.sequential import MARGIN, acceptance_counts, log_e_value
+from certflow.stats.sequential import MARGIN, acceptance_counts, log_e_value
 
 ALPHA = 0.001
 

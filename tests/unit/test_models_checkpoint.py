@@ -8,12 +8,12 @@ import torch
 from models_examples import CIFAR, DIGITS, images, randomise, spec
 from safetensors.torch import save_file
 
-from lib.artefact import Provenance
-from lib.data.base import DataInfo
-from lib.errors import ArtefactError
-from lib.models import Normalise, build, load_model, save_model
-from lib.models.header import identity, is_ours, read_header
-from lib.tensorfile import tensors_digest
+from certflow.data.base import DataInfo
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance
+from certflow.files.tensorfile import tensors_digest
+from certflow.models import Normalise, build, load_model, save_model
+from certflow.models.header import identity, is_ours, read_header
 
 SPEC = {"model": {"kind": "small_conv"}, "seed": 3}
 RECORD = Provenance(format="model", spec=SPEC, parents={"data": "a" * 64}, notes={"epochs": 2})
@@ -84,8 +84,8 @@ def test_the_file_decides_how_its_network_normalises(tmp_path):
 def test_a_header_is_read_without_torch(stored):
     path, network = stored
     assert read_header(path) == (RECORD, identity(RECORD, tensors_digest(network.state_dict())))
-    code = f"import sys; from lib.models.header import read_header; read_header({str(path)!r}); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = "import sys; from certflow.models.header import read_header; read_header(sys.argv[1]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
 
 

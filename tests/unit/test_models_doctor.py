@@ -8,16 +8,16 @@ import torch
 from models_examples import ArraySplit, spec
 from test_models_importing import INFO, NOISE, Quadrants, bring, quadrants
 
-from lib.data.base import DataInfo
-from lib.models import Normalise
-from lib.models.doctor import main
-from lib.models.examination import examine
-from lib.models.findings import class_order, findings
-from lib.models.header import carried_warnings
-from lib.models.probing import Trial
-from lib.noise import Gaussian
-from lib.registry import spec_class
-from lib.stats import mcnemar
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import spec_class
+from certflow.models import Normalise
+from certflow.models.doctor import main
+from certflow.models.examination import examine
+from certflow.models.findings import class_order, findings
+from certflow.models.header import carried_warnings
+from certflow.models.probing import Trial
+from certflow.noise import Gaussian
+from certflow.stats import mcnemar
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_some_outputs_of_a_model_become_the_classes(tmp_path):
     small = spec("small_conv", normalise="none")
     network = small.backbone(DataInfo(12, (1, 8, 8))).eval()
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    from lib.models.published import load_weights
+    from certflow.models.published import load_weights
 
     info = DataInfo(3, (1, 8, 8))
     found = load_weights(tmp_path / "w.pth", small, info, classes=3, outputs=[9, 2, 5]).module
@@ -166,7 +166,7 @@ def test_other_sets_of_weights_are_tried(tmp_path, split):
 
 
 def test_warnings_are_carried_once():
-    from lib.artefact import Provenance
+    from certflow.files.artefact import Provenance
 
     records = [
         Provenance("model", {}, notes={"warnings": ["a", "b"]}),
@@ -194,7 +194,7 @@ def test_the_command_prints_page_json_and_errors(tmp_path, capsys):
 
 
 def test_a_look_goes_on_where_another_way_seems_better(tmp_path, split, monkeypatch):
-    from lib.models import probing
+    from certflow.models import probing
 
     monkeypatch.setattr(probing, "EFFORT", 0)
     torch.save(quadrants(Normalise(INFO.mean, INFO.sd)).state_dict(), tmp_path / "w.pth")

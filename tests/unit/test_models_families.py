@@ -7,12 +7,12 @@ import pytest
 import torch
 from models_examples import ArraySplit, spec
 
-from lib.data.base import DataInfo
-from lib.models import import_model
-from lib.models.published import load_weights
-from lib.noise import Gaussian
-from lib.registry import spec_class
-from lib.sampling.smoothed import SmoothedClassifier
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import spec_class
+from certflow.models import import_model
+from certflow.models.published import load_weights
+from certflow.noise import Gaussian
+from certflow.sampling.smoothed import SmoothedClassifier
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ import torch
 from models_examples import CIFAR, DIGITS, MNIST, images, randomise, spec
 from torch import nn
 
-from lib.data.base import DataInfo
-from lib.errors import CertflowError
-from lib.models import FoldedModel, Normalise, build, fold
+from certflow.data.base import DataInfo
+from certflow.errors import CertflowError
+from certflow.models import FoldedModel, Normalise, build, fold
 
 GREY = DataInfo(10, (1, 28, 28), mean=(0.13,), sd=(0.31,))
 LARGE = DataInfo(50, (3, 64, 64), mean=(0.485, 0.456, 0.406), sd=(0.229, 0.224, 0.225))
@@ -180,7 +180,7 @@ def test_double_precision_is_not_needed_but_half_is_widened():
 
 
 def test_a_wrong_fold_is_noticed(monkeypatch):
-    from lib.models import folding
+    from certflow.models import folding
 
     network = randomise(build(spec("small_conv"), DIGITS))
     right = folding._absorb

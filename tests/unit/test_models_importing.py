@@ -7,12 +7,12 @@ from models_examples import ArraySplit, spec
 from pydantic import ValidationError
 from torch import nn
 
-from lib.artefact import file_digest
-from lib.data.base import DataInfo
-from lib.errors import ArtefactError, ConfigError, NonFiniteError
-from lib.models import Normalise, import_model, load_model
-from lib.noise import Gaussian
-from lib.registry import revive, spec_class
+from certflow.data.base import DataInfo
+from certflow.errors import ArtefactError, ConfigError, NonFiniteError
+from certflow.files.artefact import file_digest
+from certflow.kinds.registry import revive, spec_class
+from certflow.models import Normalise, import_model, load_model
+from certflow.noise import Gaussian
 
 External = spec_class("method", "external")
 INFO = DataInfo(4, (1, 8, 8), mean=(0.3,), sd=(0.2,))
@@ -87,7 +87,7 @@ def test_a_good_model_is_imported_without_a_word(checkpoint, test_split, capsys)
 
 def test_noisy_accuracy_is_the_plain_count(checkpoint, test_split):
     """Against a loop over single images, each with its own draw."""
-    from lib.noise.streams import Stream
+    from certflow.noise.streams import Stream
 
     network, notes = bring(checkpoint, test_split)
     index = torch.tensor([i * 600 // 512 for i in range(512)])
@@ -192,8 +192,8 @@ def test_settings_that_cannot_be_are_refused(fields, message):
 
 
 def test_the_stage_stores_a_model_that_load_model_accepts(tmp_path, monkeypatch, capsys):
-    from lib.data.store import prepare
-    from lib.models import stage
+    from certflow.data.store import prepare
+    from certflow.models import stage
 
     monkeypatch.setenv("CERTFLOW_CACHE", str(tmp_path / "cache"))
     data, model = spec_class("dataset", "digits")(), spec("small_conv")

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from models_examples import CIFAR, DIGITS, IMAGENET, MNIST, images, randomise, spec
 from pydantic import ValidationError
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.registry import kinds, spec_class
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import kinds, spec_class
+from certflow.models import build
 
 SMALL = [
     ("lenet", {}, MNIST, 431_080),
@@ -221,17 +221,17 @@ def test_timm_builds_for_the_data_at_hand():
 def test_heavy_libraries_are_imported_only_where_needed():
     code = """
 import sys
-from lib.registry import kinds, spec_class
-import lib.models
+from certflow.kinds.registry import kinds, spec_class
+import certflow.models
 for kind in kinds("model"):
     spec_class("model", kind)
 spec_class("method", "external")
-import lib.models.header
+import certflow.models.header
 assert "torch" not in sys.modules
-from lib.data.base import DataInfo
-module = lib.models.build(spec_class("model", "cifar_resnet")(depth=8), DataInfo(10, (3, 32, 32)))
-lib.models.fold(module)
-import lib.models.importing
+from certflow.data.base import DataInfo
+module = certflow.models.build(spec_class("model", "cifar_resnet")(depth=8), DataInfo(10, (3, 32, 32)))
+certflow.models.fold(module)
+import certflow.models.importing
 print([name for name in ("torchvision", "timm", "torch._dynamo", "sympy") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

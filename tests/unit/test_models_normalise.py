@@ -4,8 +4,8 @@ import pytest
 import torch
 from models_examples import CIFAR, images, spec
 
-from lib.data.base import DataInfo
-from lib.models import Normalise, build
+from certflow.data.base import DataInfo
+from certflow.models import Normalise, build
 
 
 def test_it_subtracts_and_divides_per_channel():

@@ -9,11 +9,11 @@ import torch
 from models_examples import CIFAR, DIGITS, MNIST, images, randomise, spec
 from safetensors.torch import save_file
 
-from lib.artefact import Provenance
-from lib.data.base import DataInfo
-from lib.errors import ArtefactError
-from lib.models import build, load_checkpoint, published, save_model
-from lib.models.published import load_weights
+from certflow.data.base import DataInfo
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance
+from certflow.models import build, load_checkpoint, published, save_model
+from certflow.models.published import load_weights
 
 PREFIXES = ["1.", "1.module.", "module.", "module.1.", "module.1.module.", "model.", ""]
 STORED = [

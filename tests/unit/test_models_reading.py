@@ -18,10 +18,10 @@ from models_examples import CIFAR, spec
 from safetensors.torch import save_file
 from torch import nn
 
-from lib.errors import ArtefactError, CertflowError
-from lib.models import build, load_checkpoint
-from lib.models.published import load_weights
-from lib.models.reading import read_tensors, weight_file
+from certflow.errors import ArtefactError, CertflowError
+from certflow.models import build, load_checkpoint
+from certflow.models.published import load_weights
+from certflow.models.reading import read_tensors, weight_file
 
 DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.int64, torch.int32),

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.models.base import Inference
-from lib.models.normalise import Normalise
-from lib.models.published import load_weights
-from lib.registry import revive, spec_class
-from lib.sampling.classifier import BaseClassifier
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import revive, spec_class
+from certflow.models import build
+from certflow.models.base import Inference
+from certflow.models.normalise import Normalise
+from certflow.models.published import load_weights
+from certflow.sampling.classifier import BaseClassifier
 
 DATA = DataInfo(10, (3, 20, 24), (0.5, 0.4, 0.3), (0.5, 0.4, 0.2))
 RESNET = spec_class("model", "cifar_resnet")

@@ -114,9 +114,9 @@ def test_a_wrong_line_that_a_test_runs_is_noticed_and_the_working_files_stay_as_
     project = tmp_path / "project"
     for name, text in {
         "lib/__init__.py": "",
-        "lib/part/__init__.py": "",
-        "lib/part/sums.py": "def add(a, b):\n    return a + b\n",
-        "tests/test_sums.py": "from lib.part.sums import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n",
+        "lib/certflow/part/__init__.py": "",
+        "lib/certflow/part/sums.py": "def add(a, b):\n    return a + b\n",
+        "tests/test_sums.py": "from certflow.part.sums import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n",
         "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +133,6 @@ def test_a_wrong_line_that_a_test_runs_is_noticed_and_the_working_files_stay_as_
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-6:] == ["2", "2", "0", "0", "0", "100.0%"], done.stdout
-    assert (project / "lib/part/sums.py").read_text() == "def add(a, b):\n    return a + b\n"
+    assert (project / "lib/certflow/part/sums.py").read_text() == "def add(a, b):\n    return a + b\n"
     again = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert again.stdout == done.stdout and "caught" not in again.stderr, "what is known is not tried again"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import special, stats
 
-import lib.noise.steps as module
-from lib.noise import Gaussian, NoiseSpec, grid, native, philox
-from lib.noise.steps import HIGH_STREAM, LOW_BITS, _searched, steps
+import certflow.noise.steps as module
+from certflow.noise import Gaussian, NoiseSpec, grid, native, philox
+from certflow.noise.steps import HIGH_STREAM, LOW_BITS, _searched, steps
 
 SEED = 0x0123456789ABCDEF
 SIGMAS = [0.12, 0.25, 0.5, 1.0]

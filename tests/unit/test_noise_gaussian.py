@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lib.noise import Gaussian, noise, philox
+from certflow.noise import Gaussian, noise, philox
 
 COUNTERS = (torch.tensor([3, 4]), torch.tensor([0, 1]))
 

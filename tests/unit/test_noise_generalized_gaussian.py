@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from scipy import special
 
-from lib.noise import GeneralizedGaussian, native, noise, philox, radial
-from lib.noise.gamma import log_quantiles
-from lib.noise.truncated import Truncated
+from certflow.noise import GeneralizedGaussian, native, noise, philox, radial
+from certflow.noise.gamma import log_quantiles
+from certflow.noise.truncated import Truncated
 
 mpmath.mp.dps = 40
 SEED = 0x0123456789ABCDEF

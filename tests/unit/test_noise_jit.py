@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.noise import Gaussian, GeneralizedGaussian, jit, native, philox
+from certflow.noise import Gaussian, GeneralizedGaussian, jit, native, philox
 
 SOURCES = {"words": (jit.WORDS, 4), "uniforms": (jit.UNIFORMS, 2)}
 

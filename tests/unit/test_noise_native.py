@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.noise import agreement, native, philox
+from certflow.noise import agreement, native, philox
 
 SEED = 0xFEDCBA9876543210
 

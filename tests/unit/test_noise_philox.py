@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lib.noise import philox
+from certflow.noise import philox
 
 SEED = 0x0123456789ABCDEF
 LEVEL = 1e-6
@@ -173,7 +173,7 @@ def test_lanes_and_neighbouring_draws_are_uncorrelated():
 
 
 def test_importing_the_noises_does_not_import_torch():
-    program = "import sys, lib.noise; lib.noise.Gaussian(sigma=0.25); sys.exit('torch' in sys.modules)"
+    program = "import sys, certflow.noise; certflow.noise.Gaussian(sigma=0.25); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

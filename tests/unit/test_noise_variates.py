@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lib.noise import Stream, philox
-from lib.noise.variates import image_uniforms, philox_words
+from certflow.noise import Stream, philox
+from certflow.noise.variates import image_uniforms, philox_words
 
 IMAGES = np.array([0, 1, 7, 99_999, 2**32 - 1])
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lib.noise import Gaussian, GeneralizedGaussian
-from lib.noise.warmup import warm_exponent
+from certflow.noise import Gaussian, GeneralizedGaussian
+from certflow.noise.warmup import warm_exponent
 
 SCHEDULES = {
     (380, 100): {0: 0, 1: 22, 2: 43, 5: 98, 10: 171, 20: 265, 50: 361, 99: 379, 100: 379, 101: 380},

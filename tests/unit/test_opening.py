@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.artefact import atomic
-from lib.attempts import journal_path, note_attempt
-from lib.devices import claim
-from lib.errors import ArtefactError
-from lib.lock import exclusive, lock_path
-from lib.opening import create_new, open_plain, require_no_planted_link
-from lib.parts import part_path
-from lib.workflow.job import attached
+from certflow.errors import ArtefactError
+from certflow.files.artefact import atomic
+from certflow.files.attempts import journal_path, note_attempt
+from certflow.files.lock import exclusive, lock_path
+from certflow.files.opening import create_new, open_plain, require_no_planted_link
+from certflow.files.parts import part_path
+from certflow.machine.claims import claim
+from certflow.workflow.job import attached
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 OTHER = 54321

@@ -9,13 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from lib.artefact import Provenance, atomic, read_arrays, write_arrays
-from lib.lock import exclusive
-from lib.parts import part_path, remove_abandoned_parts, remove_parts
+from certflow.files.artefact import Provenance, atomic, read_arrays, write_arrays
+from certflow.files.lock import exclusive
+from certflow.files.parts import part_path, remove_abandoned_parts, remove_parts
 
 WRITE = """
 import sys, time
-from lib.artefact import atomic
+from certflow.files.artefact import atomic
 with atomic(sys.argv[1]) as part:
     part.write_bytes(b"half a fi")
     print(part.name, flush=True)

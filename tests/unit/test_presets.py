@@ -3,10 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from lib import presets, registry
-from lib.errors import ConfigError
-from lib.presets import Preset, load_preset, preset_names, preset_settings, published, published_archs
-from lib.training.base import MethodSpec
+from certflow import presets
+from certflow.errors import ConfigError
+from certflow.kinds import registry
+from certflow.presets import Preset, load_preset, preset_names, preset_settings
+from certflow.report import published as numbers
+from certflow.report.published import published, published_archs
+from certflow.training.base import MethodSpec
 
 CELLS = [
     pytest.param(name, dataset, row.method, sigma, id=f"{name}-{dataset}-{row.method}-{sigma:g}")
@@ -199,7 +202,7 @@ def test_unknown_cells_give_an_empty_table():
 
 
 def test_published_tables_are_sane():
-    table = presets._published()
+    table = numbers._published()
     key = ["source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius"]
     assert not table.duplicated(key).any()
     plain = table.metric.str.removeprefix("corruption_").str.partition(":")[0]
@@ -216,7 +219,7 @@ def test_published_numbers_equal_their_origin(shared):
     import pandas as pd
 
     origin = pd.read_csv(shared("reference/training_methods.csv"))
-    table = presets._published()
+    table = numbers._published()
     merged = table.merge(origin, how="left", indicator=True)
     assert len(merged) == len(table) and (merged["_merge"] == "both").all()
     metrics = {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from lib import private
-from lib.errors import ArtefactError
-from lib.private import cache_folders, first_private, is_private, keep_compilers_private, looked_up, make_private
+from certflow import private
+from certflow.errors import ArtefactError
+from certflow.files.private import (
+    cache_folders,
+    first_private,
+    is_private,
+    keep_compilers_private,
+    looked_up,
+    make_private,
+)
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 OTHER = 54321
@@ -153,6 +160,6 @@ def test_compilers_work_in_a_temporary_folder_where_there_is_no_cache(tmp_path, 
 
 
 def test_the_scratch_folder_goes_with_the_process(root):
-    code = "from lib.private import scratch; print(scratch()); assert scratch() is scratch()"
+    code = "from certflow.files.private import scratch; print(scratch()); assert scratch() is scratch()"
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout and not Path(found.stdout.strip()).exists()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.artefact import Provenance
-from lib.report.chain import chain_paths, first_stage, refusals
+from certflow.files.artefact import Provenance
+from certflow.report.chain import chain_paths, first_stage, refusals
 
 SPEC = {
     "dataset": {"kind": "digits"},

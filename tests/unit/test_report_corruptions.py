@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, line, linf, provenance
 
-from lib.artefact import Provenance, write_table
-from lib.errors import ArtefactError
-from lib.presets import published
-from lib.report.corruptions import corruption_blocks, notes, read_corruptions, write_corruptions
-from lib.report.lines import Line, SeedTable
-from lib.report.page import write_page
-from lib.report.robustness import CLEAN, MEAN, Robustness, measured, summarise_corruptions
-from lib.report.summary import summarise
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, write_table
+from certflow.report.corruptions import corruption_blocks, notes, read_corruptions, write_corruptions
+from certflow.report.lines import Line, SeedTable
+from certflow.report.page import write_page
+from certflow.report.published import published
+from certflow.report.robustness import CLEAN, MEAN, Robustness, measured, summarise_corruptions
+from certflow.report.summary import summarise
 
 RADII = [0.25, 0.5]
 IMAGES, PER_SEVERITY = 20, 1000

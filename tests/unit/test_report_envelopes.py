@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.report.envelopes import envelopes, known, sentence
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.report.envelopes import envelopes, known, sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 

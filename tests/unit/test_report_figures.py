@@ -9,16 +9,16 @@ from matplotlib.text import Text
 from report_samples import external_line, line, linf, published_rows
 from scipy.special import ndtri
 
-from lib.report.compare import PublishedCells
-from lib.report.cost import draw_cost, point
-from lib.report.curves import band, draw_curves, mean_curve, thresholds
-from lib.report.figures import FIGURES, write_figures
-from lib.report.metrics import certified_accuracy
-from lib.report.p_a import LEFT, cumulative, draw_p_a, probits, spaced_ticks
-from lib.report.series import arrange, keys
-from lib.report.settings import PlotSettings
-from lib.report.style import COLOURS, rendered
-from lib.spec import Record
+from certflow.kinds.spec import Record
+from certflow.report.compare import PublishedCells
+from certflow.report.cost import draw_cost, point
+from certflow.report.curves import band, draw_curves, mean_curve, thresholds
+from certflow.report.figures import FIGURES, write_figures
+from certflow.report.metrics import certified_accuracy
+from certflow.report.p_a import LEFT, cumulative, draw_p_a, probits, spaced_ticks
+from certflow.report.series import arrange, keys
+from certflow.report.settings import PlotSettings
+from certflow.report.style import COLOURS, rendered
 
 CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
 LINES = [

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
-from lib.artefact import write_table
-from lib.errors import ArtefactError, DataError
-from lib.report.layout import blocks
-from lib.report.lines import Line, SeedTable, describe_images, export_field_table, read_external_line, read_line
-from lib.report.summary import summarise
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import write_table
+from certflow.report.layout import blocks
+from certflow.report.lines import Line, SeedTable, describe_images, export_field_table, read_external_line, read_line
+from certflow.report.summary import summarise
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def field_analysis(path, radii):
 
 
 def test_certificate_tables_are_readable_by_the_fields_scripts(tmp_path):
-    from lib.report.metrics import certified_accuracy
+    from certflow.report.metrics import certified_accuracy
 
     ours, bare = tmp_path / "np.tsv", tmp_path / "field.tsv"
     table = certificate_table(300, 0.5)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import certificate_table, provenance
 
-from lib.report.lines import Line, SeedTable
-from lib.report.metrics import (
+from certflow.report.lines import Line, SeedTable
+from certflow.report.metrics import (
     average_certified_radius,
     certified,
     certified_accuracy,

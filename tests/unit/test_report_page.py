@@ -13,19 +13,26 @@ import pandas as pd
 import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
-from lib.artefact import Provenance, read_provenance, write_arrays, write_record, write_table, write_text_table
-from lib.errors import ArtefactError
-from lib.registry import spec_class
-from lib.report.figures import write_figures
-from lib.report.lines import Line, SeedTable, read_line
-from lib.report.page import duration, inches, write_page
-from lib.report.settings import PlotSettings
-from lib.report.summary import summarise
-from lib.report.trace import chain_paths, trace
-from lib.report.training import draw_training, read_training_log
-from lib.sampling.plan import read_plan
-from lib.spec import digest
-from lib.training.log import LOG_FORMAT
+from certflow.errors import ArtefactError
+from certflow.files.artefact import (
+    Provenance,
+    read_provenance,
+    write_arrays,
+    write_record,
+    write_table,
+    write_text_table,
+)
+from certflow.kinds.registry import spec_class
+from certflow.kinds.spec import digest
+from certflow.report.figures import write_figures
+from certflow.report.lines import Line, SeedTable, read_line
+from certflow.report.page import duration, inches, write_page
+from certflow.report.settings import PlotSettings
+from certflow.report.summary import summarise
+from certflow.report.trace import chain_paths, trace
+from certflow.report.training import draw_training, read_training_log
+from certflow.sampling.plan import read_plan
+from certflow.training.log import LOG_FORMAT
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -220,7 +227,7 @@ def test_a_damaged_file_is_marked_and_does_not_stop_the_report(chain):
 
 def test_a_model_is_traced_by_the_header_of_its_file(chain):
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.tensorheader import to_metadata
+    from certflow.files.tensorheader import to_metadata
 
     record = Provenance("model", {"method": {"kind": "gaussian"}})
     path = chain_paths(chain)["train"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from report_samples import external_line, line
 
-from lib.artefact import Provenance, write_pictures, write_table
-from lib.errors import ArtefactError, DataError
-from lib.report.elsewhere import require_in_split, split_end
-from lib.report.stage import plot_figures, read_lines, write_report
-from lib.report.stage import write_table as write_experiment
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import Provenance, write_pictures, write_table
+from certflow.report.elsewhere import require_in_split, split_end
+from certflow.report.stage import plot_figures, read_lines, write_report
+from certflow.report.stage import write_table as write_experiment
 
 IMAGES = {"split": "test"}
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from report_samples import external_line, line, provenance, published_rows
 
-from lib.report.compare import PublishedCells
-from lib.report.lines import Line
-from lib.report.metrics import average_certified_radius, certified_accuracy
-from lib.report.notes import notes
-from lib.report.summary import radii_of, summarise
-from lib.stats import bootstrap_interval, failures_quantile
+from certflow.report.compare import PublishedCells
+from certflow.report.lines import Line
+from certflow.report.metrics import average_certified_radius, certified_accuracy
+from certflow.report.notes import notes
+from certflow.report.summary import radii_of, summarise
+from certflow.stats import bootstrap_interval, failures_quantile
 
 RADII = [0.0, 0.25, 0.5]
 CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
@@ -184,7 +184,7 @@ def test_notes_tell_exact_noise_from_noise_in_floating_point():
 
 
 def test_warnings_about_imported_models_stand_under_the_table():
-    from lib.report.notes import notes
+    from certflow.report.notes import notes
 
     plain = line(method="ours")
     entry = replace(plain.seeds[0], provenance=provenance(0.25, model_warnings=["its classes are in another order"]))

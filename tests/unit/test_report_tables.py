@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from report_samples import external_line, line, published_rows
 
-from lib.errors import DataError
-from lib.report.compare import PublishedCells
-from lib.report.latex import escape, latex
-from lib.report.layout import MOST_RADII, blocks, percent, seconds, signed
-from lib.report.markdown import escape as in_markdown
-from lib.report.markdown import markdown
-from lib.report.notes import notes, whose
-from lib.report.signs import DEFINITION, OTHER
-from lib.report.summary import summarise
-from lib.report.tables import write_tables
+from certflow.errors import DataError
+from certflow.report.compare import PublishedCells
+from certflow.report.latex import escape, latex
+from certflow.report.layout import MOST_RADII, blocks, percent, seconds, signed
+from certflow.report.markdown import escape as in_markdown
+from certflow.report.markdown import markdown
+from certflow.report.notes import notes, whose
+from certflow.report.signs import DEFINITION, OTHER
+from certflow.report.summary import summarise
+from certflow.report.tables import write_tables
 
 RADII = [0.0, 0.25, 0.5, 0.75]
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from report_samples import certificate_table, provenance
 
-from lib.artefact import Provenance, file_digest, write_arrays, write_table
-from lib.models.header import identity
-from lib.report.lines import read_line
-from lib.report.trace import chain_paths, trace
+from certflow.files.artefact import Provenance, file_digest, write_arrays, write_table
+from certflow.models.header import identity
+from certflow.report.lines import read_line
+from certflow.report.trace import chain_paths, trace
 
 
 @pytest.fixture
 def table(tmp_path):
     """A certificate table with a model behind it that learnt from smoothed predictions and started from a checkpoint."""
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.tensorheader import to_metadata
+    from certflow.files.tensorheader import to_metadata
 
     results = tmp_path / "results"
     predictions = Provenance("predictions", {"predictions": {"n": 40}})

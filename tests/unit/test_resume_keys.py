@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from lib.artefact import read_arrays
-from lib.noise import Gaussian
-from lib.noise.streams import Stream
-from lib.sampling import stage
-from lib.sampling.base import Measurement
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.ladder import ladder
-from lib.sampling.resume import Journal
-from lib.sampling.sequential import count_until
-from lib.sampling.stage import Setting, write_measured
-from lib.stats.sequential import look_schedule
+from certflow.files.artefact import read_arrays
+from certflow.noise import Gaussian
+from certflow.noise.streams import Stream
+from certflow.sampling import stage
+from certflow.sampling.base import Measurement
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.ladder import ladder
+from certflow.sampling.resume import Journal
+from certflow.sampling.sequential import count_until
+from certflow.sampling.stage import Setting, write_measured
+from certflow.stats.sequential import look_schedule
 
 NOISE, SHAPE = Gaussian(sigma=0.5), (1, 2, 2)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), dtype=np.uint8)

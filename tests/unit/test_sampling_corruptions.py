@@ -5,17 +5,17 @@ import pytest
 import torch
 from test_sampling_stage import DIGITS, MODEL, SPEC, trained_spec
 
-from lib.artefact import Provenance, read_arrays, read_table
-from lib.data.corruptions import computing
-from lib.data.corruptions.store import Corrupted, prepare_corrupted
-from lib.data.store import content_digest, prepare
-from lib.errors import ArtefactError
-from lib.models import build, save_model
-from lib.registry import spec_class
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import write_plan
-from lib.sampling.stage import presample_counts, sample_counts
-from lib.spec import without
+from certflow.data.corruptions import computing
+from certflow.data.corruptions.store import Corrupted, prepare_corrupted
+from certflow.data.store import content_digest, prepare
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, read_arrays, read_table
+from certflow.kinds.registry import spec_class
+from certflow.kinds.spec import without
+from certflow.models import build, save_model
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import write_plan
+from certflow.sampling.stage import presample_counts, sample_counts
 
 TEST_IMAGES = 445
 COMPUTED = spec_class("corruption", "computed")(severities=[1, 3])

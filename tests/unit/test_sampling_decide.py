@@ -10,19 +10,19 @@ import torch
 from scipy import stats
 from scipy.special import ndtr
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.models.base import Inference
-from lib.noise import Gaussian
-from lib.noise.streams import Stream
-from lib.registry import spec_class
-from lib.sampling.base import Measurement
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.sampling.ladder import chance, give_up_counts, ladder
-from lib.sampling.resume import Journal
-from lib.sampling.sequential import count_until
-from lib.stats.sequential import log_e_value, look_schedule
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.kinds.registry import spec_class
+from certflow.models.base import Inference
+from certflow.noise import Gaussian
+from certflow.noise.streams import Stream
+from certflow.sampling.base import Measurement
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.ladder import chance, give_up_counts, ladder
+from certflow.sampling.resume import Journal
+from certflow.sampling.sequential import count_until
+from certflow.stats.sequential import log_e_value, look_schedule
 
 SIGMA, RADII = 0.5, np.array([0.0, 0.25, 0.5, 1.0])
 Decide = spec_class("sampler", "decide")

@@ -9,19 +9,19 @@ import torch
 from pydantic import ValidationError
 from scipy import stats
 
-from lib.artefact import Provenance, read_arrays, read_table
-from lib.data.store import content_digest, prepare
-from lib.models import build, save_model
-from lib.noise import Gaussian, GeneralizedGaussian, Stream
-from lib.noise.truncated import Truncated
-from lib.registry import spec_class
-from lib.sampling.engine import count_classes
-from lib.sampling.kinds.double import Double, ScaledLaw, TruncatedLaw
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import write_plan
-from lib.sampling.planning.percentiles import percentile
-from lib.sampling.stage import presample_counts, sample_counts
-from lib.stats.clopper_pearson import clopper_pearson_lower
+from certflow.data.store import content_digest, prepare
+from certflow.files.artefact import Provenance, read_arrays, read_table
+from certflow.kinds.registry import spec_class
+from certflow.models import build, save_model
+from certflow.noise import Gaussian, GeneralizedGaussian, Stream
+from certflow.noise.truncated import Truncated
+from certflow.sampling.engine import count_classes
+from certflow.sampling.kinds.double import Double, ScaledLaw, TruncatedLaw
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import write_plan
+from certflow.sampling.planning.percentiles import percentile
+from certflow.sampling.stage import presample_counts, sample_counts
+from certflow.stats.clopper_pearson import clopper_pearson_lower
 
 NOISE = GeneralizedGaussian(k=28, sigma=0.5)
 TOPS = np.array([1000, 999, 900, 600, 400])
@@ -173,9 +173,9 @@ def test_both_sets_of_counts_are_made_as_planned(files):
 
 def test_second_counts_are_those_of_draws_inside_the_ball(files):
     """Counted again by hand: same stream, percentiles of the plan."""
-    from lib.data.store import open_split
-    from lib.models.checkpoint import load_model
-    from lib.sampling.classifier import BaseClassifier
+    from certflow.data.store import open_split
+    from certflow.models.checkpoint import load_model
+    from certflow.sampling.classifier import BaseClassifier
 
     plan, _ = read_table(files / "plan.tsv")
     module, _ = load_model(files / "model.safetensors", MODEL, DIGITS.info())
@@ -203,7 +203,7 @@ def test_counts_of_a_network_that_measures_the_norm():
             t = (x.flatten(1) - 0.5).double().square().sum(1) / (2 * NOISE.scale(64) ** 2)
             return torch.stack([torch.full_like(t, cut), t], 1).float()
 
-    from lib.sampling.classifier import BaseClassifier
+    from certflow.sampling.classifier import BaseClassifier
 
     law, p_T, n = stats.gamma(4), 0.6, 20_000
     cut = law.ppf(0.4)

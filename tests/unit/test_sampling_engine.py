@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import ConfigError, NonFiniteError
-from lib.models.base import Inference
-from lib.noise import Gaussian
-from lib.noise.streams import Stream
-from lib.sampling import engine
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from certflow.errors import ConfigError, NonFiniteError
+from certflow.models.base import Inference
+from certflow.noise import Gaussian
+from certflow.noise.streams import Stream
+from certflow.sampling import engine
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
 
 SHAPE = (1, 4, 4)
 PLAIN = Inference(precision="float32", fold=False)
@@ -255,7 +255,7 @@ def test_seconds_are_shared_out_by_draws():
 
 
 def test_compiling_without_a_compiler_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("lib.sampling.preparing.shutil.which", lambda name: None)
+    monkeypatch.setattr("certflow.sampling.preparing.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"inference\.compile: needs a C\+\+ compiler"):
         BaseClassifier(network(), Inference(precision="float32", compile=True), shape=SHAPE)
 

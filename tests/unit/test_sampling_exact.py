@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.base import Inference
-from lib.models.normalise import Normalise
-from lib.noise import Gaussian, NoiseSpec
-from lib.noise.streams import Stream
-from lib.sampling import SmoothedClassifier, engine
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.stats import clopper_pearson_lower
+from certflow.models.base import Inference
+from certflow.models.normalise import Normalise
+from certflow.noise import Gaussian, NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling import SmoothedClassifier, engine
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.stats import clopper_pearson_lower
 
 SHAPE = (3, 4, 4)
 MEAN, SD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

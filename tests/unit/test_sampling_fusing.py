@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.models.base import Inference
-from lib.models.folding import fold
-from lib.registry import spec_class
-from lib.sampling import fusing
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.fusing import FusedConv2d, PairwiseMaxPool2d, fuse
-from lib.sampling.memory import keep_freed_memory
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import spec_class
+from certflow.machine.memory import keep_freed_memory
+from certflow.models import build
+from certflow.models.base import Inference
+from certflow.models.folding import fold
+from certflow.sampling import fusing
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.fusing import FusedConv2d, PairwiseMaxPool2d, fuse
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 

@@ -8,13 +8,13 @@ import yaml
 from pydantic import ValidationError
 from scipy import integrate, special, stats
 
-from lib.config import load
-from lib.registry import revive, spec_class
-from lib.sampling.planning.allocation import draws_at_price, draws_for_total, hull_steps
-from lib.sampling.planning.posterior import posterior
-from lib.sampling.planning.selection import equivalent_count
-from lib.sampling.planning.utility import draws_grid, failure_grid, utility
-from lib.stats import clopper_pearson_failure, clopper_pearson_lower
+from certflow.config import load
+from certflow.kinds.registry import revive, spec_class
+from certflow.sampling.planning.allocation import draws_at_price, draws_for_total, hull_steps
+from certflow.sampling.planning.posterior import posterior
+from certflow.sampling.planning.selection import equivalent_count
+from certflow.sampling.planning.utility import draws_grid, failure_grid, utility
+from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 Planned = spec_class("sampler", "planned")
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)

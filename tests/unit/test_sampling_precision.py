@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from lib.models.base import Inference
-from lib.sampling import precision
-from lib.sampling.classifier import BaseClassifier, exact_arithmetic
-from lib.sampling.precision import bfloat16_is_native, cpu_flags, native_precisions, remark
+from certflow.models.base import Inference
+from certflow.sampling import precision
+from certflow.sampling.classifier import BaseClassifier, exact_arithmetic
+from certflow.sampling.precision import bfloat16_is_native, cpu_flags, native_precisions, remark
 
 SHAPE = (1, 4, 4)
 

@@ -9,24 +9,24 @@ import pytest
 import torch
 from scipy.special import ndtr
 
-from lib.artefact import Provenance, read_arrays, write_arrays
-from lib.data.augmentation import PAD, crop_flip_draws
-from lib.data.store import content_digest, open_split, prepare
-from lib.data.views import VIEW, Views
-from lib.errors import ArtefactError, DataError
-from lib.models import build, load_model, save_model
-from lib.models.header import read_header
-from lib.noise.streams import Stream
-from lib.registry import register, spec_class
-from lib.sampling import engine, stage
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import Reader, count_classes
-from lib.sampling.merge_predictions import merge_predictions
-from lib.sampling.predictions import smooth_predictions
-from lib.training.base import ReadsPredictions
-from lib.training.losses import cross_entropy
-from lib.training.predictions import Predictions, compact, read_predictions
-from lib.training.stage import train_model
+from certflow.data.augmentation import PAD, crop_flip_draws
+from certflow.data.store import content_digest, open_split, prepare
+from certflow.data.views import VIEW, Views
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import Provenance, read_arrays, write_arrays
+from certflow.kinds.registry import register, spec_class
+from certflow.models import build, load_model, save_model
+from certflow.models.header import read_header
+from certflow.noise.streams import Stream
+from certflow.sampling import engine, stage
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import Reader, count_classes
+from certflow.sampling.merge_predictions import merge_predictions
+from certflow.sampling.predictions import smooth_predictions
+from certflow.training.base import ReadsPredictions
+from certflow.training.losses import cross_entropy
+from certflow.training.predictions import Predictions, compact, read_predictions
+from certflow.training.stage import train_model
 
 DIGITS = spec_class("dataset", "digits")()
 NOISE = spec_class("noise", "gaussian")(sigma=0.25)

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.errors import NonFiniteError
-from lib.models.base import Inference
-from lib.noise import Gaussian
-from lib.noise.streams import Stream
-from lib.sampling import preparing
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
+from certflow.errors import NonFiniteError
+from certflow.models.base import Inference
+from certflow.noise import Gaussian
+from certflow.noise.streams import Stream
+from certflow.sampling import preparing
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()

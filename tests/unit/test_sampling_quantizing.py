@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.sampling.quantizing import quantized
+from certflow.sampling.quantizing import quantized
 
 
 def squared(image: torch.Tensor) -> Fraction:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.artefact import Provenance, circumstances, read_arrays, read_table, write_arrays, write_table
-from lib.certify.stage import certify_radii
-from lib.errors import ArtefactError
-from lib.registry import spec_class
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import read_plan
+from certflow.certify.stage import certify_radii
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, circumstances, read_arrays, read_table, write_arrays, write_table
+from certflow.kinds.registry import spec_class
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import read_plan
 
 NOISE = spec_class("noise", "gaussian")(sigma=0.5).canonical()
 SPEC = {

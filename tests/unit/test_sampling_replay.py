@@ -7,16 +7,16 @@ import pytest
 import torch
 from tape import taped
 
-from lib import replay
-from lib.errors import NonFiniteError
-from lib.models.base import Inference
-from lib.noise import Gaussian, GeneralizedGaussian, native, steps
-from lib.noise.streams import Stream
-from lib.noise.truncated import Truncated
-from lib.sampling import engine, rows
-from lib.sampling.classifier import BaseClassifier
-from lib.sampling.engine import count_classes
-from lib.sampling.sequential import count_until
+from certflow.errors import NonFiniteError
+from certflow.machine import replay
+from certflow.models.base import Inference
+from certflow.noise import Gaussian, GeneralizedGaussian, native, steps
+from certflow.noise.streams import Stream
+from certflow.noise.truncated import Truncated
+from certflow.sampling import engine, rows
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.sequential import count_until
 
 SHAPE = (1, 4, 4)
 INDEX, DRAWS = np.array([4, 9, 0, 7, 100_000, 2]), np.array([70, 0, 300, 1, 64, 129])
@@ -92,7 +92,7 @@ def test_counting_goes_on_from_a_draw(recordings):
 
 
 def test_a_folded_network_reads_its_shift_from_fixed_memory(recordings, monkeypatch):
-    from lib.models.normalise import Normalise
+    from certflow.models.normalise import Normalise
 
     normalised = torch.nn.Sequential(Normalise([0.4], [0.25]), *network())
     classifier = BaseClassifier(normalised, Inference(precision="float32"), shape=SHAPE, batch=32)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.errors import ArtefactError
-from lib.sampling.resume import Journal
+from certflow.errors import ArtefactError
+from certflow.sampling.resume import Journal
 
 COUNTS = np.arange(6, dtype=np.int64).reshape(2, 3)
 SECONDS = np.array([0.5, 1.25])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.base import Inference
-from lib.noise import Gaussian
-from lib.sampling import SmoothedClassifier
-from lib.sampling.memory import freed_memory_is_kept, keep_freed_memory, restore_default
-from lib.sampling.settings import OPERATIONS, PARENTS, compiler_settings, engine_settings
+from certflow.machine.memory import freed_memory_is_kept, keep_freed_memory, restore_default
+from certflow.models.base import Inference
+from certflow.noise import Gaussian
+from certflow.sampling import SmoothedClassifier
+from certflow.sampling.settings import OPERATIONS, PARENTS, compiler_settings, engine_settings
 
 LEVELS = (*PARENTS, *OPERATIONS)
 

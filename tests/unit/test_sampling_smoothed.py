@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import special, stats
 
-from lib.certify.double_sampling.radius import gg_np_radius
-from lib.noise import Gaussian, GeneralizedGaussian
-from lib.noise.truncated import Truncated
-from lib.sampling import SmoothedClassifier
-from lib.stats import clopper_pearson_lower
+from certflow.certify.double_sampling.radius import gg_np_radius
+from certflow.noise import Gaussian, GeneralizedGaussian
+from certflow.noise.truncated import Truncated
+from certflow.sampling import SmoothedClassifier
+from certflow.stats import clopper_pearson_lower
 
 SIGMA = 0.25
 

@@ -11,21 +11,21 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
-from lib.certify.stage import certify_radii
-from lib.data.store import content_digest, prepare
-from lib.errors import ArtefactError, BusyError
-from lib.lock import exclusive
-from lib.models import build, save_model
-from lib.models.checkpoint import read_model
-from lib.noise import Stream
-from lib.noise.variates import image_uniforms
-from lib.registry import revive, spec_class
-from lib.sampling.merge import merge_counts
-from lib.sampling.plan import shard_bounds, write_plan
-from lib.sampling.resume import Journal
-from lib.sampling.stage import presample_counts, sample_counts
-from lib.stats import clopper_pearson_lower
+from certflow.certify.stage import certify_radii
+from certflow.data.store import content_digest, prepare
+from certflow.errors import ArtefactError, BusyError
+from certflow.files.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from certflow.files.lock import exclusive
+from certflow.kinds.registry import revive, spec_class
+from certflow.models import build, save_model
+from certflow.models.checkpoint import read_model
+from certflow.noise import Stream
+from certflow.noise.variates import image_uniforms
+from certflow.sampling.merge import merge_counts
+from certflow.sampling.plan import shard_bounds, write_plan
+from certflow.sampling.resume import Journal
+from certflow.sampling.stage import presample_counts, sample_counts
+from certflow.stats import clopper_pearson_lower
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = spec_class("dataset", "digits")()
@@ -351,8 +351,8 @@ def test_partial_counts_of_another_job_are_never_mixed_in(tmp_path):
 def test_a_full_disk_is_reported_and_leaves_the_last_state_intact(tmp_path):
     code = (
         "import resource, sys, signal; sys.path.insert(0, sys.argv[1]); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import numpy as np; from pathlib import Path; from lib.sampling.resume import Journal\n"
-        "from lib.errors import ArtefactError\n"
+        "import numpy as np; from pathlib import Path; from certflow.sampling.resume import Journal\n"
+        "from certflow.errors import ArtefactError\n"
         "j = Journal(Path(sys.argv[2]), 'job', seconds=0.0); j.save(1, np.zeros((2, 3), np.int64), np.zeros(2))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "rng = np.random.default_rng(0)\n"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.registry import revive, spec_class
-from lib.sampling.planning.tolerance import draws_for, draws_table, draws_within, plug_in_radius, tolerant_draws
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.kinds.registry import revive, spec_class
+from certflow.sampling.planning.tolerance import draws_for, draws_table, draws_within, plug_in_radius, tolerant_draws
 
 Iss = spec_class("sampler", "iss")
 Gaussian = spec_class("noise", "gaussian")
@@ -48,7 +48,7 @@ def test_look_up_is_the_maximum_over_all_cells_met():
 
 
 def test_the_plan_covers_every_probability_of_the_interval():
-    from lib.stats import clopper_pearson_lower, clopper_pearson_upper
+    from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
     for k0 in (960, 1000, 1500, 1990, 2000):
         low, high = clopper_pearson_lower(k0, 2000, 0.0005), clopper_pearson_upper(k0, 2000, 0.0005)

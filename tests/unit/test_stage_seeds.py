@@ -9,10 +9,10 @@ import pytest
 import torch
 from stage_examples import DIGITS, Home
 
-from lib.denoising import stage as denoising_stage
-from lib.models.checkpoint import read_model
-from lib.registry import spec_class
-from lib.training import stage as training_stage
+from certflow.denoising import stage as denoising_stage
+from certflow.kinds.registry import spec_class
+from certflow.models.checkpoint import read_model
+from certflow.training import stage as training_stage
 
 METHOD = spec_class("method", "gaussian")(epochs=1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.workflow.started import dag_settings
+from certflow.workflow.started import dag_settings
 
 api = pytest.importorskip("snakemake.api")
 

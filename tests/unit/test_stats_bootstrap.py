@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.stats import bootstrap_interval
+from certflow.stats import bootstrap_interval
 
 
 def test_follows_the_exact_resampling_law_of_binary_values():
@@ -50,7 +50,7 @@ def test_constant_and_single_values():
 
 
 def test_chunks_cover_all_resamples(monkeypatch):
-    import lib.stats.bootstrap as module
+    import certflow.stats.bootstrap as module
 
     monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 50 * 7)
     means = module._resampled_means(np.arange(50.0)[:, None], 100, np.random.default_rng(0))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.stats import (
+from certflow.stats import (
     LARGEST_N,
     clopper_pearson_failure,
     clopper_pearson_lower,
@@ -53,7 +53,7 @@ def test_bounds_solve_the_tail_equation(n):
 
 
 def test_large_n_stays_within_the_guard_of_the_radii():
-    from lib.certify.radii import guarded
+    from certflow.certify.radii import guarded
 
     for k, n in [
         (10**7 // 2 + 5000, 10**7),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.stats import prediction_p_value, smallest_n_to_predict
+from certflow.stats import prediction_p_value, smallest_n_to_predict
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from lib.stats import (
+from certflow.stats import (
     clopper_pearson_failure,
     clopper_pearson_lower,
     clopper_pearson_upper,

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import ndtr
 
-from lib.stats.sequential import acceptance_counts, log_e_value, look_schedule
+from certflow.stats.sequential import acceptance_counts, log_e_value, look_schedule
 
 KNOWN = {
     0.0: {100: 71, 500: 299, 1000: 571, 5000: 2664, 10_000: 5235, 100_000: 50_781},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lib.stats import failures_quantile, true_accuracy_lower_bound
+from certflow.stats import failures_quantile, true_accuracy_lower_bound
 
 
 @pytest.mark.parametrize(

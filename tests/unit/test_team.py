@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from lib.artefact import atomic
-from lib.devices import claim
-from lib.errors import ArtefactError, BusyError
-from lib.lock import exclusive, lock_path
-from lib.noise import native
-from lib.parts import part_path
+from certflow.errors import ArtefactError, BusyError
+from certflow.files.artefact import atomic
+from certflow.files.lock import exclusive, lock_path
+from certflow.files.parts import part_path
+from certflow.machine.claims import claim
+from certflow.noise import native
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two other users")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from training_examples import network
 
-from lib.noise import Gaussian
-from lib.training import attacks, losses
-from lib.training.batch import Batch
+from certflow.noise import Gaussian
+from certflow.training import attacks, losses
+from certflow.training.batch import Batch
 
 IMAGES, NOISES, SIGMA = 6, 3, 0.25
 

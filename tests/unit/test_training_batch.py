@@ -4,8 +4,8 @@ import pytest
 import torch
 from training_examples import network
 
-from lib.noise import Gaussian
-from lib.training.batch import SLOTS, Batch, forward
+from certflow.noise import Gaussian
+from certflow.training.batch import SLOTS, Batch, forward
 
 
 def batch(index, epoch=0, seed=5, sigma=0.5, **fields) -> Batch:

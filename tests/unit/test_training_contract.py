@@ -8,14 +8,14 @@ import torch
 from torch.overrides import TorchFunctionMode
 from training_examples import digits, timeless, weights
 
-from lib.data.base import DataInfo
-from lib.models import build
-from lib.models.kinds.small_conv import SmallConv
-from lib.noise import Gaussian as GaussianNoise
-from lib.registry import kinds, spec_class
-from lib.training import seed_everything, train
-from lib.training.meter import Meter
-from lib.training.stepper import Stepper
+from certflow.data.base import DataInfo
+from certflow.kinds.registry import kinds, spec_class
+from certflow.models import build
+from certflow.models.kinds.small_conv import SmallConv
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.training import seed_everything, train
+from certflow.training.meter import Meter
+from certflow.training.stepper import Stepper
 
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 FIELDS = {

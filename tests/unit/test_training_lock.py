@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from lib import lock
-from lib.errors import ArtefactError, BusyError
-from lib.lock import exclusive, lock_path
+from certflow import lock
+from certflow.errors import ArtefactError, BusyError
+from certflow.files.lock import exclusive, lock_path
 
 HOLD = """
 import sys, time
-from lib.lock import exclusive
+from certflow.files.lock import exclusive
 with exclusive(sys.argv[1], "training"):
     print("held", flush=True)
     time.sleep(60)

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from training_examples import Images, Probe, digits, network, timeless, weights
 
-from lib.artefact import Provenance
-from lib.data.batches import batches
-from lib.errors import NonFiniteError
-from lib.noise import Gaussian as GaussianNoise
-from lib.noise.streams import Stream
-from lib.training import seed_everything, train
-from lib.training.kinds.gaussian import Gaussian
-from lib.training.log import LogFile
-from lib.training.stepper import pieces
+from certflow.data.batches import batches
+from certflow.errors import NonFiniteError
+from certflow.files.artefact import Provenance
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.noise.streams import Stream
+from certflow.training import seed_everything, train
+from certflow.training.kinds.gaussian import Gaussian
+from certflow.training.log import LogFile
+from certflow.training.stepper import pieces
 
 NOISE = GaussianNoise(sigma=0.25)
 
@@ -240,10 +240,10 @@ def test_seed_everything_fixes_the_initial_weights():
 
 
 def test_lenet_learns_real_digits_under_noise(shared):
-    from lib.data.base import DataInfo
-    from lib.data.kinds.mnist import Mnist
-    from lib.models import build
-    from lib.models.kinds.lenet import LeNet
+    from certflow.data.base import DataInfo
+    from certflow.data.kinds.mnist import Mnist
+    from certflow.models import build
+    from certflow.models.kinds.lenet import LeNet
 
     root = shared("data/mnist")
     data = [Mnist().read(split, root) for split in ("train", "test")]

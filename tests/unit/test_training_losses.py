@@ -8,8 +8,8 @@ import torch
 from scipy.special import ndtri
 from torch.autograd import gradcheck
 
-from lib.training import losses
-from lib.training.kinds.consistency import Consistency
+from certflow.training import losses
+from certflow.training.kinds.consistency import Consistency
 
 M = np.arange(4)[:, None, None]
 PHASE = 3 * M + 5 * np.arange(3)[:, None] + 7 * np.arange(3)

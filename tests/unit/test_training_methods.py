@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from scipy.special import ndtri
 from training_examples import network, patterns
 
-from lib.noise import Gaussian as GaussianNoise
-from lib.noise.base import NoiseSpec
-from lib.registry import kinds, spec_class
-from lib.training import attacks, train
-from lib.training.batch import Batch
-from lib.training.meter import Meter
-from lib.training.stepper import Stepper
+from certflow.kinds.registry import kinds, spec_class
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.noise.base import NoiseSpec
+from certflow.training import attacks, train
+from certflow.training.batch import Batch
+from certflow.training.meter import Meter
+from certflow.training.stepper import Stepper
 
 IMAGES, CLASSES, SIGMA = 6, 10, 0.5
 

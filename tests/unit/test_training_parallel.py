@@ -8,14 +8,14 @@ import pytest
 import torch
 from training_examples import network, patterns, timeless, weights
 
-from lib.errors import DataError
-from lib.noise import Gaussian as GaussianNoise
-from lib.sampling.settings import exact_arithmetic
-from lib.training import train
-from lib.training.kinds.gaussian import Gaussian
-from lib.training.kinds.macer import Macer
-from lib.training.parallel import run_parallel
-from lib.training.ranks import Ranks
+from certflow.errors import DataError
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.sampling.settings import exact_arithmetic
+from certflow.training import train
+from certflow.training.kinds.gaussian import Gaussian
+from certflow.training.kinds.macer import Macer
+from certflow.training.parallel import run_parallel
+from certflow.training.ranks import Ranks
 
 NOISE = GaussianNoise(sigma=0.25)
 COMMON = {"epochs": 2, "lr": 0.05, "lr_step": 1, "lr_drop_offset": 0}

@@ -8,11 +8,11 @@ import torch
 from tape import taped
 from training_examples import network, patterns, timeless, weights
 
-from lib import replay
-from lib.denoising.training import RangeTraining
-from lib.noise import Gaussian, GeneralizedGaussian
-from lib.registry import kinds, spec_class
-from lib.training import frozen, repeated, train
+from certflow.denoising.training import RangeTraining
+from certflow.kinds.registry import kinds, spec_class
+from certflow.machine import replay
+from certflow.noise import Gaussian, GeneralizedGaussian
+from certflow.training import frozen, repeated, train
 
 COMMON = {"epochs": 2, "lr": 0.05, "schedule": "one_cycle", "batch": 12}
 VARIANTS = {
@@ -36,7 +36,7 @@ def recordings(monkeypatch):
         made.append(taped(work))
         return made[-1]
 
-    from lib.noise import native
+    from certflow.noise import native
 
     monkeypatch.setattr(native, "_library", lambda: None)
     monkeypatch.setattr(frozen, "_fold_pays", lambda module, x: False)
@@ -88,8 +88,8 @@ def test_noise_that_warms_up_is_never_that_of_another_step(unit, recordings):
 
 
 def test_a_denoiser_and_its_average_are_trained_to_the_same_bits(recordings):
-    from lib.data.base import DataInfo
-    from lib.denoising.restoration import Restorer
+    from certflow.data.base import DataInfo
+    from certflow.denoising.restoration import Restorer
 
     def restorer():
         torch.manual_seed(0)

@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from training_examples import Stuck, network, patterns, timeless, weights
 
-from lib.artefact import Provenance, read_provenance
-from lib.errors import ArtefactError, BusyError
-from lib.lock import exclusive
-from lib.noise import Gaussian as GaussianNoise
-from lib.training import train
-from lib.training.kinds.gaussian import Gaussian
-from lib.training.log import LogFile
+from certflow.errors import ArtefactError, BusyError
+from certflow.files.artefact import Provenance, read_provenance
+from certflow.files.lock import exclusive
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.training import train
+from certflow.training.kinds.gaussian import Gaussian
+from certflow.training.log import LogFile
 
 RECIPE = {"epochs": 4, "batch": 32, "lr": 0.05, "lr_step": 1}
 CHILD = """

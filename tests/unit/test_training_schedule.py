@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training.kinds.gaussian import Gaussian
-from lib.training.schedule import one_cycle
+from certflow.training.kinds.gaussian import Gaussian
+from certflow.training.schedule import one_cycle
 
 
 def rates(**fields) -> np.ndarray:

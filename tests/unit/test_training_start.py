@@ -7,15 +7,15 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from lib.artefact import Provenance, file_digest, read_provenance
-from lib.data.base import DataInfo
-from lib.data.store import content_digest, prepare
-from lib.errors import ArtefactError
-from lib.models import build, save_model
-from lib.models.header import read_header
-from lib.models.starting import start_from
-from lib.registry import kinds, spec_class
-from lib.training.stage import train_model
+from certflow.data.base import DataInfo
+from certflow.data.store import content_digest, prepare
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, file_digest, read_provenance
+from certflow.kinds.registry import kinds, spec_class
+from certflow.models import build, save_model
+from certflow.models.header import read_header
+from certflow.models.starting import start_from
+from certflow.training.stage import train_model
 
 DIGITS = spec_class("dataset", "digits")()
 MODEL = spec_class("model", "small_conv")()

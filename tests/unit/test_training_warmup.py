@@ -9,13 +9,13 @@ import yaml
 from pydantic import ValidationError
 from training_examples import network, patterns, timeless, weights
 
-from lib.config import load
-from lib.errors import ConfigError
-from lib.noise import Gaussian as GaussianNoise
-from lib.noise import GeneralizedGaussian, Stream
-from lib.noise.warmup import warm_exponent
-from lib.training import train
-from lib.training.kinds.gaussian import Gaussian
+from certflow.config import load
+from certflow.errors import ConfigError
+from certflow.noise import Gaussian as GaussianNoise
+from certflow.noise import GeneralizedGaussian, Stream
+from certflow.noise.warmup import warm_exponent
+from certflow.training import train
+from certflow.training.kinds.gaussian import Gaussian
 
 NOISE = GeneralizedGaussian(k=28, sigma=0.25)
 BATCHES = 3

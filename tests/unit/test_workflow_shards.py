@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.artefact import Provenance, write_arrays, write_table
-from lib.workflow.shards import Wanted, numbered, shard_names
+from certflow.files.artefact import Provenance, write_arrays, write_table
+from certflow.workflow.shards import Wanted, numbered, shard_names
 
 SPEC = {"method": {"epochs": 2}, "sampler": {"n": 300}}
 
@@ -74,8 +74,8 @@ def test_shards_of_other_settings_and_damaged_ones_do_not_count(tmp_path):
 
 def test_shards_of_another_plan_or_other_weights_do_not_count(tmp_path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    from lib.models.header import identity
-    from lib.tensorheader import to_metadata
+    from certflow.files.tensorheader import to_metadata
+    from certflow.models.header import identity
 
     plan = Provenance("plan", SPEC, parents={"presample": "p" * 64})
     write_table(tmp_path / "plan.tsv", pd.DataFrame({"idx": [0]}), plan)

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from lib.training.base import MethodSpec
-from lib.training.kinds.gaussian import Gaussian
+from certflow.training.base import MethodSpec
+from certflow.training.kinds.gaussian import Gaussian
 
 
 class Images:

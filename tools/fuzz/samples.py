@@ -1,4 +1,4 @@
-"""A small file of every format, and what its reader makes of it. `lib.formats.FORMATS` says which formats there are."""
+"""A small file of every format, and what its reader makes of it. `certflow.files.formats.FORMATS` says which formats there are."""
 
 import contextlib
 import os
@@ -12,25 +12,32 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from lib.artefact import Provenance, read_arrays, read_arrays_record, write_arrays, write_pictures, write_table
-from lib.data.base import DataInfo, DatasetSpec
-from lib.data.corruptions.kinds.computed import Computed
-from lib.data.corruptions.store import Corrupted, prepare_corrupted
-from lib.data.kinds.image_folder import ImageFolder
-from lib.data.splits import ArraySplit
-from lib.data.store import open_split, prepare
-from lib.models.checkpoint import read_model, save_model
-from lib.models.header import read_header
-from lib.report.corruptions import read_corruptions
-from lib.report.drawn import read_figure
-from lib.report.lines import read_line
-from lib.report.training import read_training_log
-from lib.sampling.plan import read_plan
-from lib.sampling.resume import Journal
-from lib.training.checkpoint import Position, load_state, save_state
-from lib.training.log import LogFile
-from lib.training.predictions import read_predictions
-from lib.training.sgd import Sgd
+from certflow.data.base import DataInfo, DatasetSpec
+from certflow.data.corruptions.kinds.computed import Computed
+from certflow.data.corruptions.store import Corrupted, prepare_corrupted
+from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.splits import ArraySplit
+from certflow.data.store import open_split, prepare
+from certflow.files.artefact import (
+    Provenance,
+    read_arrays,
+    read_arrays_record,
+    write_arrays,
+    write_pictures,
+    write_table,
+)
+from certflow.models.checkpoint import read_model, save_model
+from certflow.models.header import read_header
+from certflow.report.corruptions import read_corruptions
+from certflow.report.drawn import read_figure
+from certflow.report.lines import read_line
+from certflow.report.training import read_training_log
+from certflow.sampling.plan import read_plan
+from certflow.sampling.resume import Journal
+from certflow.training.checkpoint import Position, load_state, save_state
+from certflow.training.log import LogFile
+from certflow.training.predictions import read_predictions
+from certflow.training.sgd import Sgd
 
 SPEC = {"noise": {"kind": "gaussian", "revision": 1, "sigma": 0.25}, "seed": 3}
 PARENTS = {"model": "a" * 64, "data": "b" * 64}

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib.errors import ArtefactError
-from lib.formats import FORMATS
+from certflow.errors import ArtefactError
+from certflow.files.formats import FORMATS
 from tools.fuzz.mutations import mutated
 from tools.fuzz.samples import SAMPLES, Sample
 

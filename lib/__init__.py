@@ -1,1 +1,0 @@
-"""certflow's engine: certified robustness of neural networks by smoothing. Works without Snakemake."""

@@ -1,0 +1,1 @@
+"""The arithmetic of double sampling (DSRS), in float64 and without torch. Entry points: `certflow.certify`."""

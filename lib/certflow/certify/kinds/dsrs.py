@@ -1,0 +1,120 @@
+"""The L2 certificate of double sampling (Li, Zhang, Xie and Li 2022)."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.kinds.registry import register
+from certflow.kinds.spec import Spec
+from certflow.noise.base import NoiseSpec
+from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOISES = ("gaussian", "generalized_gaussian")
+SIDES = ("pa_low", "pa_high", "qa_low", "qa_high")
+
+
+@register("dsrs")
+class DoubleSampling(CertificateSpec):
+    """Radius from Clopper-Pearson intervals of the class under the noise P and under a second law Q of the same image.
+
+    Never below the Neyman-Pearson radius of the same p_lower; above it where the class is lost at other distances than the
+    worst classifier with that p_A would lose it. Needs counts of a sampler of kind `double`.
+    """
+
+    kind: Literal["dsrs"] = "dsrs"
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Failure probability allowed per image, for all four bounds together."""
+    shares: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=4, max_length=4)] = [0.25] * 4
+    """Shares of alpha for the lower and upper bound under P and under Q. A quarter each in the paper; the upper bound under P
+    matters in few images, so that [0.45, 0.05, 0.25, 0.25] gives larger radii."""
+    pooled: Literal["peer", "strict", "off"] = "peer"
+    """Images whose second law is P itself (`q_kind` pooled, n_q draws). `peer`: one lower bound of all draws at alpha/2, as the
+    paper; it is exact only if the pooling was decided before any of them. `strict`: the better of the bounds of either half,
+    sound however it was decided. `off`: the first half alone. Images planned as pooled (n_q = 0) have one bound at alpha."""
+    target: Literal["selected", "label"] = "selected"
+    """Whose probability is certified: the class that stage 1 selected, or the true label, as the paper's tables."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "DoubleSampling":
+        if sum(self.shares) > 1 + 1e-12:
+            raise ValueError(f"shares must sum to at most 1, got {sum(self.shares):g}")
+        return self
+
+    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+        """Noise of a known law, and a sampler that draws from a second one often enough to certify something."""
+        found = self._noise_problems(noise)
+        n, n_q = getattr(sampler, "n", None), getattr(sampler, "n_q", None)
+        if n is None or n_q is None:
+            return [*found, f"sampler kind {sampler.kind} draws from one law only; a sampler of kind double is needed"]
+        least = smallest_n_to_certify(self.alpha * self.shares[0])
+        if n < least:
+            found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
+        if n + n_q > LARGEST_N:
+            found.append(f"n + n_q = {n + n_q} draws are more than bounds are computed for; at most {LARGEST_N}")
+        return found
+
+    def certify(
+        self,
+        plan: "pd.DataFrame",
+        counts: np.ndarray,
+        noise: NoiseSpec,
+        *,
+        seed: int = 0,
+        extra: Mapping[str, np.ndarray] = NOTHING,
+        dim: int | None = None,
+    ) -> "pd.DataFrame":
+        """See `CertificateSpec.certify`. The plan has the columns q_kind, q_param (sigma of Q over that of P, or the percentile
+        of the ball) and n_q besides; `extra` holds counts_q, int64 [images, classes], rows summing to n_q.
+
+        Further columns: radius_np (from pa_low alone), case and status (see `certflow.certify.dsrs_radius`), the four bounds
+        pa_low, pa_high, qa_low, qa_high, k_q, n_q, q_kind and q_param.
+        """
+        import pandas as pd
+
+        from certflow.certify.counts import planned_counts, second_counts
+        from certflow.certify.double_sampling.counted import double_radius, remarks
+        from certflow.certify.one_bound import needed_dimension
+
+        for problem in self._noise_problems(noise):
+            raise ValueError(problem)
+        planned, second = planned_counts(plan, counts), second_counts(plan, counts, extra)
+        target = planned.label if self.target == "label" else planned.selected
+        k, k_q = planned.count_of(target), second.count_of(target)
+        levels = self.alpha * np.asarray(self.shares)
+        found = double_radius(
+            (k, planned.n), (k_q, second.n), second.q_kind, second.q_param, self.alpha, levels, self.pooled,
+            dim=needed_dimension(dim, noise), k=getattr(noise, "k", 0), sigma=noise.sigma,
+        )  # fmt: skip
+        for remark in remarks(
+            found["status"], second.q_kind, second.q_param, second.n, dim / 2 - getattr(noise, "k", 0)
+        ):
+            logging.getLogger(__name__).warning(remark)
+        certified = found["radius"] > 0
+        return pd.DataFrame(
+            {
+                "predict": np.where(certified, target, -1),
+                "radius": found["radius"],
+                "p_lower": found["pa_low"],
+                "p_upper": 1.0 - found["pa_low"],
+                "k": k,
+                "reason": np.where(certified, "", np.where(planned.sampled, "low_pA", "not_sampled")),
+                "saturated": planned.sampled & (k == planned.n),
+                **{name: found[name] for name in ("radius_np", "case", "status", *SIDES)},
+                "k_q": k_q,
+                "n_q": second.n,
+                "q_kind": second.q_kind,
+                "q_param": second.q_param,
+            }
+        )
+
+    def _noise_problems(self, noise: NoiseSpec) -> list[str]:
+        if noise.kind in NOISES:
+            return []
+        return [f"No dsrs certificate for noise kind {noise.kind}; known: {', '.join(NOISES)}"]

@@ -1,0 +1,154 @@
+"""The L2 certificate of Gaussian smoothing (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.kinds.registry import register
+from certflow.kinds.spec import Spec
+from certflow.noise.base import NoiseSpec
+from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from certflow.certify.counts import PlannedCounts
+
+NOISES = ("gaussian", "generalized_gaussian")
+
+
+@register("neyman_pearson")
+class NeymanPearson(CertificateSpec):
+    """Radius sigma z(p_lower) from a Clopper-Pearson bound on fresh draws; abstains unless the bound exceeds 1/2.
+
+    Tight for what it knows, the probability of the selected class (Cohen et al. 2019, Theorems 1 and 2). Under generalised
+    Gaussian noise the radius is `certflow.certify.gg_np_radius` of the bound (Yang et al. 2020).
+    """
+
+    kind: Literal["neyman_pearson"] = "neyman_pearson"
+    takes_slack: ClassVar[bool] = True
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
+    bound: Literal["plain", "randomized"] = "plain"
+    """`randomized`: the bound uses its level up with one coin per image, drawn from (seed, image) and written to the table as
+    `u`, beside `radius_plain`. Radii grow by up to 0.05 sigma where every draw hits, by 0.001 sigma and less elsewhere."""
+    bound_form: Literal["one", "two", "auto"] = "one"
+    """`one`: every other class is bounded by 1 - p_lower, as in all papers' tables. `two`: the runner-up has its own bound,
+    each at alpha/2: larger radii where the rest spreads over several classes, slightly smaller ones else. `auto`: whichever
+    stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
+
+    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+        """The noise must have a radius, and the sampler's n, or the most it gives an image, be able to certify something."""
+        found = self._noise_problems(noise)
+        least = smallest_n_to_certify(self._level())
+        n = getattr(sampler, "n", None)
+        n = getattr(sampler, "n_max", None) if n is None else n
+        if n is not None and n < least:
+            found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
+        if n is not None and n > LARGEST_N:
+            found.append(f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}")
+        return found
+
+    def certify(
+        self,
+        plan: "pd.DataFrame",
+        counts: np.ndarray,
+        noise: NoiseSpec,
+        *,
+        seed: int = 0,
+        extra: Mapping[str, np.ndarray] = NOTHING,
+        slack: float = 0.0,
+        dim: int | None = None,
+    ) -> "pd.DataFrame":
+        """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
+        import pandas as pd
+
+        from certflow.certify.counts import planned_counts
+
+        for problem in self._noise_problems(noise):
+            raise ValueError(problem)
+        planned = planned_counts(plan, counts)
+        if self.bound_form == "two" and planned.classes == 2:
+            raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
+        two, u = self._two_bounds(plan, planned), self._variates(planned, seed)
+        radius, p_lower, p_upper = self._bounds(planned, two, u, noise, dim, slack)
+        k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
+        table = pd.DataFrame(
+            {
+                "predict": np.where(certified, planned.selected, -1),
+                "radius": radius,
+                "p_lower": p_lower,
+                "p_upper": p_upper,
+                "k": k,
+                "reason": np.where(certified, "", np.where(sampled, "low_pA", "not_sampled")),
+                "saturated": sampled & (k == planned.n),
+            }
+        )
+        if self.bound_form == "auto":
+            table["bound_form"] = np.where(two, "two", "one")
+        if u is not None:
+            table["radius_plain"] = self._bounds(planned, two, None, noise, dim, slack)[0]
+            table["u"], table["u_other"] = u.T
+        return table
+
+    def _two_bounds(self, plan: "pd.DataFrame", planned: "PlannedCounts") -> np.ndarray:
+        """bool [images]: which images get a bound on the runner-up, from nothing that stage 2 drew."""
+        from certflow.certify.counts import CountsError
+        from certflow.certify.radii import two_bounds_pay
+
+        if self.bound_form != "auto" or planned.classes == 2:
+            return np.full(len(planned.idx), self.bound_form == "two")
+        if "k0_other" not in plan.columns:
+            raise CountsError("the plan lacks the column k0_other, from which `bound_form: auto` decides; plan again")
+        k0, k0_other, n0 = (plan[name].to_numpy(np.int64) for name in ("k0", "k0_other", "n0"))
+        return (planned.n > 0) & two_bounds_pay(k0, k0_other, n0, planned.n, self.alpha)
+
+    def _variates(self, planned: "PlannedCounts", seed: int) -> np.ndarray | None:
+        """float64 [images, 2]: one uniform variate for each of an image's two bounds, a function of (seed, image) alone."""
+        if self.bound == "plain":
+            return None
+        from certflow.noise.streams import Stream
+        from certflow.noise.variates import image_uniforms
+        from certflow.stats import effective_u
+
+        return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
+
+    def _bounds(
+        self,
+        planned: "PlannedCounts",
+        two: np.ndarray,
+        u: np.ndarray | None,
+        noise: NoiseSpec,
+        dim: int | None,
+        slack: float,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
+        from certflow.certify.one_bound import one_bound_radius
+        from certflow.certify.radii import gaussian_radius_two_bound
+
+        k, k_other = planned.selected_count(), planned.largest_other_count()
+        radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
+        one, both = planned.sampled & ~two, planned.sampled & two
+        if one.any():
+            coins = None if u is None else u[one, 0]
+            radius[one], p_lower[one] = one_bound_radius(k[one], planned.n[one], self.alpha, noise, dim, coins, slack)
+            p_upper[one] = 1.0 - p_lower[one]
+        if both.any():
+            coins, sigma = (None, None) if u is None else u[both].T, noise.sigma
+            found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins, slack)
+            radius[both], p_lower[both], p_upper[both] = found
+        return radius, p_lower, p_upper
+
+    def _noise_problems(self, noise: NoiseSpec) -> list[str]:
+        if noise.kind in NOISES:
+            if getattr(noise, "k", 0) and self.bound_form != "one":
+                return [f"bound_form: a second bound is for Gaussian noise (k=0), not for k={noise.k}; use `one`"]
+            return []
+        return [f"No neyman_pearson certificate for noise kind {noise.kind}; known: {', '.join(NOISES)}"]
+
+    def _level(self) -> float:
+        """The level of one bound."""
+        return self.alpha / 2 if self.bound_form == "two" else self.alpha

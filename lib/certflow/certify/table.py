@@ -1,0 +1,105 @@
+"""The certificate table: one row per image, the field's six columns first."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.certify.counts import CountsError, planned_counts
+from certflow.certify.field_table import FIELD_COLUMNS, format_time
+from certflow.errors import ArtefactError
+from certflow.noise.base import NoiseSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_COLUMNS = (
+    *FIELD_COLUMNS,
+    "n0",
+    "n",
+    "k",
+    "p_lower",
+    "p_upper",
+    "saturated",
+    "reason",
+    "selected",
+    "k0",
+    "seconds",
+)
+
+
+def certificate_table(
+    plan: "pd.DataFrame",
+    counts: np.ndarray,
+    seconds: np.ndarray,
+    certificate: CertificateSpec,
+    noise: NoiseSpec,
+    *,
+    seed: int = 0,
+    extra: Mapping[str, np.ndarray] = NOTHING,
+    slack: float = 0.0,
+    dim: int | None = None,
+    source: str | None = None,
+) -> "pd.DataFrame":
+    """The table of one certificate, `TABLE_COLUMNS` and then whatever else the certificate adds, in the plan's order.
+
+    plan: columns idx, label, selected, k0, n0, n. counts: int64 [images, classes] of stage 2. seconds: float [images], both
+    stages. seed, extra, dim: see `CertificateSpec.certify`. slack: what every probability may be off by
+    (`NoiseSpec.distance`), for certificates that give it away (`takes_slack`; ValueError for others). Radii keep full
+    precision; round them down when printing. `correct` is 1 where predict is the label, so an abstention (predict -1, radius
+    0) is 0. `time` is `seconds` in the field's format, H:MM:SS.ffffff.
+
+    Counts that do not fit the plan are a `CountsError` naming the image or, when `source` (the file they came from) is given,
+    an `ArtefactError` naming both.
+    """
+    import pandas as pd
+
+    if slack and not certificate.takes_slack:
+        raise ValueError(f"certificates of kind {certificate.kind} know no exact noise")
+    options = {"slack": slack} if certificate.takes_slack else {}
+    try:
+        planned = planned_counts(plan, counts)
+        seconds = _checked_seconds(seconds, planned.idx)
+        result = certificate.certify(plan, counts, noise, seed=seed, extra=extra, dim=dim, **options)
+    except CountsError as error:
+        if source is None:
+            raise
+        raise ArtefactError(f"{source}: {error}; delete it and run again") from error
+    result = _checked_result(result.reset_index(drop=True), planned.classes)
+    own = pd.DataFrame(
+        {
+            "idx": planned.idx,
+            "label": planned.label,
+            "correct": (result["predict"].to_numpy() == planned.label).astype(np.int64),
+            "time": [format_time(value) for value in seconds],
+            "n0": plan["n0"].to_numpy(np.int64),
+            "n": planned.n,
+            "selected": planned.selected,
+            "k0": plan["k0"].to_numpy(np.int64),
+            "seconds": seconds,
+        }
+    )
+    table = own.join(result)
+    return table[[*TABLE_COLUMNS, *(name for name in table.columns if name not in TABLE_COLUMNS)]]
+
+
+def _checked_seconds(seconds: np.ndarray, idx: np.ndarray) -> np.ndarray:
+    seconds = np.asarray(seconds, np.float64)
+    if seconds.shape != idx.shape:
+        raise CountsError(f"seconds: {list(seconds.shape)} do not fit a plan of {len(idx)} images")
+    bad = ~(np.isfinite(seconds) & (seconds >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise CountsError(f"image idx {idx[row]}: took {seconds[row]} seconds")
+    return seconds
+
+
+def _checked_result(result: "pd.DataFrame", classes: int) -> "pd.DataFrame":
+    """What a certificate returned, if it keeps the rules that every reader of the table relies on; ValueError otherwise."""
+    predict, radius = result["predict"].to_numpy(), result["radius"].to_numpy()
+    if not (np.isfinite(radius).all() and (radius >= 0).all()):
+        raise ValueError("a certificate returned a radius that is negative or not finite")
+    if ((predict < -1) | (predict >= classes)).any() or (radius[predict == -1] != 0).any():
+        raise ValueError("a certificate returned a class out of range, or abstained with a radius")
+    return result

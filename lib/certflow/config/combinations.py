@@ -1,0 +1,108 @@
+"""Combinations of entries that cannot work, found before anything runs. Every line starts with the experiment's key."""
+
+from collections.abc import Iterable, Iterator
+
+from certflow.certify.base import pairing_problems
+from certflow.config.records import Experiment
+from certflow.config.study import Study
+from certflow.data.base import DataInfo
+from certflow.errors import ConfigError, listed
+from certflow.kinds.registry import spec_class
+from certflow.noise.base import NoiseSpec
+from certflow.training.base import MethodSpec
+
+
+def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """One line for each problem of an experiment all of whose names are known."""
+    info = study.datasets[e.dataset].info()
+    yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].refusals(info))
+    yield from _images_problems(study, e, info)
+    yield from _corruption_problems(study, e, info)
+    yield from _norm_problems(study, e)
+    yield from _seed_problems(study, e)
+    for noise in e.noises:
+        yield from _under(f"noises: {noise} on {e.dataset}", study.noises[noise].problems(info.dim))
+        for method in e.methods:
+            yield from _under(f"methods: {method} at {noise} on {e.dataset}", _method_problems(study, e, method, noise))
+        for certificate in e.certificates:
+            lines = _certificate_problems(study, certificate, study.noises[noise])
+            yield from _under(f"certificates: {certificate} at {noise}", lines)
+
+
+def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
+    """Problems of an entry; one about the whole of it starts with a colon where it comes from a `ConfigError`."""
+    return (f"{place}: {line.removeprefix(': ')}" for line in lines)
+
+
+def _images_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:
+    images = study.images[e.images]
+    if info.size is not None:
+        try:
+            images.indices(info.size[images.split])
+        except ValueError as error:
+            yield f"images: {e.images} on {e.dataset}: {error}"
+
+
+def _corruption_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:
+    """Corrupted copies that there cannot be of an experiment's images."""
+    for entry in e.corruptions:
+        yield from _under(f"corruptions: {entry} on {e.dataset}", study.corruptions[entry].problems(info))
+    split = study.images[e.images].split
+    if e.corruptions and split != "test":
+        yield f"corruptions: there are copies of test images only; {e.images} takes the {split} split"
+
+
+def _norm_problems(study: Study, e: Experiment) -> Iterator[str]:
+    norms = {study.certificates[certificate].norm for certificate in e.certificates}
+    if len(norms) > 1:
+        yield f"certificates: radii in {' and '.join(sorted(norms))} do not fit one table; make an experiment of each"
+
+
+def _seed_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """A checkpoint brought along is of one training: it cannot stand for several."""
+    for method in e.methods if len(e.seeds) > 1 else ():
+        entry = study.methods[method]
+        if not spec_class("method", entry.kind).trains and "{seed" not in entry.own["checkpoint"]:
+            yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
+
+
+def _method_problems(study: Study, e: Experiment, method: str, noise: str) -> Iterator[str]:
+    """Why a method's models cannot be made for an experiment at one noise level."""
+    try:
+        recipe = study.method(method, e.dataset, noise)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    yield from _training_problems(recipe, study.noises[noise])
+    yield from recipe.pairing_problems(study, method, e.dataset, e.model, noise)
+    for table in sorted(recipe.tables):
+        yield from _table_problems(study, e.dataset, table, getattr(recipe, table))
+
+
+def _training_problems(recipe: MethodSpec, noise: NoiseSpec) -> Iterator[str]:
+    """Why a method cannot train under a noise."""
+    yield from recipe.problems(noise)
+    if recipe.noise_warmup and not noise.warms_up:
+        yield f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0"
+
+
+def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterator[str]:
+    """What stands in the way of a table that a method reads: entry `name` of `predictions`, on this dataset."""
+    entry = study.predictions.get(name)
+    if entry is None:
+        yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions)}"
+    elif entry.method in study.methods and entry.noise in study.noises:
+        try:
+            study.method(entry.method, dataset, entry.noise)
+        except ConfigError as error:
+            yield from _under(f"{table}: {name}", error.problems)
+        yield from _under(f"{table}: {name}", study.noises[entry.noise].problems(study.datasets[dataset].info().dim))
+
+
+def _certificate_problems(study: Study, certificate: str, noise: NoiseSpec) -> Iterator[str]:
+    """Why a certificate cannot be had under a noise; nothing is said of one whose sampler is wrong itself."""
+    spec = study.certificates[certificate]
+    sampler = study.samplers.get(spec.sampler)
+    if sampler is not None:
+        yield from pairing_problems(spec, noise, sampler)
+        yield from _under(f"samplers.{spec.sampler}", sampler.noise_problems(noise))

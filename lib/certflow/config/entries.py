@@ -1,0 +1,149 @@
+"""The checked entries, and what their names stand for when they are combined."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from certflow.certify.base import CertificateSpec
+from certflow.config.records import Experiment, MethodEntry, Run
+from certflow.config.validation import validated
+from certflow.data.base import DatasetSpec
+from certflow.data.corruptions.base import CorruptionSpec
+from certflow.data.corruptions.naming import copies_name
+from certflow.data.subset import Images
+from certflow.denoising.base import DenoiserSpec
+from certflow.files.paths import made_here
+from certflow.kinds.registry import spec_class
+from certflow.models.base import ModelSpec
+from certflow.noise.base import NoiseSpec
+from certflow.presets import preset_settings
+from certflow.sampling.base import SamplerSpec
+from certflow.training.base import MethodSpec, Reference
+from certflow.training.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of a configuration by section and name, and the runs that experiments make of them."""
+
+    targets: tuple[str, ...]
+    datasets: Mapping[str, DatasetSpec]
+    corruptions: Mapping[str, CorruptionSpec]
+    images: Mapping[str, Images]
+    noises: Mapping[str, NoiseSpec]
+    models: Mapping[str, ModelSpec]
+    denoisers: Mapping[str, DenoiserSpec]
+    methods: Mapping[str, MethodEntry]
+    predictions: Mapping[str, Predictions]
+    samplers: Mapping[str, SamplerSpec]
+    certificates: Mapping[str, CertificateSpec]
+    experiments: Mapping[str, Experiment]
+
+    def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
+        """The method's full recipe on a dataset at a noise level: defaults, then its preset's row, then the user's keys."""
+        entry = self.methods[name]
+        fields = dict(entry.own)
+        if entry.preset is not None:
+            kind = entry.preset_dataset or self.datasets[dataset].kind
+            row = preset_settings(entry.preset, kind, entry.kind, self.noises[noise].sigma)
+            fields = {**row, **fields}
+        return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
+
+    def rule_of(self, method: str) -> str:
+        """The workflow rule that makes a method's models."""
+        entry = self.methods[method]
+        return spec_class("method", entry.kind).rule(entry.own)
+
+    def made_by(self, *rules: str) -> list[str]:
+        """Names of the methods whose models one of these workflow rules makes."""
+        return [name for name in self.methods if self.rule_of(name) in rules]
+
+    def trained(self) -> list[str]:
+        """Names of the methods that train a model here, and so write a training log."""
+        return self.made_by("train_model", "train_denoised")
+
+    def references(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Reference]:
+        """The other models that a model is made from, by role, sorted."""
+        return dict(sorted(self.method(method, dataset, noise).references(model, noise, seed).items()))
+
+    def denoiser_of(self, dataset: str, method: str, noise: str) -> str | None:
+        """The denoiser entry that a method puts before its classifier, if it does."""
+        return getattr(self.method(method, dataset, noise), "denoiser", None)
+
+    def brought(self, dataset: str, method: str, noise: str, seed: int) -> dict[str, str]:
+        """The user's own files that a model is made from, by role: `checkpoint`, `start`, `denoiser` or `denoiser.<number>`.
+
+        A start below `results/` is not one of them: the workflow makes it.
+        """
+        files = self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed)
+        denoiser = self.denoiser_of(dataset, method, noise)
+        files |= {} if denoiser is None else self.denoisers[denoiser].brought()
+        return {role: path for role, path in files.items() if not made_here(path)}
+
+    def start(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
+        """The checkpoint that training starts from, if the method names one."""
+        return self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed).get("start")
+
+    def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
+        """The tables that a method reads while it trains → the entry that each is made from."""
+        recipe = self.method(method, dataset, noise)
+        return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
+
+    def needed(self, models: Iterable[tuple[str, str, str, str, int]]) -> list[tuple[str, str, str, str, int]]:
+        """These models (dataset, model, method, noise, seed), each once, and all that they are made from: parts, and base
+        classifiers of what they learn from."""
+        found: dict[tuple[str, str, str, str, int], None] = {}
+        waiting = list(models)
+        while waiting:
+            key = waiting.pop(0)
+            if key in found:
+                continue
+            found[key] = None
+            dataset, model, method, noise, _ = key
+            bases = (self.predictions[name] for name in self.tables(method, dataset, noise).values())
+            waiting += [(dataset, of.model, of.method, of.noise, of.seed) for of in self.references(*key).values()]
+            waiting += [(dataset, model, of.method, of.noise, of.seed) for of in bases]
+        return list(found)
+
+    def runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of an experiment, in the order of its entries."""
+        e = self.experiments[experiment]
+        for certificate in e.certificates:
+            sampler = self.certificates[certificate].sampler
+            for noise in e.noises:
+                for method in e.methods:
+                    for seed in e.seeds:
+                        yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def copies(self, experiment: str) -> list[tuple[str, str]]:
+        """(entry, name) of every corruption that an experiment evaluates."""
+        entries = self.experiments[experiment].corruptions
+        return [(entry, name) for entry in entries for name in self.corruptions[entry].chosen()]
+
+    def corrupted_runs(self, experiment: str) -> Iterator[Run]:
+        """Every certificate table of the corrupted copies of an experiment's images."""
+        for entry, name in self.copies(experiment):
+            for run in self.runs(experiment):
+                yield replace(run, images=copies_name(run.images, entry, name))
+
+    def image_sets(self) -> list[str]:
+        """Names of everything that can be certified: the entries of `images`, and the corrupted copies of experiments."""
+        corrupted = {run.images: None for experiment in self.experiments for run in self.corrupted_runs(experiment)}
+        return [*self.images, *corrupted]
+
+    def trained_runs(self, experiment: str) -> list[Run]:
+        """The models of an experiment that are trained here, each once."""
+        trained, found = self.trained(), {}
+        for run in self.runs(experiment):
+            if run.method in trained:
+                found.setdefault(run.of_model, run)
+        return list(found.values())
+
+    def denoised_runs(self, experiment: str) -> list[Run]:
+        """The models of an experiment that denoise, each once, of its first seed."""
+        e = self.experiments[experiment]
+        found = {}
+        for run in self.runs(experiment):
+            denoises = self.denoiser_of(e.dataset, run.method, run.noise) is not None
+            if denoises and run.seed == e.seeds[0]:
+                found.setdefault((run.method, run.noise), run)
+        return list(found.values())

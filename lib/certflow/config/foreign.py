@@ -1,0 +1,79 @@
+"""Per-image tables made elsewhere, read with the configuration: what is wrong with them is said before anything runs."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from certflow.certify.field_table import read_field_columns
+from certflow.config.records import Experiment
+from certflow.data.base import DataInfo
+from certflow.errors import DataError
+from certflow.files.artefact import file_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from certflow.config.study import Study
+
+Columns = Mapping[str, "np.ndarray"]
+
+
+def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
+    """One line for each table that cannot be read, or cannot be of the experiment's dataset or of its line's images."""
+    dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
+    first: dict[tuple[str, str], tuple[str, Columns]] = {}
+    for place, result in enumerate(e.foreign):
+        try:
+            table = read_field_columns(result.path)
+        except DataError as error:
+            yield f"foreign.{place}.path: {error}"
+            continue
+        lines = []
+        if dataset is not None and images is not None:
+            lines += _beyond(table, dataset.info(), images.split)
+        path, other = first.setdefault((result.label, result.noise), (result.path, table))
+        lines += [] if _same_images(table, other) else [_other_images(path)]
+        yield from (f"foreign.{place}.path: {result.path}: {line}" for line in lines)
+    if e.foreign:
+        yield from _norm_problems(study, e)
+
+
+def foreign_specs(e: Experiment) -> list[dict[str, Any]]:
+    """The tables made elsewhere of an experiment, each with the SHA-256 of its file: another content is another result."""
+    return [{**result.model_dump(mode="json"), "sha256": file_digest(result.path)} for result in e.foreign]
+
+
+def _beyond(table: Columns, info: DataInfo, split: str) -> Iterator[str]:
+    """Numbers that the dataset does not have: classes, and images where the specification tells how many there are."""
+    limits = {"label": (info.classes, "classes"), "predict": (info.classes, "classes")}
+    if info.size is not None:
+        limits["idx"] = (info.size[split], f"images in its {split} split")
+    for name, (count, what) in limits.items():
+        wrong = (table[name] >= count).nonzero()[0]
+        if len(wrong):
+            line, value = table["line"][wrong[0]], table[name][wrong[0]]
+            yield (
+                f"line {line}: {name} is {value}, but the dataset has {count} {what}, numbered from 0; "
+                f"name a table of the experiment's dataset and split"
+            )
+
+
+def _same_images(table: Columns, other: Columns) -> bool:
+    return all(table[name].tolist() == other[name].tolist() for name in ("idx", "label"))
+
+
+def _other_images(path: str) -> str:
+    return (
+        f"has other images or labels than {path}, which has the same label and noise; tables of one line differ in their "
+        f"seed alone: certify the same images in the same order, or give the lines different labels"
+    )
+
+
+def _norm_problems(study: "Study", e: Experiment) -> Iterator[str]:
+    """The field's format states no norm; its radii are l2."""
+    known = [study.certificates[name] for name in e.certificates if name in study.certificates]
+    norms = sorted({certificate.norm for certificate in known} - {"l2"})
+    if norms:
+        yield (
+            f"foreign: tables made elsewhere hold l2 radii, the experiment's certificates {' and '.join(norms)} radii; "
+            f"leave them out, or list certificates in l2"
+        )

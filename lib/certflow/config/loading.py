@@ -1,0 +1,32 @@
+"""From the mapping that was read to a checked study."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from certflow.config.outside import outside_problems
+from certflow.config.parse import parsed, sections, targets
+from certflow.config.problems import study_problems
+from certflow.config.study import Study
+from certflow.errors import ConfigError
+
+
+def load(
+    raw: Mapping[str, Any],
+    source: str = "config.yaml",
+    concerned: Callable[[Study], Iterable[str]] | None = None,
+) -> Study:
+    """Check a configuration and resolve it, or raise one `ConfigError` with every problem found.
+
+    raw: the mapping as read from YAML, overlays already merged. source: how messages call the file. concerned: says which
+    experiments are to run; where it is given, the files that they need and the devices of the environment are checked, too.
+    """
+    problems: list[str] = []
+    written = sections(raw, problems)
+    entries = parsed(written, problems)
+    study = Study(targets=targets(raw, problems), **entries)
+    problems += study_problems(study, written)
+    if concerned is not None:
+        problems += outside_problems(study, concerned, problems)
+    if problems:
+        raise ConfigError(problems, source)
+    return study

@@ -1,0 +1,55 @@
+"""What a configuration needs from outside itself: files that models are made from, and devices that the environment names.
+
+Tables made elsewhere are read with the configuration (`certflow.config.foreign`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from certflow.config.study import Study
+from certflow.errors import CertflowError
+from certflow.machine.claims import device_problems
+
+KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
+"""Role of a file among those that a model is made from → the method's setting that names it."""
+
+
+def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], known: Sequence[str]) -> Iterator[str]:
+    """One line for each device that there cannot be, and each missing file of those that models need.
+
+    The models are those of the experiments that `concerned` names. What an experiment with `known` problems needs cannot be
+    said, nor what one needs that names an entry with problems: these are passed over.
+    """
+    yield from device_problems()
+    names = _reached(lambda: concerned(study), known)
+    sound = [name for name in names if not any(line.startswith(f"experiments.{name}.") for line in known)]
+    yield from dict.fromkeys(line for name in sound for line in _reached(partial(_missing, study, name), known))
+
+
+def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[str]:
+    """What `find` gives; nothing where it comes to an entry that is not there because of `known` problems."""
+    try:
+        return list(find())
+    except KeyError:
+        if not known:
+            raise
+        return []
+
+
+def _missing(study: Study, experiment: str) -> Iterator[str]:
+    for dataset, _, method, noise, seed in study.needed(run.of_model for run in study.runs(experiment)):
+        denoiser = study.denoiser_of(dataset, method, noise)
+        try:
+            files = study.brought(dataset, method, noise, seed)
+        except CertflowError as error:  # a folder of weights that lacks a file
+            yield f"denoisers.{denoiser}.weights: {error}"
+            continue
+        for role, path in files.items():
+            key = f"methods.{method}.{KEYS[role]}" if role in KEYS else f"denoisers.{denoiser}.weights"
+            yield from _absent(key, path)
+
+
+def _absent(key: str, path: str) -> Iterator[str]:
+    if not Path(path).exists():
+        yield f"{key}: {path} is not there; put it there, or correct the path"

@@ -1,0 +1,91 @@
+"""From the mapping that was read to entries; what is wrong with their form is collected, with its place in the file.
+
+The functions append what is wrong to `problems` and go on with the rest: a reader is told everything at once.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from certflow.config.records import RECORDS, SECTIONS, MethodEntry
+from certflow.config.validation import validated
+from certflow.errors import ConfigError
+from certflow.kinds.registry import spec_class
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What an entry may be called: names become path segments."""
+
+PRESET_KEYS = ("preset", "preset_dataset")
+"""What an entry of `methods` may say besides its kind's settings."""
+
+Written = Mapping[str, Mapping[str, dict[str, Any]]]
+"""Section → name → settings as they stand in the file, of all entries that have a name and settings."""
+
+
+def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
+    """The named entries of every section there can be."""
+    known = {*SECTIONS, *RECORDS, "targets"}
+    problems += [f"{key}: no such section; known: {', '.join(sorted(known))}" for key in raw if key not in known]
+    return {section: _section(raw, section, problems) for section in (*SECTIONS, *RECORDS)}
+
+
+def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[str, dict[str, Any]]:
+    value = raw.get(section, {})
+    if not isinstance(value, Mapping):
+        problems.append(f"{section}: must be a mapping from names to entries, got {value!r}")
+        return {}
+    good = {}
+    for name, fields in value.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.append(
+                f"{section}.{name}: a name is made of letters, digits and ._+- and becomes a folder; quote numbers"
+            )
+        elif not isinstance(fields, Mapping):
+            problems.append(f"{section}.{name}: must be a mapping of settings, got {fields!r}")
+        else:
+            good[name] = dict(fields)
+    return good
+
+
+def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """The entries whose settings are right, by section and name."""
+    good: dict[str, dict[str, Any]] = {section: {} for section in written}
+    for section, name, fields in ((s, n, f) for s in written for n, f in written[s].items()):
+        try:
+            good[section][name] = _entry(section, fields)
+        except ConfigError as error:
+            problems += [_under(f"{section}.{name}", line) for line in error.problems]
+    return good
+
+
+def _entry(section: str, fields: dict[str, Any]) -> Any:
+    """One parsed entry; a `ConfigError` whose lines start with the field's path within it."""
+    if section in RECORDS:
+        return validated(RECORDS[section], fields)
+    if not isinstance(fields.get("kind"), str):
+        raise ConfigError([f"kind: is missing; say which kind of {SECTIONS[section]} this is"])
+    cls = spec_class(SECTIONS[section], fields["kind"])
+    return _method(cls, fields) if section == "methods" else validated(cls, fields)
+
+
+def _method(cls: type, fields: dict[str, Any]) -> MethodEntry:
+    """A method's own keys are checked here; with its preset, they are a recipe only on a dataset at a noise level."""
+    own = {key: value for key, value in fields.items() if key not in ("kind", *PRESET_KEYS)}
+    validated(cls, {"kind": fields["kind"], **own})
+    if "preset_dataset" in fields and "preset" not in fields:
+        raise ConfigError(["preset_dataset: has a meaning together with `preset` only"])
+    return MethodEntry(fields["kind"], fields.get("preset"), fields.get("preset_dataset"), own)
+
+
+def _under(place: str, line: str) -> str:
+    """A problem's line with the place of its entry before it; a line that starts with a colon is about the whole entry."""
+    return f"{place}{line}" if line.startswith(":") else f"{place}.{line}"
+
+
+def targets(raw: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Names of the experiments that are made unless others are asked for."""
+    value = raw.get("targets", [])
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    problems.append(f"targets: must be a list of experiment names, got {value!r}")
+    return ()

@@ -1,0 +1,108 @@
+"""What is wrong with entries whose own settings are right: names that lead nowhere, and values that do not go together."""
+
+from collections.abc import Iterator, Sequence
+
+from certflow.config.combinations import combination_problems
+from certflow.config.foreign import foreign_problems
+from certflow.config.parse import Written
+from certflow.config.records import Experiment
+from certflow.config.study import Study
+from certflow.errors import listed
+from certflow.kinds.registry import spec_class
+from certflow.report import envelopes
+from certflow.report.published import published_archs, published_datasets
+from certflow.training.predictions import Predictions
+
+FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json"}
+"""Section whose entries have both a folder and a file beside it, called like the folder with this ending → the ending."""
+
+
+def study_problems(study: Study, written: Written) -> Iterator[str]:
+    """One line for each problem, with its place. An entry that is written, but could not be parsed, is no unknown name."""
+    for name in study.targets:
+        if name not in written["experiments"]:
+            yield f"targets: no experiment {name!r}; known: {listed(written['experiments'])}"
+    for name, certificate in study.certificates.items():
+        if certificate.sampler not in written["samplers"]:
+            yield (
+                f"certificates.{name}.sampler: no sampler {certificate.sampler!r}; known: {listed(written['samplers'])}"
+            )
+    yield from _path_problems(written)
+    for name, sampler in study.samplers.items():
+        yield from (f"samplers.{name}: {line}" for line in sampler.problems())
+    for name, entry in study.predictions.items():
+        yield from (f"predictions.{name}.{line}" for line in _predictions_problems(study, entry, written))
+    for name, e in study.experiments.items():
+        yield from (f"experiments.{name}.{line}" for line in _experiment_problems(study, e, written))
+
+
+def _path_problems(written: Written) -> Iterator[str]:
+    """Names that, as a folder, would be called like the file of another entry."""
+    for section, ending in FILES.items():
+        for name in written[section]:
+            if name + ending in written[section]:
+                yield f"{section}.{name}{ending}: its folder would be called like a file of {section}.{name}; rename one"
+
+
+def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> Iterator[str]:
+    for name in sorted(set(names) - set(written[section])):
+        yield f"{key}: no entry {name!r} in {section}; known: {listed(written[section])}"
+
+
+def _predictions_problems(study: Study, entry: Predictions, written: Written) -> Iterator[str]:
+    """Unknown names, a base classifier that would wait for smoothed predictions itself, and votes that nothing smooths."""
+    yield from _unknown("method", [entry.method], "methods", written)
+    yield from _unknown("noise", [entry.noise], "noises", written)
+    base = study.methods.get(entry.method)
+    if base is not None and spec_class("method", base.kind).tables:
+        yield f"method: {entry.method} learns from smoothed predictions itself; name one that does not"
+    law = study.noises.get(entry.noise)
+    if law is not None and law.sigma == 0:
+        yield f"noise: {entry.noise} is of kind {law.kind}: votes without noise are not smoothed; name one with sigma above 0"
+
+
+def _experiment_problems(study: Study, e: Experiment, written: Written) -> Iterator[str]:
+    """Unknown names first; impossible combinations where all are known."""
+    named = {
+        "dataset": ("datasets", [e.dataset]),
+        "model": ("models", [e.model]),
+        "images": ("images", [e.images]),
+        "noises": ("noises", [*e.noises, *(result.noise for result in e.foreign)]),
+        "methods": ("methods", e.methods),
+        "certificates": ("certificates", e.certificates),
+        "corruptions": ("corruptions", e.corruptions),
+    }
+    for key, (section, names) in named.items():
+        yield from _unknown(key, names, section, written)
+        if key != "noises":
+            yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    yield from _list_problems(e)
+    yield from _published_problems(e)
+    yield from foreign_problems(study, e)
+    if all(name in getattr(study, section) for section, names in named.values() for name in names):
+        yield from combination_problems(study, e)
+
+
+def _list_problems(e: Experiment) -> Iterator[str]:
+    """Lists that must increase, or hold nothing twice."""
+    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
+        yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
+    if len(set(e.noises)) < len(e.noises):
+        yield f"noises: one is listed twice, got {e.noises}"
+    theirs = [(result.label, result.noise, result.seed) for result in e.foreign]
+    if len(set(theirs)) < len(theirs):
+        yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"
+    if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
+        yield f"radii: must increase and not be negative, got {e.radii}"
+
+
+def _published_problems(e: Experiment) -> Iterator[str]:
+    """Published numbers that there are not."""
+    if e.published is not None:
+        dataset, arch = e.published.dataset, e.published.arch
+        if dataset not in published_datasets():
+            yield f"published.dataset: no published numbers of {dataset!r}; known: {listed(published_datasets())}"
+        elif arch not in published_archs(dataset):
+            yield f"published.arch: no published numbers of {arch!r} on {dataset}; known: {listed(published_archs(dataset))}"
+    if e.envelopes is not None and not envelopes.envelopes(e.envelopes.dataset, e.envelopes.arch):
+        yield f"envelopes: none of {e.envelopes.dataset} {e.envelopes.arch}; known: {', '.join(envelopes.known())}"

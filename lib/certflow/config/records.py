@@ -1,0 +1,112 @@
+"""What the entries of a configuration are, section by section."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from certflow.data.subset import Images
+from certflow.kinds.spec import Record
+from certflow.report.settings import PlotSettings
+from certflow.training.predictions import Predictions
+
+SECTIONS = {
+    "datasets": "dataset",
+    "corruptions": "corruption",
+    "noises": "noise",
+    "models": "model",
+    "denoisers": "denoiser",
+    "methods": "method",
+    "samplers": "sampler",
+    "certificates": "certificate",
+}
+"""Section of the configuration → family of its entries."""
+
+
+class PublishedCell(Record):
+    """Which published numbers stand beside an experiment: dataset and architecture as in `report/data/published`."""
+
+    dataset: str
+    arch: str
+    data: str | None = None
+    """Name of our images where they are not the published ones (re-encoded copies, say); every comparison then says so."""
+    model: str | None = None
+    """Name of our network where it is not the published one."""
+
+
+class Envelopes(Record):
+    """Which published envelopes (best over noise levels) are said under a table; names as in `report/data/envelopes`."""
+
+    dataset: str
+    arch: str
+
+
+class ForeignResult(Record):
+    """A per-image table made elsewhere, in the field's format (`idx label predict radius correct time`, tab-separated)."""
+
+    label: str = Field(min_length=1)
+    """Shown in the table's method column."""
+    noise: str
+    """Name of the noise entry it was certified under."""
+    path: str
+    seed: int = Field(0, ge=0)
+
+
+class Experiment(Record):
+    """One paper-style table: every method × noise × certificate, over seeds, on the same images."""
+
+    dataset: str
+    model: str
+    images: str
+    noises: list[str] = Field(min_length=1)
+    methods: list[str] = Field(min_length=1)
+    certificates: list[str] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    radii: list[float] = Field(min_length=1)
+    """Radii of the table's columns in the norm of its certificates (l2 unless they say otherwise), [0,1]-pixel units."""
+    foreign: list[ForeignResult] = []
+    corruptions: list[str] = []
+    """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""
+    published: PublishedCell | None = None
+    """Print the papers' numbers for the same cells beside ours."""
+    envelopes: Envelopes | None = None
+    """Say under the table what papers print as the best over several noise levels."""
+    title: str = ""
+    """The table's caption."""
+    remark: str = ""
+    """A sentence printed under the table: what a reader must know before comparing."""
+    plot: PlotSettings = PlotSettings()
+
+
+RECORDS = {"images": Images, "predictions": Predictions, "experiments": Experiment}
+"""Section of the configuration whose entries are all of one kind → what they are."""
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method as written: its kind, the preset it starts from, and the user's own keys, which win."""
+
+    kind: str
+    preset: str | None
+    preset_dataset: str | None
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Names that identify one certificate table: the wildcards of its path."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
+    images: str
+    sampler: str
+    certificate: str
+
+    @property
+    def of_model(self) -> tuple[str, str, str, str, int]:
+        """The names of the model alone."""
+        return self.dataset, self.model, self.method, self.noise, self.seed

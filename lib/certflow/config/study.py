@@ -1,0 +1,106 @@
+"""A checked configuration, and what the tables, figures and pages of its experiments depend on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from certflow.config.foreign import foreign_specs
+from certflow.config.records import Experiment, Run
+from certflow.config.stages import StageSpecs
+from certflow.data.corruptions.naming import copies_parts
+from certflow.kinds.spec import plain
+from certflow.report import envelopes
+
+PICTURES = 3
+"""Test images of which pictures are drawn, at each noise level."""
+
+
+@dataclass(frozen=True)
+class Study(StageSpecs):
+    """A checked configuration. Entries by name; specs of every stage by the names in its path."""
+
+    def table_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's table depends on, besides its certificates."""
+        e = self.experiments[experiment]
+        runs = [self._run_spec(run) for run in self.runs(experiment)]
+        noises = {*e.noises, *(result.noise for result in e.foreign)}
+        return plain(
+            {
+                **e.model_dump(mode="json", include={"radii", "published"}),
+                "foreign": foreign_specs(e),
+                "remark": self._remark(e),
+                "title": e.title or f"Certified accuracy: {experiment}",
+                "runs": runs,
+                "sigmas": {name: self.noises[name].sigma for name in noises},
+                "published_as": {name: self._published_as(name) for name in e.methods},
+                "split": self.images[e.images].split,
+            }
+        )
+
+    @staticmethod
+    def _remark(e: Experiment) -> str:
+        """The experiment's own remark, and the published envelopes that it asks for."""
+        told = "" if e.envelopes is None else envelopes.sentence(e.envelopes.dataset, e.envelopes.arch)
+        return " ".join(part for part in (e.remark, told) if part)
+
+    def corruption_table_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's table of corrupted copies depends on, besides the certificates."""
+        e, shared = self.experiments[experiment], self.table_spec(experiment)
+        copies = []
+        for run in self.corrupted_runs(experiment):
+            _, entry, name = copies_parts(run.images)
+            copies.append({**self._run_spec(run), "entry": entry, "corruption": name})
+        kind = self.datasets[e.dataset].kind
+        entries = {
+            entry: {
+                "clean": sorted(self.corruptions[entry].clean),
+                "published": self.corruptions[entry].published_as(kind),
+            }
+            for entry in e.corruptions
+        }
+        keys = ("radii", "runs", "sigmas", "published", "published_as", "split", "title")
+        return plain({**{key: shared[key] for key in keys}, "copies": copies, "entries": entries})
+
+    def _run_spec(self, run: Run) -> dict[str, Any]:
+        """A run's names, and what its certificate table must have been made from."""
+        names = {key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")}
+        return {**names, "spec": self.certificate_spec(**vars(run))}
+
+    def _published_as(self, method: str) -> str:
+        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
+        entry = self.methods[method]
+        return entry.kind if entry.preset is not None and not entry.own else ""
+
+    def figure_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's figures depend on, besides its certificates."""
+        return plain({**self.table_spec(experiment), "plot": self.experiments[experiment].plot.model_dump(mode="json")})
+
+    def report_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's page depends on: the figures' spec, and what each other file on it must have been made from.
+
+        `training`: the models' specs, in the order of `trained_runs`. `strip`: that of the pictures of denoised images.
+        `corruptions`: that of the table of corrupted copies. None where there is no such thing.
+        """
+        e = self.experiments[experiment]
+        return plain(
+            {
+                **self.figure_spec(experiment),
+                "training": [self.model_spec(*run.of_model) for run in self.trained_runs(experiment)],
+                "strip": self.strip_spec(experiment) if self.denoised_runs(experiment) else None,
+                "corruptions": self.corruption_table_spec(experiment) if e.corruptions else None,
+            }
+        )
+
+    def strip_spec(self, experiment: str) -> dict[str, Any]:
+        """What an experiment's pictures of denoised images depend on, besides its models."""
+        e = self.experiments[experiment]
+        runs = [
+            {
+                "method": run.method,
+                "noise": run.noise,
+                "spec": self.model_spec(*run.of_model),
+            }
+            for run in self.denoised_runs(experiment)
+        ]
+        return plain(
+            {"dataset": self.datasets[e.dataset].canonical(), "seed": e.seeds[0], "images": PICTURES, "runs": runs}
+        )

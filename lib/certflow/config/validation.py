@@ -1,0 +1,66 @@
+"""Settings against the record that they are to be, and what is wrong with them in a person's words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from certflow.errors import ConfigError
+from certflow.kinds.spec import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
+    """An instance of `cls`, or a `ConfigError` with one line for each wrong field."""
+    try:
+        text = json.dumps(fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError([f"holds a value that is no plain YAML value ({error})"]) from None
+    try:
+        return cls.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError([_explain(cls, problem) for problem in error.errors()]) from None
+
+
+def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
+    """`path: what is wrong, got what` from one of pydantic's error records."""
+    path, records = _located(cls, problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = [name for name in records[0].model_fields if name != "kind"]
+        return f"{path}: no such setting; known: {', '.join(fields) or 'none'}"
+    if problem["type"] == "missing":
+        return f"{path}: is missing"
+    if problem["type"].startswith("union_tag"):
+        key = problem["ctx"]["discriminator"].strip("'")
+        known = ", ".join(record.model_fields[key].default for record in records)
+        return f"{path}.{key}: must be one of {known}, got {problem['ctx'].get('tag')!r}"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{path}: {message}, got {problem['input']!r}" if path else f": {message}"
+
+
+def _located(cls: type[Record], place: Sequence[str | int]) -> tuple[str, list[type[Record]]]:
+    """The path as it was written, without the tags that pydantic puts where records can be of several kinds, and the records
+    that it leads to: that of an unknown setting, or those that a setting may hold."""
+    path, holders = [], [cls]
+    for part in place:
+        tagged = [holder for holder in holders if any(field.default == part for field in holder.model_fields.values())]
+        if len(holders) > 1 and tagged:
+            holders = tagged
+            continue
+        path.append(str(part))
+        holders = [
+            record
+            for holder in holders
+            if part in holder.model_fields
+            for record in _records(holder.model_fields[part].annotation)
+        ] or holders
+    return ".".join(path), holders
+
+
+def _records(annotation: Any) -> list[type[Record]]:
+    """The records that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return [annotation]
+    return [record for part in get_args(annotation) for record in _records(part)]

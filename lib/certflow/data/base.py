@@ -1,0 +1,82 @@
+"""What every dataset states before anything is read, and what reading it gives."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+
+from certflow.kinds.spec import Spec
+
+SplitName = Literal["train", "test"]
+Augmentation = Literal["none", "crop_flip", "resized_crop_flip"]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts about a dataset that are known from its spec alone.
+
+    `shape` is (channels, height, width) of one image as the network sees it; `mean` and `sd` per channel, in [0,1] pixel
+    units, are the normalisation the field uses (None: none); `augmentation` is what training applies by default.
+    `streams` says that the images do not fit in memory and are decoded on the way.
+    """
+
+    classes: int
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...] | None = None
+    sd: tuple[float, ...] | None = None
+    augmentation: Augmentation = "none"
+    streams: bool = False
+    size: dict[str, int] | None = None
+    """Images per split where the spec alone tells, else None."""
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of one image."""
+        channels, height, width = self.shape
+        return channels * height * width
+
+
+class Split(Protocol):
+    """One split of a dataset: random access to images by their position in the full split."""
+
+    labels: np.ndarray
+    """int64 [n]"""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 [k, channels, height, width] of the images at `indices` (int64 [k]), evaluation transform applied."""
+        ...
+
+    def describe(self, index: int) -> str:
+        """Where image `index` comes from, for error messages: a file, or `file[index]`."""
+        ...
+
+
+class DatasetSpec(Spec):
+    """Base of all dataset kinds. `root` is a place, not an identity: the manifest's content digest is the identity."""
+
+    family: ClassVar[str] = "dataset"
+    unhashed: ClassVar[frozenset[str]] = frozenset({"root", "download"})
+
+    root: str | None = None
+    """Folder with the files; default `$CERTFLOW_DATA/<kind>`, or `data/<kind>` where that is not set."""
+    download: bool = False
+    """Fetch the files (checksummed) when they are missing; off by default, since compute nodes have no network."""
+
+    def info(self) -> DataInfo:
+        """Facts known without reading anything."""
+        raise NotImplementedError
+
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits that the dataset has."""
+        return ("train", "test")
+
+    def source_state(self, root: Path) -> str:
+        """What tells cheaply that the source files below `root` are not what they were; "" for files with known checksums."""
+        return ""
+
+    def read(self, split: SplitName, root: Path) -> Split:
+        """Read and verify one split from the source files below `root`; a `DataError` names file and remedy."""
+        raise NotImplementedError

@@ -1,0 +1,70 @@
+"""Which class a folder of images is, where that is not its position among the sorted names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from certflow.errors import DataError
+
+
+def numbered(names: list[str], classes: int, folder: Path) -> list[int]:
+    """The numbers that the folders are called by."""
+    for name in names:
+        if not (name.isascii() and name.isdigit()) or int(name) >= classes:
+            raise DataError(
+                f"{folder / name}: with class_index: numbers, class folders are called 0 to {classes - 1}; rename it, or list "
+                f"the folders in class_index"
+            )
+    found = [int(name) for name in names]
+    for number in found:
+        if found.count(number) > 1:
+            raise DataError(f"{folder}: two class folders stand for the number {number}; merge them")
+    return found
+
+
+def looked_up(names: list[str], known: Mapping[str, int], key: str, folder: Path) -> list[int]:
+    """The numbers of the folders by `known`, which may know further classes."""
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise DataError(
+            f"{folder / strange[0]}: {key} does not name this class folder (it names {len(known)}, such as "
+            f"{', '.join(list(known)[:3])}); add it there or remove the folder"
+        )
+    return [known[name] for name in names]
+
+
+def read_names(path: str) -> list[Any]:
+    """A JSON list, or a text file with one name a line. Raises ValueError where there is no such file."""
+    text = _read(path)
+    found = _json(text)
+    if isinstance(found, list):
+        return found
+    if found is not None:
+        raise ValueError(f"{path}: must hold a list of names, or one name a line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_index(path: str) -> dict[str, Any]:
+    """A JSON mapping from folders to numbers, or from numbers to folders (or to lists that begin with a folder, as the usual
+    index of ImageNet has them)."""
+    found = _json(_read(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: must hold a JSON mapping from class folders to numbers")
+    if found and all(key.isdigit() and not isinstance(value, int) for key, value in found.items()):
+        return {value[0] if isinstance(value, list) and value else value: int(key) for key, value in found.items()}
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

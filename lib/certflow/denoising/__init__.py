@@ -1,0 +1,14 @@
+"""Denoisers as fixed functions (`make_denoiser`), and the networks that denoise, then classify."""
+
+from certflow.kinds.exports import exports
+
+_HOMES = {
+    "DenoiseThenClassify": "composed",
+    "Denoiser": "denoiser",
+    "Schedule": "schedule",
+    "make_denoiser": "making",
+    "load_denoised": "stored",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__ = exports(__name__, _HOMES)

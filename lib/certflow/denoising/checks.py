@@ -1,0 +1,84 @@
+"""Combinations of a denoised method with other entries that cannot work, found before anything runs."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from certflow.errors import ConfigError, listed
+
+if TYPE_CHECKING:
+    from certflow.config import Study
+    from certflow.training.kinds.denoised import Classifier, Denoised
+
+
+def problems(method: "Denoised", study: "Study", name: str, dataset: str, model: str, noise: str) -> Iterator[str]:
+    """One line for each reason why `method`, the entry `name`, cannot be made for these entries."""
+    yield from _denoiser(method, study, dataset, noise)
+    if method.classifier is None:
+        if not getattr(study.models[model], "pretrained", False):
+            yield f"classifier: is null, and model {model} brings no pretrained weights; name a method that trains one"
+        if method.resize is not None and study.models[model].resize is not None:
+            yield f"resize: model {model} resizes already; leave it out here or there"
+    else:
+        yield from _classifier("classifier", method.classifier, study, dataset, model)
+    for number, surrogate in enumerate(method.surrogates):
+        yield from _classifier(f"surrogates.{number}", surrogate, study, dataset, model)
+    yield from _start(method, study, name, dataset, noise)
+
+
+def _denoiser(method: "Denoised", study: "Study", dataset: str, noise: str) -> Iterator[str]:
+    if method.denoiser is None:
+        return
+    if method.denoiser not in study.denoisers:
+        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {listed(study.denoisers)}"
+        return
+    spec = study.denoisers[method.denoiser]
+    for line in [*spec.problems(study.datasets[dataset].info()), *spec.level_problems(study.noises[noise].sigma)]:
+        yield f"denoiser: {method.denoiser}: {line}"
+    if method.objective is None and not spec.trained:
+        yield f"objective: {method.denoiser} comes without weights; say what it is trained for, or give it `train` or `weights`"
+    if method.objective is not None and not spec.trainable:
+        yield f"objective: {method.denoiser} is used with the weights it has; leave out the objective"
+
+
+def _classifier(place: str, named: "Classifier", study: "Study", dataset: str, model: str) -> Iterator[str]:
+    wanted = {"methods": named.method, "noises": named.noise, "models": named.model or model}
+    missing = [
+        f"{place}: no entry {entry!r} in {section}"
+        for section, entry in wanted.items()
+        if entry not in getattr(study, section)
+    ]
+    if missing:
+        yield from missing
+        return
+    entry = study.methods[named.method]
+    if entry.kind == "denoised":
+        yield f"{place}: {named.method} is itself a denoised method; name the method that trains the classifier"
+        return
+    try:
+        study.method(named.method, dataset, named.noise)
+    except ConfigError as error:
+        yield from (f"{place}: {named.method} at {named.noise}: {line.lstrip(': ')}" for line in error.problems)
+    for line in study.models[wanted["models"]].refusals(study.datasets[dataset].info()):
+        yield f"{place}: {wanted['models']} on {dataset}: {line}"
+
+
+def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: str) -> Iterator[str]:
+    """The chain of starting points must end, and every link must train the same denoiser."""
+    passed, start = [name], method.init_from
+    while start is not None:
+        if start in passed:
+            yield f"init_from: goes round in a circle ({' -> '.join([*passed, start])})"
+            return
+        if start not in study.methods or study.methods[start].kind != "denoised":
+            yield f"init_from: {start!r} is no method of kind denoised"
+            return
+        try:
+            other = study.method(start, dataset, noise)
+        except ConfigError as error:
+            yield from (f"init_from: {start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
+            return
+        if other.denoiser != method.denoiser or other.objective is None:
+            yield f"init_from: {start} does not train the denoiser {method.denoiser}"
+            return
+        passed.append(start)
+        start = other.init_from

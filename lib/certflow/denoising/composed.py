@@ -1,0 +1,42 @@
+"""Denoise, then classify: the base classifier that is smoothed, as one module."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import nn
+
+from certflow.denoising.denoiser import Denoiser
+
+Images = Float[torch.Tensor, "rows channels height width"]
+
+
+class DenoiseThenClassify(nn.Module):
+    """y → classifier(resize(clamp(denoiser(y)))). Noise goes in before everything, so radii are those of the raw image.
+
+    The classifier normalises its input itself; it is frozen: it stays in eval mode, its parameters take no gradient, and
+    gradients flow through it to the denoiser. Without a denoiser the noisy image itself is classified. `clamp` limits the
+    denoised image to [0,1]; `resize` is the side, in pixels, that the classifier sees (bicubic), None: the image's own.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser | None, classifier: nn.Module, *, clamp: bool = False, resize: int | None = None
+    ):
+        super().__init__()
+        self.denoiser = nn.Identity() if denoiser is None else denoiser
+        self.classifier = classifier.requires_grad_(False).eval()
+        self.clamp, self.resize = clamp, resize
+
+    def train(self, mode: bool = True) -> "DenoiseThenClassify":
+        super().train(mode)
+        self.classifier.eval()
+        return self
+
+    def classify(self, x: Images) -> Float[torch.Tensor, "rows classes"]:
+        """Logits of images that are denoised already, or clean."""
+        x = x.clamp(0.0, 1.0) if self.clamp else x
+        if self.resize is not None:
+            x = F.interpolate(x, size=(self.resize, self.resize), mode="bicubic", antialias=True, align_corners=False)
+        return self.classifier(x)
+
+    def forward(self, y: Images) -> Float[torch.Tensor, "rows classes"]:
+        return self.classify(self.denoiser(y))

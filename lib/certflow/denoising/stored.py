@@ -1,0 +1,68 @@
+"""Denoise-then-classify networks from their files: the same bits, and told the same noise level, as when they were written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from certflow.data.base import DataInfo
+from certflow.denoising.base import DenoiserSpec
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.denoiser import Denoiser
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance
+from certflow.files.tensorfile import read_tensors
+from certflow.kinds.registry import revive
+from certflow.models.assemble import skeleton
+from certflow.models.checkpoint import FORMAT
+from certflow.models.fitting import fit
+from certflow.models.normalise import Normalise
+
+
+def load_denoised(
+    path: str | Path, spec: Mapping[str, Any], info: DataInfo, /, **expected: Any
+) -> tuple[DenoiseThenClassify, Provenance]:
+    """The network that the method of kind `denoised` in `spec` wrote, in eval mode on the CPU, and its provenance.
+
+    `expected` as in `certflow.models.load_model`. Raises `ArtefactError` for a file that is missing, damaged or altered, was
+    made from another specification, does not fit the network, or was told another noise level than the one of `spec`.
+    """
+    state, provenance = read_tensors(path, **{"format": FORMAT, **expected})
+    condition, told = condition_of(spec), provenance.facts.get("condition")
+    if told is not None and told != condition:
+        raise ArtefactError(
+            f"{path}: its denoiser is told the noise level {told}, not {condition}; delete it and run again"
+        )
+    method = spec["method"]
+    denoiser = None
+    if method["denoiser"] is not None:
+        denoiser = fresh(
+            revive("denoiser", spec["parts"]["denoiser"]), info, condition, provenance.facts.get("denoiser")
+        )
+    classifier = skeleton(revive("model", {"inference": {}, **spec["model"]}), seen(info, method["resize"]))
+    classifier[0] = Normalise.like(state.get("classifier.0.mean"), state.get("classifier.0.sd"))
+    network = DenoiseThenClassify(denoiser, classifier, clamp=method["clamp"], resize=method["resize"])
+    fit(network, state, path, exact=True)
+    network.classifier.requires_grad_(False)
+    return network.eval(), provenance
+
+
+def fresh(
+    spec: DenoiserSpec, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None
+) -> Denoiser:
+    """A denoiser for weights that are about to be loaded; torch's generators stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return spec.build(info, condition, notes)
+
+
+def condition_of(spec: Mapping[str, Any]) -> float:
+    """The noise level that a denoiser is told for good: that of the noise entry its method is made for."""
+    return float(revive("noise", spec["noise"]).sigma)
+
+
+def seen(info: DataInfo, resize: int | None) -> DataInfo:
+    """What the data look like to a classifier that sees images of side `resize`."""
+    from dataclasses import replace
+
+    return info if resize is None else replace(info, shape=(info.shape[0], resize, resize))

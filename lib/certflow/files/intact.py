@@ -1,0 +1,101 @@
+"""Opening files that may be anything: regular files only, of bounded size, and one error whatever is wrong with them."""
+
+import hashlib
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import BinaryIO
+
+from certflow.errors import ArtefactError
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,  # wrong JSON, text that is not UTF-8, records that break their schema, tables that pandas cannot read
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,  # includes RecursionError (deeply nested text) and NotImplementedError (an unknown compression)
+    MemoryError,
+    SyntaxError,
+    TokenError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What the parsers of JSON, zip, npy, safetensors and tables raise when they are given damaged bytes."""
+
+RECORD_BYTES = 2**26
+"""The largest record (JSON) that is read: one with the settings of a large denoiser has a few kilobytes."""
+CHUNK = 2**20
+
+
+@contextmanager
+def reading(
+    path: str | Path, remedy: str = "delete it and run again", absent: str = "run the step that makes it"
+) -> Iterator[None]:
+    """Within this context everything that a damaged or missing file raises becomes an `ArtefactError`.
+
+    It names the file, the cause, and the `remedy`, or what to do where the file is `absent`. Errors that are `ArtefactError`
+    already pass unchanged.
+    """
+    try:
+        yield
+    except ArtefactError:
+        raise
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: is missing; {absent}") from error
+    except MemoryError as error:
+        raise ArtefactError(f"{path}: needs more memory than there is; use a larger machine, or {remedy}") from error
+    except DAMAGE as error:
+        raise ArtefactError(f"{path}: is damaged ({_brief(error)}); {remedy}") from error
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """The file, open for reading; anything but a regular file is a ValueError (a pipe would wait for ever)."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is not a regular file")
+        yield file
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_bounded(path: str | Path, limit: int = RECORD_BYTES) -> bytes:
+    """All bytes of a file; ValueError, before anything is read, where there are more than `limit`."""
+    with opened(path) as file:
+        if size_of(file) > limit:
+            raise ValueError(f"it has {size_of(file):,} bytes, at most {limit:,} are expected")
+        return file.read(limit + 1)
+
+
+def digest_of(file: BinaryIO, size: int | None = None) -> str:
+    """SHA-256 (hex) of the first `size` bytes of an open file (default: all), read in chunks of 1 MiB."""
+    file.seek(0)
+    left = size_of(file) if size is None else size
+    total = hashlib.sha256()
+    while left > 0:
+        chunk = file.read(min(CHUNK, left))
+        if not chunk:
+            raise EOFError("it ends too early")
+        total.update(chunk)
+        left -= len(chunk)
+    return total.hexdigest()
+
+
+def _brief(error: BaseException) -> str:
+    """One line that says what went wrong: parsers' messages may be long, and some are empty."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return (text[:200] + " …" if len(text) > 200 else text) or type(error).__name__

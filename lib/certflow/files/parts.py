@@ -1,0 +1,63 @@
+"""Files under way: what is written beside its destination first, and what a kill in the middle of that leaves behind.
+
+The name `<file>.<host>.<process>.part` says who writes it. A process id means something on its own host alone, so that nobody
+takes another host's file for abandoned, unless he holds a lock that keeps all others from writing.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+ENDING = ".part"
+
+
+def part_path(path: str | Path) -> Path:
+    """Where this process writes `path` before it is whole: on the same file system, so that it can be renamed."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}{ENDING}")
+
+
+def remove_abandoned_parts(path: str | Path) -> None:
+    """Remove what processes of this host that live no more have left of writing `path`."""
+    of_here = re.compile(rf"{re.escape(f'{Path(path).name}.{socket.gethostname()}.')}(\d+){re.escape(ENDING)}")
+    for part in _parts(path):
+        match = of_here.fullmatch(part.name)
+        if match and not _lives(int(match[1])):
+            part.unlink(missing_ok=True)
+
+
+def remove_parts(path: str | Path, *, locked: bool) -> None:
+    """Remove all unfinished files of `path`, whoever began them, where the caller holds its lock (`locked`: what
+    `certflow.files.lock.exclusive` yields); else only those that `remove_abandoned_parts` does, since others may be at work."""
+    if not locked:
+        remove_abandoned_parts(path)
+        return
+    for part in _parts(path):
+        part.unlink(missing_ok=True)
+
+
+def _parts(path: str | Path) -> Iterator[Path]:
+    """Files beside `path` named like its unfinished ones. No glob: a name may hold characters that mean something there."""
+    path = Path(path)
+    try:
+        names = os.listdir(path.parent)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(f"{path.name}.") and name.endswith(ENDING):
+            yield path.with_name(name)
+
+
+def _lives(process: int) -> bool:
+    """Whether the process exists; one of another user does. A number given out anew keeps its old file for some time."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:  # no such number can be
+        return False
+    except PermissionError:
+        return True
+    return True

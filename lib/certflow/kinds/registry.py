@@ -1,0 +1,121 @@
+"""Finds the kinds of each family by listing a folder, and imports one only when it is asked for.
+
+Adding a kind means adding one file `lib/certflow/<package>/kinds/<kind>.py` that holds one class decorated with `register`;
+nothing else is edited. These files must not import torch when they are imported (use `lazy`): the workflow reads them on
+every start.
+"""
+
+import importlib
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from certflow.errors import ConfigError
+from certflow.kinds.spec import Spec, canonical_json
+
+PACKAGES = {
+    "dataset": "certflow.data.kinds",
+    "corruption": "certflow.data.corruptions.kinds",
+    "noise": "certflow.noise.kinds",
+    "model": "certflow.models.kinds",
+    "denoiser": "certflow.denoising.kinds",
+    "method": "certflow.training.kinds",
+    "sampler": "certflow.sampling.kinds",
+    "certificate": "certflow.certify.kinds",
+}
+"""Family of specs → package whose modules define its kinds."""
+
+_classes: dict[tuple[str, str], type[Spec]] = {}
+S = TypeVar("S", bound=Spec)
+
+
+class Unloaded(ModuleType):
+    """A module in `sys.modules` whose code runs when something is asked of it that only its code can answer.
+
+    The standard library's lazy module runs at any question, even at whether it has a file. While torch is imported it asks that
+    of every module there is; those that import each other would then meet half-loaded.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        self.__class__ = ModuleType
+        if spec.submodule_search_locations is not None:
+            self.__path__ = spec.submodule_search_locations
+        try:
+            spec.loader.exec_module(self)
+        except BaseException:
+            self.__class__ = Unloaded
+            raise
+        return getattr(self, name)
+
+
+def lazy(name: str) -> ModuleType:
+    """A module that is really imported at the first access to something of its own."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module named {name!r}")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__.pop("__path__", None)  # asked for when a submodule is imported, which needs the code to have run
+    module.__class__ = Unloaded
+    sys.modules[name] = module
+    return module
+
+
+def register(kind: str):
+    """Class decorator: make a spec class known as `kind` of its family. The file must bear the kind's name."""
+
+    def decorate(cls: type[S]) -> type[S]:
+        key = (cls.family, kind)
+        stem = cls.__module__.rpartition(".")[2]
+        if cls.__module__ == f"{PACKAGES[cls.family]}.{stem}" and stem != kind:
+            raise TypeError(f"{cls.__module__}: registers {kind!r}; the file must be named {kind}.py")
+        known = _classes.get(key)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.family} kind {kind!r} is registered by {known.__module__} and {cls.__module__}")
+        if cls.model_fields["kind"].default != kind:
+            raise TypeError(f'{cls.__module__}: {cls.__name__} must declare `kind: Literal["{kind}"] = "{kind}"`')
+        _classes[key] = cls
+        return cls
+
+    return decorate
+
+
+@cache
+def kinds(family: str) -> tuple[str, ...]:
+    """Names of all kinds of a family, sorted, without importing any of them."""
+    package = importlib.import_module(PACKAGES[family])
+    folder = Path(package.__path__[0])
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")))
+
+
+def spec_class(family: str, kind: str) -> type[Spec]:
+    """The class of a kind; a `ConfigError` that lists the known kinds where there is none."""
+    if (family, kind) not in _classes:
+        if kind not in kinds(family):
+            raise ConfigError([f"kind: no {family} of kind {kind!r}; known: {', '.join(kinds(family))}"])
+        importlib.import_module(f"{PACKAGES[family]}.{kind}")
+        if (family, kind) not in _classes:
+            raise TypeError(f"{PACKAGES[family]}.{kind} registers no {family} of that kind")
+    return _classes[family, kind]
+
+
+def revive(family: str, canonical: dict[str, Any], **extra: Any) -> Any:
+    """The spec whose `canonical()` is given, with `extra` values for fields that are not hashed.
+
+    Refuses a canonical form written by another revision of the code.
+    """
+    fields = {key: value for key, value in canonical.items() if key != "revision"}
+    cls = spec_class(family, fields["kind"])
+    if canonical.get("revision") != cls.revision:
+        raise ConfigError(
+            [
+                f"{family} {fields['kind']}: written by revision {canonical.get('revision')} of this kind, the code is at "
+                f"revision {cls.revision}; make it again"
+            ]
+        )
+    return cls.model_validate_json(canonical_json({**fields, **extra}))

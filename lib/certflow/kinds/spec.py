@@ -1,0 +1,59 @@
+"""The base of every named entry in the configuration: a frozen, strict, self-describing record."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """The same JSON value with keys sorted at every level: Snakemake compares params by their text."""
+    return json.loads(canonical_json(value))
+
+
+def without(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """A mapping's entries but those of `keys`: of a stage's specification, what an earlier stage's was."""
+    return {key: entry for key, entry in value.items() if key not in keys}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of a plain value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Record(BaseModel):
+    """Frozen and strict: unknown keys and numbers given as text are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Spec(Record):
+    """One entry of the configuration, of a registered kind.
+
+    A subclass states `family` (dataset, noise, model, denoiser, method, sampler or certificate) through its base and `kind`
+    through `certflow.kinds.registry.register`. `revision` is raised whenever the same fields would give other results than
+    before: it is part of every digest, so old artefacts are remade or refused, never silently mixed with new ones.
+    """
+
+    family: ClassVar[str]
+    revision: ClassVar[int] = 1
+    unhashed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say where something is or how it is reached, and cannot change a result."""
+
+    kind: str
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain JSON values, defaults filled in, without the `unhashed` fields: what `params` and digests are made of."""
+        fields = self.model_dump(mode="json", exclude=set(self.unhashed))
+        return {"revision": self.revision, **fields}
+
+    def digest(self) -> str:
+        """SHA-256 of `canonical()`."""
+        return digest(self.canonical())

@@ -1,0 +1,1 @@
+"""The machine at hand: names and claims of devices, replay of device work, memory, progress."""

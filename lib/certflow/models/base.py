@@ -1,0 +1,109 @@
+"""What every architecture states before a network is built."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, PositiveInt
+
+from certflow.data.base import DataInfo
+from certflow.kinds.spec import Record, Spec
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Inference(Record):
+    """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.
+
+    The same on every device: where a precision has no units of its own it is emulated, slowly.
+    """
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """`bfloat16` halves to quarters the time of large networks on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX."""
+    compile: bool = False
+    fold: bool = True
+    """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
+    rounding)."""
+
+
+class Resize(Record):
+    """How images are resized before a network that was made for another size: part of the function that is certified.
+
+    First thing after the noise, on values in [0,1] that are not clipped, in float32, with `align_corners=False`.
+    """
+
+    size: PositiveInt | tuple[PositiveInt, PositiveInt]
+    """Height and width in pixels; one number for both."""
+    mode: Literal["bilinear", "bicubic"] = "bicubic"
+    antialias: bool = True
+    """Weigh all pixels under the filter when images shrink. When they grow it still decides which bicubic filter is used
+    (with: a = -1/2, as in Pillow; without: a = -3/4)."""
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+def _spelled_out(value: Any) -> Any:
+    """`224` and `[224, 192]` mean images of that size, resized in the usual way."""
+    given = value if isinstance(value, dict) else {"size": value}
+    sides = given.get("size")
+    return (
+        value
+        if value is None or isinstance(value, Resize)
+        else {**given, "size": tuple(sides) if isinstance(sides, list) else sides}
+    )
+
+
+class ModelSpec(Spec):
+    """Base of all architectures. The network takes images in [0,1] and normalises them itself, first thing."""
+
+    family: ClassVar[str] = "model"
+    natural: ClassVar[tuple[int, int, int]]
+    """Shape of the images that the architecture was made for."""
+
+    inference: Inference = Inference()
+    normalise: Literal["dataset", "none"] = "dataset"
+    """`dataset`: with the dataset's usual mean and standard deviation; `none`: no normalisation layer."""
+    resize: Annotated[
+        Resize | None,
+        BeforeValidator(
+            _spelled_out, json_schema_input_type=PositiveInt | tuple[PositiveInt, PositiveInt] | Resize | None
+        ),
+    ] = None
+    """Size of the images that the network sees, where it is not theirs: `224` for a network fine-tuned on enlarged images of 32
+    pixels, or `{size, mode, antialias}`. Bicubic with antialiasing unless given."""
+
+    def canonical(self) -> dict[str, Any]:
+        """See `Spec.canonical`. Says nothing of images that are taken as they are."""
+        fields = super().canonical()
+        if self.resize is None:
+            del fields["resize"]
+        return fields
+
+    def seen(self, info: DataInfo) -> DataInfo:
+        """What the data look like to the network."""
+        return info if self.resize is None else replace(info, shape=(info.shape[0], *self.resize.sides))
+
+    def refusals(self, info: DataInfo) -> list[str]:
+        """`problems` with such data, after resizing if there is any."""
+        return self.problems(self.seen(info))
+
+    def architecture(self) -> dict[str, Any]:
+        """The part of `canonical()` that training depends on: everything but `inference`."""
+        fields = self.canonical()
+        del fields["inference"]
+        return fields
+
+    def problems(self, info: DataInfo) -> list[str]:
+        """Why this architecture cannot be used on images of that shape (empty: it can)."""
+        return []
+
+    def backbone(self, info: DataInfo) -> "torch.nn.Module":
+        """The freshly initialised network without its normalisation layer: [rows, *info.shape] → logits [rows, classes]."""
+        raise NotImplementedError
+
+    def skeleton(self, info: DataInfo) -> "torch.nn.Module":
+        """The same network for weights that are about to be loaded; kinds whose `backbone` fetches weights override it."""
+        return self.backbone(info)

@@ -1,0 +1,210 @@
+"""The network that is sampled: batch normalisation and input normalisation folded into the convolutions, once.
+
+Batch normalisation after a convolution is an affine map per output channel: w' = w·γ/√(v+ε), b' = β + (b − μ)·γ/√(v+ε). Input
+normalisation cannot go into the bias, because zero padding pads *normalised* images: the mean is subtracted from the clean
+image once (`shift`), noise is added to the difference, and 1/sd scales the first convolution's weights. Both are exact up to
+rounding. What does not match these patterns stays as it is.
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import fx, nn
+
+from certflow.errors import CertflowError
+from certflow.models.agreement import TOLERANCE, agree, difference
+from certflow.models.normalise import Normalise
+from certflow.models.opaque import Tracer
+from certflow.models.shapes import describe
+
+SIDES = (32, 28, 8, 224, 64, 96, 16)
+"""Heights and widths tried on a network of which only the number of channels is known."""
+ROWS = 4
+"""Images in the check."""
+
+
+class FoldedModel(nn.Module):
+    """`network(x − shift)`, the same function as the module that was folded; `shift` [channels, 1, 1], or None for no shift.
+
+    `folded` says whether anything was. Whoever evaluates many noisy copies of one image subtracts `shift` from the clean
+    image once and calls `network`.
+    """
+
+    shift: torch.Tensor | None
+
+    def __init__(self, shift: torch.Tensor | None, network: nn.Module, folded: bool):
+        super().__init__()
+        self.register_buffer("shift", shift)
+        self.network = network
+        self.folded = folded
+
+    def forward(self, x: Float[torch.Tensor, "rows channels height width"]) -> Float[torch.Tensor, "rows classes"]:
+        return self.network(x if self.shift is None else x - self.shift)
+
+
+def fold(module: nn.Module, shape: tuple[int, int, int] | None = None) -> FoldedModel:
+    """An eval-mode copy of `module` in float32 with everything folded that can be; `module` itself is not changed.
+
+    shape: (channels, height, width) of an image, for the check that both agree on a random batch; found by trial if None.
+    A network that cannot be traced symbolically is returned as it is. Raises `CertflowError` where outputs differ by more
+    than rounding (`certflow.models.agreement`), or where no image of the shape can be evaluated.
+    """
+    result = fold_unchecked(module)
+    if result.folded:
+        # On the CPU in true float32: on other devices convolutions may round to fewer bits, and the check would see that.
+        _check(_plain_copy(module), copy.deepcopy(result).to("cpu"), shape)
+    return result
+
+
+def fold_unchecked(module: nn.Module) -> FoldedModel:
+    """As `fold`, for those who compare it with the module themselves."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    original = _plain_copy(module)
+    graph = _trace(original)
+    if graph is None:
+        return FoldedModel(None, original.to(device), folded=False).eval()
+    shift = _fold_input(original, graph)
+    absorbed = _fold_normalisations(original, graph)
+    return FoldedModel(shift, original, folded=absorbed > 0 or shift is not None).eval().to(device)
+
+
+def _plain_copy(module: nn.Module) -> nn.Module:
+    """A copy in float32 on the CPU, where folding is the same whatever the device. Complex weights stay complex."""
+    return copy.deepcopy(module).to("cpu").float().eval()
+
+
+class _Tracer(Tracer):
+    """Looks into every module but torch's own, opaque ones, our normalisation and anything derived from batch normalisation."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, Normalise | nn.BatchNorm2d) or super().is_leaf_module(module, name)
+
+
+def _trace(module: nn.Module) -> fx.Graph | None:
+    """The graph of the modules that are called between input and output; None for code that cannot be followed."""
+    try:
+        return _Tracer().trace(module)
+    # Foreign forward code may raise anything when it is given a symbol; such a model is sampled unfolded.
+    except Exception:
+        return None
+
+
+def _readers(graph: fx.Graph) -> dict[str, str | None]:
+    """Each module that is called exactly once → the one module that reads its output, or None if others read it too."""
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    names = [node.target for node in calls]
+    return {node.target: _reader(node, names) for node in calls if names.count(node.target) == 1}
+
+
+def _reader(node: fx.Node, names: list[str]) -> str | None:
+    users = list(node.users)
+    single = len(users) == 1 and users[0].op == "call_module" and names.count(users[0].target) == 1
+    return users[0].target if single else None
+
+
+def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
+    """Move input normalisation into the convolution that follows it, in place; what is left to subtract, if anything is."""
+    readers = _readers(graph)
+    start = next(node for node in graph.nodes if node.op == "placeholder")
+    name = _reader(start, list(readers))
+    layer = network.get_submodule(name) if name is not None else None
+    if not isinstance(layer, Normalise) or layer.mean is None or readers[name] is None:
+        return None
+    first = network.get_submodule(readers[name])
+    if not _plain(first, nn.Conv2d) or first.groups != 1:
+        return None
+    first.weight = _parameter(first.weight.double() / layer.sd.double(), first.weight)
+    network.set_submodule(name, nn.Identity())
+    return layer.mean.expand(first.in_channels, 1, 1).clone()
+
+
+def normalised_convolutions(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions and the batch normalisations that alone read their output; none in a network that cannot be traced."""
+    graph = _trace(network)
+    names = _normalised_convolutions(network, graph) if graph is not None else []
+    return [(network.get_submodule(name), network.get_submodule(reader)) for name, reader in names]
+
+
+def _normalised_convolutions(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch normalisations that alone read their output."""
+    return [
+        (name, reader)
+        for name, reader in _readers(graph).items()
+        if reader is not None
+        and _plain(network.get_submodule(name), nn.Conv2d)
+        and _after_affine(network.get_submodule(reader)) is not None
+    ]
+
+
+def _fold_normalisations(network: nn.Module, graph: fx.Graph) -> int:
+    """Fold every batch normalisation that is the only reader of a convolution, in place; how many there were."""
+    names = _normalised_convolutions(network, graph)
+    for name, reader in names:
+        convolution, norm = network.get_submodule(name), network.get_submodule(reader)
+        _absorb(convolution, norm)
+        network.set_submodule(reader, _after_affine(norm))
+    return len(names)
+
+
+def _after_affine(norm: nn.Module) -> nn.Module | None:
+    """What a batch normalisation does after its affine map; None for other modules, and where it has no fixed statistics."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or _hooked(norm):
+        return None
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    # timm's BatchNormAct2d, known by its parts so that timm need not be imported.
+    parts = (getattr(norm, "drop", None), getattr(norm, "act", None))
+    return nn.Sequential(*parts) if all(isinstance(part, nn.Module) for part in parts) else None
+
+
+def _absorb(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """w' = w·γ/√(v+ε), b' = β + (b − μ)·γ/√(v+ε), computed in float64."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.double()
+    bias = -norm.running_mean.double() if convolution.bias is None else convolution.bias.double() - norm.running_mean
+    bias = bias * scale if norm.bias is None else bias * scale + norm.bias.double()
+    convolution.weight = _parameter(convolution.weight.double() * scale[:, None, None, None], convolution.weight)
+    convolution.bias = _parameter(bias, convolution.weight)
+
+
+def _parameter(values: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().to(like.dtype), requires_grad=False)
+
+
+def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Exactly of that class: subclasses may change their weights at every call, and so may hooks."""
+    return type(module) is kind and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, int, int] | None) -> None:
+    """Compare logits of a few random images in float32."""
+    x, wanted = _evaluated(original, shape)
+    with torch.inference_mode():
+        wanted, found = wanted.flatten(1), folded(x).flatten(1)
+    if not agree(wanted, found):
+        raise CertflowError(
+            f"folding changed the network's logits by {difference(wanted, found):.1e} of what tells them apart (at most "
+            f"{TOLERANCE:.0e} is rounding); its weights may be unusable; if they are good, set inference: {{fold: false}} in "
+            "the model's entry"
+        )
+
+
+def _evaluated(network: nn.Module, shape: tuple[int, int, int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random noisy images of a shape that the network takes, and its logits on them."""
+    channels = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    shapes = [shape] if shape is not None else [(channels, side, side) for side in SIDES]
+    generator = torch.Generator().manual_seed(0)
+    reasons = []
+    for size in shapes:
+        x = torch.rand(ROWS, *size, generator=generator) + 0.25 * torch.randn(ROWS, *size, generator=generator)
+        try:
+            with torch.inference_mode():
+                return x, network(x)
+        except RuntimeError as error:
+            reasons.append(f"{describe(size)}: {str(error).splitlines()[0]}")
+    raise CertflowError(f"the network takes no such images ({'; '.join(reasons)})")

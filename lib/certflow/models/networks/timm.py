@@ -1,0 +1,55 @@
+"""Networks built by timm, refused with a reason where it knows no such model or the model takes no such images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from certflow.data.base import DataInfo
+from certflow.models.shapes import describe
+from certflow.models.timm_names import unknown
+
+
+def create(name: str, info: DataInfo, *, pretrained: bool, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """timm's model `name` for images of `info.shape` and `info.classes` classes, in the mode timm leaves it (training).
+
+    Models with a fixed input size are built for the size of the data where timm allows that. options: further settings of
+    timm's model. ValueError: no such model (close names are listed), weights that cannot be had, or a network that cannot take
+    such images.
+    """
+    import timm
+
+    problem = unknown(name)
+    if problem is not None:
+        raise ValueError(problem)
+    config = timm.get_pretrained_cfg(name)
+    size = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
+    try:
+        network = timm.create_model(
+            name,
+            pretrained=pretrained,
+            num_classes=info.classes,
+            in_chans=info.shape[0],
+            **{**size, **(options or {})},
+        )
+    except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
+        raise ValueError(f"timm could not build {name} for {describe(info.shape)} images: {error}") from error
+    _check(name, network, info)
+    return network
+
+
+def _check(name: str, network: nn.Module, info: DataInfo) -> None:
+    """One forward pass, whose logits must have the shape [1, classes]."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(1, *info.shape)).shape)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise ValueError(f"timm's {name} cannot take {describe(info.shape)} images: {error}") from error
+    network.train(training)
+    if shape != (1, info.classes):
+        raise ValueError(
+            f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed: no classifier"
+        )

@@ -1,0 +1,184 @@
+"""A look at a classifier on a few test images: which of them it gets right, clean and under one draw of noise each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from certflow.data.augmentation import to_unit
+from certflow.data.base import DataInfo, Split
+from certflow.errors import NonFiniteError
+from certflow.models.normalise import Normalise
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.stats import mcnemar
+
+IMAGES, FEWEST = 512, 64
+"""At most and at least so many images are looked at."""
+EFFORT = 2.1e10
+"""Floating point operations of one look at the model as chosen: 257 images of a ResNet-20 for CIFAR-10, 64 of a ResNet-110."""
+BATCH = 64
+LOOKS = (64, 128, 256, 512)
+"""Another way is looked at on so many images, as long as it does not fall behind. No look ends because of success, so p-values
+hold."""
+BEHIND = 2
+"""By how many images a way may be worse at the first look, without being given up."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to use the model, under the same noise on the same images as the chosen way.
+
+    `right`, `chosen`: bool [images], whether this way and the chosen one get each image right, for the images looked at.
+    """
+
+    name: str
+    right: np.ndarray
+    chosen: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def gains(self) -> int:
+        """Images that this way alone gets right."""
+        return int((self.right & ~self.chosen).sum())
+
+    @property
+    def losses(self) -> int:
+        """Images that the chosen way alone gets right."""
+        return int((self.chosen & ~self.right).sum())
+
+    @property
+    def p(self) -> float:
+        """Exact two-sided p-value that both are right equally often."""
+        return mcnemar(self.gains, self.losses)
+
+
+class Probe:
+    """A few images, spread evenly over the split (which may be sorted by class), and one noise draw for each.
+
+    `images` of them are looked at, more where a better way is suspected; the number depends on the cost of the network alone,
+    never on the machine. `index`: int64, their positions in the split, in the order in which they are looked at.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        test: Split,
+        info: DataInfo,
+        noise: NoiseSpec,
+        seed: int,
+        device: torch.device,
+        path: Path,
+    ):
+        if len(test) == 0:
+            raise ValueError("the test split has no images to look at")
+        most = min(len(test), IMAGES)
+        # Any first part of this order is spread over the split.
+        order = np.argsort(np.arange(most) * 0.6180339887498949 % 1, kind="stable")
+        self.index = order * len(test) // most
+        self.labels = np.asarray(test.labels)[self.index]
+        self.images = min(most, _images(network, info, device))
+        self.network, self.test, self.noise, self.seed = network, test, noise, seed
+        self.device, self.path = device, path
+        self._chosen = np.empty(0, bool)
+
+    def predictions(self, *, noisy: bool) -> np.ndarray:
+        """Classes int64 [images] that the network chooses; logits that are not finite are an error."""
+        return self._predictions(np.arange(self.images), noisy)
+
+    def trial(self, name: str, network: Callable, *, scale: float = 1.0) -> Trial:
+        """Another way to use the model under noise (times `scale`), on more images the longer it keeps up (see `LOOKS`)."""
+        right, trial = np.empty(0, bool), None
+        for end in dict.fromkeys(min(look, len(self.index)) for look in LOOKS):
+            if trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses:
+                break
+            right = np.concatenate([right, self._right(network, np.arange(len(right), end), scale)])
+            trial = Trial(name, right, self._right_as_chosen(end))
+        return trial
+
+    def _right_as_chosen(self, end: int) -> np.ndarray:
+        """bool [end]: which of the first images the network gets right under noise, as it was chosen to be used."""
+        rows = np.arange(len(self._chosen), end)
+        found = self._predictions(rows, True) == self.labels[rows]
+        self._chosen = np.concatenate([self._chosen, found])
+        return self._chosen[:end]
+
+    def _predictions(self, rows: np.ndarray, noisy: bool) -> np.ndarray:
+        found = [np.empty(0, np.int64)]
+        for part, x in self._batches(rows, noisy, 1.0):
+            logits = self.network(x)
+            finite = logits.isfinite().all(1)
+            if not bool(finite.all()):
+                image = self.test.describe(int(self.index[part[int(finite.int().argmin())]]))
+                raise NonFiniteError(f"{self.path}: its logits on {image} are NaN or infinite; the model is of no use")
+            found.append(logits.argmax(1).cpu().numpy())
+        return np.concatenate(found)
+
+    def _right(self, network: Callable, rows: np.ndarray, scale: float) -> np.ndarray:
+        """bool [rows]: which images the network gets right; logits that are not finite are a miss."""
+        found = []
+        for part, x in self._batches(rows, True, scale):
+            logits = network(x)
+            right = (logits.argmax(1).cpu().numpy() == self.labels[part]) & logits.isfinite().all(1).cpu().numpy()
+            found.append(right)
+        return np.concatenate(found)
+
+    def _batches(self, rows: np.ndarray, noisy: bool, scale: float) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            index = self.index[part]
+            x = to_unit(torch.as_tensor(self.test.read(index), device=self.device))
+            if noisy:
+                x = x + scale * self._draw(torch.as_tensor(index, device=self.device), tuple(x.shape[1:]))
+            with torch.inference_mode():
+                yield part, x
+
+    def _draw(self, index: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+        draw = torch.zeros_like(index)
+        return self.noise.sample(shape, index, draw, seed=self.seed, stream=Stream.TRAIN_EVALUATION)
+
+
+def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
+    """The normalisations in use, by what to write to get them."""
+    channels = info.shape[0]
+    yield "none (model: normalise: none)", Normalise()
+    usual = {"to [-1, 1]": ([0.5] * channels, [0.5] * channels)}
+    usual["to 0 ... 255"] = ([0.0] * channels, [1 / 255] * channels)
+    if info.mean is not None:
+        usual["dataset's"] = (list(info.mean), list(info.sd or [1.0] * channels))
+        yield f"centring only (mean: {list(info.mean)})", Normalise(info.mean)
+    if channels == 3:
+        usual["CIFAR-10's"] = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
+        usual["ImageNet's"] = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    for name, (mean, sd) in usual.items():
+        yield f"{name} (mean: {mean}, sd: {sd})", Normalise(mean, sd)
+
+
+def _images(network: torch.nn.Module, info: DataInfo, device: torch.device) -> int:
+    """How many images a look at the network may cost."""
+    with torch.no_grad(), _Operations() as counted:
+        network(torch.zeros(1, *info.shape, device=device))
+    return int(min(IMAGES, max(FEWEST, EFFORT // max(counted.total, 1))))
+
+
+class _Operations(TorchDispatchMode):
+    """Counts floating point operations, of those that torch knows how to count."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
+        result = function(*arguments, **(settings or {}))
+        count = flop_registry.get(function._overloadpacket)
+        if count is not None:
+            self.total += count(*arguments, **(settings or {}), out_val=result)
+        return result

@@ -1,0 +1,17 @@
+"""Noise distributions: laws on images, drawn as pure functions of (seed, image, draw, element)."""
+
+from typing import Any
+
+from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.gaussian import Gaussian
+from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
+from certflow.noise.streams import Stream
+
+__all__ = ["Gaussian", "GeneralizedGaussian", "NoiseSpec", "Stream", "noise"]
+
+
+def noise(kind: str, **fields: Any) -> NoiseSpec:
+    """The noise of a registered kind: `noise("gaussian", sigma=0.25)`."""
+    from certflow.kinds.registry import spec_class
+
+    return spec_class("noise", kind)(**fields)

@@ -1,0 +1,59 @@
+"""Whether a compiled generator gives the numbers that it must: asked once per process, before any of them is used."""
+
+import ctypes
+
+import numpy as np
+
+from certflow.noise.grid import BITS, CELL_BITS, index_thresholds
+from certflow.noise.variates import philox_words
+
+IMAGE, DRAW = (np.array(numbers, np.int64) for numbers in ((0, 77, 2**32 - 1), (99_999, 2**32 - 1, 0)))
+GROUPS = 261
+"""More than a block of philox.c, and no multiple of a vector's width: all ways through its loops are taken."""
+SEED, STREAM = 0x0123456789ABCDEF, 3
+HIGH_STREAM, LOW_STREAM = 1 << 31, (1 << 31) + (1 << 30)
+
+
+def agrees(library: ctypes.CDLL) -> bool:
+    """Whether the functions give what numpy's 64-bit integers give (`certflow.noise.variates`). Takes some milliseconds."""
+    return _uniforms_agree(library) and _steps_agree(library) and _wide_agree(library)
+
+
+def _uniforms_agree(library: ctypes.CDLL) -> bool:
+    found = np.zeros((4, len(IMAGE), GROUPS), np.float32)
+    lanes = (ctypes.c_void_p * 4)(*(lane.ctypes.data for lane in found))
+    library.certflow_uniforms(lanes, GROUPS, len(IMAGE), GROUPS, *_counters())
+    wanted = np.minimum((_words().astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32), 1 - 2.0**-24)
+    return np.array_equal(found, wanted.transpose(2, 0, 1))
+
+
+def _steps_agree(library: ctypes.CDLL) -> bool:
+    """With thresholds as they may lie: far apart, several in one cell, at a value (which counts) and just above one."""
+    u = (_words(HIGH_STREAM) << np.uint64(BITS - 32) | _words(LOW_STREAM) >> np.uint64(64 - BITS)).astype(np.int64)
+    some = u.ravel()[::7]
+    limits = np.unique(np.concatenate([some[0::2], some[1::2] + 1, some[:9] + 5, some[:9] - 5]))
+    limits = np.ascontiguousarray(limits[: len(limits) // 2 * 2])
+    start, high = index_thresholds(limits)
+    found = np.zeros((len(IMAGE), 4, GROUPS), np.int16)
+    tables = (limits.ctypes.data, len(limits), start.ctypes.data, high.ctypes.data, 32 - CELL_BITS)
+    library.certflow_steps(found.ctypes.data, len(IMAGE), GROUPS, *_counters(), *tables)
+    wanted = np.searchsorted(limits, u, side="right") - len(limits) // 2
+    return np.array_equal(found, wanted.transpose(0, 2, 1))
+
+
+def _wide_agree(library: ctypes.CDLL) -> bool:
+    found = np.zeros(len(IMAGE))
+    library.certflow_wide(found.ctypes.data, len(IMAGE), GROUPS - 1, *_counters())
+    high, low = _words()[:, -1, :2].T
+    wanted = ((high << np.uint64(20) | low >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return np.array_equal(found, wanted)
+
+
+def _counters() -> tuple[int, int, int, int]:
+    return IMAGE.ctypes.data, DRAW.ctypes.data, SEED, STREAM
+
+
+def _words(stream: int = 0) -> np.ndarray:
+    """uint64 [images, groups, 4]: the words of stream STREAM + `stream`."""
+    image, draw, group = np.broadcast_arrays(IMAGE[:, None], DRAW[:, None], np.arange(GROUPS))
+    return philox_words(image, seed=SEED, stream=STREAM + stream, draw=draw, group=group)

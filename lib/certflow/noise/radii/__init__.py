@@ -1,0 +1,1 @@
+"""Radii by noise and norm."""

@@ -1,0 +1,88 @@
+"""Drawing Gaussian noise in whole grey levels (`certflow.noise.grid`) from Philox: integers only, the same on every device.
+
+Layout. Element e has the lane and the group of `certflow.noise.philox`. The leading 32 bits of its 62-bit u are that lane's
+word of counter (group, draw, image, stream + 2**31), the other 30 the leading bits of the same lane's word of counter (group,
+draw, image, stream + 2**31 + 2**30): no counter is shared with noise in floats, and the second word is needed for few values.
+"""
+
+import torch
+from jaxtyping import Int16, Int64
+from torch import Tensor
+
+from certflow.noise import grid, native
+from certflow.noise.philox import MASK, Counter, _blocks, _check, _words, philox
+
+HIGH_STREAM = 1 << 31
+LOW_STREAM = HIGH_STREAM + (1 << 30)
+LOW_BITS = grid.BITS - 32
+
+_made: dict[tuple[float, str], tuple[Tensor, Tensor, Tensor]] = {}
+
+
+def steps(
+    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, sigma: float, seed: int, stream: int
+) -> Int16[Tensor, "rows {d}"]:
+    """Noise of standard deviation sigma (in [0,1]-pixel units) in grey levels: whole numbers, |t| <= `grid.reach(sigma)`.
+
+    image, draw: int64 below 2**32; row r depends on (seed, stream, image[r], draw[r]) alone. seed: below 2**64. stream: a
+    member of `certflow.noise.streams.Stream`. To be compiled only after a first call, which makes the tables of sigma.
+    """
+    _check(image, draw, seed)
+    groups, stream = -(-d // 4), int(stream)
+    if torch.compiler.is_compiling():
+        return _searched(groups, image, draw, sigma, seed, stream).to(torch.int16).flatten(1)[:, :d]
+    out = torch.empty(len(image), 4, groups, dtype=torch.int16, device=image.device)
+    if image.device.type != "cpu":
+        for rows in _blocks(image, groups):
+            out[rows] = _searched(groups, image[rows], draw[rows], sigma, seed, stream)
+    elif not native.fill_steps(out, image, draw, seed, stream, *_tables(sigma, "cpu")):
+        for rows in _blocks(image, groups):
+            out[rows] = _looked_up(groups, image[rows], draw[rows], sigma, seed, stream)
+    return out.flatten(1)[:, :d]
+
+
+def _searched(groups: int, image: Tensor, draw: Tensor, sigma: float, seed: int, stream: int) -> Tensor:
+    """int64 [rows, 4, groups] by binary search of every value: nothing waits for the device."""
+    high, low = (torch.stack(_words(groups, image, draw, seed, stream + s), 1) for s in (HIGH_STREAM, LOW_STREAM))
+    limits = _tables(sigma, image.device)[0]
+    return torch.bucketize(_join(high, low), limits, right=True) - len(limits) // 2
+
+
+def _looked_up(groups: int, image: Tensor, draw: Tensor, sigma: float, seed: int, stream: int) -> Tensor:
+    """int64 [rows, 4, groups] by table, and by search where the table does not tell."""
+    limits, start, high = _tables(sigma, "cpu")
+    word = torch.stack(_words(groups, image, draw, seed, stream + HIGH_STREAM), 1)
+    cell = word >> (32 - grid.CELL_BITS)
+    start, high = start.long().take(cell), (high.long() & MASK).take(cell)
+    count = start + (word > high)
+    unsure = ((start < 0) | (word == high)).nonzero(as_tuple=True)
+    row, lane, group = unsure
+    counter = (group, draw[row], image[row], torch.full_like(group, stream + LOW_STREAM))
+    count[unsure] = _compared(word[unsure], lane, counter, limits, seed)
+    return count - len(limits) // 2
+
+
+def _compared(word: Tensor, lane: Tensor, counter: Counter, limits: Tensor, seed: int) -> Tensor:
+    """#{i: T_i <= u}, int64 like `word` [values], u's leading words. The other words are drawn only where they decide."""
+    leading = limits >> LOW_BITS
+    count = torch.bucketize(word, leading)
+    (tie,) = (leading[count.clamp(max=len(leading) - 1)] == word).nonzero(as_tuple=True)
+    low = torch.stack(philox(tuple(part[tie] for part in counter), (seed & MASK, seed >> 32)))
+    low = low.gather(0, lane[tie][None])[0]
+    count[tie] = torch.bucketize(_join(word[tie], low), limits, right=True)
+    return count
+
+
+def _join(high: Tensor, low: Tensor) -> Tensor:
+    """u from its two words."""
+    return (high << LOW_BITS) | (low >> (32 - LOW_BITS))
+
+
+def _tables(sigma: float, device: str | torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`grid.thresholds` int64, and `grid.cells` as int32 (`high` with its bits unchanged); made once for each device."""
+    key = (sigma, str(device))
+    if key not in _made:
+        start, high = grid.cells(sigma)
+        arrays = (grid.thresholds(sigma), start, high.view("int32"))
+        _made[key] = tuple(torch.from_numpy(array).to(device) for array in arrays)
+    return _made[key]

@@ -1,0 +1,25 @@
+"""The second law of DSRS that has a radius of its own for every image: generalised Gaussian noise inside a ball."""
+
+from typing import Any, Literal
+
+from certflow.kinds.registry import lazy
+from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
+
+radial = lazy("certflow.noise.radial")
+
+
+class Truncated(GeneralizedGaussian):
+    """Generalised Gaussian noise given that ‖ε‖ ≤ T, where T is stated as the probability p_T = Pr[‖ε‖ ≤ T] of each image.
+
+    No entry of the configuration: sampler `double` draws from it. Exact, without rejection (Li et al. 2022 reject).
+    """
+
+    kind: Literal["truncated"] = "truncated"
+
+    def sample(
+        self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int, parameter: Any = None
+    ) -> Any:
+        """float32 [rows, *shape]; `parameter`: float64 tensor [rows], the percentiles p_T in (0,1]."""
+        if parameter is None:
+            raise ValueError("truncated noise needs the percentile of every row")
+        return radial.radial_noise(shape, image, draw, seed=seed, stream=stream, mass=parameter, **self.law(shape))

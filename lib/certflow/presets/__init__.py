@@ -1,0 +1,124 @@
+"""Papers' hyperparameters, which are data: `<preset>.yaml` in this folder."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from certflow.errors import ConfigError
+from certflow.files.intact import DAMAGE
+from certflow.kinds.spec import Record
+
+FOLDER = Path(__file__).resolve().parent
+TOLERANCE = 1e-9
+"""Two noise levels closer than this are the same."""
+
+
+class Row(Record):
+    """What one method is trained with on some datasets at some noise levels."""
+
+    dataset: str | list[str]
+    """Kinds of datasets."""
+    method: str
+    """Kind of the training method."""
+    sigma: float | list[float]
+    """Noise levels that the row holds for, [0,1]-pixel units."""
+    model: str
+    """Network that the source used; for information."""
+    recipe: str | None = None
+    """Name of shared settings in the same file."""
+    settings: dict[str, Any] = {}
+    """Fields of the method; they win over the recipe."""
+    per_sigma: dict[str, list[Any]] = {}
+    """Fields with one value for each entry of `sigma`; they win over `settings`."""
+    source: str = Field(min_length=1)
+    """Where the values are stated."""
+    published: bool
+    """Whether the source states them, or they are taken over from a neighbouring row."""
+
+    @property
+    def datasets(self) -> list[str]:
+        return [self.dataset] if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def sigmas(self) -> list[float]:
+        return self.sigma if isinstance(self.sigma, list) else [self.sigma]
+
+    @model_validator(mode="after")
+    def _one_value_per_sigma(self) -> "Row":
+        for name, values in self.per_sigma.items():
+            if len(values) != len(self.sigmas):
+                raise ValueError(f"per_sigma.{name}: {len(values)} values for {len(self.sigmas)} noise levels")
+        return self
+
+    def position(self, sigma: float) -> int | None:
+        """Where `sigma` stands among the row's noise levels; None where it does not."""
+        return next((i for i, known in enumerate(self.sigmas) if abs(known - sigma) < TOLERANCE), None)
+
+    def describe(self) -> str:
+        return f"{'/'.join(self.datasets)} {self.method} sigma {', '.join(f'{sigma:g}' for sigma in self.sigmas)}"
+
+
+class Preset(Record):
+    """One file of `presets/`."""
+
+    about: str
+    recipes: dict[str, dict[str, Any]] = {}
+    rows: list[Row]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preset":
+        seen = set()
+        for row in self.rows:
+            if row.recipe is not None and row.recipe not in self.recipes:
+                raise ValueError(f"{row.describe()}: no recipe {row.recipe!r}; known: {', '.join(self.recipes)}")
+            for cell in ((dataset, row.method, sigma) for dataset in row.datasets for sigma in row.sigmas):
+                if cell in seen:
+                    raise ValueError(f"two rows for {cell[0]} {cell[1]} sigma {cell[2]:g}")
+                seen.add(cell)
+        return self
+
+    def settings(self, row: Row, sigma: float) -> dict[str, Any]:
+        """Method fields of a row at one of its noise levels."""
+        position = row.position(sigma)
+        values = {name: choices[position] for name, choices in row.per_sigma.items()}
+        return {**(self.recipes[row.recipe] if row.recipe else {}), **row.settings, **values}
+
+
+def preset_names() -> list[str]:
+    """The presets there are, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def preset_settings(preset: str, dataset_kind: str, method_kind: str, sigma: float) -> dict[str, Any]:
+    """Method fields that a preset states for a dataset, a method and a noise level ([0,1]-pixel units).
+
+    A new dict at each call. `ConfigError` that lists the known presets, or the preset's rows, where there is no such row.
+    """
+    if preset not in preset_names():
+        raise ConfigError([f"preset: there is no preset {preset!r}; known: {', '.join(preset_names())}"])
+    content = load_preset(preset)
+    for row in content.rows:
+        if dataset_kind in row.datasets and row.method == method_kind and row.position(sigma) is not None:
+            return content.settings(row, sigma)
+    rows = [row for row in content.rows if row.method == method_kind] or content.rows
+    known = "; ".join(row.describe() for row in rows)
+    raise ConfigError(
+        [f"preset: {preset!r} has no row for {dataset_kind} {method_kind} sigma {sigma:g}; known: {known}"]
+    )
+
+
+@cache
+def load_preset(preset: str) -> Preset:
+    """The checked content of `lib/certflow/presets/<preset>.yaml`; `ConfigError` naming the file where it is wrong."""
+    import yaml
+
+    path = FOLDER / f"{preset}.yaml"
+    try:
+        return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise ConfigError(problems, source=str(path)) from error
+    except (yaml.YAMLError, *DAMAGE) as error:
+        raise ConfigError([f"is not a valid preset ({error})"], source=str(path)) from error

@@ -1,0 +1,103 @@
+"""The table of corrupted copies: a row per corruption and their mean, for every line of an experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certflow.files.artefact import Provenance, read_table, write_table
+from certflow.report.drawn import tables_of
+from certflow.report.gather import KEYS
+from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
+from certflow.report.lines import NORMS
+from certflow.report.notes import common_noise
+from certflow.report.robustness import MEAN, read_robustness, summarise_corruptions
+from certflow.report.summary import radii_of
+from certflow.report.tables import checked, write_one
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "corruptions table"
+TEXT = ("entry", "severities", "published_source", "tables", "digests")
+"""Columns that may be empty, or look like numbers."""
+
+
+def write_corruptions(
+    spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str], paths: Sequence[str | Path]
+) -> None:
+    """Write the table of an experiment's corrupted copies to each of `paths` (tex, md, tsv).
+
+    spec: `Study.corruption_table_spec`, whose `runs` and `copies` are in the order of the two lists of certificate tables.
+    """
+    found = read_robustness(spec, certificates, copies)
+    summary = summarise_corruptions(found, spec)
+    lines = [line for one in found for line in (one.clean, *one.copies.values())]
+    record = Provenance(format=FORMAT, spec=spec, parents=tables_of(lines))
+    title = f"{spec['title']}, corrupted copies of the images"
+    shown, footnotes = corruption_blocks(summary), notes(summary)
+    for path in checked(paths):
+        if path.suffix == ".tsv":
+            write_table(path, summary, record)
+        else:
+            write_one(path, summary, shown, footnotes, title, f"{path.stem}-corrupted")
+
+
+def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
+    """Tabulars with a group per line: clean images, corruptions, their mean, and the mean at each of several severities.
+
+    Where an entry has but one corruption, which is then its own mean, its severities are shown.
+    """
+    averaged = set(summary.loc[summary["corruption"] == MEAN, "entry"])
+    shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN) | ~summary["entry"].isin(averaged)]
+    several = {name: summary[name].nunique() > 1 for name in ("entry", "certificate")}
+    several["entry"] = summary.loc[summary["entry"] != "", "entry"].nunique() > 1
+    shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
+    blocks = []
+    for i, chunk in enumerate(chunks(radii_of(summary))):
+        scalars = [Field("ACR", "acr", number), Field("clean (%)", "clean_accuracy", percent)] if i == 0 else []
+        fields = [*scalars, *radius_fields(chunk)]
+        groups = []
+        for (method, _, certificate), part in shown.groupby(list(KEYS), sort=False):
+            sigma = float(part["sigma"].iloc[0])
+            title = f"{method}, σ = {sigma:g}" + (f", {certificate}" if several["certificate"] else "")
+            rows = [cells for _, row in part.iterrows() for cells in line_rows(row, fields, ["label"], set())]
+            groups.append(Group(title, sigma, tuple(rows)))
+        columns = ("images", *(field.heading for field in fields))
+        over = f"certified accuracy (%) at {NORMS[summary['norm'].iloc[0]]} radius"
+        blocks.append(Block(columns, 1, tuple(groups), over, len(columns) - len(chunk), grouped_by="line"))
+    return blocks
+
+
+def _label(row: Any, several: bool) -> str:
+    name = row.corruption.replace("_", " ") + (f" ({row.entry})" if several and row.entry else "")
+    return f"{name}, severity {row.severity}" if row.severity else name
+
+
+def notes(summary: "pd.DataFrame") -> list[str]:
+    """What stands under the table."""
+    copies = summary[(summary["entry"] != "") & (summary["severity"] == 0)]
+    lines = []
+    for (entry, severities, total), part in copies.groupby(["entry", "severities", "n_images"], sort=False):
+        names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
+        graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""
+        kinds = "1 corruption" if names == 1 else f"{names} corruptions"
+        mean = "; the mean over corruptions is unweighted" if (part["corruption"] == MEAN).any() else ""
+        lines.append(f"{entry}: {kinds}{graded}, {total} copies of each{mean}.")
+    lines.append(
+        "The smoothed classifiers were trained on clean images. Certified accuracy and ACR are those of the copies, within "
+        "balls around the copies; abstentions count as errors. Small print: 95 % bootstrap interval over images, each with all "
+        "its copies."
+    )
+    for alpha in summary["alpha"].dropna().unique():
+        lines.append(f"Each radius is wrong with probability at most α = {alpha:g}.")
+    lines += common_noise(len(summary))
+    known = summary[summary["published_source"] != ""]
+    for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):
+        ours = ", ".join(f"{n}" for n in sorted(part["n_images"].unique()))
+        lines.append(f"Published numbers: {source}, {images:.0f} copies of each corruption (ours: {ours}).")
+    return lines
+
+
+def read_corruptions(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
+    """A table written by `write_corruptions` as tsv; `ArtefactError` if it is of another `Study.corruption_table_spec`."""
+    return read_table(path, text=TEXT, format=FORMAT, spec=spec)[0]

@@ -1,0 +1,82 @@
+"""What the numbers cost: average certified radius and certified accuracy over the draws that were made for an image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from certflow.report.lines import Line
+from certflow.report.metrics import average_certified_radius, certified_accuracy, stage_2_draws
+from certflow.report.series import sigma_text
+from certflow.report.settings import PlotSettings
+from certflow.report.style import COLOURS, legend, look, panels
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[float]) -> Figure | None:
+    """ACR (left) and certified accuracy at the middle one of `radii` (right) over mean draws per image of both stages, log.
+
+    One point per line, seeds averaged; further up and further left is better. Lines from elsewhere do not say their draws and
+    are left out; None if no line says them.
+    """
+    known = [line for line in lines if line.draws is not None]
+    if not known:
+        return None
+    radius = sorted(radii)[len(radii) // 2]
+    looks = _looks(known)
+    with look():
+        figure, (left, right) = panels(2, settings.width_inches, settings.height_inches, sharey=False)
+        for line, (colour, marker) in zip(known, looks, strict=True):
+            draws, acr, accuracy = point(line, radius)
+            style = {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "none"}
+            left.plot([draws], [acr], **style)
+            right.plot([draws], [100 * accuracy], **style)
+        for axis, name in ((left, "average certified radius"), (right, f"certified accuracy at {radius:g} (%)")):
+            axis.set(xscale="log", xlabel="mean draws per image", ylabel=name)
+            _ticks(axis)
+        figure.suptitle(settings.title or None, fontsize=9)
+        handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
+        legend(figure, handles, [_label(line, known) for line in known])
+    return figure
+
+
+def point(line: Line, radius: float) -> tuple[float, float, float]:
+    """(mean draws per image of both stages, ACR, certified accuracy at `radius`), averaged over seeds."""
+    found = []
+    for entry in line.seeds:
+        table = entry.table
+        correct, reached = table["correct"].to_numpy() == 1, table["radius"].to_numpy(np.float64)
+        draws = float((table["n0"] + stage_2_draws(table)).mean())
+        accuracy = float(certified_accuracy(correct, reached, [radius])[0])
+        found.append((draws, average_certified_radius(correct, reached), accuracy))
+    return tuple(np.mean(found, axis=0).tolist())
+
+
+def _label(line: Line, lines: Sequence[Line]) -> str:
+    """The names in which this line differs from others; the method where it is the only line."""
+    parts = {"method": line.method, "certificate": line.certificate, "noise": sigma_text(line)}
+    varying = [text for name, text in parts.items() if len({getattr(other, name) for other in lines}) > 1]
+    return ", ".join(varying) or line.method
+
+
+def _looks(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Colour by the name that varies most, marker by the one that varies next (the same again, where none does)."""
+    names = sorted(("method", "certificate", "noise"), key=lambda name: -len({getattr(line, name) for line in lines}))
+    orders = [list(dict.fromkeys(getattr(line, name) for line in lines)) for name in names]
+    second = 1 if len(orders[1]) > 1 else 0
+    places = [[orders[way].index(getattr(line, names[way])) for way in (0, second)] for line in lines]
+    # Colours come round again after eight; markers are then one further, so that no two of 64 lines look the same.
+    return [
+        (COLOURS[one % len(COLOURS)], MARKERS[(other + one // len(COLOURS)) % len(MARKERS)]) for one, other in places
+    ]
+
+
+def _ticks(axis) -> None:
+    """Plain numbers on the logarithmic axis, 1-2-5 where less than two decades are shown."""
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

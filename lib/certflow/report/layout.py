@@ -1,0 +1,233 @@
+"""What a printed table says, before it is LaTeX, Markdown or HTML: blocks of groups of rows of cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from certflow.report.lines import NORMS
+from certflow.report.metrics import column
+from certflow.report.summary import radii_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DASH = "–"
+"""Printed where a number is unknown."""
+
+MOST_RADII = 7
+"""Most radii side by side; more are split into blocks of equal width."""
+
+Role = Literal["ours", "external", "published", "difference"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`text`, with `small` (an interval) below it; `best` of its column among the rows of its group, or printed like it."""
+
+    text: str
+    small: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    role: Role
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one noise level."""
+
+    title: str
+    sigma: float
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One tabular. The first `names` columns are text; `over` is a heading above the columns from `over_from` on."""
+
+    columns: tuple[str, ...]
+    names: int
+    groups: tuple[Group, ...]
+    over: str = ""
+    over_from: int = 0
+    grouped_by: str = "noise"
+    """What the groups are, as the heading of a column of their titles."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A numeric column: its heading, its metric (a column of the summary), its format, and whether the largest is best."""
+
+    heading: str
+    metric: str
+    show: Callable[[float], str]
+    compared: bool = False
+    statistic: bool = True
+    """A rate or a mean whose error and whose difference to the published number are printed; costs are not."""
+
+
+def blocks(summary: "pd.DataFrame") -> list[Block]:
+    """The table: certified accuracies with ACR first, then what was measured and what it cost."""
+    result, norm = [], NORMS[summary["norm"].iloc[0]]
+    for i, chunk in enumerate(chunks(radii_of(summary))):
+        fields = [Field("ACR", "acr", number, compared=True)] if i == 0 else []
+        fields += radius_fields(chunk)
+        block = _block(summary, fields)
+        result.append(
+            replace(block, over=f"certified accuracy (%) at {norm} radius", over_from=len(block.columns) - len(chunk))
+        )
+    return [*result, _details(summary)]
+
+
+def radius_fields(radii: Sequence[float]) -> list[Field]:
+    """The columns of certified accuracies at some radii."""
+    places = ".2f" if _two_places(radii) else "g"
+    return [Field(format(radius, places), column(radius), percent, True) for radius in radii]
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal, rounded to nearest: it is an estimate."""
+    return f"{100 * share:z.1f}"
+
+
+def number(value: float) -> str:
+    """Three decimals."""
+    return f"{value:z.3f}"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, never in exponent form."""
+    return f"{value:.{max(0, 2 - int(np.floor(np.log10(value))))}f}" if value > 0 else "0"
+
+
+def whole(value: float) -> str:
+    """A whole number with commas."""
+    return f"{value:,.0f}"
+
+
+def signed(text: str) -> str:
+    """A difference with its sign, with a real minus."""
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("-")
+    return text.replace("-", "−") if text.startswith("-") else f"+{text}"
+
+
+def _details(summary: "pd.DataFrame") -> Block:
+    fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", "clean_accuracy", percent, True)]
+    fields += [
+        Field("abstains (%)", "abstention_rate", percent),
+        Field("draws/image", "samples_per_image", whole, statistic=False),
+        Field("s/image", "seconds_per_image", seconds, statistic=False),
+    ]
+    block = _block(summary, fields)
+    facts = ("images", "seeds", "α", "N")
+    at = iter([_facts(row) for _, row in _ordered(summary)])
+    groups = []
+    for group in block.groups:
+        rows = []
+        for row in group.rows:
+            extra = next(at) if row.role in ("ours", "external") else (Cell(""),) * len(facts)
+            rows.append(replace(row, cells=row.cells + extra))
+        groups.append(replace(group, rows=tuple(rows)))
+    return replace(block, columns=block.columns + facts, groups=tuple(groups))
+
+
+def _facts(row: "pd.Series") -> tuple[Cell, ...]:
+    alpha = DASH if np.isnan(row["alpha"]) else f"{row['alpha']:g}"
+    n = DASH if np.isnan(row["n"]) else ("≤ " if row["samples_vary"] else "") + whole(row["n"])
+    return Cell(whole(row["n_images"])), Cell(str(row["n_seeds"])), Cell(alpha), Cell(n)
+
+
+def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
+    several = summary.loc[summary["certificate"] != "", "certificate"].nunique() > 1
+    names = ["method", "certificate"] if several else ["method"]
+    groups = []
+    for noise in dict.fromkeys(summary["noise"]):
+        part = summary[summary["noise"] == noise]
+        best = {field.metric: _best(part, field) for field in fields}
+        rows: list[Row] = []
+        for index, row in part.iterrows():
+            rows += line_rows(row, fields, names, {metric for metric, winners in best.items() if index in winners})
+        sigma = float(part["sigma"].iloc[0])
+        alike = summary.loc[summary["sigma"] == sigma, "noise"].nunique() > 1
+        groups.append(Group(f"σ = {sigma:g}" + (f" ({noise})" if alike else ""), sigma, tuple(rows)))
+    return Block((*names, *(field.heading for field in fields)), len(names), tuple(groups))
+
+
+def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
+    """The line itself, and below it the published one and the difference, where these columns have any."""
+    labels = tuple(Cell(_label(row, name)) for name in names)
+    own = tuple(replace(_measured(row, field), best=field.metric in best) for field in fields)
+    rows = [Row("external" if row["external"] else "ours", labels + own)]
+    if not row["published_source"] or all(np.isnan(_get(row, f"published_{field.metric}")) for field in fields):
+        return rows
+    blank = (Cell(""),) * (len(names) - 1)
+    theirs = tuple(_plain(_get(row, f"published_{field.metric}"), field.show) for field in fields)
+    rows.append(Row("published", (Cell(f"published, n = {whole(row['published_n_images'])}"), *blank, *theirs)))
+    gaps = tuple(
+        _plain(_get(row, f"difference_{field.metric}"), lambda v, show=field.show: signed(show(v)))
+        if field.statistic
+        else Cell("")
+        for field in fields
+    )
+    if any(cell.text not in ("", DASH) for cell in gaps):
+        rows.append(Row("difference", (Cell("ours − published"), *blank, *gaps)))
+    return rows
+
+
+def _label(row: "pd.Series", name: str) -> str:
+    """A name of the line; that of the method says where the images are not those of our lines."""
+    others = row.get("other_images", "") if name == "method" else ""
+    return (str(row[name]) or DASH) + (f" ({others})" if others else "")
+
+
+def _measured(row: "pd.Series", field: Field) -> Cell:
+    value = row[field.metric]
+    if np.isnan(value) or not field.statistic:
+        return _plain(value, field.show)
+    spread, low, high = (row[f"{field.metric}_{end}"] for end in ("sd", "low", "high"))
+    text = field.show(value) + ("" if np.isnan(spread) else f" ± {field.show(spread)}")
+    return Cell(text, f"{field.show(low)}–{field.show(high)}" if high > low else "")
+
+
+def _plain(value: float, show: Callable[[float], str]) -> Cell:
+    return Cell(DASH if np.isnan(value) else show(value))
+
+
+def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
+    """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same.
+
+    Rows on other images than ours are not compared: the largest value is that of the others.
+    """
+    if "other_images" in part:
+        part = part[part["other_images"] == ""]
+    values = part[field.metric].dropna()
+    if not field.compared or len(values) < 2 or values.max() <= 0:
+        return set()
+    shown = values.map(field.show)
+    winners = set(shown.index[shown == field.show(values.max())])
+    return winners if len(winners) < len(values) else set()
+
+
+def _ordered(summary: "pd.DataFrame") -> list[tuple[Any, "pd.Series"]]:
+    """Rows as `_block` shows them: by noise level, then as given."""
+    return [item for noise in dict.fromkeys(summary["noise"]) for item in summary[summary["noise"] == noise].iterrows()]
+
+
+def _get(row: "pd.Series", name: str) -> float:
+    return float(row.get(name, np.nan))
+
+
+def _two_places(radii: Sequence[float]) -> bool:
+    return all(round(radius, 2) == radius for radius in radii)
+
+
+def chunks(radii: Sequence[float]) -> list[list[float]]:
+    """Radii that stand side by side in one tabular."""
+    count = -(-len(radii) // MOST_RADII)
+    return [[float(r) for r in part] for part in np.array_split(np.asarray(radii, float), count)]

@@ -1,0 +1,256 @@
+"""One self-contained HTML page per experiment: what was run, what came out, how sure it is, and where each number is from."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.files.artefact import Provenance, atomic
+from certflow.kinds.spec import canonical_json
+from certflow.report.corruptions import corruption_blocks
+from certflow.report.corruptions import notes as corruption_notes
+from certflow.report.drawn import read_figure
+from certflow.report.layout import Block, Group, Row, blocks, whole
+from certflow.report.lines import Line
+from certflow.report.metrics import stage_2_draws
+from certflow.report.notes import guarantees, published_notes, table_notes
+from certflow.report.trace import Step, trace
+from certflow.report.training import TrainingLog, draw_training
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPLATES = Path(__file__).with_name("templates")
+MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+
+CAPTIONS = {
+    "certificate_curves": (
+        "Certified accuracy over the radius",
+        "A point (r, y) says: y percent of all images are classified right, provably against every change up to r in the "
+        "norm of the axis. "
+        "The value at 0 is the clean accuracy. Bands are 95 % bootstrap intervals over images; hollow circles are published "
+        "numbers. A curve ends at the largest radius that the number of draws can prove.",
+    ),
+    "p_a": (
+        "Distribution of p_A",
+        "How sure the smoothed classifiers are: share of images whose lower confidence bound of p_A, the probability of the "
+        "selected class under noise, is at most p. Left of 1/2 it abstains. A curve further to the right is better. "
+        "The jump at the right end is made of images on which all draws agreed: only more draws could tell these apart, and "
+        "the average certified radius depends on it.",
+    ),
+    "denoised": (
+        "What the denoisers see and make",
+        "Test images, the same with one draw of noise at each level, and after each denoiser; values outside 0 to 1 are cut "
+        "for the eye only. A denoiser that makes pretty images need not make the classifier right: see the table.",
+    ),
+    "cost": (
+        "What it costs",
+        "Average certified radius, and certified accuracy at the middle one of the table's radii, over the mean number of "
+        "draws per image of both stages (logarithmic). Further up and further left is better.",
+    ),
+}
+"""Figure name → heading and how to read it."""
+
+
+def write_page(
+    path: str | Path,
+    summary: "pd.DataFrame",
+    lines: Sequence[Line],
+    *,
+    title: str,
+    remark: str = "",
+    figures: Sequence[str | Path] = (),
+    training: Sequence[TrainingLog] = (),
+    corruptions: "pd.DataFrame | None" = None,
+) -> None:
+    """Write the page of an experiment to `path`: one HTML file that needs no other file and no network.
+
+    summary: as `certflow.report.summary.summarise(lines, ...)` made it. figures: svg or png files, embedded in this order; a
+    stem in `CAPTIONS` gets its explanation. training: logs of the models that were trained here. corruptions: the
+    table of corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. Equal input gives equal bytes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    context = {
+        "title": title,
+        "remark": remark,
+        "facts": _facts(summary, lines),
+        "tables": [_html_table(block) for block in blocks(summary)],
+        "notes": table_notes(summary),
+        "corruptions": [] if corruptions is None else [_html_table(block) for block in corruption_blocks(corruptions)],
+        "corruption_notes": [] if corruptions is None else corruption_notes(corruptions),
+        "guarantees": guarantees(summary),
+        "published": published_notes(summary),
+        "figures": [_figure(Path(figure)) for figure in figures],
+        "training": _training_figure(training),
+        "models": [_model_cost(log) for log in training],
+        "costs": [_cost(line) for line in lines],
+        "traces": [_traced(line) for line in lines],
+        "circumstances": _circumstances(lines),
+    }
+    with atomic(path) as part:
+        part.write_text(environment.get_template("report.html.j2").render(context), encoding="utf-8")
+
+
+def data_uri(content: bytes, media: str) -> str:
+    """Bytes as an address that a browser opens without a file."""
+    return f"data:{media};base64,{base64.b64encode(content).decode()}"
+
+
+def _facts(summary: "pd.DataFrame", lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """What was run, as pairs of name and value."""
+
+    def listed(values: Any) -> str:
+        return ", ".join(dict.fromkeys(str(value) for value in values if value != ""))
+
+    alphas = summary["alpha"].dropna().unique()
+    return [
+        ("methods", listed(summary["method"])),
+        ("noise levels", listed(f"{line.noise} (σ = {line.sigma:g})" for line in lines)),
+        ("certificates", listed(summary["certificate"])),
+        ("images", listed(summary["images"])),
+        ("training seeds", listed(summary.loc[~summary["external"], "seeds"])),
+        ("α", listed(f"{alpha:g}" for alpha in alphas) or "not stated"),
+    ]
+
+
+def _html_table(block: Block) -> dict[str, Any]:
+    """A block with the noise level as first column, so that its rows can be sorted over all levels.
+
+    Each body is a line with the published rows that belong to it: they stay together when the table is sorted.
+    """
+    bodies: list[list[dict[str, Any]]] = []
+    for group in block.groups:
+        for row in group.rows:
+            if row.role in ("ours", "external"):
+                bodies.append([])
+            bodies[-1].append(_html_row(row, group))
+    return {
+        "columns": (block.grouped_by, *block.columns),
+        "names": 1 + block.names,
+        "over_from": 1 + block.over_from,
+        "over": block.over,
+        "bodies": bodies,
+    }
+
+
+def _html_row(row: Row, group: Group) -> dict[str, Any]:
+    noise = group.title if row.role in ("ours", "external") else ""
+    cells = [{"text": noise, "small": "", "best": False, "key": f"{group.sigma!r}"}]
+    for cell in row.cells:
+        cells.append({"text": cell.text, "small": cell.small, "best": cell.best, "key": _key(cell.text)})
+    return {"role": row.role, "cells": cells}
+
+
+def _key(text: str) -> str:
+    """What a cell is sorted by: its number, if it starts with one."""
+    found = re.match(r"[-−+]?(?:≤ )?[\d,]*\.?\d+", text)
+    return found[0].replace(",", "").replace("−", "-").removeprefix("≤ ") if found else text
+
+
+def _figure(path: Path) -> dict[str, str]:
+    """Heading, explanation, address, and a width in proportion to that on paper."""
+    heading, reading = CAPTIONS.get(path.stem, (path.stem, ""))
+    content = read_figure(path)
+    width = f"{8 * inches(content):.1f}rem"
+    return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[path.suffix]), "width": width}
+
+
+def inches(content: bytes) -> float:
+    """Width of one of our figures on paper, from the bytes of its svg (in points) or png (300 dots per inch)."""
+    if content.startswith(b"\x89PNG"):
+        return int.from_bytes(content[16:20], "big") / 300
+    found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
+    return float(found[1]) / 72 if found else 6.75
+
+
+def _training_figure(logs: Sequence[TrainingLog]) -> str:
+    if not logs:
+        return ""
+    from certflow.report.style import rendered
+
+    return data_uri(rendered(draw_training(logs), "svg"), MEDIA[".svg"])
+
+
+def _model_cost(log: TrainingLog) -> dict[str, str]:
+    last = log.table.iloc[-1]
+    return {
+        "model": f"{log.method}, {log.noise}, {log.seed}",
+        "epochs": whole(len(log.table)),
+        "time": duration(log.seconds),
+        "accuracy": f"{100 * last['test_accuracy']:.1f}",
+        "loss": f"{last['test_loss']:.3f}",
+        "path": str(log.path),
+    }
+
+
+def _cost(line: Line) -> dict[str, str]:
+    """Draws and time of certifying a line, all seeds together."""
+    seconds = [entry.table["seconds"].sum() if "seconds" in entry.table else np.nan for entry in line.seeds]
+    draws = [
+        (entry.table["n0"] + stage_2_draws(entry.table)).sum() if line.draws is not None else np.nan
+        for entry in line.seeds
+    ]
+    images, total, time = line.n_images * len(line.seeds), float(np.sum(draws)), float(np.sum(seconds))
+    return {
+        "line": line.label,
+        "images": whole(images),
+        "draws": whole(total) if np.isfinite(total) else "–",
+        "time": duration(time) if np.isfinite(time) else "–",
+        "rate": whole(total / time) if np.isfinite(total) and time > 0 else "–",
+    }
+
+
+def _traced(line: Line) -> dict[str, Any]:
+    """Every seed's chain of files, and the settings that they state."""
+    chains = [{"seed": entry.seed, "steps": trace(entry)} for entry in line.seeds]
+    return {"line": line.label, "chains": chains, "settings": _settings(chains[0]["steps"])}
+
+
+def _settings(steps: Sequence[Step]) -> list[tuple[str, str]]:
+    """Entries of the configuration that a chain's files state, each once."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for name, value in step.spec.items():
+            if isinstance(value, Mapping):
+                found.setdefault(name, canonical_json(value))
+    return sorted(found.items())
+
+
+def _circumstances(lines: Sequence[Line]) -> list[dict[str, str]]:
+    """Devices, versions and facts found out on the way, each combination once, with the lines that it holds for."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for line in lines:
+        for entry in line.seeds:
+            if entry.provenance is not None:
+                labels = found.setdefault(_circumstance(entry.provenance), [])
+                labels += [] if line.label in labels else [line.label]
+    return [
+        {"device": device, "versions": versions, "notes": remarks, "lines": "; ".join(labels)}
+        for (device, versions, remarks), labels in found.items()
+    ]
+
+
+def _circumstance(record: Provenance) -> tuple[str, str, str]:
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(record.versions.items()))
+    remarks = ", ".join(f"{name}: {value}" for name, value in sorted(record.notes.items()))
+    return record.device, versions, remarks
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `2 h 05 min`, `3 min 20 s`, `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

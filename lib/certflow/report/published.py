@@ -1,0 +1,89 @@
+"""Published numbers of the methods, which are data: `data/published/*.csv` in this folder."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certflow.errors import DataError
+from certflow.files.intact import DAMAGE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent / "data" / "published"
+COLUMNS = ("source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius", "value")
+"""Columns of a file."""
+NUMBERS = ("sigma", "n_images", "radius", "value")
+TOLERANCE = 1e-9
+"""Two noise levels closer than this are the same."""
+
+SAME_ARCH = {"cifar100_resnet110": "cifar_resnet110"}
+"""Names in published results that mean an architecture of another name: the same network with 100 outputs."""
+
+
+def published(dataset: str, arch: str | None, method: str, sigma: float) -> "pd.DataFrame":
+    """Published numbers of a method: columns source, dataset, arch, method, sigma, n_images, metric, radius, value.
+
+    `dataset`, `arch` (None: any) and `method` as the files name them, where a method may carry `@` and settings
+    that deviate; `cifar_resnet110` also finds the same network with 100 outputs. An empty table where nothing is known, which
+    means nothing: the collection is not complete.
+    """
+    table = _published()
+    rows = (table["dataset"] == dataset) & (table["method"] == method) & ((table["sigma"] - sigma).abs() < TOLERANCE)
+    if arch is not None:
+        rows &= table["arch"].replace(SAME_ARCH) == SAME_ARCH.get(arch, arch)
+    return table[rows].reset_index(drop=True)
+
+
+def published_datasets() -> tuple[str, ...]:
+    """Names of the datasets of which published numbers are known."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.csv")))
+
+
+@cache
+def published_archs(dataset: str) -> tuple[str, ...]:
+    """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
+    found = {row["arch"] for row in read_rows(FOLDER / f"{dataset}.csv", ("arch",))}
+    return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
+
+
+@cache
+def _published() -> "pd.DataFrame":
+    import pandas as pd
+
+    paths = sorted(FOLDER.glob("*.csv"))
+    if not paths:
+        raise DataError(f"{FOLDER}: the published numbers are missing; restore this folder of the project")
+    return pd.concat([_table(path) for path in paths], ignore_index=True)
+
+
+def _table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    read_rows(path, COLUMNS)
+    with restored(path):
+        table = pd.read_csv(path)
+        table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
+        return table
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The lines of a table of published numbers; a `DataError` where it is damaged or lacks one of these columns."""
+    with restored(path):
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), strict=True))
+        for number, row in enumerate(rows, start=2):
+            if None in row or any(row.get(column) is None for column in columns):
+                raise ValueError(f"line {number} does not have the columns {', '.join(columns)}")
+    return rows
+
+
+@contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Within this context whatever is wrong with a file of the project itself is a `DataError`."""
+    try:
+        yield
+    except (csv.Error, *DAMAGE) as error:
+        raise DataError(f"{path}: is not a valid table of published numbers ({error}); restore this file") from error

@@ -1,0 +1,179 @@
+"""How models fare on corrupted copies of the images: per-image values, means and intervals, for every corruption.
+
+The copies of one image at several severities are one image to the bootstrap: an image is resampled with all its copies.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.errors import ArtefactError
+from certflow.report.compare import NAMES
+from certflow.report.gather import own_lines
+from certflow.report.lines import Line, stacked
+from certflow.report.metrics import column, image_values, metric_names
+from certflow.report.summary import metric_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLEAN, MEAN = "clean images", "mean of corruptions"
+SEVERITIES = 5
+"""Of the published copies that come in several."""
+Lookup = Callable[[str, int, Sequence[int]], tuple[dict[str, float], str, float]]
+"""(corruption, severity, severities) → published values by our names, their source, number of images."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """One line of an experiment's table on clean images, and on the copies of every (entry, corruption)."""
+
+    clean: Line
+    copies: Mapping[tuple[str, str], Line]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values of a line, float64 [seeds, severities, images, metrics], and which severities these are."""
+
+    values: np.ndarray
+    severities: tuple[int, ...]
+
+
+def read_robustness(spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str]) -> list[Robustness]:
+    """Every line of the experiment, seeds of a line together; each table must have been made from what `spec` says."""
+    clean = own_lines(spec, spec["runs"], certificates)
+    corrupted = own_lines(spec, spec["copies"], copies, ("entry", "corruption"))
+    return [
+        Robustness(line, {other[len(key) :]: copy for other, copy in corrupted.items() if other[: len(key)] == key})
+        for key, line in clean.items()
+    ]
+
+
+def measured(line: Line, radii: Sequence[float]) -> Measured:
+    """The per-image values of a line on corrupted copies, copies of one image together."""
+    n = int(line.seeds[0].provenance.notes["images_per_severity"])
+    severity, image = np.divmod(line.seeds[0].table["idx"].to_numpy(np.int64), n)
+    found = np.unique(severity)
+    grid = image.reshape(len(found), -1) if len(image) % len(found) == 0 else image[None, :0]
+    if grid.size != len(image) or (grid != grid[0]).any() or (np.diff(severity) < 0).any():
+        raise ArtefactError(
+            f"{line.seeds[0].path}: does not hold the same images at every severity; delete it and run again"
+        )
+    values = stacked(line, lambda table: image_values(table, radii))
+    return Measured(values.reshape(len(values), len(found), grid.shape[1], -1), tuple(int(s) + 1 for s in found))
+
+
+def summarise_corruptions(
+    found: Sequence[Robustness], spec: Mapping[str, Any], resamples: int = 2000
+) -> "pd.DataFrame":
+    """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
+
+    Columns: method, noise, sigma, certificate, entry, corruption, norm, severity (0: all together), severities, n_images
+    (copies), n_seeds, alpha, n; the metrics of `certflow.report.metrics.metric_names` with `_low`, `_high` (95 % bootstrap over
+    images) and `_sd` (over seeds); `published_` and `difference_` of each, published_source, published_n_images; tables (paths)
+    and digests, joined by blanks. Rows of one severity have no intervals. The mean is unweighted, over corruptions that corrupt
+    (not MNIST-C's `identity`).
+    """
+    import pandas as pd
+
+    rows = []
+    for line in found:
+        rows += _line_rows(line, spec, [float(radius) for radius in spec["radii"]], resamples)
+    return pd.DataFrame(rows)
+
+
+def _line_rows(
+    found: Robustness, spec: Mapping[str, Any], radii: list[float], resamples: int
+) -> Iterator[dict[str, Any]]:
+    clean = stacked(found.clean, lambda table: image_values(table, radii))
+    yield _row(found.clean, Measured(clean[:, None], (1,)), radii, resamples, entry="", corruption=CLEAN)
+    for entry, facts in spec["entries"].items():
+        lines = {name: line for (other, name), line in found.copies.items() if other == entry}
+        values = {name: measured(line, radii) for name, line in lines.items()}
+        corrupting = [values[name] for name in values if name not in facts["clean"]]
+        lookup = _published(spec, facts["published"], found.clean)
+        first = next(iter(lines.values()))
+        for name, one in values.items():
+            yield _row(lines[name], one, radii, resamples, entry=entry, corruption=name, lookup=lookup)
+        if len(corrupting) > 1:
+            mean = Measured(np.mean([one.values for one in corrupting], axis=0), corrupting[0].severities)
+            yield _row(first, mean, radii, resamples, entry=entry, corruption=MEAN, lookup=lookup)
+            values[MEAN] = mean
+        for name, one in values.items():
+            for place, severity in enumerate(one.severities if len(one.severities) > 1 else ()):
+                part = Measured(one.values[:, place : place + 1], (severity,))
+                yield _row(
+                    lines.get(name, first),
+                    part,
+                    radii,
+                    0,
+                    entry=entry,
+                    corruption=name,
+                    severity=severity,
+                    lookup=lookup,
+                )
+
+
+def _row(
+    line: Line,
+    found: Measured,
+    radii: list[float],
+    resamples: int,
+    *,
+    entry: str,
+    corruption: str,
+    severity: int = 0,
+    lookup: Lookup | None = None,
+) -> dict[str, Any]:
+    draws = line.draws
+    row = {
+        **{name: getattr(line, name) for name in ("method", "noise", "sigma", "certificate")},
+        "entry": entry,
+        "corruption": corruption,
+        "norm": line.norm,
+        "severity": severity,
+        "severities": " ".join(map(str, found.severities)) if entry else "",
+        "n_images": found.values.shape[1] * found.values.shape[2],
+        "n_seeds": len(line.seeds),
+        "alpha": line.alpha,
+        "n": np.nan if draws is None else draws[1],
+        "external": False,
+        "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
+        "digests": " ".join(seed.provenance.digest for seed in line.seeds) if corruption != MEAN else "",
+    }
+    row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0)
+    theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
+    row |= {"published_source": source, "published_n_images": images}
+    for name in metric_names(radii):
+        value = theirs.get(name, np.nan)
+        row |= {f"published_{name}": value, f"difference_{name}": row[name] - value}
+    return row
+
+
+def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Lookup | None:
+    """Where the published numbers of a line are looked up; None: there is nothing to compare."""
+    if spec["published"] is None or dataset is None or not line.published_as or line.norm != "l2":
+        return None
+    from certflow.report.published import published
+
+    rows = published(dataset, spec["published"]["arch"], line.published_as, line.sigma)
+
+    def lookup(corruption: str, severity: int, severities: Sequence[int]) -> tuple[dict[str, float], str, float]:
+        graded = rows["metric"].str.contains(":severity").any()
+        if graded and not severity and len(severities) < SEVERITIES:
+            return {}, "", np.nan  # the published rows are over all severities
+        what = "mean" if corruption == MEAN else corruption
+        ending = f":{what}:severity{severity}" if severity else f":{what}"
+        values, chosen = {}, rows[rows["metric"].str.endswith(ending)]
+        for row in chosen.itertuples():
+            metric = row.metric.removesuffix(ending).removeprefix("corruption_")
+            name = column(row.radius) if metric == "certified_accuracy" else NAMES.get(metric)
+            values |= {} if name is None else {name: float(row.value)}
+        if not values:
+            return {}, "", np.nan
+        return values, str(chosen["source"].iloc[0]), float(chosen["n_images"].iloc[0])
+
+    return lookup

@@ -1,0 +1,90 @@
+"""Reporting as stages of the pipeline: an experiment's certificate tables to its table, figures and page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from certflow.kinds.spec import without
+from certflow.report.compare import PublishedCells
+from certflow.report.corruptions import read_corruptions
+from certflow.report.drawn import drawn_from, read_figure
+from certflow.report.elsewhere import require_in_split, require_same_labels, split_end
+from certflow.report.figures import FIGURES, write_figures
+from certflow.report.gather import foreign_lines, own_lines
+from certflow.report.lines import Line
+from certflow.report.page import write_page
+from certflow.report.settings import PlotSettings
+from certflow.report.summary import summarise
+from certflow.report.tables import write_tables
+from certflow.report.training import read_training_log
+
+SHOWN = ("training", "strip", "corruptions")
+"""What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
+
+
+def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Line]:
+    """The lines of an experiment, ours first, seeds of a line together.
+
+    spec: `Study.table_spec`, whose `runs` are in the order of the paths; it names the tables made elsewhere itself. A table
+    made elsewhere that contradicts our labels, or has images that the split has not, is a `DataError`.
+    """
+    ours, theirs = list(own_lines(spec, spec["runs"], certificates).values()), foreign_lines(spec)
+    require_same_labels([*ours, *theirs])
+    end = split_end(ours[0], spec["runs"][0]["spec"]["images"])
+    for line in theirs if end is not None else ():
+        require_in_split(line, end)
+    return [*ours, *theirs]
+
+
+def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:
+    """Where the published numbers of an experiment stand, if it names any."""
+    return None if spec["published"] is None else PublishedCells(**spec["published"])
+
+
+def write_table(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
+    """Write an experiment's table to each of `paths` (tex, md, tsv)."""
+    lines = read_lines(spec, certificates)
+    summary = summarise(lines, spec["radii"], published_cells(spec))
+    write_tables(summary, paths, title=spec["title"], remark=spec["remark"])
+
+
+def plot_figures(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
+    """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
+    lines, settings = read_lines(spec, certificates), PlotSettings.model_validate(spec["plot"])
+    write_figures(lines, settings, paths, published_cells(spec), spec["radii"], spec)
+
+
+def write_report(
+    spec: Mapping[str, Any],
+    certificates: Sequence[str],
+    *,
+    figures: Sequence[str],
+    training: Sequence[str],
+    page: str,
+    corruptions: str | None = None,
+) -> None:
+    """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
+    copies (tsv), where it has one, in it.
+
+    spec: `Study.report_spec`, whose `training` is in the order of the logs. Whatever is shown must have been made from it.
+    """
+    lines = read_lines(spec, certificates)
+    summary = summarise(lines, spec["radii"], published_cells(spec))
+    logs = [read_training_log(path, made) for path, made in zip(training, spec["training"], strict=True)]
+    drawn = without(spec, *SHOWN)
+    for figure in figures:
+        name = Path(figure).stem
+        if name in FIGURES:
+            read_figure(figure, drawn_from(name, drawn), lines)
+        else:
+            read_figure(figure, spec["strip"])
+    write_page(
+        page,
+        summary,
+        lines,
+        title=spec["title"],
+        remark=spec["remark"],
+        figures=figures,
+        training=logs,
+        corruptions=None if corruptions is None else read_corruptions(corruptions, spec["corruptions"]),
+    )

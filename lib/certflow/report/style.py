@@ -1,0 +1,122 @@
+"""One look for all figures: colours that colour-blind readers can tell apart, embedded fonts, the same bytes on every run."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from certflow.files.artefact import Provenance, write_pictures
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
+"""Okabe and Ito 2008 without yellow, which is too faint for lines on white; brown as the eighth."""
+
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
+"""Line styles, so that lines are told apart in grey print too."""
+
+INK = "#262626"
+FAINT = "#D9D9D9"
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.4,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.25,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "mathtext.fontset": "dejavusans",
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "certflow",
+    "savefig.dpi": 300,
+}
+"""Settings of matplotlib; fonts are embedded as TrueType, as conferences ask. Dollar signs are what a user has typed, not the
+beginning of a formula: a text of ours that is one says `parse_math=True`."""
+
+METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+"""What is left out of a file so that equal figures have equal bytes."""
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Within this context matplotlib draws in our style, whatever the user's own settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def save(figure: Figure, paths: Sequence[str | Path], provenance: Provenance) -> None:
+    """Write a figure as pdf, svg or png by the endings of `paths`, which have the same name, and one record beside them.
+
+    Equal figures give equal bytes.
+    """
+    write_pictures(paths, [rendered(figure, Path(path).suffix.removeprefix(".")) for path in paths], provenance)
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """The bytes of a figure as pdf, svg or png; anything else is a ValueError."""
+    if kind not in METADATA:
+        raise ValueError(f"figures are written as {', '.join(METADATA)}, not {kind!r}")
+    buffer = BytesIO()
+    with look():
+        figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    return buffer.getvalue()
+
+
+def panels(count: int, width: float, height: float, *, sharey: bool = True) -> tuple[Figure, list[Any]]:
+    """A figure with `count` panels, at most three in a row, and its axes. width, height in inches: of a full row.
+
+    One panel takes half the width.
+    """
+    columns = count if count <= 3 else (2 if count == 4 else 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width / 2 if count == 1 else width, height * rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, list(axes[:count])
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend below all panels, never over data, with as many columns as fit the figure's width."""
+    inches = 0.47 + 0.057 * max(map(len, labels))
+    columns = max(1, min(len(labels), int(figure.get_size_inches()[0] / inches)))
+    rows = -(-len(labels) // columns)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=-(-len(labels) // rows),
+        handlelength=2.4,
+        columnspacing=1.6,
+        borderaxespad=0.1,
+        borderpad=0.2,
+    )

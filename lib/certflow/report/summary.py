@@ -1,0 +1,142 @@
+"""One row per line: every metric with its interval, what it was measured on, and the published number beside it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.report.compare import PublishedCells
+from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
+from certflow.report.lines import Line, stacked
+from certflow.report.metrics import column, image_values, metric_names, radii_among
+from certflow.stats import bootstrap_interval, failures_quantile, true_accuracy_lower_bound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def summarise(
+    lines: Sequence[Line],
+    radii: Sequence[float],
+    published: PublishedCells | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    rho: float = 0.001,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """A DataFrame with one row per line, in the order given, that says everything the tables print.
+
+    radii: of the columns, in the norm of all lines, [0,1]-pixel units, increasing. For each metric m of `metric_names`:
+
+    * `m`: mean over images (and seeds); rates are shares in [0,1];
+    * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
+    * `m_sd`: standard deviation over seeds (n - 1 in the denominator), NaN with one seed;
+    * `published_m` and `difference_m` (ours minus published), where `published` knows the cell;
+    * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
+      right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
+
+    Further columns: method, noise, sigma, certificate, norm, external, images, n_images, other_images (`on 250 images` where
+    they are not those of our lines, else empty), shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha,
+    n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), warnings (about
+    imported models, joined by bars), level, resamples, rho,
+    expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
+    with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
+    blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
+    """
+    import pandas as pd
+
+    radii = [float(radius) for radius in radii]
+    if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:
+        raise ValueError(
+            f"a summary needs lines, and radii that increase and are not negative; got {len(lines)} lines, {radii}"
+        )
+    settings = {"level": level, "resamples": resamples, "rho": rho}
+    if len({line.norm for line in lines}) > 1:
+        raise ValueError(
+            f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each"
+        )
+    require_same_labels(lines)
+    ours, rows = reference(lines), []
+    for line in lines:
+        row = {**_identity(line), **settings}
+        row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
+        row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
+        row |= _guarantee(line, radii, rho)
+        row |= _published(line, row, radii, published)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def radii_of(summary: "pd.DataFrame") -> list[float]:
+    """The radii of a summary's columns."""
+    return radii_among(summary.columns)
+
+
+def _identity(line: Line) -> dict[str, Any]:
+    low, high = line.draws or (np.nan, np.nan)
+    n0 = np.nan if line.draws is None else max(int(entry.table["n0"].max()) for entry in line.seeds)
+    return {
+        "method": line.method,
+        "noise": line.noise,
+        "sigma": line.sigma,
+        "certificate": line.certificate,
+        "norm": line.norm,
+        "external": line.external,
+        "images": line.images,
+        "n_images": line.n_images,
+        "seeds": " ".join(str(entry.seed) for entry in line.seeds),
+        "n_seeds": len(line.seeds),
+        "alpha": line.alpha,
+        "n0": n0,
+        "n": high,
+        "samples_vary": line.draws is not None and low != high,
+        "arithmetic": line.arithmetic,
+        "warnings": " | ".join(line.warnings),
+        "tables": " ".join(str(entry.path) for entry in line.seeds),
+        "digests": " ".join("-" if e.provenance is None else e.provenance.digest for e in line.seeds),
+    }
+
+
+def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resamples: int, seed: int) -> dict[str, float]:
+    """Means, intervals over images and spreads over seeds of values [seeds, images, metrics]; no intervals of 0 resamples."""
+    by_seed = values.mean(axis=1)
+    by_image = values.mean(axis=0)
+    known = np.isfinite(by_image).all(axis=0) & (resamples > 0)
+    low, high = np.full((2, by_image.shape[1]), np.nan)
+    # No metric is negative; rounding can put an end that is 0 a little below.
+    if known.any():
+        low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
+    sd = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.full(by_image.shape[1], np.nan)
+    row = {}
+    for j, name in enumerate(metric_names(radii)):
+        row |= {name: by_image[:, j].mean(), f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_sd": sd[j]}
+    return row
+
+
+def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
+    trials = line.n_images * len(line.seeds)
+    row = {"expected_failures": line.alpha * trials, "failures_quantile": np.nan}
+    bounds = np.full(len(radii), np.nan)
+    if np.isfinite(line.alpha) and not line.noise_shared:
+        hits = stacked(line, lambda table: image_values(table, radii)[:, -len(radii) :]).sum(axis=(0, 1))
+        row["failures_quantile"] = failures_quantile(trials, line.alpha, rho)
+        bounds = true_accuracy_lower_bound(hits.astype(np.int64), trials, line.alpha, rho)
+    return row | {f"{column(radius)}_bound": bound for radius, bound in zip(radii, bounds, strict=True)}
+
+
+def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:
+    names = [name for name in metric_names(radii) if name != "samples_per_image"]
+    found = None if cells is None else cells.of(line)
+    if found is None:
+        nothing = {"published_source": "", "published_n_images": np.nan, "comparison": ""}
+        return nothing | {f"{prefix}_{name}": np.nan for name in names for prefix in ("published", "difference")}
+    facts = {
+        "published_source": found.source,
+        "published_n_images": found.n_images,
+        "comparison": cells.comparison(found, line),
+    }
+    for name in names:
+        value = found.values.get(name, np.nan)
+        facts |= {f"published_{name}": value, f"difference_{name}": row[name] - value}
+    return facts

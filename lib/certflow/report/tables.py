@@ -1,0 +1,49 @@
+"""Writes an experiment's table: LaTeX for the paper, Markdown for people, tab-separated text for programs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certflow.files.artefact import atomic
+from certflow.report.latex import latex
+from certflow.report.layout import Block, blocks
+from certflow.report.markdown import markdown
+from certflow.report.notes import notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_tables(summary: "pd.DataFrame", paths: Iterable[str | Path], *, title: str = "", remark: str = "") -> None:
+    """Write each of `paths` in the format of its ending: tex, md or tsv.
+
+    summary: as `certflow.report.summary.summarise` makes it. title: the caption; default the file's name. remark: a sentence
+    put first among the notes. The tsv holds the whole summary in full precision, empty where a number is unknown; the other two
+    print rates in percent with one decimal and radii with three, rounded to nearest (they are estimates), the best of each
+    column in bold. Another ending is a ValueError, before anything is written.
+    """
+    shown, footnotes = blocks(summary), notes(summary, remark)
+    for path in checked(paths):
+        write_one(path, summary, shown, footnotes, title or f"Certified accuracy: {path.stem}", path.stem)
+
+
+def checked(paths: Iterable[str | Path]) -> list[Path]:
+    """The paths, or a ValueError where one has an ending that tables are not written in."""
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        if path.suffix not in (".tex", ".md", ".tsv"):
+            raise ValueError(f"{path}: tables are written as tex, md or tsv")
+    return paths
+
+
+def write_one(
+    path: Path, summary: "pd.DataFrame", shown: Sequence[Block], footnotes: Sequence[str], title: str, label: str
+) -> None:
+    """Write one file in the format of its ending: the whole summary (tsv), or the blocks and notes that people read."""
+    with atomic(path) as part:
+        if path.suffix == ".tsv":
+            summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
+        elif path.suffix == ".tex":
+            part.write_text(latex(shown, footnotes, title, label), encoding="utf-8")
+        else:
+            part.write_text(markdown(shown, footnotes, title), encoding="utf-8")

@@ -1,0 +1,108 @@
+"""What people give to the public door, as the engine takes it, or an error that says how to give it."""
+
+import operator
+import warnings
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+
+from certflow.noise.base import NoiseSpec
+from certflow.stats.limits import LARGEST_N
+
+LARGEST_USUAL_SIGMA = 4.0
+"""Noise of more than this, in [0,1]-pixel units, drowns any image: it is likely to be meant on a scale of 0 to 255."""
+CHANNELS = (1, 3, 4)
+"""How many channels images have that are laid out with channels last."""
+SHAPE = "[images, channels, height, width]"
+
+
+def checked_alpha(alpha: Any) -> float:
+    """A probability of error strictly between 0 and 0.5, of any type of real number."""
+    number = isinstance(alpha, Real | np.floating) and not isinstance(alpha, bool)
+    if not number or not 0 < float(alpha) < 0.5:
+        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha!r}")
+    return float(alpha)
+
+
+def checked_draws(name: str, value: Any) -> int:
+    """A number of draws; a float such as 1e5 will do if it is whole."""
+    whole = int(value) if isinstance(value, float | np.floating) and float(value).is_integer() else value
+    try:
+        number = operator.index(whole)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if number > LARGEST_N:
+        raise ValueError(f"{name} must be at most {LARGEST_N:,}: bounds of more draws are not verified, got {value!r}")
+    return number
+
+
+def checked_images(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
+    """Images as a tensor of four dimensions, and their names as int64 [images]."""
+    images = as_tensor(images)
+    _check_layout(images)
+    index = (
+        np.arange(len(images))
+        if indices is None
+        else np.asarray(torch.as_tensor(indices).cpu() if _tensors(indices) else indices)
+    )
+    if index.shape != (len(images),) or not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(
+            f"indices must be {len(images)} integers, one per image, got {index.dtype} {list(index.shape)}"
+        )
+    return images, index.astype(np.int64)
+
+
+def as_tensor(images: Any) -> torch.Tensor:
+    """Images as a tensor, from a tensor, an array, or a list of either.
+
+    Copied only where torch cannot use numpy's memory: it is read-only (a memory-mapped file), runs backwards (a mirrored image)
+    or has its bytes in another order.
+    """
+    if isinstance(images, torch.Tensor):
+        return images.detach()
+    if isinstance(images, Sequence) and len(images) and all(isinstance(image, torch.Tensor) for image in images):
+        return torch.stack(list(images)).detach()
+    array = np.asarray(images)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"images must be numbers in a tensor or an array {SHAPE}, got {type(images).__name__} of {array.dtype}"
+        )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    backwards = any(stride < 0 for stride in array.strides)
+    return torch.from_numpy(array.copy() if backwards else np.require(array, requirements=["W"]))
+
+
+def warn_of_scale(noise: NoiseSpec) -> None:
+    """A warning where sigma looks like one for pixels from 0 to 255."""
+    if noise.sigma > LARGEST_USUAL_SIGMA:
+        warnings.warn(
+            f"sigma={noise.sigma:g} is in units of pixels in [0,1], where it drowns any image; if it is meant for pixels "
+            f"from 0 to 255, give sigma={noise.sigma:g}/255 = {noise.sigma / 255:.4g}",
+            stacklevel=3,
+        )
+
+
+def _tensors(values: Any) -> bool:
+    return isinstance(values, torch.Tensor)
+
+
+def _check_layout(images: torch.Tensor) -> None:
+    """The images must have four dimensions, channels before height and width."""
+    shape = list(images.shape)
+    if len(shape) != 4:
+        more = {3: "; of one image make images[None], of grey images without channels images[:, None]"}.get(
+            len(shape), ""
+        )
+        raise ValueError(f"images must have shape {SHAPE}, got {shape}{more}")
+    _, channels, height, width = shape
+    square = width in CHANNELS and channels == height
+    if channels > max(CHANNELS) and height > max(CHANNELS) and (square or width == 3):
+        raise ValueError(
+            f"images must have shape {SHAPE}, got {shape}, which looks like [images, height, width, channels]; give "
+            "images.transpose(0, 3, 1, 2) of an array, images.permute(0, 3, 1, 2) of a tensor"
+        )

@@ -1,0 +1,110 @@
+"""What every sampler decides: how many draws each image gets, from stage-1 counts alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from certflow.kinds.spec import Spec
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+
+Arithmetic = Literal["float", "exact"]
+ENGINE_REVISION = 1
+"""Raised whenever the engine would count otherwise for the same spec: old counts are then made again, never mixed with new."""
+
+
+class StoppingRule(Protocol):
+    """When an image has been drawn often enough: a rule of its counts at fixed looks, the same for every image."""
+
+    looks: np.ndarray
+    """Increasing int64: the numbers of draws at which an image is looked at. The last one ends it."""
+
+    def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """At `looks[look]` draws, from the counts `k` of the selected class (int64 [images]) and the earlier decisions
+        (float64 [images]): the decisions now (-1 = none), and whether an image is finished (bool). Judged again from the
+        same counts, a decision stays: merging checks it so."""
+        ...
+
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        """The largest decisions (float64 [images]) that any order of the draws can have led to by `looks[look]`, where the
+        counts of the selected class are `k`: merging refuses larger ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One set of class counts that stage 2 makes. Two measurements of a sampler never share a stream."""
+
+    name: str
+    """Its array in the file of counts; every certificate reads `counts`."""
+    noise: NoiseSpec
+    """The law that the draws come from."""
+    stream: Stream
+    draws: np.ndarray
+    """int64 [images]; with a rule, at most so many."""
+    parameter: np.ndarray | None = None
+    """float64 [images]: a parameter of the law that differs between images; `noise.sample` then gets it for every row."""
+    rule: StoppingRule | None = None
+    """Ends images early. The file then has the further arrays `drawn` and `decided`."""
+    selected: np.ndarray | None = None
+    """int64 [images]: the class whose count the rule looks at."""
+
+    def part(self, images: slice) -> "Measurement":
+        """The same measurement of some of the images."""
+        return replace(self, **{name: value[images] for name, value in self._per_image().items()})
+
+    def planned(self) -> dict[str, list]:
+        """What the plan says of every image, by name, as plain values: counts made otherwise are those of another plan."""
+        return {name: np.asarray(value).tolist() for name, value in self._per_image().items()}
+
+    def _per_image(self) -> dict[str, np.ndarray]:
+        found = {name: getattr(self, name) for name in ("draws", "parameter", "selected")}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class SamplerSpec(Spec):
+    """Base of all samplers. Torch-free: planning is arithmetic on counts.
+
+    Stage 1 (`presample`) draws `n0` per image; `plan` looks at those counts and fixes, for every image, the class to certify
+    and the number of fresh stage-2 draws, before any of them is made.
+    """
+
+    family: ClassVar[str] = "sampler"
+    sequential: ClassVar[bool] = False
+    """Whether images stop by what their counts look like: only certificates that are `sequential` may then read them."""
+
+    n0: int
+    """Stage-1 draws per image."""
+
+    arithmetic: Arithmetic = "float"
+    """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit
+    images: radii then hold down to the last bit, and lose less than 1e-6 sigma (n up to 100,000)."""
+
+    def presample(self) -> dict[str, Any]:
+        """The part of the spec that stage 1 depends on; samplers that agree here share their stage-1 counts' meaning."""
+        return {"n0": self.n0, "arithmetic": self.arithmetic}
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+        """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and
+        `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are."""
+        raise NotImplementedError
+
+    def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
+        """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself."""
+        draws = np.asarray(plan["n"], np.int64)
+        return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
+
+    @property
+    def cost(self) -> float | None:
+        """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""
+        return getattr(self, "n", None) or getattr(self, "n_max", None)
+
+    def problems(self) -> list[str]:
+        """Settings that can never give a result (empty: none)."""
+        return []
+
+    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+        """Settings that can never give a result under this noise (empty: none)."""
+        return []

@@ -1,0 +1,319 @@
+"""Class counts under noise: rows of many images packed into full batches, counted on the device.
+
+A row is one draw of one image. Its noise is keyed by (seed, stream, position of the image in the full split, draw number), its
+class depends on nothing else, so counts are the same for any batch size, order, sharding or resumption.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import get_args
+
+import numpy as np
+import torch
+
+from certflow.errors import NonFiniteError
+from certflow.machine.progress import progress
+from certflow.machine.replay import Recorder, Replayed
+from certflow.noise.base import NoiseSpec
+from certflow.sampling.arguments import as_tensor
+from certflow.sampling.base import Arithmetic
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.preparing import Compiled
+from certflow.sampling.resume import Journal
+from certflow.sampling.rows import Kept, Noise, RowLoop, Tables, slots_of
+from certflow.sampling.settings import engine_settings
+
+CHUNK_ROWS = 10_000
+"""At least so many rows between two reads from the device."""
+CHUNK_SECONDS = 5.0
+"""Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
+
+GRID_TOLERANCE = 1e-4
+"""How far, in grey levels, a pixel given as a float may lie from a whole one."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """counts: int64 [images, classes]; seconds: float64 [images], wall time shared out by draws."""
+
+    counts: np.ndarray
+    seconds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Images that are read when their turn comes, so that a job's images need not fit in memory.
+
+    read: slice of the job's images → uint8 [images, *base.shape]. An image may be read more than once.
+    """
+
+    read: Callable[[slice], np.ndarray]
+
+
+@engine_settings()
+@torch.inference_mode()
+def count_classes(
+    base: BaseClassifier,
+    images: np.ndarray | torch.Tensor | Reader,
+    index: np.ndarray,
+    draws: np.ndarray,
+    *,
+    noise: NoiseSpec,
+    seed: int,
+    stream: int,
+    start: np.ndarray | None = None,
+    parameter: np.ndarray | None = None,
+    arithmetic: Arithmetic = "float",
+    journal: Journal | None = None,
+    kept: Kept | None = None,
+    describe: Callable[[int], str] | None = None,
+    description: str = "sample",
+    quiet: bool = False,
+) -> Counts:
+    """Count the classes of `draws[i]` noisy copies of each image.
+
+    images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
+    split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
+    for counting in instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it.
+    arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `kept`: what earlier calls of
+    the same kind left on the device. `describe(index)` names an image in messages.
+
+    Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
+    grid of 8-bit pixels with exact arithmetic.
+    """
+    exact = _exact(arithmetic, noise, parameter)
+    images, index, draws = _checked(base, images, index, draws, exact)
+    start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
+    if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
+        raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
+    ends = np.cumsum(draws)
+    total = int(ends[-1]) if len(ends) else 0
+    state = journal.load(len(index), base.classes) if journal else None
+    row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
+    draw = noise.steps if exact else noise.sample
+    parameter = None if parameter is None else np.array(parameter, np.float64)  # a copy: columns are read-only
+    noise_of = _sampling(base, draw, seed, int(stream), parameter is not None)
+    work = _Work(base, images, index, ends, start, noise_of, exact, parameter, kept or Kept())
+    chunk = CHUNK_ROWS
+    with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
+        while row < total:
+            started = time.monotonic()
+            # Whole batches: only the last one of all is padded.
+            stop = work.limited(row, min(row + -(-chunk // base.batch) * base.batch, total))
+            found, error = work.tried(row, stop)
+            if error is not None:
+                work.kept.forget()
+                if not base.halve_batch():
+                    raise error
+                if base.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
+                continue
+            first, found, bad = found
+            if bad < stop:
+                _raise_non_finite(bad, index, draws, ends, start, describe)
+            counts[first : first + len(found)] += found
+            spent = time.monotonic() - started
+            seconds += spent * _share(ends, draws, row, stop)
+            bar.update(stop - row)
+            row = stop
+            if journal:
+                journal.save(row, counts, seconds)
+            chunk = max(CHUNK_ROWS, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-6))))
+    return Counts(counts, seconds)
+
+
+@dataclass
+class _Work:
+    """What a range of rows is counted from."""
+
+    base: BaseClassifier
+    images: torch.Tensor | Reader
+    index: np.ndarray
+    ends: np.ndarray
+    start: np.ndarray
+    noise: Noise
+    exact: bool
+    """Whether noise and images are whole grey levels."""
+    parameter: np.ndarray | None
+    kept: Kept
+
+    @property
+    def by_graph(self) -> bool:
+        """Whether batches are repeated on fixed memory; on a CPU that gains nothing."""
+        return self.base.device.type != "cpu"
+
+    def limited(self, row: int, stop: int) -> int:
+        """Where to stop at the latest: on a GPU so many images are held as have room, and batches stay whole if they can."""
+        if not self.by_graph:
+            return stop
+        last = self._images_of(row, stop)[0] + slots_of(int(np.prod(self.base.shape))) - 1
+        limit = min(stop, int(self.ends[min(last, len(self.ends) - 1)]))
+        whole = (limit - row) // self.base.batch * self.base.batch
+        return limit if limit == stop or whole == 0 else row + whole
+
+    def tried(self, row: int, stop: int) -> tuple[tuple[int, np.ndarray, int] | None, Exception | None]:
+        """`count`, or the error where memory did not suffice. Without its traceback, which would hold the memory still."""
+        try:
+            return self.count(row, stop), None
+        except torch.OutOfMemoryError as error:
+            error.__context__ = None
+            return None, error.with_traceback(None)
+
+    def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
+        """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
+        first, last = self._images_of(row, stop)
+        touched = slice(first, last + 1)
+        begins = np.concatenate([[0], self.ends])[touched] - self.start[touched]
+        parameter = None if self.parameter is None else self.parameter[touched]
+        tables, images = Tables(self.index[touched], self.ends[touched], begins, parameter), self._read(touched)
+        counted = self._count_by_graph if self.by_graph else self._count_eagerly
+        return first, *counted(tables, images, row, stop)
+
+    def _count_by_graph(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
+        base, kept = self.base, self.kept
+        if kept.loop is None:
+            slots = slots_of(int(np.prod(base.shape)))
+            kept.loop = RowLoop(base, self.noise, slots=slots, exact=self.exact, parameter=self.parameter is not None)
+            kept.steps = Replayed(kept.loop.step, Recorder(base.device))
+        with kept.steps.recorder.streamed():
+            kept.loop.load(tables, images, row, stop)
+            for _ in range(row, stop, base.batch):
+                kept.steps()
+            return kept.loop.counts(len(tables.index))
+
+    def _count_eagerly(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
+        """The same on a CPU, where nothing need be of one size before the network, and one image is not copied to all rows."""
+        base = self.base
+        index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
+        parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
+        clean = (base.levels if self.exact else base.prepare)(images)
+        counts = torch.zeros(len(index) * base.classes, dtype=torch.int64)
+        bad = torch.full((), stop, dtype=torch.int64)
+        for begin in range(row, stop, base.batch):
+            end = min(begin + base.batch, stop)
+            one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
+            rows = torch.arange(begin, end)
+            slot = torch.searchsorted(ends, rows, right=True)
+            noisy = self.noise(index[slot], rows - starts[slot], None if parameter is None else parameter[slot])
+            noisy += clean[one] if one == other else clean[slot]
+            classes, finite = base.classify(base.from_levels(noisy) if self.exact else noisy)
+            counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
+            bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
+        return counts.reshape(-1, base.classes).numpy(), int(bad)
+
+    def _images_of(self, row: int, stop: int) -> tuple[int, int]:
+        """The first and the last image of rows row..stop-1."""
+        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
+        return first, last
+
+    def _read(self, rows: slice) -> torch.Tensor:
+        if not isinstance(self.images, Reader):
+            return self.images[rows]
+        images = as_tensor(self.images.read(rows))
+        _check_images(self.base, images, self.index[rows], self.exact)
+        return images
+
+
+def _sampling(
+    base: BaseClassifier, draw: Callable[..., torch.Tensor], seed: int, stream: int, parameter: bool
+) -> Noise:
+    """Noise as `draw` makes it, which takes a `parameter` or does not.
+
+    Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
+    sample = partial(draw, base.shape, seed=int(seed), stream=stream)
+    if base.compiled and base.device.type == "cuda":
+        if not parameter:  # a law may make tables at its first call, which is not for compiling
+            sample(*torch.zeros(2, 1, dtype=torch.int64, device=base.device))
+        sample = Compiled(sample, base.device)
+    if parameter:
+        return lambda image, draw, values: sample(image, draw, parameter=values)
+    return lambda image, draw, _: sample(image, draw)
+
+
+def _checked(
+    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, index: np.ndarray, draws: np.ndarray, exact: bool
+) -> tuple[torch.Tensor | Reader, np.ndarray, np.ndarray]:
+    index, draws = np.array(index, np.int64), np.array(draws, np.int64)  # copies: columns of tables are read-only
+    if len(index) != len(draws):
+        raise ValueError(f"{len(index)} indices and {len(draws)} numbers of draws do not belong together")
+    if len(index) and (index.min() < 0 or index.max() >= 2**32 or len(np.unique(index)) < len(index)):
+        raise ValueError("index must hold different positions in [0, 2**32): equal positions would share their noise")
+    if len(draws) and (draws.min() < 0 or draws.max() >= 2**32):
+        raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
+    if not isinstance(images, Reader):
+        images = as_tensor(images)
+        _check_images(base, images, index, exact)
+    return images, index, draws
+
+
+def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
+    """The images must be those of `index` as far as their number tells, of the model's shape, with values in [0,1]; in exact
+    arithmetic they must be 8-bit ones."""
+    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
+        raise ValueError(
+            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
+        )
+    if len(images) != len(index):
+        raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
+    if images.dtype != torch.uint8:
+        check_range(images, index)
+        if exact:
+            _check_grid(images, index)
+
+
+def check_range(images: torch.Tensor, index: np.ndarray) -> None:
+    """ValueError naming the first of the images, which are not uint8, that is not of floats in [0,1]."""
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+    inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
+    if not bool(inside.all()):
+        worst = int((~inside).nonzero()[0])
+        raise ValueError(
+            f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
+            "255 by 255"
+        )
+
+
+def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:
+    scaled = images.to(torch.float32) * 255
+    off = ((scaled - scaled.round()).abs() > GRID_TOLERANCE).flatten(1).any(dim=1)
+    if bool(off.any()):
+        raise ValueError(
+            f"image {index[int(off.nonzero()[0])]}: has pixels that are no multiples of 1/255; exact arithmetic needs 8-bit "
+            "images: round them first (`quantize_input=True`: radii are then the rounded images'), or use `arithmetic: float`"
+        )
+
+
+def _exact(arithmetic: str, noise: NoiseSpec, parameter: np.ndarray | None) -> bool:
+    """Whether to work in whole grey levels; ValueError where that cannot be done with this noise."""
+    if arithmetic not in get_args(Arithmetic):
+        raise ValueError(f"arithmetic must be one of {', '.join(get_args(Arithmetic))}, got {arithmetic!r}")
+    if arithmetic == "float":
+        return False
+    problems = noise.exact_problems()
+    if parameter is not None:
+        problems.append("exact arithmetic knows no noise with a parameter for each image")
+    if problems:
+        raise ValueError(f"arithmetic: exact: {'; '.join(problems)}")
+    return True
+
+
+def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:
+    """float64 [images]: which part of rows row..stop-1 belongs to each image."""
+    return (np.minimum(ends, stop) - np.maximum(ends - draws, row)).clip(min=0) / (stop - row)
+
+
+def _raise_non_finite(row: int, index, draws, ends, start, describe) -> None:
+    slot = int(np.searchsorted(ends, row, side="right"))
+    name = describe(int(index[slot])) if describe else f"image {index[slot]}"
+    draw = row - int(ends[slot] - draws[slot]) + int(start[slot])
+    raise NonFiniteError(
+        f"{name}: the model's logits are NaN or infinite at draw {draw}; check the checkpoint and the precision it is run in"
+    )

@@ -1,0 +1,218 @@
+"""The folded network for the CPU: what follows a convolution is done while its result is still in registers.
+
+Convolution + ReLU, convolution + residual (+ ReLU) become one oneDNN kernel each, and max pooling over 2×2 becomes three
+elementwise maxima, which are vectorised where torch's pooling of channels-last images is not. The values are the same up to
+rounding of the convolutions (pooling and ReLU are exact). What does not match stays as it is.
+"""
+
+import copy
+import operator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import fx, nn
+
+from certflow.models.added import AddedConv2d
+from certflow.models.opaque import trace
+
+RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
+ADDS = (operator.add, operator.iadd, torch.add)
+
+
+class FusedConv2d(nn.Module):
+    """relu(conv(x) + other), each of the two optional, as one oneDNN kernel."""
+
+    def __init__(self, convolution: nn.Conv2d, relu: bool):
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.geometry = ([*convolution.padding], [*convolution.stride], [*convolution.dilation], convolution.groups)
+        self.after = "relu" if relu else "none"
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        kernel = torch.ops.mkldnn._convolution_pointwise
+        if other is None:
+            return kernel(x, self.weight, self.bias, *self.geometry, self.after, [], "")
+        after = "relu" if self.after == "relu" else None
+        return kernel.binary(x, other, self.weight, self.bias, *self.geometry, "add", 1.0, after, [], "")
+
+    def extra_repr(self) -> str:
+        return f"{list(self.weight.shape)}, then {self.after}"
+
+
+class PairwiseMaxPool2d(nn.Module):
+    """Max pooling over 2×2 with stride 2; a last odd row or column is left out, as in `max_pool2d`."""
+
+    def forward(self, x: Float[torch.Tensor, "rows channels height width"]) -> torch.Tensor:
+        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+
+
+class Traced(nn.Module):
+    """A traced module that raises its errors without printing its code on stderr first, as torch's own call of it does."""
+
+    def __init__(self, module: fx.GraphModule):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module.forward(x)
+
+
+def fuse(network: nn.Module, x: torch.Tensor) -> nn.Module | None:
+    """A copy of `network` (float32, eval mode, on the CPU) with fused kernels, or None where nothing can be fused.
+
+    x: float32 [rows, channels, height, width], images to find the shapes of what is inside. None also where the network cannot
+    be traced, or where this build of torch has no oneDNN. Whoever uses the copy compares it with the network.
+    """
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
+        return None
+    try:
+        module = trace(copy.deepcopy(network))
+        with torch.inference_mode():
+            _Shapes(module).run(x.clone())
+    # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
+    except Exception:
+        return None
+    _drop_identities(module)
+    changed = _pool_pairwise(module) + _fuse_convolutions(module) + _fuse_sums(module)
+    module.graph.lint()
+    module.recompile()
+    return module if changed else None
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a network and notes the shape of every tensor in it."""
+
+    def run_node(self, node: fx.Node) -> object:
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            node.meta["shape"] = value.shape
+        return value
+
+
+def _drop_identities(module: fx.GraphModule) -> None:
+    """Remove calls that return their input, so that neighbours become visible."""
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and type(module.get_submodule(node.target)) in (nn.Identity, nn.Dropout):
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+
+
+def _pool_pairwise(module: fx.GraphModule) -> int:
+    changed = 0
+    for node in list(module.graph.nodes):
+        if _is_pool(module, node):
+            _replace(module, node, PairwiseMaxPool2d(), (node.args[0],))
+            changed += 1
+    return changed
+
+
+def _fuse_convolutions(module: fx.GraphModule) -> int:
+    """Fuse from the last convolution to the first, so that the residuals seen are those of the original graph."""
+    changed = 0
+    for node in list(module.graph.nodes):
+        if not _is_convolution(module, node):
+            continue
+        last, other = node, None
+        reader = _only_reader(node)
+        if reader is not None and _is_sum(reader):
+            last, other = reader, next(arg for arg in reader.args if arg is not node)
+            reader = _only_reader(last)
+        relu = reader is not None and _is_relu(module, reader)
+        last = reader if relu else last
+        if last is node or any(_overwritten(module, value, node, last) for value in (node.args[0], other)):
+            continue
+        args = (node.args[0],) if other is None else (node.args[0], other)
+        _replace(module, last, FusedConv2d(module.get_submodule(node.target), relu), args)
+        changed += 1
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    return changed
+
+
+def _fuse_sums(module: fx.GraphModule) -> int:
+    """Fuse convolutions that say themselves what they are added to, as opaque modules have them."""
+    sums = [(name, part) for name, part in module.named_modules() if type(part) is AddedConv2d]
+    plain = [(name, part.convolution) for name, part in sums if _is_plain(part.convolution)]
+    for name, convolution in plain:
+        module.set_submodule(name, FusedConv2d(convolution, relu=False))
+    return len(plain)
+
+
+def _replace(module: fx.GraphModule, node: fx.Node, new: nn.Module, args: tuple) -> None:
+    """Call `new` on `args` in place of `node`."""
+    name = f"fused_{node.name}"
+    module.add_submodule(name, new)
+    with module.graph.inserting_before(node):
+        call = module.graph.call_module(name, args)
+    call.meta = dict(node.meta)
+    node.replace_all_uses_with(call)
+    module.graph.erase_node(node)
+
+
+def _only_reader(node: fx.Node) -> fx.Node | None:
+    readers = list(node.users)
+    return readers[0] if len(readers) == 1 else None
+
+
+def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return False
+    return _is_plain(module.get_submodule(node.target))
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def _is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return type(module.get_submodule(node.target)) is nn.ReLU
+    return (node.op == "call_function" and node.target in RELUS) or (
+        node.op == "call_method" and node.target in ("relu", "relu_")
+    )
+
+
+def _is_sum(node: fx.Node) -> bool:
+    """Whether a node adds two tensors of one shape."""
+    if node.op != "call_function" or node.target not in ADDS or len(node.args) != 2 or node.kwargs:
+        return False
+    first, second = node.args
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or first is second:
+        return False
+    return first.meta.get("shape") is not None and first.meta["shape"] == second.meta.get("shape")
+
+
+def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_function" and node.target is F.max_pool2d:
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+        given = dict(zip(names, node.args[1:], strict=False)) | {key: node.kwargs[key] for key in node.kwargs}
+    elif node.op == "call_module" and type(layer := module.get_submodule(node.target)) is nn.MaxPool2d:
+        given = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
+        given["return_indices"] = layer.return_indices
+    else:
+        return False
+    pairs = [given.get("kernel_size"), given.get("stride") or given.get("kernel_size")]
+    two = all(value in (2, (2, 2), [2, 2]) for value in pairs)
+    flat = given.get("padding", 0) in (0, (0, 0)) and given.get("dilation", 1) in (1, (1, 1))
+    return two and flat and not given.get("ceil_mode") and not given.get("return_indices")
+
+
+def _overwritten(module: fx.GraphModule, value: object, start: fx.Node, stop: fx.Node) -> bool:
+    """Whether anything between two nodes may change `value` in place, so that reading it later reads something else."""
+    node = start.next
+    while node is not stop:
+        if value in node.args and _in_place(module, node):
+            return True
+        node = node.next
+    return False
+
+
+def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(module.get_submodule(node.target), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)

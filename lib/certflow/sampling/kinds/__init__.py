@@ -1,0 +1,1 @@
+"""One file per kind; found by listing this folder (see certflow.kinds.registry)."""

@@ -1,0 +1,27 @@
+"""The same number of draws for every image (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from certflow.kinds.registry import register
+from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
+
+
+@register("fixed")
+class Fixed(SamplerSpec):
+    """Choose the most frequent class of n0 draws (the lowest index on ties), then make n fresh draws."""
+
+    kind: Literal["fixed"] = "fixed"
+    n0: int = Field(100, ge=1, le=10**8)
+    """Stage-1 draws per image: they choose the class and are not certified."""
+    n: int = Field(100_000, ge=1, le=10**8)
+    """Stage-2 draws per image."""
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+        """See `SamplerSpec.plan`."""
+        selected = counts.argmax(axis=1).astype(np.int64)
+        k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
+        return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n, np.int64)}

@@ -1,0 +1,98 @@
+"""Planned sampling: every draw goes where it is expected to gain most, all images having the same gain at the margin."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from certflow.kinds.registry import register
+from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
+from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
+
+
+@register("planned")
+class Planned(SamplerSpec):
+    """Spend a mean number of draws per image so that the expected average certified radius is as large as it can be.
+
+    n0 draws tell roughly how often an image's class is missed; the expected radius after n more follows; and the n of all
+    images are chosen so that one more draw gains the same everywhere. Draws leave images that nothing can save and images
+    whose radius hardly grows any more, for those that almost never miss. Give `budget` or `price`.
+
+    The plan is made before any counted draw, and those are fresh: conditionally on it each certificate is the usual one at
+    level alpha. A wrong prior or level here costs radius, never validity.
+    """
+
+    kind: Literal["planned"] = "planned"
+    n0: int = Field(500, ge=1, le=LARGEST_N)
+    """Stage-1 draws per image; 200 to 1,000 serve equally well."""
+    budget: float | None = Field(None, gt=0)
+    """Mean number of draws per image, stage 1 included. Never exceeded; less is spent where no image could use more."""
+    price: float | None = Field(None, gt=0)
+    """Instead of `budget`: the least gain per draw that is worth it, in units of sigma (1e-6 is about 20,000 draws)."""
+    n_min: int = Field(200, ge=1, le=LARGEST_N)
+    """Fewest stage-2 draws of an image that gets any."""
+    n_max: int = Field(100_000, ge=1, le=LARGEST_N)
+    """Most stage-2 draws of an image. Above 100,000 radii appear that no table of N = 100,000 can show: say so beside them."""
+    granularity: int = Field(100, ge=1, le=LARGEST_N)
+    """n is a multiple of this, or n_min, or n_max."""
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Level that n is planned for; give the certificate the same. Another one there costs radius, not validity."""
+    prior_exponent: float = Field(0.15, gt=0, le=10)
+    """The probability q of missing the class has prior density q^(prior_exponent - 1); 0.03 to 0.4 on published tables."""
+    bound_form: Literal["one", "auto"] = "one"
+    """The certificate's. With `auto` an image is worth what its runner-up leaves it, which saves those below p_A = 1/2."""
+    accuracy_weight: float = Field(0.05, ge=0)
+    """What certifying an image at all is worth, in units of sigma; 0 plans for the average radius alone."""
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+        """See `SamplerSpec.plan`. ValueError where the budget does not pay for one image's first draws."""
+        from certflow.sampling.planning.allocation import draws_at_price
+        from certflow.sampling.planning.posterior import posterior
+        from certflow.sampling.planning.selection import equivalent_count, select_classes
+        from certflow.sampling.planning.utility import utility
+
+        selected, k0 = select_classes(counts, self.n0)
+        n, worth = utility(self.n_min, self.n_max, self.granularity, self.alpha, self.accuracy_weight)
+        hits = k0 if self.bound_form == "one" else equivalent_count(counts, selected, self.n0)
+        values, row = np.unique(hits, return_inverse=True)
+        gain = posterior(values, self.n0, self.prior_exponent) @ worth.T
+        if self.price is not None:
+            draws = draws_at_price(n, gain, self.price)[row]
+        else:
+            draws = self._within_budget(n, gain, row)
+        return {"selected": selected, "k0": k0, "n": draws}
+
+    @property
+    def cost(self) -> float | None:
+        """The budget without stage 1."""
+        return self.n_max if self.budget is None else self.budget - self.n0
+
+    def problems(self) -> list[str]:
+        """See `SamplerSpec.problems`."""
+        found = []
+        if (self.budget is None) == (self.price is None):
+            found.append("give either budget (mean draws per image) or price (least gain per draw)")
+        if self.budget is not None and self.budget <= self.n0:
+            found.append(
+                f"budget={self.budget:g} leaves nothing for stage 2: stage 1 alone takes n0={self.n0} per image"
+            )
+        if self.n_min > self.n_max:
+            found.append(f"n_min={self.n_min} exceeds n_max={self.n_max}")
+        if self.n_min < (least := smallest_n_to_certify(self.alpha)):
+            found.append(
+                f"n_min={self.n_min} draws can never certify at alpha={self.alpha:g}; at least {least} are needed"
+            )
+        return found
+
+    def _within_budget(self, n: np.ndarray, gain: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """int64 [images]: stage-2 draws that cost at most the budget together with stage 1."""
+        from certflow.sampling.planning.allocation import draws_for_total
+
+        if not len(row):
+            return np.zeros(0, np.int64)
+        total = int(np.floor((self.budget - self.n0) * len(row)))
+        try:
+            return draws_for_total(n, gain, row, max(total, 0))
+        except ValueError as error:
+            raise ValueError(f"budget={self.budget:g} with n0={self.n0}: {error}; raise the budget") from None

@@ -1,0 +1,117 @@
+"""The plan: for every image its class and its number of fresh draws, fixed before any of them is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, read_arrays, read_table, write_table
+from certflow.kinds.registry import revive
+from certflow.kinds.spec import digest, without
+from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import Measurement, SamplerSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path) -> None:
+    """Write the plan that the sampler of `spec` (`Study.counts_spec`) makes from stage-1 counts, which must be of that spec.
+
+    Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
+    draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
+    """
+    import pandas as pd
+
+    arrays, record = read_arrays(counts, format="presample", spec=without(spec, "sampler"))
+    noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
+    columns = sampler.plan(arrays["counts"], noise)
+    table = pd.DataFrame(
+        {
+            "idx": arrays["idx"],
+            "label": arrays["label"],
+            "selected": columns["selected"],
+            "k0": columns["k0"],
+            "k0_other": largest_other_count(arrays["counts"], columns["selected"]),
+            "n0": arrays["counts"].sum(axis=1),
+            "n": columns["n"],
+            "seconds0": arrays["seconds"],
+            **{name: values for name, values in columns.items() if name not in ("selected", "k0", "n")},
+        }
+    )
+    parents = {"presample": record.digest, **record.parents}
+    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan as its readers take it: `rows` (one per image), and the record of what it was made from."""
+
+    path: str | Path
+    rows: "pd.DataFrame"
+    record: Provenance
+
+    @cached_property
+    def sampler(self) -> SamplerSpec:
+        """The sampler that made it."""
+        return revive("sampler", self.record.spec["sampler"])
+
+    @cached_property
+    def noise(self) -> NoiseSpec:
+        """The noise that it was made for."""
+        return revive("noise", self.record.spec["noise"])
+
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        """What stage 2 draws for all images."""
+        return self.sampler.measurements({name: self.rows[name].to_numpy() for name in self.rows}, self.noise)
+
+    @cached_property
+    def parents(self) -> dict[str, str]:
+        """How counts name this plan among their parents: by its record, and by all that it tells stage 2.
+
+        The record alone does not tell plans apart: remade from stage-1 counts of another device, a plan has the same record.
+        Not named are the times of stage 1, which differ from run to run, and the class that is certified unless a stopping rule
+        looks at it: stage 2 does not know it, so that its counts serve any class that stage 1 selects.
+        """
+        told = {measurement.name: measurement.planned() for measurement in self.measurements}
+        return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **told})}
+
+    def require(self, path: str | Path, counted: Provenance) -> None:
+        """ArtefactError unless the counts at `path`, recorded as `counted`, were drawn as this plan says."""
+        counted.require(path, format=counted.format, parents={**counted.parents, "plan": self.parents["plan"]})
+        if counted.parents.get("told") != self.parents["told"]:
+            raise ArtefactError(
+                f"{path}: was counted under another plan than {self.path} is now (one of other images, draws, parameters or "
+                f"classes to watch); delete it and run again"
+            )
+
+
+def read_plan(path: str | Path, spec: Mapping[str, Any]) -> Plan:
+    """The plan that `write_plan` wrote to `path`; `ArtefactError` if it was made from another spec (`Study.counts_spec`)."""
+    return Plan(path, *read_table(path, format="plan", spec=spec))
+
+
+def largest_other_count(counts: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """int64 [images]: the largest count of any class but the selected one. counts: [images, classes]."""
+    others = counts.copy()
+    np.put_along_axis(others, selected[:, None], -1, axis=1)
+    return others.max(axis=1)
+
+
+def shard_bounds(draws: np.ndarray, shards: int) -> np.ndarray:
+    """Boundaries, int64 [shards + 1], that cut images into consecutive shards of about equally many draws.
+
+    draws: int64 [images]. Every image lies in exactly one shard; a shard may be empty.
+    """
+    if shards < 1:
+        raise ValueError(f"shards: must be at least 1, got {shards}")
+    done = np.concatenate([[0], np.cumsum(draws, dtype=np.int64)])
+    goals = done[-1] * np.arange(shards + 1, dtype=np.float64) / shards
+    bounds = np.searchsorted(done, goals, side="left").astype(np.int64)
+    bounds[0], bounds[-1] = 0, len(draws)
+    return np.maximum.accumulate(bounds)

@@ -1,0 +1,33 @@
+"""Stage 1's verdict: the class to certify and its count."""
+
+import numpy as np
+from scipy import special
+
+from certflow.sampling.plan import largest_other_count
+
+
+def select_classes(counts: np.ndarray, n0: int) -> tuple[np.ndarray, np.ndarray]:
+    """(class, its count), int64 [images] each: the most frequent class of each row, the lowest index on ties.
+
+    counts: whole numbers [images, classes]. ValueError unless every row sums to n0: planners weigh a count against n0.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or (counts.sum(axis=1) != n0).any():
+        raise ValueError(
+            f"counts: each image must have n0 = {n0} stage-1 draws, got an array {list(counts.shape)} with others"
+        )
+    selected = counts.argmax(axis=1).astype(np.int64)
+    return selected, np.take_along_axis(counts, selected[:, None], axis=1)[:, 0].astype(np.int64)
+
+
+def equivalent_count(counts: np.ndarray, selected: np.ndarray, n0: int) -> np.ndarray:
+    """int64 [images]: the count with which one bound would promise the radius that two bounds promise here, rounded down.
+
+    counts: [images, classes], rows summing to n0. With p and p_other the two shares, Phi((z(p) - z(p_other)) / 2) n0; the share
+    itself where all other draws fell on one class, more where they spread. A stand-in for planning: bounds of n draws
+    approach their limits at nearly the same rate (4.4 against 4.1 sigma / sqrt(n) at shares 0.6 and 0.2).
+    """
+    k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0].astype(np.float64)
+    other = largest_other_count(counts, selected)
+    margin = (special.ndtri(k0 / n0) - special.ndtri(other / n0)) / 2
+    return np.floor(n0 * special.ndtr(margin) + 1e-9).astype(np.int64)

@@ -1,0 +1,106 @@
+"""One batch of rows as a fixed sequence of operations on fixed memory, with nothing read by the host: work for a CUDA graph.
+
+What differs between batches lies on the device: which rows are next (a number that every batch moves on by itself), where each
+image's rows end, the images, and the counts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from certflow.machine.replay import Replayed
+from certflow.sampling.classifier import BaseClassifier
+
+SLOT_BYTES = 1 << 26
+"""Images held on the device at a time fill about so much memory,"""
+MOST_SLOTS = 4096
+"""and are no more than these."""
+LAST_ROW = 2**63 - 1
+
+Noise = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""(image int64 [rows], draw int64 [rows], parameter float64 [rows] or None) → noise [rows, channels, height, width]."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a range of rows is made from, per image: positions, rows where each image's end, row of its draw 0 (which may lie
+    before the first row), parameters of its law; all on the host."""
+
+    index: np.ndarray
+    ends: np.ndarray
+    begins: np.ndarray
+    parameter: np.ndarray | None
+
+
+def slots_of(dim: int) -> int:
+    """How many images of `dim` values are held at a time."""
+    return max(16, min(MOST_SLOTS, SLOT_BYTES // (4 * dim)))
+
+
+class RowLoop:
+    """Memory for `slots` images and their counts, and `step`, which counts one batch of rows.
+
+    Between `load` and `counts` every `step` does the same operations on the same memory. Rows from the last one on repeat the
+    last one, and are not counted.
+    """
+
+    def __init__(self, base: BaseClassifier, noise: Noise, *, slots: int, exact: bool, parameter: bool):
+        self.base, self.noise, self.exact, self.slots, self.batch = base, noise, exact, slots, base.batch
+        dtype = torch.int16 if exact else torch.float32
+        zeros = lambda *shape, dtype=torch.int64: torch.zeros(shape, dtype=dtype, device=base.device)  # noqa: E731
+        self.row, self.stop, self.bad = zeros(), zeros(), zeros()
+        self.index, self.ends, self.begins = zeros(slots), zeros(slots), zeros(slots)
+        self.clean = zeros(slots, *base.shape, dtype=dtype)
+        self.parameter = zeros(slots, dtype=torch.float64) if parameter else None
+        self.votes = zeros(slots * base.classes)
+        self.offsets = torch.arange(base.batch, device=base.device)
+
+    def load(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> None:
+        """Set up rows row..stop-1, of the images of `tables`: at most `slots`, with pixels as for `BaseClassifier.prepare`."""
+        used = len(tables.index)
+        self.row.fill_(row)
+        self.stop.fill_(stop)
+        self.bad.fill_(stop)
+        self.votes.zero_()
+        self.ends.fill_(LAST_ROW)
+        for memory, values in ((self.index, tables.index), (self.ends, tables.ends), (self.begins, tables.begins)):
+            memory[:used].copy_(torch.from_numpy(values))
+        if self.parameter is not None:
+            self.parameter[:used].copy_(torch.from_numpy(tables.parameter))
+        self.clean[:used].copy_((self.base.levels if self.exact else self.base.prepare)(images))
+
+    def step(self) -> None:
+        """Count the next batch of rows."""
+        rows = self.row + self.offsets
+        wanted = rows < self.stop
+        rows = torch.minimum(rows, self.stop - 1)
+        slot = torch.searchsorted(self.ends, rows, right=True)
+        parameter = None if self.parameter is None else self.parameter.index_select(0, slot)
+        draw = rows - self.begins.index_select(0, slot)
+        noisy = self.noise(self.index.index_select(0, slot), draw, parameter)
+        noisy += self.clean.index_select(0, slot)
+        classes, finite = self.base.classify(self.base.from_levels(noisy) if self.exact else noisy)
+        self.votes.index_add_(0, slot * self.base.classes + classes, wanted.long())
+        first_bad = torch.where(finite | ~wanted, self.stop, rows).min()
+        self.bad.copy_(torch.minimum(self.bad, first_bad))
+        self.row += self.batch
+
+    def counts(self, images: int) -> tuple[np.ndarray, int]:
+        """Counts int64 [images, classes] of the rows that `step` has seen since `load`, and the first row with bad logits."""
+        votes = self.votes[: images * self.base.classes].reshape(images, -1)
+        return votes.cpu().numpy(), int(self.bad)
+
+
+@dataclass
+class Kept:
+    """The device's memory and graph from one call of `count_classes` to the next; for calls that differ in images and draws
+    alone."""
+
+    loop: RowLoop | None = None
+    steps: Replayed | None = None
+
+    def forget(self) -> None:
+        """Let go of the memory."""
+        self.loop = self.steps = None

@@ -1,0 +1,102 @@
+"""Counting until a rule has seen enough: images leave as soon as they are decided."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from certflow.machine.progress import progress
+from certflow.sampling.base import StoppingRule
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.resume import Journal
+from certflow.sampling.rows import Kept
+
+
+@dataclass
+class Sequence:
+    """counts: int64 [images, classes]; drawn: int64 [images]; decided, seconds: float64 [images]."""
+
+    counts: np.ndarray
+    drawn: np.ndarray
+    decided: np.ndarray
+    seconds: np.ndarray
+    finished: np.ndarray
+    """bool [images]: whether the rule has ended the image."""
+    look: int = 0
+    """The next look."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {**vars(self), "look": np.int64(self.look)}
+
+
+def count_until(
+    base: BaseClassifier,
+    images: np.ndarray | torch.Tensor,
+    index: np.ndarray,
+    selected: np.ndarray,
+    rule: StoppingRule,
+    *,
+    journal: Journal | None = None,
+    description: str = "sample",
+    quiet: bool = False,
+    **options: Any,
+) -> Sequence:
+    """Draw each image up to the looks of `rule` until the rule ends it.
+
+    images, index and further options as for `count_classes`; selected: int64 [images], the class whose count is judged. An
+    image's draws are numbered from 0 through all looks, so its counts depend on the rule and on nothing else: not on batch
+    size, shards, interruption, or when other images end.
+    """
+    total = len(index)
+    state = _resumed(journal) or Sequence(
+        counts=np.zeros((total, base.classes), np.int64),
+        drawn=np.zeros(total, np.int64),
+        decided=np.full(total, -1.0),
+        seconds=np.zeros(total),
+        finished=np.zeros(total, bool),
+    )
+    kept = Kept()
+    with progress(total, "img", description, initial=int(state.finished.sum()), quiet=quiet) as bar:
+        while state.look < len(rule.looks) and not state.finished.all():
+            active = np.flatnonzero(~state.finished)
+            instalment = journal.instalment(state.look) if journal else None
+            found = count_classes(
+                base,
+                images[active],
+                index[active],
+                rule.looks[state.look] - state.drawn[active],
+                start=state.drawn[active],
+                journal=instalment,
+                kept=kept,
+                quiet=True,
+                **_of(active, options),
+            )
+            state.counts[active] += found.counts
+            state.seconds[active] += found.seconds
+            state.drawn[active] = rule.looks[state.look]
+            k = np.take_along_axis(state.counts, selected[:, None], axis=1)[active, 0]
+            state.decided[active], state.finished[active] = rule.judge(state.look, k, state.decided[active])
+            state.look += 1
+            bar.update(int(state.finished[active].sum()))
+            _store(state, journal, instalment)
+    return state
+
+
+def _of(active: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the images still drawn: only `parameter` differs between images."""
+    parameter = options.get("parameter")
+    return options if parameter is None else {**options, "parameter": parameter[active]}
+
+
+def _resumed(journal: Journal | None) -> Sequence | None:
+    arrays = journal.read() if journal else None
+    return None if arrays is None else Sequence(**{**arrays, "look": int(arrays["look"])})
+
+
+def _store(state: Sequence, journal: Journal | None, instalment: Journal | None) -> None:
+    """Keep the state if it is time, and at once where the instalment had to be kept: what it holds is part of the state now."""
+    if journal and (journal.due() or instalment.path.exists()):
+        journal.write(state.arrays())
+        instalment.remove()

@@ -1,0 +1,204 @@
+"""The door for people with a model and images: certify or predict, without the pipeline."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from certflow.certify.one_bound import one_bound_radius
+from certflow.certify.predict import predict_classes
+from certflow.models.base import Inference
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
+from certflow.sampling.base import Arithmetic
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.quantizing import quantized
+from certflow.stats.limits import smallest_n_to_certify, smallest_n_to_predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CERTIFIED = ("gaussian", "generalized_gaussian")
+"""Kinds of noise with an l2 certificate from one bound."""
+CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit images within the radius of it"
+
+
+class SmoothedClassifier:
+    """g(x) = the class that `model` gives most often to x + noise (Cohen, Rosenfeld and Kolter 2019).
+
+    model: any torch module from images float32 [rows, channels, height, width] in [0,1] to logits [rows, classes], or to a
+    tuple, mapping or object that holds them; it is copied, not changed. Or a function that does so, which is called as it is.
+    `classes`, if given, is checked against its logits. noise: such as `certflow.noise.Gaussian(sigma=0.25)`.
+    Results are a pure function of (model, image, `seed`, the image's index), whatever the batch size and whichever other
+    images are asked about.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module | Callable[[torch.Tensor], Any],
+        noise: NoiseSpec,
+        *,
+        classes: int | None = None,
+        device: str | torch.device | None = None,
+        inference: Inference | None = None,
+    ):
+        self.model, self.noise, self.classes, self.inference = model, noise, classes, inference or Inference()
+        warn_of_scale(noise)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def certify(
+        self,
+        images: Any,
+        n0: int = 100,
+        n: int = 100_000,
+        alpha: float = 0.001,
+        batch_size: int | None = None,
+        seed: int = 0,
+        *,
+        indices: Any = None,
+        arithmetic: Arithmetic = "float",
+        quantize_input: bool = False,
+        quiet: bool = False,
+    ) -> "pd.DataFrame":
+        """CERTIFY: a class and an l2 radius per image, wrong with probability at most alpha each.
+
+        images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws choose the class, n fresh ones
+        bound its probability. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
+        arithmetic: `exact` draws noise in whole grey levels, for images whose pixels are multiples of 1/255 (ValueError for
+        others): the radius then is a theorem down to the last bit, see docs/sampling.md. quantize_input: round such others to
+        8 bits first. Class and radius are then those of the rounded image, for 8-bit perturbations of it; `certified_for` among
+        the table's `attrs` says so.
+
+        Columns: idx (the image's index), predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), n, k (how
+        many of the n draws gave the selected class), p_lower (Clopper-Pearson bound at alpha), selected. The table's `attrs`
+        say in which precision the model ran and how it was prepared. With quantize_input also rounded_by: the l2
+        distance of the rounded image from the given one, 0 for uint8. Every 8-bit image within radius - rounded_by of
+        the given one has its class. Images that are not 8-bit ones are not certified, however near: they are rounded first,
+        and a tiny change can round to the next level in many pixels.
+        """
+        import pandas as pd
+
+        self._require_certificate()
+        alpha, n0, n = checked_alpha(alpha), checked_draws("n0", n0), checked_draws("n", n)
+        least = smallest_n_to_certify(alpha)
+        if n < least:
+            raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
+        images, index = checked_images(images, indices)
+        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
+        base = self._at(images, batch_size)
+        first = self._count(base, images, index, n0, seed, Stream.SELECTION, arithmetic, quiet)
+        selected = first.argmax(axis=1)
+        second = self._count(base, images, index, n, seed, Stream.ESTIMATION, arithmetic, quiet)
+        k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
+        dim, slack = int(np.prod(images.shape[1:])), self._slack(images, arithmetic)
+        radius, p_lower = one_bound_radius(k, n, alpha, self.noise, dim, slack=slack)
+        table = pd.DataFrame(
+            {
+                "idx": index,
+                "predict": np.where(p_lower > 0.5, selected, -1),
+                "radius": radius,
+                "n": n,
+                "k": k,
+                "p_lower": p_lower,
+                "selected": selected,
+            }
+        )
+        return _told(table, base, rounded_by)
+
+    def predict(
+        self,
+        images: Any,
+        n: int = 1000,
+        alpha: float = 0.001,
+        batch_size: int | None = None,
+        seed: int = 0,
+        *,
+        indices: Any = None,
+        arithmetic: Arithmetic = "float",
+        quantize_input: bool = False,
+        quiet: bool = False,
+    ) -> "pd.DataFrame":
+        """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
+
+        Arguments as in `certify`; with quantize_input the class is the rounded image's. Columns: idx, predict, radius
+        (always 0: a prediction claims no robustness), n, k (how many draws gave the most frequent class), p_value (two-sided
+        test of the two largest counts), and rounded_by as there.
+        """
+        import pandas as pd
+
+        alpha, n = checked_alpha(alpha), checked_draws("n", n)
+        least = smallest_n_to_predict(alpha)
+        if n < least:
+            raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
+        images, index = checked_images(images, indices)
+        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
+        base = self._at(images, batch_size)
+        counts = self._count(base, images, index, n, seed, Stream.PREDICTION, arithmetic, quiet)
+        # n draws together miss the ideal law by at most n times what one misses.
+        predict, p_value = predict_classes(counts, alpha - n * self._slack(images, arithmetic))
+        table = pd.DataFrame(
+            {"idx": index, "predict": predict, "radius": 0.0, "n": n, "k": counts.max(axis=1), "p_value": p_value}
+        )
+        return _told(table, base, rounded_by)
+
+    def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
+        table = self.certify(x, n=n, **options)
+        return table["predict"].to_numpy(np.int64), table["radius"].to_numpy(np.float64)
+
+    def _slack(self, images: torch.Tensor, arithmetic: Arithmetic) -> float:
+        """By how much the noise drawn on an image may miss its law; known in exact arithmetic only."""
+        return self.noise.distance(images[0].numel()) if arithmetic == "exact" and len(images) else 0.0
+
+    def _count(self, base, images, index, n, seed, stream, arithmetic, quiet) -> np.ndarray:
+        draws = np.full(len(images), n, np.int64)
+        found = count_classes(
+            base,
+            images,
+            index,
+            draws,
+            noise=self.noise,
+            seed=seed,
+            stream=stream,
+            arithmetic=arithmetic,
+            description=stream.name.lower(),
+            quiet=quiet,
+        )
+        return found.counts
+
+    def _at(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
+        """A copy of the model as it is now, made ready for images of this shape."""
+        shape = tuple(images.shape[1:])
+        return BaseClassifier(
+            self.model, self.inference, shape=shape, classes=self.classes, device=self.device, batch=batch_size
+        )
+
+    def _require_certificate(self) -> None:
+        if self.noise.kind not in CERTIFIED:
+            known = ", ".join(CERTIFIED)
+            raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: {known}")
+
+
+def _rounded(
+    images: torch.Tensor, index: np.ndarray, arithmetic: Arithmetic, quantize_input: bool
+) -> tuple[torch.Tensor, np.ndarray | None]:
+    """The images that are asked about and, where they may be rounded, how far they are from the given ones."""
+    if not quantize_input:
+        return images, None
+    if arithmetic != "exact":
+        raise ValueError(
+            'quantize_input: rounds images for arithmetic="exact"; leave it out, or ask for exact arithmetic'
+        )
+    return quantized(images, index)
+
+
+def _told(table: "pd.DataFrame", base: BaseClassifier, rounded_by: np.ndarray | None) -> "pd.DataFrame":
+    """The table, saying which function it is about, and which images where they may have been rounded."""
+    table.attrs |= base.describe()
+    if rounded_by is not None:
+        table["rounded_by"] = rounded_by
+        table.attrs["certified_for"] = CERTIFIED_FOR_ROUNDED
+    return table

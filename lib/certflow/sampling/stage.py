@@ -1,0 +1,258 @@
+"""Sampling as stages of the pipeline: stage-1 counts of all images, stage-2 counts of one shard of the plan."""
+
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from certflow.data.base import DatasetSpec, Split
+from certflow.data.corruptions.store import Corrupted, same_corruption
+from certflow.data.store import content_digest, open_split
+from certflow.data.subset import Images
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import Provenance, differences, write_arrays
+from certflow.files.lock import exclusive
+from certflow.files.parts import remove_parts
+from certflow.kinds.registry import revive, spec_class
+from certflow.kinds.spec import digest
+from certflow.machine.naming import device_name
+from certflow.models.header import carried_warnings, read_header
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.base import Arithmetic, Measurement
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import Reader, count_classes
+from certflow.sampling.plan import read_plan, shard_bounds
+from certflow.sampling.precision import remark
+from certflow.sampling.resume import Journal
+from certflow.sampling.sequential import count_until
+
+SHARD = re.compile(r"(\d+)-of-(\d+)")
+"""Snakemake's name of a scattered item, counted from 1."""
+TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "files", "parts")
+"""The part of a job's specification that its model was trained by, besides the architecture."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is sampled from."""
+
+    base: BaseClassifier
+    split: Split
+    noise: NoiseSpec
+    seed: int
+    parents: dict[str, str]
+    notes: dict[str, Any]
+    arithmetic: Arithmetic = "float"
+
+    def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
+        """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
+        options = {
+            "noise": measurement.noise,
+            "seed": self.seed,
+            "stream": measurement.stream,
+            "parameter": measurement.parameter,
+            "arithmetic": self.arithmetic,
+            "journal": journal,
+            "describe": self.split.describe,
+            "description": measurement.stream.name.lower(),
+        }
+        if measurement.rule is None:
+            images = Reader(lambda rows: self.split.read(index[rows]))
+            found = count_classes(self.base, images, index, measurement.draws, **options)
+            return {measurement.name: found.counts, "seconds": found.seconds}
+        images = self.split.read(index)
+        found = count_until(self.base, images, index, measurement.selected, measurement.rule, **options)
+        return {measurement.name: found.counts, "seconds": found.seconds} | {
+            "drawn": found.drawn,
+            "decided": found.decided,
+        }
+
+
+def presample_counts(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    counts: str | Path,
+    device: Any,
+    corrupted: Corrupted | None = None,
+) -> None:
+    """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`.
+
+    corrupted: draw around corrupted copies of the chosen images instead, at every severity.
+    """
+    subset = Images.model_validate({key: value for key, value in spec["images"].items() if key != "corruption"})
+    arithmetic = spec["presample"]["arithmetic"]
+    setting = open_setting(spec, dataset, manifest, model, device, subset.split, arithmetic)
+    setting = _around(setting, spec["images"], corrupted, dataset, manifest)
+    try:
+        index = subset.indices(len(setting.split)) if corrupted is None else setting.split.indices(subset)
+    except ValueError as error:
+        raise DataError(f"{manifest}: {error}; change the `images` entry") from None
+    draws = np.full(len(index), spec["presample"]["n0"], np.int64)
+    measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
+    write_measured(setting, spec, "presample", setting.parents, index, [measurement], counts)
+
+
+def sample_counts(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    *,
+    manifest: str | Path,
+    model: str | Path,
+    plan: str | Path,
+    counts: str | Path,
+    shard: str,
+    device: Any,
+    corrupted: Corrupted | None = None,
+) -> None:
+    """Stage 2: the planned draws of one shard (`2-of-4`), fresh ones, written to `counts`. spec: `Study.counts_spec`.
+
+    Refuses a plan of another spec, of other weights or images, or whose first stage was drawn under another precision.
+    """
+    planned = read_plan(plan, spec)
+    record, images = planned.record, spec["images"]
+    setting = open_setting(spec, dataset, manifest, model, device, images["split"], planned.sampler.arithmetic)
+    setting = _around(setting, images, corrupted, dataset, manifest)
+    wanted = {"parents": setting.parents, "notes": setting.notes}
+    found = {"parents": {key: record.parents.get(key) for key in setting.parents}, "notes": record.notes}
+    if digest(found) != digest(wanted):
+        # Notes (precision, folding) come from the stage-1 counts: a plan made from the same ones again would be refused again.
+        it = (
+            "it"
+            if record.notes == setting.notes
+            else "it and its stage-1 counts, the same path below results/presample,"
+        )
+        raise ArtefactError(
+            f"{plan}: was made otherwise ({'; '.join(differences(found, wanted))}); delete {it} and run again"
+        )
+    number, shards = shard_number(shard)
+    measurements = planned.measurements
+    bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
+    part = slice(bounds[number - 1], bounds[number])
+    index = planned.rows["idx"].to_numpy(np.int64)[part]
+    parents = {**setting.parents, **planned.parents}
+    write_measured(
+        setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts
+    )
+
+
+def _around(
+    setting: Setting,
+    images: Mapping[str, Any],
+    corrupted: Corrupted | None,
+    dataset: DatasetSpec,
+    manifest: str | Path,
+) -> Setting:
+    """The setting with the images that are drawn around: clean ones, or corrupted copies as `images` says."""
+    if not same_corruption(images, corrupted):
+        given = "clean images" if corrupted is None else f"copies of corruption {corrupted.name}"
+        raise ArtefactError(
+            f"{manifest}: asked for images {dict(images)}, but given {given}; delete the plan and run again"
+        )
+    if corrupted is None:
+        return setting
+    copies, content = corrupted.open(dataset, manifest)
+    notes = {**setting.notes, "images_per_severity": copies.clean_images}
+    return replace(setting, split=copies, parents={**setting.parents, "images": content}, notes=notes)
+
+
+def open_setting(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    manifest: str | Path,
+    model: str | Path,
+    device: Any,
+    split: str,
+    arithmetic: Arithmetic = "float",
+) -> Setting:
+    """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""
+    architecture, info = revive("model", spec["model"]), dataset.info()
+    module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, info)
+    weights = read_header(model)[1]
+    _same_origin(model, record, spec, architecture)
+    data = content_digest(manifest)
+    if record.parents.get("data") not in (None, data):
+        raise DataError(
+            f"{manifest}: its content is not what {model} was trained on; train again or restore the images"
+        )
+    base = BaseClassifier(module, architecture.inference, shape=info.shape, classes=info.classes, device=device)
+    _say_what_precision_costs(base)
+    return Setting(
+        base=base,
+        split=open_split(dataset, manifest, split),
+        noise=revive("noise", spec["noise"]),
+        seed=spec["seed"],
+        parents={"model": weights, "data": data},
+        notes={**base.describe(), **carried_warnings(record)},
+        arithmetic=arithmetic,
+    )
+
+
+def _say_what_precision_costs(base: BaseClassifier) -> None:
+    """A line in the job's log where another precision would be faster, or the stated one is slow; it changes no count."""
+    if not base.compiled:
+        x = torch.linspace(0, 1, base.batch * math.prod(base.shape), device=base.device).reshape(-1, *base.shape)
+        said = remark(base.precision, base.network, base.form.shown(x))
+        if said:
+            print(f"precision {base.precision}: {said}", file=sys.stderr, flush=True)
+
+
+def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
+    """The model file must be what the job's spec says it was trained as."""
+    wanted = {key: spec[key] for key in TRAINED if key in spec}
+    record.require(path, format="model", spec={**wanted, "model": architecture.architecture()})
+
+
+def write_measured(
+    setting: Setting,
+    spec: Mapping[str, Any],
+    kind: str,
+    parents: Mapping[str, str],
+    index: np.ndarray,
+    measurements: Sequence[Measurement],
+    path: str | Path,
+) -> None:
+    """Count the images at `index` (positions in the split), write the result with its provenance, and forget the partial
+    state, holding the lock all the while."""
+    record = Provenance(
+        format=kind, spec=spec, parents=parents, device=device_name(setting.base.device), notes=setting.notes
+    )
+    job = {
+        "made": record.digest,
+        "notes": record.notes,
+        "device": record.device,
+        "versions": record.versions,
+        "images": index.tolist(),
+    }
+    label = setting.split.labels[index].astype(np.int64)
+    arrays = {"idx": index, "label": label, "seconds": np.zeros(len(index))}
+    with exclusive(path, "sampling") as locked:
+        remove_parts(path, locked=locked)
+        journals = []
+        for measurement in measurements:
+            identity = {**job, "measurement": measurement.name, **measurement.planned()}
+            name = f"{path}.partial" if measurement.name == "counts" else f"{path}.{measurement.name}.partial"
+            journals.append(Journal(Path(name), digest(identity), locked=locked))
+            found = setting.measure(measurement, index, journals[-1])
+            arrays |= {**found, "seconds": arrays["seconds"] + found["seconds"]}
+        write_arrays(path, arrays, record)
+        for journal in journals:
+            journal.remove()
+
+
+def shard_number(name: str) -> tuple[int, int]:
+    """(number from 1, of how many) from `2-of-4`."""
+    match = SHARD.fullmatch(name)
+    number, shards = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= shards:
+        raise ValueError(f"shard must be named like 2-of-4, got {name!r}")
+    return number, shards

@@ -1,0 +1,25 @@
+"""Exact binomial statistics and the bootstrap. Needs numpy and scipy only, imported at first use, and nothing of ours."""
+
+from certflow.kinds.exports import exports
+
+_HOMES = {
+    "LARGEST_N": "limits",
+    "bootstrap_interval": "bootstrap",
+    "clopper_pearson_failure": "clopper_pearson",
+    "clopper_pearson_lower": "clopper_pearson",
+    "clopper_pearson_upper": "clopper_pearson",
+    "failures_quantile": "table_bound",
+    "mcnemar": "paired",
+    "plug_in_failure": "clopper_pearson",
+    "prediction_p_value": "prediction",
+    "effective_u": "randomized",
+    "randomized_failure": "randomized",
+    "randomized_upper": "randomized",
+    "smallest_count_to_certify": "clopper_pearson",
+    "smallest_n_to_certify": "limits",
+    "smallest_n_to_predict": "limits",
+    "true_accuracy_lower_bound": "table_bound",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__ = exports(__name__, _HOMES)

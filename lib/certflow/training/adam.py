@@ -1,0 +1,117 @@
+"""Adam, and Adam followed by SGD, in the manner of `certflow.training.sgd`: torch's fused kernel without its constructor."""
+
+from collections.abc import Iterable
+
+import torch
+from torch.optim.adam import adam
+
+from certflow.training.sgd import Sgd
+
+Parameters = Iterable[tuple[str, torch.nn.Parameter]]
+
+
+class Adam:
+    """m ← b1·m + (1−b1)·g; v ← b2·v + (1−b2)·g²; p ← p − lr·m̂/(√v̂ + eps), m̂ and v̂ corrected for their start at 0.
+
+    weight_decay is added to the gradient (Kingma and Ba 2015 with L2), or with `decoupled` shrinks p by lr·weight_decay
+    (Loshchilov and Hutter 2019). `parameters` are (name, parameter) pairs; those without a gradient are left alone.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ):
+        self.parameters = dict(parameters)
+        self.betas, self.eps, self.weight_decay, self.decoupled = betas, eps, weight_decay, decoupled
+        self.moments: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Update the parameters from their gradients."""
+        names = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        if not names:
+            return
+        for name in names:
+            if name not in self.moments:
+                self.moments[name] = _zeros(self.parameters[name])
+        first, second, steps = map(list, zip(*(self.moments[name] for name in names), strict=True))
+        adam(
+            [self.parameters[name] for name in names],
+            [self.parameters[name].grad for name in names],
+            first,
+            second,
+            [],
+            steps,
+            foreach=False,
+            fused=True,
+            decoupled_weight_decay=self.decoupled,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors that a resumed run needs, by name."""
+        parts = ("first", "second", "steps")
+        return {
+            f"{part}.{name}": tensor
+            for name, moments in self.moments.items()
+            for part, tensor in zip(parts, moments, strict=True)
+        }
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what `state` returned."""
+        for name, parameter in self.parameters.items():
+            if f"first.{name}" in state:
+                self.moments[name] = _zeros(parameter)
+                for part, tensor in zip(("first", "second", "steps"), self.moments[name], strict=True):
+                    tensor.copy_(state[f"{part}.{name}"])
+
+
+class AdamThenSgd:
+    """Adam for the first `switch` steps, then SGD, whose velocity starts anew."""
+
+    def __init__(self, parameters: Parameters, *, switch: int, momentum: float, weight_decay: float):
+        named = list(parameters)
+        self.adam = Adam(named, weight_decay=weight_decay)
+        self.sgd = Sgd(named, momentum=momentum, weight_decay=weight_decay)
+        self.switch, self.taken = switch, 0
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self.adam.clear()
+
+    def step(self, lr: float) -> None:
+        """Update the parameters from their gradients by the optimiser whose turn it is."""
+        (self.adam if self.taken < self.switch else self.sgd).step(lr)
+        self.taken += 1
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors that a resumed run needs, by name."""
+        return {**self.adam.state(), **self.sgd.state(), "taken": torch.tensor(self.taken)}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what `state` returned."""
+        self.adam.restore(state)
+        self.sgd.restore(state)
+        self.taken = int(state["taken"])
+
+
+def _zeros(parameter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Both moments in the parameter's layout, and the number of steps, as the fused kernel wants it."""
+    moments = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
+    return (*moments, torch.zeros((), dtype=torch.float32, device=parameter.device))

@@ -1,0 +1,97 @@
+"""One mini-batch as a training method sees it: images, labels, and reproducible randomness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+
+from certflow.noise import philox
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+
+SLOTS = 1024
+"""Draws that one image may take of each stream in one epoch."""
+
+
+def forward(
+    model: torch.nn.Module, x: Float[torch.Tensor, "m images channels height width"], precision: str = "float32"
+) -> Float[torch.Tensor, "m images classes"]:
+    """float32 logits of all copies in one pass, so that batch normalisation sees them together, as in the field's code.
+
+    With `precision` bfloat16 the network runs under autocast; its logits are widened before any loss is taken.
+    """
+    rows = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(rows)
+    return logits.float().unflatten(0, x.shape[:2])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A mini-batch of B images. All randomness is a function of (seed, epoch, image, slot): of no batch and no order.
+
+    Two runs therefore see the same noise for an image whatever the batch size, and a resumed run the same as an
+    uninterrupted one.
+    """
+
+    model: torch.nn.Module
+    x: Float[torch.Tensor, "images channels height width"]
+    """Clean images in [0,1], augmented."""
+    y: Int[torch.Tensor, " images"]
+    index: Int[torch.Tensor, " images"]
+    """Position in the full training split."""
+    noise_spec: NoiseSpec
+    seed: int
+    epoch: int = 0
+    epochs: int = 1
+    number: int = 0
+    """Of the loader batch, from the beginning of the training."""
+    precision: str = "float32"
+    tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def noise(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
+        """`m` fresh draws per image, those of slots `first` to `first + m - 1` of this epoch."""
+        _check_slots(first, m)
+        slots = torch.arange(first, first + m, device=self.index.device)
+        draw = (self.epoch * SLOTS + slots).repeat_interleave(len(self.index))
+        rows = self.noise_spec.sample(
+            tuple(self.x.shape[1:]), self.index.repeat(m), draw, seed=self.seed, stream=Stream.TRAIN_NOISE
+        )
+        return rows.unflatten(0, (m, len(self.index)))
+
+    def uniform(self, slot: int, count: int = 1) -> Float[torch.Tensor, "images count"]:
+        """The method's own coins: `count` uniform variates in (0,1) per image. One slot serves one purpose per epoch."""
+        return philox.uniforms(count, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
+
+    def normal(self, slot: int) -> Float[torch.Tensor, "images channels height width"]:
+        """Standard normal tensors shaped as the images, from the slots that `uniform` draws from."""
+        dim = self.x[0].numel()
+        rows = philox.normals(dim, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
+        return rows.view(self.x.shape)
+
+    def forward(
+        self, x: Float[torch.Tensor, "m images channels height width"]
+    ) -> Float[torch.Tensor, "m images classes"]:
+        """float32 logits of the model in the batch's precision (see `forward`)."""
+        return forward(self.model, x, self.precision)
+
+    def table(self, name: str) -> torch.Tensor:
+        """The rows of this batch in a per-image table of the whole training split, such as smoothed predictions."""
+        return self.tables[name][self.index]
+
+    def select(self, images: Int[torch.Tensor, " kept"]) -> Self:
+        """The batch of these images alone (positions in this batch); their randomness stays what it was."""
+        return replace(self, x=self.x[images], y=self.y[images], index=self.index[images])
+
+    def _draw(self, slot: int) -> torch.Tensor:
+        _check_slots(slot, 1)
+        return torch.full_like(self.index, self.epoch * SLOTS + slot)
+
+
+def _check_slots(first: int, count: int) -> None:
+    if first < 0 or count < 1 or first + count > SLOTS:
+        raise ValueError(
+            f"slots {first} to {first + count - 1} asked for; an image has slots 0 to {SLOTS - 1} per epoch"
+        )

@@ -1,0 +1,80 @@
+"""The resume file of a training run: weights, optimiser and position, keyed by the digest of what is being trained."""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance
+from certflow.files.intact import reading
+from certflow.files.tensorfile import read_tensors, write_tensors
+from certflow.kinds.spec import canonical_json
+from certflow.training.base import Optimiser
+
+FORMAT = "training state"
+
+
+@dataclass
+class Position:
+    """How far a run has come: `batch` loader batches of epoch `epoch`, both counted from 0.
+
+    `rows` are the finished epochs' lines of the training log, `sums` the running epoch's totals (see `Meter`).
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, int | float] = field(default_factory=dict)
+
+
+def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser, position: Position) -> None:
+    """Replace the resume file; when it cannot be written (a full disk), the error names it and the older one stays."""
+    record = Provenance(format=FORMAT, spec={"run": digest}, facts={"position": asdict(position)})
+    write_tensors(path, _state(model, optimiser), record)
+
+
+def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser) -> Position | None:
+    """Put the stored weights and optimiser in place and return the position, or None where there is nothing to resume.
+
+    A damaged file and one of another digest are left aside with a line on stderr that says why: the run starts afresh
+    and soon replaces them.
+    """
+    if not path.exists():
+        return None
+    try:
+        tensors, record = read_tensors(path, format=FORMAT)
+        if record.spec != {"run": digest}:
+            return _ignored(f"{path}: belongs to another specification")
+        with reading(path):
+            position = TypeAdapter(Position).validate_json(canonical_json(record.facts["position"]), strict=True)
+        _require_fitting(path, tensors, model)
+    except ArtefactError as error:
+        return _ignored(str(error))
+    _restore(model, optimiser, tensors)
+    return position
+
+
+def _require_fitting(path: Path, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    weights = {name: (tensor.shape, tensor.dtype) for name, tensor in _state(model, None).items()}
+    if {name: kind for name, kind in found.items() if name.startswith("model.")} != weights:
+        raise ArtefactError(f"{path}: belongs to another network")
+
+
+def _state(model: torch.nn.Module, optimiser: Optimiser | None) -> dict[str, torch.Tensor]:
+    """Weights and buffers as `model.<name>`, and what the optimiser calls its own (`momentum.<parameter>`)."""
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    return state | (optimiser.state() if optimiser is not None else {})
+
+
+def _restore(model: torch.nn.Module, optimiser: Optimiser, tensors: dict[str, torch.Tensor]) -> None:
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    optimiser.restore({name: tensor for name, tensor in tensors.items() if not name.startswith("model.")})
+
+
+def _ignored(reason: str) -> None:
+    print(f"{reason}; training starts from the beginning", file=sys.stderr, flush=True)

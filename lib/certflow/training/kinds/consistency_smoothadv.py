@@ -1,0 +1,28 @@
+"""Consistency regularisation on adversarial examples of SmoothAdv (Jeong and Shin 2020, section 4)."""
+
+from typing import TYPE_CHECKING, Literal
+
+from certflow.kinds.registry import lazy, register
+from certflow.training.attacked import AttackedSpec
+from certflow.training.kinds.consistency import Consistency
+
+if TYPE_CHECKING:
+    import torch
+
+    from certflow.training.batch import Batch
+
+attacks = lazy("certflow.training.attacks")
+
+
+@register("consistency_smoothadv")
+class ConsistencySmoothAdv(Consistency, AttackedSpec):
+    """Minimise the loss of `consistency` at x + Δ, where Δ attacks the average over the same noises.
+
+    The attack is PGD that projects first and clips then: near the box its result is not that of `smoothadv`.
+    """
+
+    kind: Literal["consistency_smoothadv"] = "consistency_smoothadv"
+
+    def inputs(self, batch: "Batch", noise: "torch.Tensor") -> "torch.Tensor":
+        """The attacked images."""
+        return attacks.consistency_pgd(batch, noise, epsilon=self.epsilon(batch.epoch), steps=self.steps)

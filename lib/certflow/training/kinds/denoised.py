@@ -1,0 +1,161 @@
+"""Denoised smoothing: a denoiser before a classifier that stays as it is (Salman et al. 2020; Carlini et al. 2023)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from certflow.kinds.registry import lazy, register
+from certflow.kinds.spec import Record
+from certflow.training.base import MethodSpec, Optimiser, Reference
+from certflow.training.schedule import step_decay
+
+if TYPE_CHECKING:
+    import torch
+
+    from certflow.training.batch import Batch
+
+objectives = lazy("certflow.denoising.objectives")
+checks = lazy("certflow.denoising.checks")
+
+
+class Classifier(Record):
+    """A classifier that another method trained or imported on the same dataset: the names of its entries."""
+
+    method: str
+    noise: str
+    """Noise entry that it was trained under; one of kind `none` for a classifier of clean images."""
+    model: str | None = None
+    """Model entry; the experiment's own unless given."""
+    seed: int | None = Field(None, ge=0)
+    """The seed it was trained with; that of the run unless given."""
+
+    def reference(self, model: str, seed: int) -> Reference:
+        """The names spelled out, for a run with this model and seed."""
+        return Reference(self.model or model, self.method, self.noise, seed if self.seed is None else self.seed)
+
+
+@register("denoised")
+class Denoised(MethodSpec):
+    """Base classifier f(D(y)): the classifier f frozen, the denoiser D trained for the noise entry at hand, or brought along.
+
+    D is told the noise entry's sigma for good, if it is told a level at all. With an `objective`, D is trained here at that
+    noise level, from the weights of its own entry or of another denoised method, else from fresh ones; the recipe's defaults
+    are those of Salman et al. (Adam, 1e-3, a tenth every 30 of 90 epochs).
+    """
+
+    kind: Literal["denoised"] = "denoised"
+    splits: ClassVar[bool] = False
+
+    denoiser: str | None = None
+    """Entry of `denoisers`; null: the noisy image itself is classified, the row to compare with."""
+    classifier: Classifier | None = None
+    """Null: the model entry's own pretrained weights (timm), off the shelf."""
+    objective: Literal["mse", "l1", "stability", "classification"] | None = None
+    """`mse`, `l1`: difference from the clean image. `stability`: cross-entropy with the class that f gives the clean image.
+    `classification`: with the true label. Null: the denoiser is used with the weights it has."""
+    init_from: str | None = None
+    """Another method of this kind whose denoiser, trained under the same noise, is where the training starts: an `mse` one,
+    followed by `stability` here, is the papers' Stab+MSE."""
+    surrogates: list[Classifier] = []
+    """Train against these classifiers, batch i against number i modulo their count, instead of the classifier itself."""
+    access: Literal["white_box", "query"] = "white_box"
+    """`query`: gradients of the classifier itself cannot be had; surrogates are needed where the objective takes gradients."""
+    clamp: bool = False
+    """Limit the denoised image to [0,1] before it is classified. The published pipelines with trained denoisers do not."""
+    resize: int | None = Field(None, ge=8)
+    """Side, in pixels, of the image that the classifier takes (bicubic); null: that of the data."""
+
+    input_norm: Literal["auto", "half"] = "auto"
+    """How a classifier off the shelf normalises: `auto` as it was pretrained; `half` from [0,1] to [-1,1] in any case."""
+
+    epochs: int = Field(90, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    lr_step: int = Field(30, ge=1)
+    lr_drop_offset: Literal[0, 1] = 0
+    optimisation: Literal["adam", "sgd", "adam_then_sgd"] = "adam"
+    switch_epoch: int = Field(50, ge=1)
+    """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
+
+    @classmethod
+    def rule(cls, own: Mapping[str, Any]) -> str:
+        return "compose_denoised" if own.get("objective") is None else "train_denoised"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        classifies = self.objective in ("stability", "classification")
+        if self.denoiser is None and (self.objective is not None or self.init_from is not None):
+            raise ValueError("without a denoiser there is nothing to train: leave out objective and init_from")
+        if self.init_from is not None and self.objective is None:
+            raise ValueError("init_from is where a training starts; give an objective")
+        if self.surrogates and not classifies:
+            raise ValueError("surrogates are for the objectives stability and classification")
+        if classifies and self.access == "query" and not self.surrogates:
+            raise ValueError(
+                f"objective {self.objective} takes gradients of a classifier; with access query list surrogates"
+            )
+        if self.resize is not None and self.classifier is not None:
+            raise ValueError(
+                "resize: a classifier that another method makes takes the images as its model entry says; set resize there"
+            )
+        if self.input_norm != "auto" and self.classifier is not None:
+            raise ValueError("input_norm: a classifier that was trained here normalises as it was trained")
+        if self.start_from is not None:
+            raise ValueError("start_from: the classifier is not trained; name the start of the denoiser as init_from")
+        if self.noises != 1:
+            raise ValueError("noises: a denoiser sees one draw per image and step")
+        return self
+
+    @property
+    def repeats(self) -> bool:
+        """Surrogates take turns."""
+        return not self.surrogates
+
+    def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
+        found = {}
+        if self.classifier is not None:
+            found["classifier"] = self.classifier.reference(model, seed)
+        if self.init_from is not None:
+            found["init"] = Reference(model, self.init_from, noise, seed)
+        for number, surrogate in enumerate(self.surrogates):
+            found[f"surrogate{number:02d}"] = surrogate.reference(model, seed)
+        return found
+
+    def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
+        return list(self._problems(study, name, dataset, model, noise))
+
+    def _problems(self, *where: Any) -> Iterator[str]:
+        return checks.problems(self, *where)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, spec: Mapping[str, Any], info: Any, /, **expected: Any
+    ) -> tuple["torch.nn.Module", Any]:
+        from certflow.denoising.stored import load_denoised
+
+        return load_denoised(path, spec, info, **expected)
+
+    def learning_rate(self, epoch: int, step: int, steps: int) -> float:
+        """As in every method; after a change to SGD the drops are counted from there."""
+        if self.optimisation == "adam_then_sgd" and epoch >= self.switch_epoch:
+            return step_decay(self.lr, epoch - self.switch_epoch, every=self.lr_step, gamma=self.lr_gamma, offset=0)
+        return super().learning_rate(epoch, step, steps)
+
+    def optimiser(self, parameters: Any, steps: int) -> Optimiser:
+        """Weight decay is added to the gradient in all of them, as in the published code."""
+        from certflow.training.adam import Adam, AdamThenSgd
+
+        if self.optimisation == "sgd":
+            return super().optimiser(parameters, steps)
+        if self.optimisation == "adam":
+            return Adam(parameters, weight_decay=self.weight_decay)
+        return AdamThenSgd(
+            parameters,
+            switch=self.switch_epoch * steps,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
+        return objectives.loss(self.objective, batch)

@@ -1,0 +1,45 @@
+"""The training log: one row per epoch, readable while the training goes on.
+
+Columns: `epoch` (from 0), `seconds` (training and evaluation), `lr` (the rate of the epoch's last step), `train_loss`,
+`train_accuracy` (empty where the method reports none), `test_loss`, `test_accuracy` and, with more than five classes,
+`test_top5` (base classifier on one noisy draw per test image), `images_per_second` (distinct training images).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certflow.files.artefact import Provenance, write_text_table
+
+LOG_FORMAT = "training log"
+Row = dict[str, Any]
+COLUMNS = (
+    "epoch",
+    "seconds",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "test_top5",
+    "images_per_second",
+)
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """Where the log is written and, in a file beside it, what the training is made from."""
+
+    path: Path
+    record: Provenance
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Replace the file by a table of these rows, tab-separated, floats in full precision."""
+        columns = [name for name in COLUMNS if any(name in row for row in rows)]
+        lines = ["\t".join(columns), *("\t".join(_cell(row.get(name)) for name in columns) for row in rows)]
+        write_text_table(self.path, "\n".join(lines) + "\n", self.record)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""From a loader batch to optimiser steps: splitting, learning rates, the optimiser."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from certflow.noise.base import NoiseSpec
+from certflow.training.base import MethodSpec
+from certflow.training.batch import Batch
+from certflow.training.meter import Meter
+from certflow.training.ranks import ALONE, Ranks
+from certflow.training.repeated import RepeatedStep
+from certflow.training.seeding import seed_batch
+
+
+def pieces(images: int, method: MethodSpec) -> Iterator[slice]:
+    """The mini-batches of a loader batch: one, or `noises` of ⌊images/noises⌋ images each when the method splits.
+
+    The images left over by the division are skipped, as in the field's code, and so are mini-batches of no image.
+    """
+    count = method.noises if method.splits else 1
+    size = images // count
+    for number in range(count if size else 0):
+        yield slice(number * size, (number + 1) * size)
+
+
+class Stepper:
+    """A network, the method it is trained by, and the method's optimiser on all parameters that take gradients.
+
+    `model` is put into the channels-last layout. `batches` is the number of loader batches per epoch, `images` that of its
+    images. `ranks`: this process among those that train together; it is given its own rows of each loader batch.
+    """
+
+    def __init__(
+        self,
+        method: MethodSpec,
+        model: torch.nn.Module,
+        *,
+        noise: NoiseSpec,
+        seed: int,
+        batches: int,
+        tables: Mapping[str, torch.Tensor] | None = None,
+        ranks: Ranks = ALONE,
+        images: int | None = None,
+    ):
+        self.method, self.noise, self.seed, self.batches = method, noise, seed, batches
+        self.tables, self.ranks, self.images = tables or {}, ranks, images
+        self.model = model.to(memory_format=torch.channels_last)
+        self.parts = method.noises if method.splits else 1
+        trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        self.optimiser = method.optimiser(trainable, batches * self.parts)
+        self.repeated = RepeatedStep(method, self.model, self.optimiser.clear, batches * self.parts)
+
+    def learning_rate(self, epoch: int, step: int = -1) -> float:
+        """The rate of a step (mini-batch) of an epoch; negative steps count from the epoch's end."""
+        steps = self.batches * self.parts
+        return self.method.learning_rate(epoch, step % steps, steps)
+
+    def law(self, epoch: int, number: int = -1) -> NoiseSpec:
+        """The noise of a loader batch of an epoch; negative numbers count from the epoch's end."""
+        return self.method.law(self.noise, epoch, number % self.batches, self.batches)
+
+    def advance(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], epoch: int, number: int, meter: Meter
+    ) -> None:
+        """One optimiser step on each mini-batch of loader batch `number`: (index [B], x [B, ...], y [B]).
+
+        Nothing here waits for the device.
+        """
+        with self.repeated.recorder.streamed():
+            self._advance(batch, epoch, number, meter)
+
+    def _advance(self, batch: tuple[torch.Tensor, ...], epoch: int, number: int, meter: Meter) -> None:
+        index, x, y = batch
+        seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
+        law = self.law(epoch, number)
+        total = len(y) if self.ranks.world == 1 else self.size(number)
+        first = 0
+        for part, piece in enumerate(pieces(total, self.method)):
+            self.optimiser.clear()
+            whole = piece.stop - piece.start
+            own = self.ranks.share(whole)
+            rows = slice(first, first := first + own.stop - own.start)
+            mini = Batch(
+                model=self.model,
+                x=x[rows],
+                y=y[rows],
+                index=index[rows],
+                noise_spec=law,
+                seed=self.seed,
+                epoch=epoch,
+                epochs=self.method.epochs,
+                number=epoch * self.batches + number,
+                precision=self.method.precision,
+                tables=self.tables,
+            )
+            stats = self.repeated(mini) if len(mini.y) else {}
+            if self.ranks.world > 1:
+                stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
+            meter.add(whole, stats)
+            self.optimiser.step(self.learning_rate(epoch, number * self.parts + part))
+
+    def size(self, number: int) -> int:
+        """Images of loader batch `number`, those of all processes together."""
+        return min(self.method.batch, self.images - number * self.method.batch)

@@ -1,0 +1,85 @@
+"""What an experiment costs before anything runs: jobs, device hours and disk, from measured rates.
+
+`python -m certflow.workflow.cost imagenet` (or `make plan EXPERIMENT=imagenet`). Rates are numbers with a source in
+`lib/certflow/workflow/rates.yaml`; a file of the user's own in the same format (`--rates`) wins over it. What has no rate is
+said to have none.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from certflow.config import load
+from certflow.config.files import merged
+from certflow.errors import CertflowError, ConfigError
+from certflow.workflow.estimate import Plan, cost_of
+from certflow.workflow.rates import read_rates
+
+LONG = 12.0
+"""Hours after which a sampling job is worth cutting."""
+
+
+def render(plan: Plan) -> str:
+    """The plan as text."""
+    lines = [f"{plan.experiment}: {plan.jobs} jobs, {_hours(plan.hours)} device hours, {_size(plan.size)} of disk", ""]
+    lines.append(f"{'rule':<42}{'jobs':>7}{'hours':>12}{'longest':>10}{'disk':>10}")
+    for stage in plan.stages:
+        longest = None if stage.hours is None else stage.longest
+        lines.append(
+            f"{stage.rule:<42}{stage.jobs:>7}{_hours(stage.hours):>12}{_hours(longest):>10}{_size(stage.size):>10}"
+        )
+    lines += ["", f"device: {plan.rates.device} ({plan.rates.about})"]
+    for (what, model), source in plan.rates.sources.items():
+        if model in plan.networks:
+            lines.append(f"  {what}, {model}: {source}")
+    return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
+
+
+def _advice(plan: Plan) -> Iterable[str]:
+    """How to keep jobs short."""
+    longest = {stage.rule: stage.longest for stage in plan.stages}
+    drawing = max(longest.get(rule, 0.0) for rule in ("sample_counts", "smooth_predictions"))
+    if drawing > LONG:
+        shards = math.ceil(drawing * plan.shards / LONG)
+        yield f"--set-scatter shards={shards} keeps every job that draws below {LONG:.0f} hours"
+    if longest.get("train_model", 0.0) > 2 * LONG:
+        days = longest["train_model"] / 24
+        yield f"the longest training takes {days:.1f} days: give it several GPUs (--set-resources train_model:gpu=4)"
+
+
+def _hours(hours: float | None) -> str:
+    return "?" if hours is None else f"{hours:,.1f}" if hours >= 0.05 or hours == 0 else "<0.1"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; errors of ours end it with their message alone."""
+    parser = argparse.ArgumentParser(prog="python -m certflow.workflow.cost", description=__doc__.splitlines()[0])
+    parser.add_argument("experiment")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: that of this folder")
+    parser.add_argument("--configfile", nargs="+", default=[], help="overlays, as for snakemake")
+    parser.add_argument("--rates", help="your own rates, in the format of the shipped rates.yaml")
+    parser.add_argument("--device", help="a device of the rates")
+    parser.add_argument("--shards", type=int, default=1, help="as --set-scatter shards=")
+    parser.add_argument("--mean-draws", type=int, help="draws per image of samplers that choose it themselves")
+    options = parser.parse_args(arguments)
+    try:
+        if options.shards < 1 or (options.mean_draws or 1) < 1:
+            raise ConfigError(["--shards and --mean-draws: must be at least 1"], "command line")
+        study = load(merged([options.config, *options.configfile]))
+        rates = read_rates(options.device, options.rates)
+        plan = cost_of(study, options.experiment, rates, shards=options.shards, mean_draws=options.mean_draws)
+    except CertflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(render(plan))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""What an experiment costs before anything runs: jobs, device hours and disk of every stage, from rates."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from certflow.config import Run, Study
+from certflow.data.corruptions.naming import copies_parts
+from certflow.errors import ConfigError, listed
+from certflow.training.base import MethodSpec
+from certflow.training.predictions import Predictions
+from certflow.workflow.rates import Rates
+
+TABLE_BYTES = 250
+"""Bytes of one image's row in a certificate table and its plan."""
+REPORT_BYTES = 3_000_000
+"""Bytes of an experiment's tables, figures and page."""
+
+
+@dataclass
+class Stage:
+    """One rule's share: number of jobs, device hours of all of them and of the longest (None: no rate), bytes on disk."""
+
+    rule: str
+    jobs: int = 0
+    hours: float | None = 0.0
+    longest: float = 0.0
+    size: int = 0
+
+    def add(self, hours: float | None, size: int = 0, jobs: int = 1) -> None:
+        """Count `jobs` jobs that take `hours` together."""
+        self.jobs += jobs
+        self.size += size
+        if hours is None or self.hours is None:
+            self.hours = None
+            return
+        self.hours += hours
+        self.longest = max(self.longest, hours / jobs)
+
+
+@dataclass
+class Plan:
+    """What an experiment needs, stage by stage; `remarks` say what the numbers leave out."""
+
+    experiment: str
+    rates: Rates
+    networks: set[str]
+    shards: int
+    stages: list[Stage]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> int:
+        return sum(stage.jobs for stage in self.stages)
+
+    @property
+    def hours(self) -> float | None:
+        """Device hours of all stages; None where a rate is missing."""
+        hours = [stage.hours for stage in self.stages]
+        return None if None in hours else math.fsum(hours)
+
+    @property
+    def size(self) -> int:
+        """Bytes under `results/` and of decoded images."""
+        return sum(stage.size for stage in self.stages)
+
+
+def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mean_draws: int | None = None) -> Plan:
+    """The plan of one experiment of a checked configuration.
+
+    shards: jobs per model and sampler in stage 2. mean_draws: stage-2 draws per image to count with, instead of what each
+    sampler itself says.
+    """
+    if experiment not in study.experiments:
+        raise ConfigError([f"experiments: no experiment {experiment!r}; known: {listed(study.experiments)}"])
+    runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
+    estimate = _Estimate(study, rates, shards, mean_draws)
+    stages = [*estimate.data(experiment), *estimate.models(runs), *estimate.draws(runs)]
+    stages += estimate.products(experiment, runs)
+    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks)
+
+
+class _Model(NamedTuple):
+    """The names in the path of a model."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """Counts jobs stage by stage, and collects what could not be counted and the networks that rates were asked of."""
+
+    study: Study
+    rates: Rates
+    shards: int
+    mean_draws: int | None
+    remarks: list[str] = field(default_factory=list)
+    networks: set[str] = field(default_factory=set)
+
+    def remark(self, line: str) -> None:
+        if line not in self.remarks:
+            self.remarks.append(line)
+
+    def network(self, made: _Model) -> str:
+        """How rates call a model: its kind, with its depth where it has one; behind a denoiser, `<denoiser>+<kind>`."""
+        spec = self.study.models[made.model]
+        denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
+        return f"{denoiser}+" * (denoiser is not None) + f"{spec.kind}{getattr(spec, 'depth', '')}"
+
+    def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
+        """Hours of so many passes at the network's rate; None, and a remark, where rate or number is unknown."""
+        self.networks.add(network)
+        rate = getattr(self.rates, kind).get(network)
+        if passes is None:
+            self.remark(f"size of {dataset} unknown")
+        elif rate is None:
+            what = "sampling" if kind == "draws" else kind
+            self.remark(f"no {what} rate of {network} on {self.rates.device}")
+        return None if rate is None or passes is None else passes / rate / 3600
+
+    def data(self, experiment: str) -> list[Stage]:
+        """Preparation; images that fit in memory are decoded once, one byte per value."""
+        name = self.study.experiments[experiment].dataset
+        info, clean, copies = self.study.datasets[name].info(), Stage("prepare_data"), Stage("prepare_copies")
+        size = {} if info.augmentation == "resized_crop_flip" or info.size is None else info.size
+        clean.add(0.0, sum(size.values()) * math.prod(info.shape))
+        for entry, _ in self.study.copies(experiment):
+            levels = len(self.study.corruptions[entry].levels())
+            copies.add(0.0, levels * size.get("test", 0) * math.prod(info.shape))
+        return [stage for stage in (clean, copies) if stage.jobs]
+
+    def models(self, runs: Sequence[Run]) -> list[Stage]:
+        """Each model once, those that others are made from included, and votes of base classifiers."""
+        made = self.needed(_unique(runs, *_Model._fields))
+        stages: dict[str, Stage] = {}
+        for dataset, denoiser, _seed in self.denoisers(made):
+            stage = stages.setdefault("train_denoiser", Stage("train_denoiser"))
+            self.train(stage, denoiser, dataset, self.study.denoisers[denoiser].train)
+        for one in made:
+            rule = self.study.rule_of(one.method)
+            recipe = self.study.method(one.method, one.dataset, one.noise)
+            trains = one.method in self.study.trained()
+            self.train(stages.setdefault(rule, Stage(rule)), self.network(one), one.dataset, recipe if trains else None)
+        votes, merge = Stage("smooth_predictions"), Stage("merge_predictions")
+        for (dataset, model, _), entry in self.predictions(made).items():
+            self.vote(votes, _Model(dataset, model, entry.method, entry.noise, entry.seed), entry.n)
+            merge.add(0.0)
+        return [*stages.values(), *(stage for stage in (votes, merge) if stage.jobs)]
+
+    def needed(self, names: Iterable[tuple]) -> list[_Model]:
+        """These models and all that they are made from: parts, and base classifiers of what they learn from."""
+        return [_Model(*name) for name in self.study.needed(names)]
+
+    def predictions(self, made: Iterable[_Model]) -> dict[tuple[str, str, str], Predictions]:
+        """(dataset, model, name) → entry of `predictions`, for all that these models learn from."""
+        return {
+            (one.dataset, one.model, name): self.study.predictions[name]
+            for one in made
+            for name in self.study.tables(one.method, one.dataset, one.noise).values()
+        }
+
+    def denoisers(self, made: Iterable[_Model]) -> list[tuple[str, str, int]]:
+        """(dataset, denoiser, seed) of those that are trained by themselves."""
+        named = {
+            (one.dataset, self.study.denoiser_of(one.dataset, one.method, one.noise), one.seed): None for one in made
+        }
+        return [key for key in named if key[1] is not None and self.study.denoisers[key[1]].train is not None]
+
+    def train(self, stage: Stage, network: str, dataset: str, recipe: MethodSpec | None) -> None:
+        """The weights of one network; recipe None: they are brought along or put together."""
+        weights, size = 4 * self.rates.parameters.get(network, 0), self.study.datasets[dataset].info().size
+        if not weights:
+            self.remark(f"size of {network} unknown: its checkpoints are not counted")
+        if recipe is None:
+            stage.add(0.0, weights)
+        else:
+            passes = None if size is None else recipe.epochs * size["train"] * recipe.cost
+            stage.add(self.hours("training", network, dataset, passes), weights)
+
+    def vote(self, stage: Stage, base: _Model, n: int) -> None:
+        """Votes on every training image of a dataset."""
+        info = self.study.datasets[base.dataset].info()
+        images = None if info.size is None else info.size["train"]
+        hours = self.hours("draws", self.network(base), base.dataset, None if images is None else images * n)
+        stage.add(hours, 2 * 8 * (images or 0) * info.classes, self.shards)
+
+    def draws(self, runs: Sequence[Run]) -> list[Stage]:
+        """Both stages of sampling; counts are int64 per image and class, compressed to less."""
+        first, plan = Stage("presample_counts"), Stage("plan_draws")
+        second, merge = Stage("sample_counts"), Stage("merge_counts")
+        for run in {replace(run, certificate=""): run for run in runs}.values():
+            images, sampler = self.images(run), self.study.samplers[run.sampler]
+            n = self.mean_draws or sampler.cost
+            if n is None:
+                self.remark(f"sampler {run.sampler} does not say how many draws it makes; give --mean-draws")
+            counts = 8 * (images or 0) * self.study.datasets[run.dataset].info().classes
+            model = _Model(*(getattr(run, name) for name in _Model._fields))
+            hours = self.hours("draws", self.network(model), run.dataset, images)
+            first.add(None if hours is None else hours * sampler.n0, counts)
+            plan.add(0.0, (images or 0) * TABLE_BYTES)
+            second.add(None if hours is None or n is None else hours * n, counts, self.shards)
+            merge.add(0.0, counts)
+        return [first, plan, second, merge]
+
+    def products(self, experiment: str, runs: Sequence[Run]) -> list[Stage]:
+        """Certificates, and what a reader sees."""
+        certificates = Stage("certify_radii")
+        for run in runs:
+            certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
+        stages = [certificates, Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES)]
+        if self.study.experiments[experiment].corruptions:
+            stages.append(Stage("write_corruptions", 1))
+        if self.study.denoised_runs(experiment):
+            stages.append(Stage("draw_denoised", 1))
+        return stages
+
+    def images(self, run: Run) -> int | None:
+        """How many images are certified; None where the dataset's size is only known once it is read."""
+        name, entry, _ = copies_parts(run.images)
+        subset, size = self.study.images[name], self.study.datasets[run.dataset].info().size
+        levels = 1 if entry is None else len(self.study.corruptions[entry].levels())
+        images = subset.max if size is None else len(subset.indices(size[subset.split]))
+        return None if images is None else levels * images
+
+
+def _unique(runs: Iterable[Run], *keys: str) -> list[tuple]:
+    return list(dict.fromkeys(tuple(getattr(run, key) for key in keys) for run in runs))

@@ -1,1 +1,0 @@
-"""One file per kind; found by listing this folder (see lib.registry)."""
