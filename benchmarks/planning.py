@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from certflow.certify.base import Drawn
 from certflow.certify.field_table import read_field_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
@@ -67,7 +68,7 @@ def certified(sampler, bound: dict, p: np.ndarray, right: np.ndarray, noise: Gau
     others = np.sort(np.where(np.arange(first.shape[1]) == columns["selected"][:, None], -1, first), axis=1)[:, -1]
     plan = pd.DataFrame({"idx": np.arange(len(p)), "label": 0, "n0": sampler.n0, "k0_other": others, **columns})
     certificate = spec_class("certificate", "neyman_pearson")(sampler="s", alpha=ALPHA, **bound)
-    table = certificate.certify(plan, counts, noise, seed=int(generator.integers(2**32)))
+    table = certificate.certify(Drawn(plan, counts, noise, seed=int(generator.integers(2**32))))
     good = right & (table["predict"] == 0).to_numpy()
     return sampler.n0 + columns["n"].mean(), (good * table["radius"]).mean(), good.mean()
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from certflow.certify import certificate_table
+from certflow.certify.base import Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.report.lines import Line, SeedTable
@@ -90,9 +91,11 @@ def certified(rows: pd.DataFrame, method: str) -> Line:
         plan = plan.assign(n_q=n_q, q_kind=kind, q_param=parameter / (first.sigma if first.q_dist == "scaled" else 1.0))
         extra = {"counts_q": np.stack([k_q, n_q - k_q], axis=1)}
     table = certificate_table(
-        plan, np.stack([hits, n - hits], axis=1), np.zeros(len(n)), spec, noise, extra=extra, dim=DIM[first.dataset]
+        Drawn(plan, np.stack([hits, n - hits], axis=1), noise, extra=extra, dim=DIM[first.dataset]),
+        spec,
+        np.zeros(len(n)),
     )
-    return Line(first.model, "noise", noise.sigma, method, (SeedTable(0, table, Path("published")),))
+    return Line(first.model, "noise", noise.sigma, method, (SeedTable(0, table, Path("published"), norm="l2"),))
 
 
 @pytest.mark.parametrize("model, method, q_dist, q_param", CELLS)

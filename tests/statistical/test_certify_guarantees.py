@@ -10,6 +10,7 @@ from claims import at_most, false_claims
 from scipy import stats
 
 from certflow.certify import predict_classes
+from certflow.certify.base import Drawn
 from certflow.kinds.registry import spec_class
 from certflow.stats import (
     clopper_pearson_lower,
@@ -71,7 +72,7 @@ def simulated(form: str, p: list[float], n: int, n0: int, images: int, alpha: fl
     plan = pd.DataFrame(
         {"idx": np.arange(images), "label": 0, "selected": selected, "k0": k0, "n0": n0, "n": counts.sum(axis=1)}
     )
-    table = NeymanPearson(sampler="s", alpha=alpha, bound_form=form).certify(plan, counts, GAUSSIAN)
+    table = NeymanPearson(sampler="s", alpha=alpha, bound_form=form).certify(Drawn(plan, counts, GAUSSIAN))
     return table.assign(selected=selected)
 
 

@@ -11,6 +11,7 @@ from claims import at_least, at_most, false_claims
 from scipy import special, stats
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound
+from certflow.certify.base import Drawn
 from certflow.kinds.registry import spec_class
 from certflow.stats import clopper_pearson_failure, effective_u
 
@@ -53,7 +54,7 @@ def certified(planner, options: dict, probabilities: np.ndarray, seed: int) -> p
     counts = generator.multinomial(columns["n"], probabilities)
     others = np.sort(np.where(np.arange(first.shape[1]) == columns["selected"][:, None], -1, first), axis=1)[:, -1]
     plan = pd.DataFrame({"idx": np.arange(len(first)), "label": 0, "n0": planner.n0, "k0_other": others, **columns})
-    table = NeymanPearson(sampler="s", alpha=ALPHA, **options).certify(plan, counts, GAUSSIAN, seed=seed)
+    table = NeymanPearson(sampler="s", alpha=ALPHA, **options).certify(Drawn(plan, counts, GAUSSIAN, seed=seed))
     return table.assign(selected=columns["selected"], n=columns["n"])
 
 

@@ -15,6 +15,7 @@ from claims import at_most
 from scipy import optimize, special
 
 from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.certify.base import Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
 
 pytestmark = pytest.mark.statistical
@@ -158,7 +159,7 @@ def test_certificates_from_counts_are_wrong_at_most_alpha(d, k, shape, kind, par
     )  # fmt: skip
     noise = SimpleNamespace(kind="generalized_gaussian", k=k, sigma=1.0)
     spec = DoubleSampling(sampler="double", alpha=alpha, shares=shares)
-    table = spec.certify(plan, counts, noise, extra={"counts_q": counts_q}, dim=d)
+    table = spec.certify(Drawn(plan, counts, noise, extra={"counts_q": counts_q}, dim=d))
     wrong = int((table.radius > truth.radius()).sum())
     assert at_most(wrong, images, alpha, LEVEL)
     assert (table.radius > table.radius_np).mean() > 0.4

@@ -17,7 +17,7 @@ PATHS = 10_000
 def climbs(p: float, radii: list[float], alpha: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(largest radius held, draws made) of PATHS images whose class has probability p, sigma = 1."""
     looks = look_schedule(50, 5000, growth=1.0)
-    rule = ladder(np.array(radii), looks, 1.0, alpha=alpha, beta=0.001)
+    rule = ladder(np.array(radii), ndtr(-np.array(radii)), looks, alpha=alpha, beta=0.001)
     k, decided, drawn = np.zeros(PATHS, np.int64), np.full(PATHS, -1.0), np.zeros(PATHS, np.int64)
     active, before = np.arange(PATHS), 0
     for look, n in enumerate(looks):

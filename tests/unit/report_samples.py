@@ -46,13 +46,15 @@ def certificate_table(
     )
 
 
-def provenance(sigma: float, *, alpha: float = 0.001, **notes) -> Provenance:
+def provenance(sigma: float, *, alpha: float = 0.001, norm: str = "l2", domain: str = "real", **notes) -> Provenance:
     """What a real certificate table's record says."""
     spec = {
         "noise": {"revision": 1, "kind": "gaussian", "sigma": sigma},
         "certificate": {"revision": 1, "kind": "neyman_pearson", "sampler": "cohen", "alpha": alpha},
     }
-    return Provenance("certificate", spec, parents={"counts": "c" * 64, "plan": "d" * 64}, notes=notes)
+    claim = {"norm": norm, "alpha": alpha, "domain": domain}
+    parents = {"counts": "c" * 64, "plan": "d" * 64}
+    return Provenance("certificate", spec, parents=parents, notes={"claim": claim, **notes})
 
 
 def line(
@@ -75,14 +77,21 @@ def line(
 
 def linf(plain: Line) -> Line:
     """The same line with radii in the l-infinity norm."""
-    return replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="linf")) for e in plain.seeds))
+    return in_norm(plain, "linf")
+
+
+def in_norm(plain: Line, norm: str) -> Line:
+    """The same line with radii in another norm."""
+    notes = [{**e.provenance.notes, "claim": {**e.provenance.notes["claim"], "norm": norm}} for e in plain.seeds]
+    seeds = (replace(e, provenance=replace(e.provenance, notes=n)) for e, n in zip(plain.seeds, notes, strict=True))
+    return replace(plain, seeds=tuple(seeds))
 
 
 def external_line(method: str = "elsewhere", sigma: float = 0.25, *, images: int = 200, **law) -> Line:
     """A line made elsewhere: the field's six columns and the seconds that reading them gives."""
     table = certificate_table(images, sigma, **law)
     table = table[["idx", "label", "predict", "radius", "correct", "time", "seconds"]]
-    return Line(method, f"gauss-{sigma:g}", sigma, "", (SeedTable(0, table, Path("theirs.tsv")),))
+    return Line(method, f"gauss-{sigma:g}", sigma, "", (SeedTable(0, table, Path("theirs.tsv"), norm="l2"),))
 
 
 def published_rows(dataset: str, arch: str, method: str, sigma: float) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from certflow.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
+from certflow.certify.base import Claim, Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
-from certflow.certify.kinds.linf_from_l2 import LinfFromL2
+from certflow.certify.kinds.inscribed import Inscribed, inscribed_radius
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.kinds.registry import revive
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
@@ -38,7 +39,7 @@ def plan_of(n, n_q, q_kind, q_param) -> pd.DataFrame:
 def certify(spec, n, k, n_q, k_q, q_kind, q_param, noise=NOISE, dim=DIM) -> pd.DataFrame:
     plan = plan_of(n, n_q, q_kind, q_param)
     extra = {"counts_q": two_classes(k_q, n_q)}
-    return certificate_table(plan, two_classes(k, n), np.zeros(len(n)), spec, noise, extra=extra, dim=dim)
+    return certificate_table(Drawn(plan, two_classes(k, n), noise, extra=extra, dim=dim), spec, np.zeros(len(n)))
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +123,11 @@ def test_shares_move_level_between_the_bounds():
 def test_the_label_can_be_certified_instead_of_the_selected_class():
     plan = plan_of([N], [N], ["truncated"], [0.6]).assign(selected=1)
     counts, extra = two_classes([48_000], [N]), {"counts_q": two_classes([49_500], [N])}
-    arguments = (plan, counts, np.zeros(1))
-    selected = certificate_table(*arguments, DSRS, NOISE, extra=extra, dim=DIM)
-    label = certificate_table(*arguments, DSRS.model_copy(update={"target": "label"}), NOISE, extra=extra, dim=DIM)
+    drawn = Drawn(plan, counts, NOISE, dim=DIM, extra=extra)
+    selected, label = (
+        certificate_table(drawn, DSRS.model_copy(update={"target": target}), np.zeros(1))
+        for target in ("selected", "label")
+    )
     assert (selected.predict[0], label.predict[0], label.correct[0]) == (-1, 0, 1)
 
 
@@ -143,7 +146,7 @@ def test_exponent_zero_is_the_gaussian_certificate():
     plan, counts = plan_of([N], [N], ["truncated"], [0.6]), two_classes([48_000], [N])
     for form in ("one", "two"):
         spec, both = NeymanPearson(sampler="s", bound_form=form), np.concatenate([counts, 0 * counts[:, :1]], axis=1)
-        ours, theirs = (spec.certify(plan, both, law) for law in (noise, GAUSSIAN))
+        ours, theirs = (spec.certify(Drawn(plan, both, law)) for law in (noise, GAUSSIAN))
         pd.testing.assert_frame_equal(ours, theirs)
 
 
@@ -175,13 +178,13 @@ def test_counts_that_do_not_fit_are_refused(change, message):
     plan = plan_of([N], [N], ["truncated"], [0.6]).assign(**change.get("plan", {}))
     extra = change.get("extra", {"counts_q": two_classes([49_500], [N])})
     with pytest.raises(CountsError, match=message):
-        DSRS.certify(plan, two_classes([48_000], [N]), NOISE, extra=extra, dim=DIM)
+        DSRS.certify(Drawn(plan, two_classes([48_000], [N]), NOISE, extra=extra, dim=DIM))
 
 
 def test_counts_of_one_law_are_refused():
     plan = plan_of([N], [N], ["truncated"], [0.6]).drop(columns=["q_kind", "n_q"])
     with pytest.raises(CountsError, match="lacks q_kind, n_q.*kind double"):
-        DSRS.certify(plan, two_classes([48_000], [N]), NOISE, extra={}, dim=DIM)
+        DSRS.certify(Drawn(plan, two_classes([48_000], [N]), NOISE, extra={}, dim=DIM))
 
 
 @pytest.mark.parametrize("spec", [DSRS, NeymanPearson(sampler="s")], ids=lambda spec: spec.kind)
@@ -193,25 +196,25 @@ def test_the_dimension_is_needed(spec):
 def test_linf_radii_are_l2_radii_over_the_root_of_the_dimension():
     arguments = ([N, N], [48_000, 10], [N, N], [49_500, 10], ["truncated"] * 2, [0.6] * 2)
     for of in ({"kind": "dsrs"}, {"kind": "neyman_pearson"}):
-        spec = LinfFromL2(sampler="double", of=of)
+        spec = Inscribed(norm="linf", sampler="double", of=of)
         assert spec.norm == "linf"
         table, l2 = certify(spec, *arguments), certify(spec.inner(), *arguments)
         np.testing.assert_array_equal(table.radius_l2, l2.radius)
         np.testing.assert_allclose(table.radius, l2.radius / 28, rtol=1e-15)
         assert (table.radius <= l2.radius / 28).all()
-        assert (table.norm == "linf").all()
+        assert spec.claim(Drawn(None, None, NOISE)) == Claim("linf", 0.001, "real")
         np.testing.assert_array_equal(table.predict, l2.predict)
 
 
 def test_a_published_conversion():
     """`llylly/DSRS`, files L2-Linfty: 0.42963496 on CIFAR-10 becomes 0.0077515582."""
-    from certflow.certify.kinds.linf_from_l2 import linf_radius
+    assert inscribed_radius(np.array([0.42963496]), "l2", "linf", 3072)[0] == pytest.approx(
+        0.0077515582, abs=1e-10
+    )  # 5e-9 / sqrt(3072)
 
-    assert linf_radius(np.array([0.42963496]), 3072)[0] == pytest.approx(0.0077515582, abs=1e-10)  # 5e-9 / sqrt(3072)
 
-
-def test_linf_entries_keep_the_l2_certificate_in_their_identity():
-    spec = LinfFromL2(sampler="s", alpha=0.01, of={"kind": "neyman_pearson"})
+def test_inscribed_entries_keep_the_inner_certificate_in_their_identity():
+    spec = Inscribed(norm="linf", sampler="s", alpha=0.01, of={"kind": "neyman_pearson"})
     assert spec.inner() == NeymanPearson(sampler="s", alpha=0.01)
     assert spec.canonical()["of"]["bound_form"] == "one"
     assert revive("certificate", spec.canonical()).inner() == spec.inner()
@@ -225,13 +228,13 @@ def test_linf_entries_keep_the_l2_certificate_in_their_identity():
         ({"kind": "neyman_pearson", "alpha": 0.01}, "leave it out"),
         ({"kind": "unknown"}, "no certificate of kind 'unknown'"),
         ({"kind": "neyman_pearson", "bound_form": "three"}, "bound_form"),
-        ({"kind": "linf_from_l2", "of": {"kind": "dsrs"}}, "states radii in linf"),
-        ({"kind": "sequential"}, "preset l2 radii"),
+        ({"kind": "inscribed", "norm": "linf", "of": {"kind": "dsrs"}}, "states its radii in linf already"),
+        ({"kind": "sequential"}, "preset radii"),
     ],
 )
-def test_only_l2_certificates_are_converted(of, message):
+def test_only_certificates_of_another_norm_and_a_fixed_number_of_draws_are_converted(of, message):
     with pytest.raises(ValidationError, match=message):
-        LinfFromL2(sampler="s", of=of)
+        Inscribed(norm="linf", sampler="s", of=of)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +246,7 @@ def test_only_l2_certificates_are_converted(of, message):
 )
 def test_problems_of_the_l2_certificate_are_one_line_each(of, line):
     with pytest.raises(ValidationError) as caught:
-        LinfFromL2(sampler="s", of=of)
+        Inscribed(norm="linf", sampler="s", of=of)
     (error,) = caught.value.errors()
     assert error["msg"].startswith(line) and "configuration" not in error["msg"] and "https" not in error["msg"]
 

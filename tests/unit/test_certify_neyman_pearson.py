@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from certflow.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
+from certflow.certify.base import Drawn
 from certflow.kinds.registry import revive, spec_class
 from certflow.noise import Stream
 from certflow.noise.variates import image_uniforms
@@ -41,7 +42,7 @@ def moved(counts: np.ndarray, row: int, change: list[int]) -> np.ndarray:
 
 def test_rows():
     plan, counts = example()
-    table = PLAIN.certify(plan, counts, GAUSSIAN)
+    table = PLAIN.certify(Drawn(plan, counts, GAUSSIAN))
     radius, p_lower = gaussian_radius([950, 1000, 500, 450], 1000, 0.001, 0.5)
     assert list(table.predict) == [0, 1, -1, -1, -1]
     assert list(table.reason) == ["", "", "low_pA", "low_pA", "not_sampled"]
@@ -55,7 +56,7 @@ def test_rows():
 
 def test_two_bounds_rescue_an_image_whose_rest_is_spread():
     plan, counts = example()
-    table = NeymanPearson(sampler="cohen", bound_form="two").certify(plan, counts, GAUSSIAN)
+    table = NeymanPearson(sampler="cohen", bound_form="two").certify(Drawn(plan, counts, GAUSSIAN))
     radius, p_lower, p_upper = gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5)
     assert list(table.predict) == [0, 1, -1, 0, -1]
     assert (table.radius[3], table.p_lower[3], table.p_upper[3]) == (radius, p_lower, p_upper)
@@ -65,7 +66,10 @@ def test_two_bounds_rescue_an_image_whose_rest_is_spread():
 def test_the_randomized_bound_stands_beside_the_plain_one():
     plan, counts = example()
     certificate = NeymanPearson(sampler="cohen", bound="randomized")
-    table, plain = certificate.certify(plan, counts, GAUSSIAN, seed=5), PLAIN.certify(plan, counts, GAUSSIAN)
+    table, plain = (
+        certificate.certify(Drawn(plan, counts, GAUSSIAN, seed=5)),
+        PLAIN.certify(Drawn(plan, counts, GAUSSIAN)),
+    )
     np.testing.assert_array_equal(table.radius_plain, plain.radius)
     assert (table.radius >= plain.radius).all() and table.radius[1] > plain.radius[1]
     assert (table.p_lower >= plain.p_lower).all()
@@ -74,14 +78,14 @@ def test_the_randomized_bound_stands_beside_the_plain_one():
     radius, _ = gaussian_radius(1000, 1000, 0.001, 0.5, table.u[1])
     assert table.radius[1] == radius
     rows = [3, 1]
-    moved = certificate.certify(plan.iloc[rows], counts[rows], GAUSSIAN, seed=5)
+    moved = certificate.certify(Drawn(plan.iloc[rows], counts[rows], GAUSSIAN, seed=5))
     pd.testing.assert_frame_equal(moved, table.iloc[rows].reset_index(drop=True))
-    assert (certificate.certify(plan, counts, GAUSSIAN, seed=6).u != table.u).all()
+    assert (certificate.certify(Drawn(plan, counts, GAUSSIAN, seed=6)).u != table.u).all()
 
 
 def test_both_bounds_are_randomized_in_the_two_bound_form():
     plan, counts = example()
-    table = NeymanPearson(sampler="cohen", bound="randomized", bound_form="two").certify(plan, counts, GAUSSIAN)
+    table = NeymanPearson(sampler="cohen", bound="randomized", bound_form="two").certify(Drawn(plan, counts, GAUSSIAN))
     row = gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5, table.u[3], table.u_other[3])
     assert (table.radius[3], table.p_lower[3], table.p_upper[3]) == row
     assert table.radius[3] > table.radius_plain[3] == gaussian_radius_two_bound(450, 300, 1000, 0.001, 0.5)[0]
@@ -91,42 +95,42 @@ def test_the_form_follows_stage_1_alone():
     plan, counts = example()
     plan = plan.assign(k0_other=[5, 0, 49, 30, 0])
     auto = NeymanPearson(sampler="cohen", bound_form="auto")
-    table = auto.certify(plan, counts, GAUSSIAN)
+    table = auto.certify(Drawn(plan, counts, GAUSSIAN))
     assert list(table.bound_form) == ["one", "one", "two", "two", "one"]
-    two = NeymanPearson(sampler="cohen", bound_form="two").certify(plan, counts, GAUSSIAN)
-    one = PLAIN.certify(plan, counts, GAUSSIAN)
+    two = NeymanPearson(sampler="cohen", bound_form="two").certify(Drawn(plan, counts, GAUSSIAN))
+    one = PLAIN.certify(Drawn(plan, counts, GAUSSIAN))
     for name in ("radius", "p_lower", "p_upper", "predict"):
         expected = np.where(table.bound_form == "two", two[name], one[name])
         np.testing.assert_array_equal(table[name], expected)
     elsewhere = np.array([*[[334, 333, 333]] * 4, [0, 0, 0]])
-    other = auto.certify(plan, elsewhere, GAUSSIAN)
+    other = auto.certify(Drawn(plan, elsewhere, GAUSSIAN))
     assert list(other.bound_form) == list(table.bound_form)
     with pytest.raises(CountsError, match="k0_other"):
-        auto.certify(plan.drop(columns="k0_other"), counts, GAUSSIAN)
+        auto.certify(Drawn(plan.drop(columns="k0_other"), counts, GAUSSIAN))
 
 
 def test_the_form_is_one_with_two_classes():
     plan, _ = example()
     plan = plan.assign(label=0, selected=0, n=10, k0_other=plan.n0 - plan.k0)
-    table = NeymanPearson(sampler="cohen", bound_form="auto").certify(plan, np.full((5, 2), 5), GAUSSIAN)
+    table = NeymanPearson(sampler="cohen", bound_form="auto").certify(Drawn(plan, np.full((5, 2), 5), GAUSSIAN))
     assert (table.bound_form == "one").all()
 
 
 def test_order_of_images_and_classes_does_not_matter():
     plan, counts = example()
-    table = PLAIN.certify(plan, counts, GAUSSIAN)
+    table = PLAIN.certify(Drawn(plan, counts, GAUSSIAN))
     rows = [3, 0, 4, 1, 2]
-    moved = PLAIN.certify(plan.iloc[rows], counts[rows], GAUSSIAN)
+    moved = PLAIN.certify(Drawn(plan.iloc[rows], counts[rows], GAUSSIAN))
     pd.testing.assert_frame_equal(moved, table.iloc[rows].reset_index(drop=True))
-    renamed = PLAIN.certify(plan.assign(selected=(plan.selected + 1) % 3), np.roll(counts, 1, axis=1), GAUSSIAN)
+    renamed = PLAIN.certify(Drawn(plan.assign(selected=(plan.selected + 1) % 3), np.roll(counts, 1, axis=1), GAUSSIAN))
     np.testing.assert_array_equal(renamed.radius, table.radius)
 
 
 def test_no_image_sampled_and_empty_plan():
     plan, counts = example()
-    table = PLAIN.certify(plan.assign(n=0), 0 * counts, GAUSSIAN)
+    table = PLAIN.certify(Drawn(plan.assign(n=0), 0 * counts, GAUSSIAN))
     assert (table.predict == -1).all() and (table.reason == "not_sampled").all() and (table.p_upper == 1).all()
-    assert len(PLAIN.certify(plan[:0], counts[:0], GAUSSIAN)) == 0
+    assert len(PLAIN.certify(Drawn(plan[:0], counts[:0], GAUSSIAN))) == 0
 
 
 @pytest.mark.parametrize(
@@ -153,14 +157,14 @@ def test_no_image_sampled_and_empty_plan():
 def test_refuses_counts_that_do_not_fit_the_plan(change, message):
     plan, counts = change(*example())
     with pytest.raises(CountsError, match=message):
-        PLAIN.certify(plan, counts, GAUSSIAN)
+        PLAIN.certify(Drawn(plan, counts, GAUSSIAN))
 
 
 def test_two_bounds_are_refused_with_two_classes():
     plan, _ = example()
     plan = plan.assign(label=0, selected=0, n=10)
     with pytest.raises(ValueError, match="bound_form: one"):
-        NeymanPearson(sampler="cohen", bound_form="two").certify(plan, np.full((5, 2), 5), GAUSSIAN)
+        NeymanPearson(sampler="cohen", bound_form="two").certify(Drawn(plan, np.full((5, 2), 5), GAUSSIAN))
 
 
 @pytest.mark.parametrize(
@@ -196,14 +200,14 @@ def test_problems_name_what_can_never_work():
     assert "at most n=100000000" in many
     plan, counts = example()
     with pytest.raises(ValueError, match="noise kind laplace"):
-        PLAIN.certify(plan, counts, laplace)
+        PLAIN.certify(Drawn(plan, counts, laplace))
 
 
 def test_the_stated_fewest_draws_do_certify_and_one_less_does_not():
     for form, level_n in (("one", 10), ("two", 11)):
         for n in (level_n - 1, level_n):
             plan = pd.DataFrame({"idx": [7], "label": [0], "selected": [0], "k0": [1], "n0": [1], "n": [n]})
-            table = NeymanPearson(sampler="s", bound_form=form).certify(plan, np.array([[n, 0, 0]]), GAUSSIAN)
+            table = NeymanPearson(sampler="s", bound_form=form).certify(Drawn(plan, np.array([[n, 0, 0]]), GAUSSIAN))
             assert (table.radius[0] > 0) == (n == level_n)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound
-from certflow.certify.radii import guarded
+from certflow.certify.bounds import guarded
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 mpmath.mp.dps = 40

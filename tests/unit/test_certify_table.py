@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from certflow.certify import CountsError, certificate_table, read_field_table
+from certflow.certify.base import Drawn
 from certflow.certify.field_table import FIELD_COLUMNS, format_time, parse_time
 from certflow.certify.table import TABLE_COLUMNS
 from certflow.errors import ArtefactError, DataError
@@ -31,7 +32,7 @@ def plan() -> pd.DataFrame:
 
 
 def table() -> pd.DataFrame:
-    return certificate_table(plan(), COUNTS, SECONDS, SPEC, GAUSSIAN)
+    return certificate_table(Drawn(plan(), COUNTS, GAUSSIAN), SPEC, SECONDS)
 
 
 def test_columns_and_values():
@@ -60,16 +61,16 @@ def test_own_tables_are_field_tables(tmp_path):
 def test_errors_name_file_and_image():
     broken = COUNTS + [[0, 0], [1, 0], [0, 0], [0, 0]]
     with pytest.raises(CountsError, match="^image idx 1: counts sum to 1001"):
-        certificate_table(plan(), broken, SECONDS, SPEC, GAUSSIAN)
+        certificate_table(Drawn(plan(), broken, GAUSSIAN), SPEC, SECONDS)
     with pytest.raises(ArtefactError, match="counts.npz: image idx 1: .*; delete it and run again"):
-        certificate_table(plan(), broken, SECONDS, SPEC, GAUSSIAN, source="counts.npz")
+        certificate_table(Drawn(plan(), broken, GAUSSIAN), SPEC, SECONDS, source="counts.npz")
     for seconds, message in (
         (SECONDS[:3], "do not fit"),
         (-SECONDS, "idx 3: took"),
         (SECONDS * np.nan, "idx 3: took nan"),
     ):
         with pytest.raises(CountsError, match=message):
-            certificate_table(plan(), COUNTS, seconds, SPEC, GAUSSIAN)
+            certificate_table(Drawn(plan(), COUNTS, GAUSSIAN), SPEC, seconds)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +84,21 @@ def test_errors_name_file_and_image():
 )
 def test_a_certificate_that_breaks_the_rules_is_caught(column, value, message):
     class Broken(type(SPEC)):
-        def certify(self, plan, counts, noise, **options):
-            rows = super().certify(plan, counts, noise, **options)
+        def certify(self, drawn):
+            rows = super().certify(drawn)
             rows.loc[0, column] = value
             return rows
 
     with pytest.raises(ValueError, match=message):
-        certificate_table(plan(), COUNTS, SECONDS, Broken(sampler="cohen"), GAUSSIAN)
+        certificate_table(Drawn(plan(), COUNTS, GAUSSIAN), Broken(sampler="cohen"), SECONDS)
 
 
 def test_columns_that_a_certificate_adds_come_last():
     class Longer(type(SPEC)):
-        def certify(self, plan, counts, noise, **options):
-            return super().certify(plan, counts, noise, **options).assign(radius_linf=0.1)
+        def certify(self, drawn):
+            return super().certify(drawn).assign(radius_linf=0.1)
 
-    rows = certificate_table(plan(), COUNTS, SECONDS, Longer(sampler="cohen"), GAUSSIAN)
+    rows = certificate_table(Drawn(plan(), COUNTS, GAUSSIAN), Longer(sampler="cohen"), SECONDS)
     assert tuple(rows.columns) == (*TABLE_COLUMNS, "radius_linf")
 
 
@@ -287,7 +288,9 @@ def test_times_round_trip():
 def test_slack_reaches_every_form_of_the_bound(options):
     three = np.array([[990, 6, 4], [300, 600, 100], [400, 500, 100], [0, 0, 0]])
     spec = spec_class("certificate", "neyman_pearson")(sampler="cohen", **options)
-    plain, loose = (certificate_table(plan(), three, SECONDS, spec, GAUSSIAN, slack=slack) for slack in (0.0, 1e-3))
+    plain, loose = (
+        certificate_table(Drawn(plan(), three, GAUSSIAN, slack=slack), spec, SECONDS) for slack in (0.0, 1e-3)
+    )
     drawn = plain["n"] > 0
     assert (loose["p_lower"][drawn] <= plain["p_lower"][drawn] - 1e-3).all()
     assert (loose["p_upper"] >= plain["p_upper"]).all()
@@ -300,13 +303,13 @@ def test_slack_reaches_every_form_of_the_bound(options):
 def test_a_certificate_that_cannot_give_slack_away_is_not_asked_to():
     double = spec_class("certificate", "dsrs")(sampler="x")
     with pytest.raises(ValueError, match="kind dsrs know no exact noise"):
-        certificate_table(plan(), COUNTS, SECONDS, double, GAUSSIAN, slack=1e-12)
+        certificate_table(Drawn(plan(), COUNTS, GAUSSIAN, slack=1e-12), double, SECONDS)
 
 
 def test_slack_reaches_an_l2_certificate_inside_another():
-    spec = spec_class("certificate", "linf_from_l2")(sampler="cohen", of={"kind": "neyman_pearson"})
+    spec = spec_class("certificate", "inscribed")(norm="linf", sampler="cohen", of={"kind": "neyman_pearson"})
     plain, loose = (
-        certificate_table(plan(), COUNTS, SECONDS, spec, GAUSSIAN, slack=slack, dim=64) for slack in (0.0, 1e-3)
+        certificate_table(Drawn(plan(), COUNTS, GAUSSIAN, slack=slack, dim=64), spec, SECONDS) for slack in (0.0, 1e-3)
     )
     assert 0 < loose["radius"][0] < plain["radius"][0]
     assert loose["p_lower"][0] <= plain["p_lower"][0] - 1e-3

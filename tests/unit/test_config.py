@@ -380,13 +380,18 @@ def test_a_certificate_must_know_exact_noise(raw):
     assert exact_problems(Other(sampler="x"), noise, sampler) == []
     (problem,) = exact_problems(Other(sampler="x"), noise, exact)
     assert problem == "certificates of kind other know no exact noise; use a sampler with `arithmetic: float`"
-    inner = spec_class("certificate", "linf_from_l2")
-    assert exact_problems(inner(sampler="x", of={"kind": "neyman_pearson"}), noise, exact) == []
-    assert len(exact_problems(inner(sampler="x", of={"kind": "dsrs"}), noise, exact)) == 1
+    inner = spec_class("certificate", "inscribed")
+    assert exact_problems(inner(norm="linf", sampler="x", of={"kind": "neyman_pearson"}), noise, exact) == []
+    assert len(exact_problems(inner(norm="linf", sampler="x", of={"kind": "dsrs"}), noise, exact)) == 1
 
 
 def test_a_table_states_radii_in_one_norm(raw):
-    raw["certificates"]["inf"] = {"kind": "linf_from_l2", "sampler": "cohen", "of": {"kind": "neyman_pearson"}}
+    raw["certificates"]["inf"] = {
+        "kind": "inscribed",
+        "norm": "linf",
+        "sampler": "cohen",
+        "of": {"kind": "neyman_pearson"},
+    }
     raw["experiments"]["digits"]["certificates"] = ["inf"]
     run = next(load(raw).runs("digits"))
     assert load(raw).certificate_spec(**vars(run))["certificate"]["of"]["bound"] == "plain"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import certificate_table, external_line, line, provenance
+from report_samples import certificate_table, external_line, in_norm, line, linf, provenance
 
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import write_table
@@ -112,7 +112,7 @@ def test_exported_tables_read_back_as_results_from_elsewhere(tmp_path):
     path = tmp_path / "field.tsv"
     ours = line(sigma=0.5)
     export_field_table(ours.seeds[0], path)
-    theirs = read_external_line("theirs", "gauss-0.5", 0.5, {0: path})
+    theirs = read_external_line("theirs", "gauss-0.5", 0.5, {0: path}, norm="l2")
     for name in ("idx", "label", "predict", "radius", "correct"):
         assert (theirs.seeds[0].table[name].to_numpy() == ours.seeds[0].table[name].to_numpy()).all()
     assert theirs.seeds[0].table["seconds"].to_numpy() == pytest.approx(
@@ -124,12 +124,12 @@ def test_exported_tables_read_back_as_results_from_elsewhere(tmp_path):
 def test_a_line_says_the_norm_of_its_radii():
     plain = line()
     assert plain.norm == "l2"
-    inside = replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="linf")) for e in plain.seeds))
+    inside = linf(plain)
     assert inside.norm == "linf"
     summary = summarise([inside], [0.0, 0.001], resamples=10)
     assert blocks(summary)[0].over == "certified accuracy (%) at ℓ∞ radius"
     with pytest.raises(ValueError, match="different norms"):
         summarise([plain, inside], [0.1], resamples=10)
-    odd = replace(plain, seeds=tuple(replace(e, table=e.table.assign(norm="l3")) for e in plain.seeds))
+    odd = in_norm(plain, "l3")
     with pytest.raises(ArtefactError, match="l3"):
         _ = odd.norm

@@ -174,7 +174,7 @@ def test_a_line_of_varying_draws_says_so():
 def test_notes_tell_exact_noise_from_noise_in_floating_point():
     ours, theirs = line(), external_line()
     entry = ours.seeds[0]
-    exact = Line("sound", "gauss-0.25", 0.25, "np", (replace(entry, provenance=provenance(0.25, arithmetic="exact")),))
+    exact = Line("sound", "gauss-0.25", 0.25, "np", (replace(entry, provenance=provenance(0.25, domain="8-bit grid")),))
     assert summarise([ours, exact, theirs], RADII)["arithmetic"].tolist() == ["float", "exact", ""]
     text = "\n".join(notes(summarise([ours, exact, theirs], RADII)))
     assert "Noise of gaussian: float (" in text and "Noise of sound: exact (" in text

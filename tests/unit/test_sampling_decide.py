@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from scipy.special import ndtr
 
+from certflow.certify.base import Drawn
 from certflow.config import load
 from certflow.errors import ConfigError
 from certflow.kinds.registry import spec_class
@@ -58,7 +59,7 @@ def climb(hits: np.ndarray, looks: np.ndarray, alpha: float, beta: float) -> tup
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.62, 0.7, 0.85, 0.97, 0.999, 1.0])
 def test_a_ladder_climbs_as_its_definition_says(p):
     looks = look_schedule(50, 2000)
-    rule = ladder(RADII, looks, SIGMA, alpha=0.01, beta=0.05)
+    rule = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.01, beta=0.05)
     draws = np.random.default_rng(int(p * 1000)).random((20, looks[-1])) < p
     decided, drawn, open_ = np.full(20, -1.0), np.zeros(20, int), np.ones(20, bool)
     for look, n in enumerate(looks):
@@ -71,7 +72,7 @@ def test_a_ladder_climbs_as_its_definition_says(p):
 
 def test_the_most_that_counts_can_have_led_to_is_that_of_the_best_order_of_the_draws():
     looks = np.array([8, 14, 24])
-    rule, largest = ladder(RADII[:3], looks, SIGMA, alpha=0.2, beta=1e-9), {}
+    rule, largest = ladder(RADII[:3], ndtr(-RADII[:3] / SIGMA), looks, alpha=0.2, beta=1e-9), {}
     for path in itertools.product(*(range(n + 1) for n in looks)):
         steps = np.diff([0, *path])
         if (steps < 0).any() or (steps > np.diff([0, *looks])).any():
@@ -104,7 +105,7 @@ def test_nothing_is_given_up_that_could_still_hold_when_beta_is_tiny():
 
 def test_every_image_ends_at_the_last_look():
     looks = look_schedule(100, 1000)
-    rule = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001)
+    rule = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.001, beta=0.001)
     for k in range(0, 1001, 50):
         decided, _ = rule.judge(len(looks) - 1, np.array([k]), np.array([-1.0]))
         assert rule.judge(len(looks) - 1, np.array([k]), decided)[1].all()
@@ -112,8 +113,8 @@ def test_every_image_ends_at_the_last_look():
 
 def test_slack_makes_every_rung_harder():
     looks = look_schedule(100, 10_000)
-    plain = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001)
-    careful = ladder(RADII, looks, SIGMA, alpha=0.001, beta=0.001, slack=0.001)
+    plain = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.001, beta=0.001)
+    careful = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.001, beta=0.001, slack=0.001)
     assert (careful.accept >= plain.accept).all() and (careful.accept > plain.accept).any()
 
 
@@ -130,9 +131,9 @@ def test_exact_arithmetic_gives_its_distance_away():
         [[9, 1]],
     )
     given = {"extra": {"decided": np.array([0.25])}, "dim": 3072, "slack": noise.distance(3072)}
-    assert sequential.certify(table, np.array(counts), noise, **given)["radius"].tolist() == [0.25]
+    assert sequential.certify(Drawn(table, np.array(counts), noise, **given))["radius"].tolist() == [0.25]
     with pytest.raises(ValueError, match="larger than exact decisions allow"):
-        sequential.certify(table, np.array(counts), noise, **{**given, "slack": noise.distance(1 << 25)})
+        sequential.certify(Drawn(table, np.array(counts), noise, **{**given, "slack": noise.distance(1 << 25)}))
 
 
 def base() -> BaseClassifier:
@@ -146,7 +147,7 @@ def images() -> np.ndarray:
 
 
 INDEX = np.array([3, 0, 8, 2, 11, 5, 6])
-RULE = ladder(RADII, look_schedule(50, 3000), SIGMA, alpha=0.001, beta=0.001)
+RULE = ladder(RADII, ndtr(-RADII / SIGMA), look_schedule(50, 3000), alpha=0.001, beta=0.001)
 
 
 def drawn_until(rule, journal=None, subset=slice(None)):

@@ -206,7 +206,7 @@ def test_exact_arithmetic_holds_from_the_first_stage_to_the_certificate(home, tm
     paths = {"plan": tmp_path / "plan.tsv", "counts": tmp_path / "counts.npz", "table": tmp_path / "table.tsv"}
     certify_radii(certificate, **paths)
     table, record = read_table(tmp_path / "table.tsv", format="certificate")
-    assert record.notes["arithmetic"] == "exact" and record.notes["noise_distance"] == NOISE.distance(64)
+    assert record.notes["claim"]["domain"] == "8-bit grid" and record.notes["noise_distance"] == NOISE.distance(64)
     bound = clopper_pearson_lower(table["k"].to_numpy(), 700, 0.001)
     assert (table["p_lower"] <= np.maximum(bound - NOISE.distance(64), 0)).all()
     np.testing.assert_allclose(table["p_lower"], bound, rtol=1e-7, atol=1e-14)

@@ -53,7 +53,7 @@ def test_bounds_solve_the_tail_equation(n):
 
 
 def test_large_n_stays_within_the_guard_of_the_radii():
-    from certflow.certify.radii import guarded
+    from certflow.certify.bounds import guarded
 
     for k, n in [
         (10**7 // 2 + 5000, 10**7),

@@ -9,7 +9,9 @@ _HOMES = {
     "gaussian_radius": "radii",
     "gg_np_radius": "double_sampling.radius",
     "gaussian_radius_two_bound": "radii",
+    "one_bound_radius": "radii",
     "predict_classes": "predict",
+    "radius": "radii",
     "two_bounds_pay": "radii",
     "read_field_table": "field_table",
 }

@@ -1,59 +1,79 @@
 """What every certificate offers: radii from counts, as a pure function."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
-"""No further arrays."""
+@dataclass(frozen=True)
+class Drawn:
+    """What a certificate is computed from: the plan, the counts of stage 2, and the law that they were drawn from."""
+
+    plan: "pd.DataFrame"
+    """Columns idx, label, selected, k0, n0, n and what the sampler adds; one row per image."""
+    counts: np.ndarray
+    """int64 [images, classes]; each row sums to that image's n."""
+    noise: NoiseSpec
+    dim: int | None = None
+    """Number of coordinates of an image, on which some radii depend."""
+    seed: int = 0
+    """The run's seed, under which a randomised bound draws its variate."""
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further arrays of the counts file by name, one row per image."""
+    slack: float = 0.0
+    """What every probability may be off by, because exact noise misses its law by so much."""
+    exact: bool = False
+    """Whether the noise was drawn in whole grey levels."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the radii of a table say."""
+
+    norm: Norm
+    """The norm of the balls, in [0,1]-pixel units of the raw image."""
+    alpha: float
+    """Probability per image that its radius is wrong."""
+    domain: Literal["real", "8-bit grid"]
+    """Which points of the ball: all, as far as floating point lets noise be what it is; or those of 8-bit images, exactly."""
 
 
 class CertificateSpec(Spec):
     """Base of all certificates. Torch-free, vectorised over images."""
 
     family: ClassVar[str] = "certificate"
-    norm: ClassVar[str] = "l2"
-    """The norm in which radii are stated, in [0,1]-pixel units of the raw image."""
     sequential: ClassVar[bool] = False
     """Whether it holds for counts that were stopped by what they looked like, and reads those alone."""
     takes_slack: ClassVar[bool] = False
-    """Whether `certify` has an argument `slack`: what every probability may be off by, which its bounds give away. Without it
-    counts of `arithmetic: exact` are refused."""
+    """Whether its bounds give away what every probability may be off by (`Drawn.slack`). Without that, counts of `arithmetic:
+    exact` are refused."""
 
     sampler: str
     """Name of the sampler entry whose counts are certified."""
     alpha: float
     """Failure probability allowed per image."""
+    norm: Norm = "l2"
+    """The norm in which radii are stated."""
+
+    def claim(self, drawn: Drawn) -> Claim:
+        """What the radii of `certify` say."""
+        return Claim(norm=self.norm, alpha=self.alpha, domain="8-bit grid" if drawn.exact else "real")
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
         """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
         return []
 
-    def certify(
-        self,
-        plan: "pd.DataFrame",
-        counts: np.ndarray,
-        noise: NoiseSpec,
-        *,
-        seed: int = 0,
-        extra: Mapping[str, np.ndarray] = NOTHING,
-        dim: int | None = None,
-    ) -> "pd.DataFrame":
+    def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """Radii of all images.
-
-        plan: columns idx, label, selected, k0, n0, n and what the sampler adds (one row per image). counts: int64 [images,
-        classes] of stage 2, each row summing to that image's n. seed: the run's seed, under which a randomised bound draws its
-        variate. extra: further arrays of the counts file by name, one row per image. dim: number of
-        coordinates of an image, on which some radii depend.
 
         Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper, k (count of the selected class),
         reason (empty, `low_pA` or `not_sampled`), saturated (bool) and whatever else the certificate has to say.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from certflow.certify.radii import checked_level
+from certflow.certify.bounds import checked_level
 from certflow.stats import LARGEST_N, prediction_p_value, smallest_n_to_predict
 from certflow.stats.checks import whole
 

@@ -1,10 +1,11 @@
 """Certification as a stage of the pipeline: from a plan and merged counts to one table."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from certflow.certify.base import pairing_problems
+from certflow.certify.base import Drawn, pairing_problems
 from certflow.certify.counts import CountsError, same_images
 from certflow.certify.table import certificate_table
 from certflow.errors import ArtefactError
@@ -40,26 +41,16 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
     if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
         rows = rows.assign(n=extra["drawn"])
     dim = revive("dataset", spec["dataset"]).info().dim
-    slack = (
-        noise.distance(dim) if sampler.arithmetic == "exact" else 0.0
-    )  # exact noise may miss the ideal law by so much
-    result = certificate_table(
-        rows,
-        arrays["counts"],
-        arrays["seconds"],
-        certificate,
-        noise,
-        seed=spec["seed"],
-        extra=extra,
-        slack=slack,
-        dim=dim,
-        source=str(counts),
-    )
+    exact = sampler.arithmetic == "exact"
+    slack = noise.distance(dim) if exact else 0.0  # exact noise may miss the ideal law by so much
+    drawn = Drawn(rows, arrays["counts"], noise, dim, spec["seed"], extra, slack, exact)
+    result = certificate_table(drawn, certificate, arrays["seconds"], source=str(counts))
+    claim = certificate.claim(drawn)
     record = Provenance(
         format="certificate",
         spec=spec,
         parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
         device=counted.device,
-        notes={**counted.notes, "arithmetic": sampler.arithmetic} | ({"noise_distance": slack} if slack else {}),
+        notes={**counted.notes, "claim": asdict(claim)} | ({"noise_distance": slack} if slack else {}),
     )
     write_table(table, result, record)

@@ -1,15 +1,13 @@
 """The certificate table: one row per image, the field's six columns first."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.certify.base import CertificateSpec, Drawn
 from certflow.certify.counts import CountsError, planned_counts
 from certflow.certify.field_table import FIELD_COLUMNS, format_time
 from certflow.errors import ArtefactError
-from certflow.noise.base import NoiseSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,38 +28,26 @@ TABLE_COLUMNS = (
 
 
 def certificate_table(
-    plan: "pd.DataFrame",
-    counts: np.ndarray,
-    seconds: np.ndarray,
-    certificate: CertificateSpec,
-    noise: NoiseSpec,
-    *,
-    seed: int = 0,
-    extra: Mapping[str, np.ndarray] = NOTHING,
-    slack: float = 0.0,
-    dim: int | None = None,
-    source: str | None = None,
+    drawn: Drawn, certificate: CertificateSpec, seconds: np.ndarray, *, source: str | None = None
 ) -> "pd.DataFrame":
     """The table of one certificate, `TABLE_COLUMNS` and then whatever else the certificate adds, in the plan's order.
 
-    plan: columns idx, label, selected, k0, n0, n. counts: int64 [images, classes] of stage 2. seconds: float [images], both
-    stages. seed, extra, dim: see `CertificateSpec.certify`. slack: what every probability may be off by
-    (`NoiseSpec.distance`), for certificates that give it away (`takes_slack`; ValueError for others). Radii keep full
-    precision; round them down when printing. `correct` is 1 where predict is the label, so an abstention (predict -1, radius
-    0) is 0. `time` is `seconds` in the field's format, H:MM:SS.ffffff.
+    seconds: float [images], both stages. Radii keep full precision; round them down when printing. `correct` is 1 where predict
+    is the label, so an abstention (predict -1, radius 0) is 0. `time` is `seconds` in the field's format, H:MM:SS.ffffff. A
+    certificate that chooses the class itself returns a column `selected`, which then stands in the table.
 
-    Counts that do not fit the plan are a `CountsError` naming the image or, when `source` (the file they came from) is given,
-    an `ArtefactError` naming both.
+    ValueError for counts of exact noise and a certificate that does not take slack. Counts that do not fit the plan are a
+    `CountsError` naming the image or, when `source` (the file they came from) is given, an `ArtefactError` naming both.
     """
     import pandas as pd
 
-    if slack and not certificate.takes_slack:
+    if drawn.slack and not certificate.takes_slack:
         raise ValueError(f"certificates of kind {certificate.kind} know no exact noise")
-    options = {"slack": slack} if certificate.takes_slack else {}
+    plan = drawn.plan
     try:
-        planned = planned_counts(plan, counts)
+        planned = planned_counts(plan, drawn.counts)
         seconds = _checked_seconds(seconds, planned.idx)
-        result = certificate.certify(plan, counts, noise, seed=seed, extra=extra, dim=dim, **options)
+        result = certificate.certify(drawn)
     except CountsError as error:
         if source is None:
             raise
@@ -80,7 +66,7 @@ def certificate_table(
             "seconds": seconds,
         }
     )
-    table = own.join(result)
+    table = own.drop(columns=[name for name in own if name in result]).join(result)
     return table[[*TABLE_COLUMNS, *(name for name in table.columns if name not in TABLE_COLUMNS)]]
 
 

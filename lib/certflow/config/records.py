@@ -8,6 +8,7 @@ from pydantic import Field
 
 from certflow.data.subset import Images
 from certflow.kinds.spec import Record
+from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
 from certflow.training.predictions import Predictions
 
@@ -51,6 +52,8 @@ class ForeignResult(Record):
     """Name of the noise entry it was certified under."""
     path: str
     seed: int = Field(0, ge=0)
+    norm: Norm = "l2"
+    """The norm of its radii, which the format does not say."""
 
 
 class Experiment(Record):

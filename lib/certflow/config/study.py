@@ -33,6 +33,7 @@ class Study(StageSpecs):
                 "sigmas": {name: self.noises[name].sigma for name in noises},
                 "published_as": {name: self._published_as(name) for name in e.methods},
                 "split": self.images[e.images].split,
+                "norm": self.certificates[e.certificates[0]].norm,
             }
         )
 
@@ -57,7 +58,7 @@ class Study(StageSpecs):
             }
             for entry in e.corruptions
         }
-        keys = ("radii", "runs", "sigmas", "published", "published_as", "split", "title")
+        keys = ("radii", "runs", "sigmas", "published", "published_as", "split", "title", "norm")
         return plain({**{key: shared[key] for key in keys}, "copies": copies, "entries": entries})
 
     def _run_spec(self, run: Run) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class NoiseSpec(Spec):
         """Why this noise cannot be drawn in exact arithmetic (empty: it can)."""
         return [f"noise of kind {self.kind} has no exact form; use `arithmetic: float`"]
 
+    @property
+    def exponent(self) -> int | None:
+        """k where this law is the generalised Gaussian N^g(k, sigma), 0 being the Gaussian; None for other laws."""
+        return None
+
     def warmed(self, counter: int, length: int) -> Self:
         """The law to train with after `counter` of `length` units of a warm-up; this law itself where there is none."""
         return self

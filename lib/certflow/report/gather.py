@@ -51,10 +51,10 @@ def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, ta
 
 def foreign_lines(spec: Mapping[str, Any]) -> list[Line]:
     """The lines made elsewhere, in the order of `spec["foreign"]`, whose entries name their files."""
-    groups: dict[tuple[str, str], dict[int, Path]] = {}
+    groups: dict[tuple[str, str, str], dict[int, Path]] = {}
     for result in spec["foreign"]:
-        groups.setdefault((result["label"], result["noise"]), {})[result["seed"]] = Path(result["path"])
+        groups.setdefault((result["label"], result["noise"], result["norm"]), {})[result["seed"]] = Path(result["path"])
     return [
-        read_external_line(label, noise, spec["sigmas"][noise], tables, split=spec["split"])
-        for (label, noise), tables in groups.items()
+        read_external_line(label, noise, spec["sigmas"][noise], tables, norm=norm, split=spec["split"])
+        for (label, noise, norm), tables in groups.items()
     ]

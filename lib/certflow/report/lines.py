@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
+NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
 """Norm of a table's radii → as it is printed."""
 
 
@@ -29,6 +29,8 @@ class SeedTable:
     table: "pd.DataFrame"
     path: Path
     provenance: Provenance | None = None
+    norm: str | None = None
+    """The norm of the radii, as the entry of a table made elsewhere says; ours claim it themselves."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class Line:
 
     @cached_property
     def norm(self) -> str:
-        """The norm of the radii: what the tables' column `norm` says, l2 where they have none."""
-        found = {name for entry in self.seeds for name in entry.table.get("norm", ["l2"])}
+        """The norm of the radii: what the certificates claim, for tables made elsewhere what their entry says."""
+        found = {_norm(entry) for entry in self.seeds}
         if len(found) > 1 or not found <= set(NORMS):
             raise ArtefactError(
                 f"{self.label}: radii in the norms {sorted(found)}; one of {', '.join(NORMS)} is needed"
@@ -130,7 +132,7 @@ class Line:
         records = [entry.provenance for entry in self.seeds]
         if any(record is None for record in records):
             return ""
-        return "exact" if all(record.notes.get("arithmetic") == "exact" for record in records) else "float"
+        return "exact" if all(record.notes["claim"]["domain"] == "8-bit grid" for record in records) else "float"
 
     @property
     def warnings(self) -> list[str]:
@@ -163,10 +165,17 @@ def read_line(
 
 
 def read_external_line(
-    method: str, noise: str, sigma: float, paths: Mapping[int, Path], *, certificate: str = "", split: str = "test"
+    method: str,
+    noise: str,
+    sigma: float,
+    paths: Mapping[int, Path],
+    *,
+    norm: str,
+    certificate: str = "",
+    split: str = "test",
 ) -> Line:
-    """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`)."""
-    entries = tuple(SeedTable(seed, read_field_table(path), Path(path)) for seed, path in paths.items())
+    """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`), radii in `norm`."""
+    entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in paths.items())
     return Line(method, noise, sigma, certificate, entries, split=split)
 
 
@@ -193,6 +202,10 @@ def describe_images(idx: Sequence[int] | np.ndarray, split: str) -> str:
 def stacked(line: Line, values: Callable[["pd.DataFrame"], np.ndarray]) -> np.ndarray:
     """float64 [seeds, images, ...]: `values` of each seed's table."""
     return np.stack([np.asarray(values(entry.table), np.float64) for entry in line.seeds])
+
+
+def _norm(entry: SeedTable) -> str | None:
+    return entry.norm if entry.provenance is None else entry.provenance.notes["claim"]["norm"]
 
 
 def _alpha(provenance: Provenance | None) -> float | None:

@@ -91,8 +91,12 @@ class SamplerSpec(Spec):
         `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are."""
         raise NotImplementedError
 
-    def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
-        """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself."""
+    def measurements(
+        self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None
+    ) -> list[Measurement]:
+        """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself.
+
+        dim: number of coordinates of an image, for rules that stop by radii which depend on it."""
         draws = np.asarray(plan["n"], np.int64)
         return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
 

@@ -44,24 +44,31 @@ class Ladder:
 
 @lru_cache(maxsize=32)
 def planned_ladder(
-    radii: tuple[float, ...], look: int, n_max: int, sigma: float, alpha: float, beta: float, slack: float
+    radii: tuple[float, ...],
+    failure: tuple[float, ...],
+    look: int,
+    n_max: int,
+    alpha: float,
+    beta: float,
+    slack: float,
 ) -> Ladder:
     """`ladder` at the looks of `look_schedule(look, n_max)`, remembered: whoever reads a plan asks for it."""
-    return ladder(np.array(radii), look_schedule(look, n_max), sigma, alpha=alpha, beta=beta, slack=slack)
+    looks = look_schedule(look, n_max)
+    return ladder(np.array(radii), np.array(failure), looks, alpha=alpha, beta=beta, slack=slack)
 
 
 def ladder(
-    radii: np.ndarray, looks: np.ndarray, sigma: float, *, alpha: float, beta: float, slack: float = 0.0
+    radii: np.ndarray, failure: np.ndarray, looks: np.ndarray, *, alpha: float, beta: float, slack: float = 0.0
 ) -> Ladder:
-    """Thresholds for Gaussian smoothing: radius r holds where p_A > Phi(r / sigma) (Cohen et al. 2019, Theorem 1).
+    """Thresholds for radii float64 [rungs]: each holds where the class is missed with probability below its `failure`.
 
-    One stream tests all rungs in a fixed order, each at level alpha: a false claim needs the smallest false rung to be
-    rejected, so the level is not shared out. A rung is given up where `chance` falls below `beta`, which costs power alone.
-    `slack` is added to every p0: what the law of the draws may differ from the Gaussian.
+    failure: float64 [rungs], such as Phi(-r / sigma) under Gaussian noise (Cohen et al. 2019, Theorem 1), see
+    `certflow.noise.radii`. One stream tests all rungs in a fixed order, each at level alpha: a false claim needs the smallest
+    false rung to be rejected, so the level is not shared out. A rung is given up where `chance` falls below `beta`, which costs
+    power alone. `slack`, what the law of the draws may differ from the stated one, is taken off every failure.
     """
-    p0 = np.minimum(special.ndtr(radii / sigma) + slack, 1.0)
-    q0 = np.maximum(special.ndtr(-radii / sigma) - slack, 0.0)
-    accept = [acceptance_counts(looks, p, q, alpha) if q > 0 else looks + 1 for p, q in zip(p0, q0, strict=True)]
+    q0 = np.maximum(failure - slack, 0.0)
+    accept = [acceptance_counts(looks, 1.0 - q, q, alpha) if q > 0 else looks + 1 for q in q0]
     give_up = [give_up_counts(looks, int(counts[-1]), beta) for counts in accept]
     return Ladder(radii, looks, np.array(accept), np.array([*give_up, looks]))
 

@@ -66,9 +66,15 @@ class Plan:
         return revive("noise", self.record.spec["noise"])
 
     @cached_property
+    def dim(self) -> int:
+        """Number of coordinates of an image."""
+        return revive("dataset", self.record.spec["dataset"]).info().dim
+
+    @cached_property
     def measurements(self) -> list[Measurement]:
         """What stage 2 draws for all images."""
-        return self.sampler.measurements({name: self.rows[name].to_numpy() for name in self.rows}, self.noise)
+        columns = {name: self.rows[name].to_numpy() for name in self.rows}
+        return self.sampler.measurements(columns, self.noise, self.dim)
 
     @cached_property
     def parents(self) -> dict[str, str]:

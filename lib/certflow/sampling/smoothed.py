@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from certflow.certify.one_bound import one_bound_radius
 from certflow.certify.predict import predict_classes
+from certflow.certify.radii import one_bound_radius
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import problem
 from certflow.noise.streams import Stream
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from certflow.sampling.base import Arithmetic
@@ -21,8 +22,6 @@ from certflow.stats.limits import smallest_n_to_certify, smallest_n_to_predict
 if TYPE_CHECKING:
     import pandas as pd
 
-CERTIFIED = ("gaussian", "generalized_gaussian")
-"""Kinds of noise with an l2 certificate from one bound."""
 CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit images within the radius of it"
 
 
@@ -177,9 +176,9 @@ class SmoothedClassifier:
         )
 
     def _require_certificate(self) -> None:
-        if self.noise.kind not in CERTIFIED:
-            known = ", ".join(CERTIFIED)
-            raise ValueError(f"certify: no l2 certificate for noise of kind {self.noise.kind!r}; known: {known}")
+        found = problem(self.noise.kind, "l2")
+        if found:
+            raise ValueError(f"certify: {found}")
 
 
 def _rounded(

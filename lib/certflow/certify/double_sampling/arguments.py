@@ -3,21 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEAST_DIMENSION = 8
-"""Below, the angle's law has kinks that the quadrature does not resolve."""
 Q_KINDS = ("scaled", "truncated", "pooled")
-
-
-def checked_dimension(d: int, k: int) -> tuple[int, int]:
-    """d and k as int, if d >= 8 and 0 <= k < d/2, both whole; ValueError otherwise."""
-    for name, value in (("d", d), ("k", k)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name}: must be a whole number, got {value!r}")
-    if d < LEAST_DIMENSION:
-        raise ValueError(f"d: radii are computed for {LEAST_DIMENSION} coordinates or more, got {d}")
-    if k < 0 or 2 * k >= d:
-        raise ValueError(f"k: must be from 0 to below d/2 = {d / 2:g} (the density could not be normalised), got {k}")
-    return int(d), int(k)
 
 
 def probabilities(**given: ArrayLike) -> list[np.ndarray]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.feasible import overlap
 from certflow.certify.double_sampling.radius import dsrs_radius
-from certflow.certify.radii import guarded
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 FEW_DRAWS, LITTLE_OVERLAP = 1000, 0.01

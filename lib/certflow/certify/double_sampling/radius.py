@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from certflow.certify.double_sampling.arguments import checked_dimension, probabilities, q_parameters
+from certflow.certify.double_sampling.arguments import probabilities, q_parameters
 from certflow.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
 from certflow.certify.double_sampling.scaled import ScaledDual
 from certflow.certify.double_sampling.tracing import trace
 from certflow.certify.double_sampling.truncated import TruncatedDual
-from certflow.certify.radii import RADIUS_GUARD, checked_sigma
+from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
+from certflow.noise.radii import shift_of
+from certflow.noise.radii.checks import RADIUS_GUARD, checked_dimension, checked_sigma
 from certflow.noise.radii.spherical.angle import angle_law
 from certflow.noise.radii.spherical.half_table import LEAST_FAILURE, HalfTable, half_table
 from certflow.noise.radii.spherical.radial import radial_law
@@ -36,9 +38,9 @@ def gg_np_radius(pa_low: ArrayLike, d: int, k: int, sigma: float) -> np.ndarray:
     of p = 1 - 1e-11. ValueError for anything else, NaN included.
     """
     d, k = checked_dimension(d, k)
-    sigma = checked_sigma(sigma)
     (p,) = probabilities(pa_low=pa_low)
-    return sigma * (1 - RADIUS_GUARD) * _np_radius(p, d, k)
+    noise = GeneralizedGaussian(k=k, sigma=checked_sigma(sigma))
+    return shift_of(noise, "l2").radius(np.maximum(1 - p, LEAST_FAILURE), noise, d)
 
 
 def dsrs_radius(

@@ -1,13 +1,12 @@
 """The L2 certificate of double sampling (Li, Zhang, Xie and Li 2022)."""
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
@@ -16,7 +15,6 @@ from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISES = ("gaussian", "generalized_gaussian")
 SIDES = ("pa_low", "pa_high", "qa_low", "qa_high")
 
 
@@ -29,6 +27,7 @@ class DoubleSampling(CertificateSpec):
     """
 
     kind: Literal["dsrs"] = "dsrs"
+    norm: Literal["l2"] = "l2"
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Failure probability allowed per image, for all four bounds together."""
     shares: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=4, max_length=4)] = [0.25] * 4
@@ -60,18 +59,9 @@ class DoubleSampling(CertificateSpec):
             found.append(f"n + n_q = {n + n_q} draws are more than bounds are computed for; at most {LARGEST_N}")
         return found
 
-    def certify(
-        self,
-        plan: "pd.DataFrame",
-        counts: np.ndarray,
-        noise: NoiseSpec,
-        *,
-        seed: int = 0,
-        extra: Mapping[str, np.ndarray] = NOTHING,
-        dim: int | None = None,
-    ) -> "pd.DataFrame":
+    def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. The plan has the columns q_kind, q_param (sigma of Q over that of P, or the percentile
-        of the ball) and n_q besides; `extra` holds counts_q, int64 [images, classes], rows summing to n_q.
+        of the ball) and n_q besides; `drawn.extra` holds counts_q, int64 [images, classes], rows summing to n_q.
 
         Further columns: radius_np (from pa_low alone), case and status (see `certflow.certify.dsrs_radius`), the four bounds
         pa_low, pa_high, qa_low, qa_high, k_q, n_q, q_kind and q_param.
@@ -80,21 +70,21 @@ class DoubleSampling(CertificateSpec):
 
         from certflow.certify.counts import planned_counts, second_counts
         from certflow.certify.double_sampling.counted import double_radius, remarks
-        from certflow.certify.one_bound import needed_dimension
+        from certflow.noise.radii.checks import needed_dimension
 
+        noise, (plan, counts) = drawn.noise, (drawn.plan, drawn.counts)
         for problem in self._noise_problems(noise):
             raise ValueError(problem)
-        planned, second = planned_counts(plan, counts), second_counts(plan, counts, extra)
+        planned, second = planned_counts(plan, counts), second_counts(plan, counts, drawn.extra)
+        dim = needed_dimension(drawn.dim, noise)
         target = planned.label if self.target == "label" else planned.selected
         k, k_q = planned.count_of(target), second.count_of(target)
         levels = self.alpha * np.asarray(self.shares)
         found = double_radius(
             (k, planned.n), (k_q, second.n), second.q_kind, second.q_param, self.alpha, levels, self.pooled,
-            dim=needed_dimension(dim, noise), k=getattr(noise, "k", 0), sigma=noise.sigma,
+            dim=dim, k=noise.exponent, sigma=noise.sigma,
         )  # fmt: skip
-        for remark in remarks(
-            found["status"], second.q_kind, second.q_param, second.n, dim / 2 - getattr(noise, "k", 0)
-        ):
+        for remark in remarks(found["status"], second.q_kind, second.q_param, second.n, dim / 2 - noise.exponent):
             logging.getLogger(__name__).warning(remark)
         certified = found["radius"] > 0
         return pd.DataFrame(
@@ -115,6 +105,6 @@ class DoubleSampling(CertificateSpec):
         )
 
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
-        if noise.kind in NOISES:
+        if noise.exponent is not None:
             return []
-        return [f"No dsrs certificate for noise kind {noise.kind}; known: {', '.join(NOISES)}"]
+        return [f"double sampling needs Gaussian or generalised Gaussian noise, not kind {noise.kind}"]

@@ -1,12 +1,11 @@
-"""The L2 certificate of Gaussian smoothing (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
+"""The certificate of one bound on the selected class (Cohen, Rosenfeld and Kolter 2019), in any norm."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
@@ -17,15 +16,13 @@ if TYPE_CHECKING:
 
     from certflow.certify.counts import PlannedCounts
 
-NOISES = ("gaussian", "generalized_gaussian")
-
 
 @register("neyman_pearson")
 class NeymanPearson(CertificateSpec):
-    """Radius sigma z(p_lower) from a Clopper-Pearson bound on fresh draws; abstains unless the bound exceeds 1/2.
+    """The radius of a Clopper-Pearson bound on fresh draws; abstains unless the bound exceeds 1/2.
 
-    Tight for what it knows, the probability of the selected class (Cohen et al. 2019, Theorems 1 and 2). Under generalised
-    Gaussian noise the radius is `certflow.certify.gg_np_radius` of the bound (Yang et al. 2020).
+    Under Gaussian noise it is sigma z(p_lower) in l2, tight for what it knows, the probability of the selected class (Cohen et
+    al. 2019, Theorems 1 and 2). Other laws and norms: `certflow.noise.radii`.
     """
 
     kind: Literal["neyman_pearson"] = "neyman_pearson"
@@ -52,29 +49,19 @@ class NeymanPearson(CertificateSpec):
             found.append(f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}")
         return found
 
-    def certify(
-        self,
-        plan: "pd.DataFrame",
-        counts: np.ndarray,
-        noise: NoiseSpec,
-        *,
-        seed: int = 0,
-        extra: Mapping[str, np.ndarray] = NOTHING,
-        slack: float = 0.0,
-        dim: int | None = None,
-    ) -> "pd.DataFrame":
+    def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
         import pandas as pd
 
         from certflow.certify.counts import planned_counts
 
-        for problem in self._noise_problems(noise):
+        for problem in self._noise_problems(drawn.noise):
             raise ValueError(problem)
-        planned = planned_counts(plan, counts)
+        planned = planned_counts(drawn.plan, drawn.counts)
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
-        two, u = self._two_bounds(plan, planned), self._variates(planned, seed)
-        radius, p_lower, p_upper = self._bounds(planned, two, u, noise, dim, slack)
+        two, u = self._two_bounds(drawn.plan, planned), self._variates(planned, drawn.seed)
+        radius, p_lower, p_upper = self._bounds(planned, two, u, drawn)
         k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
         table = pd.DataFrame(
             {
@@ -90,7 +77,7 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "auto":
             table["bound_form"] = np.where(two, "two", "one")
         if u is not None:
-            table["radius_plain"] = self._bounds(planned, two, None, noise, dim, slack)[0]
+            table["radius_plain"] = self._bounds(planned, two, None, drawn)[0]
             table["u"], table["u_other"] = u.T
         return table
 
@@ -117,37 +104,37 @@ class NeymanPearson(CertificateSpec):
         return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
 
     def _bounds(
-        self,
-        planned: "PlannedCounts",
-        two: np.ndarray,
-        u: np.ndarray | None,
-        noise: NoiseSpec,
-        dim: int | None,
-        slack: float,
+        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, drawn: Drawn
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
-        from certflow.certify.one_bound import one_bound_radius
-        from certflow.certify.radii import gaussian_radius_two_bound
+        from certflow.certify.radii import one_bound_radius, two_bound_radius
 
         k, k_other = planned.selected_count(), planned.largest_other_count()
         radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
         one, both = planned.sampled & ~two, planned.sampled & two
+        rest = {"slack": drawn.slack, "norm": self.norm}
         if one.any():
-            coins = None if u is None else u[one, 0]
-            radius[one], p_lower[one] = one_bound_radius(k[one], planned.n[one], self.alpha, noise, dim, coins, slack)
+            counted, coins = (k[one], planned.n[one]), None if u is None else u[one, 0]
+            found = one_bound_radius(*counted, self.alpha, drawn.noise, drawn.dim, coins, **rest)
+            radius[one], p_lower[one] = found
             p_upper[one] = 1.0 - p_lower[one]
         if both.any():
-            coins, sigma = (None, None) if u is None else u[both].T, noise.sigma
-            found = gaussian_radius_two_bound(k[both], k_other[both], planned.n[both], self.alpha, sigma, *coins, slack)
+            counted, coins = (k[both], k_other[both], planned.n[both]), (None, None) if u is None else u[both].T
+            found = two_bound_radius(*counted, self.alpha, drawn.noise, drawn.dim, *coins, **rest)
             radius[both], p_lower[both], p_upper[both] = found
         return radius, p_lower, p_upper
 
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
-        if noise.kind in NOISES:
-            if getattr(noise, "k", 0) and self.bound_form != "one":
-                return [f"bound_form: a second bound is for Gaussian noise (k=0), not for k={noise.k}; use `one`"]
-            return []
-        return [f"No neyman_pearson certificate for noise kind {noise.kind}; known: {', '.join(NOISES)}"]
+        from certflow.noise.radii import problem, shift_of
+
+        found = problem(noise.kind, self.norm)
+        if found:
+            return [f"norm: {found}"]
+        if self.bound_form != "one" and shift_of(noise, self.norm).two is None:
+            return [
+                f"bound_form: no {self.norm} radius from two bounds is known for noise of kind {noise.kind}; use `one`"
+            ]
+        return []
 
     def _level(self) -> float:
         """The level of one bound."""

@@ -1,12 +1,11 @@
 """Preset radii decided while drawing: what the sampler `decide` found, as a certificate table."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from certflow.certify.base import NOTHING, CertificateSpec
+from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
@@ -29,44 +28,36 @@ class Sequential(CertificateSpec):
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
-        """The noise must be Gaussian, and alpha the one that the sampler stops by."""
-        found = []
-        if noise.kind != "gaussian":
-            found.append(f"No sequential certificate for noise kind {noise.kind}; known: gaussian")
-        if self.alpha != getattr(sampler, "alpha", self.alpha):
-            found.append(f"alpha={self.alpha:g}, but its sampler stops at alpha={sampler.alpha:g}; give both the same")
-        return found
+        """Norm and alpha must be those that the sampler stops by."""
+        return [
+            f"{name}={getattr(self, name)}, but its sampler stops at {name}={getattr(sampler, name)}; give both the same"
+            for name in ("norm", "alpha")
+            if getattr(self, name) != getattr(sampler, name, getattr(self, name))
+        ]
 
-    def certify(
-        self,
-        plan: "pd.DataFrame",
-        counts: np.ndarray,
-        noise: NoiseSpec,
-        *,
-        seed: int = 0,
-        extra: Mapping[str, np.ndarray] = NOTHING,
-        dim: int | None = None,
-        slack: float = 0.0,
-    ) -> "pd.DataFrame":
-        """See `CertificateSpec.certify`; `extra` holds `decided` (largest radius held, -1 = none) of every image.
+    def certify(self, drawn: Drawn) -> "pd.DataFrame":
+        """See `CertificateSpec.certify`; `drawn.extra` holds `decided` (largest radius held, -1 = none) of every image.
 
-        `slack` was given away by the sampler, whose thresholds stand for images of up to `LARGEST_DIM` coordinates.
+        The slack was given away by the sampler, whose thresholds stand for images of up to `LARGEST_DIM` coordinates.
         """
         import pandas as pd
-        from scipy import special
 
         from certflow.certify.counts import CountsError, planned_counts
+        from certflow.noise.radii import shift_of
         from certflow.sampling.ladder import LARGEST_DIM
 
-        if slack and slack > noise.distance(LARGEST_DIM):
-            raise ValueError(f"images of {dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM})")
-        planned = planned_counts(plan, counts)
-        if "decided" not in extra:
+        if drawn.slack and drawn.slack > drawn.noise.distance(LARGEST_DIM):
+            raise ValueError(
+                f"images of {drawn.dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM})"
+            )
+        planned = planned_counts(drawn.plan, drawn.counts)
+        if "decided" not in drawn.extra:
             raise CountsError("the counts hold no decisions; sample with a sampler of kind decide")
-        decided = np.asarray(extra["decided"], np.float64)
+        decided = np.asarray(drawn.extra["decided"], np.float64)
         held = decided >= 0
         radius = np.where(held, decided, 0.0)
-        p_lower = np.where(held, special.ndtr(radius / noise.sigma), 0.0)
+        failure = shift_of(drawn.noise, self.norm).failure(radius, drawn.noise, drawn.dim)
+        p_lower = np.where(held, 1.0 - failure, 0.0)
         return pd.DataFrame(
             {
                 "predict": np.where(held, planned.selected, -1),

@@ -21,6 +21,11 @@ class Gaussian(NoiseSpec):
     sigma: float = Field(gt=0)
     """Standard deviation per coordinate, in [0,1]-pixel units; 0.25, 0.5 and 1.0 in most papers."""
 
+    @property
+    def exponent(self) -> int:
+        """0: the Gaussian is N^g(0, sigma)."""
+        return 0
+
     def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
         """float32 [rows, *shape]: sigma times the standard normals of `certflow.noise.philox.normals`."""
         channels, height, width = shape

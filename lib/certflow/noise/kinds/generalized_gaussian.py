@@ -28,6 +28,11 @@ class GeneralizedGaussian(NoiseSpec):
     sigma: float = Field(gt=0)
     """Root mean square of a coordinate, in [0,1]-pixel units: comparable between all k."""
 
+    @property
+    def exponent(self) -> int:
+        """k."""
+        return self.k
+
     def gamma_shape(self, dim: int) -> float:
         """a = d/2 - k, the shape of the law of t = ‖ε‖²/(2s²). k = 0 is the Gaussian, which an odd d suits as well."""
         if self.k or dim < 2:

@@ -1,1 +1,72 @@
-"""Radii by noise and norm."""
+"""Radii by noise and norm: how far an image may be moved before the class that it mostly gets under noise can change.
+
+One file `kinds/<noise kind>.py` for each kind of noise. Its `NORMS` says what is known in which norm.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from certflow.noise.base import NoiseSpec
+from certflow.noise.radii.inverse import least_failure
+
+Norm = Literal["l1", "l2", "linf"]
+RadiusOf = Callable[[np.ndarray, NoiseSpec, int | None], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What is known of one noise in one norm. `dim`: number of coordinates of an image, None where no radius depends on it."""
+
+    radius: RadiusOf
+    """(failure, noise, dim) → float64 of the shape of `failure`: the certified radius where the selected class is missed with
+    probability at most `failure` in [0, 1]. In [0,1]-pixel units, rounded down, 0 for failure >= 1/2; falls with `failure`."""
+    two: Callable[[np.ndarray, np.ndarray, NoiseSpec, int | None], np.ndarray] | None = None
+    """(failure, other, noise, dim) → the same where besides no other class has a probability above `other`; 0 unless
+    1 - failure > other. None where no such form is known."""
+    closed_failure: RadiusOf | None = None
+    """(radii, noise, dim) → the inverse of `radius` where it has a closed form; else it is searched for."""
+
+    def failure(self, radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+        """float64 of the shape of `radii` (at least 0): the largest failure that still certifies each, 0 where none does."""
+        radii = np.asarray(radii, np.float64)
+        if self.closed_failure is not None:
+            return self.closed_failure(radii, noise, dim)
+        return least_failure(lambda failure: self.radius(failure, noise, dim), radii)
+
+
+@cache
+def kinds_with_radii() -> tuple[str, ...]:
+    """Kinds of noise of which radii are known, sorted."""
+    return tuple(
+        sorted(path.stem for path in (Path(__file__).parent / "kinds").glob("*.py") if path.stem != "__init__")
+    )
+
+
+@cache
+def norms_of(kind: str) -> dict[str, Shift]:
+    """What is known of a kind of noise, by norm, in the order of its file; empty where nothing is."""
+    if kind not in kinds_with_radii():
+        return {}
+    return importlib.import_module(f"{__name__}.kinds.{kind}").NORMS
+
+
+def problem(kind: str, norm: str) -> str | None:
+    """Why there is no radius in `norm` under noise of this kind, with what there is; None where there is one."""
+    if norm in norms_of(kind):
+        return None
+    known = ", ".join(f"{one} ({', '.join(norms_of(one))})" for one in kinds_with_radii())
+    return f"no {norm} radius is known under noise of kind {kind}; known: {known}"
+
+
+def shift_of(noise: NoiseSpec, norm: str) -> Shift:
+    """What is known of a noise in a norm; ValueError that lists what is known where this is not."""
+    found = problem(noise.kind, norm)
+    if found:
+        raise ValueError(found)
+    return norms_of(noise.kind)[norm]

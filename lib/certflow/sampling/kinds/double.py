@@ -15,8 +15,6 @@ from certflow.sampling.base import Measurement, SamplerSpec
 from certflow.sampling.planning.percentiles import RULES, percentile
 from certflow.stats.limits import LARGEST_N
 
-NOISES = ("gaussian", "generalized_gaussian")
-
 
 class ScaledLaw(Record):
     """Q is the noise with another sigma."""
@@ -92,9 +90,11 @@ class Double(SamplerSpec):
         """Draws of both laws."""
         return self.n + self.n_q
 
-    def measurements(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec) -> list[Measurement]:
+    def measurements(
+        self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None
+    ) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
-        k = getattr(noise, "k", 0)
+        k = noise.exponent
         draws, draws_q = (np.asarray(plan[name], np.int64) for name in ("n", "n_q"))
         if isinstance(self.q, ScaledLaw):
             law, parameter = GeneralizedGaussian(k=k, sigma=self.q.ratio * noise.sigma), None
@@ -120,9 +120,9 @@ class Double(SamplerSpec):
 
     def noise_problems(self, noise: NoiseSpec) -> list[str]:
         """The noise must be Gaussian or generalised Gaussian."""
-        if noise.kind in NOISES:
+        if noise.exponent is not None:
             return []
-        return [f"no second law for noise of kind {noise.kind}; known: {', '.join(NOISES)}"]
+        return [f"a second law is known for Gaussian and generalised Gaussian noise, not for kind {noise.kind}"]
 
     def _parameter(self, k0: np.ndarray) -> np.ndarray | float:
         """Q's sigma over the noise's, or the percentiles of all images."""

@@ -65,6 +65,8 @@ class Iss(SamplerSpec):
 
     def noise_problems(self, noise: NoiseSpec) -> list[str]:
         """See `SamplerSpec.noise_problems`."""
+        if noise.exponent != 0:
+            return [f"{self.kind} plans for Gaussian noise; under noise of kind {noise.kind} use `fixed` or `decide`"]
         from scipy.special import ndtri
 
         largest = -noise.sigma * float(ndtri(-np.expm1(np.log(self.alpha) / self.n_max)))

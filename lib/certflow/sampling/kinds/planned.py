@@ -85,6 +85,12 @@ class Planned(SamplerSpec):
             )
         return found
 
+    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+        """See `SamplerSpec.noise_problems`: the law must be Gaussian."""
+        if noise.exponent != 0:
+            return [f"{self.kind} plans for Gaussian noise; under noise of kind {noise.kind} use `fixed` or `decide`"]
+        return []
+
     def _within_budget(self, n: np.ndarray, gain: np.ndarray, row: np.ndarray) -> np.ndarray:
         """int64 [images]: stage-2 draws that cost at most the budget together with stage 1."""
         from certflow.sampling.planning.allocation import draws_for_total

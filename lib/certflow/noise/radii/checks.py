@@ -1,0 +1,45 @@
+"""What every radius gives away to rounding, and refusing arguments that no radius is defined for."""
+
+import math
+
+import numpy as np
+
+from certflow.noise.base import NoiseSpec
+
+RADIUS_GUARD = 1e-12
+"""Share of the radius given away to rounding."""
+LEAST_DIMENSION = 8
+"""Below, the angle's law has kinks that the quadrature does not resolve."""
+
+
+def cut(radius: np.ndarray) -> np.ndarray:
+    """The radius less the share given away to rounding; never negative."""
+    return np.maximum(radius, 0.0) * (1.0 - RADIUS_GUARD)
+
+
+def checked_sigma(sigma: float) -> float:
+    """`sigma` as a float, if it is finite and positive; ValueError otherwise."""
+    if isinstance(sigma, bool | str) or not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma: must be finite and above 0 (without noise nothing is smoothed), got {sigma!r}")
+    return float(sigma)
+
+
+def checked_dimension(d: int, k: int) -> tuple[int, int]:
+    """d and k as int, if d >= 8 and 0 <= k < d/2, both whole; ValueError otherwise."""
+    for name, value in (("d", d), ("k", k)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name}: must be a whole number, got {value!r}")
+    if d < LEAST_DIMENSION:
+        raise ValueError(f"d: radii are computed for {LEAST_DIMENSION} coordinates or more, got {d}")
+    if k < 0 or 2 * k >= d:
+        raise ValueError(f"k: must be from 0 to below d/2 = {d / 2:g} (the density could not be normalised), got {k}")
+    return int(d), int(k)
+
+
+def needed_dimension(dim: int | None, noise: NoiseSpec) -> int:
+    """`dim`, or a ValueError that says what needs it."""
+    if dim is None:
+        raise ValueError(
+            f"dim: radii under {noise.kind} noise depend on the number of coordinates of an image; give it"
+        )
+    return int(dim)
