@@ -51,8 +51,10 @@ class CertificateSpec(Spec):
     """Base of all certificates. Torch-free, vectorised over images."""
 
     family: ClassVar[str] = "certificate"
+    fixed: ClassVar[bool] = True
+    """Whether it can be computed from a number of draws that was fixed beforehand."""
     sequential: ClassVar[bool] = False
-    """Whether it holds for counts that were stopped by what they looked like, and reads those alone."""
+    """Whether it holds for counts that were stopped by what they looked like."""
     takes_slack: ClassVar[bool] = False
     """Whether its bounds give away what every probability may be off by (`Drawn.slack`). Without that, counts of `arithmetic:
     exact` are refused."""
@@ -87,8 +89,10 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sp
     Asked before anything runs, and again when counts are certified: a bound for a fixed number of draws fails for counts that
     stopped when they looked good, and nothing in the counts would show it.
     """
-    if certificate.sequential != sampler.sequential:
-        fit = "sequential" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
+    if not (certificate.sequential if sampler.sequential else certificate.fixed):
+        fit = (
+            "sequential or anytime" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
+        )
         return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
     return [*certificate.problems(noise, sampler), *exact_problems(certificate, noise, sampler)]
 

@@ -38,7 +38,7 @@ def failure_bound(
     """
     at, u = _level(alpha, n), _checked_u(u, alpha)
     found = clopper_pearson_failure(k, n, at) if u is None else randomized_failure(k, n, at, u)
-    return _raised(np.asarray(found), slack)
+    return raised(np.asarray(found), slack)
 
 
 def two_bounds(
@@ -63,7 +63,7 @@ def two_bounds(
     other = clopper_pearson_upper(k_other, n, half) if u is None else randomized_upper(k_other, n, half, u_other)
     if (np.asarray(k) + np.asarray(k_other) > np.asarray(n)).any():
         raise ValueError("k_other: the counts of two classes must not exceed n together")
-    failure, other = _raised(np.asarray(failure), slack), _raised(np.asarray(other), slack)
+    failure, other = raised(np.asarray(failure), slack), raised(np.asarray(other), slack)
     return failure, np.minimum(other, failure)
 
 
@@ -93,7 +93,7 @@ def _checked_u(u: ArrayLike | None, alpha: float) -> np.ndarray | None:
     return effective_u(u, alpha)
 
 
-def _raised(bound: np.ndarray, slack: float) -> np.ndarray:
+def raised(bound: np.ndarray, slack: float) -> np.ndarray:
     """Upper bounds on probabilities, larger by `slack`, rounded up."""
     if isinstance(slack, bool | str) or not 0 <= slack < 1:
         raise ValueError(f"slack: must lie in [0, 1), got {slack!r}")

@@ -4,6 +4,8 @@ from certflow.kinds.exports import exports
 
 _HOMES = {
     "LARGEST_N": "limits",
+    "anytime_failure": "anytime",
+    "anytime_lower": "anytime",
     "bootstrap_interval": "bootstrap",
     "clopper_pearson_failure": "clopper_pearson",
     "clopper_pearson_lower": "clopper_pearson",

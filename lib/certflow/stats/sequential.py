@@ -14,17 +14,17 @@ MARGIN = 1e-6
 """Nats by which the threshold is raised: above the rounding of `log_e_value` (3e-7 at n = 1e8, 2e-9 at 1e6), and no loss."""
 
 
-def log_e_value(k: np.ndarray, n: np.ndarray, p0: float, q0: float) -> np.ndarray:
+def log_e_value(k: np.ndarray, n: np.ndarray, p0: np.ndarray | float, q0: np.ndarray | float) -> np.ndarray:
     """ln E of k hits in n draws against p <= p0, for k >= n p0 (elsewhere it underflows to -inf at worst). q0 = 1 - p0.
 
-    k, n broadcast. E = ∫ over (p0, 1) of Jeffreys(p') (p'/p0)^k ((1-p')/q0)^(n-k), normalised to the cut interval.
+    All broadcast. E = ∫ over (p0, 1) of Jeffreys(p') (p'/p0)^k ((1-p')/q0)^(n-k), normalised to the cut interval.
     """
     k, n = np.asarray(k, np.float64), np.asarray(n, np.float64)
     a, b = k + 0.5, n - k + 0.5
     with np.errstate(divide="ignore"):
         inside = np.log(special.betaincc(a, b, p0))
-    cut = math.log(2 / math.pi * math.asin(math.sqrt(q0)))
-    return special.betaln(a, b) + inside - math.log(math.pi) - cut - k * math.log(p0) - (n - k) * math.log(q0)
+    cut = np.log(2 / math.pi * np.arcsin(np.sqrt(q0)))
+    return special.betaln(a, b) + inside - math.log(math.pi) - cut - k * np.log(p0) - (n - k) * np.log(q0)
 
 
 def acceptance_counts(looks: np.ndarray, p0: float, q0: float, level: float) -> np.ndarray:

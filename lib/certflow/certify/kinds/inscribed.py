@@ -1,7 +1,7 @@
 """Radii in one norm from a certificate in another: the ball that fits inside."""
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -29,7 +29,6 @@ class Inscribed(CertificateSpec):
     """
 
     kind: Literal["inscribed"] = "inscribed"
-    sequential: ClassVar[bool] = False
     alpha: float = Field(0.001, ge=0, lt=0.5)
     """Failure probability allowed per image: that of the inner certificate."""
     norm: Norm
@@ -51,7 +50,7 @@ class Inscribed(CertificateSpec):
         except ValidationError as error:
             found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError(f"of: {'; '.join(found)}") from None
-        if inner.sequential:
+        if not inner.fixed:
             raise ValueError(f"of: {inner.kind} decides preset radii while drawing; a fixed number of draws is needed")
         if inner.norm == self.norm:
             raise ValueError(f"of: {inner.kind} states its radii in {self.norm} already; use it as it is")

@@ -22,6 +22,7 @@ class Sequential(CertificateSpec):
     """
 
     kind: Literal["sequential"] = "sequential"
+    fixed: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
     alpha: float = Field(0.001, gt=0, lt=0.5)

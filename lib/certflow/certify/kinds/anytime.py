@@ -1,0 +1,63 @@
+"""A radius that holds whenever one stops: draws may be looked at, continued and ended at will."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from certflow.certify.base import CertificateSpec, Drawn
+from certflow.kinds.registry import register
+from certflow.kinds.spec import Spec
+from certflow.noise.base import NoiseSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@register("anytime")
+class Anytime(CertificateSpec):
+    """The radius of a bound that is valid at all numbers of draws at once (an e-process; Ville 1939).
+
+    For jobs that may be cut short or continued later, live pages, and counts of any sampler, `decide` too, of which it reads
+    the actual numbers of draws. At n = 10,000 its radius is 0.96 of the one for a fixed n, at 100,000 0.985 and more.
+    """
+
+    kind: Literal["anytime"] = "anytime"
+    sequential: ClassVar[bool] = True
+    takes_slack: ClassVar[bool] = True
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Probability per image that its radius is wrong at any time."""
+
+    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+        """A radius must be known in this norm."""
+        from certflow.noise.radii import problem
+
+        found = problem(noise.kind, self.norm)
+        return [f"norm: {found}"] if found else []
+
+    def certify(self, drawn: Drawn) -> "pd.DataFrame":
+        """See `CertificateSpec.certify`."""
+        import pandas as pd
+
+        from certflow.certify.bounds import complement_down, raised
+        from certflow.certify.counts import planned_counts
+        from certflow.noise.radii import shift_of
+        from certflow.stats import anytime_failure
+
+        planned = planned_counts(drawn.plan, drawn.counts)
+        k, sampled = planned.selected_count(), planned.sampled
+        failure = np.ones(len(k))
+        failure[sampled] = raised(anytime_failure(k[sampled], planned.n[sampled], self.alpha), drawn.slack)
+        p_lower = complement_down(failure)
+        radius = np.where(p_lower > 0.5, shift_of(drawn.noise, self.norm).radius(failure, drawn.noise, drawn.dim), 0.0)
+        return pd.DataFrame(
+            {
+                "predict": np.where(p_lower > 0.5, planned.selected, -1),
+                "radius": radius,
+                "p_lower": p_lower,
+                "p_upper": 1.0 - p_lower,
+                "k": k,
+                "reason": np.where(p_lower > 0.5, "", np.where(sampled, "low_pA", "not_sampled")),
+                "saturated": sampled & (k == planned.n),
+            }
+        )
