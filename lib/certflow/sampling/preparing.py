@@ -40,8 +40,8 @@ Shape = tuple[int, int, int]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCES = {torch.float32: TOLERANCE, torch.bfloat16: 0.5, torch.float16: 0.5}
-"""Largest difference from the module in float32, see `certflow.models.agreement`. Fewer bits are another function; what is refused
-is one that has little to do with the module, such as after an overflow."""
+"""Largest difference from the module in float32, see `certflow.models.agreement`. Fewer bits are another function; what is
+refused is one that has little to do with the module, such as after an overflow."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def prepare(
     """The form that is sampled, on the device, and its number of classes; `module` is used up (see `certflow.sampling.taking`).
 
     batch: rows of the batches to come, for which a network is compiled. ValueError for a module that cannot be called on such
-    images, whose logits cannot be used (`certflow.sampling.outputs`), that cannot run in the stated precision, or that is not one
-    fixed function of a row (`certflow.sampling.probing`).
+    images, whose logits cannot be used (`certflow.sampling.outputs`), that cannot run in the stated precision, or that is not
+    one fixed function of a row (`certflow.sampling.probing`).
     """
     dtype = DTYPES[inference.precision]
     _refuse_complex(module, inference.precision)

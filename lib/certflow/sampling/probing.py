@@ -22,9 +22,9 @@ VALUES = 1 << 15
 SIGMAS = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Noise on the probe images, in turns."""
 COMPANY = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-"""Largest difference (see `certflow.models.agreement`) of a row's logits with its company, on devices where other company may mean
-other rounding. On a CPU there must be none: in convolutional networks and transformers of 13 kinds that were tried, a row at a
-fixed place of a batch of a fixed shape has the same bits whatever lies beside it."""
+"""Largest difference (see `certflow.models.agreement`) of a row's logits with its company, on devices where other company may
+mean other rounding. On a CPU there must be none: in convolutional networks and transformers of 13 kinds that were tried, a
+row at a fixed place of a batch of a fixed shape has the same bits whatever lies beside it."""
 
 
 Network = Callable[[torch.Tensor], torch.Tensor]
