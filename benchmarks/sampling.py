@@ -40,6 +40,7 @@ from certflow.data.base import DataInfo
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian, Stream
+from certflow.noise.base import Key
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.precision import native_precisions
@@ -125,14 +126,14 @@ def variant(
     kept = {arithmetic: Kept() for arithmetic in ("float", "exact")}  # a graph serves all images of a job
     warm = np.array([min(case.draws, (1 if device.type == "cpu" else 8) * base.batch)])
     keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
-    noisy = base.prepare(image) + noise.sample(case.info.shape, **keyed)
+    noisy = base.prepare(image) + noise.sample(case.info.shape, Key(**keyed))
     for arithmetic in kept:  # first call: kernels are chosen and compiled, memory is taken, a graph is made
         count_classes(base, image, index, warm, arithmetic=arithmetic, kept=kept[arithmetic], **options)
     return Variant(
         base,
         ours=lambda: count_classes(base, image, index, draws, kept=kept["float"], **options),
         exact=lambda: count_classes(base, image, index, draws, arithmetic="exact", kept=kept["exact"], **options),
-        noise=lambda: noise.sample(case.info.shape, **keyed),
+        noise=lambda: noise.sample(case.info.shape, Key(**keyed)),
         forward=torch.inference_mode()(lambda: base.logits(noisy)),
     )
 

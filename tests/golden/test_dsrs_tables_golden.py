@@ -1,7 +1,6 @@
 """The published counts of Double Sampling Randomized Smoothing through certificates and report: the paper's table rows."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from certflow.certify import certificate_table
 from certflow.certify.base import Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
+from certflow.noise import GeneralizedGaussian
 from certflow.report.lines import Line, SeedTable
 from certflow.report.metrics import column
 from certflow.report.summary import summarise
@@ -75,7 +75,7 @@ def certified(rows: pd.DataFrame, method: str) -> Line:
     plan = pd.DataFrame({"idx": rows.image_id, "label": 0, "selected": 0, "k0": 1, "n0": 1, "n": n}).reset_index(
         drop=True
     )
-    noise = SimpleNamespace(kind="generalized_gaussian", k=int(first.k), sigma=float(first.sigma))
+    noise = GeneralizedGaussian(k=int(first.k), sigma=float(first.sigma))
     extra = {}
     if method == "NP":
         spec = NeymanPearson(sampler="published", alpha=first.alpha / 2)  # the published bounds are two-sided

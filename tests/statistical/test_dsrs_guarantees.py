@@ -6,7 +6,6 @@ test at false-alarm rate 1e-6 each, with fixed seeds.
 """
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from scipy import optimize, special
 from certflow.certify import dsrs_radius, gg_np_radius
 from certflow.certify.base import Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
+from certflow.noise import GeneralizedGaussian
 
 pytestmark = pytest.mark.statistical
 LEVEL = 1e-6
@@ -157,7 +157,7 @@ def test_certificates_from_counts_are_wrong_at_most_alpha(d, k, shape, kind, par
             "n": n, "n_q": n, "q_kind": kind, "q_param": parameter,
         }
     )  # fmt: skip
-    noise = SimpleNamespace(kind="generalized_gaussian", k=k, sigma=1.0)
+    noise = GeneralizedGaussian(k=k, sigma=1.0)
     spec = DoubleSampling(sampler="double", alpha=alpha, shares=shares)
     table = spec.certify(Drawn(plan, counts, noise, extra={"counts_q": counts_q}, dim=d))
     wrong = int((table.radius > truth.radius()).sum())

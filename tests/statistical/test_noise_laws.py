@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from certflow.noise import GeneralizedGaussian, Stream
+from certflow.noise.base import Key
 from certflow.noise.truncated import Truncated
 
 LEVEL = 1e-6
@@ -20,7 +21,12 @@ SEED = 20_220_717
 def draws(law, stream=Stream.ESTIMATION, shape=SHAPE, rows=ROWS, **options) -> np.ndarray:
     """float64 [rows, d]."""
     image = torch.arange(rows) % 5
-    return law.sample(shape, image, torch.arange(rows), seed=SEED, stream=stream, **options).flatten(1).double().numpy()
+    return (
+        law.sample(shape, Key(image, torch.arange(rows), seed=SEED, stream=stream, **options))
+        .flatten(1)
+        .double()
+        .numpy()
+    )
 
 
 def radial(values: np.ndarray, k: int, sigma: float) -> np.ndarray:

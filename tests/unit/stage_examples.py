@@ -36,7 +36,8 @@ CERTIFICATES: dict[str, tuple[str, dict[str, Any]]] = {
     "neyman_pearson": ("fixed", {"bound": "randomized"}),
     "sequential": ("decide", {}),
     "dsrs": ("double", {}),
-    "linf_from_l2": ("fixed", {"of": {"kind": "neyman_pearson"}}),
+    "inscribed": ("fixed", {"norm": "linf", "of": {"kind": "neyman_pearson"}}),
+    "anytime": ("fixed", {}),
 }
 """Kind of certificate → the sampler kind whose counts it reads, and its settings."""
 

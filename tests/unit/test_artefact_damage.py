@@ -286,7 +286,7 @@ def test_writers_refuse_a_format_that_is_not_listed_for_their_container(name, tm
         lambda path: write_pictures([path], [b""], record),
     ]
     for write in writers[1:] if name != "counts" else writers:
-        with pytest.raises(ValueError, match="lib/certflow/formats"):
+        with pytest.raises(ValueError, match="lib/certflow/files/formats"):
             write(tmp_path / "x.bin")
     assert not list(tmp_path.iterdir())
 

@@ -6,6 +6,7 @@ import pytest
 from scipy.special import ndtr
 
 from certflow.certify import CountsError, certificate_table
+from certflow.certify.base import Drawn
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.ladder import LARGEST_DIM
@@ -21,7 +22,7 @@ DECIDED = np.array([0.25, 0.0, -1.0, -1.0])
 
 def table(**options) -> pd.DataFrame:
     given = {"extra": {"decided": DECIDED}, **options}
-    return certificate_table(PLAN, COUNTS, np.zeros(4), SPEC, NOISE, **given)
+    return certificate_table(Drawn(PLAN, COUNTS, NOISE, **given), SPEC, np.zeros(4))
 
 
 def test_every_column_says_what_was_decided():

@@ -185,7 +185,12 @@ def test_tables_of_one_line_are_of_the_same_images(raw, tmp_path):
 
 def test_l2_radii_made_elsewhere_do_not_stand_beside_others(raw, tmp_path):
     with_foreign(raw, tmp_path, TABLE)
-    raw["certificates"]["linf"] = {"kind": "linf_from_l2", "sampler": "n1000", "of": {"kind": "neyman_pearson"}}
+    raw["certificates"]["linf"] = {
+        "kind": "inscribed",
+        "norm": "linf",
+        "sampler": "n1000",
+        "of": {"kind": "neyman_pearson"},
+    }
     raw["experiments"]["digits"]["certificates"] = ["linf"]
     assert any(line.startswith("experiments.digits.foreign: tables made elsewhere hold l2") for line in problems(raw))
 

@@ -15,8 +15,10 @@ from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build
 from certflow.models.base import Inference
 from certflow.noise import Gaussian, GeneralizedGaussian, gamma, philox, steps
+from certflow.noise.base import Key
 from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.copies import copies_of
 from certflow.sampling.rows import RowLoop, Tables
 from certflow.training import evaluation, frozen
 from certflow.training.meter import Meter
@@ -82,7 +84,7 @@ def test_noise_stays_on_the_device(law, cuda):
     more = {"parameter": torch.full((6,), 0.5, dtype=torch.float64, device="cuda")} if "parameter" in options else {}
     for _ in range(2):  # the first call may send tables
         cuda.copies.clear()
-        found = draw(SMALL.shape, image, number, seed=3, stream=1, **more)
+        found = draw(SMALL.shape, Key(image, number, seed=3, stream=1, **more))
     assert cuda.copies == [] and found.shape == (6, *SMALL.shape) and found.device.type == "cuda"
     assert found.dtype == (torch.int16 if options.get("exact") else torch.float32)
 
@@ -139,13 +141,9 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     classifier = prepared(settings, info, precision)
     cuda = request.getfixturevalue("cuda")
     exact, parameter = "exact" in options, "parameter" in options
-    draw = noise.steps if exact else noise.sample
-
-    def sample(image, number, values):
-        more = {"parameter": values} if parameter else {}
-        return draw(info.shape, image, number, seed=3, stream=1, **more)
-
-    loop = RowLoop(moved(classifier), sample, slots=4, exact=exact, parameter=parameter)
+    arithmetic = "exact" if exact else "float"
+    copies = copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, parameter=parameter)
+    loop = RowLoop(classifier, copies, slots=4, parameter=parameter)
     index, ends = np.arange(3), np.array([20, 30, 60])
     tables = Tables(index, ends, np.array([0, 20, 30]), np.full(3, 0.5) if parameter else None)
     pixels = torch.zeros(3, *info.shape, dtype=torch.uint8)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from certflow.machine import claims as devices
 from certflow.errors import ConfigError
+from certflow.machine import claims as devices
 from certflow.machine.claims import claim, device_problems, pool
 
 TAKE = """

@@ -6,7 +6,6 @@ form, or from the same computation without the error), and without it the result
 
 import copy
 import math
-from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -15,13 +14,16 @@ import pytest
 from scipy import special
 
 from certflow.certify import dsrs_radius, gg_np_radius
-from certflow.certify.double_sampling import half_table as half_table_module
+from certflow.certify.base import Drawn
+from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.counted import double_radius, lower, pooled_bounds, upper
 from certflow.certify.double_sampling.scaled import ScaledDual
 from certflow.certify.double_sampling.tracing import BACK, trace
 from certflow.certify.double_sampling.truncated import TruncatedDual
 from certflow.certify.kinds.dsrs import SIDES, DoubleSampling
-from certflow.certify.radii import RADIUS_GUARD, guarded
+from certflow.noise import GeneralizedGaussian
+from certflow.noise.radii.checks import RADIUS_GUARD
+from certflow.noise.radii.spherical import half_table as half_table_module
 from certflow.noise.radii.spherical.angle import CELLS, AngleLaw, angle_law
 from certflow.noise.radii.spherical.half_table import GUARD, LEAST_FAILURE, HalfTable, half_table
 from certflow.noise.radii.spherical.radial import TAIL, radial_law
@@ -300,8 +302,8 @@ def test_unequal_shares_give_each_bound_its_own_level():
         }
     )
     counts, extra = np.array([[k, n - k]]), {"counts_q": np.array([[k_q, n_q - k_q]])}
-    noise = SimpleNamespace(kind="generalized_gaussian", k=K, sigma=0.5)
-    table = spec.certify(plan, counts, noise, extra=extra, dim=D)
+    noise = GeneralizedGaussian(k=K, sigma=0.5)
+    table = spec.certify(Drawn(plan, counts, noise, extra=extra, dim=D))
     levels = [guarded(0.004 * share, draws) for share, draws in zip(shares, (n, n, n_q, n_q), strict=True)]
     wanted = [
         clopper_pearson_lower(k, n, levels[0]) * (1 - 1e-15),

@@ -49,10 +49,10 @@ class Names:
                     monkeypatch.setattr(cls, method, self._noted(vars(cls)[method]))
 
     def _noted(self, function):
-        def noted(noise: NoiseSpec, shape, image, draw, *, seed, stream, **options):
-            pairs = zip(image.tolist(), draw.tolist(), strict=True)
-            self.seen.update((type(noise).__name__, seed, int(stream), *pair) for pair in pairs)
-            return function(noise, shape, image, draw, seed=seed, stream=stream, **options)
+        def noted(noise: NoiseSpec, shape, key):
+            pairs = zip(key.image.tolist(), key.draw.tolist(), strict=True)
+            self.seen.update((type(noise).__name__, key.seed, int(key.stream), *pair) for pair in pairs)
+            return function(noise, shape, key)
 
         return noted
 

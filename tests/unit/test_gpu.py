@@ -18,6 +18,7 @@ from certflow.models.kinds.cifar_resnet import CifarResNet
 from certflow.models.kinds.lenet import LeNet
 from certflow.models.kinds.small_conv import SmallConv
 from certflow.noise import Gaussian, GeneralizedGaussian, jit, philox
+from certflow.noise.base import Key
 from certflow.noise.streams import Stream
 from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier
@@ -82,7 +83,7 @@ def test_noise_is_the_cpus_up_to_rounding(law, tolerance):
         more = (
             {"parameter": torch.full((64,), 0.7, dtype=torch.float64, device=device)} if law.kind == "truncated" else {}
         )
-        found.append(law.sample((1, 28, 28), image.to(device), draw.to(device), seed=SEED, stream=1, **more).cpu())
+        found.append(law.sample((1, 28, 28), Key(image.to(device), draw.to(device), seed=SEED, stream=1, **more)).cpu())
     torch.testing.assert_close(found[1], found[0], rtol=tolerance, atol=tolerance)
 
 

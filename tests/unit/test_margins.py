@@ -12,14 +12,16 @@ import pandas as pd
 import pytest
 import torch
 from scipy import special
+from scipy.special import ndtr
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
+from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.counted import lower, upper
-from certflow.certify.kinds.linf_from_l2 import linf_radius
+from certflow.certify.kinds.inscribed import inscribed_radius
 from certflow.certify.predict import predict_classes
-from certflow.certify.radii import RADIUS_GUARD, guarded
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.streams import Stream
 from certflow.sampling.ladder import LARGEST_DIM, ladder
 from certflow.sampling.smoothed import SmoothedClassifier
@@ -170,7 +172,7 @@ def test_linf_radii_are_never_above_the_l2_radius_over_the_root():
     bare = 0
     for dim in (3, 12, 64, 784, 3072, 150_528):
         radius = generator.uniform(0, 4, 300)
-        found = linf_radius(radius, dim)
+        found = inscribed_radius(radius, "l2", "linf", dim)
         for l2, linf, nearest in zip(radius, found, radius / np.sqrt(dim), strict=True):
             assert Fraction(float(linf)) ** 2 * dim <= Fraction(float(l2)) ** 2
             bare += Fraction(float(nearest)) ** 2 * dim > Fraction(float(l2)) ** 2
@@ -221,7 +223,7 @@ def test_the_sequential_test_leaves_its_margin(k, n, p0):
 
 def test_slack_raises_both_sides_of_every_rung():
     radii, looks = np.array([0.0, 0.5, 1.5]), np.array([50, 200, 1000])
-    found = ladder(radii, looks, 0.5, alpha=ALPHA, beta=0.02, slack=0.004)
+    found = ladder(radii, ndtr(-radii / 0.5), looks, alpha=ALPHA, beta=0.02, slack=0.004)
     for rung, radius in enumerate(radii):
         p0, q0 = special.ndtr(radius / 0.5) + 0.004, special.ndtr(-radius / 0.5) - 0.004
         wanted = acceptance_counts(looks, p0, q0, ALPHA) if q0 > 0 else looks + 1
@@ -236,7 +238,8 @@ def test_exact_decisions_give_the_distance_of_the_largest_image_away(monkeypatch
     sampler = spec_class("sampler", "decide")(n0=9, radii=[0.0, 0.5], n_max=300, look=100, arithmetic="exact")
     columns = {"n": np.array([300, 300]), "selected": np.array([0, 1])}
     (measurement,) = sampler.measurements(columns, Gaussian(sigma=0.5))
-    wanted = ladder(np.array([0.0, 0.5]), measurement.rule.looks, 0.5, alpha=0.001, beta=0.02, slack=0.01)
+    radii, looks = np.array([0.0, 0.5]), measurement.rule.looks
+    wanted = ladder(radii, ndtr(-radii / 0.5), looks, alpha=0.001, beta=0.02, slack=0.01)
     np.testing.assert_array_equal(measurement.rule.accept, wanted.accept)
     assert asked == [LARGEST_DIM] and measurement.stream == Stream.ESTIMATION
 

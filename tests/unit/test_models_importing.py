@@ -13,6 +13,7 @@ from certflow.files.artefact import file_digest
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import Normalise, import_model, load_model
 from certflow.noise import Gaussian
+from certflow.noise.base import Key
 
 External = spec_class("method", "external")
 INFO = DataInfo(4, (1, 8, 8), mean=(0.3,), sd=(0.2,))
@@ -91,7 +92,9 @@ def test_noisy_accuracy_is_the_plain_count(checkpoint, test_split):
 
     network, notes = bring(checkpoint, test_split)
     index = torch.tensor([i * 600 // 512 for i in range(512)])
-    noise = NOISE.sample((1, 8, 8), index, torch.zeros(512, dtype=torch.int64), seed=3, stream=Stream.TRAIN_EVALUATION)
+    noise = NOISE.sample(
+        (1, 8, 8), Key(index, torch.zeros(512, dtype=torch.int64), seed=3, stream=Stream.TRAIN_EVALUATION)
+    )
     right = 0
     for i, delta in zip(index.tolist(), noise, strict=True):
         x = torch.tensor(test_split.pixels[i] / 255, dtype=torch.float32)

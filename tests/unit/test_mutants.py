@@ -113,11 +113,11 @@ def test_a_wrong_line_that_a_test_runs_is_noticed_and_the_working_files_stay_as_
     """The whole tool on a project of one module and one test."""
     project = tmp_path / "project"
     for name, text in {
-        "lib/__init__.py": "",
+        "lib/certflow/__init__.py": "",
         "lib/certflow/part/__init__.py": "",
         "lib/certflow/part/sums.py": "def add(a, b):\n    return a + b\n",
         "tests/test_sums.py": "from certflow.part.sums import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n",
-        "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+        "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["lib"]\n',
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)

@@ -10,7 +10,8 @@ import torch
 from scipy import special, stats
 
 import certflow.noise.steps as module
-from certflow.noise import Gaussian, NoiseSpec, grid, native, philox
+from certflow.noise import Gaussian, grid, native, philox
+from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.steps import HIGH_STREAM, LOW_BITS, _searched, steps
 
 SEED = 0x0123456789ABCDEF
@@ -161,19 +162,19 @@ def test_streams_seeds_images_and_draws_differ():
 
 def test_the_noise_entry_draws_them_in_the_shape_of_images():
     noise, image, draw = Gaussian(sigma=0.5), torch.tensor([3, 3]), torch.tensor([0, 1])
-    found = noise.steps((3, 5, 7), image, draw, seed=9, stream=1)
+    found = noise.steps((3, 5, 7), Key(image, draw, seed=9, stream=1))
     assert found.shape == (2, 3, 5, 7) and found.dtype == torch.int16
     assert torch.equal(found.flatten(1), drawn(105, image, draw, 0.5, seed=9))
 
 
 def test_noise_without_an_exact_form_is_refused_by_name():
-    class Other(NoiseSpec):
+    class Other(AdditiveNoise):
         kind: str = "other"
 
     noise = Other(sigma=0.5)
     assert noise.exact_problems() == ["noise of kind other has no exact form; use `arithmetic: float`"]
     with pytest.raises(ValueError, match="kind other has no exact form"):
-        noise.steps((1, 2, 2), None, None, seed=0, stream=0)
+        noise.steps((1, 2, 2), Key(None, None, seed=0, stream=0))
     with pytest.raises(ValueError, match="kind other has no exact form"):
         noise.distance(4)
 

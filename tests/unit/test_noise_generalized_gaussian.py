@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scipy import special
 
 from certflow.noise import GeneralizedGaussian, native, noise, philox, radial
+from certflow.noise.base import Key
 from certflow.noise.gamma import log_quantiles
 from certflow.noise.truncated import Truncated
 
@@ -25,7 +26,7 @@ def counters(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def drawn(law, rows=6, shape=SHAPE, **options):
-    return law.sample(shape, *counters(rows), seed=SEED, stream=1, **options)
+    return law.sample(shape, Key(*counters(rows), seed=SEED, stream=1, **options))
 
 
 def test_wide_uniforms_are_the_upper_52_bits_of_the_last_group():
@@ -88,7 +89,7 @@ GOLDEN = [  # from Philox, Box and Muller's transform and the Gamma quantile in 
 def test_golden_values(shape, k, counter, golden):
     image, draw, stream = counter
     law = GeneralizedGaussian(k=k, sigma=0.5)
-    values = law.sample(shape, torch.tensor([image]), torch.tensor([draw]), seed=SEED, stream=stream).flatten()
+    values = law.sample(shape, Key(torch.tensor([image]), torch.tensor([draw]), seed=SEED, stream=stream)).flatten()
     at = [values[e].item() for e in (0, 1, len(values) // 2, -1)]
     assert at == pytest.approx(golden, abs=2e-6)
 
@@ -98,12 +99,12 @@ def test_golden_values(shape, k, counter, golden):
 def test_a_row_depends_on_its_own_counters_only(shape, k):
     law = GeneralizedGaussian(k=k, sigma=0.25)
     image, draw = counters(23)
-    whole = law.sample(shape, image, draw, seed=SEED, stream=1)
+    whole = law.sample(shape, Key(image, draw, seed=SEED, stream=1))
     assert whole.shape == (23, *shape) and whole.dtype == torch.float32
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(law.sample(shape, image[order], draw[order], seed=SEED, stream=1), whole[order])
+    assert torch.equal(law.sample(shape, Key(image[order], draw[order], seed=SEED, stream=1)), whole[order])
     for row in (0, 11):
-        alone = law.sample(shape, image[row : row + 1], draw[row : row + 1], seed=SEED, stream=1)
+        alone = law.sample(shape, Key(image[row : row + 1], draw[row : row + 1], seed=SEED, stream=1))
         assert torch.equal(alone[0], whole[row])
 
 
@@ -176,7 +177,7 @@ def test_the_compiler_can_follow_every_line():
     law = Truncated(k=K, sigma=0.5)
 
     def sample(image, draw, percentile):
-        return law.sample(SHAPE, image, draw, seed=SEED, stream=3, parameter=percentile)
+        return law.sample(SHAPE, Key(image, draw, seed=SEED, stream=3, parameter=percentile))
 
     arguments = (*counters(9), torch.linspace(0.1, 1, 9, dtype=torch.float64))
     found = torch.compile(sample, dynamic=False, fullgraph=True, backend="eager")(*arguments)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from certflow.noise import Gaussian, GeneralizedGaussian, jit, native, philox
+from certflow.noise.base import Key
 
 SOURCES = {"words": (jit.WORDS, 4), "uniforms": (jit.UNIFORMS, 2)}
 
@@ -74,9 +75,8 @@ def test_numbers_that_differ_in_one_bit_are_noticed(functions):
 def test_noise_from_the_kernel_is_the_noise(law, form, functions, monkeypatch):
     if form == "steps" and law.exact_problems():
         pytest.skip("has no exact form")
-    draw = partial(
-        getattr(law, form), (1, 8, 9), torch.tensor([4, 2**32 - 1]), torch.tensor([0, 7]), seed=2**63, stream=1
-    )
+    key = Key(torch.tensor([4, 2**32 - 1]), torch.tensor([0, 7]), seed=2**63, stream=1)
+    draw = partial(getattr(law, form), (1, 8, 9), key)
     wanted = draw()
     monkeypatch.setattr(native, "_library", lambda: None)
     monkeypatch.setattr(jit, "_kernels", lambda device: functions)

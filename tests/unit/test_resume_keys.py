@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
 from certflow.files.artefact import read_arrays
 from certflow.noise import Gaussian
@@ -121,7 +122,8 @@ def test_states_of_two_measurements_are_kept_apart(tmp_path, monkeypatch):
     assert names == ("a.npz.partial", "a.npz.counts_q.partial") and len(set(digests)) == 2
 
 
-RULE = ladder(np.array([0.0, 0.2, 0.4, 0.6]), look_schedule(20, 600), NOISE.sigma, alpha=0.01, beta=1e-6)
+RADII = np.array([0.0, 0.2, 0.4, 0.6])
+RULE = ladder(RADII, ndtr(-RADII / NOISE.sigma), look_schedule(20, 600), alpha=0.01, beta=1e-6)
 
 
 def decided(journal: Journal | None = None):

@@ -6,7 +6,9 @@ import torch
 
 from certflow.errors import ConfigError, NonFiniteError
 from certflow.models.base import Inference
-from certflow.noise import Gaussian
+from certflow.models.normalise import Normalise
+from certflow.noise import Gaussian, philox
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.sampling import engine
 from certflow.sampling.classifier import BaseClassifier
@@ -36,11 +38,10 @@ def counted(classifier, x, index, draws, stream=Stream.ESTIMATION, seed=3, **opt
         x,
         np.asarray(index),
         np.asarray(draws),
-        noise=NOISE,
         seed=seed,
         stream=stream,
         quiet=True,
-        **options,
+        **{"noise": NOISE, **options},
     ).counts
 
 
@@ -54,7 +55,7 @@ def slowly(x, index, draws, seed=3, stream=Stream.ESTIMATION) -> np.ndarray:
     for slot, (image, position, n) in enumerate(zip(x, index, draws, strict=True)):
         clean = torch.tensor(image).float() / 255
         for draw in range(n):
-            noise = NOISE.sample(SHAPE, torch.tensor([position]), torch.tensor([draw]), seed=seed, stream=stream)
+            noise = NOISE.sample(SHAPE, Key(torch.tensor([position]), torch.tensor([draw]), seed=seed, stream=stream))
             with torch.no_grad():
                 counts[slot, int(model(clean[None] + noise).argmax())] += 1
     return counts
@@ -123,7 +124,7 @@ class Broken(torch.nn.Module):
 def test_nan_logits_name_image_and_draw():
     x = np.zeros((2, *SHAPE), np.uint8)
     x[1] = 255
-    first = NOISE.sample(SHAPE, torch.full((5000,), 8), torch.arange(5000), seed=3, stream=Stream.ESTIMATION)
+    first = NOISE.sample(SHAPE, Key(torch.full((5000,), 8), torch.arange(5000), seed=3, stream=Stream.ESTIMATION))
     draw = int((first[:, 0, 0, 0] + 1 > 2.2).nonzero()[0])
     with pytest.raises(NonFiniteError, match=rf"picture 8: .* at draw {draw};"):
         counted(base(module=Broken()), x, [5, 8], [50, 5000], describe=lambda index: f"picture {index}")
@@ -283,12 +284,15 @@ def test_counting_in_instalments_is_counting_at_once():
 
 
 def test_a_parameter_of_the_law_reaches_every_row_of_its_image():
-    class Shifted:
+    class Shifted(AdditiveNoise):
         """Noise that is the parameter itself, in every coordinate."""
 
-        def sample(self, shape, image, draw, *, seed, stream, parameter):
-            seen.append(torch.stack([image.double(), parameter]).T)
-            return parameter.float()[:, None, None, None].expand(-1, *shape).clone()
+        kind: str = "shifted"
+        sigma: float = 0.0
+
+        def sample(self, shape, key):
+            seen.append(torch.stack([key.image.double(), key.parameter]).T)
+            return key.parameter.float()[:, None, None, None].expand(-1, *shape).clone()
 
     seen: list[torch.Tensor] = []
     draws, parameter, index = np.array([300, 5, 200]), np.array([0.5, 0.25, 0.75]), np.array([8, 1, 5])
@@ -306,3 +310,37 @@ def test_a_parameter_of_the_law_reaches_every_row_of_its_image():
     rows, numbers = torch.unique(torch.cat(seen), dim=0, return_counts=True)
     wanted = sorted(zip(index.tolist(), parameter.tolist(), draws.tolist(), strict=True))
     assert [(int(i), float(p), int(c)) for (i, p), c in zip(rows, numbers, strict=True)] == wanted
+
+
+class Split(NoiseSpec):
+    """Not a sum: every pixel becomes 0 or 1, the latter where it exceeds a uniform threshold."""
+
+    kind: str = "split"
+    sigma: float = 0.0
+
+    def copies(self, x, key):
+        values = philox.uniforms(x[0].numel(), key.image, key.draw, seed=key.seed, stream=key.stream)
+        return (x > values.view(x.shape)).float()
+
+
+def test_copies_that_are_not_a_sum_are_made_of_the_image_itself():
+    """The shift of the folded normalisation is subtracted from the copies; from the image, another law would be drawn."""
+    torch.manual_seed(1)
+    normalised = torch.nn.Sequential(Normalise([0.3], [0.2]), network())
+    x, model = images(3), normalised.eval()
+    folded = BaseClassifier(normalised, Inference(), shape=SHAPE, batch=32)
+    assert folded.shift is not None
+    options = {"noise": Split(), "seed": 3, "stream": Stream.ESTIMATION, "quiet": True}
+    found = count_classes(folded, x, np.array([4, 9, 0]), np.array([70, 1, 200]), **options).counts
+    wanted = np.zeros_like(found)
+    for slot, (position, n) in enumerate([(4, 70), (9, 1), (0, 200)]):
+        clean = (torch.tensor(x[slot]).float() / 255)[None].expand(n, *SHAPE)
+        key = Key(torch.full((n,), position), torch.arange(n), seed=3, stream=Stream.ESTIMATION)
+        with torch.no_grad():
+            wanted[slot] = np.bincount(model(Split().copies(clean, key)).argmax(1), minlength=5)
+    assert np.array_equal(found, wanted) and (found > 0).sum() > 3
+
+
+def test_a_law_that_is_not_a_sum_has_no_exact_arithmetic_unless_it_says_so():
+    with pytest.raises(ValueError, match="noise of kind split has no exact form"):
+        counted(base(), images(), INDEX, DRAWS, noise=Split(), arithmetic="exact")

@@ -7,6 +7,7 @@ import torch
 from certflow.models.base import Inference
 from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian, NoiseSpec
+from certflow.noise.base import Key
 from certflow.noise.streams import Stream
 from certflow.sampling import SmoothedClassifier, engine
 from certflow.sampling.classifier import BaseClassifier
@@ -45,7 +46,9 @@ def slowly(x) -> np.ndarray:
     model, counts = network().eval(), np.zeros((len(x), 5), np.int64)
     for slot, (image, position, n) in enumerate(zip(x, INDEX, DRAWS, strict=True)):
         for draw in range(n):
-            t = NOISE.steps(SHAPE, torch.tensor([position]), torch.tensor([draw]), seed=3, stream=Stream.ESTIMATION)
+            t = NOISE.steps(
+                SHAPE, Key(torch.tensor([position]), torch.tensor([draw]), seed=3, stream=Stream.ESTIMATION)
+            )
             levels = torch.tensor(image.astype(np.int64)) + t.long()
             with torch.no_grad():
                 counts[slot, int(model(levels.float() / torch.tensor(255.0)).argmax())] += 1
@@ -99,7 +102,7 @@ def test_the_folded_network_sees_a_function_of_the_noisy_levels_alone():
     x = images(2)
     counted(classifier, x, [5, 6], [64, 64])
     t = NOISE.steps(
-        SHAPE, torch.tensor([5] * 64 + [6] * 64), torch.arange(64).repeat(2), seed=3, stream=Stream.ESTIMATION
+        SHAPE, Key(torch.tensor([5] * 64 + [6] * 64), torch.arange(64).repeat(2), seed=3, stream=Stream.ESTIMATION)
     )
     levels = t.numpy().astype(np.int64) + np.repeat(x, 64, axis=0).astype(np.int64)
     mean = np.array(MEAN, np.float32)[:, None, None]
@@ -120,7 +123,7 @@ def test_images_off_the_grid_are_refused_by_name(change):
     x = images().astype(np.float32) / 255
     x[2, 1, 3, 0] = 100 / 255 + change
     with pytest.raises(
-        ValueError, match="image 0: has pixels that are no multiples of 1/255; .* or use `arithmetic: float`"
+        ValueError, match="image 0: has pixels that are not multiples of 1/255; .* or use `arithmetic: float`"
     ):
         counted(base(), x)
     counted(base(), x, arithmetic="float")
@@ -207,7 +210,7 @@ def test_images_off_the_grid_are_rounded_where_that_is_asked_for_and_the_table_s
     x = torch.tensor(levels / 255)
     smoothed = SmoothedClassifier(HalfSpace(), Gaussian(sigma=0.25))
     options = {"n": 2000, "arithmetic": "exact", "quiet": True}
-    with pytest.raises(ValueError, match="image 1: .* no multiples of 1/255; .*quantize_input=True"):
+    with pytest.raises(ValueError, match="image 1: .* not multiples of 1/255; .*quantize_input=True"):
         smoothed.certify(x, **options)
     table = smoothed.certify(x, quantize_input=True, **options)
     plain = smoothed.certify(torch.full((3, *SHAPE), 136, dtype=torch.uint8), **options)

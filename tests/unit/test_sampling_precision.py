@@ -7,8 +7,9 @@ import torch
 
 from certflow.models.base import Inference
 from certflow.sampling import precision
-from certflow.sampling.classifier import BaseClassifier, exact_arithmetic
+from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.precision import bfloat16_is_native, cpu_flags, native_precisions, remark
+from certflow.sampling.settings import exact_arithmetic
 
 SHAPE = (1, 4, 4)
 

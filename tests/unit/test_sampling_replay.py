@@ -11,6 +11,7 @@ from certflow.errors import NonFiniteError
 from certflow.machine import replay
 from certflow.models.base import Inference
 from certflow.noise import Gaussian, GeneralizedGaussian, native, steps
+from certflow.noise.base import Key
 from certflow.noise.streams import Stream
 from certflow.noise.truncated import Truncated
 from certflow.sampling import engine, rows
@@ -111,7 +112,7 @@ def test_a_bad_logit_is_named_and_padding_never_is(recordings):
     noise = Gaussian(sigma=0.5)
     x = np.zeros((6, *SHAPE), np.uint8)
     x[2] = 255
-    first = noise.sample(SHAPE, torch.zeros(5000, dtype=torch.int64), torch.arange(5000), seed=3, stream=1)
+    first = noise.sample(SHAPE, Key(torch.zeros(5000, dtype=torch.int64), torch.arange(5000), seed=3, stream=1))
     draw = int((first[:, 0, 0, 0] + 1 > 2.2).nonzero()[0])
     draws = np.array([0, 0, 5000, 0, 0, 0])
     with pytest.raises(NonFiniteError, match=rf"image 0: .* at draw {draw};"):

@@ -37,6 +37,12 @@ def test_noises_are_numbered_slots():
     assert torch.equal(b.noise(5)[3:], b.noise(2, first=3))
 
 
+def test_copies_are_the_images_plus_their_noise():
+    b = batch([3, 70000, 8])
+    b.x.copy_(torch.rand(b.x.shape))
+    assert torch.equal(b.copies(4, first=1), b.x + b.noise(4, first=1))
+
+
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 6}, {"index": [4]}])
 def test_noise_differs_by_epoch_seed_and_image(other):
     first = batch([3]).noise()

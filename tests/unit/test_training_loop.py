@@ -13,6 +13,7 @@ from certflow.data.batches import batches
 from certflow.errors import NonFiniteError
 from certflow.files.artefact import Provenance
 from certflow.noise import Gaussian as GaussianNoise
+from certflow.noise.base import Key
 from certflow.noise.streams import Stream
 from certflow.training import seed_everything, train
 from certflow.training.kinds.gaussian import Gaussian
@@ -38,7 +39,7 @@ def plain(method, model, train_split, seed):
         lr = method.lr * 0.1**epoch
         for index, x, y in loader.epoch(epoch):
             draw = torch.full_like(index, 1024 * epoch)
-            noise = NOISE.sample(tuple(x.shape[1:]), index, draw, seed=seed, stream=Stream.TRAIN_NOISE)
+            noise = NOISE.sample(tuple(x.shape[1:]), Key(index, draw, seed=seed, stream=Stream.TRAIN_NOISE))
             loss = F.cross_entropy(model(x + noise), y)
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             losses.append((epoch, len(y), loss.item()))
@@ -103,7 +104,7 @@ def test_evaluation_is_one_draw_per_image_in_eval_mode():
     model, result = run(data=data)
     index = torch.arange(len(data[1]))
     x = torch.as_tensor(data[1].pixels).float() / 255
-    noise = NOISE.sample((1, 8, 8), index, torch.full_like(index, 1), seed=3, stream=Stream.TRAIN_EVALUATION)
+    noise = NOISE.sample((1, 8, 8), Key(index, torch.full_like(index, 1), seed=3, stream=Stream.TRAIN_EVALUATION))
     labels = torch.as_tensor(data[1].labels)
     with torch.no_grad():
         logits = model(x + noise)

@@ -1,4 +1,4 @@
-"""A small file of every format, and what its reader makes of it. `certflow.files.formats.FORMATS` says which formats there are."""
+"""A small file of every format in `certflow.files.formats.FORMATS`, and what its reader makes of it."""
 
 import contextlib
 import os

@@ -28,7 +28,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1, help="tests of so many changes at once (%(default)s)")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no change after so many minutes")
     parser.add_argument("--unsound", action="store_true", help="the changes of unsound.txt instead of random ones")
-    parser.add_argument("--library", default="lib", help="folder of the packages (%(default)s)")
+    parser.add_argument("--library", default="lib/certflow", help="folder of the packages (%(default)s)")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="test files and folders (%(default)s)")
     return parser.parse_args()
 

@@ -119,7 +119,8 @@ def done(job: dict, tree: Path, folder: str, original: Path) -> dict:
 def main(tree: Path, original: Path, folder: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a child's processes are ended
     os.chdir(tree)
-    sys.path[0] = str(tree)
+    sys.path[:1] = [str(tree / "lib"), str(tree)]
+    os.environ["PYTHONPATH"] = str(tree / "lib")  # processes that tests start
     for name in HEAVY:
         __import__(name)
     import torch

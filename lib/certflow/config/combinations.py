@@ -82,6 +82,9 @@ def _method_problems(study: Study, e: Experiment, method: str, noise: str) -> It
 def _training_problems(recipe: MethodSpec, noise: NoiseSpec) -> Iterator[str]:
     """Why a method cannot train under a noise."""
     yield from recipe.problems(noise)
+    missing = recipe.needs - noise.offers
+    if missing:
+        yield f"{recipe.kind} needs noise that is {' and '.join(sorted(missing))}; noise of kind {noise.kind} is not"
     if recipe.noise_warmup and not noise.warms_up:
         yield f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0"
 

@@ -15,7 +15,7 @@ def loss(objective: str, batch: Batch) -> tuple[torch.Tensor, Stats]:
     mse, l1: mean over all elements of the squared or absolute difference D(x+δ) − x. stability: mean cross-entropy of
     f(D(x+δ)) with the class of f(x), x as augmented; it never looks at the labels. classification: with the label.
     """
-    x, noisy = batch.x, batch.x + batch.noise(1)[0]
+    x, noisy = batch.x, batch.copies(1)[0]
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=batch.precision == "bfloat16"):
         denoised = batch.model.composed.denoiser(noisy)
         if objective in ("mse", "l1"):

@@ -9,7 +9,7 @@ import torch
 from certflow.data.augmentation import to_unit
 from certflow.data.base import Split
 from certflow.denoising.composed import DenoiseThenClassify
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 
 IMAGES = 512
@@ -31,7 +31,7 @@ def measure(network: DenoiseThenClassify, test: Split, noise: NoiseSpec, *, seed
         y = torch.as_tensor(np.asarray(test.labels)[rows], device=device)
         at = torch.as_tensor(rows, device=device)
         draw = torch.zeros_like(at)
-        noisy = x + noise.sample(tuple(x.shape[1:]), at, draw, seed=seed, stream=Stream.TRAIN_EVALUATION)
+        noisy = noise.copies(x, Key(at, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
         denoised = network.denoiser(noisy)
         right = [(network.classify(image).argmax(1) == y).sum() for image in (denoised, noisy, x)]
         sums += torch.stack(

@@ -15,7 +15,7 @@ from certflow.errors import DataError
 from certflow.files.artefact import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.models.header import read_header
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def strip(
     """
     x = to_unit(torch.as_tensor(test.read(index), device=device))
     at = torch.as_tensor(index, device=device)
-    noisy = x + noise.sample(tuple(x.shape[1:]), at, torch.zeros_like(at), seed=seed, stream=Stream.TRAIN_EVALUATION)
+    noisy = noise.copies(x, Key(at, torch.zeros_like(at), seed=seed, stream=Stream.TRAIN_EVALUATION))
     columns = [x, noisy, *(denoiser(noisy) for denoiser in denoisers.values())]
     pictures = torch.stack([column.float().clamp(0, 1) for column in columns], dim=1)
     return Strip(noise.sigma, ("clean", "noisy", *denoisers), pictures.cpu().numpy())

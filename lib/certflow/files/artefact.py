@@ -295,7 +295,7 @@ def read_picture(path: str | Path, **expected: Any) -> tuple[bytes, Provenance]:
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], provenance: Provenance) -> None:
-    """Write numpy arrays and their provenance into one `.npz` file (compressed, never pickled), as `certflow.files.npz` says."""
+    """Write numpy arrays and their provenance into one `.npz` file (compressed, never pickled; see `certflow.files.npz`)."""
     from certflow.files.npz import pack
 
     require_container(provenance.format, "arrays")

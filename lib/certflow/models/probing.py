@@ -14,7 +14,7 @@ from certflow.data.augmentation import to_unit
 from certflow.data.base import DataInfo, Split
 from certflow.errors import NonFiniteError
 from certflow.models.normalise import Normalise
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.stats import mcnemar
 
@@ -137,13 +137,11 @@ class Probe:
             index = self.index[part]
             x = to_unit(torch.as_tensor(self.test.read(index), device=self.device))
             if noisy:
-                x = x + scale * self._draw(torch.as_tensor(index, device=self.device), tuple(x.shape[1:]))
+                image = torch.as_tensor(index, device=self.device)
+                key = Key(image, torch.zeros_like(image), seed=self.seed, stream=Stream.TRAIN_EVALUATION)
+                x = x + scale * self.noise.sample(tuple(x.shape[1:]), key)
             with torch.inference_mode():
                 yield part, x
-
-    def _draw(self, index: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
-        draw = torch.zeros_like(index)
-        return self.noise.sample(shape, index, draw, seed=self.seed, stream=Stream.TRAIN_EVALUATION)
 
 
 def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.kinds.gaussian import Gaussian
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from certflow.noise.streams import Stream
 
-__all__ = ["Gaussian", "GeneralizedGaussian", "NoiseSpec", "Stream", "noise"]
+__all__ = ["AdditiveNoise", "Gaussian", "GeneralizedGaussian", "Key", "NoiseSpec", "Stream", "noise"]
 
 
 def noise(kind: str, **fields: Any) -> NoiseSpec:

@@ -1,35 +1,46 @@
 """What every noise distribution offers to the engine."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from certflow.kinds.spec import Spec
 
 
+@dataclass(frozen=True)
+class Key:
+    """Which draws: all that randomness is a function of."""
+
+    image: Any
+    """int64 tensor [rows], each below 2**32: the image's position in the full split."""
+    draw: Any
+    """int64 tensor [rows], each below 2**32: the number of the draw of that image."""
+    seed: int
+    """Below 2**64."""
+    stream: int
+    """A member of `certflow.noise.streams.Stream`: one number for each purpose, never reused."""
+    parameter: Any = None
+    """float64 tensor [rows], for laws with a parameter that differs between images."""
+
+
 class NoiseSpec(Spec):
-    """Base of all noise kinds: a law on images, drawn as a pure function of counters (see `certflow.noise.philox`)."""
+    """Base of all noise kinds: how a noisy copy of an image is made, from counters alone (`certflow.noise.philox`)."""
 
     family: ClassVar[str] = "noise"
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What methods may ask for: `additive` (a copy is the image plus noise that does not depend on it), `differentiable` (a
+    copy moves with the image)."""
     warms_up: ClassVar[bool] = False
     """Whether training can approach this law step by step (`warmed`)."""
 
     sigma: float
     """Scale in [0,1]-pixel units: the standard deviation per coordinate (root mean square)."""
 
-    def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
-        """float32 [rows, *shape] on the device of `image`; row r depends on (seed, stream, image[r], draw[r]) alone.
+    def copies(self, x: Any, key: Key) -> Any:
+        """float32 [rows, *shape]: a noisy copy of each row of x, float32 [rows, *shape] in [0,1] units, before normalisation.
 
-        `image`, `draw`: int64 tensors [rows], each below 2**32. `seed`: below 2**64. `stream`: a member of
-        `certflow.noise.streams.Stream`, one number per purpose and never reused. A law with a parameter that differs between
-        images takes a further keyword argument `parameter`, float64 [rows].
+        Row r depends on (x[r], seed, stream, image[r], draw[r], parameter[r]) alone. Never clipped; x is not changed.
         """
         raise NotImplementedError
-
-    def steps(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
-        """int16 [rows, *shape]: the law rounded to the grid of 8-bit pixels, in grey levels, for `arithmetic: exact`.
-
-        Arguments and independence as for `sample`. ValueError where the kind has no such form.
-        """
-        raise ValueError(self.exact_problems()[0])
 
     def distance(self, dim: int) -> float:
         """At least the total variation distance between `steps` on `dim` coordinates and the ideal law on the grid."""
@@ -51,3 +62,24 @@ class NoiseSpec(Spec):
     def problems(self, dim: int) -> list[str]:
         """Why this noise cannot be used on images with `dim` coordinates (empty: it can)."""
         return []
+
+
+class AdditiveNoise(NoiseSpec):
+    """Noise that is added to the image and does not depend on it."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
+
+    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+        """float32 [rows, *shape] on the device of `key.image`: the noise; row r depends on its part of the key alone."""
+        raise NotImplementedError
+
+    def copies(self, x: Any, key: Key) -> Any:
+        """See `NoiseSpec.copies`: x plus `sample`."""
+        return self.sample(tuple(x.shape[1:]), key).add_(x)
+
+    def steps(self, shape: tuple[int, int, int], key: Key) -> Any:
+        """int16 [rows, *shape]: the law rounded to the grid of 8-bit pixels, in grey levels, for `arithmetic: exact`.
+
+        ValueError where the kind has no such form.
+        """
+        raise ValueError(self.exact_problems()[0])

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from certflow.kinds.registry import lazy
+from certflow.noise.base import Key
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 
 radial = lazy("certflow.noise.radial")
@@ -16,10 +17,10 @@ class Truncated(GeneralizedGaussian):
 
     kind: Literal["truncated"] = "truncated"
 
-    def sample(
-        self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int, parameter: Any = None
-    ) -> Any:
-        """float32 [rows, *shape]; `parameter`: float64 tensor [rows], the percentiles p_T in (0,1]."""
-        if parameter is None:
+    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+        """float32 [rows, *shape]; `key.parameter`: the percentiles p_T in (0,1]."""
+        if key.parameter is None:
             raise ValueError("truncated noise needs the percentile of every row")
-        return radial.radial_noise(shape, image, draw, seed=seed, stream=stream, mass=parameter, **self.law(shape))
+        return radial.radial_noise(
+            shape, key.image, key.draw, seed=key.seed, stream=key.stream, mass=key.parameter, **self.law(shape)
+        )

@@ -19,8 +19,9 @@ class BaseClassifier:
     """f: noisy images in [0,1] units → class index; a fixed function of each row, at a fixed batch shape.
 
     What is given, a module or a function from images float32 [rows, *shape] to logits, is copied and prepared
-    (`certflow.sampling.preparing`): settled, folded, laid out with channels last and fused where that is the same function, and cast
-    to the precision. Rows of a smaller batch are padded up to `batch`: a row's result cannot depend on what lies beside it.
+    (`certflow.sampling.preparing`): settled, folded, laid out with channels last and fused where that is the same function,
+    and cast to the precision. Rows of a smaller batch are padded up to `batch`: a row's result cannot depend on what lies
+    beside it.
 
     Raises ValueError for what is not one fixed function of a row or cannot be run on such images in the stated precision, or
     whose logits have another width than `classes`.
@@ -69,9 +70,13 @@ class BaseClassifier:
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Clean images, uint8 or float32 in [0,1], as float32 on the device with `shift` subtracted, ready for noise."""
-        x = images.to(self.device)
-        x = to_unit(x) if x.dtype == torch.uint8 else x.to(torch.float32)
+        x = self.unit(images)
         return x if self.shift is None else x - self.shift
+
+    def unit(self, images: torch.Tensor) -> torch.Tensor:
+        """Clean images, uint8 or float32 in [0,1], as float32 in [0,1] on the device."""
+        x = images.to(self.device)
+        return to_unit(x) if x.dtype == torch.uint8 else x.to(torch.float32)
 
     def levels(self, images: torch.Tensor) -> torch.Tensor:
         """Clean images on the grid of 8-bit pixels, uint8 or float32 in [0,1], as grey levels int16 on the device."""

@@ -8,8 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import get_args
 
 import numpy as np
 import torch
@@ -21,18 +19,15 @@ from certflow.noise.base import NoiseSpec
 from certflow.sampling.arguments import as_tensor
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.preparing import Compiled
+from certflow.sampling.copies import Copies, check_grid, copies_of
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import Kept, Noise, RowLoop, Tables, slots_of
+from certflow.sampling.rows import Kept, RowLoop, Tables, slots_of
 from certflow.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
 """At least so many rows between two reads from the device."""
 CHUNK_SECONDS = 5.0
 """Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
-
-GRID_TOLERANCE = 1e-4
-"""How far, in grey levels, a pixel given as a float may lie from a whole one."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +72,15 @@ def count_classes(
 
     images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
     split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
-    for counting in instalments. parameter: float64 [images], handed to `noise.sample` row by row where the law needs it.
+    for counting in instalments. parameter: float64 [images], part of the rows' keys where the law needs it.
     arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `kept`: what earlier calls of
     the same kind left on the device. `describe(index)` names an image in messages.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
     """
-    exact = _exact(arithmetic, noise, parameter)
-    images, index, draws = _checked(base, images, index, draws, exact)
+    copies = copies_of(base, noise, seed=seed, stream=stream, arithmetic=arithmetic, parameter=parameter is not None)
+    images, index, draws = _checked(base, images, index, draws, copies.exact)
     start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
     if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
         raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
@@ -93,10 +88,8 @@ def count_classes(
     total = int(ends[-1]) if len(ends) else 0
     state = journal.load(len(index), base.classes) if journal else None
     row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
-    draw = noise.steps if exact else noise.sample
     parameter = None if parameter is None else np.array(parameter, np.float64)  # a copy: columns are read-only
-    noise_of = _sampling(base, draw, seed, int(stream), parameter is not None)
-    work = _Work(base, images, index, ends, start, noise_of, exact, parameter, kept or Kept())
+    work = _Work(base, images, index, ends, start, copies, parameter, kept or Kept())
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
@@ -135,9 +128,7 @@ class _Work:
     index: np.ndarray
     ends: np.ndarray
     start: np.ndarray
-    noise: Noise
-    exact: bool
-    """Whether noise and images are whole grey levels."""
+    copies: Copies
     parameter: np.ndarray | None
     kept: Kept
 
@@ -177,7 +168,7 @@ class _Work:
         base, kept = self.base, self.kept
         if kept.loop is None:
             slots = slots_of(int(np.prod(base.shape)))
-            kept.loop = RowLoop(base, self.noise, slots=slots, exact=self.exact, parameter=self.parameter is not None)
+            kept.loop = RowLoop(base, self.copies, slots=slots, parameter=self.parameter is not None)
             kept.steps = Replayed(kept.loop.step, Recorder(base.device))
         with kept.steps.recorder.streamed():
             kept.loop.load(tables, images, row, stop)
@@ -190,7 +181,7 @@ class _Work:
         base = self.base
         index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
         parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
-        clean = (base.levels if self.exact else base.prepare)(images)
+        clean = self.copies.hold(images)
         counts = torch.zeros(len(index) * base.classes, dtype=torch.int64)
         bad = torch.full((), stop, dtype=torch.int64)
         for begin in range(row, stop, base.batch):
@@ -198,9 +189,9 @@ class _Work:
             one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
             rows = torch.arange(begin, end)
             slot = torch.searchsorted(ends, rows, right=True)
-            noisy = self.noise(index[slot], rows - starts[slot], None if parameter is None else parameter[slot])
-            noisy += clean[one] if one == other else clean[slot]
-            classes, finite = base.classify(base.from_levels(noisy) if self.exact else noisy)
+            held, values = clean[one] if one == other else clean[slot], None if parameter is None else parameter[slot]
+            noisy = self.copies.rows(held, index[slot], rows - starts[slot], values)
+            classes, finite = base.classify(noisy)
             counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
         return counts.reshape(-1, base.classes).numpy(), int(bad)
@@ -214,27 +205,8 @@ class _Work:
         if not isinstance(self.images, Reader):
             return self.images[rows]
         images = as_tensor(self.images.read(rows))
-        _check_images(self.base, images, self.index[rows], self.exact)
+        _check_images(self.base, images, self.index[rows], self.copies.exact)
         return images
-
-
-def _sampling(
-    base: BaseClassifier, draw: Callable[..., torch.Tensor], seed: int, stream: int, parameter: bool
-) -> Noise:
-    """Noise as `draw` makes it, which takes a `parameter` or does not.
-
-    Compiled along with the network on a GPU, where it is a hundred small kernels otherwise. The CPU has a C version.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
-        raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
-    sample = partial(draw, base.shape, seed=int(seed), stream=stream)
-    if base.compiled and base.device.type == "cuda":
-        if not parameter:  # a law may make tables at its first call, which is not for compiling
-            sample(*torch.zeros(2, 1, dtype=torch.int64, device=base.device))
-        sample = Compiled(sample, base.device)
-    if parameter:
-        return lambda image, draw, values: sample(image, draw, parameter=values)
-    return lambda image, draw, _: sample(image, draw)
 
 
 def _checked(
@@ -265,7 +237,7 @@ def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray,
     if images.dtype != torch.uint8:
         check_range(images, index)
         if exact:
-            _check_grid(images, index)
+            check_grid(images, index)
 
 
 def check_range(images: torch.Tensor, index: np.ndarray) -> None:
@@ -279,30 +251,6 @@ def check_range(images: torch.Tensor, index: np.ndarray) -> None:
             f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
             "255 by 255"
         )
-
-
-def _check_grid(images: torch.Tensor, index: np.ndarray) -> None:
-    scaled = images.to(torch.float32) * 255
-    off = ((scaled - scaled.round()).abs() > GRID_TOLERANCE).flatten(1).any(dim=1)
-    if bool(off.any()):
-        raise ValueError(
-            f"image {index[int(off.nonzero()[0])]}: has pixels that are no multiples of 1/255; exact arithmetic needs 8-bit "
-            "images: round them first (`quantize_input=True`: radii are then the rounded images'), or use `arithmetic: float`"
-        )
-
-
-def _exact(arithmetic: str, noise: NoiseSpec, parameter: np.ndarray | None) -> bool:
-    """Whether to work in whole grey levels; ValueError where that cannot be done with this noise."""
-    if arithmetic not in get_args(Arithmetic):
-        raise ValueError(f"arithmetic must be one of {', '.join(get_args(Arithmetic))}, got {arithmetic!r}")
-    if arithmetic == "float":
-        return False
-    problems = noise.exact_problems()
-    if parameter is not None:
-        problems.append("exact arithmetic knows no noise with a parameter for each image")
-    if problems:
-        raise ValueError(f"arithmetic: exact: {'; '.join(problems)}")
-    return True
 
 
 def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:

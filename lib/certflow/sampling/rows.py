@@ -4,7 +4,6 @@ What differs between batches lies on the device: which rows are next (a number t
 image's rows end, the images, and the counts.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +11,13 @@ import torch
 
 from certflow.machine.replay import Replayed
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.copies import Copies
 
 SLOT_BYTES = 1 << 26
 """Images held on the device at a time fill about so much memory,"""
 MOST_SLOTS = 4096
 """and are no more than these."""
 LAST_ROW = 2**63 - 1
-
-Noise = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""(image int64 [rows], draw int64 [rows], parameter float64 [rows] or None) → noise [rows, channels, height, width]."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +43,18 @@ class RowLoop:
     last one, and are not counted.
     """
 
-    def __init__(self, base: BaseClassifier, noise: Noise, *, slots: int, exact: bool, parameter: bool):
-        self.base, self.noise, self.exact, self.slots, self.batch = base, noise, exact, slots, base.batch
-        dtype = torch.int16 if exact else torch.float32
+    def __init__(self, base: BaseClassifier, copies: Copies, *, slots: int, parameter: bool):
+        self.base, self.copies, self.slots, self.batch = base, copies, slots, base.batch
         zeros = lambda *shape, dtype=torch.int64: torch.zeros(shape, dtype=dtype, device=base.device)  # noqa: E731
         self.row, self.stop, self.bad = zeros(), zeros(), zeros()
         self.index, self.ends, self.begins = zeros(slots), zeros(slots), zeros(slots)
-        self.clean = zeros(slots, *base.shape, dtype=dtype)
+        self.clean = zeros(slots, *base.shape, dtype=copies.dtype)
         self.parameter = zeros(slots, dtype=torch.float64) if parameter else None
         self.votes = zeros(slots * base.classes)
         self.offsets = torch.arange(base.batch, device=base.device)
 
     def load(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> None:
-        """Set up rows row..stop-1, of the images of `tables`: at most `slots`, with pixels as for `BaseClassifier.prepare`."""
+        """Set up rows row..stop-1, of the images of `tables`: at most `slots`."""
         used = len(tables.index)
         self.row.fill_(row)
         self.stop.fill_(stop)
@@ -69,7 +65,7 @@ class RowLoop:
             memory[:used].copy_(torch.from_numpy(values))
         if self.parameter is not None:
             self.parameter[:used].copy_(torch.from_numpy(tables.parameter))
-        self.clean[:used].copy_((self.base.levels if self.exact else self.base.prepare)(images))
+        self.clean[:used].copy_(self.copies.hold(images))
 
     def step(self) -> None:
         """Count the next batch of rows."""
@@ -79,9 +75,8 @@ class RowLoop:
         slot = torch.searchsorted(self.ends, rows, right=True)
         parameter = None if self.parameter is None else self.parameter.index_select(0, slot)
         draw = rows - self.begins.index_select(0, slot)
-        noisy = self.noise(self.index.index_select(0, slot), draw, parameter)
-        noisy += self.clean.index_select(0, slot)
-        classes, finite = self.base.classify(self.base.from_levels(noisy) if self.exact else noisy)
+        held, image = self.clean.index_select(0, slot), self.index.index_select(0, slot)
+        classes, finite = self.base.classify(self.copies.rows(held, image, draw, parameter))
         self.votes.index_add_(0, slot * self.base.classes + classes, wanted.long())
         first_bad = torch.where(finite | ~wanted, self.stop, rows).min()
         self.bad.copy_(torch.minimum(self.bad, first_bad))

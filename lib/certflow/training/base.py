@@ -55,6 +55,8 @@ class MethodSpec(Spec):
 
     family: ClassVar[str] = "method"
     unhashed: ClassVar[frozenset[str]] = frozenset({"start_from"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the noise must offer (`NoiseSpec.offers`) for this method to train under it."""
     trains: ClassVar[bool] = True
     """False for kinds that bring a finished model instead."""
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from certflow.noise import philox
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 
 SLOTS = 1024
@@ -52,13 +52,13 @@ class Batch:
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def noise(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
-        """`m` fresh draws per image, those of slots `first` to `first + m - 1` of this epoch."""
-        _check_slots(first, m)
-        slots = torch.arange(first, first + m, device=self.index.device)
-        draw = (self.epoch * SLOTS + slots).repeat_interleave(len(self.index))
-        rows = self.noise_spec.sample(
-            tuple(self.x.shape[1:]), self.index.repeat(m), draw, seed=self.seed, stream=Stream.TRAIN_NOISE
-        )
+        """`m` fresh draws of additive noise per image, those of slots `first` to `first + m - 1` of this epoch."""
+        rows = self.noise_spec.sample(tuple(self.x.shape[1:]), self._noise_key(m, first))
+        return rows.unflatten(0, (m, len(self.index)))
+
+    def copies(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
+        """`m` noisy copies of every image, of the draws that `noise` gives where the law is additive."""
+        rows = self.noise_spec.copies(self.x.repeat(m, 1, 1, 1), self._noise_key(m, first))
         return rows.unflatten(0, (m, len(self.index)))
 
     def uniform(self, slot: int, count: int = 1) -> Float[torch.Tensor, "images count"]:
@@ -84,6 +84,12 @@ class Batch:
     def select(self, images: Int[torch.Tensor, " kept"]) -> Self:
         """The batch of these images alone (positions in this batch); their randomness stays what it was."""
         return replace(self, x=self.x[images], y=self.y[images], index=self.index[images])
+
+    def _noise_key(self, m: int, first: int) -> Key:
+        _check_slots(first, m)
+        slots = torch.arange(first, first + m, device=self.index.device)
+        draw = (self.epoch * SLOTS + slots).repeat_interleave(len(self.index))
+        return Key(self.index.repeat(m), draw, seed=self.seed, stream=Stream.TRAIN_NOISE)
 
     def _draw(self, slot: int) -> torch.Tensor:
         _check_slots(slot, 1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from certflow.errors import NonFiniteError
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.training.batch import forward
 from certflow.training.ranks import ALONE, Ranks
@@ -52,8 +52,8 @@ def evaluate(
         if len(y) == 0:  # a batch of fewer images than processes
             continue
         draw = torch.full_like(index, epoch)
-        delta = noise.sample(tuple(x.shape[1:]), index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION)
-        logits = forward(model, (x + delta)[None], precision)[0]
+        noisy = noise.copies(x, Key(index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
+        logits = forward(model, noisy[None], precision)[0]
         found = [F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]
         totals.append(torch.stack([*found, torch.full_like(found[0], len(y))]))
     model.train(training)

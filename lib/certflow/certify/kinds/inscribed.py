@@ -102,4 +102,4 @@ def inscribed_radius(radius: np.ndarray, given: Norm, wanted: Norm, dim: int | N
         return radius
     if dim is None:
         raise ValueError("dim: radii in a larger norm depend on the number of coordinates of an image; give it")
-    return radius / float(dim) ** power * (1 - 1e-15)
+    return radius / float(dim) ** power * (1 - 6e-16)

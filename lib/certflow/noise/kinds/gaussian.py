@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key
 
 grid = lazy("certflow.noise.grid")
 philox = lazy("certflow.noise.philox")
@@ -13,7 +13,7 @@ exact = lazy("certflow.noise.steps")
 
 
 @register("gaussian")
-class Gaussian(NoiseSpec):
+class Gaussian(AdditiveNoise):
     """N(0, sigma^2 I): every coordinate independently, in [0,1]-pixel units, added before normalisation, never clipped."""
 
     kind: Literal["gaussian"] = "gaussian"
@@ -26,17 +26,17 @@ class Gaussian(NoiseSpec):
         """0: the Gaussian is N^g(0, sigma)."""
         return 0
 
-    def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
         """float32 [rows, *shape]: sigma times the standard normals of `certflow.noise.philox.normals`."""
         channels, height, width = shape
-        values = philox.normals(channels * height * width, image, draw, seed=seed, stream=stream)
+        values = philox.normals(channels * height * width, key.image, key.draw, seed=key.seed, stream=key.stream)
         return values.mul_(self.sigma).view(-1, channels, height, width)
 
-    def steps(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+    def steps(self, shape: tuple[int, int, int], key: Key) -> Any:
         """int16 [rows, *shape]: round(255 e) for e ~ N(0, sigma^2), drawn by whole numbers (`certflow.noise.steps`)."""
         channels, height, width = shape
         dim = channels * height * width
-        values = exact.steps(dim, image, draw, sigma=self.sigma, seed=seed, stream=stream)
+        values = exact.steps(dim, key.image, key.draw, sigma=self.sigma, seed=key.seed, stream=key.stream)
         return values.view(-1, channels, height, width)
 
     def distance(self, dim: int) -> float:

@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.warmup import warm_exponent
 
 radial = lazy("certflow.noise.radial")
 
 
 @register("generalized_gaussian")
-class GeneralizedGaussian(NoiseSpec):
+class GeneralizedGaussian(AdditiveNoise):
     """Density ∝ ‖ε‖^(-2k) exp(-‖ε‖²/(2s²)) with s = sigma·sqrt(d/(d - 2k)), so that E‖ε‖² = d·sigma² for every k.
 
     Sampled exactly: ε = s·sqrt(2t)·u with t ~ Gamma(d/2 - k, 1) and u uniform on the sphere. k = 0 is N(0, sigma² I), drawn
@@ -49,9 +49,9 @@ class GeneralizedGaussian(NoiseSpec):
         dim = math.prod(shape)
         return {"gamma_shape": self.gamma_shape(dim), "scale": self.scale(dim)}
 
-    def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
         """float32 [rows, *shape], see `certflow.noise.radial.radial_noise`."""
-        return radial.radial_noise(shape, image, draw, seed=seed, stream=stream, **self.law(shape))
+        return radial.radial_noise(shape, key.image, key.draw, seed=key.seed, stream=key.stream, **self.law(shape))
 
     def warmed(self, counter: int, length: int) -> "GeneralizedGaussian":
         """The same law with k as far as `warm_exponent` lets it be."""

@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 from certflow.kinds.registry import lazy, register
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key
 
 torch = lazy("torch")
 
 
 @register("none")
-class NoNoise(NoiseSpec):
+class NoNoise(AdditiveNoise):
     """The law that puts all its mass on 0. Training under it is clean training; no certificate can be had from it."""
 
     kind: Literal["none"] = "none"
@@ -17,6 +17,6 @@ class NoNoise(NoiseSpec):
     sigma: Literal[0.0] = 0.0
     """Always 0."""
 
-    def sample(self, shape: tuple[int, int, int], image: Any, draw: Any, *, seed: int, stream: int) -> Any:
+    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
         """float32 [rows, *shape] of zeros."""
-        return torch.zeros(len(image), *shape, device=image.device)
+        return torch.zeros(len(key.image), *shape, device=key.image.device)

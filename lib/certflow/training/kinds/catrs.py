@@ -1,6 +1,6 @@
 """CAT-RS: confidence-aware training of smoothed classifiers (Jeong, Kim and Shin 2023)."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,7 @@ class CatRs(ReadsPredictions):
     """
 
     kind: Literal["catrs"] = "catrs"
+    needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
 
     noises: int = Field(4, ge=1, le=1024)
     """Noise draws per image and step (the paper's M)."""

@@ -45,14 +45,13 @@ class Consistency(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/B) Σ_b [(1/m) Σ_i CE(f(x_b + δ_{i,b}), y_b) + regulariser_b]."""
-        noise = batch.noise(self.noises)
-        logits = batch.forward(self.inputs(batch, noise) + noise)
+        logits = batch.forward(self.copies(batch))
         label = losses.cross_entropy(logits, batch.y).mean()
         return label + self.regulariser(logits).mean(), {"accuracy": losses.accuracy(logits, batch.y)}
 
-    def inputs(self, batch: "Batch", noise: "torch.Tensor") -> "torch.Tensor":
-        """The images to which noise is added: the clean ones."""
-        return batch.x
+    def copies(self, batch: "Batch") -> "torch.Tensor":
+        """The noisy copies [noises, images, ...] that are compared: of the clean images."""
+        return batch.copies(self.noises)
 
     def regulariser(self, logits: "torch.Tensor") -> "torch.Tensor":
         """The regulariser of each image, from logits [m, images, classes]."""

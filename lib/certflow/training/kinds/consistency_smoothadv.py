@@ -1,6 +1,6 @@
 """Consistency regularisation on adversarial examples of SmoothAdv (Jeong and Shin 2020, section 4)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from certflow.kinds.registry import lazy, register
 from certflow.training.attacked import AttackedSpec
@@ -22,7 +22,9 @@ class ConsistencySmoothAdv(Consistency, AttackedSpec):
     """
 
     kind: Literal["consistency_smoothadv"] = "consistency_smoothadv"
+    needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
 
-    def inputs(self, batch: "Batch", noise: "torch.Tensor") -> "torch.Tensor":
-        """The attacked images."""
-        return attacks.consistency_pgd(batch, noise, epsilon=self.epsilon(batch.epoch), steps=self.steps)
+    def copies(self, batch: "Batch") -> "torch.Tensor":
+        """The noisy copies of the attacked images."""
+        noise = batch.noise(self.noises)
+        return attacks.consistency_pgd(batch, noise, epsilon=self.epsilon(batch.epoch), steps=self.steps) + noise

@@ -25,5 +25,5 @@ class Gaussian(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/mB) Σ_{i,b} CE(f(x_b + δ_{i,b}), y_b)."""
-        logits = batch.forward(batch.x + batch.noise(self.noises))
+        logits = batch.forward(batch.copies(self.noises))
         return losses.cross_entropy(logits, batch.y).mean(), {"accuracy": losses.accuracy(logits, batch.y)}

@@ -60,7 +60,7 @@ class Macer(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/B) Σ_b [−log p̄_{b,y} + lbd·(σ/2)·(γ − ξ_b) where wanted]; logs the first term."""
-        logits = batch.forward(batch.x + batch.noise(self.noises))
+        logits = batch.forward(batch.copies(self.noises))
         label = losses.macer_cross_entropy(logits, batch.y).mean()
         logged = {"loss": label.detach(), "accuracy": losses.accuracy(logits, batch.y)}
         if self.lbd == 0 or batch.epoch < self._first_epoch:

@@ -1,6 +1,6 @@
 """SmoothMix: training towards uncertainty along adversarial directions (Jeong et al. 2021)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class SmoothMix(MethodSpec):
     """
 
     kind: Literal["smoothmix"] = "smoothmix"
+    needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
 
     noises: int = Field(2, ge=1, le=1024)
     """Noise draws per image and step, shared by the attack and both terms (the field's m)."""

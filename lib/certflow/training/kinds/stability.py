@@ -36,7 +36,7 @@ class Stability(MethodSpec):
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/B) Σ_b [CE(f(x_b), y_b) + lbd·(1/m) Σ_i CE(f(x_b + δ_{i,b}), softmax f(x_b))]; logs the first term."""
         clean = batch.forward(batch.x[None])
-        noisy = batch.forward(batch.x + batch.noise(self.noises))
+        noisy = batch.forward(batch.copies(self.noises))
         label = losses.cross_entropy(clean, batch.y).mean()
         objective = label + self.lbd * losses.stability(clean[0], noisy).mean()
         return objective, {"loss": label.detach(), "accuracy": losses.accuracy(noisy, batch.y)}

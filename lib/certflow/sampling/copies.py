@@ -1,0 +1,137 @@
+"""How noisy copies of images become what the network takes: what is kept of a clean image, and rows made from it.
+
+Everything that differs between arithmetics and laws lies here. The engine packs rows, and counts.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, get_args
+
+import numpy as np
+import torch
+
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
+from certflow.sampling.base import Arithmetic
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.preparing import Compiled
+
+GRID_TOLERANCE = 1e-4
+"""How far, in grey levels, a pixel given as a float may lie from a whole one."""
+
+
+class Copies(Protocol):
+    """Noisy copies of images for one network, law, seed and stream."""
+
+    dtype: torch.dtype
+    """Of what is held of an image."""
+    exact: bool
+    """Whether images must be 8-bit ones."""
+
+    def hold(self, images: torch.Tensor) -> torch.Tensor:
+        """What is kept on the device of clean images [images, *shape], uint8 or float32 in [0,1]; of type `dtype`."""
+        ...
+
+    def rows(
+        self, held: torch.Tensor, image: torch.Tensor, draw: torch.Tensor, parameter: torch.Tensor | None
+    ) -> torch.Tensor:
+        """float32 [rows, *shape], ready for `BaseClassifier.classify`: one copy for each row.
+
+        held: of each row's image, [rows, *shape] or [*shape] for all. image, draw: int64 [rows]. parameter: float64 [rows]
+        where the law has one that differs between images.
+        """
+        ...
+
+
+def copies_of(
+    base: BaseClassifier, noise: NoiseSpec, *, seed: int, stream: int, arithmetic: Arithmetic, parameter: bool
+) -> Copies:
+    """The way to make copies; ValueError with all reasons where there is none. parameter: whether the law gets one per row."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
+    if arithmetic not in get_args(Arithmetic):
+        raise ValueError(f"arithmetic must be one of {', '.join(get_args(Arithmetic))}, got {arithmetic!r}")
+    keyed = {"seed": int(seed), "stream": int(stream)}
+    if arithmetic == "exact":
+        problems = noise.exact_problems()
+        if parameter:
+            problems.append("exact arithmetic knows no noise with a parameter for each image")
+        if problems:
+            raise ValueError(f"arithmetic: exact: {'; '.join(problems)}")
+        return AddedLevels(base, noise, keyed)
+    return (Added if isinstance(noise, AdditiveNoise) else Distorted)(base, noise, keyed, parameter)
+
+
+class Added:
+    """Noise that is added, in floating point: the network's shift is subtracted from the clean image, once."""
+
+    dtype, exact = torch.float32, False
+
+    def __init__(self, base: BaseClassifier, noise: AdditiveNoise, keyed: dict[str, int], parameter: bool):
+        self.hold = base.prepare
+        self.noise = _on(base, lambda key: noise.sample(base.shape, key), keyed, warm=not parameter)
+
+    def rows(self, held, image, draw, parameter):
+        """See `Copies.rows`."""
+        return self.noise(image, draw, parameter).add_(held)
+
+
+class AddedLevels:
+    """Noise in whole grey levels, added to whole grey levels; only then does a floating-point number appear."""
+
+    dtype, exact = torch.int16, True
+
+    def __init__(self, base: BaseClassifier, noise: AdditiveNoise, keyed: dict[str, int]):
+        self.hold, self.from_levels = base.levels, base.from_levels
+        self.noise = _on(base, lambda key: noise.steps(base.shape, key), keyed, warm=True)
+
+    def rows(self, held, image, draw, parameter):
+        """See `Copies.rows`."""
+        return self.from_levels(self.noise(image, draw, parameter).add_(held))
+
+
+class Distorted:
+    """A law that is not a sum: copies are made of the image itself, and the network's shift is subtracted from the copies."""
+
+    dtype, exact = torch.float32, False
+
+    def __init__(self, base: BaseClassifier, noise: NoiseSpec, keyed: dict[str, int], parameter: bool):
+        self.base, self.noise, self.keyed = base, noise, keyed
+
+    def hold(self, images: torch.Tensor) -> torch.Tensor:
+        """See `Copies.hold`."""
+        return self.base.unit(images)
+
+    def rows(self, held, image, draw, parameter):
+        """See `Copies.rows`."""
+        clean = held.expand(len(image), *self.base.shape)
+        copies = self.noise.copies(clean, Key(image, draw, **self.keyed, parameter=parameter))
+        return copies if self.base.shift is None else copies - self.base.shift
+
+
+def _on(
+    base: BaseClassifier, draw: Callable[[Key], torch.Tensor], keyed: dict[str, int], warm: bool
+) -> Callable[..., Any]:
+    """(image, draw, parameter) → `draw` of their key. Compiled along with the network on a GPU, where it is a hundred small
+    kernels otherwise; the CPU has a C version.
+
+    warm: call it once before, as a law may make tables at its first call, which is not for compiling.
+    """
+
+    def drawn(image: torch.Tensor, number: torch.Tensor, parameter: torch.Tensor | None) -> torch.Tensor:
+        return draw(Key(image, number, **keyed, parameter=parameter))
+
+    if not (base.compiled and base.device.type == "cuda"):
+        return drawn
+    if warm:
+        drawn(*torch.zeros(2, 1, dtype=torch.int64, device=base.device), None)
+    return Compiled(drawn, base.device)
+
+
+def check_grid(images: torch.Tensor, index: np.ndarray) -> None:
+    """ValueError naming the first of the float images that has pixels which are not whole grey levels."""
+    scaled = images.to(torch.float32) * 255
+    off = ((scaled - scaled.round()).abs() > GRID_TOLERANCE).flatten(1).any(dim=1)
+    if bool(off.any()):
+        raise ValueError(
+            f"image {index[int(off.nonzero()[0])]}: has pixels that are not multiples of 1/255; exact arithmetic needs 8-bit "
+            "images: round them first (`quantize_input=True`: radii are then the rounded images'), or use `arithmetic: float`"
+        )
