@@ -29,6 +29,7 @@ SMALL = DataInfo(classes=10, shape=(1, 8, 8))
 GRAY = DataInfo(classes=10, shape=(1, 28, 28))
 COLOUR = DataInfo(10, (3, 32, 32), (0.49, 0.48, 0.45), (0.2, 0.2, 0.2), "crop_flip")
 LAWS = {
+    **{kind: (spec_class("noise", kind).small(), {}) for kind in kinds("noise")},
     "gaussian": (Gaussian(sigma=0.5), {}),
     "exact": (Gaussian(sigma=0.5), {"exact": True}),
     "generalised": (GeneralizedGaussian(k=20, sigma=0.5), {}),
@@ -87,11 +88,6 @@ def test_noise_stays_on_the_device(law, cuda):
         found = draw(SMALL.shape, Key(image, number, seed=3, stream=1, **more))
     assert cuda.copies == [] and found.shape == (6, *SMALL.shape) and found.device.type == "cuda"
     assert found.dtype == (torch.int16 if options.get("exact") else torch.float32)
-
-
-def test_every_kind_of_noise_is_looked_at():
-    named = {noise.kind for noise, _ in LAWS.values()}
-    assert set(kinds("noise")) - {"none"} <= named
 
 
 def test_counters_and_coins_stay_on_the_device(cuda):
@@ -157,18 +153,11 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
 
 
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
-FIELDS = {
-    "smoothadv": {"steps": 2},
-    "consistency_smoothadv": {"steps": 2},
-    "smoothmix": {"steps": 2, "mix_step": 1, "alpha": 0.5},
-    "macer": {"noises": 4},
-    "catrs": {"noises": 2, "steps": 2, "confidence_mask": True},
-}
 VARIANTS = [
     *((kind, {}) for kind in TRAINABLE),
     ("smoothadv", {"attack": "ddn"}),
     ("smoothadv", {"gradient_free": True}),
-    ("catrs", {"confidence_mask": False}),
+    ("catrs", {"confidence_mask": True}),
     ("consistency", {"form": "mse"}),
     ("consistency", {"entropy_form": "double_softmax"}),
     ("gaussian", {"nesterov": True, "weight_decay": 0.0}),
@@ -193,7 +182,7 @@ def steps_of(method, model, info, cuda, noise, ranks=ALONE) -> list[tuple[str, s
     ("kind", "fields"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )
 def test_a_training_step_stays_on_the_device(kind, fields, precision, cuda):
-    method = spec_class("method", kind)(epochs=3, batch=16, precision=precision, **{**FIELDS.get(kind, {}), **fields})
+    method = spec_class("method", kind).small(**{"epochs": 3, "batch": 16, "precision": precision, **fields})
     model = on_cuda(small_conv()).train()
     assert steps_of(method, model, SMALL, cuda, Gaussian(sigma=0.5)) == []
     assert all(parameter.grad.device.type == "cuda" for parameter in model.parameters())
@@ -258,21 +247,9 @@ def test_an_evaluation_stays_on_the_device_until_its_end(precision, cuda):
     assert (found.loss, found.accuracy, found.top5) == (1.0, 0.5, 0.8)
 
 
-DENOISERS = {
-    "dncnn": {"depth": 4, "width": 8},
-    "drunet": {"widths": (4, 6, 8, 8), "blocks": 1},
-    "memnet": {"width": 8, "memories": 1, "residuals": 1},
-    "diffusion": {"widths": (8, 16), "layers": 1, "attention": (1,), "head_dim": 8, "groups": 4},
-}
-
-
-def test_every_kind_of_denoiser_is_looked_at():
-    assert set(kinds("denoiser")) == set(DENOISERS)
-
-
-@pytest.mark.parametrize("kind", DENOISERS)
+@pytest.mark.parametrize("kind", kinds("denoiser"))
 def test_denoisers_run_on_the_device(kind, cuda):
-    denoiser = on_cuda(spec_class("denoiser", kind)(**DENOISERS[kind]).build(SMALL, 0.5)).eval()
+    denoiser = on_cuda(spec_class("denoiser", kind).small().build(SMALL, 0.5)).eval()
     cuda.copies.clear()
     y, sigma = torch.zeros(4, *SMALL.shape, device="cuda"), torch.full((4,), 0.3, device="cuda")
     assert denoiser(y).device.type == denoiser.at(y, sigma).device.type == "cuda"
@@ -281,9 +258,9 @@ def test_denoisers_run_on_the_device(kind, cuda):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", DENOISERS)
+@pytest.mark.parametrize("kind", kinds("denoiser"))
 def test_a_denoiser_is_trained_on_the_device(kind, precision, request):
-    restorer = Restorer(spec_class("denoiser", kind)(**DENOISERS[kind]).build(SMALL, 0.5))
+    restorer = Restorer(spec_class("denoiser", kind).small().build(SMALL, 0.5))
     cuda = request.getfixturevalue("cuda")
     restorer = on_cuda(restorer).train()
     method = RangeTraining(epochs=3, batch=16, average=0.9, precision=precision)
@@ -295,7 +272,7 @@ def test_a_denoiser_is_trained_on_the_device(kind, precision, request):
 def test_denoised_smoothing_is_trained_on_the_device(objective, optimisation, cuda):
     from certflow.denoising.trainee import Trainee
 
-    denoiser = spec_class("denoiser", "dncnn")(**DENOISERS["dncnn"]).build(SMALL, 0.5)
+    denoiser = spec_class("denoiser", "dncnn").small().build(SMALL, 0.5)
     composed = DenoiseThenClassify(denoiser, small_conv(), clamp=True)
     method = spec_class("method", "denoised")(
         denoiser="d", classifier={"method": "m", "noise": "n"}, objective=objective, optimisation=optimisation, batch=16

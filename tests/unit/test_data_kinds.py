@@ -1,8 +1,6 @@
 """The kinds with fixed content: digits and the CIFARs; and what every kind promises before anything is read."""
 
 import pickle
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -16,59 +14,6 @@ from certflow.data.kinds.digits import Digits
 from certflow.data.source import md5
 from certflow.data.store import content_digest, open_split, prepare
 from certflow.errors import DataError
-from certflow.kinds.registry import kinds, revive, spec_class
-
-EXAMPLES = {
-    "image_folder": {
-        "classes": 3,
-        "shape": [3, 16, 12],
-        "mean": [0.5, 0.4, 0.3],
-        "sd": [0.2, 0.2, 0.2],
-        "augmentation": "crop_flip",
-    }
-}
-
-
-def example(kind: str):
-    return spec_class("dataset", kind)(**EXAMPLES.get(kind, {}))
-
-
-@pytest.mark.parametrize("kind", kinds("dataset"))
-def test_every_kind_states_its_facts_without_reading_anything(kind, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    info = example(kind).info()
-    channels, height, width = info.shape
-    assert channels in (1, 3) and info.dim == channels * height * width
-    assert info.classes >= 2
-    assert (info.mean is None) == (info.sd is None)
-    if info.mean is not None:
-        assert len(info.mean) == len(info.sd) == channels
-        assert all(0 < m < 1 for m in info.mean) and all(s > 0 for s in info.sd)
-    assert info.size is None or set(info.size) == set(example(kind).splits())
-    assert info.streams or info.augmentation != "resized_crop_flip"
-
-
-@pytest.mark.parametrize("kind", kinds("dataset"))
-def test_every_kind_survives_its_canonical_form(kind):
-    spec = example(kind)
-    assert "root" not in spec.canonical() and "download" not in spec.canonical()
-    assert revive("dataset", spec.canonical()) == spec
-
-
-@pytest.mark.parametrize("kind", [k for k in kinds("dataset") if k != "digits"])
-def test_the_root_is_a_place_and_not_an_identity(kind):
-    spec = spec_class("dataset", kind)(**EXAMPLES.get(kind, {}), root="/somewhere")
-    assert spec.digest() == example(kind).digest()
-
-
-def test_no_kind_loads_torch_when_it_is_imported():
-    code = (
-        "import sys; from certflow.kinds.registry import kinds, spec_class; import certflow.data.store, certflow.data.subset\n"
-        "[spec_class('dataset', kind) for kind in kinds('dataset')]\n"
-        "assert not {'torch', 'torchvision', 'sklearn', 'PIL'} & {m.split('.')[0] for m in sys.modules}, 'too many imports'"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=60)
-
 
 # --- digits -----------------------------------------------------------------------------------------------------------
 

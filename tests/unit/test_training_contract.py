@@ -18,14 +18,6 @@ from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper
 
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
-FIELDS = {
-    "smoothadv": {"steps": 2, "warmup": 2},
-    "consistency_smoothadv": {"steps": 2, "warmup": 2},
-    "smoothmix": {"steps": 2, "mix_step": 1, "warmup": 2, "alpha": 0.5},
-    "macer": {"noises": 4},
-    "catrs": {"noises": 2, "steps": 2},
-}
-"""Kind → fields of a small instance, where the defaults would take long or lack a required value."""
 
 
 class Stop(Exception):
@@ -35,8 +27,8 @@ class Stop(Exception):
 def run(kind, *, epochs=2, resume=None, stop=None, precision="float32"):
     """Train a small network on 300 digits; with `stop`, fail before that optimiser step."""
     cls = spec_class("method", kind)
-    fields = {"batch": 30, "lr": 0.05, "schedule": "one_cycle", **FIELDS.get(kind, {})}
-    method = cls(epochs=epochs, precision=precision, **fields)
+    fields = {"batch": 30, "lr": 0.05, "schedule": "one_cycle", **cls.example}
+    method = cls.model_validate({**fields, "epochs": epochs, "precision": precision})
     data = digits(train=300, test=200)
     seed_everything(11)
     module = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
@@ -145,8 +137,7 @@ def test_reads_are_noticed(read):
 
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_steps_do_not_wait_for_the_device(kind):
-    cls = spec_class("method", kind)
-    method = cls(**{"epochs": 2, "batch": 8, **FIELDS.get(kind, {})})
+    method = spec_class("method", kind).small(epochs=2, batch=8)
     model = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8))).train()
     tables = {name: torch.full((8, 10), 0.1) for name in method.tables}
     stepper = Stepper(method, model, noise=GaussianNoise(sigma=0.25), seed=0, batches=1, tables=tables)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,8 +46,16 @@ class Spec(Record):
     revision: ClassVar[int] = 1
     unhashed: ClassVar[frozenset[str]] = frozenset()
     """Fields that say where something is or how it is reached, and cannot change a result."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a small instance, as they stand in a configuration: those without a default, and whatever makes it quick. The
+    tests of all kinds use it, and `docs/reference.md` shows it."""
 
     kind: str
+
+    @classmethod
+    def small(cls, **more: Any) -> Self:
+        """The instance that `example` describes, with further settings. Both are plain JSON values."""
+        return cls.model_validate_json(canonical_json({**cls.example, **more}))
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON values, defaults filled in, without the `unhashed` fields: what `params` and digests are made of."""

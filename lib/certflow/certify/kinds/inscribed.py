@@ -1,7 +1,7 @@
 """Radii in one norm from a certificate in another: the ball that fits inside."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -29,6 +29,7 @@ class Inscribed(CertificateSpec):
     """
 
     kind: Literal["inscribed"] = "inscribed"
+    example: ClassVar[dict[str, Any]] = {"norm": "linf", "of": {"kind": "neyman_pearson"}}
     alpha: float = Field(0.001, ge=0, lt=0.5)
     """Failure probability allowed per image: that of the inner certificate."""
     norm: Norm

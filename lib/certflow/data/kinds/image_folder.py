@@ -27,6 +27,7 @@ class ImageFolder(TreeDataset):
 
     kind: Literal["image_folder"] = "image_folder"
     remedy: ClassVar[str] = "; where the data have some of the classes only, say which by class_index or class_names"
+    example: ClassVar[dict[str, Any]] = {"classes": 3, "shape": [3, 16, 12]}
     classes: int = Field(ge=2)
     """Number of classes: of folders, unless `class_names` or `class_index` says which class each folder is."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None

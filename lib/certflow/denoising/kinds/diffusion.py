@@ -25,6 +25,7 @@ class Diffusion(DenoiserSpec):
     """
 
     kind: Literal["diffusion"] = "diffusion"
+    example: ClassVar[dict[str, Any]] = {"widths": [8, 16], "layers": 1, "attention": [1], "head_dim": 8, "groups": 4}
     told: ClassVar[bool] = True
     unhashed: ClassVar[frozenset[str]] = DenoiserSpec.unhashed | {"download"}
 

@@ -1,7 +1,7 @@
 """DnCNN, the denoiser of denoised smoothing (Zhang et al. 2017; Salman et al. 2020, section 3)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class DnCNN(DenoiserSpec):
     """17 convolutions of 64 filters that predict the noise; `width: 128` is the papers' DnCNN-wide."""
 
     kind: Literal["dncnn"] = "dncnn"
+    example: ClassVar[dict[str, Any]] = {"depth": 4, "width": 8}
 
     depth: int = Field(17, ge=3)
     """Convolutions."""

@@ -21,6 +21,7 @@ class DRUNet(DenoiserSpec):
     """
 
     kind: Literal["drunet"] = "drunet"
+    example: ClassVar[dict[str, Any]] = {"widths": [4, 6, 8, 8], "blocks": 1}
     told: ClassVar[bool] = True
 
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)

@@ -1,7 +1,7 @@
 """MemNet, the other denoiser of denoised smoothing (Tai et al. 2017; Salman et al. 2020, section 3)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class MemNet(DenoiserSpec):
     """Three memory blocks of six residual blocks each, gated into a long-term memory."""
 
     kind: Literal["memnet"] = "memnet"
+    example: ClassVar[dict[str, Any]] = {"width": 8, "memories": 1, "residuals": 1}
 
     width: int = Field(64, ge=1)
     memories: int = Field(3, ge=1)

@@ -1,6 +1,6 @@
 """ResNets for 32×32 images (He et al. 2016, section 4.2): depth 20 and 110 are the field's CIFAR networks."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,6 +21,7 @@ class CifarResNet(ModelSpec):
     """
 
     kind: Literal["cifar_resnet"] = "cifar_resnet"
+    example: ClassVar[dict[str, Any]] = {"depth": 8}
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
     depth: int = Field(110, ge=8)

@@ -18,6 +18,7 @@ class Timm(ModelSpec):
     """A model that timm builds, with as many channels and classes as the data have."""
 
     kind: Literal["timm"] = "timm"
+    example: ClassVar[dict[str, Any]] = {"name": "resnet10t"}
     natural: ClassVar[tuple[int, int, int]] = (3, 224, 224)
 
     name: str = Field(min_length=1)

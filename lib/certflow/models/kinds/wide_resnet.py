@@ -1,6 +1,6 @@
 """Wide residual networks for 32×32 images (Zagoruyko and Komodakis 2016)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -18,6 +18,7 @@ class WideResNet(ModelSpec):
     """WRN-depth-width without dropout; WRN-28-10 has 36,479,194 parameters with 10 classes."""
 
     kind: Literal["wide_resnet"] = "wide_resnet"
+    example: ClassVar[dict[str, Any]] = {"depth": 10, "width": 1}
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
     depth: int = Field(28, ge=10)

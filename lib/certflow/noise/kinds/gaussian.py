@@ -1,6 +1,6 @@
 """Isotropic Gaussian noise (Cohen, Rosenfeld and Kolter 2019)."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ class Gaussian(AdditiveNoise):
     """N(0, sigma^2 I): every coordinate independently, in [0,1]-pixel units, added before normalisation, never clipped."""
 
     kind: Literal["gaussian"] = "gaussian"
+    example: ClassVar[dict[str, Any]] = {"sigma": 0.5}
 
     sigma: float = Field(gt=0)
     """Standard deviation per coordinate, in [0,1]-pixel units; 0.25, 0.5 and 1.0 in most papers."""

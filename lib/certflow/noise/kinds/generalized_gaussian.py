@@ -21,6 +21,7 @@ class GeneralizedGaussian(AdditiveNoise):
     """
 
     kind: Literal["generalized_gaussian"] = "generalized_gaussian"
+    example: ClassVar[dict[str, Any]] = {"k": 10, "sigma": 0.5}
     warms_up: ClassVar[bool] = True
 
     k: int = Field(ge=0)

@@ -1,7 +1,7 @@
 """Draw each image only until it is decided which preset radii it holds: for tables of certified accuracy."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,7 @@ class Decide(SamplerSpec):
     """
 
     kind: Literal["decide"] = "decide"
+    example: ClassVar[dict[str, Any]] = {"n0": 50, "n_max": 2000, "radii": [0.0, 0.25, 0.5, 1.0]}
     sequential: ClassVar[bool] = True
     n0: int = Field(100, ge=1, le=10**8)
     """Stage-1 draws per image: they choose the class."""

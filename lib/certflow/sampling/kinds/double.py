@@ -1,7 +1,7 @@
 """Two sets of counts per image, under the noise and under a second law (Li, Zhang, Xie and Li 2022, DSRS)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -58,6 +58,7 @@ class Double(SamplerSpec):
     """
 
     kind: Literal["double"] = "double"
+    example: ClassVar[dict[str, Any]] = {"n0": 50, "n": 1000, "n_q": 1000}
     n0: int = Field(1000, ge=1, le=LARGEST_N)
     """Stage-1 draws per image: they choose class, percentile and pooling, and are not certified."""
     n: int = Field(50_000, ge=1, le=LARGEST_N)

@@ -1,6 +1,6 @@
 """The same number of draws for every image (Cohen, Rosenfeld and Kolter 2019, CERTIFY)."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ class Fixed(SamplerSpec):
     """Choose the most frequent class of n0 draws (the lowest index on ties), then make n fresh draws."""
 
     kind: Literal["fixed"] = "fixed"
+    example: ClassVar[dict[str, Any]] = {"n0": 50, "n": 1000}
     n0: int = Field(100, ge=1, le=10**8)
     """Stage-1 draws per image: they choose the class and are not certified."""
     n: int = Field(100_000, ge=1, le=10**8)

@@ -1,6 +1,6 @@
 """Input-specific sampling: the fewest draws that cost an image no more radius than tolerated (Chen et al. 2022)."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,7 @@ class Iss(SamplerSpec):
     """
 
     kind: Literal["iss"] = "iss"
+    example: ClassVar[dict[str, Any]] = {"n0": 50, "tolerance": 0.1, "n_max": 2000}
     n0: int = Field(2000, ge=1, le=LARGEST_N)
     """Stage-1 draws per image: they choose the class and n, and are not certified."""
     tolerance: float = Field(gt=0)

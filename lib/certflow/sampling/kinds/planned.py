@@ -1,6 +1,6 @@
 """Planned sampling: every draw goes where it is expected to gain most, all images having the same gain at the margin."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,7 @@ class Planned(SamplerSpec):
     """
 
     kind: Literal["planned"] = "planned"
+    example: ClassVar[dict[str, Any]] = {"n0": 50, "budget": 800, "n_max": 2000}
     n0: int = Field(500, ge=1, le=LARGEST_N)
     """Stage-1 draws per image; 200 to 1,000 serve equally well."""
     budget: float | None = Field(None, gt=0)

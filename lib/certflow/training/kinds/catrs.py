@@ -1,6 +1,6 @@
 """CAT-RS: confidence-aware training of smoothed classifiers (Jeong, Kim and Shin 2023)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,7 @@ class CatRs(ReadsPredictions):
 
     kind: Literal["catrs"] = "catrs"
     needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
+    example: ClassVar[dict[str, Any]] = {"noises": 2, "steps": 2}
 
     noises: int = Field(4, ge=1, le=1024)
     """Noise draws per image and step (the paper's M)."""

@@ -1,6 +1,6 @@
 """Consistency regularisation on adversarial examples of SmoothAdv (Jeong and Shin 2020, section 4)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from certflow.kinds.registry import lazy, register
 from certflow.training.attacked import AttackedSpec
@@ -23,6 +23,7 @@ class ConsistencySmoothAdv(Consistency, AttackedSpec):
 
     kind: Literal["consistency_smoothadv"] = "consistency_smoothadv"
     needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
+    example: ClassVar[dict[str, Any]] = {"steps": 2, "warmup": 2}
 
     def copies(self, batch: "Batch") -> "torch.Tensor":
         """The noisy copies of the attacked images."""

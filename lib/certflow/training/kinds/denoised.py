@@ -46,6 +46,11 @@ class Denoised(MethodSpec):
     """
 
     kind: Literal["denoised"] = "denoised"
+    example: ClassVar[dict[str, Any]] = {
+        "classifier": {"method": "clean", "noise": "none"},
+        "denoiser": "dncnn",
+        "objective": "stability",
+    }
     splits: ClassVar[bool] = False
 
     denoiser: str | None = None

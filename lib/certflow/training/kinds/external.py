@@ -23,6 +23,7 @@ class External(MethodSpec):
     """
 
     kind: Literal["external"] = "external"
+    example: ClassVar[dict[str, Any]] = {"checkpoint": "checkpoint.pth"}
     trains: ClassVar[bool] = False
     splits: ClassVar[bool] = False
     unhashed: ClassVar[frozenset[str]] = (frozenset(MethodSpec.model_fields) - {"kind"}) | {"checkpoint"}

@@ -1,6 +1,6 @@
 """MACER: training that maximises the certified radius itself (Zhai et al. 2020)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,7 @@ class Macer(MethodSpec):
     """
 
     kind: Literal["macer"] = "macer"
+    example: ClassVar[dict[str, Any]] = {"noises": 4}
     splits: ClassVar[bool] = False
 
     noises: int = Field(16, ge=1, le=1024)

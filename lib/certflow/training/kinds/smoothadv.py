@@ -1,6 +1,6 @@
 """SmoothAdv: adversarial training of the smoothed classifier (Salman et al. 2019)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ class SmoothAdv(AttackedSpec):
 
     kind: Literal["smoothadv"] = "smoothadv"
     needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
+    example: ClassVar[dict[str, Any]] = {"steps": 2, "warmup": 2}
 
     noises: int = Field(2, ge=1, le=1024)
     """Noise draws per image and step, shared by attack and loss (the field's m)."""

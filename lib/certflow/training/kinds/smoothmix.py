@@ -1,6 +1,6 @@
 """SmoothMix: training towards uncertainty along adversarial directions (Jeong et al. 2021)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class SmoothMix(MethodSpec):
 
     kind: Literal["smoothmix"] = "smoothmix"
     needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
+    example: ClassVar[dict[str, Any]] = {"steps": 2, "mix_step": 1, "alpha": 0.5, "warmup": 2}
 
     noises: int = Field(2, ge=1, le=1024)
     """Noise draws per image and step, shared by the attack and both terms (the field's m)."""

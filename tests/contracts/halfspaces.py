@@ -1,0 +1,124 @@
+"""Images beside planes, classified by which side a noisy copy falls on: the classifier whose true radii everybody knows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from catalogue import DIM, SHAPE, every, small
+
+from certflow.certify.base import CertificateSpec, Drawn, pairing_problems
+from certflow.kinds.registry import kinds
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.plan import largest_other_count
+
+DUAL = {"l1": np.inf, "l2": 2, "linf": 1}
+"""Norm of a shift → norm of the direction that tells how far the plane is away."""
+DISTANCES = np.array([0.0, 0.02, 0.1, 0.25, 0.5, 0.8, 1.2, 2.0, 3.0])
+"""Distances from the plane, in standard deviations of the noise across it."""
+DIRECTIONS = {
+    "one pixel": np.eye(DIM)[11],
+    "all pixels": np.ones(DIM) / np.sqrt(DIM),
+    "some direction": np.random.default_rng(5).normal(size=DIM),
+}
+Triple = tuple[CertificateSpec, NoiseSpec, SamplerSpec]
+
+
+def fitting(certificate: str) -> Iterator[Triple]:
+    """The small instances of noises and samplers that a kind of certificate can be had from, with its own."""
+    for noise in every("noise"):
+        for sampler in every("sampler"):
+            if not sampler.noise_problems(noise):
+                made = small("certificate", certificate)
+                if not pairing_problems(made, noise, sampler):
+                    yield made, noise, sampler
+
+
+TRIPLES = [triple for kind in kinds("certificate") for triple in fitting(kind)]
+
+
+def named(triple: Triple) -> str:
+    return "-".join(spec.kind for spec in triple)
+
+
+@dataclass
+class Beside:
+    """`images` images on one side of a plane at each of `DISTANCES`; class 1 is on the images' side."""
+
+    direction: np.ndarray
+    noise: NoiseSpec
+    images: int = 4
+    seed: int = 3
+
+    def __post_init__(self):
+        self.direction = self.direction / np.linalg.norm(self.direction)
+        self.offset = np.repeat(DISTANCES * self.noise.sigma, self.images)
+
+    def radius(self, norm: str) -> np.ndarray:
+        """float64 [images]: how far each image is from the plane in `norm`."""
+        return self.offset / np.linalg.norm(self.direction, ord=DUAL[norm])
+
+    def hits(self, measurement: Measurement) -> list[np.ndarray]:
+        """For each image bool [draws]: whether each noisy copy is on the image's side."""
+        found = []
+        for image, offset in enumerate(self.offset):
+            draws = int(measurement.draws[image])
+            rows, more = torch.full((draws,), image), {}
+            if measurement.parameter is not None:
+                more["parameter"] = torch.full((draws,), float(measurement.parameter[image]), dtype=torch.float64)
+            counters = {"seed": self.seed, "stream": int(measurement.stream)}
+            noise = measurement.noise.sample(SHAPE, rows, torch.arange(draws), **counters, **more)
+            found.append(noise.flatten(1).double().numpy() @ self.direction + offset > 0)
+        return found
+
+    def drawn(self, sampler: SamplerSpec) -> Drawn:
+        """Both stages: what a certificate gets to see."""
+        n0 = np.full(len(self.offset), sampler.n0)
+        first = as_counts(self.hits(Measurement("counts", self.noise, Stream.SELECTION, n0)))
+        return second_stage(sampler, self.noise, first, self.hits, self.seed)
+
+
+def as_counts(hits: list[np.ndarray]) -> np.ndarray:
+    """int64 [images, 2] from what each draw hit."""
+    return np.array([[len(one) - one.sum(), one.sum()] for one in hits], np.int64).reshape(-1, 2)
+
+
+def second_stage(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray, hits, seed: int = 3) -> Drawn:
+    """Plan, measure and stop as the stages of the pipeline do. hits: measurement → for each image bool [draws]."""
+    plan = planned(sampler, noise, first)
+    columns = {name: plan[name].to_numpy() for name in plan}
+    arrays = {}
+    for measurement in sampler.measurements(columns, noise, DIM):
+        made = hits(measurement)
+        if measurement.rule is not None:
+            made, arrays["decided"] = stopped(made, measurement)
+            arrays["drawn"] = np.array([len(one) for one in made])
+            plan = plan.assign(n=arrays["drawn"])
+        arrays[measurement.name] = as_counts(made)
+    counts = arrays.pop("counts")
+    return Drawn(plan, counts, noise, DIM, seed, arrays)
+
+
+def planned(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray) -> pd.DataFrame:
+    """The plan's table, as `write_plan` makes it."""
+    columns = sampler.plan(first, noise)
+    images = len(first)
+    other = largest_other_count(first, columns["selected"])
+    return pd.DataFrame({"idx": range(images), "label": 1, "k0_other": other, "n0": first.sum(axis=1), **columns})
+
+
+def stopped(hits: list[np.ndarray], measurement: Measurement) -> tuple[list[np.ndarray], np.ndarray]:
+    """The draws up to where the rule ended each image, and what it decided."""
+    found, decisions = [], []
+    for one, chosen in zip(hits, measurement.selected, strict=True):
+        decided, finished, look = np.array([-1.0]), np.array([False]), -1
+        while not finished[0]:
+            look += 1
+            right = (one if chosen == 1 else ~one)[: measurement.rule.looks[look]]
+            decided, finished = measurement.rule.judge(look, np.array([right.sum()]), decided)
+        found.append(one[: measurement.rule.looks[look]])
+        decisions.append(decided[0])
+    return found, np.array(decisions)
