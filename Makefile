@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -15,7 +15,7 @@ help:
 	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
 	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
 	@echo "make fuzz    damage files of every format 20,000 times each and see whether a reader trusts one"
-	@echo "make schema  write schemas/config.schema.json, which editors read, from the code"
+	@echo "make schema  write schemas/config.schema.json, which editors read, and docs/reference.md from the code"
 	@echo "make pins    resolve the dependencies of pyproject.toml anew"
 
 env:
@@ -49,7 +49,9 @@ bench: env
 	@for file in $(filter-out benchmarks/field%.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; PYTHONPATH=lib:. .venv/bin/python $$file || exit 1; done
 
 schema: env
-	@.venv/bin/python -m certflow.config.schema
+	@PYTHONPATH=lib .venv/bin/python -m certflow.config.generated
+
+reference: schema
 
 fuzz: env
 	@.venv/bin/python -m tools.fuzz $(OPTIONS)

@@ -13,3 +13,4 @@ else
     "$UV" tool run -q snakefmt==2.1.0 --check Snakefile rules
 fi
 .venv/bin/snakemake --lint
+PYTHONPATH=lib .venv/bin/python -m certflow.config.generated --check

@@ -10,7 +10,6 @@ import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
 from certflow.config import load
-from certflow.config.schema import PATH, render
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
 from certflow.training.base import ReadsPredictions
@@ -262,10 +261,6 @@ def test_a_change_touches_only_the_stages_that_depend_on_it(raw, path, value, to
     place[path[-1]] = value
     after = specs(load(raw))
     assert {stage for stage in before if before[stage] != after[stage]} == touched
-
-
-def test_the_schema_file_is_up_to_date():
-    assert PATH.read_text() == render(), "run `make schema`"
 
 
 def guided(raw):

@@ -1,16 +1,10 @@
-"""What README and docs point at is there: files, headings, make targets, scripts; and what is there is written about."""
+"""What README and docs point at is there: files, headings, make targets, scripts. What settings are is in `test_generated`."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
 
 import pytest
 import yaml
-
-from certflow.config import RECORDS, SECTIONS
-from certflow.kinds.registry import kinds, spec_class
-from certflow.kinds.spec import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lib").rglob("*.md")])
@@ -67,27 +61,3 @@ def test_every_overlay_says_how_it_is_used(overlay):
         rf"^#   snakemake .*--configfile configs/{overlay.name} -- results/\w+/([\w-]+)\.\w+$", text, re.M
     )
     assert command and command[1] in yaml.safe_load(text)["experiments"]
-
-
-def settings(record: type[Record]) -> Iterator[str]:
-    """Names of all settings of a record, and of the records that these hold."""
-    for name, field in record.model_fields.items():
-        yield name
-        for inner in records(field.annotation):
-            yield from settings(inner)
-
-
-def records(annotation: Any) -> list[type[Record]]:
-    if isinstance(annotation, type) and issubclass(annotation, Record):
-        return [annotation]
-    return [record for part in get_args(annotation) for record in records(part)]
-
-
-@pytest.mark.parametrize("section", [*SECTIONS, *RECORDS])
-def test_every_setting_is_written_about(section):
-    files = [*PAGES, ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")]
-    words = {word for file in files for word in re.findall(r"\w+", file.read_text())}
-    family = SECTIONS.get(section)
-    found = {kind: spec_class(family, kind) for kind in kinds(family)} if family else {section: RECORDS[section]}
-    unknown = [f"{kind}.{name}" for kind, record in found.items() for name in settings(record) if name not in words]
-    assert not unknown and set(found) <= words

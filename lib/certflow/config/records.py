@@ -29,7 +29,9 @@ class PublishedCell(Record):
     """Which published numbers stand beside an experiment: dataset and architecture as in `report/data/published`."""
 
     dataset: str
+    """The published dataset."""
     arch: str
+    """The published architecture."""
     data: str | None = None
     """Name of our images where they are not the published ones (re-encoded copies, say); every comparison then says so."""
     model: str | None = None
@@ -40,7 +42,9 @@ class Envelopes(Record):
     """Which published envelopes (best over noise levels) are said under a table; names as in `report/data/envelopes`."""
 
     dataset: str
+    """The published dataset."""
     arch: str
+    """The published architecture."""
 
 
 class ForeignResult(Record):
@@ -51,7 +55,9 @@ class ForeignResult(Record):
     noise: str
     """Name of the noise entry it was certified under."""
     path: str
+    """The file, relative to where the workflow runs."""
     seed: int = Field(0, ge=0)
+    """The seed that its model was trained with, so that tables of several seeds are averaged."""
     norm: Norm = "l2"
     """The norm of its radii, which the format does not say."""
 
@@ -60,15 +66,23 @@ class Experiment(Record):
     """One paper-style table: every method × noise × certificate, over seeds, on the same images."""
 
     dataset: str
+    """Entry of `datasets`."""
     model: str
+    """Entry of `models`: the network that every method trains."""
     images: str
+    """Entry of `images`: what is certified."""
     noises: list[str] = Field(min_length=1)
+    """Entries of `noises`; each is trained under and certified under."""
     methods: list[str] = Field(min_length=1)
+    """Entries of `methods`: the rows of the table."""
     certificates: list[str] = Field(min_length=1)
+    """Entries of `certificates`; each names the sampler whose draws it certifies."""
     seeds: list[int] = Field([0], min_length=1)
+    """Seeds of training and sampling. With several the table gives mean and spread."""
     radii: list[float] = Field(min_length=1)
     """Radii of the table's columns in the norm of its certificates (l2 unless they say otherwise), [0,1]-pixel units."""
     foreign: list[ForeignResult] = []
+    """Results made elsewhere that the table shows beside these."""
     corruptions: list[str] = []
     """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""
     published: PublishedCell | None = None
@@ -80,6 +94,7 @@ class Experiment(Record):
     remark: str = ""
     """A sentence printed under the table: what a reader must know before comparing."""
     plot: PlotSettings = PlotSettings()
+    """How the figures look."""
 
 
 RECORDS = {"images": Images, "predictions": Predictions, "experiments": Experiment}

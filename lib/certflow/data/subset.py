@@ -19,6 +19,7 @@ class Images(Record):
     """
 
     split: SplitName = "test"
+    """Which split of the dataset the images are taken from."""
     skip: int = Field(0, ge=0)
     """Images left out at the start."""
     stride: int = Field(1, ge=1)

@@ -38,6 +38,7 @@ class DenoiserSpec(Spec):
     allow_sigma_extrapolation: bool = False
     """Use the denoiser at noise levels more than 10 % outside those it was trained for."""
     train: RangeTraining | None = None
+    """Train the denoiser here, over a range of noise levels and for no classifier in particular."""
 
     @field_validator("weights")
     @classmethod

@@ -51,6 +51,7 @@ class Spec(Record):
     tests of all kinds use it, and `docs/reference.md` shows it."""
 
     kind: str
+    """Which kind of entry this is: the name of the file that defines it."""
 
     @classmethod
     def small(cls, **more: Any) -> Self:

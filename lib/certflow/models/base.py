@@ -21,6 +21,7 @@ class Inference(Record):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """`bfloat16` halves to quarters the time of large networks on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX."""
     compile: bool = False
+    """Compile the network for its device, which pays for long jobs; on a CPU it needs a C++ compiler."""
     fold: bool = True
     """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
     rounding)."""
@@ -35,6 +36,7 @@ class Resize(Record):
     size: PositiveInt | tuple[PositiveInt, PositiveInt]
     """Height and width in pixels; one number for both."""
     mode: Literal["bilinear", "bicubic"] = "bicubic"
+    """How values between pixels are found."""
     antialias: bool = True
     """Weigh all pixels under the filter when images shrink. When they grow it still decides which bicubic filter is used
     (with: a = -1/2, as in Pillow; without: a = -3/4)."""
@@ -64,6 +66,7 @@ class ModelSpec(Spec):
     """Shape of the images that the architecture was made for."""
 
     inference: Inference = Inference()
+    """How the network is evaluated when it is sampled."""
     normalise: Literal["dataset", "none"] = "dataset"
     """`dataset`: with the dataset's usual mean and standard deviation; `none`: no normalisation layer."""
     resize: Annotated[

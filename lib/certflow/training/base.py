@@ -61,22 +61,29 @@ class MethodSpec(Spec):
     """False for kinds that bring a finished model instead."""
 
     epochs: int = Field(150, ge=1)
+    """Passes over the training images."""
     batch: int = Field(256, ge=1)
     """Images per loader batch."""
     lr: float = Field(0.1, gt=0)
+    """The largest learning rate: that of the first epoch with `step`, that of the peak with `one_cycle`."""
     schedule: Literal["step", "one_cycle"] = "step"
     """`step`: multiply by lr_gamma every lr_step epochs. `one_cycle`: linear up over 20 % of the run, linear down to 0."""
     lr_step: int = Field(50, ge=1)
+    """`step`: epochs from one drop of the learning rate to the next."""
     lr_gamma: float = Field(0.1, gt=0, le=1)
+    """`step`: what a drop multiplies the learning rate by."""
     lr_drop_offset: Literal[0, 1] = 1
     """1: every drop comes one epoch late, as in the CAT-RS, SmoothMix and DSRS code; 0: on time, as in Cohen's."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Share of the previous update that the next one keeps."""
     nesterov: bool = False
+    """Nesterov's form of momentum: the gradient counts where the momentum is about to lead."""
     weight_decay: float = Field(1e-4, ge=0)
     """On all parameters, those of batch normalisation included, as in the field's code."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; losses stay float32."""
     augmentation: Literal["dataset", "none"] = "dataset"
+    """`dataset`: random views of the training images as usual for the dataset; `none`: the images as they are."""
     noises: int = Field(1, ge=1, le=1024)
     """Noise draws per image and step (the field's m). With `splits`, each loader batch is cut into this many mini-batches."""
     noise_warmup: int = Field(0, ge=0)

@@ -47,8 +47,10 @@ class Diffusion(DenoiserSpec):
     groups: int = Field(32, ge=1)
     """Groups of the normalisations; every width must be a multiple."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the features that training leaves out in each residual block."""
 
     schedule: Literal["linear", "cosine"] = "linear"
+    """How the noise level grows over the steps: evenly in the variance of a step, or along a squared cosine."""
     steps: int = Field(1000, ge=2)
     """Steps of the schedule."""
     time_scale: float = Field(1.0, gt=0)

@@ -21,6 +21,7 @@ class MemNet(DenoiserSpec):
     example: ClassVar[dict[str, Any]] = {"width": 8, "memories": 1, "residuals": 1}
 
     width: int = Field(64, ge=1)
+    """Filters of each convolution."""
     memories: int = Field(3, ge=1)
     """Memory blocks."""
     residuals: int = Field(6, ge=1)

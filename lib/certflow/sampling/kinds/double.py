@@ -20,6 +20,7 @@ class ScaledLaw(Record):
     """Q is the noise with another sigma."""
 
     family: Literal["scaled"] = "scaled"
+    """Which family the second law is of."""
     ratio: float = Field(0.8, gt=0)
     """Sigma of Q over that of the noise; 0.8 in the paper."""
     pool: bool = False
@@ -30,6 +31,7 @@ class TruncatedLaw(Record):
     """Q is the noise given that its norm stays below a percentile of its own law."""
 
     family: Literal["truncated"] = "truncated"
+    """Which family the second law is of."""
     rule: str | float = "x+"
     """How the percentile follows from stage 1 (x, x+, x2 or x2+, see `certflow.sampling.planning.percentiles`), or one number
     in (0,1) for all images."""

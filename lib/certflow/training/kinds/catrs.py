@@ -51,6 +51,7 @@ class CatRs(ReadsPredictions):
     eps_double_epoch: int | None = Field(None, ge=0)
     """Epoch (from 0) from which ε is doubled; the published code calls it a warm-up."""
     lr_extra_drop: LrExtraDrop | None = None
+    """One more drop of the learning rate, at an epoch of its own; null: none."""
 
     @model_validator(mode="after")
     def _drops(self) -> Self:

@@ -24,6 +24,7 @@ class Classifier(Record):
     """A classifier that another method trained or imported on the same dataset: the names of its entries."""
 
     method: str
+    """Entry of `methods` that makes the classifier."""
     noise: str
     """Noise entry that it was trained under; one of kind `none` for a classifier of clean images."""
     model: str | None = None
@@ -80,6 +81,7 @@ class Denoised(MethodSpec):
     lr_step: int = Field(30, ge=1)
     lr_drop_offset: Literal[0, 1] = 0
     optimisation: Literal["adam", "sgd", "adam_then_sgd"] = "adam"
+    """Which optimiser trains the denoiser; `adam_then_sgd` changes at `switch_epoch`."""
     switch_epoch: int = Field(50, ge=1)
     """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
 
