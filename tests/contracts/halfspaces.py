@@ -1,7 +1,8 @@
 """Images beside planes, classified by which side a noisy copy falls on: the classifier whose true radii everybody knows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import torch
 from catalogue import DIM, SHAPE, every, small
 
 from certflow.certify.base import CertificateSpec, Drawn, pairing_problems
-from certflow.kinds.registry import kinds
+from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import norms_of
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
 from certflow.sampling.plan import largest_other_count
@@ -28,20 +31,31 @@ Triple = tuple[CertificateSpec, NoiseSpec, SamplerSpec]
 
 
 def fitting(certificate: str) -> Iterator[Triple]:
-    """The small instances of noises and samplers that a kind of certificate can be had from, with its own."""
+    """The small instances of noises and samplers that a kind of certificate can be had from, with its own, in every norm that
+    something is known of under the noise."""
     for noise in every("noise"):
-        for sampler in every("sampler"):
-            if not sampler.noise_problems(noise):
-                made = small("certificate", certificate)
-                if not pairing_problems(made, noise, sampler):
-                    yield made, noise, sampler
+        for norm in norms_of(noise.kind):
+            for sampler in in_norm("sampler", kinds("sampler"), norm):
+                if not sampler.noise_problems(noise):
+                    for made in in_norm("certificate", [certificate], norm):
+                        if not pairing_problems(made, noise, sampler):
+                            yield made, noise, sampler
+
+
+def in_norm(family: str, names: Iterable[str], norm: str) -> Iterator[Spec]:
+    """The small instances of these kinds, with radii in `norm` where they leave a choice."""
+    for kind in names:
+        cls = spec_class(family, kind)
+        free = "norm" in cls.model_fields and "norm" not in cls.example
+        if not free or norm in get_args(cls.model_fields["norm"].annotation):
+            yield small(family, kind, **({"norm": norm} if free else {}))
 
 
 TRIPLES = [triple for kind in kinds("certificate") for triple in fitting(kind)]
 
 
 def named(triple: Triple) -> str:
-    return "-".join(spec.kind for spec in triple)
+    return "-".join([*(spec.kind for spec in triple), triple[0].norm])
 
 
 @dataclass
