@@ -11,11 +11,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+from typechecking import CHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # Processes that tests start import this tree, whatever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
+
+# Before any of them is imported. Processes that tests start are not checked.
+install_import_hook(CHECKED, "typechecking.checked")
 
 # No deadline: how long an example takes depends on what else the machine does. Derandomised: a red test is red again.
 settings.register_profile("certflow", deadline=None, derandomize=True)

@@ -32,7 +32,7 @@ class Network(torch.nn.Sequential):
         return Network(layer, self[1], self.resize)
 
 
-def resized(x: Images, resize: "Resize") -> Images:
+def resized(x: Images, resize: "Resize") -> Float[torch.Tensor, "rows channels rows_seen columns_seen"]:
     """The images at another size; weights of every new pixel sum to 1, so values in [0,1] stay near it. Computed in float32."""
     whole = F.interpolate(
         x.float(), size=resize.sides, mode=resize.mode, antialias=resize.antialias, align_corners=False

@@ -46,7 +46,7 @@ class DRUNet(nn.Module):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.orthogonal_(layer.weight, gain=GAIN)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Float[torch.Tensor, "rows planes height width"]) -> Images:
         head = self.m_head(x)
         one = self.m_down1(head)
         two = self.m_down2(one)
