@@ -25,6 +25,7 @@ PACKAGES = {
     "method": "certflow.training.kinds",
     "sampler": "certflow.sampling.kinds",
     "certificate": "certflow.certify.kinds",
+    "attack": "certflow.attacks.kinds",
 }
 """Family of specs → package whose modules define its kinds."""
 

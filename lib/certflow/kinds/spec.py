@@ -37,8 +37,8 @@ class Record(BaseModel):
 class Spec(Record):
     """One entry of the configuration, of a registered kind.
 
-    A subclass states `family` (dataset, noise, model, denoiser, method, sampler or certificate) through its base and `kind`
-    through `certflow.kinds.registry.register`. `revision` is raised whenever the same fields would give other results than
+    A subclass states `family` (one of `certflow.kinds.registry.PACKAGES`) through its base and `kind` through
+    `certflow.kinds.registry.register`. `revision` is raised whenever the same fields would give other results than
     before: it is part of every digest, so old artefacts are remade or refused, never silently mixed with new ones.
     """
 

@@ -12,6 +12,8 @@ class Stream(IntEnum):
     SECOND_DISTRIBUTION = 3  # DSRS: draws from Q
     BOUND = 4  # the uniform variate of the randomised bound
     SMOOTHED_PREDICTIONS = 5  # class probabilities of training images
+    ATTACK = 6  # an attack's random starts, and its direction where the gradient vanishes
+    ATTACK_COPIES = 7  # the noisy copies that an attack on the smoothed classifier looks at
     TRAIN_NOISE = 16
     TRAIN_AUGMENTATION = 17
     TRAIN_ORDER = 18

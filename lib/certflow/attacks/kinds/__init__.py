@@ -1,0 +1,1 @@
+"""Kinds of attacks, one file each."""

@@ -1,0 +1,20 @@
+"""Projected gradient descent on the classifier as it is (Madry et al. 2018)."""
+
+from typing import Any, Literal
+
+from certflow.attacks.base import SteppedAttack
+from certflow.kinds.registry import register
+
+
+@register("pgd")
+class Pgd(SteppedAttack):
+    """Ascent on the cross-entropy, under no noise.
+
+    The first attempt starts at the image (the basic iterative method), the others at random points. The last iterate is judged.
+    """
+
+    kind: Literal["pgd"] = "pgd"
+
+    def attempt(self, target: Any, number: int) -> Any:
+        """See `AttackSpec.attempt`."""
+        return self.ascent(target, number, lambda x: target.cross_entropy(x[None]))

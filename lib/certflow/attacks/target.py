@@ -1,0 +1,73 @@
+"""What one attempt of an attack sees: a batch of images, the network, and randomness keyed by image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int
+
+from certflow.attacks.balls import Images, Norm, Radii, moved, random_point
+from certflow.noise import philox
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.training import losses
+
+SLOTS = 1 << 16
+"""Draw numbers of the attack's own randomness that an attempt has: the start, then one for each step."""
+
+Copies = Float[torch.Tensor, "m images channels height width"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Images under attack. Nothing here depends on which images share a batch."""
+
+    model: torch.nn.Module
+    """In eval mode, its parameters without gradients."""
+    noise: NoiseSpec
+    x: Images
+    """In [0,1]."""
+    y: Int[torch.Tensor, " images"]
+    index: Int[torch.Tensor, " images"]
+    """Position in the full split."""
+    eps: Radii
+    """float64."""
+    seed: int
+
+    def logits(self, copies: Copies) -> Float64[torch.Tensor, "m images classes"]:
+        """Logits of all copies in one pass. In float64, where the loss of a very confident network still has a slope."""
+        rows = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.model(rows).double().unflatten(0, copies.shape[:2])
+
+    def cross_entropy(self, copies: Copies) -> Float64[torch.Tensor, " images"]:
+        """The mean over an image's copies of -log softmax f(copy)_y."""
+        return losses.cross_entropy(self.logits(copies), self.y).mean(0)
+
+    def smoothed_cross_entropy(self, copies: Copies) -> Float64[torch.Tensor, " images"]:
+        """-log of the mean over an image's copies of softmax f(copy)_y."""
+        return losses.smoothed_cross_entropy(self.logits(copies), self.y)
+
+    def noisy(self, m: int, number: int) -> Callable[[Images], Copies]:
+        """Images → m noisy copies of each, under the m draws that attempt `number` holds fixed.
+
+        The only place where an attack knows how noise meets an image; the copies must be differentiable in the images.
+        """
+        draw = torch.arange(number * m, (number + 1) * m, device=self.index.device).repeat_interleave(len(self.index))
+        shape, index = tuple(self.x.shape[1:]), self.index.repeat(m)
+        rows = self.noise.sample(shape, index, draw, seed=self.seed, stream=Stream.ATTACK_COPIES)
+        noise = rows.unflatten(0, (m, len(self.index))).to(self.x.dtype)
+        return lambda x: x + noise
+
+    def start(self, norm: Norm, number: int) -> Images:
+        """Where attempt `number` begins: the first at the image, the others at random points of the ball."""
+        if number == 0:
+            return self.x
+        shape, draw = tuple(self.x.shape[1:]), number * SLOTS
+        point = random_point(shape, self.index, draw, norm, seed=self.seed, stream=Stream.ATTACK)
+        return moved(self.x, self.eps[:, None, None, None] * point, self.eps, norm)
+
+    def normal(self, number: int, step: int) -> Images:
+        """Standard normal values like the images, for one step of an attempt."""
+        draw = torch.full_like(self.index, number * SLOTS + 1 + step)
+        rows = philox.normals(self.x[0].numel(), self.index, draw, seed=self.seed, stream=Stream.ATTACK)
+        return rows.view(self.x.shape)

@@ -1,0 +1,48 @@
+"""The model under attack: the network that gradients are taken of, and the classifier that judges what was found."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from certflow.certify.predict import predict_classes
+from certflow.kinds.registry import spec_class
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import count_classes
+from certflow.sampling.settings import engine_settings
+from certflow.training.frozen import frozen
+
+
+@dataclass(frozen=True)
+class Victim:
+    """Gradients are the network's in float32; classes are those of `base`, in the precision that the model's entry states."""
+
+    model: torch.nn.Module
+    base: BaseClassifier
+    noise: NoiseSpec
+    seed: int
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this context the network is in eval mode and its parameters get no gradients."""
+        with engine_settings(), frozen(self.model):
+            yield
+
+    def plain_classes(self, x: torch.Tensor, index: np.ndarray) -> np.ndarray:
+        """int64 [images]: the classes of images float32 in [0,1], under no noise."""
+        nothing = spec_class("noise", "none")()
+        return self._counts(x, index, nothing, 1, 0).argmax(axis=1)
+
+    def smoothed_classes(self, x: torch.Tensor, index: np.ndarray, *, n: int, alpha: float, first: int) -> np.ndarray:
+        """int64 [images]: what PREDICT says at level alpha from the n draws from `first` on; -1 where they do not settle it."""
+        return predict_classes(self._counts(x, index, self.noise, n, first), alpha)[0]
+
+    def _counts(self, x: torch.Tensor, index: np.ndarray, noise: NoiseSpec, n: int, first: int) -> np.ndarray:
+        draws, start = np.full(len(x), n, np.int64), np.full(len(x), first, np.int64)
+        stream = Stream.PREDICTION
+        options = {"noise": noise, "seed": self.seed, "stream": stream, "start": start, "quiet": True}
+        return count_classes(self.base, x.cpu(), index, draws, **options).counts
