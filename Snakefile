@@ -19,6 +19,7 @@ include: "rules/denoise.smk"
 include: "rules/predict.smk"
 include: "rules/sample.smk"
 include: "rules/certify.smk"
+include: "rules/attack.smk"
 include: "rules/report.smk"
 
 

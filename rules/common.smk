@@ -53,6 +53,7 @@ WEIGHTS = f"results/train/{MODEL}/model.safetensors"
 TRAINING = f"results/train/{MODEL}/training.tsv"
 DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
 CERTIFICATE = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
+ATTACK = f"{MODEL}/{{images}}/{{attack}}"
 
 
 def here(path):
@@ -83,6 +84,7 @@ wildcard_constraints:
     predictions=names(STUDY.predictions),
     sampler=names(STUDY.samplers),
     certificate=names(STUDY.certificates),
+    attack=names(STUDY.attacks),
     experiment=names(STUDY.experiments),
 
 
@@ -189,6 +191,12 @@ def certificates(w):
     return [CERTIFICATE.format(**vars(run)) for run in STUDY.runs(w.experiment)]
 
 
+def attack_tables(w):
+    """Every attack table of an experiment."""
+    runs = STUDY.attack_runs(w.experiment)
+    return [f"results/attacks/{ATTACK}.tsv".format(**vars(run)) for run in runs]
+
+
 def corrupted_certificates(w):
     """Every certificate table of the corrupted copies of an experiment's images."""
     return [
@@ -287,6 +295,10 @@ def counts_spec(w):
 
 def certificate_spec(w):
     return STUDY.certificate_spec(*model_names(w), w.images, w.sampler, w.certificate)
+
+
+def attack_spec(w):
+    return STUDY.attack_spec(*model_names(w), w.images, w.attack)
 
 
 def corruption_spec(w):

@@ -4,6 +4,7 @@
 rule write_table:
     input:
         certificates=certificates,
+        attacks=attack_tables,
         foreign=foreign,
     output:
         tex="results/tables/{experiment}.tex",
@@ -32,6 +33,7 @@ rule write_table:
 rule plot_figures:
     input:
         certificates=certificates,
+        attacks=attack_tables,
         foreign=foreign,
     output:
         curves=multiext(
@@ -135,6 +137,7 @@ rule write_report:
     input:
         unpack(corruption_table),
         certificates=certificates,
+        attacks=attack_tables,
         foreign=foreign,
         training=training_logs,
         table=rules.write_table.output.tsv,

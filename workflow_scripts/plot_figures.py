@@ -5,7 +5,7 @@ from certflow.workflow.job import attached, pictures
 
 
 def main(job):
-    plot_figures(job.params.spec, list(job.input.certificates), pictures(job.output))
+    plot_figures(job.params.spec, list(job.input.certificates), pictures(job.output), list(job.input.attacks))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ def main(job):
         training=list(job.input.training),
         page=job.output.page,
         corruptions=getattr(job.input, "corruptions", None),
+        attacks=list(job.input.attacks),
     )
 
 

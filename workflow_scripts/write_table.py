@@ -6,7 +6,7 @@ from certflow.workflow.job import attached
 
 def main(job):
     paths = [job.output.tex, job.output.md, job.output.tsv]
-    write_table(job.params.spec, list(job.input.certificates), paths)
+    write_table(job.params.spec, list(job.input.certificates), paths, list(job.input.attacks))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def experiment(tmp_path):
     line().seeds[0].table[columns].to_csv(theirs, sep="\t", index=False)
     spec = {
         "runs": runs,
+        "attacks": [],
         "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0}],
         "sigmas": {"gauss-0.25": 0.25},
         "published_as": {"gaussian": "gaussian", "macer": ""},

@@ -52,6 +52,11 @@ class AttackSpec(Spec):
         """How often one attempt shows an image, or a copy of it, to the network. Judging it is not counted."""
         raise NotImplementedError
 
+    @property
+    def judged(self) -> int:
+        """Draws that judge one attempt, for planning."""
+        return 1
+
     def attempt(self, target: "Target", number: int) -> "torch.Tensor":
         """Attempt `number` (from 0): images like `target.x`, in [0,1] and in the ball of radius `target.eps` around it.
 
@@ -92,6 +97,11 @@ class SmoothedAttack(AttackSpec):
                 f"n={self.n} draws can never judge the last attempt at alpha={self.alpha:g}; use n={least}"
             )
         return self
+
+    @property
+    def judged(self) -> int:
+        """`n`."""
+        return self.n
 
     def level(self, number: int) -> float:
         """The level at which attempt `number` is judged."""

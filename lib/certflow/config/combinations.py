@@ -27,6 +27,8 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
         for certificate in e.certificates:
             lines = _certificate_problems(study, certificate, study.noises[noise])
             yield from _under(f"certificates: {certificate} at {noise}", lines)
+        for attack in e.attacks:
+            yield from _under(f"attacks: {attack} at {noise}", study.attacks[attack].problems(study.noises[noise]))
 
 
 def _under(place: str, lines: Iterable[str]) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from certflow.attacks.base import AttackSpec
 from certflow.certify.base import CertificateSpec
-from certflow.config.records import Experiment, MethodEntry, Run
+from certflow.config.records import AttackRun, Experiment, MethodEntry, Run
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.base import CorruptionSpec
@@ -36,6 +37,7 @@ class Entries:
     predictions: Mapping[str, Predictions]
     samplers: Mapping[str, SamplerSpec]
     certificates: Mapping[str, CertificateSpec]
+    attacks: Mapping[str, AttackSpec]
     experiments: Mapping[str, Experiment]
 
     def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
@@ -113,6 +115,17 @@ class Entries:
                 for method in e.methods:
                     for seed in e.seeds:
                         yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def attack_runs(self, experiment: str) -> list[AttackRun]:
+        """Every attack table of an experiment, in the order of its entries."""
+        e = self.experiments[experiment]
+        return [
+            AttackRun(e.dataset, e.model, method, noise, seed, e.images, attack)
+            for attack in e.attacks
+            for noise in e.noises
+            for method in e.methods
+            for seed in e.seeds
+        ]
 
     def copies(self, experiment: str) -> list[tuple[str, str]]:
         """(entry, name) of every corruption that an experiment evaluates."""

@@ -71,6 +71,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
         "methods": ("methods", e.methods),
         "certificates": ("certificates", e.certificates),
         "corruptions": ("corruptions", e.corruptions),
+        "attacks": ("attacks", e.attacks),
     }
     for key, (section, names) in named.items():
         yield from _unknown(key, names, section, written)

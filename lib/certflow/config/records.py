@@ -21,6 +21,7 @@ SECTIONS = {
     "methods": "method",
     "samplers": "sampler",
     "certificates": "certificate",
+    "attacks": "attack",
 }
 """Section of the configuration → family of its entries."""
 
@@ -85,6 +86,8 @@ class Experiment(Record):
     """Results made elsewhere that the table shows beside these."""
     corruptions: list[str] = []
     """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""
+    attacks: list[str] = []
+    """Also attack the models on the same images (entries of `attacks`): a ceiling beside what is certified."""
     published: PublishedCell | None = None
     """Print the papers' numbers for the same cells beside ours."""
     envelopes: Envelopes | None = None
@@ -109,6 +112,19 @@ class MethodEntry:
     preset: str | None
     preset_dataset: str | None
     own: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AttackRun:
+    """Names that identify one attack table: the wildcards of its path."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
+    images: str
+    attack: str
 
 
 @dataclass(frozen=True)

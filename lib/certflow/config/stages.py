@@ -98,6 +98,18 @@ class StageSpecs(Entries):
             }
         )
 
+    def attack_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, attack: str
+    ) -> dict[str, Any]:
+        """What an attack's table depends on, besides the weights."""
+        return plain(
+            {
+                **self.sample_spec(dataset, model, method, noise, seed),
+                "images": self.images_spec(images),
+                "attack": self.attacks[attack].canonical(),
+            }
+        )
+
     def presample_spec(
         self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
     ) -> dict[str, Any]:

@@ -30,12 +30,23 @@ class Study(StageSpecs):
                 "remark": self._remark(e),
                 "title": e.title or f"Certified accuracy: {experiment}",
                 "runs": runs,
+                "attacks": self._attacks(experiment),
                 "sigmas": {name: self.noises[name].sigma for name in noises},
                 "published_as": {name: self._published_as(name) for name in e.methods},
                 "split": self.images[e.images].split,
                 "norm": self.certificates[e.certificates[0]].norm,
             }
         )
+
+    def _attacks(self, experiment: str) -> list[dict[str, Any]]:
+        """Names of every attack table of an experiment, and what it must have been made from."""
+        return [
+            {
+                **{key: getattr(run, key) for key in ("method", "noise", "seed", "attack")},
+                "spec": self.attack_spec(**vars(run)),
+            }
+            for run in self.attack_runs(experiment)
+        ]
 
     @staticmethod
     def _remark(e: Experiment) -> str:

@@ -26,17 +26,20 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
 
     Bands are 95 % bootstrap intervals over images, of the mean over seeds. Hollow circles are published numbers of the same
     cell, where `published` knows them. Curves never lie above the exact step function: between two thresholds they show the
-    value at the larger one.
+    value at the larger one. Where the smoothed classifier was attacked in the lines' norm, a second, thinner curve says from
+    above how many images no attack was found for.
     """
     shown = arrange(lines)
     with look():
         figure, axes = panels(len(shown), settings.width_inches, settings.height_inches)
-        any_published = False
+        any_published, above = False, set()
         for axis, panel in zip(axes, shown, strict=True):
             limit = settings.radius_max or _limit(panel)
             for series in panel.series:
                 _draw(axis, series, limit, 0.15 if len(panel.series) <= 4 else 0.07)
                 any_published |= _draw_published(axis, series.line, series.colour, limit, published)
+            for series in {(s.line.method, s.line.noise): s for s in reversed(panel.series)}.values():
+                above |= _draw_attacked(axis, series, limit)  # once for all certificates of a model
             axis.set(
                 xlim=(0, limit), title=panel.title, xlabel=f"{NORMS[lines[0].norm]} radius (pixel units, [0,1] scale)"
             )
@@ -46,7 +49,7 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("certified accuracy (%)")
         figure.suptitle(settings.title or None, fontsize=9)
-        _legend(figure, shown, any_published)
+        _legend(figure, shown, any_published, above)
     return figure
 
 
@@ -98,6 +101,30 @@ def _draw_published(axis, line: Line, colour: str, limit: float, cells: Publishe
     return True
 
 
+def _draw_attacked(axis, series: Series, limit: float) -> set[str]:
+    """The ceilings of a line: at each radius the share that survived attacks within it. The names of the attacks drawn."""
+    line, drawn = series.line, set()
+    for attack in line.attacks:
+        if not attack.smoothed or attack.norm != line.norm:
+            continue
+        # What was found within one radius holds for all larger ones, up to the next that was tried.
+        radii, shares = [*attack.eps, max(limit, attack.eps[-1])], 100 * attack.accuracy
+        axis.plot(radii, [*shares, shares[-1]], **_ceiling(series.colour), markevery=slice(1, len(shares)))
+        drawn.add(attack.attack)
+    return drawn
+
+
+def _ceiling(colour: str) -> dict:
+    return {
+        "drawstyle": "steps-post",
+        "linestyle": "-",
+        "linewidth": 0.6,
+        "marker": "v",
+        "markersize": 3,
+        "color": colour,
+    }
+
+
 def _circles(colour: str) -> dict:
     return {
         "linestyle": "none",
@@ -114,7 +141,7 @@ def _limit(panel: Panel) -> float:
     return 1.04 * top if top > 0 else 1.0
 
 
-def _legend(figure: Figure, shown: Sequence[Panel], published: bool) -> None:
+def _legend(figure: Figure, shown: Sequence[Panel], published: bool, attacks: set[str]) -> None:
     entries = keys(shown)
     labels = {label: _with_acr(series) if len(shown) == 1 else label for label, series in entries.items()}
     handles = [Line2D([], [], color=s.colour, linestyle=s.dash) for s in entries.values()]
@@ -122,6 +149,9 @@ def _legend(figure: Figure, shown: Sequence[Panel], published: bool) -> None:
     if published:
         handles.append(Line2D([], [], **_circles(INK)))
         names.append("published")
+    if attacks:
+        handles.append(Line2D([], [], **_ceiling(INK)))
+        names.append(f"attacked from above ({', '.join(sorted(attacks))})")
     legend(figure, handles, names)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from certflow.certify.field_table import FIELD_COLUMNS, read_field_table
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import Provenance, atomic, read_table
+from certflow.report.attacked import Attacked
 from certflow.report.metrics import stage_2_draws
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Line:
     seeds: tuple[SeedTable, ...]
     published_as: str = ""
     split: str = "test"
+    attacks: tuple[Attacked, ...] = ()
+    """What attacks left of the same models on the same images."""
 
     def __post_init__(self):
         if not self.seeds:

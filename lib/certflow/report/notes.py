@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certflow.report.attacked import PREFIX
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,7 +21,7 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
     """What the printed numbers are, and which images they were measured on."""
     shared = common_noise(int((~summary["external"]).sum()))
     images = [*_images(summary), *shared, *_external(summary), *_other_images(summary)]
-    return [*warnings(summary), _intervals(summary), *images]
+    return [*warnings(summary), _intervals(summary), *_attacks(summary), *images]
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:
@@ -119,6 +121,16 @@ def _intervals(summary: "pd.DataFrame") -> str:
         f"({int(row['resamples'])} resamples)"
     )
     return text + ("; ± standard deviation over training seeds." if (summary["n_seeds"] > 1).any() else ".")
+
+
+def _attacks(summary: "pd.DataFrame") -> list[str]:
+    """How to read accuracies under attack."""
+    if not any(name.startswith(PREFIX) for name in summary.columns):
+        return []
+    return [
+        "Accuracy under attack is the share of images for which the attack showed no wrong class within the radius, an upper "
+        "bound of the true one; abstentions count as right there."
+    ]
 
 
 def _images(summary: "pd.DataFrame") -> list[str]:

@@ -1,10 +1,15 @@
 """Reporting as stages of the pipeline: an experiment's certificate tables to its table, figures and page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from certflow.errors import DataError
 from certflow.kinds.spec import without
+from certflow.report.attacked import read_attacked
 from certflow.report.compare import PublishedCells
 from certflow.report.corruptions import read_corruptions
 from certflow.report.drawn import drawn_from, read_figure
@@ -22,13 +27,15 @@ SHOWN = ("training", "strip", "corruptions")
 """What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
 
 
-def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Line]:
+def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], attacks: Sequence[str] = ()) -> list[Line]:
     """The lines of an experiment, ours first, seeds of a line together.
 
-    spec: `Study.table_spec`, whose `runs` are in the order of the paths; it names the tables made elsewhere itself. A table
+    spec: `Study.table_spec`, whose `runs` are in the order of the paths, as its `attacks` are in that of the paths of attack
+    tables; it names the tables made elsewhere itself. A table
     made elsewhere that contradicts our labels, or has images that the split has not, is a `DataError`.
     """
     ours, theirs = list(own_lines(spec, spec["runs"], certificates).values()), foreign_lines(spec)
+    ours = _attacked(ours, spec, attacks)
     require_same_labels([*ours, *theirs])
     end = split_end(ours[0], spec["runs"][0]["spec"]["images"])
     for line in theirs if end is not None else ():
@@ -36,21 +43,37 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str]) -> list[Lin
     return [*ours, *theirs]
 
 
+def _attacked(lines: Sequence[Line], spec: Mapping[str, Any], paths: Sequence[str]) -> list[Line]:
+    """Our lines with what attacks left of their models."""
+    found = read_attacked(spec["attacks"], paths) if paths else {}
+    for line in lines:
+        if (line.method, line.noise) in found:
+            _, idx = found[line.method, line.noise]
+            if not np.array_equal(idx, line.seeds[0].table["idx"].to_numpy()):
+                raise DataError(f"{line.label}: was attacked on other images than it was certified on; attack it again")
+    nothing = ((), None)
+    return [replace(line, attacks=found.get((line.method, line.noise), nothing)[0]) for line in lines]
+
+
 def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:
     """Where the published numbers of an experiment stand, if it names any."""
     return None if spec["published"] is None else PublishedCells(**spec["published"])
 
 
-def write_table(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
+def write_table(
+    spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str], attacks: Sequence[str] = ()
+) -> None:
     """Write an experiment's table to each of `paths` (tex, md, tsv)."""
-    lines = read_lines(spec, certificates)
+    lines = read_lines(spec, certificates, attacks)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     write_tables(summary, paths, title=spec["title"], remark=spec["remark"])
 
 
-def plot_figures(spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str]) -> None:
+def plot_figures(
+    spec: Mapping[str, Any], certificates: Sequence[str], paths: Sequence[str], attacks: Sequence[str] = ()
+) -> None:
     """Draw an experiment's figures to each of `paths`. spec: `Study.figure_spec`."""
-    lines, settings = read_lines(spec, certificates), PlotSettings.model_validate(spec["plot"])
+    lines, settings = read_lines(spec, certificates, attacks), PlotSettings.model_validate(spec["plot"])
     write_figures(lines, settings, paths, published_cells(spec), spec["radii"], spec)
 
 
@@ -62,13 +85,14 @@ def write_report(
     training: Sequence[str],
     page: str,
     corruptions: str | None = None,
+    attacks: Sequence[str] = (),
 ) -> None:
     """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
     copies (tsv), where it has one, in it.
 
     spec: `Study.report_spec`, whose `training` is in the order of the logs. Whatever is shown must have been made from it.
     """
-    lines = read_lines(spec, certificates)
+    lines = read_lines(spec, certificates, attacks)
     summary = summarise(lines, spec["radii"], published_cells(spec))
     logs = [read_training_log(path, made) for path, made in zip(training, spec["training"], strict=True)]
     drawn = without(spec, *SHOWN)

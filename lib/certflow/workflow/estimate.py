@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from certflow.config import Run, Study
+from certflow.config.records import AttackRun
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
 from certflow.training.base import MethodSpec
@@ -212,14 +213,30 @@ class _Estimate:
         certificates = Stage("certify_radii")
         for run in runs:
             certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
-        stages = [certificates, Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES)]
+        stages = [
+            certificates,
+            *self.attacks(experiment),
+            Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES),
+        ]
         if self.study.experiments[experiment].corruptions:
             stages.append(Stage("write_corruptions", 1))
         if self.study.denoised_runs(experiment):
             stages.append(Stage("draw_denoised", 1))
         return stages
 
-    def images(self, run: Run) -> int | None:
+    def attacks(self, experiment: str) -> list[Stage]:
+        """Attacks: a pass with its gradient costs three draws, and draws judge each attempt."""
+        stage = Stage("attack_model")
+        for run in self.study.attack_runs(experiment):
+            attack, images = self.study.attacks[run.attack], self.images(run)
+            model = _Model(*(getattr(run, name) for name in _Model._fields))
+            each = len(attack.eps) * attack.attempts * (3 * attack.passes + attack.judged)
+            passes = None if images is None else images * each
+            hours = self.hours("draws", self.network(model), run.dataset, passes)
+            stage.add(hours, (images or 0) * len(attack.eps) * TABLE_BYTES)
+        return [stage] if stage.jobs else []
+
+    def images(self, run: Run | AttackRun) -> int | None:
         """How many images are certified; None where the dataset's size is only known once it is read."""
         name, entry, _ = copies_parts(run.images)
         subset, size = self.study.images[name], self.study.datasets[run.dataset].info().size

@@ -1,0 +1,95 @@
+"""Attack tables as a report uses them: the share of images that no attack was found for, a ceiling above certified accuracy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.errors import DataError
+from certflow.files.artefact import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREFIX = "accuracy_under@"
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What one attack left of a line, over its seeds."""
+
+    attack: str
+    """Name of the configuration's entry."""
+    norm: str
+    smoothed: bool
+    """Whether the smoothed classifier was attacked; certificates say nothing of the other one."""
+    eps: tuple[float, ...]
+    """Increasing, [0,1]-pixel units; 0 is put first, for the classes before the attack."""
+    survived: np.ndarray
+    """bool [seeds, images, eps]: not settled as a wrong class, before or after an attack at this or a smaller radius."""
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """float64 [eps]: mean of `survived` over images and seeds."""
+        return self.survived.mean(axis=(0, 1))
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """Name of a summary's column → accuracy, for the radii that were attacked."""
+        shares = zip(self.eps, self.accuracy, strict=True)
+        return {f"{PREFIX}{self.attack}@{self.norm}@{eps!r}": float(share) for eps, share in shares if eps > 0}
+
+
+def survivors(table: "pd.DataFrame") -> tuple[tuple[float, ...], np.ndarray]:
+    """Radii, 0 first, and bool [images, radii]: see `Attacked.survived`.
+
+    What was found within a radius lies within every larger one, so that shares fall with the radius. Abstentions count as
+    surviving: they show no wrong class, and a ceiling must not lie below what is certified with more draws.
+    """
+    label, before = (table[name].to_numpy() for name in ("label", "predict"))
+    radii = np.unique(table["eps"].to_numpy(np.float64))
+    images = len(table) // len(radii)
+    after = table["attacked_predict"].to_numpy().reshape(len(radii), images)
+    label, before = label[:images], before[:images]
+    safe = np.stack([(classes == label) | (classes == -1) for classes in (before, *after)], axis=1)
+    eps = (0.0, *radii.tolist())
+    keep = [i for i, value in enumerate(eps) if i == 0 or value > 0]
+    return tuple(eps[i] for i in keep), np.logical_and.accumulate(safe, axis=1)[:, keep]
+
+
+def read_attacked(
+    runs: Sequence[Mapping[str, Any]], paths: Sequence[str]
+) -> dict[tuple[str, str], tuple[tuple[Attacked, ...], np.ndarray]]:
+    """(method, noise) → what each attack left, in the order of `runs`, and the images' idx.
+
+    runs: `attacks` of `Study.table_spec`, in the order of the tables at `paths`; each must have been made from its run's `spec`
+    (`ArtefactError`), all of one line on the same images (`DataError`).
+    """
+    groups: dict[tuple[str, str], dict[str, list]] = {}
+    indices: dict[tuple[str, str], np.ndarray] = {}
+    for run, path in zip(runs, paths, strict=True):
+        table, record = read_table(path, format="attack", spec=run["spec"])
+        key = (run["method"], run["noise"])
+        eps, safe = survivors(table)
+        idx = table["idx"].to_numpy()[: len(safe)]
+        if not np.array_equal(indices.setdefault(key, idx), idx):
+            raise DataError(f"{path}: was made on other images than the other attacks of its method; run it again")
+        groups.setdefault(key, {}).setdefault(run["attack"], []).append((record, eps, safe))
+    return {key: (tuple(_one(*item) for item in found.items()), indices[key]) for key, found in groups.items()}
+
+
+def _one(attack: str, seeds: list) -> Attacked:
+    record, eps, _ = seeds[0]
+    norm, smoothed = record.notes["norm"], record.notes["smoothed"]
+    return Attacked(attack, norm, smoothed, eps, np.stack([safe for _, _, safe in seeds]))
+
+
+def columns_among(names: Sequence[str]) -> dict[tuple[str, str], dict[float, str]]:
+    """(attack, norm) → radius → column, of those names that `Attacked.columns` made, in their order."""
+    found: dict[tuple[str, str], dict[float, str]] = {}
+    for name in names:
+        if name.startswith(PREFIX):
+            attack, norm, eps = name.removeprefix(PREFIX).rsplit("@", 2)
+            found.setdefault((attack, norm), {})[float(eps)] = name
+    return found

@@ -1,0 +1,26 @@
+# Attacks on trained models: what certificates are measured against, from above.
+
+
+rule attack_model:
+    input:
+        data=rules.prepare_data.output.manifest,
+        model=rules.train_model.output.model,
+    output:
+        table=f"results/attacks/{ATTACK}.tsv",
+        record=f"results/attacks/{ATTACK}.json",
+    wildcard_constraints:
+        images=names(STUDY.images),
+    log:
+        f"results/logs/attack_model/{ATTACK}.log",
+    benchmark:
+        f"results/benchmarks/attack_model/{ATTACK}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        gpu=1,
+        mem=growing(8, "GB"),
+        runtime=growing(24, "h"),
+    params:
+        spec=attack_spec,
+    script:
+        "../workflow_scripts/attack_model.py"
