@@ -33,14 +33,22 @@ def small_digits(count: int) -> tuple[torch.Tensor, np.ndarray]:
 def trained(sigma: float = SIGMA, steps: int = 400) -> torch.nn.Module:
     """A small convolutional network, trained on digits under Gaussian noise; some seconds."""
     images, info = digits(train=1400)[0], spec_class("dataset", "digits")().info()
-    x, y = torch.from_numpy(images.pixels).float() / 255, torch.from_numpy(images.labels)
     torch.manual_seed(0)
-    model = build(spec_class("model", "small_conv")(), info).train()
+    model = build(spec_class("model", "small_conv")(), info)
+    return trained_on(model, torch.from_numpy(images.pixels), torch.from_numpy(images.labels), sigma=sigma, steps=steps)
+
+
+def trained_on(
+    model: torch.nn.Module, pixels: torch.Tensor, y: torch.Tensor, *, sigma: float, steps: int
+) -> torch.nn.Module:
+    """The model after so many steps of 64 noisy images each. pixels: uint8 [images, ...]."""
+    model.train()
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
-        rows = torch.randint(len(x), (64,), generator=generator)
-        noisy = x[rows] + sigma * torch.randn(x[rows].shape, generator=generator)
+        rows = torch.randint(len(y), (64,), generator=generator)
+        x = pixels[rows].float() / 255
+        noisy = x + sigma * torch.randn(x.shape, generator=generator)
         loss = F.cross_entropy(model(noisy), y[rows])
         optimiser.zero_grad()
         loss.backward()

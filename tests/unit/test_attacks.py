@@ -5,15 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from attacks_examples import NOISE, attack, small_digits, target_of, trained, victim_of
+from attacks_examples import NOISE, attack, small_digits, target_of, trained, trained_on, victim_of
 from training_examples import network
 
 from certflow import SmoothedClassifier
 from certflow.attacks import balls, running
 from certflow.attacks.running import attack_images
+from certflow.data.base import DataInfo
+from certflow.data.kinds.mnist import Mnist
 from certflow.errors import NonFiniteError
 from certflow.kinds.registry import kinds, spec_class
-from certflow.noise import Stream, philox
+from certflow.models import build
+from certflow.noise import Gaussian, Stream, philox
 
 IMAGES, EPS = 6, 0.3
 NORMS = ("l2", "linf")
@@ -318,3 +321,21 @@ def test_too_few_draws_to_judge_are_refused_and_so_is_smoothing_by_nothing():
     none = spec_class("noise", "none")()
     assert "smooths nothing" in attack("smooth_pgd").problems(none)[0]
     assert not attack("pgd").problems(none) and not attack("smooth_pgd").problems(NOISE)
+
+
+@pytest.mark.slow
+def test_no_attack_succeeds_inside_a_certified_ball_of_mnist(shared):
+    root, noise, info = shared("data/mnist"), Gaussian(sigma=0.5), DataInfo(classes=10, shape=(1, 28, 28))
+    train, test = (Mnist().read(split, root) for split in ("train", "test"))
+    torch.manual_seed(0)
+    lenet = build(spec_class("model", "lenet")(), info)
+    pixels, labels = (np.array(values[:6000]) for values in (train.read(np.arange(6000)), train.labels))
+    model = trained_on(lenet, torch.from_numpy(pixels), torch.from_numpy(labels).long(), sigma=0.5, steps=300)
+    x = torch.from_numpy(np.array(test.read(np.arange(50)))).float() / 255
+    y = np.array(test.labels[:50], np.int64)
+    table = SmoothedClassifier(model, noise, device="cpu").certify(x, n0=50, n=2000, alpha=0.001, quiet=True)
+    rows = np.flatnonzero((table["predict"] == y) & (table["radius"] > 0))
+    radius, victim = table["radius"].to_numpy()[rows], victim_of(model, noise, shape=(1, 28, 28))
+    spec = attack("smooth_pgd", noises=8, steps=10, n=500)
+    inside, beyond = (attack_images(spec, victim, x[rows], y[rows], rows, part * radius) for part in (0.95, 1.75))
+    assert len(rows) >= 30 and not inside.success.any() and beyond.success.mean() > 0.4

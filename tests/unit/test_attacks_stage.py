@@ -134,11 +134,13 @@ def test_the_summary_has_a_column_for_each_radius_and_the_table_a_block_for_each
     summary = summarise([ours, line("macer", images=60)], [0.25, 0.5])
     row = summary.iloc[0]
     assert row["accuracy_under@smooth@l2@0.25"] == row["certified_accuracy@0.25"]
-    assert row["accuracy_under@plain@linf@0.03"] == 1 and np.isnan(summary.iloc[1]["accuracy_under@smooth@l2@0.5"])
+    assert row["plain_accuracy_under@plain@linf@0.03"] == 1 and np.isnan(
+        summary.iloc[1]["accuracy_under@smooth@l2@0.5"]
+    )
     found = [block for block in blocks(summary) if "under attack" in block.over]
     assert [block.over for block in found] == [
         "accuracy (%) under attack smooth within ℓ2 radius",
-        "accuracy (%) under attack plain within ℓ∞ radius",
+        "accuracy (%) of the network without noise under attack plain within ℓ∞ radius",
     ]
     assert found[0].columns == ("method", "0.25", "0.5") and found[0].groups[0].rows[1].cells[1].text == "–"
     assert any("an upper bound of the true one" in note for note in notes(summary))

@@ -12,7 +12,8 @@ from certflow.files.artefact import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIX = "accuracy_under@"
+SMOOTHED, PLAIN = "accuracy_under@", "plain_accuracy_under@"
+"""How names of columns begin: of the smoothed classifier, and of the network without noise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Attacked:
     def columns(self) -> dict[str, float]:
         """Name of a summary's column → accuracy, for the radii that were attacked."""
         shares = zip(self.eps, self.accuracy, strict=True)
-        return {f"{PREFIX}{self.attack}@{self.norm}@{eps!r}": float(share) for eps, share in shares if eps > 0}
+        start = f"{SMOOTHED if self.smoothed else PLAIN}{self.attack}@{self.norm}@"
+        return {f"{start}{eps!r}": float(share) for eps, share in shares if eps > 0}
 
 
 def survivors(table: "pd.DataFrame") -> tuple[tuple[float, ...], np.ndarray]:
@@ -85,11 +87,12 @@ def _one(attack: str, seeds: list) -> Attacked:
     return Attacked(attack, norm, smoothed, eps, np.stack([safe for _, _, safe in seeds]))
 
 
-def columns_among(names: Sequence[str]) -> dict[tuple[str, str], dict[float, str]]:
-    """(attack, norm) → radius → column, of those names that `Attacked.columns` made, in their order."""
-    found: dict[tuple[str, str], dict[float, str]] = {}
+def columns_among(names: Sequence[str]) -> dict[tuple[str, str, str], dict[float, str]]:
+    """(`SMOOTHED` or `PLAIN`, attack, norm) → radius → column, of those names that `Attacked.columns` made, in their order."""
+    found: dict[tuple[str, str, str], dict[float, str]] = {}
     for name in names:
-        if name.startswith(PREFIX):
-            attack, norm, eps = name.removeprefix(PREFIX).rsplit("@", 2)
-            found.setdefault((attack, norm), {})[float(eps)] = name
+        for start in (SMOOTHED, PLAIN):
+            if name.startswith(start):
+                attack, norm, eps = name.removeprefix(start).rsplit("@", 2)
+                found.setdefault((start, attack, norm), {})[float(eps)] = name
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from certflow.report.attacked import columns_among
+from certflow.report.attacked import PLAIN, columns_among
 from certflow.report.lines import NORMS
 from certflow.report.metrics import column
 from certflow.report.summary import radii_of
@@ -88,11 +88,12 @@ def blocks(summary: "pd.DataFrame") -> list[Block]:
 def _attacks(summary: "pd.DataFrame") -> list[Block]:
     """One tabular for each attack; lines made elsewhere were not attacked."""
     result = []
-    for (attack, norm), columns in columns_among(list(summary.columns)).items():
+    for (start, attack, norm), columns in columns_among(list(summary.columns)).items():
         for chunk in chunks(list(columns)):
             fields = [Field(f"{eps:g}", columns[eps], percent, statistic=False) for eps in chunk]
             block = _block(summary, fields)
-            over = f"accuracy (%) under attack {attack} within {NORMS[norm]} radius"
+            who = "accuracy (%) of the network without noise" if start == PLAIN else "accuracy (%)"
+            over = f"{who} under attack {attack} within {NORMS[norm]} radius"
             result.append(replace(block, over=over, over_from=len(block.columns) - len(chunk)))
     return result
 

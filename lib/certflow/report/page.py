@@ -32,7 +32,8 @@ CAPTIONS = {
         "A point (r, y) says: y percent of all images are classified right, provably against every change up to r in the "
         "norm of the axis. "
         "The value at 0 is the clean accuracy. Bands are 95 % bootstrap intervals over images; hollow circles are published "
-        "numbers. A curve ends at the largest radius that the number of draws can prove.",
+        "numbers. A curve ends at the largest radius that the number of draws can prove. A thin curve with triangles, where "
+        "there is one, comes from above: images for which an attack within that radius showed no wrong class.",
     ),
     "p_a": (
         "Distribution of p_A",

@@ -40,7 +40,8 @@ def summarise(
     they are not those of our lines, else empty), shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha,
     n0, n (most stage-2 draws of an image), samples_vary, arithmetic (`exact`, `float` or empty), warnings (about
     imported models, joined by bars), level, resamples, rho,
-    `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack showed no wrong class within eps),
+    `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack showed no wrong class within eps; of the
+    network without noise `plain_accuracy_under@...`),
     expected_failures (at most alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many
     with probability at most rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by
     blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
