@@ -8,12 +8,12 @@ rule attack_model:
     output:
         table=f"results/attacks/{ATTACK}.tsv",
         record=f"results/attacks/{ATTACK}.json",
-    wildcard_constraints:
-        images=names(STUDY.images),
     log:
         f"results/logs/attack_model/{ATTACK}.log",
     benchmark:
         f"results/benchmarks/attack_model/{ATTACK}.tsv"
+    wildcard_constraints:
+        images=names(STUDY.images),
     conda:
         "../environment.yml"
     resources:

@@ -12,7 +12,7 @@ from catalogue import DIM, SHAPE, every, small
 from certflow.certify.base import CertificateSpec, Drawn, pairing_problems
 from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.radii import norms_of
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
@@ -84,7 +84,7 @@ class Beside:
             if measurement.parameter is not None:
                 more["parameter"] = torch.full((draws,), float(measurement.parameter[image]), dtype=torch.float64)
             counters = {"seed": self.seed, "stream": int(measurement.stream)}
-            noise = measurement.noise.sample(SHAPE, rows, torch.arange(draws), **counters, **more)
+            noise = measurement.noise.sample(SHAPE, Key(rows, torch.arange(draws), **counters, **more))
             found.append(noise.flatten(1).double().numpy() @ self.direction + offset > 0)
         return found
 

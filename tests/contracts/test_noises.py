@@ -12,6 +12,7 @@ from catalogue import DIM, SHAPE, small
 from scipy import stats
 
 from certflow.kinds.registry import kinds
+from certflow.noise.base import Key
 from certflow.noise.radii import norms_of
 
 KINDS = kinds("noise")
@@ -22,7 +23,7 @@ FAILURES = np.array([1e-12, 1e-6, 1e-3, 0.01, 0.1, 0.3, 0.49, 0.5, 0.8, 1.0])
 def drawn(law, rows=ROWS, seed=7, stream=1, method="sample", shape=SHAPE):
     """Draws 0, 1, … of five images in turn: [rows, *shape]."""
     number = torch.arange(rows)
-    return getattr(law, method)(shape, number % 5, number, seed=seed, stream=stream)
+    return getattr(law, method)(shape, Key(number % 5, number, seed=seed, stream=stream))
 
 
 def flat(tensor) -> np.ndarray:
@@ -57,12 +58,12 @@ def test_a_row_depends_on_its_own_counters_alone(law):
     kept = image.clone(), draw.clone()
     for method in ways(law):
         draws = getattr(law, method)
-        whole = draws(SHAPE, image, draw, seed=3, stream=2)
-        assert torch.equal(draws(SHAPE, image, draw, seed=3, stream=2), whole)
-        assert torch.equal(draws(SHAPE, image.flip(0), draw.flip(0), seed=3, stream=2), whole.flip(0))
+        whole = draws(SHAPE, Key(image, draw, seed=3, stream=2))
+        assert torch.equal(draws(SHAPE, Key(image, draw, seed=3, stream=2)), whole)
+        assert torch.equal(draws(SHAPE, Key(image.flip(0), draw.flip(0), seed=3, stream=2)), whole.flip(0))
         for row in range(len(image)):
             one = slice(row, row + 1)
-            assert torch.equal(draws(SHAPE, image[one], draw[one], seed=3, stream=2)[0], whole[row])
+            assert torch.equal(draws(SHAPE, Key(image[one], draw[one], seed=3, stream=2))[0], whole[row])
     assert torch.equal(image, kept[0]) and torch.equal(draw, kept[1])
 
 
@@ -71,7 +72,7 @@ def test_seed_stream_image_and_draw_all_count(law):
         return
     for method in ways(law):
         rows = [
-            getattr(law, method)(SHAPE, torch.tensor([i]), torch.tensor([j]), seed=seed, stream=stream)
+            getattr(law, method)(SHAPE, Key(torch.tensor([i]), torch.tensor([j]), seed=seed, stream=stream))
             for i in (0, 1)
             for j in (0, 1)
             for seed in (0, 2**63)

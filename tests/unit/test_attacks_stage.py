@@ -21,6 +21,7 @@ from certflow.report.curves import draw_curves
 from certflow.report.layout import blocks
 from certflow.report.notes import notes
 from certflow.report.settings import PlotSettings
+from certflow.report.stage import _attacked
 from certflow.report.summary import summarise
 
 DIGITS = spec_class("dataset", "digits")()
@@ -125,11 +126,14 @@ def attacked_line(norm="l2", **changes):
     plain = line(images=60)
     table, eps = plain.seeds[0].table, (0.0, 0.25, 0.5)
     safe = np.stack([(table["correct"] == 1) & (table["radius"] >= r) for r in eps], axis=1)
-    return replace(plain, attacks=(Attacked("smooth", norm, True, eps, safe[None]), *changes.get("more", ())))
+    return replace(
+        plain,
+        attacks=(Attacked("smooth", norm, True, eps, safe[None], table["idx"].to_numpy()), *changes.get("more", ())),
+    )
 
 
 def test_the_summary_has_a_column_for_each_radius_and_the_table_a_block_for_each_attack():
-    linf = Attacked("plain", "linf", False, (0.0, 0.03), np.ones((1, 60, 2), bool))
+    linf = Attacked("plain", "linf", False, (0.0, 0.03), np.ones((1, 60, 2), bool), np.arange(60))
     ours = attacked_line(more=(linf,))
     summary = summarise([ours, line("macer", images=60)], [0.25, 0.5])
     row = summary.iloc[0]
@@ -176,11 +180,34 @@ def test_attack_tables_are_read_by_line_and_refused_if_made_otherwise(tmp_path):
         write_table(path, attack_rows([0, 1], [0, 1], {0.1: [0, seed]}), record)
         runs.append({"method": "m", "noise": "n", "seed": seed, "attack": "a", "spec": spec})
         paths.append(str(path))
-    (found,), idx = read_attacked(runs, paths)["m", "n"]
-    assert found.survived.shape == (2, 2, 2) and found.accuracy.tolist() == [1.0, 0.75] and idx.tolist() == [0, 1]
+    (found,) = read_attacked(runs, paths)["m", "n"]
+    assert found.survived.shape == (2, 2, 2) and found.accuracy.tolist() == [1.0, 0.75] and found.idx.tolist() == [0, 1]
     runs[1]["spec"] = {"seed": 1, "attack": {"eps": [0.2]}}
     with pytest.raises(ArtefactError, match="was made from another spec"):
         read_attacked(runs, paths)
+
+
+def test_an_attack_on_other_weights_or_images_than_were_certified_is_refused(tmp_path):
+    spec = {"seed": 0}
+    plain = line("m", images=2)
+    entry = plain.seeds[0]
+    made = replace(entry.provenance, parents={**entry.provenance.parents, "model": "a" * 64})
+    ours = replace(plain, seeds=(replace(entry, provenance=made),))
+    wanted = {"attacks": [{"method": "m", "noise": "gauss-0.25", "seed": 0, "attack": "a", "spec": spec}]}
+
+    def with_attack(model, idx):
+        record = Provenance(
+            format="attack", spec=spec, parents={"model": model}, notes={"norm": "l2", "smoothed": True}
+        )
+        write_table(tmp_path / "a.tsv", attack_rows([0, 1], [0, 1], {0.1: [0, 1]}, idx), record)
+        return _attacked([ours], wanted, [str(tmp_path / "a.tsv")])
+
+    assert with_attack("a" * 64, [0, 1])[0].attacks[0].accuracy.tolist() == [1, 1]
+    with pytest.raises(ArtefactError, match="certifies other weights than attack a was made on"):
+        with_attack("b" * 64, [0, 1])
+    with pytest.raises(DataError, match="attack a was made on other images"):
+        with_attack("a" * 64, [0, 2])
+    assert not _attacked([ours], wanted, [])[0].attacks
 
 
 # -- configuration ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def experiment(tmp_path):
     spec = {
         "runs": runs,
         "attacks": [],
-        "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0}],
+        "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0, "norm": "l2"}],
         "sigmas": {"gauss-0.25": 0.25},
         "published_as": {"gaussian": "gaussian", "macer": ""},
         "published": None,

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from certflow.files.artefact import (
 )
 from certflow.models.checkpoint import read_model, save_model
 from certflow.models.header import read_header
+from certflow.report.attacked import read_attacked
 from certflow.report.corruptions import read_corruptions
 from certflow.report.drawn import read_figure
 from certflow.report.lines import read_line
@@ -294,6 +295,19 @@ def make_certificate(folder: Path, number: int) -> None:
 @sample("certificate", make_certificate, "np.*")
 def read_certificate(folder: Path) -> Any:
     return read_line("gaussian", "gauss-0.25", 0.25, "np", {0: folder / "np.tsv"})
+
+
+def make_attack(folder: Path, number: int) -> None:
+    whole = {"label": 1, "predict": 1, "attacked_predict": [1, 2, 1, 1, 2, number], "success": 0, "queries": 5}
+    table = pd.DataFrame({"idx": np.arange(6), **whole, "norm": np.linspace(0, 1, 6), "eps": 0.25, "seconds": 0.5})
+    notes = {**NOTES, "norm": "l2", "smoothed": True}
+    write_table(folder / "pgd.tsv", table, replace(record("attack", number), notes=notes))
+
+
+@sample("attack", make_attack, "pgd.*")
+def read_attack(folder: Path) -> Any:
+    run = {"method": "gaussian", "noise": "gauss-0.25", "attack": "pgd", "spec": wanted(folder)}
+    return read_attacked([run], [folder / "pgd.tsv"])
 
 
 def make_corruptions(folder: Path, number: int) -> None:

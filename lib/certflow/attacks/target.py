@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 
 from certflow.attacks.balls import Images, Norm, Radii, moved, random_point
 from certflow.noise import philox
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.training import losses
 
@@ -54,7 +54,7 @@ class Target:
         """
         draw = torch.arange(number * m, (number + 1) * m, device=self.index.device).repeat_interleave(len(self.index))
         shape, index = tuple(self.x.shape[1:]), self.index.repeat(m)
-        rows = self.noise.sample(shape, index, draw, seed=self.seed, stream=Stream.ATTACK_COPIES)
+        rows = self.noise.sample(shape, Key(index, draw, seed=self.seed, stream=Stream.ATTACK_COPIES))
         noise = rows.unflatten(0, (m, len(self.index))).to(self.x.dtype)
         return lambda x: x + noise
 

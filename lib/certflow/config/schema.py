@@ -27,6 +27,7 @@ ABOUT = {
     "models": "Architectures, and how they are evaluated.",
     "denoisers": "Networks that go before a classifier of clean images.",
     "methods": "How models are trained, or brought along.",
+    "attacks": "What bounds robust accuracy from above, beside the certificates that bound it from below.",
     "samplers": "How many noisy copies of each image are drawn.",
     "certificates": "How radii follow from the counts of a sampler.",
     "images": "Which images of a split are used.",

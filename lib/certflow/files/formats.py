@@ -66,6 +66,11 @@ FORMATS: dict[str, Format] = {
     "certificate": Format(
         "table", {**dict.fromkeys(("idx", "label", "predict", "correct"), "whole"), "radius": "number", "time": "text"}
     ),
+    "attack": Format(
+        "table",
+        dict.fromkeys(("idx", "label", "predict", "attacked_predict", "success", "queries"), "whole")
+        | dict.fromkeys(("norm", "eps", "seconds"), "number"),
+    ),
     "corruptions table": Format(
         "table",
         dict.fromkeys(("method", "noise", "certificate", "corruption", "norm"), "text")

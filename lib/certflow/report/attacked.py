@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import DataError
-from certflow.files.artefact import read_table
+from certflow.files.artefact import Provenance, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,10 @@ class Attacked:
     """Increasing, [0,1]-pixel units; 0 is put first, for the classes before the attack."""
     survived: np.ndarray
     """bool [seeds, images, eps]: not settled as a wrong class, before or after an attack at this or a smaller radius."""
+    idx: np.ndarray
+    """int64 [images]: positions in the split."""
+    models: tuple[str, ...] = ()
+    """Digest of the weights of each seed."""
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -62,29 +66,31 @@ def survivors(table: "pd.DataFrame") -> tuple[tuple[float, ...], np.ndarray]:
 
 def read_attacked(
     runs: Sequence[Mapping[str, Any]], paths: Sequence[str]
-) -> dict[tuple[str, str], tuple[tuple[Attacked, ...], np.ndarray]]:
-    """(method, noise) → what each attack left, in the order of `runs`, and the images' idx.
+) -> dict[tuple[str, str], tuple[Attacked, ...]]:
+    """(method, noise) → what each attack left, in the order of `runs`.
 
     runs: `attacks` of `Study.table_spec`, in the order of the tables at `paths`; each must have been made from its run's `spec`
-    (`ArtefactError`), all of one line on the same images (`DataError`).
+    (`ArtefactError`), all seeds of an attack on the same images (`DataError`).
     """
     groups: dict[tuple[str, str], dict[str, list]] = {}
-    indices: dict[tuple[str, str], np.ndarray] = {}
     for run, path in zip(runs, paths, strict=True):
-        table, record = read_table(path, format="attack", spec=run["spec"])
-        key = (run["method"], run["noise"])
-        eps, safe = survivors(table)
-        idx = table["idx"].to_numpy()[: len(safe)]
-        if not np.array_equal(indices.setdefault(key, idx), idx):
-            raise DataError(f"{path}: was made on other images than the other attacks of its method; run it again")
-        groups.setdefault(key, {}).setdefault(run["attack"], []).append((record, eps, safe))
-    return {key: (tuple(_one(*item) for item in found.items()), indices[key]) for key, found in groups.items()}
+        read = read_table(path, format="attack", spec=run["spec"])
+        groups.setdefault((run["method"], run["noise"]), {}).setdefault(run["attack"], []).append((path, *read))
+    return {key: tuple(_one(*item) for item in found.items()) for key, found in groups.items()}
 
 
-def _one(attack: str, seeds: list) -> Attacked:
-    record, eps, _ = seeds[0]
-    norm, smoothed = record.notes["norm"], record.notes["smoothed"]
-    return Attacked(attack, norm, smoothed, eps, np.stack([safe for _, _, safe in seeds]))
+def _one(attack: str, seeds: Sequence[tuple[str, "pd.DataFrame", Provenance]]) -> Attacked:
+    """What an attack left, from the (path, table, record) of each seed."""
+    safe, notes = [], seeds[0][2].notes
+    for path, table, _ in seeds:
+        eps, survived = survivors(table)
+        idx = table["idx"].to_numpy(np.int64)[: len(survived)]
+        first = seeds[0][1]["idx"].to_numpy(np.int64)[: len(survived)]
+        if len(table) != len(seeds[0][1]) or not np.array_equal(idx, first):
+            raise DataError(f"{path}: was made on other images than {seeds[0][0]}; delete it and run again")
+        safe.append(survived)
+    models = tuple(record.parents.get("model", "") for _, _, record in seeds)
+    return Attacked(attack, notes["norm"], notes["smoothed"], eps, np.stack(safe), idx, models)
 
 
 def columns_among(names: Sequence[str]) -> dict[tuple[str, str, str], dict[float, str]]:

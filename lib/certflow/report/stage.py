@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from certflow.errors import DataError
+from certflow.errors import ArtefactError, DataError
 from certflow.kinds.spec import without
-from certflow.report.attacked import read_attacked
+from certflow.report.attacked import Attacked, read_attacked
 from certflow.report.compare import PublishedCells
 from certflow.report.corruptions import read_corruptions
 from certflow.report.drawn import drawn_from, read_figure
@@ -46,13 +46,25 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], attacks: Se
 def _attacked(lines: Sequence[Line], spec: Mapping[str, Any], paths: Sequence[str]) -> list[Line]:
     """Our lines with what attacks left of their models."""
     found = read_attacked(spec["attacks"], paths) if paths else {}
-    for line in lines:
-        if (line.method, line.noise) in found:
-            _, idx = found[line.method, line.noise]
-            if not np.array_equal(idx, line.seeds[0].table["idx"].to_numpy()):
-                raise DataError(f"{line.label}: was attacked on other images than it was certified on; attack it again")
-    nothing = ((), None)
-    return [replace(line, attacks=found.get((line.method, line.noise), nothing)[0]) for line in lines]
+    result = [replace(line, attacks=found.get((line.method, line.noise), ())) for line in lines]
+    for line in result:
+        for attack in line.attacks:
+            _require_same(line, attack)
+    return result
+
+
+def _require_same(line: Line, attack: Attacked) -> None:
+    """The attack must be on the images and the weights that the line's certificates are of."""
+    if not np.array_equal(attack.idx, line.seeds[0].table["idx"].to_numpy()):
+        raise DataError(
+            f"{line.label}: attack {attack.attack} was made on other images; delete its table and run again"
+        )
+    for entry, model in zip(line.seeds, attack.models, strict=True):
+        if entry.provenance.parents.get("model", model) != model:
+            raise ArtefactError(
+                f"{entry.path}: certifies other weights than attack {attack.attack} was made on; delete the older of both "
+                "tables and run again"
+            )
 
 
 def published_cells(spec: Mapping[str, Any]) -> PublishedCells | None:

@@ -1,6 +1,6 @@
 """The fast gradient sign method (Goodfellow, Shlens and Szegedy 2015), in l2 a step along the gradient."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from certflow.attacks.base import AttackSpec
 from certflow.kinds.registry import register
@@ -11,6 +11,7 @@ class Fgsm(AttackSpec):
     """x + eps · sign ∇ loss, cut to [0,1]; in l2 x + eps · ∇ loss / ‖∇ loss‖. The loss is the cross-entropy."""
 
     kind: Literal["fgsm"] = "fgsm"
+    example: ClassVar[dict[str, Any]] = {"eps": [0.25]}
 
     @property
     def passes(self) -> int:

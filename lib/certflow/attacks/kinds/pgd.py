@@ -1,6 +1,6 @@
 """Projected gradient descent on the classifier as it is (Madry et al. 2018)."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from certflow.attacks.base import SteppedAttack
 from certflow.kinds.registry import register
@@ -14,6 +14,7 @@ class Pgd(SteppedAttack):
     """
 
     kind: Literal["pgd"] = "pgd"
+    example: ClassVar[dict[str, Any]] = {"eps": [0.25], "steps": 4, "restarts": 2}
 
     def attempt(self, target: Any, number: int) -> Any:
         """See `AttackSpec.attempt`."""

@@ -1,6 +1,6 @@
 """SI-NI-FGSM: Nesterov's iterative method over scaled copies (Lin et al. 2020, Algorithm 1)."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class SiniFgsm(AttackSpec):
     """
 
     kind: Literal["sinifgsm"] = "sinifgsm"
+    example: ClassVar[dict[str, Any]] = {"eps": [0.25], "steps": 3}
 
     steps: int = Field(10, ge=1, le=10_000)
     """Steps (the paper's T)."""
