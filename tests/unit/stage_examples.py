@@ -12,7 +12,7 @@ import torch
 
 from certflow.certify.stage import certify_radii
 from certflow.data.store import content_digest, prepare
-from certflow.files.artefact import Provenance
+from certflow.files.artefact import Provenance, read_provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.sampling.base import SamplerSpec
@@ -94,21 +94,26 @@ class Home:
 
     def presample(self, sampler: SamplerSpec, to: Path) -> Path:
         """Stage 1."""
-        spec = {**self.spec, "images": IMAGES, "presample": sampler.presample()}
+        spec = {name: value for name, value in self.counts_spec(sampler).items() if name != "sampler"}
         presample_counts(spec, DIGITS, counts=to, **self.given)
         return to
 
+    def counts_spec(self, sampler: SamplerSpec) -> dict[str, Any]:
+        """What `Study.counts_spec` gives."""
+        return {**self.spec, "images": IMAGES, "presample": sampler.presample(), "sampler": sampler.canonical()}
+
     def plan(self, sampler: SamplerSpec, presampled: Path, to: Path) -> Path:
         """The plan."""
-        write_plan({"noise": self.noise.canonical(), "sampler": sampler.canonical()}, counts=presampled, plan=to)
+        write_plan(self.counts_spec(sampler), counts=presampled, plan=to)
         return to
 
     def sample(self, plan: Path, to: Path, shards: int = 1) -> Path:
         """Stage 2, its shards merged."""
+        spec = read_provenance(plan).spec
         parts = [to.with_name(f"{to.stem}.{number}-of-{shards}.npz") for number in range(1, shards + 1)]
         for number, part in enumerate(parts, start=1):
-            sample_counts(self.spec, DIGITS, plan=plan, counts=part, shard=f"{number}-of-{shards}", **self.given)
-        merge_counts(shards=parts, plan=plan, counts=to)
+            sample_counts(spec, DIGITS, plan=plan, counts=part, shard=f"{number}-of-{shards}", **self.given)
+        merge_counts(spec, shards=parts, plan=plan, counts=to)
         return to
 
     def counted(self, sampler: SamplerSpec, folder: Path, shards: int = 1) -> tuple[Path, Path]:
@@ -119,6 +124,7 @@ class Home:
 
     def certify(self, certificate: Any, plan: Path, counts: Path, table: Path, noise: Any = None) -> Path:
         """The certificate table."""
-        spec = {"noise": (noise or self.noise).canonical(), "certificate": certificate.canonical()}
+        made_as = {**read_provenance(plan).spec, "noise": (noise or self.noise).canonical()}
+        spec = {**made_as, "certificate": certificate.canonical()}
         certify_radii(spec, plan=plan, counts=counts, table=table)
         return table

@@ -188,7 +188,7 @@ def test_problems_name_what_can_never_work():
     laplace, fixed = SimpleNamespace(kind="laplace"), SimpleNamespace
     assert PLAIN.problems(GAUSSIAN, fixed(n=10)) == [] == PLAIN.problems(GAUSSIAN, fixed(budget=3))
     assert PLAIN.problems(laplace, fixed(n=100)) == [
-        "No neyman_pearson certificate for noise kind laplace; known: gaussian, generalized_gaussian"
+        "norm: no l2 radius is known under noise of kind laplace; known: gaussian (l2), generalized_gaussian (l2)"
     ]
     (few,) = PLAIN.problems(GAUSSIAN, fixed(n=9))
     assert "n=9 draws can never certify at alpha=0.001; at least n=10" in few
@@ -199,7 +199,7 @@ def test_problems_name_what_can_never_work():
     (many,) = PLAIN.problems(GAUSSIAN, fixed(n=10**9))
     assert "at most n=100000000" in many
     plan, counts = example()
-    with pytest.raises(ValueError, match="noise kind laplace"):
+    with pytest.raises(ValueError, match="under noise of kind laplace"):
         PLAIN.certify(Drawn(plan, counts, laplace))
 
 

@@ -297,7 +297,7 @@ def test_a_folder_becomes_a_denoiser(tmp_path, pipeline):
     [
         (lambda f: (f / "diffusion_pytorch_model.safetensors").unlink(), "holds no weights"),
         (lambda f: (f / "config.json").unlink(), "it has no config.json"),
-        (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{"), "is damaged"),
         (
             lambda f: (f / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
             "a UNet2DModel is needed",

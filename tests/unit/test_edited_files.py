@@ -1,5 +1,6 @@
 """Files that people edit: whatever is in them, the error is one of ours, with the file's name, and nothing is executed."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -8,7 +9,8 @@ from certflow import presets
 from certflow.config.files import read_yaml
 from certflow.errors import CertflowError
 from certflow.presets import load_preset
-from certflow.report.envelopes import _checked
+from certflow.report import envelopes
+from certflow.report import published as numbers
 from certflow.workflow.rates import RATES, read_rates
 from tools.fuzz.mutations import mutated
 
@@ -21,9 +23,9 @@ def preset(path):
 READERS = {
     "rates": (RATES, lambda path: read_rates(own=path)),
     "preset": (presets.FOLDER / "cohen2019.yaml", preset),
-    "published": (presets.FOLDER / "published/fmnist.csv", presets._table),
-    "envelope": (presets.FOLDER / "envelopes/denoised.csv", _checked),
-    "config": (presets.FOLDER.parent / "tests/tiny.yaml", read_yaml),
+    "published": (numbers.FOLDER / "fmnist.csv", numbers._table),
+    "envelope": (envelopes.FOLDER / "denoised.csv", envelopes._checked),
+    "config": (Path(__file__).resolve().parents[1] / "tiny.yaml", read_yaml),
 }
 
 

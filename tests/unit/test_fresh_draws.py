@@ -11,7 +11,7 @@ import pytest
 import torch
 from stage_examples import DIGITS, IMAGES, NOISE, SAMPLERS, SEED, Home, sampler_of
 
-from certflow.files.artefact import read_arrays
+from certflow.files.artefact import read_arrays, read_provenance
 from certflow.kinds.registry import kinds, revive, spec_class
 from certflow.noise import Gaussian, GeneralizedGaussian
 from certflow.noise.base import NoiseSpec
@@ -29,6 +29,8 @@ PURPOSES = {
     "SECOND_DISTRIBUTION": 3,
     "BOUND": 4,
     "SMOOTHED_PREDICTIONS": 5,
+    "ATTACK": 6,
+    "ATTACK_COPIES": 7,
     "TRAIN_NOISE": 16,
     "TRAIN_AUGMENTATION": 17,
     "TRAIN_ORDER": 18,
@@ -106,7 +108,8 @@ def test_stage_2_draws_nothing_that_stage_1_has_drawn(home, tmp_path, names, kin
 @pytest.mark.parametrize("kind", kinds("sampler"))
 def test_no_two_measurements_of_a_sampler_share_a_stream_or_use_that_of_stage_1(home, tmp_path, kind):
     sampler = sampler_of(kind)
-    plan = read_plan(home.plan(sampler, home.presample(sampler, tmp_path / "a.npz"), tmp_path / "plan.tsv"))
+    made = home.plan(sampler, home.presample(sampler, tmp_path / "a.npz"), tmp_path / "plan.tsv")
+    plan = read_plan(made, home.counts_spec(sampler))
     streams = [measurement.stream for measurement in plan.measurements]
     assert len(set(streams)) == len(streams) and Stream.SELECTION not in streams
     assert streams[0] == Stream.ESTIMATION
@@ -156,7 +159,7 @@ def test_the_counts_are_those_of_the_run_s_own_seed(home, tmp_path, kind):
         folder.mkdir()
         plan, counts = place.counted(sampler_of(kind), folder)
         presampled, record = read_arrays(folder / "presample.npz")
-        assert record.spec["seed"] == read_plan(plan).record.spec["seed"] == place.seed
+        assert record.spec["seed"] == read_provenance(plan).spec["seed"] == place.seed
         arrays, record = read_arrays(counts)
         assert record.spec["seed"] == place.seed
         found.append((presampled["counts"], arrays["counts"]))

@@ -120,4 +120,4 @@ def test_a_model_of_the_family_is_imported_and_certified(tmp_path, family):
     table = SmoothedClassifier(brought, Gaussian(sigma=0.25), classes=10, device="cpu").certify(
         images, n0=20, n=200, quiet=True
     )
-    assert len(table) == 2 and table["n"].eq(200).all() and table["count"].between(0, 200).all()
+    assert len(table) == 2 and table["n"].eq(200).all() and table["k"].between(0, 200).all()

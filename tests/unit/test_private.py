@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certflow import private
 from certflow.errors import ArtefactError
+from certflow.files import private
 from certflow.files.private import (
     cache_folders,
     first_private,

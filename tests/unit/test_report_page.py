@@ -150,6 +150,7 @@ def test_a_page_without_models_or_figures(tmp_path):
 
 
 PLAN_SPEC = {
+    "dataset": spec_class("dataset", "digits")().canonical(),
     "noise": spec_class("noise", "gaussian")(sigma=0.25).canonical(),
     "sampler": spec_class("sampler", "fixed")(n=100).canonical(),
 }
@@ -176,7 +177,8 @@ def chain(tmp_path):
     counts = Provenance("counts", {"seed": 0}, parents={**planned, **origin})
     write_arrays(results / f"sample/{names}.npz", {"counts": np.zeros((2, 2))}, counts)
     parents = {"counts": counts.digest, **planned, **origin}
-    record = Provenance("certificate", provenance(0.25).spec, parents=parents)
+    made = provenance(0.25)
+    record = Provenance("certificate", made.spec, parents=parents, notes=made.notes)
     table = results / f"certificates/{names}/np.tsv"
     write_table(table, certificate_table(20, 0.25), record)
     return table

@@ -62,7 +62,7 @@ def test_generalised_gaussian_noise_is_certified_by_its_own_radius():
 
 
 def test_noise_without_a_certificate_is_refused():
-    with pytest.raises(ValueError, match="no l2 certificate for noise of kind 'truncated'"):
+    with pytest.raises(ValueError, match="no l2 radius is known under noise of kind truncated"):
         SmoothedClassifier(plane(), Truncated(k=4, sigma=SIGMA)).certify(at_distances([0.1]), quiet=True)
 
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from certflow import lock
 from certflow.errors import ArtefactError, BusyError
+from certflow.files import lock
 from certflow.files.lock import exclusive, lock_path
 
 HOLD = """

@@ -62,10 +62,10 @@ def run(method, resume: Path | None = None, noise=NOISE):
 def test_epochs_share_a_law_and_the_evaluation_uses_it(watched, monkeypatch):
     evaluated, sample = [], GeneralizedGaussian.sample
 
-    def recorded(self, shape, image, draw, *, seed, stream):
-        if stream == Stream.TRAIN_EVALUATION:
+    def recorded(self, shape, key):
+        if key.stream == Stream.TRAIN_EVALUATION:
             evaluated.append(self.k)
-        return sample(self, shape, image, draw, seed=seed, stream=stream)
+        return sample(self, shape, key)
 
     monkeypatch.setattr(GeneralizedGaussian, "sample", recorded)
     run(watched(**RECIPE, epochs=6, noise_warmup=4))

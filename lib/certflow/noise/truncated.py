@@ -17,6 +17,11 @@ class Truncated(GeneralizedGaussian):
 
     kind: Literal["truncated"] = "truncated"
 
+    @property
+    def exponent(self) -> None:
+        """None: inside a ball it is another law."""
+        return None
+
     def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
         """float32 [rows, *shape]; `key.parameter`: the percentiles p_T in (0,1]."""
         if key.parameter is None:

@@ -135,7 +135,7 @@ class Line:
         records = [entry.provenance for entry in self.seeds]
         if any(record is None for record in records):
             return ""
-        return "exact" if all(record.notes["claim"]["domain"] == "8-bit grid" for record in records) else "float"
+        return "exact" if all(_claim(entry)["domain"] == "8-bit grid" for entry in self.seeds) else "float"
 
     @property
     def warnings(self) -> list[str]:
@@ -208,7 +208,15 @@ def stacked(line: Line, values: Callable[["pd.DataFrame"], np.ndarray]) -> np.nd
 
 
 def _norm(entry: SeedTable) -> str | None:
-    return entry.norm if entry.provenance is None else entry.provenance.notes["claim"]["norm"]
+    return entry.norm if entry.provenance is None else _claim(entry)["norm"]
+
+
+def _claim(entry: SeedTable) -> Mapping[str, Any]:
+    """What the radii of a table of ours say; `ArtefactError` where it does not state that."""
+    claim = entry.provenance.notes.get("claim")
+    if not isinstance(claim, Mapping) or not {"norm", "alpha", "domain"} <= set(claim):
+        raise ArtefactError(f"{entry.path}: does not state what its radii claim; delete it and run again")
+    return claim
 
 
 def _alpha(provenance: Provenance | None) -> float | None:
