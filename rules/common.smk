@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir).resolve() / "lib"))
 
 from certflow.config import load
+from certflow.config.parse import sections
 from certflow.config.text import read_text
 from certflow.data.corruptions.naming import copies_parts
 from certflow.data.source import data_root
@@ -40,6 +41,9 @@ try:
     )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None
+
+# Jobs and captions look entries up here: with the settings of their recipes, and lists instead of their names.
+config.update(sections(config, []))
 
 # A path is the sentence of how the file was made: each stage keeps its parents' names and adds its own.
 MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"

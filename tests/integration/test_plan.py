@@ -42,14 +42,15 @@ def dry_run(folder, target, *arguments):
 
 
 def test_denoisers_copies_and_base_classifiers_are_counted_as_they_run(tmp_path):
-    raw = merged([ROOT / "config.yaml"])
+    files = [ROOT / "config.yaml", ROOT / "configs/denoised.yaml"]
+    raw = merged(files)
     methods = [*raw["experiments"]["digits-denoised"]["methods"], "catrs-quick"]
     changes = {"methods": methods, "corruptions": ["computed"], "seeds": [0, 1]}
     overlay = {"experiments": {"all": {**raw["experiments"]["digits-denoised"], **changes}}}
     file = tmp_path / "overlay.yaml"
     file.write_text(yaml.safe_dump(overlay))
-    plan = cost_of(load(merged([ROOT / "config.yaml", file])), "all", read_rates(), shards=2)
-    arguments = ["--set-scatter", "shards=2", "--configfile", str(file)]
+    plan = cost_of(load(merged([*files, file])), "all", read_rates(), shards=2)
+    arguments = ["--set-scatter", "shards=2", "--configfile", str(files[1]), str(file)]
     found = dry_run(tmp_path, "results/reports/all.html", *arguments)
     assert found.pop("total") == plan.jobs
     assert {stage.rule: stage.jobs for stage in plan.stages if "," not in stage.rule}.items() <= found.items()

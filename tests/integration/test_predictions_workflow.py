@@ -110,7 +110,8 @@ def test_other_copies_rerun_what_they_change_and_no_training(extended):
 
 
 def test_missing_files_of_published_copies_are_named_before_anything_runs(tmp_path):
-    output = snakemake(tmp_path, "-n", "results/corruptions/mnist-c.tex", check=False)
+    target = "results/corruptions/mnist-c.tex"
+    output = snakemake(tmp_path, "-n", "--configfile", "configs/corruptions.yaml", "--", target, check=False)
     assert (
         re.search(r"mnist_c/\w+/test_images\.npy", output) and "Missing input files for rule prepare_copies" in output
     )

@@ -1,6 +1,7 @@
 """The configuration: what is accepted, what is refused and in which words, and what each stage depends on."""
 
 import copy
+import re
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
 from certflow.config import load
+from certflow.config.files import merged
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
 from certflow.training.base import ReadsPredictions
@@ -36,15 +38,11 @@ def test_own_configuration_is_valid(raw):
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
-def test_shipped_overlays_are_valid(raw, overlay):
-    load(merged(raw, yaml.safe_load((ROOT / "configs" / overlay).read_text())))
-
-
-def merged(base, overlay):
-    """Deep merge, as Snakemake merges configuration files."""
-    if not (isinstance(base, dict) and isinstance(overlay, dict)):
-        return overlay
-    return {**base, **{key: merged(base.get(key), value) for key, value in overlay.items()}}
+def test_shipped_overlays_are_valid(overlay):
+    command = re.search("--configfile (.*?) --", (ROOT / "configs" / overlay).read_text())
+    files = [ROOT / name for name in command[1].split()]
+    assert files[-1].name == overlay
+    load(merged([ROOT / "config.yaml", *files]))
 
 
 def test_all_problems_are_reported_at_once_with_their_paths(raw):

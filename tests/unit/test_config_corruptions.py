@@ -1,16 +1,16 @@
 """Corrupted copies in the configuration: what is refused, and what they leave alone."""
 
 import pytest
-import yaml
 from test_config import ROOT, problems, specs
 
 from certflow.config import load
+from certflow.config.files import merged
 
 
 @pytest.fixture
 def raw():
     """The project's own configuration, free to be changed."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return merged([ROOT / "config.yaml", ROOT / "configs/corruptions.yaml"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from certflow.config import load
+from certflow.config.files import merged
 from certflow.errors import ConfigError
 from certflow.models.timm_names import unknown
 from certflow.workflow.targets import concerned
@@ -155,5 +156,6 @@ def test_a_device_that_cannot_be_is_told_with_the_rest(raw, monkeypatch):
         ([MODEL.format("gaussian-quick")], ["digits", "digits-full"]),
     ],
 )
-def test_a_command_is_about_the_experiments_of_its_targets(raw, targets, expected):
-    assert concerned(load(raw), targets) == expected
+def test_a_command_is_about_the_experiments_of_its_targets(targets, expected):
+    files = [ROOT / name for name in ("config.yaml", "configs/corruptions.yaml", "configs/denoised.yaml")]
+    assert concerned(load(merged(files)), targets) == expected

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from certflow.config import load
+from certflow.config.files import merged
 from certflow.kinds.registry import spec_class
 from certflow.workflow.cost import cost_of, main, read_rates, render
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = merged(ROOT / name for name in ("config.yaml", "configs/corruptions.yaml", "configs/denoised.yaml"))
 GRID = {
     **CONFIG["experiments"]["cifar10"],
     "methods": ["one", "two", "mine"],
@@ -147,8 +148,9 @@ def test_every_shipped_rate_has_a_source():
 
 
 def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
+    overlays = ["configs/corruptions.yaml", "configs/denoised.yaml"]
     for name in CONFIG["experiments"]:
-        assert main([name]) == 0
+        assert main([name, "--configfile", *overlays]) == 0
         assert capsys.readouterr().out.startswith(f"{name}: ")
     assert main(["imagenet", "--shards", "4"]) == 0
     assert "device: gpu-2019" in capsys.readouterr().out

@@ -6,14 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from certflow.config import load
+from certflow.config.files import merged
+from certflow.config.parse import sections
 from certflow.errors import ConfigError
 from certflow.workflow.job import corrupted_of, dataset_of, denoiser_of, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = sections(merged([ROOT / "config.yaml", ROOT / "configs" / "denoised.yaml"]), [])
 STUDY = load(CONFIG)
 
 

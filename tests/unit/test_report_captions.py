@@ -6,6 +6,8 @@ import pytest
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from certflow.config.parse import sections
+
 CAPTIONS = ("table", "corruptions", "certificate_curves", "p_a", "cost", "certificate", "report")
 WILDCARDS = {
     "experiment": "mnist",
@@ -22,7 +24,7 @@ WILDCARDS = {
 
 def rendered(root, name, norm="l2"):
     """The caption as Snakemake renders it, of radii in a norm; a name that does not exist is an error."""
-    config = yaml.safe_load((root / "config.yaml").read_text())
+    config = sections(yaml.safe_load((root / "config.yaml").read_text()), [])
     context = SimpleNamespace(
         wildcards=SimpleNamespace(**WILDCARDS),
         params=SimpleNamespace(

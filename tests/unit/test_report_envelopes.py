@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 import pytest
-import yaml
 
 from certflow.config import load
+from certflow.config.files import merged
 from certflow.errors import ConfigError
 from certflow.report.envelopes import envelopes, known, sentence
 
@@ -53,7 +53,7 @@ def test_the_sentence_says_every_method_with_its_settings():
 
 
 def test_an_experiment_gets_the_envelopes_it_asks_for():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = merged([ROOT / "config.yaml", ROOT / "configs/denoised.yaml"])
     raw["experiments"]["cifar10-denoised"]["remark"] = "Mine."
     assert load(raw).table_spec("cifar10-denoised")["remark"].startswith("Mine. Published envelopes on cifar10")
     raw["experiments"]["cifar10-denoised"]["envelopes"]["arch"] = "resnet"

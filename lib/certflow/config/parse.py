@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from certflow.config import shorthand
 from certflow.config.records import RECORDS, SECTIONS, MethodEntry
 from certflow.config.validation import validated
 from certflow.errors import ConfigError
@@ -23,10 +24,18 @@ Written = Mapping[str, Mapping[str, dict[str, Any]]]
 
 
 def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
-    """The named entries of every section there can be."""
-    known = {*SECTIONS, *RECORDS, "targets"}
+    """The named entries of every section there can be, with what recipes and lists stand for in its place."""
+    known = {*SECTIONS, *RECORDS, "targets", "recipes", "lists"}
     problems += [f"{key}: no such section; known: {', '.join(sorted(known))}" for key in raw if key not in known]
-    return {section: _section(raw, section, problems) for section in (*SECTIONS, *RECORDS)}
+    recipes, lists = shorthand.recipes(raw, problems), shorthand.lists(raw, problems)
+    written = {section: _section(raw, section, problems) for section in (*SECTIONS, *RECORDS)}
+    for section, name in [(section, name) for section, entries in written.items() for name in entries]:
+        try:
+            fields = shorthand.with_recipes(written[section][name], recipes)
+            written[section][name] = shorthand.with_lists(fields, lists) if section == "experiments" else fields
+        except ConfigError as error:
+            problems += [_under(f"{section}.{name}", line) for line in error.problems]
+    return written
 
 
 def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[str, dict[str, Any]]:

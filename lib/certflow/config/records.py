@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import Field
 
@@ -63,8 +63,16 @@ class ForeignResult(Record):
     """The norm of its radii, which the format does not say."""
 
 
+def listing(record: type[Record], setting: str) -> bool:
+    """Whether a setting holds a list: experiments may then name one of `lists` instead."""
+    return setting in record.model_fields and get_origin(record.model_fields[setting].annotation) is list
+
+
 class Experiment(Record):
-    """One paper-style table: every method × noise × certificate, over seeds, on the same images."""
+    """One paper-style table: every method × noise × certificate, over seeds, on the same images.
+
+    Where a setting is a list, the name of one of `lists` may stand instead.
+    """
 
     dataset: str
     """Entry of `datasets`."""

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from certflow.config import RECORDS, SECTIONS
+from certflow.config.records import Experiment, listing
+from certflow.config.shorthand import RECIPE
 from certflow.kinds.described import described_schema
 from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.spec import Record
 
 PATH = Path(__file__).resolve().parents[3] / "schemas" / "config.schema.json"
 PRESET = {
@@ -33,7 +36,9 @@ ABOUT = {
     "images": "Which images of a split are used.",
     "predictions": "Votes of another model on the training images, which CAT-RS reads.",
     "experiments": "Tables: every method, noise and certificate that is named, on the same images.",
-    "targets": "Files that a run without arguments makes.",
+    "recipes": "Settings that several entries start from: an entry, or a mapping within it, says `recipe: name`.",
+    "lists": "Lists that experiments name instead of writing them out.",
+    "targets": "Experiments that a run without arguments makes.",
 }
 """Section → what its entries are."""
 Known = Mapping[str, Collection[str]]
@@ -53,8 +58,11 @@ def schema(known: Known | None = None) -> dict[str, Any]:
         section: _entries([_kind(family, kind) for kind in sorted(known[family])], definitions)
         for section, family in SECTIONS.items()
     }
-    sections |= {section: _entries([described_schema(record)], definitions) for section, record in RECORDS.items()}
+    sections |= {section: _entries([_record(record)], definitions) for section, record in RECORDS.items()}
+    definitions = {name: _from_recipe(definition) for name, definition in definitions.items()}
     sections["targets"] = {"type": "array", "items": {"type": "string"}}
+    sections["recipes"] = {"type": "object", "additionalProperties": {"type": "object"}}
+    sections["lists"] = {"type": "object", "additionalProperties": {"type": "array"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "certflow configuration",
@@ -74,12 +82,34 @@ def _kind(family: str, kind: str) -> dict[str, Any]:
     return found
 
 
+def _record(record: type[Record]) -> dict[str, Any]:
+    """The schema of a section's only kind of entry; the name of a list may stand for one in an experiment."""
+    found = described_schema(record)
+    for setting, form in found["properties"].items() if record is Experiment else ():
+        if listing(record, setting):
+            about = {key: form.pop(key) for key in ("default", "title", "description") if key in form}
+            found["properties"][setting] = {"anyOf": [form, {"type": "string"}], **about}
+    return found
+
+
 def _entries(choices: list[dict[str, Any]], definitions: dict[str, Any]) -> dict[str, Any]:
     """Schema of a section: names to one of `choices`, whose shared definitions move to `definitions`."""
     for choice in choices:
         definitions.update(choice.pop("$defs", {}))
+    choices = [_from_recipe(choice) for choice in choices]
     entry = choices[0] if len(choices) == 1 else {"oneOf": choices}
     return {"type": "object", "additionalProperties": entry}
+
+
+def _from_recipe(choice: dict[str, Any]) -> dict[str, Any]:
+    """A record's schema where its settings may come from a recipe: all but its kind."""
+    if "properties" not in choice:
+        return choice
+    needed = choice.get("required", [])
+    kind = [name for name in needed if name == "kind"]
+    either = {"anyOf": [{"required": [RECIPE]}, {"required": needed}]} if needed != kind else {}
+    properties = {**choice["properties"], RECIPE: {"type": "string", "description": "One of `recipes` to start from."}}
+    return {**choice, **either, "properties": properties, "required": kind}
 
 
 def render(known: Known | None = None) -> str:

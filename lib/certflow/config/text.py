@@ -23,6 +23,8 @@ def read_text(config: dict[str, Any], given: Mapping[str, Any]) -> None:
     """
     for tree in (given, *given.values()):
         if isinstance(tree, Mapping):
+            for section in {"recipes", "lists"} & tree.keys() & config.keys():
+                config[section] = _replaced(config[section], tree[section], _scalar)
             for cls, entry, name, said in _fields(config, tree):
                 entry[name] = _settled(cls, name, entry[name], said)
 
