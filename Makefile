@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference pins
+.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference docs pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 export PYTHON
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
 	@echo "make fuzz    damage files of every format 20,000 times each and see whether a reader trusts one"
 	@echo "make schema  write schemas/config.schema.json, which editors read, and docs/reference.md from the code"
+	@echo "make docs    the documentation as a site with search: build/site/index.html"
 	@echo "make pins    resolve the dependencies of pyproject.toml anew"
 
 env:
@@ -52,6 +53,9 @@ schema: env
 	@PYTHONPATH=lib .venv/bin/python -m certflow.config.generated
 
 reference: schema
+
+docs:
+	@sh tools/docs.sh
 
 fuzz: env
 	@.venv/bin/python -m tools.fuzz $(OPTIONS)
