@@ -58,6 +58,8 @@ def test_every_page_of_docs_is_reached_from_the_readme():
 def test_every_overlay_says_how_it_is_used(overlay):
     text = overlay.read_text()
     command = re.search(
-        rf"^#   snakemake .*--configfile configs/{overlay.name} -- results/\w+/([\w-]+)\.\w+$", text, re.M
+        rf"^#   snakemake .*--configfile (?:configs/\S+ )*configs/{overlay.name} -- results/\w+/([\w-]+)\.\w+$",
+        text,
+        re.M,
     )
     assert command and command[1] in yaml.safe_load(text)["experiments"]
