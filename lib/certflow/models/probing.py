@@ -22,6 +22,8 @@ IMAGES, FEWEST = 512, 64
 """At most and at least so many images are looked at."""
 EFFORT = 2.1e10
 """Floating point operations of one look at the model as chosen: 257 images of a ResNet-20 for CIFAR-10, 64 of a ResNet-110."""
+TRIALS_EFFORT = 2.5e10
+"""Floating point operations of all other ways together; after them each gets one look. About three seconds of one core."""
 BATCH = 64
 LOOKS = (64, 128, 256, 512)
 """Another way is looked at on so many images, as long as it does not fall behind. No look ends because of success, so p-values
@@ -85,29 +87,37 @@ class Probe:
         order = np.argsort(np.arange(most) * 0.6180339887498949 % 1, kind="stable")
         self.index = order * len(test) // most
         self.labels = np.asarray(test.labels)[self.index]
-        self.images = min(most, _images(network, info, device))
+        cost = _operations(network, info, device)
+        self.images = min(most, int(min(IMAGES, max(FEWEST, EFFORT // cost))))
+        self._left = int(TRIALS_EFFORT // cost)
         self.network, self.test, self.noise, self.seed = network, test, noise, seed
         self.device, self.path = device, path
-        self._chosen = np.empty(0, bool)
+        self._chosen = np.empty(0, np.int64)
 
     def predictions(self, *, noisy: bool) -> np.ndarray:
         """Classes int64 [images] that the network chooses; logits that are not finite are an error."""
-        return self._predictions(np.arange(self.images), noisy)
+        return self._noisy(self.images) if noisy else self._predictions(np.arange(self.images), False)
 
     def trial(self, name: str, network: Callable, *, scale: float = 1.0) -> Trial:
         """Another way to use the model under noise (times `scale`), on more images the longer it keeps up (see `LOOKS`)."""
         right, trial = np.empty(0, bool), None
         for end in dict.fromkeys(min(look, len(self.index)) for look in LOOKS):
-            if trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses:
+            behind = trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses
+            if behind or (trial is not None and self._left <= 0):
                 break
+            self._left -= end - len(right)
             right = np.concatenate([right, self._right(network, np.arange(len(right), end), scale)])
             trial = Trial(name, right, self._right_as_chosen(end))
         return trial
 
     def _right_as_chosen(self, end: int) -> np.ndarray:
         """bool [end]: which of the first images the network gets right under noise, as it was chosen to be used."""
-        rows = np.arange(len(self._chosen), end)
-        found = self._predictions(rows, True) == self.labels[rows]
+        self._noisy(end)
+        return self._chosen[:end] == self.labels[:end]
+
+    def _noisy(self, end: int) -> np.ndarray:
+        """int64 [end]: classes of the first images under noise, each predicted once."""
+        found = self._predictions(np.arange(len(self._chosen), end), True)
         self._chosen = np.concatenate([self._chosen, found])
         return self._chosen[:end]
 
@@ -160,11 +170,11 @@ def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
         yield f"{name} (mean: {mean}, sd: {sd})", Normalise(mean, sd)
 
 
-def _images(network: torch.nn.Module, info: DataInfo, device: torch.device) -> int:
-    """How many images a look at the network may cost."""
+def _operations(network: torch.nn.Module, info: DataInfo, device: torch.device) -> int:
+    """Floating point operations for one image, at least 1."""
     with torch.no_grad(), _Operations() as counted:
         network(torch.zeros(1, *info.shape, device=device))
-    return int(min(IMAGES, max(FEWEST, EFFORT // max(counted.total, 1))))
+    return max(counted.total, 1)
 
 
 class _Operations(TorchDispatchMode):
