@@ -18,7 +18,7 @@ FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json"}
 
 
 def study_problems(study: Study, written: Written) -> Iterator[str]:
-    """One line for each problem, with its place. An entry that is written, but could not be parsed, is no unknown name."""
+    """One line for each problem, with its place. An entry that is written, but could not be parsed, is still a known name."""
     for name in study.targets:
         if name not in written["experiments"]:
             yield f"targets: no experiment {name!r}; known: {listed(written['experiments'])}"

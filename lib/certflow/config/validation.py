@@ -17,7 +17,7 @@ def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
     try:
         text = json.dumps(fields)
     except (TypeError, ValueError) as error:
-        raise ConfigError([f"holds a value that is no plain YAML value ({error})"]) from None
+        raise ConfigError([f"holds a value that is not a plain YAML value ({error})"]) from None
     try:
         return cls.model_validate_json(text)
     except ValidationError as error:

@@ -49,7 +49,7 @@ def parse_idx(content: bytes, path: Path, dimensions: int) -> np.ndarray:
     zeros, kind, found = struct.unpack_from(">HBB", content)
     if zeros or kind != UNSIGNED_BYTE or found != dimensions:
         raise DataError(
-            f"{path}: is no idx file of unsigned bytes with {dimensions} dimensions: it starts with "
+            f"{path}: is not an idx file of unsigned bytes with {dimensions} dimensions: it starts with "
             f"{content[:4].hex()}, expected 0000{UNSIGNED_BYTE:02x}{dimensions:02x}; check which file this is"
         )
     shape = struct.unpack_from(f">{dimensions}I", content, 4)

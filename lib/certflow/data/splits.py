@@ -12,7 +12,7 @@ from certflow.errors import ArtefactError
 
 
 def positions(indices: np.ndarray, total: int) -> np.ndarray:
-    """`indices` as int64 [k]; IndexError names the first that is no position in a split of `total` images."""
+    """`indices` as int64 [k]; IndexError names the first that is not a position in a split of `total` images."""
     indices = np.asarray(indices, dtype=np.int64)
     if indices.ndim != 1:
         raise ValueError(f"image indices must be one-dimensional, got shape {indices.shape}")

@@ -150,7 +150,7 @@ def find_images(folder: Path) -> list[Path]:
             if name.startswith("."):
                 continue
             if os.path.splitext(name)[1].lower() not in ENDINGS:
-                raise DataError(f"{Path(place, name)}: is no image file ({', '.join(sorted(ENDINGS))}); remove it")
+                raise DataError(f"{Path(place, name)}: is not an image file ({', '.join(sorted(ENDINGS))}); remove it")
             found.append(Path(place, name))
     if not found:
         raise DataError(

@@ -21,7 +21,7 @@ def journal_path(state: str | Path) -> Path:
 def note_attempt(state: str | Path, begun: str) -> None:
     """Append a line: when, where, and how this attempt `begun` ("began", "resumed from draw 17"); also print it.
 
-    A line that cannot be written (a full disk, a link under the journal's name) is only printed: it is no part of the result.
+    A line that cannot be written (a full disk, a link under the journal's name) is only printed: it is not part of the result.
     """
     line = f"{now()} {describe(whereabouts())}: {begun}\n"
     print(f"{state}: {begun}", file=sys.stderr, flush=True)

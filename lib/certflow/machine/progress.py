@@ -5,7 +5,7 @@ import sys
 from tqdm import tqdm
 
 LOG_SECONDS = 15.0
-"""Seconds between two lines when the output is no terminal."""
+"""Seconds between two lines when the output is not a terminal."""
 
 
 class _Lines:

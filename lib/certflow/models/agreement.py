@@ -17,7 +17,7 @@ def difference(wanted: Logits, found: Logits) -> float:
 
     What is common to all classes of an image changes no prediction, and what is common to all images tells nothing about
     them; so both are left out of the scale, and the first also of the difference. A large offset thus hides nothing. Infinite
-    where logits are no finite numbers in one of the two only, or have different shapes; NaN where they are no finite numbers on
+    where logits are not finite in one of the two only, or have different shapes; NaN where they are not finite on
     any image.
     """
     if wanted.shape != found.shape:

@@ -41,7 +41,7 @@ class Mapped:
     place: str
     tensors: dict[str, Any]
     others: tuple[str, ...] = ()
-    """Names in it whose values are no tensors."""
+    """Names in it whose values are not tensors."""
 
 
 @dataclass(frozen=True)

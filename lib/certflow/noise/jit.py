@@ -1,7 +1,7 @@
 """The CUDA version of the generator: ten rounds in one kernel, where torch's integer operations are a hundred.
 
 It gives the same bits as the torch versions (`certflow.noise.philox`), which a comparison on the device makes sure of at
-first use; where it cannot be compiled they do the work, so that whether it was available is no part of a result. Torch
+first use; where it cannot be compiled they do the work, so that whether it was available is not part of a result. Torch
 compiles it (`torch.cuda.jiterator`), with nothing but its own libraries. `CERTFLOW_NATIVE=0` turns it off.
 
 Elements of tensors are counters here: (group, draw, image) of shapes that broadcast, int64 below 2**32.

@@ -1,7 +1,7 @@
 """The C version of the generator: compiled once per machine and user by the C compiler that is there, if one is.
 
 It gives the same bits as the torch versions (`certflow.noise.philox`, `certflow.noise.steps`), so that whether it was
-available is no part of a result: a missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
+available is not part of a result: a missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
 
 Loading a library runs code of it, before anything can be compared. Hence it is loaded only from a folder that no other user can
 write to (`certflow.files.private`), and only if its bytes are those that its name tells.

@@ -34,7 +34,7 @@ def arrange(lines: Sequence[Line]) -> list[Panel]:
     that grey prints stay readable). Panels and colours follow the order of `lines`.
     """
     methods, noises = _names(lines, "method"), _names(lines, "noise")
-    # A table from elsewhere does not name its certificate: that is no other certificate.
+    # A table from elsewhere does not name its certificate: that does not make it another certificate.
     certificates = [name for name in _names(lines, "certificate") if name] or [""]
     if len(methods) == 1 and len(certificates) == 1:
         series = [_marked(Series(e, sigma_text(e), *_looks(i, i)), lines) for i, e in enumerate(lines)]

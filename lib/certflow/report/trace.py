@@ -79,7 +79,7 @@ def _learnt_from(model: Provenance, path: Path) -> Iterator[Step]:
         yield Step("checkpoint started from", file, wanted, state, {})
     if "predictions" in model.parents:
         wanted = model.parents["predictions"]
-        # The entry's name is no part of a model's specification: the file is known by its digest.
+        # The entry's name is not part of a model's specification: the file is known by its digest.
         dataset_and_model = path.parents[3].relative_to(path.parents[5])
         for file in sorted((path.parents[6] / "predictions" / dataset_and_model).glob("*.npz")):
             step, _ = _step("smoothed predictions", file, wanted, _arrays)

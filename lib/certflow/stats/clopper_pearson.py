@@ -56,7 +56,7 @@ def plug_in_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
     """1 - L(k, n, alpha) for real 0 <= k <= n: what planners put in for k when they expect n*p successes.
 
     The arguments broadcast and are not checked. For whole k this is `clopper_pearson_failure`; for other k it interpolates
-    monotonically and is no confidence bound.
+    monotonically and is not a confidence bound.
     """
     k, n, alpha = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (k, n, alpha)))
     inner = special.betainccinv(n - k + 1, np.where(k > 0, k, 1.0), alpha)

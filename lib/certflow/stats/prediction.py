@@ -16,7 +16,7 @@ def prediction_p_value(n1: ArrayLike, n2: ArrayLike) -> np.ndarray | np.float64:
     by looking at the same votes; announcing a class only when the p-value is at most alpha is wrong with probability at most
     alpha, for any number of classes (Hung and Fithian 2019; Cohen et al. 2019, Proposition 2).
 
-    The tail is the regularised incomplete beta function I_{1/2}(n1, n2 + 1). ValueError for counts that are no counts.
+    The tail is the regularised incomplete beta function I_{1/2}(n1, n2 + 1). ValueError for numbers that cannot be counts.
     """
     first = whole("n1", n1, low=0, high=LARGEST_N)
     second = whole("n2", n2, low=0, high=LARGEST_N)

@@ -1,6 +1,6 @@
 """Into how many shards draws are cut: sets of shards that are there, or were begun, go before the number that is asked for.
 
-Counts do not depend on the number of shards, so that a change of it (`--set-scatter`) is no reason to draw again.
+Counts do not depend on the number of shards, so that a change of it (`--set-scatter`) does not make anything be drawn again.
 """
 
 import re
