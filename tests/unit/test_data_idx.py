@@ -94,10 +94,10 @@ def test_a_truncated_gz_file_is_refused_with_both_sizes(tmp_path):
         (lambda data: data + b"x", "has bytes after its end: 2369 bytes found, 2368 expected"),
         (
             lambda data: b"\0\0\x0d" + data[3:],
-            "no idx file of unsigned bytes with 3 dimensions.*00000d03, expected 00000803",
+            "not an idx file of unsigned bytes with 3 dimensions.*00000d03, expected 00000803",
         ),
-        (lambda data: data[:3] + b"\1" + data[4:], "no idx file of unsigned bytes with 3 dimensions"),
-        (lambda data: b"\x1f\x8b" + data[2:], "no idx file"),
+        (lambda data: data[:3] + b"\1" + data[4:], "not an idx file of unsigned bytes with 3 dimensions"),
+        (lambda data: b"\x1f\x8b" + data[2:], "not an idx file"),
     ],
 )
 def test_a_wrong_header_or_length_is_refused(tmp_path, change, message):

@@ -274,7 +274,7 @@ def test_the_first_image_of_another_size_is_named(tree, tmp_path):
 
 def test_a_foreign_file_is_named(tree):
     (tree / "train/ant/notes.txt").write_text("x")
-    with pytest.raises(DataError, match="train/ant/notes.txt: is no image file .*remove it"):
+    with pytest.raises(DataError, match="train/ant/notes.txt: is not an image file .*remove it"):
         spec(tree).read("train", tree)
 
 
