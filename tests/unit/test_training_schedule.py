@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from certflow.training.kinds.gaussian import Gaussian
 from certflow.training.schedule import one_cycle
@@ -55,3 +56,51 @@ def test_one_cycle_counts_steps_across_epochs():
     method = Gaussian(lr=0.2, epochs=3, schedule="one_cycle")
     steps = [method.learning_rate(epoch, step, 4) for epoch in range(3) for step in range(4)]
     assert steps == [one_cycle(0.2, step, 12) for step in range(12)]
+
+
+def test_cosine_is_torch_s_scheduler_stepped_once_per_epoch():
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=12)
+    used = []
+    for _ in range(12):
+        used.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    np.testing.assert_allclose(rates(epochs=12, schedule="cosine"), used, rtol=1e-12)
+
+
+def test_cosine_stays_what_it_is_within_an_epoch():
+    method = Gaussian(lr=0.1, epochs=4, schedule="cosine")
+    np.testing.assert_allclose([method.learning_rate(2, step, 7) for step in range(7)], 0.05, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"lr": 5e-5, "epochs": 30, "warmup_epochs": 3, "min_lr": 1e-6},
+            {0: 0.0, 1.5: 2.5e-5, 3: 5e-5, 10: 4.2312920e-5, 16.5: 2.55e-5, 29.99: 1.0000166e-6},
+        ),
+        ({"lr": 2e-4, "epochs": 10, "warmup_epochs": 1, "min_lr": 1e-6}, {0.5: 1e-4, 5.5: 1.005e-4}),
+        ({"lr": 1.0, "epochs": 2}, {0: 1.0, 0.5: 0.8535534, 1: 0.5}),
+    ],
+)
+def test_cosine_with_warm_up_counts_steps(fields, expected):
+    method = Gaussian(schedule="cosine_warmup", **fields)
+    steps = 100
+    found = [method.learning_rate(int(at), round(at % 1 * steps), steps) for at in expected]
+    assert found == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"schedule": "cosine", "warmup_epochs": 2}, "belong to schedule cosine_warmup, not to cosine"),
+        ({"min_lr": 0.01}, "belong to schedule cosine_warmup, not to step"),
+        ({"schedule": "cosine_warmup", "warmup_epochs": 5, "epochs": 5}, "warmup_epochs must be below epochs"),
+        ({"schedule": "cosine_warmup", "min_lr": 0.2}, "min_lr must be at most lr"),
+    ],
+)
+def test_settings_of_a_schedule_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Gaussian(lr=0.1, **fields)

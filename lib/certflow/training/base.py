@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.training.places import checked_pattern, fill
-from certflow.training.schedule import one_cycle, step_decay
+from certflow.training.schedule import cosine, cosine_warmup, one_cycle, step_decay
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,15 @@ class MethodSpec(Spec):
     batch: int = Field(256, ge=1)
     """Images per loader batch."""
     lr: float = Field(0.1, gt=0)
-    """The largest learning rate: that of the first epoch with `step`, that of the peak with `one_cycle`."""
-    schedule: Literal["step", "one_cycle"] = "step"
-    """`step`: multiply by lr_gamma every lr_step epochs. `one_cycle`: linear up over 20 % of the run, linear down to 0."""
+    """The largest learning rate: that of the first epoch with `step` and `cosine`, that of the peak with the others."""
+    schedule: Literal["step", "one_cycle", "cosine", "cosine_warmup"] = "step"
+    """`step`: multiply by lr_gamma every lr_step epochs. `one_cycle`: linear up over 20 % of the run, linear down to 0.
+    `cosine`: half a wave from lr down to 0, by whole epochs. `cosine_warmup`: linear up over `warmup_epochs`, then half a wave
+    down to `min_lr`, step by step."""
+    warmup_epochs: int = Field(0, ge=0)
+    """`cosine_warmup`: epochs over which the learning rate rises from 0."""
+    min_lr: float = Field(0.0, ge=0)
+    """`cosine_warmup`: the learning rate at the end of the run."""
     lr_step: int = Field(50, ge=1)
     """`step`: epochs from one drop of the learning rate to the next."""
     lr_gamma: float = Field(0.1, gt=0, le=1)
@@ -114,11 +120,22 @@ class MethodSpec(Spec):
             raise ValueError(f"batch must be at least noises, got batch={self.batch} and noises={self.noises}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
+        self._check_schedule()
         if self.noise_warmup_unit == "epoch" and self.noise_warmup >= self.epochs:
             raise ValueError(
                 f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and epochs={self.epochs}"
             )
         return self
+
+    def _check_schedule(self) -> None:
+        if self.schedule != "cosine_warmup" and (self.warmup_epochs or self.min_lr):
+            raise ValueError(f"warmup_epochs and min_lr belong to schedule cosine_warmup, not to {self.schedule}")
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be below epochs, got warmup_epochs={self.warmup_epochs} and epochs={self.epochs}"
+            )
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr must be at most lr, got min_lr={self.min_lr:g} and lr={self.lr:g}")
 
     def problems(self, noise: NoiseSpec) -> list[str]:
         """Why this method cannot train under a noise (empty: it can)."""
@@ -148,6 +165,11 @@ class MethodSpec(Spec):
         """The learning rate of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""
         if self.schedule == "one_cycle":
             return one_cycle(self.lr, epoch * steps + step, self.epochs * steps)
+        if self.schedule == "cosine":
+            return cosine(self.lr, 0.0, epoch / self.epochs)
+        if self.schedule == "cosine_warmup":
+            whole = epoch + step / steps
+            return cosine_warmup(self.lr, whole, self.epochs, warmup=self.warmup_epochs, least=self.min_lr)
         return step_decay(self.lr, epoch, every=self.lr_step, gamma=self.lr_gamma, offset=self.lr_drop_offset)
 
     @classmethod
