@@ -267,14 +267,14 @@ def test_a_denoiser_is_trained_on_the_device(kind, precision, request):
     assert steps_of(method, restorer, SMALL, cuda, Gaussian(sigma=0.5)) == []
 
 
-@pytest.mark.parametrize("optimisation", ["adam", "sgd", "adam_then_sgd"])
+@pytest.mark.parametrize("update", ["adam", "sgd", "adam_then_sgd"])
 @pytest.mark.parametrize("objective", ["mse", "l1", "stability", "classification"])
-def test_denoised_smoothing_is_trained_on_the_device(objective, optimisation, cuda):
+def test_denoised_smoothing_is_trained_on_the_device(objective, update, cuda):
     from certflow.denoising.trainee import Trainee
 
     denoiser = spec_class("denoiser", "dncnn").small().build(SMALL, 0.5)
     composed = DenoiseThenClassify(denoiser, small_conv(), clamp=True)
     method = spec_class("method", "denoised")(
-        denoiser="d", classifier={"method": "m", "noise": "n"}, objective=objective, optimisation=optimisation, batch=16
+        denoiser="d", classifier={"method": "m", "noise": "n"}, objective=objective, update=update, batch=16
     )
     assert steps_of(method, on_cuda(Trainee(composed)).train(), SMALL, cuda, Gaussian(sigma=0.5)) == []

@@ -113,9 +113,7 @@ def test_training_changes_the_denoiser_alone(objective):
     assert (result.rows[0]["train_accuracy"] is None) == (objective == "mse")
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"optimisation": "adam_then_sgd", "switch_epoch": 1}], ids=["adam", "adam_then_sgd"]
-)
+@pytest.mark.parametrize("fields", [{}, {"update": "adam_then_sgd", "switch_epoch": 1}], ids=["adam", "adam_then_sgd"])
 def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path, fields):
     surrogates = [classifier(5), classifier(6)]
     whole, wanted = run("stability", surrogates=surrogates, **fields)
@@ -127,11 +125,11 @@ def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path, fields):
     assert timeless(found.rows) == timeless(wanted.rows)
 
 
-def quadratic(optimiser, lr, steps, p):
+def quadratic(optimiser, lr, steps, p, weight_decay=0.01):
     for step in range(steps):
         optimiser.clear()
         (p.square().sum() * (step + 1)).backward()
-        optimiser.step(lr)
+        optimiser.step(lr, weight_decay)
     return p.detach().clone()
 
 
@@ -141,7 +139,7 @@ def test_adam_is_torchs_adam(decoupled):
     ours = torch.nn.Parameter(theirs.detach().clone())
     cls = torch.optim.AdamW if decoupled else torch.optim.Adam
     reference = cls([theirs], lr=0.03, weight_decay=0.1)
-    found = quadratic(Adam([("p", ours)], weight_decay=0.1, decoupled=decoupled), 0.03, 5, ours)
+    found = quadratic(Adam([("p", ours)], decoupled=decoupled), 0.03, 5, ours, weight_decay=0.1)
     for step in range(5):
         reference.zero_grad()
         (theirs.square().sum() * (step + 1)).backward()
@@ -152,8 +150,8 @@ def test_adam_is_torchs_adam(decoupled):
 def test_adam_then_sgd_changes_over_with_fresh_momentum():
     start = torch.linspace(-1, 2, 7)
     p, q, r = (torch.nn.Parameter(start.clone()) for _ in range(3))
-    both = AdamThenSgd([("p", p)], switch=3, momentum=0.9, weight_decay=0.01)
-    adam, sgd = Adam([("q", q)], weight_decay=0.01), Sgd([("r", r)], momentum=0.9, weight_decay=0.01)
+    both = AdamThenSgd([("p", p)], switch=3, momentum=0.9)
+    adam, sgd = Adam([("q", q)]), Sgd([("r", r)], momentum=0.9)
     after = quadratic(both, 0.01, 3, p)
     assert torch.equal(after, quadratic(adam, 0.01, 3, q))
     r.data.copy_(after)
@@ -161,7 +159,7 @@ def test_adam_then_sgd_changes_over_with_fresh_momentum():
 
 
 def test_the_rate_starts_anew_after_the_change_to_sgd():
-    recipe = Denoised(denoiser="d", classifier=NAMED, objective="stability", optimisation="adam_then_sgd")
+    recipe = Denoised(denoiser="d", classifier=NAMED, objective="stability", update="adam_then_sgd")
     rates = [recipe.learning_rate(epoch, 0, 10) for epoch in (0, 29, 30, 49, 50, 79, 80, 89)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-4])
     plain = Denoised(denoiser="d", classifier=NAMED, objective="mse")

@@ -26,14 +26,15 @@ def conv_net() -> torch.nn.Module:
 )
 def test_steps_are_those_of_torch(options):
     ours, theirs = conv_net(), conv_net()
-    optimiser = Sgd(ours.named_parameters(), **options)
+    decay = options.get("weight_decay", 0.0)
+    optimiser = Sgd(ours.named_parameters(), **{key: value for key, value in options.items() if key != "weight_decay"})
     reference = torch.optim.SGD(theirs.parameters(), lr=1.0, foreach=False, fused=False, **options)
     for step in range(6):
         x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(step))
         lr = 0.1 * 0.7**step
         for net in (ours, theirs):
             net(x).square().mean().backward()
-        optimiser.step(lr)
+        optimiser.step(lr, decay)
         optimiser.clear()
         reference.param_groups[0]["lr"] = lr
         reference.step()
@@ -45,13 +46,13 @@ def test_steps_are_those_of_torch(options):
 
 def test_parameter_without_gradient_stays_and_may_start_later():
     first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    optimiser = Sgd({"first": first, "second": second}.items(), momentum=0.5, weight_decay=0.1)
+    optimiser = Sgd({"first": first, "second": second}.items(), momentum=0.5)
     first.grad = torch.ones(2)
-    optimiser.step(0.1)
+    optimiser.step(0.1, 0.1)
     torch.testing.assert_close(first.data, torch.full((2,), 0.89))
     assert torch.equal(second.data, torch.ones(2))
     optimiser.clear()
     first.grad = second.grad = torch.zeros(2)
-    optimiser.step(0.1)
+    optimiser.step(0.1, 0.1)
     torch.testing.assert_close(second.data, torch.full((2,), 0.99))  # its first velocity is its first gradient
     torch.testing.assert_close(first.data, torch.full((2,), 0.89 - 0.1 * (0.5 * 1.1 + 0.1 * 0.89)))

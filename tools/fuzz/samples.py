@@ -188,7 +188,7 @@ def read_weights(folder: Path) -> Any:
 
 
 def optimiser_of(model: torch.nn.Module) -> Sgd:
-    return Sgd(model.named_parameters(), momentum=0.9, weight_decay=0.0, nesterov=False)
+    return Sgd(model.named_parameters(), momentum=0.9)
 
 
 def make_state(folder: Path, number: int) -> None:

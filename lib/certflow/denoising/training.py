@@ -37,6 +37,7 @@ class RangeTraining(MethodSpec):
     epochs: int = Field(30, ge=1)
     batch: int = Field(64, ge=1)
     lr: float = Field(1e-4, gt=0)
+    update: Literal["sgd", "adam", "adamw"] = "adamw"
     lr_step: int = Field(30, ge=1)
     lr_drop_offset: Literal[0, 1] = 0
     weight_decay: float = Field(0.0, ge=0)
@@ -53,12 +54,6 @@ class RangeTraining(MethodSpec):
         if self.noises != 1:
             raise ValueError("noises: every image gets one noise draw per step here")
         return self
-
-    def optimiser(self, parameters, steps: int):
-        """Adam, its decay decoupled."""
-        from certflow.training.adam import Adam
-
-        return Adam(parameters, weight_decay=self.weight_decay, decoupled=True)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         sigma = restoration.levels(batch.uniform(0)[:, 0], self.sigma_range, self.spacing)

@@ -1,6 +1,6 @@
 """Adam, and Adam followed by SGD, in the manner of `certflow.training.sgd`: torch's fused kernel without its constructor."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch.optim.adam import adam
@@ -13,8 +13,10 @@ Parameters = Iterable[tuple[str, torch.nn.Parameter]]
 class Adam:
     """m ← b1·m + (1−b1)·g; v ← b2·v + (1−b2)·g²; p ← p − lr·m̂/(√v̂ + eps), m̂ and v̂ corrected for their start at 0.
 
-    weight_decay is added to the gradient (Kingma and Ba 2015 with L2), or with `decoupled` shrinks p by lr·weight_decay
+    Weight decay is added to the gradient (Kingma and Ba 2015 with L2), or with `decoupled` shrinks p by lr·weight_decay
     (Loshchilov and Hutter 2019). `parameters` are (name, parameter) pairs; those without a gradient are left alone.
+    rates: what the learning rate of a parameter is multiplied by, that of its decay too (1 where a name is missing).
+    undecayed: names of parameters that weight decay leaves alone.
     """
 
     def __init__(
@@ -23,11 +25,15 @@ class Adam:
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
         decoupled: bool = False,
+        rates: Mapping[str, float] | None = None,
+        undecayed: Collection[str] = (),
     ):
         self.parameters = dict(parameters)
-        self.betas, self.eps, self.weight_decay, self.decoupled = betas, eps, weight_decay, decoupled
+        self.betas, self.eps, self.decoupled = betas, eps, decoupled
+        self.groups: dict[tuple[float, bool], list[str]] = {}
+        for name in self.parameters:
+            self.groups.setdefault(((rates or {}).get(name, 1.0), name not in undecayed), []).append(name)
         self.moments: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def clear(self) -> None:
@@ -35,10 +41,14 @@ class Adam:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, weight_decay: float = 0.0) -> None:
         """Update the parameters from their gradients."""
-        names = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        for (rate, decayed), names in self.groups.items():
+            self._update(names, lr * rate, weight_decay if decayed else 0.0)
+
+    @torch.no_grad()
+    def _update(self, names: list[str], lr: float, weight_decay: float) -> None:
+        names = [name for name in names if self.parameters[name].grad is not None]
         if not names:
             return
         for name in names:
@@ -59,7 +69,7 @@ class Adam:
             beta1=self.betas[0],
             beta2=self.betas[1],
             lr=lr,
-            weight_decay=self.weight_decay,
+            weight_decay=weight_decay,
             eps=self.eps,
             maximize=False,
         )
@@ -85,19 +95,18 @@ class Adam:
 class AdamThenSgd:
     """Adam for the first `switch` steps, then SGD, whose velocity starts anew."""
 
-    def __init__(self, parameters: Parameters, *, switch: int, momentum: float, weight_decay: float):
+    def __init__(self, parameters: Parameters, *, switch: int, momentum: float):
         named = list(parameters)
-        self.adam = Adam(named, weight_decay=weight_decay)
-        self.sgd = Sgd(named, momentum=momentum, weight_decay=weight_decay)
+        self.adam, self.sgd = Adam(named), Sgd(named, momentum=momentum)
         self.switch, self.taken = switch, 0
 
     def clear(self) -> None:
         """Forget the gradients."""
         self.adam.clear()
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, weight_decay: float = 0.0) -> None:
         """Update the parameters from their gradients by the optimiser whose turn it is."""
-        (self.adam if self.taken < self.switch else self.sgd).step(lr)
+        (self.adam if self.taken < self.switch else self.sgd).step(lr, weight_decay)
         self.taken += 1
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -39,7 +39,7 @@ class Optimiser(Protocol):
 
     def clear(self) -> None: ...
 
-    def step(self, lr: float) -> None: ...
+    def step(self, lr: float, weight_decay: float = 0.0) -> None: ...
 
     def state(self) -> dict[str, "torch.Tensor"]: ...
 
@@ -80,12 +80,21 @@ class MethodSpec(Spec):
     """`step`: what a drop multiplies the learning rate by."""
     lr_drop_offset: Literal[0, 1] = 1
     """1: every drop comes one epoch late, as in the CAT-RS, SmoothMix and DSRS code; 0: on time, as in Cohen's."""
+    update: Literal["sgd", "adam", "adamw"] = "sgd"
+    """How a gradient changes the parameters. `sgd`: with momentum. `adam`: Adam, weight decay as part of the gradient. `adamw`:
+    Adam, weight decay apart from the gradient and only on weights, not on biases, normalisations, tokens and positions."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Share of the previous update that the next one keeps."""
+    """`sgd`: share of the previous update that the next one keeps."""
     nesterov: bool = False
-    """Nesterov's form of momentum: the gradient counts where the momentum is about to lead."""
+    """`sgd`: Nesterov's form of momentum, where the gradient counts where the momentum is about to lead."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """`adam`, `adamw`: each layer learns this much slower than the one above it; the head learns at the full rate."""
     weight_decay: float = Field(1e-4, ge=0)
-    """On all parameters, those of batch normalisation included, as in the field's code."""
+    """With `sgd` and `adam` on all parameters, those of batch normalisation included, as in the field's code."""
+    weight_decay_end: float | None = Field(None, ge=0)
+    """Weight decay at the end of the run, approached from `weight_decay` along half a wave, step by step. Null: no change."""
+    clip: float | None = Field(None, gt=0)
+    """Largest l2 norm of the gradient of each parameter tensor; a longer one is scaled to it. Null: no limit."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; losses stay float32."""
     augmentation: Literal["dataset", "none"] = "dataset"
@@ -121,6 +130,7 @@ class MethodSpec(Spec):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
         self._check_schedule()
+        self._check_update()
         if self.noise_warmup_unit == "epoch" and self.noise_warmup >= self.epochs:
             raise ValueError(
                 f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and epochs={self.epochs}"
@@ -136,6 +146,12 @@ class MethodSpec(Spec):
             )
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr must be at most lr, got min_lr={self.min_lr:g} and lr={self.lr:g}")
+
+    def _check_update(self) -> None:
+        if self.update != "sgd" and self.nesterov:
+            raise ValueError(f"nesterov belongs to update sgd, not to {self.update}")
+        if self.update not in ("adam", "adamw") and self.layer_decay != 1:
+            raise ValueError(f"layer_decay belongs to update adam or adamw, not to {self.update}")
 
     def problems(self, noise: NoiseSpec) -> list[str]:
         """Why this method cannot train under a noise (empty: it can)."""
@@ -172,6 +188,18 @@ class MethodSpec(Spec):
             return cosine_warmup(self.lr, whole, self.epochs, warmup=self.warmup_epochs, least=self.min_lr)
         return step_decay(self.lr, epoch, every=self.lr_step, gamma=self.lr_gamma, offset=self.lr_drop_offset)
 
+    def decay(self, epoch: int, step: int, steps: int) -> float:
+        """The weight decay of optimiser step `step` (0-based) of `steps` in epoch `epoch` (0-based)."""
+        if self.weight_decay_end is None:
+            return self.weight_decay
+        return cosine(self.weight_decay, self.weight_decay_end, (epoch + step / steps) / self.epochs)
+
+    def rates(self, names: Iterable[str]) -> Mapping[str, float]:
+        """What the learning rate of each parameter, by name, is multiplied by: with `layer_decay` it depends on the layer."""
+        from certflow.training.layerwise import rates
+
+        return rates(names, self.layer_decay)
+
     @classmethod
     def rule(cls, own: Mapping[str, Any]) -> str:
         """The workflow rule that makes the model of an entry of this kind with these keys of its own."""
@@ -201,9 +229,16 @@ class MethodSpec(Spec):
 
     def optimiser(self, parameters: Iterable[tuple[str, "torch.nn.Parameter"]], steps: int) -> Optimiser:
         """What updates the parameters; `steps` is the number of its steps per epoch."""
+        from certflow.training.adam import Adam
+        from certflow.training.layerwise import decays
         from certflow.training.sgd import Sgd
 
-        return Sgd(parameters, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
+        named = dict(parameters)
+        if self.update == "sgd":
+            return Sgd(named.items(), momentum=self.momentum, nesterov=self.nesterov)
+        decoupled = self.update == "adamw"
+        undecayed = [name for name, parameter in named.items() if decoupled and not decays(name, parameter)]
+        return Adam(named.items(), decoupled=decoupled, rates=self.rates(named), undecayed=undecayed)
 
     def evaluate(
         self, model: "torch.nn.Module", batches: Any, noise: "NoiseSpec", *, seed: int, epoch: int, ranks: "Ranks"

@@ -22,10 +22,9 @@ class Sgd:
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
     ):
         self.parameters = dict(parameters)
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+        self.momentum, self.nesterov = momentum, nesterov
         self.velocity: dict[str, torch.Tensor] = {}
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -45,15 +44,15 @@ class Sgd:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, weight_decay: float = 0.0) -> None:
         """Update the parameters from their gradients."""
         names = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
         # The kernel starts all velocities of a call or none, so that late starters need a call of their own.
         for known in (True, False):
-            self._update([name for name in names if (name in self.velocity) == known], lr)
+            self._update([name for name in names if (name in self.velocity) == known], lr, weight_decay)
 
     @torch.no_grad()
-    def _update(self, names: list[str], lr: float) -> None:
+    def _update(self, names: list[str], lr: float, weight_decay: float) -> None:
         if not names:
             return
         velocity = [self.velocity.get(name) for name in names]
@@ -64,7 +63,7 @@ class Sgd:
             has_sparse_grad=False,
             foreach=False,
             fused=True,
-            weight_decay=self.weight_decay,
+            weight_decay=weight_decay,
             momentum=self.momentum,
             lr=lr,
             dampening=0.0,

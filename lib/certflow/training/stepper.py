@@ -7,6 +7,7 @@ import torch
 from certflow.noise.base import NoiseSpec
 from certflow.training.base import MethodSpec
 from certflow.training.batch import Batch
+from certflow.training.gradients import clip
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
 from certflow.training.repeated import RepeatedStep
@@ -47,8 +48,8 @@ class Stepper:
         self.tables, self.ranks, self.images = tables or {}, ranks, images
         self.model = model.to(memory_format=torch.channels_last)
         self.parts = method.noises if method.splits else 1
-        trainable = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        self.optimiser = method.optimiser(trainable, batches * self.parts)
+        self.trainable = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.optimiser = method.optimiser(self.trainable.items(), batches * self.parts)
         self.repeated = RepeatedStep(method, self.model, self.optimiser.clear, batches * self.parts)
 
     def learning_rate(self, epoch: int, step: int = -1) -> float:
@@ -98,7 +99,14 @@ class Stepper:
             if self.ranks.world > 1:
                 stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
             meter.add(whole, stats)
-            self.optimiser.step(self.learning_rate(epoch, number * self.parts + part))
+            self._update(epoch, number * self.parts + part)
+
+    def _update(self, epoch: int, step: int) -> None:
+        """Change the parameters by the gradients that they hold."""
+        if self.method.clip is not None:
+            clip(self.trainable.values(), self.method.clip)
+        steps = self.batches * self.parts
+        self.optimiser.step(self.learning_rate(epoch, step), self.method.decay(epoch, step, steps))
 
     def size(self, number: int) -> int:
         """Images of loader batch `number`, those of all processes together."""

@@ -80,8 +80,8 @@ class Denoised(MethodSpec):
     lr: float = Field(1e-3, gt=0)
     lr_step: int = Field(30, ge=1)
     lr_drop_offset: Literal[0, 1] = 0
-    optimisation: Literal["adam", "sgd", "adam_then_sgd"] = "adam"
-    """Which optimiser trains the denoiser; `adam_then_sgd` changes at `switch_epoch`."""
+    update: Literal["sgd", "adam", "adamw", "adam_then_sgd"] = "adam"
+    """As in every method; `adam_then_sgd` changes from the one to the other at `switch_epoch`."""
     switch_epoch: int = Field(50, ge=1)
     """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
 
@@ -145,24 +145,17 @@ class Denoised(MethodSpec):
 
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         """As in every method; after a change to SGD the drops are counted from there."""
-        if self.optimisation == "adam_then_sgd" and epoch >= self.switch_epoch:
+        if self.update == "adam_then_sgd" and epoch >= self.switch_epoch:
             return step_decay(self.lr, epoch - self.switch_epoch, every=self.lr_step, gamma=self.lr_gamma, offset=0)
         return super().learning_rate(epoch, step, steps)
 
     def optimiser(self, parameters: Any, steps: int) -> Optimiser:
-        """Weight decay is added to the gradient in all of them, as in the published code."""
-        from certflow.training.adam import Adam, AdamThenSgd
+        """As in every method, and both in turn."""
+        from certflow.training.adam import AdamThenSgd
 
-        if self.optimisation == "sgd":
-            return super().optimiser(parameters, steps)
-        if self.optimisation == "adam":
-            return Adam(parameters, weight_decay=self.weight_decay)
-        return AdamThenSgd(
-            parameters,
-            switch=self.switch_epoch * steps,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        if self.update == "adam_then_sgd":
+            return AdamThenSgd(parameters, switch=self.switch_epoch * steps, momentum=self.momentum)
+        return super().optimiser(parameters, steps)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         return objectives.loss(self.objective, batch)
