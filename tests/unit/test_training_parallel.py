@@ -21,6 +21,7 @@ NOISE = GaussianNoise(sigma=0.25)
 COMMON = {"epochs": 2, "lr": 0.05, "lr_step": 1, "lr_drop_offset": 0}
 METHODS = {
     "gaussian": Gaussian(batch=41, noises=2, **COMMON),  # 41, 41 and 14 of 96 images: shares of unequal size
+    "parts": Gaussian(batch=41, noises=2, micro_batch=6, **COMMON),
     "macer": Macer(batch=30, noises=4, **COMMON),
 }
 

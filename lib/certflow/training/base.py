@@ -63,7 +63,10 @@ class MethodSpec(Spec):
     epochs: int = Field(150, ge=1)
     """Passes over the training images."""
     batch: int = Field(256, ge=1)
-    """Images per loader batch."""
+    """Images per loader batch, on however many devices and in however many parts it is worked on."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Images that pass through the network at one time on each device, for networks that do not fit otherwise: the gradients of
+    the parts are added up before the step. Batch normalisation and dropout see each part by itself. Null: all of them."""
     lr: float = Field(0.1, gt=0)
     """The largest learning rate: that of the first epoch with `step` and `cosine`, that of the peak with the others."""
     schedule: Literal["step", "one_cycle", "cosine", "cosine_warmup"] = "step"
@@ -113,7 +116,8 @@ class MethodSpec(Spec):
     splits: ClassVar[bool] = True
     """Whether a loader batch of B images becomes `noises` consecutive mini-batches with one optimiser step each."""
     parallel: ClassVar[bool] = True
-    """Whether the objective is a mean over images, so that the gradients of shares of a mini-batch add up to its gradient."""
+    """Whether the objective is a mean over images, so that the gradients of shares of a mini-batch add up to its gradient: what
+    several devices and `micro_batch` need."""
     tables: ClassVar[frozenset[str]] = frozenset()
     """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them
     the method has a field of that name, which says the configuration's entry that the table is made from."""
@@ -127,6 +131,12 @@ class MethodSpec(Spec):
     def _possible(self) -> Self:
         if self.splits and self.batch < self.noises:
             raise ValueError(f"batch must be at least noises, got batch={self.batch} and noises={self.noises}")
+        if self.micro_batch is not None and self.micro_batch > self.batch:
+            raise ValueError(
+                f"micro_batch must be at most batch, got micro_batch={self.micro_batch} and batch={self.batch}"
+            )
+        if self.micro_batch is not None and not self.parallel:
+            raise ValueError(f"micro_batch: {self.kind} needs its batches whole")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
         self._check_schedule()

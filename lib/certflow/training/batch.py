@@ -85,6 +85,13 @@ class Batch:
         """The batch of these images alone (positions in this batch); their randomness stays what it was."""
         return replace(self, x=self.x[images], y=self.y[images], index=self.index[images])
 
+    def cut(self, images: int | None) -> list[Self]:
+        """Consecutive parts of at most `images` images (None: the batch itself); their randomness stays what it was."""
+        if images is None or images >= len(self.y):
+            return [self]
+        rows = [slice(first, first + images) for first in range(0, len(self.y), images)]
+        return [replace(self, x=self.x[part], y=self.y[part], index=self.index[part]) for part in rows]
+
     def _noise_key(self, m: int, first: int) -> Key:
         _check_slots(first, m)
         slots = torch.arange(first, first + m, device=self.index.device)

@@ -7,7 +7,7 @@ import torch
 from certflow.noise.base import NoiseSpec
 from certflow.training.base import MethodSpec
 from certflow.training.batch import Batch
-from certflow.training.gradients import clip
+from certflow.training.gradients import accumulated, clip
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
 from certflow.training.repeated import RepeatedStep
@@ -95,7 +95,8 @@ class Stepper:
                 precision=self.method.precision,
                 tables=self.tables,
             )
-            stats = self.repeated(mini) if len(mini.y) else {}
+            parts = mini.cut(self.method.micro_batch)
+            stats = accumulated(self.repeated, parts, self.trainable) if len(mini.y) else {}
             if self.ranks.world > 1:
                 stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
             meter.add(whole, stats)
