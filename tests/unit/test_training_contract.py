@@ -14,6 +14,7 @@ from certflow.models import build
 from certflow.models.kinds.small_conv import SmallConv
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import seed_everything, train
+from certflow.training.log import COLUMNS
 from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper
 
@@ -108,6 +109,12 @@ def test_parameters_are_left_trainable_and_in_use(kind, trained):
     seed_everything(11)
     fresh = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8)))
     assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", kinds("method"))
+def test_extras_have_names_of_their_own(kind):
+    taken = {"objective", "images", "steps", "seconds", *(name.removeprefix("train_") for name in COLUMNS)}
+    assert not taken & set(spec_class("method", kind).extras)
 
 
 READS = {"item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "__bool__", "__int__", "__float__", "__index__"}

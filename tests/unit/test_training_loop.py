@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from training_examples import Images, Probe, digits, network, timeless, weights
+from training_examples import Images, Probe, Telling, digits, network, timeless, weights
 
 from certflow.data.batches import batches
-from certflow.errors import NonFiniteError
-from certflow.files.artefact import Provenance
+from certflow.errors import ArtefactError, NonFiniteError
+from certflow.files.artefact import Provenance, write_text_table
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.noise.base import Key
 from certflow.noise.streams import Stream
+from certflow.report.training import read_training_log
 from certflow.training import seed_everything, train
 from certflow.training.kinds.gaussian import Gaussian
 from certflow.training.log import LogFile
@@ -156,6 +157,34 @@ def test_splitting_makes_one_step_per_piece_and_keeps_images_with_labels():
 def test_missing_accuracy_is_an_empty_cell(tmp_path):
     run(Probe(epochs=1, batch=32), log=LogFile(tmp_path / "training.tsv", Provenance("training log", {})))
     assert pd.read_csv(tmp_path / "training.tsv", sep="\t").train_accuracy.isna().all()
+
+
+def test_what_a_method_reports_besides_is_logged_and_read(tmp_path):
+    """96 images in batches of 32; the number of the batch is reported in the second epoch alone."""
+    spec, path = {"method": {"kind": "telling"}}, tmp_path / "m" / "n" / "s" / "training.tsv"
+    run(Telling(epochs=2, batch=32, micro_batch=5), log=LogFile(path, Provenance("training log", spec)))
+    assert path.read_text().split("\n")[0].split("\t")[4:8] == [
+        "train_accuracy",
+        "train_even",
+        "train_number",
+        "test_loss",
+    ]
+    log = read_training_log(path, spec)
+    assert log.extras["even"].tolist() == pytest.approx([0.5, 0.5])
+    assert np.isnan(log.extras["number"][0]) and log.extras["number"][1] == pytest.approx(4.0)
+    cells = [line.split("\t") for line in path.read_text().splitlines()]
+    cells[2][5] = "half"
+    write_text_table(path, "\n".join("\t".join(line) for line in cells) + "\n", Provenance("training log", spec))
+    with pytest.raises(ArtefactError, match="train_even is not a number"):
+        read_training_log(path, spec)
+
+
+def test_what_is_reported_without_being_announced_is_refused():
+    class Forgetful(Telling):
+        extras = ("even",)
+
+    with pytest.raises(ValueError, match="reports number, which is not among its extras"):
+        run(Forgetful(epochs=2, batch=32))
 
 
 class Pieces(Gaussian):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.errors import ArtefactError
 from certflow.files.artefact import read_table
-from certflow.training.log import LOG_FORMAT
+from certflow.training.log import LOG_FORMAT, extra_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,11 @@ class TrainingLog:
         """Time spent on training and evaluation."""
         return float(self.table["seconds"].sum())
 
+    @property
+    def extras(self) -> "dict[str, pd.Series]":
+        """What the method reports besides, by name without its `train_`: one number per epoch, NaN where there is none."""
+        return {name.removeprefix("train_"): self.table[name] for name in extra_columns(self.table.columns)}
+
 
 def read_training_log(path: str | Path, spec: Mapping[str, Any]) -> TrainingLog:
     """The log at `.../<method>/<noise>/<seed>/training.tsv` of the model of `spec` (`Study.model_spec`).
@@ -41,6 +46,9 @@ def read_training_log(path: str | Path, spec: Mapping[str, Any]) -> TrainingLog:
     table, _ = read_table(path, format=LOG_FORMAT, spec=spec)
     if table.empty:
         raise ArtefactError(f"{path}: has no rows; train the model again")
+    words = [name for name in extra_columns(table.columns) if table[name].dtype.kind not in "iuf"]
+    if words:
+        raise ArtefactError(f"{path}: is not a valid training log ({words[0]} is not a number); train the model again")
     method, noise, seed = path.parts[-4:-1]
     return TrainingLog(method, noise, seed, path, table)
 

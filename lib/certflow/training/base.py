@@ -122,6 +122,10 @@ class MethodSpec(Spec):
     """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them
     the method has a field of that name, which says the configuration's entry that the table is made from."""
 
+    extras: ClassVar[tuple[str, ...]] = ()
+    """Names of the device scalars that `loss` or `step` reports besides `loss` and `accuracy`: means over the images of a
+    mini-batch. The log has a column `train_<name>` for each."""
+
     @field_validator("start_from")
     @classmethod
     def _known_places(cls, start_from: str | None) -> str | None:
@@ -263,7 +267,7 @@ class MethodSpec(Spec):
 
         Logged are device scalars, detached and never read on the host here: `accuracy`, the fraction of right training
         predictions (left out: logged as missing), and `loss`, where the field logs another quantity than the one minimised
-        (left out: the one minimised).
+        (left out: the one minimised), and what `extras` names.
         """
         raise NotImplementedError
 

@@ -212,7 +212,7 @@ class _Run:
     def _epoch(self, bar) -> None:
         """The rest of the current epoch: training, evaluation, one row of the log, a stored state."""
         epoch, method = self.position.epoch, self.stepper.method
-        meter = Meter(self.position.sums)
+        meter = Meter(self.position.sums, method.extras)
         begun = time.monotonic() - meter.sums["seconds"]
         self.stepper.model.train()
         for batch in self.loader.epoch(epoch, self.position.batch):
@@ -269,7 +269,7 @@ def _row(epoch: int, seconds: float, trained: float, lr: float, meter: Meter, re
         "seconds": round(seconds, 3),
         "lr": lr,
         "train_loss": meter.loss,
-        "train_accuracy": meter.accuracy,
+        **{f"train_{name}": meter.mean(name) for name in meter.reported},
         "test_loss": result.loss,
         "test_accuracy": result.accuracy,
         "images_per_second": round(meter.sums["images"] / max(trained, 1e-9), 1),

@@ -6,13 +6,13 @@ to the order of summation. Batch normalisation sees its process's share alone, a
 code for ImageNet; its running averages are the weighted means over the processes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 STATS = ("objective", "loss", "accuracy")
-"""What a step may report, in the order in which it travels."""
+"""What every step may report, in the order in which it travels; a method's `extras` follow."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class Ranks:
         stats: Mapping[str, torch.Tensor],
         images: int,
         total: int,
+        extras: Sequence[str] = (),
     ) -> dict[str, torch.Tensor]:
         """Replace gradients and buffers by their weighted means over all processes; also the means of `stats`.
 
-        images: this process's images in the step, 0 allowed; total: those of all. One message per step, float32.
+        images: this process's images in the step, 0 allowed; total: those of all. extras: what `stats` may hold besides
+        `STATS`. One message per step, float32.
         Raises ValueError for a parameter that got no gradient: the processes could not tell it from one of theirs.
         """
         gradients = [
@@ -56,7 +58,8 @@ class Ranks:
         buffers = list(model.buffers())
         device = gradients[0].device
         told = {**stats, "loss": stats.get("loss", stats.get("objective"))}
-        values = [_scalar(told.get(name), images, device) for name in STATS]
+        names = (*STATS, *extras)
+        values = [_scalar(told.get(name), images, device) for name in names]
         tensors = [*gradients, *buffers, *values]
         flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors]).mul_(images / total)
         torch.distributed.all_reduce(flat)
@@ -64,7 +67,7 @@ class Ranks:
         with torch.no_grad():
             for tensor, mean in zip([*gradients, *buffers], found, strict=False):
                 tensor.copy_(mean if tensor.is_floating_point() else mean.round())
-        return dict(zip(STATS, found[-len(STATS) :], strict=True))
+        return dict(zip(names, found[-len(names) :], strict=True))
 
     def add(self, totals: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""

@@ -98,7 +98,7 @@ class Stepper:
             parts = mini.cut(self.method.micro_batch)
             stats = accumulated(self.repeated, parts, self.trainable) if len(mini.y) else {}
             if self.ranks.world > 1:
-                stats = self.ranks.combine(self.model, stats, len(mini.y), whole)
+                stats = self.ranks.combine(self.model, stats, len(mini.y), whole, self.method.extras)
             meter.add(whole, stats)
             self._update(epoch, number * self.parts + part)
 
