@@ -36,6 +36,7 @@ PURPOSES = {
     "TRAIN_ORDER": 18,
     "TRAIN_EVALUATION": 19,
     "TRAIN_METHOD": 20,
+    "TRAIN_STEP": 21,
 }
 
 

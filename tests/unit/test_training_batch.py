@@ -110,3 +110,22 @@ def test_bfloat16_runs_the_network_under_autocast_and_returns_float32():
 def test_table_gives_the_rows_of_the_images():
     table = torch.arange(20.0).view(10, 2)
     assert torch.equal(batch([7, 0], tables={"p": table}).table("p"), table[[7, 0]])
+
+
+def test_a_coin_belongs_to_the_mini_batch_and_to_no_image():
+    first = batch([3, 4], number=7)
+    assert first.coin() == batch([9], number=7, epoch=5).coin() == batch([3, 4, 5], number=7).cut(2)[1].coin()
+    changes = ({"number": 8}, {"part": 1}, {"seed": 6})
+    others = [first.coin(1), *(batch([3], **{"number": 7, **change}).coin() for change in changes)]
+    assert len({first.coin(), *others}) == 5 and all(0 < value < 1 for value in others)
+
+
+def test_coins_are_uniform_over_the_batches_of_a_run():
+    coins = torch.tensor([batch([0], number=number).coin() for number in range(2000)])
+    fractions = coins.sort().values - torch.arange(1, 2001) / 2000
+    assert fractions.abs().max() < 0.0436  # Kolmogorov's bound at 1e-3: 1.95/sqrt(2000)
+
+
+def test_a_coin_cannot_be_recorded():
+    with pytest.raises(ValueError, match="sets `repeats` to False"):
+        batch([3], recorded=True).coin()

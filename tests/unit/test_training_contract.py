@@ -14,6 +14,7 @@ from certflow.models import build
 from certflow.models.kinds.small_conv import SmallConv
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import seed_everything, train
+from certflow.training.batch import Batch
 from certflow.training.log import COLUMNS
 from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper
@@ -143,7 +144,8 @@ def test_reads_are_noticed(read):
 
 
 @pytest.mark.parametrize("kind", TRAINABLE)
-def test_steps_do_not_wait_for_the_device(kind):
+def test_steps_do_not_wait_for_the_device(kind, monkeypatch):
+    monkeypatch.setattr(Batch, "coin", lambda batch, slot=0: 0.3)  # tossed on the host, and read from no device
     method = spec_class("method", kind).small(epochs=2, batch=8)
     model = build(SmallConv(), DataInfo(classes=10, shape=(1, 8, 8))).train()
     tables = {name: torch.full((8, 10), 0.1) for name in method.tables}

@@ -19,3 +19,4 @@ class Stream(IntEnum):
     TRAIN_ORDER = 18
     TRAIN_EVALUATION = 19
     TRAIN_METHOD = 20  # a method's own coins: mixing weights, the K of bottom-K, attack restarts
+    TRAIN_STEP = 21  # what a method tosses once for a whole mini-batch: the layer that a penalty looks at

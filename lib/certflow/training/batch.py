@@ -48,6 +48,10 @@ class Batch:
     epochs: int = 1
     number: int = 0
     """Of the loader batch, from the beginning of the training."""
+    part: int = 0
+    """Of the mini-batch within its loader batch."""
+    recorded: bool = False
+    """Whether the operations on this batch are being recorded, to be repeated on others (`certflow.training.repeated`)."""
     precision: str = "float32"
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
@@ -71,6 +75,18 @@ class Batch:
         rows = philox.normals(dim, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
         return rows.view(self.x.shape)
 
+    def coin(self, slot: int = 0) -> float:
+        """A uniform variate in (0,1) for the whole mini-batch, such as decides which layer a penalty looks at this time.
+
+        A function of (seed, number of the loader batch, part, slot), the same on every device and in every micro-batch. It is
+        read on the host, so that a method that tosses it must not be recorded: its `repeats` is False.
+        """
+        if self.recorded:
+            raise ValueError("a method that tosses a coin for each mini-batch sets `repeats` to False")
+        _check_slots(slot, 1)
+        image, draw = torch.tensor([self.number]), torch.tensor([self.part * SLOTS + slot])
+        return philox.uniforms(1, image, draw, seed=self.seed, stream=Stream.TRAIN_STEP).item()
+
     def forward(
         self, x: Float[torch.Tensor, "m images channels height width"]
     ) -> Float[torch.Tensor, "m images classes"]:
@@ -89,8 +105,12 @@ class Batch:
         """Consecutive parts of at most `images` images (None: the batch itself); their randomness stays what it was."""
         if images is None or images >= len(self.y):
             return [self]
-        rows = [slice(first, first + images) for first in range(0, len(self.y), images)]
-        return [replace(self, x=self.x[part], y=self.y[part], index=self.index[part]) for part in rows]
+        starts = range(0, len(self.y), images)
+        return [self.part_of(slice(first, first + images), self.part) for first in starts]
+
+    def part_of(self, rows: slice, part: int) -> Self:
+        """The mini-batch of these consecutive images, number `part` of the loader batch."""
+        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows], part=part)
 
     def _noise_key(self, m: int, first: int) -> Key:
         _check_slots(first, m)

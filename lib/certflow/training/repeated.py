@@ -55,7 +55,7 @@ class RepeatedStep:
     def _record(self, batch: Batch) -> None:
         """Prepare `replay` for mini-batches like this one; it fills `gradients` and `stats` from `inputs`."""
         self.gradients = self.stats = None  # the memory of the graph before
-        self.inputs = replace(batch, x=batch.x.clone(), y=batch.y.clone(), index=batch.index.clone())
+        self.inputs = replace(batch, x=batch.x.clone(), y=batch.y.clone(), index=batch.index.clone(), recorded=True)
         self.replay = self.recorder.recorded(self._work)
         self.gradients = [parameter.grad for parameter in self.parameters]
 

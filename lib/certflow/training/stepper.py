@@ -72,35 +72,42 @@ class Stepper:
             self._advance(batch, epoch, number, meter)
 
     def _advance(self, batch: tuple[torch.Tensor, ...], epoch: int, number: int, meter: Meter) -> None:
-        index, x, y = batch
         seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
-        law = self.law(epoch, number)
-        total = len(y) if self.ranks.world == 1 else self.size(number)
+        whole = self._batch(batch, epoch, number)
+        total = len(whole.y) if self.ranks.world == 1 else self.size(number)
         first = 0
         for part, piece in enumerate(pieces(total, self.method)):
-            self.optimiser.clear()
-            whole = piece.stop - piece.start
-            own = self.ranks.share(whole)
-            rows = slice(first, first := first + own.stop - own.start)
-            mini = Batch(
-                model=self.model,
-                x=x[rows],
-                y=y[rows],
-                index=index[rows],
-                noise_spec=law,
-                seed=self.seed,
-                epoch=epoch,
-                epochs=self.method.epochs,
-                number=epoch * self.batches + number,
-                precision=self.method.precision,
-                tables=self.tables,
-            )
-            parts = mini.cut(self.method.micro_batch)
-            stats = accumulated(self.repeated, parts, self.trainable) if len(mini.y) else {}
-            if self.ranks.world > 1:
-                stats = self.ranks.combine(self.model, stats, len(mini.y), whole, self.method.extras)
-            meter.add(whole, stats)
+            images = piece.stop - piece.start
+            own = self.ranks.share(images)
+            mini = whole.part_of(slice(first, first := first + own.stop - own.start), part)
+            meter.add(images, self._gradient(mini, images))
             self._update(epoch, number * self.parts + part)
+
+    def _batch(self, batch: tuple[torch.Tensor, ...], epoch: int, number: int) -> Batch:
+        """This process's rows of a loader batch, with all that a method may ask for."""
+        index, x, y = batch
+        return Batch(
+            model=self.model,
+            x=x,
+            y=y,
+            index=index,
+            noise_spec=self.law(epoch, number),
+            seed=self.seed,
+            epoch=epoch,
+            epochs=self.method.epochs,
+            number=epoch * self.batches + number,
+            precision=self.method.precision,
+            tables=self.tables,
+        )
+
+    def _gradient(self, mini: Batch, images: int) -> dict[str, torch.Tensor]:
+        """Leave the gradient of a mini-batch of `images` images, of which `mini` is this process's share; what to log."""
+        self.optimiser.clear()
+        parts = mini.cut(self.method.micro_batch)
+        stats = accumulated(self.repeated, parts, self.trainable) if len(mini.y) else {}
+        if self.ranks.world == 1:
+            return stats
+        return self.ranks.combine(self.model, stats, len(mini.y), images, self.method.extras)
 
     def _update(self, epoch: int, step: int) -> None:
         """Change the parameters by the gradients that they hold."""
