@@ -19,6 +19,7 @@ from certflow.files.artefact import Provenance, read_provenance
 from certflow.files.lock import exclusive
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
+from certflow.training.checkpoint import changing_state, resting_state
 from certflow.training.kinds.gaussian import Gaussian
 from certflow.training.log import LogFile
 
@@ -247,3 +248,71 @@ def test_resumed_run_on_a_gpu_equals_the_uninterrupted_one(tmp_path):
 
 def test_slow_training_is_gaussian_training():
     assert Stuck(**RECIPE).canonical() == Gaussian(**RECIPE).canonical()
+
+
+class Halves(torch.nn.Module):
+    """A frozen part in eval mode with statistics of its own, a frozen part in train mode, and one that learns."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.still = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)).requires_grad_(False)
+        self.counting = torch.nn.BatchNorm2d(4).requires_grad_(False)
+        self.head = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.BatchNorm1d(144, affine=False), torch.nn.Linear(144, 10)
+        )
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.still.eval()
+        return self
+
+    def forward(self, x):
+        return self.head(self.counting(self.still(x)))
+
+
+CHANGING = {"counting.running_mean", "counting.running_var", "counting.num_batches_tracked"} | {
+    f"head.{name}" for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked", "2.weight", "2.bias")
+}
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_what_changes_is_what_learns_and_what_counts(mode):
+    model = Halves().train(mode)
+    assert changing_state(model).keys() == CHANGING
+    assert resting_state(model).keys() == model.state_dict().keys() - CHANGING
+    assert (model.training, model.head.training, model.still.training) == (mode, mode, False)
+    assert changing_state(network()).keys() == network().state_dict().keys() and not resting_state(network())
+
+
+def test_a_state_holds_what_changes_and_ends_with_the_same_bits(tmp_path):
+    resume, whole = tmp_path / "resume.pt", weights(run(None, model=Halves())[0])
+    assert any(whole[name] != value for name, value in weights(Halves()).items())
+    with pytest.raises(Stop):
+        run(resume, stopping(5), Halves())
+    with safe_open(resume, framework="pt") as file:
+        names = {name.removeprefix("model.") for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
+    assert names == CHANGING
+    model, result = run(resume, model=Halves())
+    assert result.notes["resumed"] == [1, 2] and weights(model) == whole
+
+
+def test_a_state_that_was_trained_beside_another_frozen_part_is_left_aside(tmp_path, capsys):
+    resume, other = tmp_path / "resume.pt", Halves()
+    with torch.no_grad():
+        other.still[0].weight.mul_(2)
+    with pytest.raises(Stop):
+        run(resume, stopping(5), other)
+    assert run(resume, model=Halves())[1].notes["resumed"] is None
+    assert "belongs to another specification" in capsys.readouterr().err
+
+
+def test_an_average_kept_by_hand_changes():
+    from certflow.data.base import DataInfo
+    from certflow.denoising.restoration import Restorer
+    from certflow.kinds.registry import spec_class
+
+    restorer = Restorer(spec_class("denoiser", "dncnn")(depth=3, width=4).build(DataInfo(10, (1, 8, 8)), 0.5))
+    assert changing_state(restorer).keys() == restorer.state_dict().keys()
+    holder = torch.nn.ModuleDict({"inner": restorer})
+    assert changing_state(holder).keys() == holder.state_dict().keys()

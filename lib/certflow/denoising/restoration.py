@@ -1,7 +1,7 @@
 """A denoiser that is trained by itself: noisy images in, clean images wanted, a noise level of its own for every image."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,8 @@ class Restorer(nn.Module):
 
     The average follows at the beginning of each step, so that it lies in the state that a resumed run takes up.
     """
+
+    changes_by_hand: ClassVar[tuple[str, ...]] = ("average",)
 
     def __init__(self, denoiser: Denoiser):
         super().__init__()

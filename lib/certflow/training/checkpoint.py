@@ -1,6 +1,11 @@
-"""The resume file of a training run: weights, optimiser and position, keyed by the digest of what is being trained."""
+"""The resume file of a training run: what changes in it, optimiser and position, keyed by the digest of what is being trained.
+
+What rests, such as the classifier behind a denoiser, is not stored: a resumed run makes it anew from what it was made from.
+"""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +43,7 @@ def save_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optim
 
 
 def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optimiser) -> Position | None:
-    """Put the stored weights and optimiser in place and return the position, or None where there is nothing to resume.
+    """Put what is stored of model and optimiser in place and return the position, or None where there is nothing to resume.
 
     A damaged file and one of another digest are left aside with a line on stderr that says why: the run starts afresh
     and soon replaces them.
@@ -58,6 +63,45 @@ def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optim
     return position
 
 
+def changing_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The part of `state_dict` that training may change, the tensors themselves.
+
+    Parameters that take gradients; buffers of modules that are in train mode when the model is; and whatever lies in the
+    children that a module lists as `changes_by_hand`, such as a running average of weights. Modes are put back.
+    """
+    names = set()
+    with _training(model):
+        for prefix, module in model.named_modules(remove_duplicate=False):
+            parameters = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
+            buffers = [name for name, _ in module.named_buffers(recurse=False)] if module.training else []
+            names.update(f"{prefix}.{name}" if prefix else name for name in parameters + buffers)
+    by_hand = tuple(_changed_by_hand(model))
+    state = model.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if name in names or name.startswith(by_hand)}
+
+
+def resting_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The rest of `state_dict`: what a training does not change."""
+    changing = changing_state(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in changing}
+
+
+@contextmanager
+def _training(model: torch.nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    yield
+    for module, mode in modes:
+        module.training = mode
+
+
+def _changed_by_hand(model: torch.nn.Module) -> Iterator[str]:
+    """How the names of such tensors begin."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for child in getattr(module, "changes_by_hand", ()):
+            yield f"{prefix}.{child}." if prefix else f"{child}."
+
+
 def _require_fitting(path: Path, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     weights = {name: (tensor.shape, tensor.dtype) for name, tensor in _state(model, None).items()}
@@ -67,12 +111,13 @@ def _require_fitting(path: Path, tensors: dict[str, torch.Tensor], model: torch.
 
 def _state(model: torch.nn.Module, optimiser: Optimiser | None) -> dict[str, torch.Tensor]:
     """Weights and buffers as `model.<name>`, and what the optimiser calls its own (`momentum.<parameter>`)."""
-    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    state = {f"model.{name}": tensor for name, tensor in changing_state(model).items()}
     return state | (optimiser.state() if optimiser is not None else {})
 
 
 def _restore(model: torch.nn.Module, optimiser: Optimiser, tensors: dict[str, torch.Tensor]) -> None:
-    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    stored = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    model.load_state_dict(stored, strict=False)  # the rest is there already
     optimiser.restore({name: tensor for name, tensor in tensors.items() if not name.startswith("model.")})
 
 
