@@ -18,7 +18,7 @@ from certflow.files.artefact import Provenance
 from certflow.files.intact import reading
 from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.kinds.spec import canonical_json
-from certflow.training.base import Optimiser
+from certflow.training.recipe import Optimiser
 
 FORMAT = "training state"
 

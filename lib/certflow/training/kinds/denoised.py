@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from certflow.kinds.registry import lazy, register
 from certflow.kinds.spec import Record
-from certflow.training.base import MethodSpec, Optimiser, Reference
+from certflow.training.base import MethodSpec, Reference
+from certflow.training.recipe import Optimiser
 from certflow.training.schedule import step_decay
 
 if TYPE_CHECKING:
