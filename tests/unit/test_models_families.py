@@ -96,8 +96,8 @@ LARGE = 10_000_000
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_the_family_is_imported_and_certified(tmp_path, family):
-    name, size, options = FAMILIES[family]
-    info, model = DataInfo(10, (3, size, size)), spec("timm", name=name, options=options, normalise="none")
+    name, size, settings = FAMILIES[family]
+    info, model = DataInfo(10, (3, size, size)), spec("timm", name=name, settings=settings, normalise="none")
     torch.manual_seed(0)
     network = model.backbone(info)
     rng = np.random.default_rng(0)

@@ -210,6 +210,36 @@ def test_timm_builds_for_the_data_at_hand():
         build(spec("timm", name="vit_tiny_patch16_224"), DIGITS)
 
 
+SMALL_VIT = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2, "drop_path_rate": 0.1}
+
+
+def test_timm_takes_settings():
+    entry = spec("timm", name="vit_tiny_patch16_224", settings=SMALL_VIT)
+    assert entry.problems(DIGITS) == [] and entry.canonical()["settings"] == SMALL_VIT
+    network = build(entry, DIGITS)[1]
+    assert (len(network.blocks), network.patch_embed.num_patches, network.embed_dim) == (2, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("vit_tiny_patch16_224", {**SMALL_VIT, "dept": 2}, "unexpected keyword argument 'dept'"),
+        ("vit_tiny_patch16_224", {**SMALL_VIT, "depth": "two"}, "vit_tiny_patch16_224 does not take them"),
+        ("resnet18", {"no_such": 1}, "unexpected keyword argument 'no_such'"),
+    ],
+)
+def test_settings_that_timm_does_not_take_are_named_before_anything_runs(name, settings, message):
+    (problem,) = spec("timm", name=name, settings=settings).problems(DIGITS)
+    assert problem.startswith("settings: timm's ") and message in problem
+
+
+def test_settings_that_the_data_say_are_refused():
+    with pytest.raises(ValidationError, match="num_classes is not a setting of the network"):
+        spec("timm", name="resnet18", settings={"num_classes": 3})
+    with pytest.raises(ValidationError, match="settings"):
+        spec("timm", name="resnet18", settings={"act_layer": None})
+
+
 def test_heavy_libraries_are_imported_only_where_needed():
     code = """
 import sys
