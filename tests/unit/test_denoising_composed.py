@@ -121,3 +121,17 @@ def test_a_perfect_denoiser_has_no_error_and_the_clean_accuracy():
     found = measure(network, test, Gaussian(sigma=0.5), seed=3, device="cpu")
     assert found["mse"] == 0 and found["psnr"] is None
     assert found["accuracy"] == found["accuracy_clean"]
+
+
+@pytest.mark.parametrize("learns", ["denoiser", "classifier", "both"])
+def test_what_does_not_learn_rests(learns):
+    network = DenoiseThenClassify(DNCNN.build(INFO, 0.5), classifier(), learns=learns).train()
+    for name in ("denoiser", "classifier"):
+        part, moves = getattr(network, name), learns in (name, "both")
+        assert part.training == moves and all(p.requires_grad == moves for p in part.parameters())
+    before = weights(network)
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network(torch.rand(6, 1, 8, 8)).square().sum().backward()
+    optimiser.step()
+    changed = {name.partition(".")[0] for name, value in weights(network).items() if value != before[name]}
+    assert changed == ({"denoiser", "classifier"} if learns == "both" else {learns})

@@ -1,5 +1,7 @@
 """Denoise, then classify: the base classifier that is smoothed, as one module."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,22 +15,36 @@ Images = Float[torch.Tensor, "rows channels height width"]
 class DenoiseThenClassify(nn.Module):
     """y → classifier(resize(clamp(denoiser(y)))). Noise goes in before everything, so radii are those of the raw image.
 
-    The classifier normalises its input itself; it is frozen: it stays in eval mode, its parameters take no gradient, and
-    gradients flow through it to the denoiser. Without a denoiser the noisy image itself is classified. `clamp` limits the
+    The classifier normalises its input itself. What does not learn is frozen: it stays in eval mode, its parameters take no
+    gradient, and gradients flow through it. Without a denoiser the noisy image itself is classified. `clamp` limits the
     denoised image to [0,1]; `resize` is the side, in pixels, that the classifier sees (bicubic), None: the image's own.
     """
 
     def __init__(
-        self, denoiser: Denoiser | None, classifier: nn.Module, *, clamp: bool = False, resize: int | None = None
+        self,
+        denoiser: Denoiser | None,
+        classifier: nn.Module,
+        *,
+        clamp: bool = False,
+        resize: int | None = None,
+        learns: Literal["denoiser", "classifier", "both"] = "denoiser",
     ):
         super().__init__()
         self.denoiser = nn.Identity() if denoiser is None else denoiser
-        self.classifier = classifier.requires_grad_(False).eval()
-        self.clamp, self.resize = clamp, resize
+        self.classifier = classifier
+        self.clamp, self.resize, self.learns = clamp, resize, learns
+        for part in self._resting():
+            part.requires_grad_(False).eval()
+
+    def _resting(self) -> list[nn.Module]:
+        """The parts that do not learn."""
+        parts = {"denoiser": self.denoiser, "classifier": self.classifier}
+        return [part for name, part in parts.items() if self.learns not in (name, "both")]
 
     def train(self, mode: bool = True) -> "DenoiseThenClassify":
         super().train(mode)
-        self.classifier.eval()
+        for part in self._resting():
+            part.eval()
         return self
 
     def classify(self, x: Images) -> Float[torch.Tensor, "rows classes"]:
