@@ -55,6 +55,7 @@ PLAN = f"results/plan/{COUNTS}.tsv"
 SHARD = f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz"
 WEIGHTS = f"results/train/{MODEL}/model.safetensors"
 TRAINING = f"results/train/{MODEL}/training.tsv"
+TRAINING_RECORD = f"results/train/{MODEL}/training.json"
 DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
 CERTIFICATE = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
 ATTACK = f"{MODEL}/{{images}}/{{attack}}"
@@ -107,23 +108,19 @@ def model_names(w):
     return w.dataset, w.model, w.method, w.noise, int(w.seed)
 
 
-def checkpoint_file(w):
-    """The user's own checkpoint of an imported model."""
-    return own(STUDY.brought(w.dataset, w.method, w.noise, int(w.seed))["checkpoint"])
-
-
-def tables(w):
-    """The tables of the training images that a method reads, by name."""
-    return {
+def ingredients(w):
+    """What a model is made from besides the images, by what it is for; roles of `parts` as in `part_roles`."""
+    tables = {
         name: VOTES.format(dataset=w.dataset, model=w.model, predictions=entry)
         for name, entry in STUDY.tables(w.method, w.dataset, w.noise).items()
     }
-
-
-def start(w):
-    """The checkpoint that training starts from, as an input of its own, if the method names one."""
-    file = STUDY.start(w.method, w.dataset, w.noise, int(w.seed))
-    return {} if file is None else {"checkpoint": own(file)}
+    brought = STUDY.checkpoint(w.method, w.dataset, w.noise, int(w.seed))
+    return {
+        **tables,
+        **({} if brought is None else {"checkpoint": own(brought)}),
+        "parts": part_models(w),
+        "denoiser": denoiser_weights(w),
+    }
 
 
 def base_classifier(w):
@@ -134,14 +131,14 @@ def base_classifier(w):
 
 
 def part_models(w):
-    """The models that a denoised one is made from, in the order of their roles."""
+    """The models that another one is made from, in the order of their roles."""
     references = STUDY.references(*model_names(w))
     return [WEIGHTS.format(dataset=w.dataset, **vars(of)) for of in references.values()]
 
 
 def denoiser_weights(w):
-    """Where a denoised model's denoiser comes from: its own training, files of the user's, or nothing."""
-    name = STUDY.denoiser_of(w.dataset, w.method, w.noise)
+    """Where the denoiser in a model comes from: its own training, files of the user's, or nothing."""
+    name = STUDY.own_denoiser(w.dataset, w.method, w.noise)
     if name is None:
         return []
     if STUDY.denoisers[name].train is not None:

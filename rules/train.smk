@@ -1,10 +1,10 @@
-# Weights: trained here by a method, or imported from a user's own checkpoint.
+# Weights: trained here by a method, put together from parts, or imported from a user's own checkpoint. One script makes them all;
+# the rules differ in what they write and in how long they may take.
 
 
 rule train_model:
     input:
-        unpack(tables),
-        unpack(start),
+        unpack(ingredients),
         data=rules.prepare_data.output.manifest,
     output:
         model=WEIGHTS,
@@ -14,6 +14,7 @@ rule train_model:
             category="Training",
             labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
         ),
+        record=TRAINING_RECORD,
     log:
         f"results/logs/train_model/{MODEL}.log",
     benchmark:
@@ -28,14 +29,12 @@ rule train_model:
         runtime=growing(24, "h"),
     params:
         spec=model_spec,
+        roles=part_roles,
     script:
-        "../workflow_scripts/train_model.py"
+        "../workflow_scripts/make_model.py"
 
 
-rule import_model:
-    input:
-        data=rules.prepare_data.output.manifest,
-        checkpoint=checkpoint_file,
+use rule train_model as import_model with:
     output:
         model=WEIGHTS,
     log:
@@ -44,13 +43,7 @@ rule import_model:
         f"results/benchmarks/import_model/{MODEL}.tsv"
     wildcard_constraints:
         method=names(STUDY.made_by("import_model")),
-    conda:
-        "../environment.yml"
     resources:
         gpu=1,
         mem=growing(8, "GB"),
         runtime=growing(30, "m"),
-    params:
-        spec=model_spec,
-    script:
-        "../workflow_scripts/import_model.py"

@@ -342,8 +342,8 @@ def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):
     fresh = load(raw)
     raw["methods"]["gaussian"]["start_from"] = "clean/{noise}/{sigma:.2f}/{seed}.pth"
     tuned = load(raw)
-    assert fresh.start("gaussian", "mnist", "gauss-0.50", 7) is None
-    assert tuned.start("gaussian", "mnist", "gauss-0.50", 7) == "clean/gauss-0.50/0.50/7.pth"
+    assert fresh.checkpoint("gaussian", "mnist", "gauss-0.50", 7) is None
+    assert tuned.checkpoint("gaussian", "mnist", "gauss-0.50", 7) == "clean/gauss-0.50/0.50/7.pth"
     assert tuned.model_spec(*run) == {**fresh.model_spec(*run), "fine_tuned": True}
     raw["methods"]["gaussian"]["start_from"] = "{level}.pth"
     assert problems(raw)[0].startswith(

@@ -10,13 +10,15 @@ from training_examples import weights
 
 from certflow.config import load
 from certflow.data.store import prepare
-from certflow.denoising.stage import build_denoised, off_the_shelf, train_denoiser
+from certflow.denoising.stage import train_denoiser
 from certflow.denoising.stored import load_denoised
 from certflow.errors import ArtefactError, ConfigError
 from certflow.files.artefact import read_arrays, read_provenance
 from certflow.models.checkpoint import read_model
 from certflow.sampling.stage import presample_counts
-from certflow.training.stage import train_model
+from certflow.training.assembly import Files
+from certflow.training.composing import off_the_shelf
+from certflow.training.stage import Outputs, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"epochs": 1, "batch": 256, "schedule": "one_cycle"}
@@ -89,20 +91,24 @@ class Workshop:
 
     def _make(self, method: str, noise: str, seed: int) -> None:
         names, study = ("digits", "small", method, noise, seed), self.study
-        common = {
-            "manifest": self.folder / "digits.json",
-            "model": self.paths[method, noise, seed],
-            "log": self.folder / f"{method}-{noise}-{seed}" / "training.tsv",
-            "device": "cpu",
-        }
+        path = self.paths[method, noise, seed]
         recipe, data = study.method(method, "digits", noise), study.datasets["digits"]
-        if recipe.kind != "denoised":
-            train_model(study.model_spec(*names), data, recipe, **common)
-            return
-        denoiser = study.denoisers[recipe.denoiser] if recipe.denoiser else None
-        parts = {role: self.model(of.method, of.noise, of.seed) for role, of in study.references(*names).items()}
-        trained = self.denoiser(recipe.denoiser) if denoiser is not None and denoiser.train is not None else None
-        build_denoised(study.model_spec(*names), data, recipe, denoiser, parts=parts, trained=trained, **common)
+        name = recipe.own_denoiser()
+        denoiser = study.denoisers[name] if name else None
+        files = Files(
+            parts={role: self.model(of.method, of.noise, of.seed) for role, of in study.references(*names).items()},
+            denoiser=denoiser,
+            trained=self.denoiser(name) if denoiser is not None and denoiser.train is not None else None,
+        )
+        make_model(
+            study.model_spec(*names),
+            data,
+            recipe,
+            manifest=self.folder / "digits.json",
+            outputs=Outputs(path, path.with_name("training.tsv") if method in study.trained() else None),
+            device="cpu",
+            files=files,
+        )
 
     def denoiser(self, name: str) -> Path:
         path = self.folder / f"{name}.safetensors"
@@ -184,15 +190,14 @@ def test_a_classifier_of_another_recipe_is_refused(shop, tmp_path):
     names = ("digits", "small", "mse", "gauss-0.50", 0)
     spec = shop.study.model_spec(*names)
     with pytest.raises(ArtefactError, match="was made from another spec .*seed"):
-        build_denoised(
+        make_model(
             spec,
             shop.study.datasets["digits"],
             shop.study.method("mse", "digits", "gauss-0.50"),
-            shop.study.denoisers["blind"],
             manifest=shop.folder / "digits.json",
-            parts={"classifier": shop.model("clean", "clean", 1)},
-            model=tmp_path / "model.safetensors",
+            outputs=Outputs(tmp_path / "model.safetensors"),
             device="cpu",
+            files=Files(parts={"classifier": shop.model("clean", "clean", 1)}, denoiser=shop.study.denoisers["blind"]),
         )
 
 
@@ -281,7 +286,7 @@ def pretrained(classes: int, monkeypatch) -> dict:
 
     create = networks.create
 
-    def fake(name, info, *, pretrained, options=None):
+    def fake(name, info, *, pretrained, settings=None):
         network = create(name, info, pretrained=False)
         network.pretrained_cfg = {**network.pretrained_cfg, "num_classes": classes, "mean": (0.1,), "std": (0.2,)}
         return network
@@ -303,16 +308,14 @@ def test_a_classifier_off_the_shelf_normalises_as_it_was_pretrained(raw, shop, t
     raw["experiments"]["denoised"] |= {"model": "shelf", "methods": ["shelf"]}
     study = load(raw)
     spec = study.model_spec("digits", "shelf", "shelf", "gauss-0.50", 0)
-    build_denoised(
+    make_model(
         spec,
         study.datasets["digits"],
         study.method("shelf", "digits", "gauss-0.50"),
-        study.denoisers["ranged"],
         manifest=shop.folder / "digits.json",
-        parts={},
-        trained=shop.denoiser("ranged"),
-        model=tmp_path / "model.safetensors",
+        outputs=Outputs(tmp_path / "model.safetensors"),
         device="cpu",
+        files=Files(denoiser=study.denoisers["ranged"], trained=shop.denoiser("ranged")),
     )
     network, _ = load_denoised(tmp_path / "model.safetensors", spec, study.datasets["digits"].info(), spec=spec)
     layer = network.classifier[0]

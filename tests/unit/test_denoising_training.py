@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from denoising_examples import DNCNN, DRUNET, INFO, classifier, composed
 from pydantic import ValidationError
+from safetensors import safe_open
 from training_examples import patterns, timeless, weights
 
 from certflow.denoising.restoration import Restorer, levels
@@ -119,6 +120,9 @@ def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path, fields):
     whole, wanted = run("stability", surrogates=surrogates, **fields)
     with pytest.raises(InterruptedError):
         run("stability", surrogates=surrogates, resume=tmp_path / "resume.pt", stop=4, **fields)
+    with safe_open(tmp_path / "resume.pt", framework="pt") as file:
+        stored = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+    assert stored and all(name.startswith("model.composed.denoiser.") for name in stored)
     network, found = run("stability", surrogates=surrogates, resume=tmp_path / "resume.pt", **fields)
     assert found.notes["resumed"] is not None
     assert weights(network) == weights(whole)

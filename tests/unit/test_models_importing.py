@@ -196,7 +196,8 @@ def test_settings_that_cannot_be_are_refused(fields, message):
 
 def test_the_stage_stores_a_model_that_load_model_accepts(tmp_path, monkeypatch, capsys):
     from certflow.data.store import prepare
-    from certflow.models import stage
+    from certflow.training.assembly import Files
+    from certflow.training.stage import Outputs, make_model
 
     monkeypatch.setenv("CERTFLOW_CACHE", str(tmp_path / "cache"))
     data, model = spec_class("dataset", "digits")(), spec("small_conv")
@@ -213,14 +214,14 @@ def test_the_stage_stores_a_model_that_load_model_accepts(tmp_path, monkeypatch,
         "seed": 0,
     }
     made = tmp_path / "model.safetensors"
-    stage.import_model(
+    make_model(
         wanted,
         data,
         method,
         manifest=tmp_path / "digits.json",
-        checkpoint=tmp_path / "w.pth.tar",
-        model=made,
+        outputs=Outputs(made),
         device="cpu",
+        files=Files(checkpoint=tmp_path / "w.pth.tar"),
     )
     loaded, record = load_model(
         made, model, data.info(), spec=wanted, parents={"checkpoint": file_digest(tmp_path / "w.pth.tar")}

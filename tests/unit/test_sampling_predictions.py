@@ -23,10 +23,11 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Reader, count_classes
 from certflow.sampling.merge_predictions import merge_predictions
 from certflow.sampling.predictions import smooth_predictions
+from certflow.training.assembly import Files
 from certflow.training.base import ReadsPredictions
 from certflow.training.losses import cross_entropy
 from certflow.training.predictions import Predictions, compact, read_predictions
-from certflow.training.stage import train_model
+from certflow.training.stage import Outputs, make_model
 
 DIGITS = spec_class("dataset", "digits")()
 NOISE = spec_class("noise", "gaussian")(sigma=0.25)
@@ -287,15 +288,14 @@ def guided_spec(method: Guided, predictions: dict) -> dict:
 
 
 def train(home: Path, folder: Path, method: Guided, spec: dict, predictions: Path) -> Path:
-    train_model(
+    make_model(
         spec,
         DIGITS,
         method,
         manifest=home / "digits.json",
-        model=folder / "model.safetensors",
-        log=folder / "training.tsv",
+        outputs=Outputs(folder / "model.safetensors", folder / "training.tsv"),
         device="cpu",
-        tables={"predictions": predictions},
+        files=Files(tables={"predictions": predictions}),
     )
     return folder / "model.safetensors"
 

@@ -32,8 +32,7 @@ class Trainings:
 @pytest.fixture
 def trainings(monkeypatch) -> Trainings:
     found = Trainings()
-    for stage in (training_stage, denoising_stage):
-        monkeypatch.setattr(stage, "train", found)
+    monkeypatch.setattr(training_stage, "train", found)
     return found
 
 
@@ -55,7 +54,8 @@ def test_models_are_trained_from_their_own_seed(home, tmp_path, trainings):
         spec |= {"seed": seed, "model": spec_class("model", "small_conv")().architecture()}
         paths = {"model": tmp_path / f"{number}.safetensors", "log": tmp_path / f"{number}.tsv"}
         manifest = home.given["manifest"]
-        training_stage.train_model(spec, DIGITS, METHOD, manifest=manifest, device="cpu", **paths)
+        outputs = training_stage.Outputs(**paths)
+        training_stage.make_model(spec, DIGITS, METHOD, manifest=manifest, outputs=outputs, device="cpu")
         assert read_model(paths["model"])[-1].spec["seed"] == seed
     check(*trainings.calls)
 

@@ -15,7 +15,8 @@ from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, save_model
 from certflow.models.header import read_header
 from certflow.models.starting import start_from
-from certflow.training.stage import train_model
+from certflow.training.assembly import Files
+from certflow.training.stage import Outputs, make_model
 
 DIGITS = spec_class("dataset", "digits")()
 MODEL = spec_class("model", "small_conv")()
@@ -94,15 +95,14 @@ def train(home: Path, folder: Path, *, checkpoint: Path | None, fine_tuned: bool
         "noise": NOISE.canonical(),
         "seed": 0,
     }
-    train_model(
+    make_model(
         {**spec, "fine_tuned": True} if fine_tuned else spec,
         DIGITS,
         method,
         manifest=home / "digits.json",
-        model=folder / "model.safetensors",
-        log=folder / "training.tsv",
+        outputs=Outputs(folder / "model.safetensors", folder / "training.tsv"),
         device="cpu",
-        checkpoint=checkpoint,
+        files=Files(checkpoint=checkpoint),
     )
     return folder / "model.safetensors"
 

@@ -61,15 +61,19 @@ class Entries:
 
     def trained(self) -> list[str]:
         """Names of the methods that train a model here, and so write a training log."""
-        return self.made_by("train_model", "train_denoised")
+        return [name for name, entry in self.methods.items() if spec_class("method", entry.kind).learns(entry.own)]
 
     def references(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Reference]:
         """The other models that a model is made from, by role, sorted."""
         return dict(sorted(self.method(method, dataset, noise).references(model, noise, seed).items()))
 
     def denoiser_of(self, dataset: str, method: str, noise: str) -> str | None:
-        """The denoiser entry that a method puts before its classifier, if it does."""
-        return getattr(self.method(method, dataset, noise), "denoiser", None)
+        """The denoiser entry that stands before a method's classifier, if one does."""
+        return self.method(method, dataset, noise).denoiser_entry(self, dataset, noise)
+
+    def own_denoiser(self, dataset: str, method: str, noise: str) -> str | None:
+        """The denoiser entry that a method's model is made from, if it is."""
+        return self.method(method, dataset, noise).own_denoiser()
 
     def brought(self, dataset: str, method: str, noise: str, seed: int) -> dict[str, str]:
         """The user's own files that a model is made from, by role: `checkpoint`, `start`, `denoiser` or `denoiser.<number>`.
@@ -77,13 +81,14 @@ class Entries:
         A start below `results/` is not one of them: the workflow makes it.
         """
         files = self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed)
-        denoiser = self.denoiser_of(dataset, method, noise)
+        denoiser = self.own_denoiser(dataset, method, noise)
         files |= {} if denoiser is None else self.denoisers[denoiser].brought()
         return {role: path for role, path in files.items() if not made_here(path)}
 
-    def start(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
-        """The checkpoint that training starts from, if the method names one."""
-        return self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed).get("start")
+    def checkpoint(self, method: str, dataset: str, noise: str, seed: int) -> str | None:
+        """The file that a model is imported from, or that its training starts from, if the method names one."""
+        files = self.method(method, dataset, noise).brought(noise, self.noises[noise].sigma, seed)
+        return next(iter(files.values()), None)
 
     def tables(self, method: str, dataset: str, noise: str) -> dict[str, str]:
         """The tables that a method reads while it trains → the entry that each is made from."""

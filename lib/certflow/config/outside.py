@@ -39,7 +39,7 @@ def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[st
 
 def _missing(study: Study, experiment: str) -> Iterator[str]:
     for dataset, _, method, noise, seed in study.needed(run.of_model for run in study.runs(experiment)):
-        denoiser = study.denoiser_of(dataset, method, noise)
+        denoiser = study.own_denoiser(dataset, method, noise)
         try:
             files = study.brought(dataset, method, noise, seed)
         except CertflowError as error:  # a folder of weights that lacks a file

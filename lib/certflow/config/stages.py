@@ -67,7 +67,7 @@ class StageSpecs(Entries):
         parts = {
             role: self.model_spec(dataset, of.model, of.method, of.noise, of.seed) for role, of in references.items()
         }
-        denoiser = self.denoiser_of(dataset, method, noise)
+        denoiser = self.own_denoiser(dataset, method, noise)
         if denoiser is not None:
             parts["denoiser"] = self.denoisers[denoiser].canonical()
         return {"parts": parts} if parts else {}

@@ -19,6 +19,9 @@ from certflow.models.checkpoint import FORMAT
 from certflow.models.fitting import fit
 from certflow.models.normalise import Normalise
 
+DENOISER = "denoiser"
+"""Format of the file that holds the weights of a denoiser trained by itself."""
+
 
 def load_denoised(
     path: str | Path, spec: Mapping[str, Any], info: DataInfo, /, **expected: Any

@@ -5,6 +5,7 @@ So the noisy accuracy is measured as chosen and in the other usual ways, and a b
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,16 @@ def import_model(
     if found.findings:
         _shout(found)
     return network, {**found.notes(), "sha256": file_digest(checkpoint)}
+
+
+def tell(checkpoint: str | Path, notes: Mapping[str, Any]) -> None:
+    """One line on stderr about the accuracies that `import_model` found."""
+    shown = f"{notes['clean_accuracy']:.1%} on clean images, {notes['noisy_accuracy']:.1%} on noisy ones"
+    print(
+        f"{checkpoint}: base classifier's accuracy on {notes['images']} test images: {shown}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _shout(found: Examination) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certflow.config import Study
     from certflow.data.base import DataInfo
     from certflow.files.artefact import Provenance
-    from certflow.noise.base import NoiseSpec
+    from certflow.training.assembly import Assembled, Given
     from certflow.training.batch import Batch
     from certflow.training.evaluation import Evaluation
     from certflow.training.ranks import Ranks
@@ -84,6 +84,16 @@ class MethodSpec(Recipe):
         return float(self.noises)
 
     @classmethod
+    def learns(cls, own: Mapping[str, Any]) -> bool:
+        """Whether the model of an entry of this kind with these keys of its own is trained here, and so has a training log."""
+        return cls.trains
+
+    @property
+    def trained_here(self) -> bool:
+        """`learns` of this method."""
+        return self.learns(vars(self))
+
+    @classmethod
     def rule(cls, own: Mapping[str, Any]) -> str:
         """The workflow rule that makes the model of an entry of this kind with these keys of its own."""
         return "train_model"
@@ -92,6 +102,14 @@ class MethodSpec(Recipe):
         """Other models that this one is made from, by their role, when it is made for these entries."""
         return {}
 
+    def own_denoiser(self) -> str | None:
+        """Entry of `denoisers` that the model is made from, if it is."""
+        return None
+
+    def denoiser_entry(self, study: "Study", dataset: str, noise: str) -> str | None:
+        """Entry of `denoisers` that stands before the classifier in the end: its own, or that of a model it is made from."""
+        return self.own_denoiser()
+
     def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
         """Why the entry of this name cannot be used with the others (empty: it can)."""
         return []
@@ -99,6 +117,20 @@ class MethodSpec(Recipe):
     def brought(self, noise: str, sigma: float, seed: int) -> dict[str, str]:
         """Role → path of the files that a model is made from, besides data, for a noise entry (by name), its sigma, a seed."""
         return {} if self.start_from is None else {"start": fill(self.start_from, noise, sigma, seed)}
+
+    def assemble(self, given: "Given") -> "Assembled":
+        """The network before any training, from what the specification names; torch's generator has the run's seed.
+
+        Parameters that take gradients are what learns. Raises `ArtefactError` and `DataError` for files that do not fit or are
+        not those that the specification means.
+        """
+        from certflow.training.assembly import fresh
+
+        return fresh(given)
+
+    def examine(self, module: "torch.nn.Module", given: "Given", model: str | Path) -> dict[str, Any]:
+        """Notes about the finished network for its record; model: the file it will be stored in, for messages."""
+        return {}
 
     @classmethod
     def load(

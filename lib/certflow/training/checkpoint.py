@@ -90,9 +90,11 @@ def resting_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _training(model: torch.nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.train()
-    yield
-    for module, mode in modes:
-        module.training = mode
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _changed_by_hand(model: torch.nn.Module) -> Iterator[str]:

@@ -1,20 +1,21 @@
-"""Training as a stage of the pipeline: from a prepared dataset to a stored model and its log."""
+"""Making a model as a stage of the pipeline: assembled from what it is made from, trained if its method learns, stored."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from certflow.data.base import DatasetSpec
-from certflow.data.store import content_digest, open_split
 from certflow.files.artefact import Provenance
 from certflow.files.attempts import finish_attempts
-from certflow.files.contents import require_contents
-from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest
 from certflow.machine.naming import device_name
-from certflow.models import build, save_model
-from certflow.models.starting import start_from
+from certflow.models import save_model
+from certflow.noise.base import NoiseSpec
+from certflow.training.assembly import Data, Files, Given, open_data
 from certflow.training.base import MethodSpec
 from certflow.training.log import LOG_FORMAT, LogFile
 from certflow.training.loop import train
@@ -24,93 +25,122 @@ from certflow.training.seeding import seed_everything
 from certflow.training.tables import read_tables
 
 
-def train_model(
+@dataclass(frozen=True)
+class Outputs:
+    """Where a model and the log of its training are written; no log where nothing is trained."""
+
+    model: str | Path
+    log: str | Path | None = None
+
+    @property
+    def resume(self) -> Path:
+        """The state of an interrupted training, beside the model."""
+        return Path(self.model).with_name("resume.pt")
+
+    def store(self, module: torch.nn.Module, record: Provenance) -> None:
+        """Write the finished model, and remove what was kept for a training to go on."""
+        save_model(self.model, module, record)
+        self.resume.unlink(missing_ok=True)
+        finish_attempts(self.resume)
+
+
+def make_model(
     spec: Mapping[str, Any],
     dataset: DatasetSpec,
     method: MethodSpec,
     *,
     manifest: str | Path,
-    model: str | Path,
-    log: str | Path,
+    outputs: Outputs,
     device: Any,
+    files: Files | None = None,
     description: str = "train",
-    tables: Mapping[str, str | Path] | None = None,
-    checkpoint: str | Path | None = None,
 ) -> None:
-    """Train the model that `spec` describes and write it to `model`, its log to `log`.
+    """Make the model that `spec` (`Study.model_spec`) describes by its method, and write it and the log of its training.
 
-    spec: `Study.model_spec`. tables: the file of each table that the method reads, made as `spec` says. checkpoint: the
-    file that training starts from, where the method names one. The state of an interrupted run lies beside `model` as
-    `resume.pt`, bound to the spec and to the content of what it reads; it is removed once the model is stored. device: a torch
-    device, or a list of several that share the work.
+    The method assembles a network from `files`; if it learns, it is trained. The state of an interrupted run is bound to the
+    spec and to the content of what was read; it is removed once the model is stored. device: a torch device, or a list of
+    several that share a training.
     """
-    if bool(spec.get("fine_tuned")) != (checkpoint is not None):
-        raise ValueError("a checkpoint to start from is given if and only if the specification says fine_tuned")
     arguments = {
         "spec": spec,
         "dataset": dataset,
         "method": method,
         "manifest": manifest,
-        "model": model,
-        "log": log,
+        "outputs": outputs,
+        "files": files or Files(),
         "description": description,
-        "tables": dict(tables or {}),
-        "checkpoint": checkpoint,
     }
     devices = list(device) if isinstance(device, list | tuple) else [device]
-    if len(devices) == 1:
-        _train_model(ranks=ALONE, device=devices[0], **arguments)
+    if len(devices) == 1 or not method.trained_here:
+        _make_model(ranks=ALONE, device=devices[0], **arguments)
     else:
-        run_parallel(_train_model, [str(name) for name in devices], arguments)
+        run_parallel(_make_model, [str(name) for name in devices], arguments)
 
 
-def _train_model(
+def _make_model(
     *,
     spec: Mapping[str, Any],
     dataset: DatasetSpec,
     method: MethodSpec,
     manifest: str | Path,
-    model: str | Path,
-    log: str | Path,
+    outputs: Outputs,
+    files: Files,
     description: str,
-    tables: Mapping[str, str | Path],
-    checkpoint: str | Path | None,
     device: Any,
     ranks: Ranks,
 ) -> None:
     """The part of one process."""
-    info, seed = dataset.info(), spec["seed"]
-    parents = {"data": content_digest(manifest)}
-    split = open_split(dataset, manifest, "train")
-    tables, made_from, warnings = read_tables(spec, tables, parents["data"], len(split), info.classes)
-    parents |= made_from
-    resume = Path(model).with_name("resume.pt")
-    seed_everything(seed)
-    architecture = revive("model", {"inference": {}, **spec["model"]})
-    module, notes = build(architecture, info), {"warnings": warnings} if warnings else {}
-    if checkpoint is not None:
-        notes["start"] = start_from(module, checkpoint, architecture, info)
-        parents["start"] = notes["start"].pop("sha256")
-        require_contents(spec, {"start": parents["start"]})
-    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device))
-    result = train(
+    given = Given(spec, open_data(dataset, manifest), files, device)
+    tables, made_from, warnings = _tables(given)
+    seed_everything(given.seed)
+    made = method.assemble(given)
+    parents = {**made.parents, **made_from}
+    record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), facts=made.facts)
+    notes = {**warnings, **made.notes}
+    if method.trained_here:
+        work = {"noise": given.noise, "device": device, "description": description, "tables": tables, "ranks": ranks}
+        notes |= learn(method, made.trainee or made.module, given.data, record, outputs, **work)
+    if ranks.writes:
+        notes |= method.examine(made.module, given, outputs.model)
+        outputs.store(made.module, replace(record, notes=notes))
+
+
+def _tables(given: Given) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, list[str]]]:
+    """The tables that the specification names, digests of their files, and notes of what is unusual about them."""
+    data = given.data
+    found = read_tables(given.spec, given.files.tables, data.digest, len(data.train), data.info.classes)
+    tables, parents, warnings = found
+    return tables, parents, {"warnings": warnings} if warnings else {}
+
+
+def learn(
+    method: MethodSpec,
+    trainee: torch.nn.Module,
+    data: Data,
+    record: Provenance,
+    outputs: Outputs,
+    *,
+    noise: NoiseSpec,
+    device: Any,
+    description: str,
+    tables: Mapping[str, np.ndarray] | None = None,
+    ranks: Ranks = ALONE,
+) -> dict[str, Any]:
+    """Train a network in place, resumable, with a log beside it; notes for its record (`TrainingResult.notes`)."""
+    log = None if outputs.log is None else LogFile(Path(outputs.log), replace(record, format=LOG_FORMAT))
+    return train(
         method,
-        module,
-        split,
-        open_split(dataset, manifest, "test"),
-        noise=revive("noise", spec["noise"]),
-        seed=seed,
+        trainee,
+        data.train,
+        data.test,
+        noise=noise,
+        seed=record.spec["seed"],
         device=device,
-        augmentation=info.augmentation,
-        resume=resume,
-        digest=digest({"spec": spec, "parents": parents}),
-        log=LogFile(Path(log), replace(record, format=LOG_FORMAT)),
+        augmentation=data.info.augmentation,
+        resume=outputs.resume,
+        digest=digest({"spec": record.spec, "parents": record.parents}),
+        log=log,
         description=description,
         tables=tables,
         ranks=ranks,
-    )
-    if not ranks.writes:
-        return
-    save_model(model, module, replace(record, notes=notes | result.notes))
-    resume.unlink(missing_ok=True)
-    finish_attempts(resume)
+    ).notes

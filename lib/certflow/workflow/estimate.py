@@ -168,7 +168,7 @@ class _Estimate:
     def denoisers(self, made: Iterable[_Model]) -> list[tuple[str, str, int]]:
         """(dataset, denoiser, seed) of those that are trained by themselves."""
         named = {
-            (one.dataset, self.study.denoiser_of(one.dataset, one.method, one.noise), one.seed): None for one in made
+            (one.dataset, self.study.own_denoiser(one.dataset, one.method, one.noise), one.seed): None for one in made
         }
         return [key for key in named if key[1] is not None and self.study.denoisers[key[1]].train is not None]
 

@@ -15,10 +15,12 @@ from certflow.training.schedule import step_decay
 if TYPE_CHECKING:
     import torch
 
+    from certflow.training.assembly import Assembled, Given
     from certflow.training.batch import Batch
 
 objectives = lazy("certflow.denoising.objectives")
 checks = lazy("certflow.denoising.checks")
+composing = lazy("certflow.training.composing")
 
 
 class Classifier(Record):
@@ -87,8 +89,12 @@ class Denoised(MethodSpec):
     """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
 
     @classmethod
+    def learns(cls, own: Mapping[str, Any]) -> bool:
+        return own.get("objective") is not None
+
+    @classmethod
     def rule(cls, own: Mapping[str, Any]) -> str:
-        return "compose_denoised" if own.get("objective") is None else "train_denoised"
+        return "train_denoised" if cls.learns(own) else "compose_denoised"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,6 +135,16 @@ class Denoised(MethodSpec):
         for number, surrogate in enumerate(self.surrogates):
             found[f"surrogate{number:02d}"] = surrogate.reference(model, seed)
         return found
+
+    def own_denoiser(self) -> str | None:
+        return self.denoiser
+
+    def assemble(self, given: "Given") -> "Assembled":
+        """The denoiser alone learns."""
+        return composing.compose(self, given)
+
+    def examine(self, module: Any, given: "Given", model: str | Path) -> dict[str, Any]:
+        return composing.quality(module, given, model)
 
     def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
         return list(self._problems(study, name, dataset, model, noise))

@@ -11,6 +11,7 @@ from certflow.training.places import checked_pattern, fill
 
 if TYPE_CHECKING:
     from certflow.config.study import Study
+    from certflow.training.assembly import Assembled, Given
 
 Output = Annotated[int, Field(ge=0)]
 
@@ -86,6 +87,21 @@ class External(MethodSpec):
 
     def brought(self, noise: str, sigma: float, seed: int) -> dict[str, str]:
         return {"checkpoint": fill(self.checkpoint, noise, sigma, seed)}
+
+    def assemble(self, given: "Given") -> "Assembled":
+        """The file's network, examined; its content is what the model is made from."""
+        from certflow.files.contents import require_contents
+        from certflow.models import importing
+        from certflow.training.assembly import Assembled
+
+        path, test = given.files.checkpoint, given.data.test
+        network, notes = importing.import_model(
+            path, self, given.architecture(), given.info, test, given.noise, given.seed, given.device
+        )
+        importing.tell(path, notes)
+        parents = {"checkpoint": notes.pop("sha256")}
+        require_contents(given.spec, parents)
+        return Assembled(network, parents, notes=notes)
 
     def loss(self, batch: Any) -> Any:
         raise TypeError("an external model is not trained")
