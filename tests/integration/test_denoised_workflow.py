@@ -9,6 +9,7 @@ from test_workflow import ROOT, planned
 
 pytestmark = pytest.mark.slow
 
+DENOISED = ROOT / "configs" / "denoised.yaml"
 NAMED = {"method": "plain", "noise": "clean"}
 OVERLAY = {
     "methods": {
@@ -47,7 +48,8 @@ def plan(tmp_path):
     def of(target: str) -> dict[str, int]:
         overlay = tmp_path / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(OVERLAY))
-        flags = ["-n", "--cores", "1", "--directory", str(tmp_path), "--configfile", str(overlay), "--", target]
+        files = [str(DENOISED), str(overlay)]
+        flags = ["-n", "--cores", "1", "--directory", str(tmp_path), "--configfile", *files, "--", target]
         command = [sys.executable, "-m", "snakemake", *flags]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout + result.stderr
