@@ -8,7 +8,7 @@ from certflow.kinds.exports import exports
 __version__ = "0.2.0"
 
 _HOMES = {
-    "SmoothedClassifier": "sampling.smoothed",
+    "SmoothedClassifier": "certify.smoothed",
     "load_checkpoint": "models.published",
 }
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import special, stats
 
+from certflow import SmoothedClassifier
 from certflow.certify.radii import gaussian_radius
 from certflow.noise import Gaussian, Stream
-from certflow.sampling import SmoothedClassifier
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from stage_examples import DIGITS, IMAGES, NOISE, SAMPLERS, SEED, Home, sampler_of
 
+from certflow import SmoothedClassifier
 from certflow.files.artefact import read_arrays, read_provenance
 from certflow.kinds.registry import kinds, revive, spec_class
 from certflow.noise import Gaussian, GeneralizedGaussian
@@ -19,7 +20,6 @@ from certflow.noise.streams import Stream
 from certflow.noise.truncated import Truncated
 from certflow.sampling.plan import read_plan
 from certflow.sampling.predictions import smooth_predictions
-from certflow.sampling.smoothed import SmoothedClassifier
 
 CHOSEN = [3, 5, 7, 9, 11, 13, 15, 17, 19]
 PURPOSES = {

@@ -14,6 +14,7 @@ import torch
 from scipy import special
 from scipy.special import ndtr
 
+from certflow import SmoothedClassifier
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
 from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.counted import lower, upper
@@ -24,7 +25,6 @@ from certflow.noise import Gaussian
 from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.streams import Stream
 from certflow.sampling.ladder import LARGEST_DIM, ladder
-from certflow.sampling.smoothed import SmoothedClassifier
 from certflow.stats import (
     clopper_pearson_failure,
     clopper_pearson_lower,

@@ -7,12 +7,12 @@ import pytest
 import torch
 from models_examples import ArraySplit, spec
 
+from certflow import SmoothedClassifier
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
 from certflow.models import import_model
 from certflow.models.published import load_weights
 from certflow.noise import Gaussian
-from certflow.sampling.smoothed import SmoothedClassifier
 
 pytestmark = pytest.mark.slow
 

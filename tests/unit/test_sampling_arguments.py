@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from certflow import SmoothedClassifier
 from certflow.noise import Gaussian
-from certflow.sampling import SmoothedClassifier
 
 torch.manual_seed(0)
 NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))

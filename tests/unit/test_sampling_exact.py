@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from certflow import SmoothedClassifier
 from certflow.models.base import Inference
 from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian, NoiseSpec
 from certflow.noise.base import Key
 from certflow.noise.streams import Stream
-from certflow.sampling import SmoothedClassifier, engine
+from certflow.sampling import engine
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.stats import clopper_pearson_lower

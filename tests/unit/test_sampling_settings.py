@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from certflow import SmoothedClassifier
 from certflow.machine.memory import freed_memory_is_kept, keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
-from certflow.sampling import SmoothedClassifier
 from certflow.sampling.settings import OPERATIONS, PARENTS, compiler_settings, engine_settings
 
 LEVELS = (*PARENTS, *OPERATIONS)

@@ -35,6 +35,23 @@ class Drawn:
     """Whether the noise was drawn in whole grey levels."""
 
 
+def drawn_from(
+    plan: "pd.DataFrame",
+    arrays: Mapping[str, np.ndarray],
+    noise: NoiseSpec,
+    dim: int,
+    seed: int,
+    arithmetic: Literal["float", "exact"],
+) -> Drawn:
+    """What a certificate is computed from: a plan's rows and the arrays of stage 2, `counts` and what the sampler adds."""
+    extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
+    if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
+        plan = plan.assign(n=extra["drawn"])
+    exact = arithmetic == "exact"
+    slack = noise.distance(dim) if exact else 0.0  # exact noise may miss the ideal law by so much
+    return Drawn(plan, arrays["counts"], noise, dim, seed, extra, slack, exact)
+
+
 @dataclass(frozen=True)
 class Claim:
     """What the radii of a table say."""

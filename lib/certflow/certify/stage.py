@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from certflow.certify.base import Drawn, pairing_problems
+from certflow.certify.base import drawn_from, pairing_problems
 from certflow.certify.counts import CountsError, same_images
 from certflow.certify.table import certificate_table
 from certflow.errors import ArtefactError
@@ -37,13 +37,8 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         raise ArtefactError(
             f"{plan}: is not a valid plan for this certificate ({'; '.join(problems)}); give its own sampler's plan"
         )
-    extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
-    if "drawn" in extra:  # a stopping rule drew fewer than the plan allowed
-        rows = rows.assign(n=extra["drawn"])
     dim = revive("dataset", spec["dataset"]).info().dim
-    exact = sampler.arithmetic == "exact"
-    slack = noise.distance(dim) if exact else 0.0  # exact noise may miss the ideal law by so much
-    drawn = Drawn(rows, arrays["counts"], noise, dim, spec["seed"], extra, slack, exact)
+    drawn = drawn_from(rows, arrays, noise, dim, spec["seed"], sampler.arithmetic)
     result = certificate_table(drawn, certificate, arrays["seconds"], source=str(counts))
     claim = certificate.claim(drawn)
     record = Provenance(
@@ -51,6 +46,6 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
         spec=spec,
         parents={"plan": planned.digest, "counts": counted.digest, **counted.parents},
         device=counted.device,
-        notes={**counted.notes, "claim": asdict(claim)} | ({"noise_distance": slack} if slack else {}),
+        notes={**counted.notes, "claim": asdict(claim)} | ({"noise_distance": drawn.slack} if drawn.slack else {}),
     )
     write_table(table, result, record)

@@ -30,6 +30,10 @@ CHUNK_SECONDS = 5.0
 """Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
 
 
+Watch = Callable[[str, int, int], None]
+"""(what is counted, units done, units in all): how work that shows no bar of its own tells how far it is."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """counts: int64 [images, classes]; seconds: float64 [images], wall time shared out by draws."""
@@ -67,6 +71,7 @@ def count_classes(
     describe: Callable[[int], str] | None = None,
     description: str = "sample",
     quiet: bool = False,
+    watch: Watch | None = None,
 ) -> Counts:
     """Count the classes of `draws[i]` noisy copies of each image.
 
@@ -74,7 +79,8 @@ def count_classes(
     split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
     for counting in instalments. parameter: float64 [images], part of the rows' keys where the law needs it.
     arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `kept`: what earlier calls of
-    the same kind left on the device. `describe(index)` names an image in messages.
+    the same kind left on the device. `describe(index)` names an image in messages. `watch` hears of every chunk; what it raises
+    ends the counting.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
@@ -115,6 +121,8 @@ def count_classes(
             row = stop
             if journal:
                 journal.save(row, counts, seconds)
+            if watch:
+                watch(description, row, total)
             chunk = max(CHUNK_ROWS, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-6))))
     return Counts(counts, seconds)
 

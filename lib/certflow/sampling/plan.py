@@ -22,29 +22,44 @@ if TYPE_CHECKING:
 def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path) -> None:
     """Write the plan that the sampler of `spec` (`Study.counts_spec`) makes from stage-1 counts, which must be of that spec.
 
+    Columns: those of `plan_rows`.
+    """
+    arrays, record = read_arrays(counts, format="presample", spec=without(spec, "sampler"))
+    noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
+    table = plan_rows(sampler, noise, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
+    parents = {"presample": record.digest, **record.parents}
+    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
+
+
+def plan_rows(
+    sampler: SamplerSpec,
+    noise: NoiseSpec,
+    index: np.ndarray,
+    label: np.ndarray,
+    counts: np.ndarray,
+    seconds: np.ndarray,
+) -> "pd.DataFrame":
+    """What a sampler plans for images, one row each, from their stage-1 counts int64 [images, classes].
+
     Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
     draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
     """
     import pandas as pd
 
-    arrays, record = read_arrays(counts, format="presample", spec=without(spec, "sampler"))
-    noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
-    columns = sampler.plan(arrays["counts"], noise)
-    table = pd.DataFrame(
+    columns = sampler.plan(counts, noise)
+    return pd.DataFrame(
         {
-            "idx": arrays["idx"],
-            "label": arrays["label"],
+            "idx": index,
+            "label": label,
             "selected": columns["selected"],
             "k0": columns["k0"],
-            "k0_other": largest_other_count(arrays["counts"], columns["selected"]),
-            "n0": arrays["counts"].sum(axis=1),
+            "k0_other": largest_other_count(counts, columns["selected"]),
+            "n0": counts.sum(axis=1),
             "n": columns["n"],
-            "seconds0": arrays["seconds"],
+            "seconds0": seconds,
             **{name: values for name, values in columns.items() if name not in ("selected", "k0", "n")},
         }
     )
-    parents = {"presample": record.digest, **record.parents}
-    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
 
 
 @dataclass(frozen=True)

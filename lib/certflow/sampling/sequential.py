@@ -9,7 +9,7 @@ import torch
 from certflow.machine.progress import progress
 from certflow.sampling.base import StoppingRule
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.engine import count_classes
+from certflow.sampling.engine import Watch, count_classes
 from certflow.sampling.resume import Journal
 from certflow.sampling.rows import Kept
 
@@ -41,6 +41,7 @@ def count_until(
     journal: Journal | None = None,
     description: str = "sample",
     quiet: bool = False,
+    watch: Watch | None = None,
     **options: Any,
 ) -> Sequence:
     """Draw each image up to the looks of `rule` until the rule ends it.
@@ -81,6 +82,8 @@ def count_until(
             state.look += 1
             bar.update(int(state.finished[active].sum()))
             _store(state, journal, instalment)
+            if watch:
+                watch(description, int(state.finished.sum()), total)
     return state
 
 

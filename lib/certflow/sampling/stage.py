@@ -27,11 +27,11 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Arithmetic, Measurement
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.engine import Reader, count_classes
+from certflow.sampling.engine import Reader
+from certflow.sampling.measuring import measure
 from certflow.sampling.plan import read_plan, shard_bounds
 from certflow.sampling.precision import remark
 from certflow.sampling.resume import Journal
-from certflow.sampling.sequential import count_until
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
 """Snakemake's name of a scattered item, counted from 1."""
@@ -53,26 +53,16 @@ class Setting:
 
     def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
         """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
-        options = {
-            "noise": measurement.noise,
-            "seed": self.seed,
-            "stream": measurement.stream,
-            "parameter": measurement.parameter,
-            "arithmetic": self.arithmetic,
-            "journal": journal,
-            "describe": self.split.describe,
-            "description": measurement.stream.name.lower(),
-        }
-        if measurement.rule is None:
-            images = Reader(lambda rows: self.split.read(index[rows]))
-            found = count_classes(self.base, images, index, measurement.draws, **options)
-            return {measurement.name: found.counts, "seconds": found.seconds}
-        images = self.split.read(index)
-        found = count_until(self.base, images, index, measurement.selected, measurement.rule, **options)
-        return {measurement.name: found.counts, "seconds": found.seconds} | {
-            "drawn": found.drawn,
-            "decided": found.decided,
-        }
+        return measure(
+            self.base,
+            Reader(lambda rows: self.split.read(index[rows])),
+            index,
+            measurement,
+            seed=self.seed,
+            arithmetic=self.arithmetic,
+            journal=journal,
+            describe=self.split.describe,
+        )
 
 
 def presample_counts(

@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from certflow.certify.memory import Running, certify, ready, votes
 from certflow.certify.predict import predict_classes
-from certflow.certify.radii import one_bound_radius
+from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
-from certflow.noise.radii import problem
-from certflow.noise.streams import Stream
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.engine import count_classes
 from certflow.sampling.quantizing import quantized
-from certflow.stats.limits import smallest_n_to_certify, smallest_n_to_predict
+from certflow.stats.limits import smallest_n_to_predict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit images within the radius of it"
+COLUMNS = ["idx", "predict", "radius", "n", "k", "p_lower", "selected"]
 
 
 class SmoothedClassifier:
@@ -32,7 +31,7 @@ class SmoothedClassifier:
     tuple, mapping or object that holds them; it is copied, not changed. Or a function that does so, which is called as it is.
     `classes`, if given, is checked against its logits. noise: such as `certflow.noise.Gaussian(sigma=0.25)`.
     Results are a pure function of (model, image, `seed`, the image's index), whatever the batch size and whichever other
-    images are asked about.
+    images are asked about. Other samplers and certificates: `certflow.certify.memory.certify`.
     """
 
     def __init__(
@@ -78,34 +77,21 @@ class SmoothedClassifier:
         the given one has its class. Images that are not 8-bit ones are not certified, however near: they are rounded first,
         and a tiny change can round to the next level in many pixels.
         """
-        import pandas as pd
-
-        self._require_certificate()
-        alpha, n0, n = checked_alpha(alpha), checked_draws("n0", n0), checked_draws("n", n)
-        least = smallest_n_to_certify(alpha)
-        if n < least:
-            raise ValueError(f"n={n} draws can never certify at alpha={alpha:g}; use at least {least}")
-        images, index = checked_images(images, indices)
-        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
-        base = self._at(images, batch_size)
-        first = self._count(base, images, index, n0, seed, Stream.SELECTION, arithmetic, quiet)
-        selected = first.argmax(axis=1)
-        second = self._count(base, images, index, n, seed, Stream.ESTIMATION, arithmetic, quiet)
-        k = np.take_along_axis(second, selected[:, None], axis=1)[:, 0]
-        dim, slack = int(np.prod(images.shape[1:])), self._slack(images, arithmetic)
-        radius, p_lower = one_bound_radius(k, n, alpha, self.noise, dim, slack=slack)
-        table = pd.DataFrame(
-            {
-                "idx": index,
-                "predict": np.where(p_lower > 0.5, selected, -1),
-                "radius": radius,
-                "n": n,
-                "k": k,
-                "p_lower": p_lower,
-                "selected": selected,
-            }
+        draws = {"n0": checked_draws("n0", n0), "n": checked_draws("n", n), "arithmetic": arithmetic}
+        certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=checked_alpha(alpha))
+        images, index, rounded_by = _asked(images, indices, arithmetic, quantize_input)
+        base = self._ready(images, batch_size)
+        found = certify(
+            base,
+            images,
+            self.noise,
+            spec_class("sampler", "fixed")(**draws),
+            certificate,
+            seed=seed,
+            index=index,
+            running=Running(quiet=quiet),
         )
-        return _told(table, base, rounded_by)
+        return _told(found.table[COLUMNS].copy(), base, rounded_by)
 
     def predict(
         self,
@@ -132,12 +118,11 @@ class SmoothedClassifier:
         least = smallest_n_to_predict(alpha)
         if n < least:
             raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
-        images, index = checked_images(images, indices)
-        images, rounded_by = _rounded(images, index, arithmetic, quantize_input)
-        base = self._at(images, batch_size)
-        counts = self._count(base, images, index, n, seed, Stream.PREDICTION, arithmetic, quiet)
-        # n draws together miss the ideal law by at most n times what one misses.
-        predict, p_value = predict_classes(counts, alpha - n * self._slack(images, arithmetic))
+        images, index, rounded_by = _asked(images, indices, arithmetic, quantize_input)
+        base = self._ready(images, batch_size)
+        options = {"n": n, "seed": seed, "index": index, "arithmetic": arithmetic}
+        counts = votes(base, images, self.noise, running=Running(quiet=quiet), **options)["counts"]
+        predict, p_value = predict_classes(counts, alpha - slack_of_votes(self.noise, base, n, arithmetic))
         table = pd.DataFrame(
             {"idx": index, "predict": predict, "radius": 0.0, "n": n, "k": counts.max(axis=1), "p_value": p_value}
         )
@@ -148,50 +133,30 @@ class SmoothedClassifier:
         table = self.certify(x, n=n, **options)
         return table["predict"].to_numpy(np.int64), table["radius"].to_numpy(np.float64)
 
-    def _slack(self, images: torch.Tensor, arithmetic: Arithmetic) -> float:
-        """By how much the noise drawn on an image may miss its law; known in exact arithmetic only."""
-        return self.noise.distance(images[0].numel()) if arithmetic == "exact" and len(images) else 0.0
-
-    def _count(self, base, images, index, n, seed, stream, arithmetic, quiet) -> np.ndarray:
-        draws = np.full(len(images), n, np.int64)
-        found = count_classes(
-            base,
-            images,
-            index,
-            draws,
-            noise=self.noise,
-            seed=seed,
-            stream=stream,
-            arithmetic=arithmetic,
-            description=stream.name.lower(),
-            quiet=quiet,
-        )
-        return found.counts
-
-    def _at(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
+    def _ready(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
         """A copy of the model as it is now, made ready for images of this shape."""
-        shape = tuple(images.shape[1:])
-        return BaseClassifier(
-            self.model, self.inference, shape=shape, classes=self.classes, device=self.device, batch=batch_size
-        )
-
-    def _require_certificate(self) -> None:
-        found = problem(self.noise.kind, "l2")
-        if found:
-            raise ValueError(f"certify: {found}")
+        options = {"classes": self.classes, "device": self.device, "inference": self.inference, "batch": batch_size}
+        return ready(self.model, tuple(images.shape[1:]), **options)
 
 
-def _rounded(
-    images: torch.Tensor, index: np.ndarray, arithmetic: Arithmetic, quantize_input: bool
-) -> tuple[torch.Tensor, np.ndarray | None]:
-    """The images that are asked about and, where they may be rounded, how far they are from the given ones."""
+def slack_of_votes(noise: NoiseSpec, base: BaseClassifier, n: int, arithmetic: Arithmetic) -> float:
+    """By how much n votes together may miss the ideal law: at most n times what one misses; known in exact arithmetic only."""
+    return n * noise.distance(int(np.prod(base.shape))) if arithmetic == "exact" else 0.0
+
+
+def _asked(
+    images: Any, indices: Any, arithmetic: Arithmetic, quantize_input: bool
+) -> tuple[torch.Tensor, np.ndarray, np.ndarray | None]:
+    """The images that are asked about, their names and, where they may be rounded, how far they are from the given ones."""
+    images, index = checked_images(images, indices)
     if not quantize_input:
-        return images, None
+        return images, index, None
     if arithmetic != "exact":
         raise ValueError(
             'quantize_input: rounds images for arithmetic="exact"; leave it out, or ask for exact arithmetic'
         )
-    return quantized(images, index)
+    images, rounded_by = quantized(images, index)
+    return images, index, rounded_by
 
 
 def _told(table: "pd.DataFrame", base: BaseClassifier, rounded_by: np.ndarray | None) -> "pd.DataFrame":

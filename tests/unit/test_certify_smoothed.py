@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import special, stats
 
+from certflow import SmoothedClassifier
 from certflow.certify.double_sampling.radius import gg_np_radius
 from certflow.noise import Gaussian, GeneralizedGaussian
 from certflow.noise.truncated import Truncated
-from certflow.sampling import SmoothedClassifier
 from certflow.stats import clopper_pearson_lower
 
 SIGMA = 0.25
@@ -101,7 +101,7 @@ def test_results_do_not_depend_on_batch_or_company():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 9}, "can never certify at alpha=0.001; use at least 10"),
+        ({"n": 9}, "can never certify at alpha=0.001; at least n=10 are needed"),
         ({"n": 0}, "n must be a whole number"),
         ({"n": 10.5}, "n must be a whole number"),
         ({"n": float("inf")}, "n must be a whole number"),

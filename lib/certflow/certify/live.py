@@ -1,0 +1,229 @@
+"""One image, drawn in instalments: what may be said after each of them, and going on from there with the same draws."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from certflow.certify.base import CertificateSpec, drawn_from
+from certflow.certify.bounds import raised
+from certflow.certify.memory import problems, selection
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.arguments import checked_images
+from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.copies import copies_of
+from certflow.sampling.engine import count_classes
+from certflow.sampling.plan import plan_rows
+from certflow.sampling.rows import Kept
+from certflow.sampling.settings import engine_settings
+from certflow.stats import anytime_failure
+from certflow.stats.limits import LARGEST_N
+
+GROWTH = 0.1
+"""Share of the draws so far that the next instalment has at least: late looks tell little."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known after some draws."""
+
+    drawn: int
+    counts: np.ndarray
+    """int64 [classes], of stage 2."""
+    selected: int
+    """The class that stage 1 chose, whose radius is certified."""
+    p_hat: float
+    """Share of the draws that gave it; NaN before the first."""
+    p_lower: float
+    """The certificate's lower bound on its probability; wrong with probability at most alpha."""
+    p_upper: float
+    """An upper bound, which holds at all moments at once; wrong with probability at most alpha. No radius depends on it."""
+    predict: int
+    """The class that is certified, -1 = abstain."""
+    radius: float
+    """A function of `counts` alone: what the certificate gives for so many draws."""
+    best: float
+    """The largest radius of all valid moments so far, which is valid too. It depends on which moments there were."""
+    valid: bool
+    """Whether radius and class are certified now. If not, they are what the certificate would give for so many draws, had their
+    number been fixed beforehand: a preview, and no certificate."""
+    seconds: float
+    """Spent on drawing so far."""
+
+    @property
+    def rate(self) -> float:
+        """Draws per second, stage 1 left out."""
+        return self.drawn / self.seconds if self.seconds else 0.0
+
+
+class Live:
+    """Counts of one image that grow, and what the certificate says of them.
+
+    With a certificate that holds whenever one stops (kind `anytime`) every moment is certified, and one may stop, or go on
+    beyond the planned draws, having looked. With one for a fixed number of draws only the last moment is.
+    The counts after n draws are those of `certify` and of the pipeline with n draws, seed and index alike, whatever the
+    instalments.
+
+    image: [channels, height, width], uint8 or floating point in [0,1]. index: the image's position in its data set.
+    state: what `state` gave earlier, of the same image and settings, to go on from there. ValueError with every reason why
+    noise, sampler and certificate cannot go together, and for samplers that draw from several laws or stop by a rule.
+    """
+
+    def __init__(
+        self,
+        base: BaseClassifier,
+        image: Any,
+        noise: NoiseSpec,
+        sampler: SamplerSpec,
+        certificate: CertificateSpec,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        state: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.base, self.noise, self.sampler, self.certificate, self.seed = base, noise, sampler, certificate, int(seed)
+        self.images, self.index = checked_images(_one(image), [index])
+        self.dim = int(np.prod(base.shape))
+        found = problems(noise, sampler, certificate, self.dim)
+        if found:
+            raise ValueError("; ".join(found))
+        self.first = np.zeros(base.classes, np.int64)
+        self.counts = np.zeros(base.classes, np.int64)
+        self.seconds, self.best, self.kept = 0.0, 0.0, Kept()
+        if state is not None:
+            self._resume(state)
+        self._plan()
+
+    @property
+    def anytime(self) -> bool:
+        """Whether every moment is certified."""
+        return self.certificate.fixed and self.certificate.sequential
+
+    @property
+    def drawn(self) -> int:
+        """Draws of stage 2 so far."""
+        return int(self.counts.sum())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What to keep so that another `Live` goes on from here: arrays by name."""
+        numbers = {"seconds": np.float64(self.seconds), "best": np.float64(self.best)}
+        return {"first": self.first.copy(), "counts": self.counts.copy(), **numbers}
+
+    def moments(self, until: int | None = None, step: int | None = None) -> Iterator[Moment]:
+        """What is known now, and after each instalment up to `until` draws in all (default: the planned number).
+
+        Stop iterating to stop drawing. step: draws of an instalment at least, in whole batches (one batch unless given); it
+        grows to a tenth of the draws so far. ValueError for more draws than planned where the certificate is for a fixed
+        number.
+        """
+        until = self.planned if until is None else until
+        if until > LARGEST_N:
+            raise ValueError(f"until: bounds of more than {LARGEST_N:,} draws are not verified, got {until}")
+        if until > self.planned and not self.anytime:
+            raise ValueError(
+                f"until: a certificate for a fixed number of draws holds at {self.planned} draws only, not after {until}; "
+                "use one of kind anytime"
+            )
+        yield self.moment()
+        while self.drawn < until:
+            batch = self.base.batch
+            least = max(step or batch, int(GROWTH * self.drawn))
+            self._draw(min(-(-least // batch) * batch, until - self.drawn))
+            yield self.moment()
+
+    def moment(self) -> Moment:
+        """What is known now."""
+        row, valid = self._certified(), self.anytime or self.drawn == self.planned
+        if valid:
+            self.best = max(self.best, row["radius"])
+        return Moment(
+            drawn=self.drawn,
+            counts=self.counts.copy(),
+            selected=self.selected,
+            p_hat=float(self.counts[self.selected] / self.drawn) if self.drawn else float("nan"),
+            p_upper=self._upper(),
+            best=self.best,
+            valid=valid,
+            seconds=self.seconds,
+            **row,
+        )
+
+    def copies(self, draws: int = 3, stream: Stream = Stream.SELECTION) -> np.ndarray:
+        """float32 [draws, channels, height, width]: first noisy copies of a stage, as counted; [0,1] units, not clipped."""
+        with engine_settings(), torch.inference_mode():
+            law = {"seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic, "parameter": False}
+            made, device = copies_of(self.base, self.noise, **law), self.base.device
+            image = torch.full((draws,), int(self.index[0]), device=device)
+            rows = made.rows(made.hold(self.images)[0], image, torch.arange(draws, device=device), None)
+            return (rows if self.base.shift is None else rows + self.base.shift).float().cpu().numpy()
+
+    def _plan(self) -> None:
+        """Stage 1, unless it was done before, and what the sampler makes of it."""
+        if not self.first.any():
+            wanted = selection(self.noise, self.sampler.n0, 1)
+            self.first = self._count(wanted.draws, Stream.SELECTION, Kept())
+        zero = np.zeros(1)
+        counts = self.first[None]
+        self.plan = plan_rows(self.sampler, self.noise, self.index, zero.astype(np.int64), counts, zero)
+        columns = {name: self.plan[name].to_numpy() for name in self.plan}
+        measurements = self.sampler.measurements(columns, self.noise, self.dim)
+        if not _plain(measurements, self.noise):
+            raise ValueError(
+                f"sampler: counts of kind {self.sampler.kind} cannot grow in instalments; use one that draws a fixed number "
+                "from one law, such as `fixed`"
+            )
+        self.selected, self.planned = int(self.plan["selected"].iloc[0]), int(measurements[0].draws[0])
+
+    def _draw(self, draws: int) -> None:
+        start = np.array([self.drawn])
+        self.counts = self.counts + self._count(np.array([draws]), Stream.ESTIMATION, self.kept, start)
+
+    def _count(self, draws: np.ndarray, stream: Stream, kept: Kept, start: np.ndarray | None = None) -> np.ndarray:
+        """int64 [classes]"""
+        law = {"noise": self.noise, "seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic}
+        found = count_classes(self.base, self.images, self.index, draws, start=start, kept=kept, quiet=True, **law)
+        if stream == Stream.ESTIMATION:
+            self.seconds += float(found.seconds[0])
+        return found.counts[0]
+
+    def _certified(self) -> dict[str, Any]:
+        """Class, radius and lower bound for the counts as they are."""
+        rows = self.plan.assign(n=self.drawn)
+        drawn = drawn_from(
+            rows, {"counts": self.counts[None]}, self.noise, self.dim, self.seed, self.sampler.arithmetic
+        )
+        if not self.drawn:
+            return {"predict": -1, "radius": 0.0, "p_lower": 0.0}
+        row = self.certificate.certify(drawn).iloc[0]
+        return {"predict": int(row["predict"]), "radius": float(row["radius"]), "p_lower": float(row["p_lower"])}
+
+    def _upper(self) -> float:
+        if not self.drawn or not self.certificate.alpha:
+            return 1.0
+        missed = self.drawn - self.counts[self.selected]
+        slack = self.noise.distance(self.dim) if self.sampler.arithmetic == "exact" else 0.0
+        return float(raised(np.asarray(anytime_failure(missed, self.drawn, self.certificate.alpha)), slack))
+
+    def _resume(self, state: Mapping[str, np.ndarray]) -> None:
+        first, counts = (np.asarray(state[name], np.int64) for name in ("first", "counts"))
+        fits = first.shape == counts.shape == self.counts.shape and min(first.min(), counts.min()) >= 0
+        if not fits or first.sum() != self.sampler.n0:
+            raise ValueError("state: is not of this image and sampler; leave it out to begin again")
+        self.first, self.counts = first.copy(), counts.copy()
+        self.seconds, self.best = float(state["seconds"]), float(state["best"])
+
+
+def _one(image: Any) -> Any:
+    """The image as a set of one."""
+    return image[None] if isinstance(image, torch.Tensor | np.ndarray) else np.asarray(image)[None]
+
+
+def _plain(measurements: list[Measurement], noise: NoiseSpec) -> bool:
+    """Whether stage 2 is one set of draws of the noise itself whose number is fixed."""
+    one = measurements[0]
+    simple = one.rule is None and one.parameter is None and one.stream == Stream.ESTIMATION
+    return len(measurements) == 1 and simple and one.noise == noise

@@ -1,0 +1,209 @@
+"""CERTIFY on arrays, without files: any sampler, any certificate, and the pipeline's counts bit for bit.
+
+The pipeline's stages, `SmoothedClassifier`, the command line and the web application all do these three steps with the same
+functions: stage-1 counts and their plan (`plan_rows`), stage-2 counts (`measure`), the certificate (`certificate_table`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from certflow.certify.base import CertificateSpec, Claim, drawn_from, pairing_problems
+from certflow.certify.table import certificate_table
+from certflow.models.base import Inference
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.arguments import checked_images
+from certflow.sampling.base import Arithmetic, Measurement, SamplerSpec
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.engine import Reader, Watch
+from certflow.sampling.measuring import measure
+from certflow.sampling.plan import plan_rows
+from certflow.sampling.resume import Journal
+from certflow.sampling.settings import engine_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Model = torch.nn.Module | Callable[[torch.Tensor], Any] | BaseClassifier
+"""A network or a function from images float32 [rows, channels, height, width] in [0,1] to logits, or one made ready."""
+Images = np.ndarray | torch.Tensor | Reader
+Journals = Callable[[Measurement], Journal]
+"""Measurement → where its partial counts are kept."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the counting is done and followed; counts do not depend on any of it."""
+
+    journals: Journals | None = None
+    """Makes the work resumable: the same call with the same journals goes on where it was killed."""
+    watch: Watch | None = None
+    """Hears how far each stage is; see `certflow.sampling.engine.Watch`. What it raises ends the work."""
+    describe: Callable[[int], str] | None = None
+    """Names an image in messages."""
+    quiet: bool = True
+    """No progress bar on stderr."""
+
+    def measure(self, base: BaseClassifier, images: Images, index: np.ndarray, wanted: Measurement, **options: Any):
+        """`certflow.sampling.measuring.measure`, followed so."""
+        journal = self.journals(wanted) if self.journals else None
+        shown = {"describe": self.describe, "watch": self.watch, "quiet": self.quiet}
+        return measure(base, images, index, wanted, journal=journal, **shown, **options)
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What `certify` found out."""
+
+    table: "pd.DataFrame"
+    """One row per image: the columns of `certificate_table`; without `label` and `correct` where no labels were given."""
+    claim: Claim
+    """What the radii say."""
+    plan: "pd.DataFrame"
+    """What the sampler planned (`plan_rows`)."""
+    arrays: Mapping[str, np.ndarray]
+    """The counts of stage 2 by name, `counts` int64 [images, classes] among them."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """How the model was prepared and run, and the claim, for records."""
+
+
+def ready(
+    model: Model,
+    shape: tuple[int, int, int],
+    *,
+    classes: int | None = None,
+    device: str | torch.device | None = None,
+    inference: Inference | None = None,
+    batch: int | None = None,
+) -> BaseClassifier:
+    """A copy of the model as it is now, made ready to be sampled on images of `shape`; what is ready already stays as it is.
+
+    device: the first GPU where there is one, unless given. Errors as in `BaseClassifier`.
+    """
+    if isinstance(model, BaseClassifier):
+        return model
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return BaseClassifier(model, inference, shape=shape, classes=classes, device=device, batch=batch)
+
+
+@engine_settings()
+def certify(
+    model: Model,
+    images: Images,
+    noise: NoiseSpec,
+    sampler: SamplerSpec,
+    certificate: CertificateSpec,
+    *,
+    seed: int = 0,
+    index: Any = None,
+    labels: Any = None,
+    running: Running | None = None,
+    **preparing: Any,
+) -> Certified:
+    """A class and a radius per image, wrong with probability at most the certificate's alpha each.
+
+    images: [images, channels, height, width], uint8 or floating point in [0,1]; or a `Reader`, with `index` and a model made
+    `ready`. index: int [images], positions in the full data set, which name the images in the noise's counters (0, 1, 2, ...
+    unless given). labels: int [images], the true classes, for the column `correct`. preparing: as in `ready`.
+
+    Counts are a pure function of (model, image, its index, seed, noise, sampler): those that the pipeline makes of the same,
+    whatever the batch size, the other images (where the sampler plans images one by one) and interruptions.
+    The settings of torch and of the C library that the engine needs are changed meanwhile and put back.
+
+    ValueError with every reason why this noise, sampler and certificate cannot go together, or for images and labels that are
+    not such.
+    """
+    running = running or Running()
+    images, index = _checked(images, index)
+    base = ready(model, _shape(model, images), **preparing)
+    dim = int(np.prod(base.shape))
+    found = problems(noise, sampler, certificate, dim)
+    if found:
+        raise ValueError("; ".join(found))
+    label = _labels(labels, index, base.classes)
+    options = {"seed": seed, "arithmetic": sampler.arithmetic}
+    first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
+    plan = plan_rows(sampler, noise, index, label, first["selection"], first["seconds"])
+    columns = {name: plan[name].to_numpy() for name in plan}
+    arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
+    for wanted in sampler.measurements(columns, noise, dim):
+        arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
+    drawn = drawn_from(plan, arrays, noise, dim, int(seed), sampler.arithmetic)
+    table = certificate_table(drawn, certificate, arrays["seconds"])
+    if labels is None:
+        table, plan = table.drop(columns=["label", "correct"]), plan.drop(columns="label")
+    claim = certificate.claim(drawn)
+    return Certified(table, claim, plan, arrays, {**base.describe(), "claim": asdict(claim)})
+
+
+def votes(
+    base: BaseClassifier,
+    images: Images,
+    noise: NoiseSpec,
+    *,
+    n: int,
+    seed: int = 0,
+    index: Any = None,
+    arithmetic: Arithmetic = "float",
+    running: Running | None = None,
+) -> dict[str, np.ndarray]:
+    """n votes on each image, for PREDICT and for class frequencies: `idx`, `counts` int64 [images, classes], `seconds`.
+
+    They are fresh: no certificate counts them. Arguments as in `certify`.
+    """
+    images, index = _checked(images, index)
+    wanted = Measurement("counts", noise, Stream.PREDICTION, np.full(len(index), n, np.int64))
+    found = (running or Running()).measure(base, images, index, wanted, seed=seed, arithmetic=arithmetic)
+    return {"idx": index, **found}
+
+
+def selection(noise: NoiseSpec, n0: int, images: int) -> Measurement:
+    """Stage 1: n0 draws of each image. No draw at all (n0 = 0) where the certificate chooses the class itself."""
+    return Measurement("selection", noise, Stream.SELECTION, np.full(images, n0, np.int64))
+
+
+def problems(noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpec, dim: int) -> list[str]:
+    """Why these cannot go together on images of `dim` coordinates (empty: they can)."""
+    found = [*noise.problems(dim), *sampler.problems(), *sampler.noise_problems(noise)]
+    return list(dict.fromkeys([*found, *pairing_problems(certificate, noise, sampler)]))
+
+
+def _added(before: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of one more measurement; an image's seconds are those of all."""
+    return {**found, "seconds": before["seconds"] + found["seconds"]}
+
+
+def _checked(images: Images, index: Any) -> tuple[Images, np.ndarray]:
+    if not isinstance(images, Reader):
+        return checked_images(images, index)
+    if index is None:
+        raise ValueError("index: images that are read on the way need their positions; give them")
+    return images, np.asarray(index, np.int64)
+
+
+def _shape(model: Model, images: Images) -> tuple[int, int, int]:
+    if isinstance(model, BaseClassifier):
+        return model.shape
+    if isinstance(images, Reader):
+        raise ValueError("model: images that are read on the way need a model made `ready` for their shape")
+    return tuple(images.shape[1:])
+
+
+def _labels(labels: Any, index: np.ndarray, classes: int) -> np.ndarray:
+    """int64 [images]; class 0 stands where nobody gave any, in a column that is dropped in the end."""
+    if labels is None:
+        return np.zeros(len(index), np.int64)
+    labels = np.asarray(labels)
+    if labels.shape != index.shape or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels must be {len(index)} integers, one per image, got {labels.dtype} {list(labels.shape)}"
+        )
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"image {index[row]}: label {labels[row]} is not one of the model's {classes} classes")
+    return labels.astype(np.int64)

@@ -1,0 +1,266 @@
+"""CERTIFY on arrays and in instalments: the pipeline's counts bit for bit, and nothing called certified that is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from stage_examples import CERTIFICATES, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, certificate_of, sampler_of
+
+from certflow import SmoothedClassifier
+from certflow.certify import memory
+from certflow.certify.live import Live
+from certflow.data.source import data_root
+from certflow.data.subset import Images
+from certflow.files.artefact import read_arrays, read_table
+from certflow.kinds.registry import spec_class
+from certflow.models.checkpoint import load_model
+from certflow.noise import Stream
+from certflow.sampling.engine import Reader
+from certflow.sampling.resume import Journal
+from certflow.stats import anytime_lower
+
+ANYTIME = spec_class("certificate", "anytime")(sampler="fixed", alpha=0.01)
+FIXED = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=0.01)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    return Home(tmp_path_factory.mktemp("memory")).prepared()
+
+
+@pytest.fixture(scope="module")
+def network(home):
+    return load_model(home.given["model"], MODEL, DIGITS.info())[0]
+
+
+@pytest.fixture(scope="module")
+def test_images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images uint8, their positions in the split, and their labels: those that the pipeline's folder certifies."""
+    split = DIGITS.read("test", data_root(DIGITS))
+    index = Images(**IMAGES).indices(len(split))
+    return split.read(index), index, split.labels[index]
+
+
+@pytest.fixture
+def base(network, test_images):
+    return memory.ready(network, test_images[0].shape[1:], inference=MODEL.inference, device="cpu")
+
+
+def certified(model, asked, sampler, certificate, **options):
+    images, index, labels = asked
+    options = {"seed": SEED, "index": index, "labels": labels, "inference": MODEL.inference, "device": "cpu", **options}
+    return memory.certify(model, images, NOISE, sampler, certificate, **options)
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_the_table_is_the_pipelines(home, network, test_images, tmp_path, kind):
+    sampler, certificate = certificate_of(kind)
+    plan, counts = home.counted(sampler, tmp_path, shards=2)
+    table = read_table(home.certify(certificate, plan, counts, tmp_path / "table.tsv"))[0]
+    found = certified(network, test_images, sampler, certificate)
+    for name, values in read_arrays(counts)[0].items():
+        if name not in ("seconds", "idx", "label"):
+            assert np.array_equal(found.arrays[name], values), name
+    for name in table.columns.drop(["seconds", "time"]):
+        written, made = table[name], found.table[name]
+        same = written.fillna("").tolist() == made.tolist() if written.dtype == "str" else (written == made).all()
+        assert same or written.isna().all() and (made == "").all(), name
+
+
+def test_batch_company_and_reading_on_the_way_change_nothing(network, base, test_images):
+    images, index, labels = test_images
+    sampler, certificate = certificate_of("neyman_pearson")
+    whole = certified(network, test_images, sampler, certificate)
+    alone = certified(network, (images[4:5], index[4:5], labels[4:5]), sampler, certificate, batch=9)
+    assert np.array_equal(alone.arrays["counts"][0], whole.arrays["counts"][4])
+    reader = Reader(lambda rows: images[rows])
+    read = memory.certify(base, reader, NOISE, sampler, certificate, seed=SEED, index=index)
+    assert np.array_equal(read.arrays["counts"], whole.arrays["counts"])
+    assert "label" not in read.table and "correct" not in read.table and "label" not in read.plan
+    assert whole.claim.norm == "l2" and whole.notes["claim"]["alpha"] == certificate.alpha
+
+
+def test_planned_draws_depend_on_the_images_that_are_planned_together(network, test_images):
+    sampler, certificate = sampler_of("planned"), FIXED
+    found = certified(network, test_images, sampler, certificate)
+    assert found.table["n"].nunique() > 1
+    assert (found.arrays["counts"].sum(axis=1) == found.plan["n"]).all()
+
+
+def test_a_first_look_of_no_draws_leaves_the_choice_to_the_plan(base, test_images):
+    wanted = memory.selection(NOISE, 0, len(test_images[1]))
+    found = memory.Running().measure(base, test_images[0], test_images[1], wanted, seed=SEED)
+    assert found["selection"].shape == (len(test_images[1]), 10) and not found["selection"].any()
+
+
+@pytest.mark.parametrize("kind", ["neyman_pearson", "sequential", "dsrs"])
+def test_work_that_was_cut_short_goes_on_with_the_same_counts(network, test_images, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("certflow.sampling.engine.CHUNK_ROWS", 256)
+    monkeypatch.setattr("certflow.sampling.engine.CHUNK_SECONDS", 0.0)
+    sampler, certificate = certificate_of(kind)
+    whole = certified(network, test_images, sampler, certificate)
+    calls = []
+
+    def journals(measurement):
+        return Journal(tmp_path / f"{measurement.name}.partial", "job", seconds=0.0)
+
+    def cut(limit):
+        def watch(what, done, total):
+            calls.append((what, done, total))
+            if len(calls) >= limit:
+                raise KeyboardInterrupt
+
+        return memory.Running(journals=journals, watch=watch)
+
+    for limit in (1, 3, 5, 10**9):
+        calls.clear()
+        try:
+            found = certified(network, test_images, sampler, certificate, running=cut(limit))
+        except KeyboardInterrupt:
+            assert limit < 10**9
+    for name, values in whole.arrays.items():
+        if name != "seconds":
+            assert np.array_equal(found.arrays[name], values), name
+    assert all(0 <= done <= total for _, done, total in calls)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "certificate", "options", "message"),
+    [
+        ({"n": 5}, {}, {}, "n=5 draws can never certify"),
+        ({}, {"bound_form": "two"}, {"labels": [0] * 8}, "labels must be 9 integers"),
+        ({}, {}, {"labels": [0.5] * 9}, "labels must be 9 integers"),
+        ({}, {}, {"labels": [3] * 8 + [10]}, "image 19: label 10 is not one of the model's 10 classes"),
+        ({}, {}, {"index": None, "images": "reader"}, "need their positions"),
+        ({}, {}, {"images": "reader"}, "need a model made `ready`"),
+        ({}, {}, {"seed": -1}, "seed must be a whole number"),
+    ],
+)
+def test_what_cannot_be_is_said(network, test_images, sampler, certificate, options, message):
+    images, index, labels = test_images
+    options = dict(options)
+    if options.pop("images", None) == "reader":
+        images = Reader(lambda rows: test_images[0][rows])
+    law = spec_class("certificate", "neyman_pearson")(sampler="fixed", **certificate)
+    with pytest.raises(ValueError, match=message):
+        certified(network, (images, index, labels), sampler_of("fixed", **sampler), law, **options)
+
+
+def test_a_certificate_for_a_fixed_number_is_refused_for_counts_that_stop(network, test_images):
+    with pytest.raises(ValueError, match="counts of a decide sampler need another certificate"):
+        certified(network, test_images, sampler_of("decide"), FIXED)
+    with pytest.raises(ValueError, match="no l2 radius is known|norm"):
+        other = spec_class("certificate", "neyman_pearson")(sampler="fixed", norm="l1")
+        certified(network, test_images, sampler_of("fixed"), other)
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "exact"])
+def test_counts_that_grow_are_those_of_one_go(base, test_images, arithmetic):
+    images, index, labels = test_images
+    sampler = sampler_of("fixed", n=3000, arithmetic=arithmetic)
+    whole = memory.certify(base, images, NOISE, sampler, ANYTIME, seed=SEED, index=index)
+    for row in (0, 5):
+        live = Live(base, images[row], NOISE, sampler, ANYTIME, seed=SEED, index=int(index[row]))
+        moments = list(live.moments())
+        assert [m.drawn for m in moments][:3] == [0, 256, 512] and moments[-1].drawn == 3000
+        last, wanted = moments[-1], whole.table.iloc[row]
+        assert np.array_equal(last.counts, whole.arrays["counts"][row])
+        assert (last.predict, last.radius, last.p_lower) == (wanted["predict"], wanted["radius"], wanted["p_lower"])
+        assert all(m.valid for m in moments)
+        best = np.maximum.accumulate([m.radius for m in moments])
+        assert [m.best for m in moments] == best.tolist()
+
+
+def test_every_moment_is_the_anytime_bound_of_its_counts(base, test_images):
+    live = Live(base, test_images[0][2], NOISE, sampler_of("fixed", n=2000), ANYTIME, seed=SEED, index=3)
+    for m in live.moments(step=400):
+        assert m.counts.sum() == m.drawn and m.selected == live.first.argmax()
+        if not m.drawn:
+            assert (m.p_lower, m.p_upper, m.radius, m.predict) == (0, 1, 0, -1) and np.isnan(m.p_hat)
+            continue
+        assert m.p_lower == anytime_lower(m.counts[m.selected], m.drawn, 0.01)
+        assert m.p_lower <= m.p_hat <= m.p_upper
+        others = m.drawn - m.counts[m.selected]
+        np.testing.assert_allclose(m.p_upper, 1 - anytime_lower(others, m.drawn, 0.01), rtol=1e-12)
+
+
+def test_one_may_stop_and_go_on_here_or_in_another_process(base, test_images):
+    image, sampler = test_images[0][1], sampler_of("fixed", n=4000)
+    whole = Live(base, image, NOISE, sampler, ANYTIME, seed=SEED, index=5)
+    *_, end = whole.moments()
+    stopped = Live(base, image, NOISE, sampler, ANYTIME, seed=SEED, index=5)
+    for m in stopped.moments():
+        if m.drawn >= 1024:
+            break
+    assert stopped.drawn == m.drawn < 4000
+    other = Live(base, image, NOISE, sampler, ANYTIME, seed=SEED, index=5, state=stopped.state())
+    assert other.drawn == m.drawn and other.moment().best == m.best and np.array_equal(other.first, whole.first)
+    for live in (stopped, other):
+        *_, last = live.moments()
+        assert np.array_equal(last.counts, end.counts) and last.radius == end.radius
+    *_, beyond = other.moments(9000)
+    assert beyond.drawn == 9000 and beyond.valid
+    again = Live(base, image, NOISE, sampler_of("fixed", n=9000), ANYTIME, seed=SEED, index=5)
+    *_, once = again.moments(step=9000)
+    assert np.array_equal(once.counts, beyond.counts)
+
+
+def test_a_bound_for_a_fixed_number_holds_at_that_number_only(base, test_images):
+    live = Live(base, test_images[0][0], NOISE, sampler_of("fixed", n=1000), FIXED, seed=SEED, index=3)
+    moments = list(live.moments())
+    assert [m.valid for m in moments] == [False] * (len(moments) - 1) + [True]
+    assert all(m.best == 0 for m in moments[:-1]) and moments[-1].best == moments[-1].radius
+    with pytest.raises(ValueError, match="holds at 1000 draws only"):
+        next(live.moments(2000))
+
+
+@pytest.mark.parametrize("kind", ["sequential", "dsrs"])
+def test_counts_of_rules_and_of_two_laws_do_not_grow(base, test_images, kind):
+    sampler, certificate = certificate_of(kind)
+    with pytest.raises(ValueError, match="cannot grow in instalments"):
+        Live(base, test_images[0][0], NOISE, sampler, certificate, seed=SEED)
+
+
+def test_a_state_of_something_else_is_refused(base, test_images):
+    image, sampler = test_images[0][0], sampler_of("fixed")
+    state = Live(base, image, NOISE, sampler, ANYTIME, seed=SEED).state()
+    for wrong in ({"first": state["first"][:5]}, {"first": state["first"] + 1}, {"counts": state["counts"] - 1}):
+        with pytest.raises(ValueError, match="state: is not of this image"):
+            Live(base, image, NOISE, sampler, ANYTIME, seed=SEED, state={**state, **wrong})
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "exact"])
+def test_the_copies_that_are_shown_are_those_that_were_counted(base, test_images, arithmetic):
+    images, index, _ = test_images
+    sampler = sampler_of("fixed", n0=8, arithmetic=arithmetic)
+    live = Live(base, images[3], NOISE, sampler, ANYTIME, seed=SEED, index=int(index[3]))
+    copies = live.copies(8)
+    assert copies.shape == (8, *images.shape[1:]) and copies.dtype == np.float32
+    shown = torch.from_numpy(copies) - (0 if base.shift is None else base.shift)
+    classes, _ = base.classify(shown)
+    assert np.array_equal(np.bincount(classes.numpy(), minlength=10), live.first)
+    assert not np.array_equal(copies[:3], live.copies(3, Stream.ESTIMATION))
+
+
+def test_the_door_is_a_front_of_it(network, test_images):
+    images, index, _ = test_images
+    smoothed = SmoothedClassifier(network, NOISE, device="cpu", inference=MODEL.inference)
+    table = smoothed.certify(images, n0=30, n=120, alpha=0.01, seed=SEED, indices=index, quiet=True)
+    found = certified(network, test_images, sampler_of("fixed"), FIXED).table
+    assert list(table) == ["idx", "predict", "radius", "n", "k", "p_lower", "selected"]
+    pd.testing.assert_frame_equal(table, found[list(table)], check_like=False)
+    assert table.attrs["precision"] == MODEL.inference.precision
+
+
+def test_torchs_settings_are_put_back(base, test_images):
+    before = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision())
+    torch.backends.cudnn.benchmark = True
+    try:
+        live = Live(base, test_images[0][0], NOISE, sampler_of("fixed"), ANYTIME)
+        next(live.moments())
+        certified(base, test_images, sampler_of("fixed"), FIXED)
+        live.copies()
+        assert torch.backends.cudnn.benchmark is True
+    finally:
+        torch.backends.cudnn.benchmark = before[1]
+    assert torch.backends.cudnn.deterministic == before[0] and torch.get_float32_matmul_precision() == before[2]
