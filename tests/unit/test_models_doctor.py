@@ -9,9 +9,9 @@ from models_examples import ArraySplit, spec
 from test_models_importing import INFO, NOISE, Quadrants, bring, quadrants
 
 from certflow.data.base import DataInfo
+from certflow.doors.cli import main
 from certflow.kinds.registry import spec_class
 from certflow.models import Normalise
-from certflow.models.doctor import main
 from certflow.models.examination import examine
 from certflow.models.findings import class_order, findings
 from certflow.models.header import carried_warnings
@@ -182,14 +182,14 @@ def test_the_command_prints_page_json_and_errors(tmp_path, capsys):
     model, network = '{"kind": "small_conv", "normalise": "none"}', spec("small_conv")
     torch.manual_seed(0)
     torch.save({"state_dict": network.backbone(DataInfo(10, (1, 8, 8))).state_dict()}, tmp_path / "w.pth")
-    assert main([str(tmp_path / "w.pth")]) == 0
+    assert main(["doctor", str(tmp_path / "w.pth")]) == 0
     assert "Tensors  state_dict: 16 (conv1.weight" in capsys.readouterr().out
-    command = [str(tmp_path / "w.pth"), "--model", model, "--dataset", "digits"]
-    assert main(command) == 1
+    command = ["doctor", str(tmp_path / "w.pth"), "--arch", model, "--dataset", "digits"]
+    assert main(command) == 3
     assert "no better than guessing" in capsys.readouterr().out
-    assert main([*command, "--json"]) == 1
+    assert main([*command, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["images"] == 445
-    assert main([str(tmp_path / "none.pth"), *command[1:]]) == 2
+    assert main(["doctor", str(tmp_path / "none.pth"), *command[2:]]) == 1
     assert "no such file" in capsys.readouterr().err
 
 

@@ -87,7 +87,7 @@ class Live:
     ):
         self.base, self.noise, self.sampler, self.certificate, self.seed = base, noise, sampler, certificate, int(seed)
         self.images, self.index = checked_images(_one(image), [index])
-        self.dim = int(np.prod(base.shape))
+        self.dim = base.dim
         found = problems(noise, sampler, certificate, self.dim)
         if found:
             raise ValueError("; ".join(found))

@@ -120,7 +120,7 @@ def certify(
     running = running or Running()
     images, index = _checked(images, index)
     base = ready(model, _shape(model, images), **preparing)
-    dim = int(np.prod(base.shape))
+    dim = base.dim
     found = problems(noise, sampler, certificate, dim)
     if found:
         raise ValueError("; ".join(found))
@@ -159,6 +159,11 @@ def votes(
     wanted = Measurement("counts", noise, Stream.PREDICTION, np.full(len(index), n, np.int64))
     found = (running or Running()).measure(base, images, index, wanted, seed=seed, arithmetic=arithmetic)
     return {"idx": index, **found}
+
+
+def slack_of_votes(noise: NoiseSpec, dim: int, n: int, arithmetic: Arithmetic) -> float:
+    """By how much n votes together may miss the ideal law: at most n times what one misses; known in exact arithmetic only."""
+    return n * noise.distance(dim) if arithmetic == "exact" else 0.0
 
 
 def selection(noise: NoiseSpec, n0: int, images: int) -> Measurement:

@@ -1,10 +1,17 @@
 """PREDICT of Cohen, Rosenfeld and Kolter (2019): the smoothed prediction, or an abstention, without any radius."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from certflow.certify.bounds import checked_level
+from certflow.certify.field_table import format_time
 from certflow.stats import LARGEST_N, prediction_p_value, smallest_n_to_predict
 from certflow.stats.checks import whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ABSTAIN = -1
 
@@ -34,3 +41,45 @@ def predict_classes(counts: np.ndarray, alpha: float = 0.001) -> tuple[np.ndarra
     first, second = np.take_along_axis(counts, order, axis=1).T
     p_value = np.asarray(prediction_p_value(first, second))
     return np.where(p_value <= alpha, order[:, 0], ABSTAIN), p_value
+
+
+def checked_votes(n: int, alpha: float) -> int:
+    """n, if so many votes can decide anything at this level; ValueError otherwise."""
+    least = smallest_n_to_predict(alpha)
+    if n < least:
+        raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
+    return n
+
+
+def prediction_table(
+    voted: Mapping[str, np.ndarray], alpha: float, slack: float = 0.0, labels: Any = None
+) -> "pd.DataFrame":
+    """PREDICT of `certflow.certify.memory.votes`: idx, label, predict (-1 = abstain), radius (always 0: nothing is claimed),
+    correct, time, n, k (votes of the most frequent class), p_value.
+
+    slack: by how much the votes of an image together may miss the law; it is taken off alpha. Without labels there are no
+    columns `label` and `correct`.
+    """
+    counts = voted["counts"]
+    predict, p_value = predict_classes(counts, alpha - slack)
+    columns = {"predict": predict, "radius": 0.0}
+    if labels is not None:
+        columns |= {"correct": (predict == labels).astype(np.int64)}
+    more = {"n": counts.sum(axis=1), "k": counts.max(axis=1), "p_value": p_value}
+    return _table(voted, labels, columns, more)
+
+
+def score_table(voted: Mapping[str, np.ndarray], labels: Any = None) -> "pd.DataFrame":
+    """Shares of votes: idx, label (where there are labels), time, n, score_0, score_1, ... (float64, summing to 1)."""
+    counts = voted["counts"]
+    n = counts.sum(axis=1)
+    shares = {f"score_{number}": counts[:, number] / n for number in range(counts.shape[1])}
+    return _table(voted, labels, {}, {"n": n, **shares})
+
+
+def _table(voted: Mapping[str, np.ndarray], labels: Any, columns: Mapping, more: Mapping) -> "pd.DataFrame":
+    import pandas as pd
+
+    known = {} if labels is None else {"label": labels}
+    time = [format_time(seconds) for seconds in voted["seconds"]]
+    return pd.DataFrame({"idx": voted["idx"], **known, **columns, "time": time, **more})

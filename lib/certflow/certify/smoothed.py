@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from certflow.certify.memory import Running, certify, ready, votes
-from certflow.certify.predict import predict_classes
+from certflow.certify.memory import Running, certify, ready, slack_of_votes, votes
+from certflow.certify.predict import checked_votes, prediction_table
 from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
@@ -15,7 +15,6 @@ from certflow.sampling.arguments import checked_alpha, checked_draws, checked_im
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.quantizing import quantized
-from certflow.stats.limits import smallest_n_to_predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,21 +111,14 @@ class SmoothedClassifier:
         (always 0: a prediction claims no robustness), n, k (how many draws gave the most frequent class), p_value (two-sided
         test of the two largest counts), and rounded_by as there.
         """
-        import pandas as pd
-
-        alpha, n = checked_alpha(alpha), checked_draws("n", n)
-        least = smallest_n_to_predict(alpha)
-        if n < least:
-            raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")
+        alpha = checked_alpha(alpha)
+        n = checked_votes(checked_draws("n", n), alpha)
         images, index, rounded_by = _asked(images, indices, arithmetic, quantize_input)
         base = self._ready(images, batch_size)
         options = {"n": n, "seed": seed, "index": index, "arithmetic": arithmetic}
-        counts = votes(base, images, self.noise, running=Running(quiet=quiet), **options)["counts"]
-        predict, p_value = predict_classes(counts, alpha - slack_of_votes(self.noise, base, n, arithmetic))
-        table = pd.DataFrame(
-            {"idx": index, "predict": predict, "radius": 0.0, "n": n, "k": counts.max(axis=1), "p_value": p_value}
-        )
-        return _told(table, base, rounded_by)
+        found = votes(base, images, self.noise, running=Running(quiet=quiet), **options)
+        table = prediction_table(found, alpha, slack_of_votes(self.noise, base.dim, n, arithmetic))
+        return _told(table.drop(columns="time"), base, rounded_by)
 
     def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
@@ -137,11 +129,6 @@ class SmoothedClassifier:
         """A copy of the model as it is now, made ready for images of this shape."""
         options = {"classes": self.classes, "device": self.device, "inference": self.inference, "batch": batch_size}
         return ready(self.model, tuple(images.shape[1:]), **options)
-
-
-def slack_of_votes(noise: NoiseSpec, base: BaseClassifier, n: int, arithmetic: Arithmetic) -> float:
-    """By how much n votes together may miss the ideal law: at most n times what one misses; known in exact arithmetic only."""
-    return n * noise.distance(int(np.prod(base.shape))) if arithmetic == "exact" else 0.0
 
 
 def _asked(

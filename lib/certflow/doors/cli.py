@@ -1,16 +1,60 @@
 """The command `certflow`."""
 
 import argparse
+import sys
+import warnings
 
 from certflow import __version__
+from certflow.doors.commands import commands
+from certflow.errors import CertflowError
+
+BAD_INPUT = 1
+"""Exit status where a file or a setting cannot be used; 2 is argparse's for a command that is not written as it should be."""
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command with these arguments (default: the process's own); the exit status."""
+    """Run the command with these arguments (default: the process's own); the exit status.
+
+    0: done. 1: bad input; the message on stderr names what and how to mend it. 2: not a command. 3: done, and what was
+    required does not hold.
+    """
     parser = argparse.ArgumentParser(
         prog="certflow", description="Certified robustness of neural networks by smoothing."
     )
     parser.add_argument("--version", action="version", version=f"certflow {__version__}")
-    parser.parse_args(arguments)
-    parser.print_help()
-    return 0
+    below = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, module in commands().items():
+        own = below.add_parser(name, help=module.HELP, description=module.__doc__, allow_abbrev=False)
+        module.add(own)
+        own.set_defaults(run=module.run)
+    given = parser.parse_args(arguments)
+    if not hasattr(given, "run"):
+        parser.print_help()
+        return 0
+    return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _shown
+            return given.run(given)
+    except (CertflowError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what was saved", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _shown(message: Warning | str, *rest: object) -> None:
+    """A warning in one line, without the place in the code."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

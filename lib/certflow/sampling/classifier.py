@@ -1,5 +1,6 @@
 """The base classifier as it is sampled: one fixed batch shape, one precision, eval mode, no surprise."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,11 @@ class BaseClassifier:
                 take(module), inference, shape=self.shape, classes=classes, device=self.device, batch=self.batch
             )
         self.network, self.shift, self.dtype = self.form.network, self.form.shift, self.form.dtype
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of an image."""
+        return math.prod(self.shape)
 
     @property
     def compiled(self) -> bool:

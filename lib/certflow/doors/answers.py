@@ -1,0 +1,115 @@
+"""What sub-commands write: the table, one line that sums it up, the record as JSON, and partial counts of killed runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.files.artefact import atomic, versions
+from certflow.files.lock import exclusive
+from certflow.kinds.spec import digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from certflow.certify.memory import Running
+    from certflow.doors.asking import Asked
+
+FINGERPRINT = 16
+"""Rows whose logits tell one model from another."""
+
+
+def record_of(asked: "Asked", seed: int, **more: Any) -> dict[str, Any]:
+    """What the answer depends on, as plain values."""
+    from certflow.machine.naming import device_name
+    from certflow.sampling.base import ENGINE_REVISION
+
+    given = asked.given
+    return {
+        "model": asked.brought.told(),
+        "images": {"name": given.name, "sha256": given.digest(), "number": len(given), "shape": list(given.shape)},
+        "noise": asked.noise.canonical(),
+        "seed": seed,
+        "engine": ENGINE_REVISION,
+        **more,
+        "notes": asked.base.describe(),
+        "fingerprint": fingerprint(asked),
+        "device": device_name(asked.base.device),
+        "versions": versions(),
+    }
+
+
+def fingerprint(asked: "Asked") -> str:
+    """SHA-256 of the logits of a few images: of a model that is code no file says what it is."""
+    import hashlib
+
+    import torch
+
+    from certflow.sampling.arguments import as_tensor
+    from certflow.sampling.settings import engine_settings
+
+    with engine_settings(), torch.inference_mode():
+        images = as_tensor(asked.given.read(slice(0, FINGERPRINT)))
+        logits = asked.base.logits(asked.base.prepare(images)[: asked.base.batch].clone())
+    return hashlib.sha256(np.ascontiguousarray(logits.cpu().numpy()).tobytes()).hexdigest()
+
+
+@contextmanager
+def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str, Any]) -> Iterator["Running"]:
+    """How the counting is followed: with `--out`, partial counts lie beside the file until the block ends without an error.
+
+    Counts of another job (another model, image, noise, seed, device or version) are discarded, never mixed with these.
+    """
+    from certflow.certify.memory import Running
+    from certflow.files.parts import remove_parts
+    from certflow.sampling.resume import Journal
+
+    shown = {"describe": asked.given.describe, "quiet": arguments.quiet}
+    if arguments.out is None:
+        yield Running(**shown)
+        return
+    journals: list[Journal] = []
+    with exclusive(arguments.out, "certifying") as locked:
+        remove_parts(arguments.out, locked=locked)
+
+        def journal(measurement: Any) -> Journal:
+            identity = {**record, "measurement": measurement.name, **measurement.planned()}
+            path = Path(f"{arguments.out}{_suffix(measurement.name)}.partial")
+            # Stage 1 is kept whole: a run that is killed in stage 2 must not draw it again.
+            often = {"seconds": 0.0} if measurement.name == "selection" else {}
+            journals.append(Journal(path, digest(identity), locked=locked, **often))
+            return journals[-1]
+
+        yield Running(journals=journal, **shown)
+        for finished in journals:
+            finished.remove()
+
+
+def _suffix(name: str) -> str:
+    return "" if name == "counts" else f".{name}"
+
+
+def write(
+    arguments: argparse.Namespace,
+    table: "pd.DataFrame",
+    record: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    line: str,
+) -> None:
+    """The table to `--out`, else to standard output; the JSON document to standard output where it is asked for; the line
+    that sums them up to standard error."""
+    text = table.to_csv(sep="\t", index=False, lineterminator="\n")
+    if arguments.out is not None:
+        with atomic(arguments.out) as part:
+            part.write_text(text, encoding="utf-8")
+    if arguments.json:
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        print(json.dumps({**record, "summary": summary, "table": rows}, indent=1))
+    elif arguments.out is None:
+        print(text, end="")
+    print(line, file=sys.stderr)

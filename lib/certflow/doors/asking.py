@@ -1,0 +1,184 @@
+"""What the arguments about models, images and noise stand for: a model ready to be sampled, on these images."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certflow.doors.entries import entry, settings
+from certflow.errors import DataError
+
+if TYPE_CHECKING:
+    from certflow.doors.bring import Brought
+    from certflow.doors.given import Given
+    from certflow.noise.base import NoiseSpec
+    from certflow.sampling.classifier import BaseClassifier
+
+ENOUGH = 64
+"""Labelled images from which on the doctor has a look at a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model ready to be sampled on images under noise."""
+
+    brought: "Brought"
+    given: "Given"
+    noise: "NoiseSpec"
+    base: "BaseClassifier"
+
+
+def asked(arguments: argparse.Namespace) -> Asked:
+    """What the arguments of `add_model`, `add_images` and `add_noise` stand for. What looks wrong is said on stderr.
+
+    `CertflowError` or ValueError where something cannot be used.
+    """
+    from certflow.certify.memory import ready
+    from certflow.sampling.arguments import warn_of_scale
+
+    brought, given = _model_and_images(arguments)
+    noise = _noise(arguments, brought)
+    if arguments.denoiser:
+        brought = _behind(arguments, brought, given, noise)
+    warn_of_scale(noise)
+    for warning in _warnings(brought, noise):
+        print(f"warning: {warning}", file=sys.stderr)
+    changed = {"precision": arguments.precision, "compile": arguments.compile or None}
+    inference = brought.inference.model_copy(update={key: value for key, value in changed.items() if value is not None})
+    classes = arguments.classes or brought.classes or (given.info.classes if given.info else None)
+    options = {"classes": classes, "device": _device(arguments), "inference": inference, "batch": arguments.batch}
+    base = ready(brought.model, given.shape, **options)
+    _check_folders(given, base.classes)
+    return Asked(brought, given, noise, base)
+
+
+def _device(arguments: argparse.Namespace) -> str:
+    """The device that is named, else the first GPU where there is one."""
+    import torch
+
+    if arguments.device != "auto":
+        return arguments.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
+    """The model, and the images as it takes them. A checkpoint is examined on the images where their classes are known."""
+    from certflow.doors import bring
+    from certflow.doors.code import from_python
+    from certflow.models.header import is_ours
+
+    if arguments.model and not is_ours(arguments.model):
+        return _checkpoint(arguments)
+    _no_architecture(arguments)
+    if arguments.model:
+        brought = bring.from_results(arguments.model)
+    elif arguments.onnx:
+        brought = bring.from_onnx(arguments.onnx, _device(arguments))
+    else:
+        brought = from_python(arguments.python)
+    return brought, _images(arguments, arguments.shape or brought.shape, brought.dataset)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
+    from certflow.doors import bring
+    from certflow.models.published import NAMES, named
+
+    if (arguments.arch is None) == (arguments.kind is None):
+        raise DataError(
+            f"{arguments.model}: is not a model of the pipeline; tell its architecture: --kind with --set, or --arch "
+            f"({', '.join(NAMES)})"
+        )
+    model = arguments.arch or entry("model", arguments.kind, **settings(arguments.set))
+    natural = (named(model) if isinstance(model, str) else model).natural
+    given = _images(arguments, arguments.shape or natural, None)
+    options = {name: getattr(arguments, name) for name in ("mean", "sd", "weights", "leave_out")}
+    enough = given.labels is not None and len(given) >= ENOUGH
+    looked = {"test": Labelled(given), "noise": _noise(arguments, None)} if enough else {}
+    found = {"info": given.info, "classes": arguments.classes or (given.info.classes if given.info else None)}
+    return bring.from_checkpoint(arguments.model, model, seed=arguments.seed, **found, **looked, **options), given
+
+
+def _no_architecture(arguments: argparse.Namespace) -> None:
+    stated = [name for name in ("arch", "kind", "mean", "sd") if getattr(arguments, name) is not None]
+    if stated:
+        raise DataError(
+            f"--{stated[0]}: is for weights made elsewhere; this model says itself what it is. Leave it out"
+        )
+
+
+class Labelled:
+    """Given images as a split, for the doctor."""
+
+    def __init__(self, given: "Given"):
+        self.given, self.labels = given, given.labels
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """uint8 [images, channels, height, width]"""
+        found = np.concatenate([self.given.read(slice(row, row + 1)) for row in map(int, indices)])
+        return found if found.dtype == np.uint8 else (found * 255).round().astype(np.uint8)
+
+    def describe(self, index: int) -> str:
+        return self.given.describe(int(self.given.index[index]))
+
+
+def _images(arguments: argparse.Namespace, shape: Any, own: Any) -> "Given":
+    from certflow.doors.given import Looks, given
+    from certflow.doors.labels import with_labels
+
+    looks = Looks(shape=shape, resize=arguments.resize, colour=arguments.colour, root=arguments.root)
+    found = given(arguments.images, looks, own)
+    if shape is not None and found.shape != tuple(shape) and arguments.shape:
+        raise DataError(f"{arguments.images}: images are {list(found.shape)}, --shape says {list(shape)}")
+    return with_labels(found, arguments.labels) if arguments.labels else found
+
+
+def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSpec":
+    text = arguments.noise
+    if text is None:
+        if brought is None or brought.noise is None:
+            raise DataError("--noise: is not known for this model; say such as --noise gaussian:0.25")
+        return brought.noise
+    kind, _, sigma = text.partition(":")
+    if text.startswith("{") or not sigma:
+        return entry("noise", text)
+    try:
+        return entry("noise", kind, sigma=float(sigma))
+    except ValueError:
+        raise DataError(f"--noise {text}: {sigma!r} is not a number; write such as gaussian:0.25") from None
+
+
+def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", noise: "NoiseSpec") -> "Brought":
+    from certflow.doors.bring import behind
+
+    text = arguments.denoiser
+    kind, _, file = text.partition(":")
+    spec = entry("denoiser", text) if text.startswith("{") else entry("denoiser", kind, weights=file or None)
+    if not spec.trained or spec.train is not None:
+        raise DataError(
+            f"--denoiser {text}: names no weights; write such as drunet:drunet_gray.pth, or an entry as JSON"
+        )
+    return behind(brought, spec, given.shape, noise.sigma)
+
+
+def _warnings(brought: "Brought", noise: "NoiseSpec") -> list[str]:
+    found = list(brought.warnings)
+    if brought.noise is not None and brought.noise != noise:
+        was, now = ({**law.canonical()} for law in (brought.noise, noise))
+        changed = ", ".join(f"{key} {was.get(key)} → {now[key]}" for key in now if was.get(key) != now[key])
+        found.append(f"{brought.name}: was trained under other noise ({changed})")
+    return found
+
+
+def _check_folders(given: "Given", classes: int) -> None:
+    """Labels by the order of folder names mean nothing where some class has no folder."""
+    if given.folders and len(given.folders) != classes:
+        raise DataError(
+            f"{given.name}: has {len(given.folders)} class folders, the model has {classes} classes; call the folders by the "
+            "numbers of their classes, or give --labels"
+        )

@@ -1,0 +1,183 @@
+"""A model to certify, from a file: results of the pipeline, a checkpoint, or ONNX. From Python code: `certflow.doors.code`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from certflow.data.base import DataInfo, DatasetSpec, Split
+from certflow.errors import ArtefactError
+from certflow.files.artefact import file_digest
+from certflow.kinds.registry import revive, spec_class
+from certflow.kinds.spec import digest
+from certflow.models.base import Inference, ModelSpec
+from certflow.models.header import carried_warnings, read_header
+from certflow.noise.base import NoiseSpec
+
+if TYPE_CHECKING:
+    from certflow.denoising.base import DenoiserSpec
+    from certflow.models.examination import Examination
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A model and what is known about it."""
+
+    model: torch.nn.Module | Callable[[torch.Tensor], Any]
+    """Images float32 [rows, channels, height, width] in [0,1] → logits; it normalises them itself."""
+    source: str
+    """`results`, `checkpoint`, `onnx` or `python`."""
+    name: str
+    """The file, or `module:function`."""
+    digest: str
+    """SHA-256 of what it was brought from. Of Python code only the file that was named is known."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width of its images; None: those of whatever it is given."""
+    classes: int | None = None
+    """Number of classes; None: as many as it returns logits."""
+    noise: NoiseSpec | None = None
+    """The noise that it was trained under, where that is known."""
+    dataset: DatasetSpec | None = None
+    """The data that it was trained on, where these are known."""
+    inference: Inference = field(default_factory=Inference)
+    """How it is evaluated."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong with it."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """The specification that it was made from (source `results`)."""
+    examination: "Examination | None" = None
+    """What the doctor found out (source `checkpoint`, with test images)."""
+
+    def told(self) -> dict[str, Any]:
+        """Plain values for a record."""
+        return {"source": self.source, "name": self.name, "sha256": self.digest, "warnings": list(self.warnings)}
+
+
+def from_results(path: str | Path) -> Brought:
+    """The model of a file that the pipeline wrote (`results/train/.../model.safetensors`).
+
+    Its record says everything: architecture, data, noise. Errors as in `MethodSpec.load`, and an `ArtefactError` for files of
+    ours that hold no model.
+    """
+    record, identity = read_header(path)
+    record.require(path, format="model")
+    made = record.spec
+    dataset = revive("dataset", made["dataset"])
+    info = dataset.info()
+    module, _ = spec_class("method", made["method"]["kind"]).load(path, made, info)
+    return Brought(
+        model=module,
+        source="results",
+        name=str(path),
+        digest=identity,
+        shape=info.shape,
+        classes=info.classes,
+        noise=revive("noise", made["noise"]),
+        dataset=dataset,
+        warnings=tuple(line for lines in carried_warnings(record).values() for line in lines),
+        made=made,
+    )
+
+
+def from_checkpoint(
+    path: str | Path,
+    model: str | ModelSpec,
+    *,
+    info: DataInfo | None = None,
+    classes: int | None = None,
+    test: Split | None = None,
+    noise: NoiseSpec | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Brought:
+    """The network of a checkpoint made elsewhere. Nothing in the file is run.
+
+    model, options (mean, sd, weights, outputs, leave_out): see `load_checkpoint`. info: of the data, whose normalisation is
+    used with a model specification where the file stores none. test, noise: labelled images and the noise to come; with both,
+    the doctor looks at the model as in an import and its warnings stand in `warnings`.
+    Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
+    """
+    from certflow.models.published import load_checkpoint, load_weights, named
+
+    if not Path(path).is_file():
+        raise ArtefactError(f"{path}: is not there; name a file of weights")
+    spec = named(model) if isinstance(model, str) else model
+    if isinstance(model, str) or info is None:
+        network = load_checkpoint(path, model, classes=classes, **options)
+    else:
+        network = load_weights(path, spec, info, classes=classes, **options).module
+    found = None
+    if test is not None and noise is not None:
+        network, found = _examined(path, spec, network, info, classes, test, noise, seed, options)
+    return Brought(
+        model=network,
+        source="checkpoint",
+        name=str(path),
+        digest=digest([file_digest(path), spec.canonical(), {name: value for name, value in options.items() if value}]),
+        shape=None if info is None else info.shape,
+        classes=classes,
+        inference=spec.inference,
+        warnings=tuple(found.warnings) if found else (),
+        examination=found,
+    )
+
+
+def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
+    """The network of an ONNX file; see `certflow.doors.onnx.OnnxModel`."""
+    from certflow.doors.onnx import OnnxModel
+
+    model = OnnxModel(path, device)
+    plain = Inference(fold=False)
+    known = {"shape": model.shape, "classes": model.classes, "inference": plain}
+    return Brought(model=model, source="onnx", name=str(path), digest=file_digest(path), **known)
+
+
+def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, int, int], sigma: float) -> Brought:
+    """The model behind a denoiser that is told the noise level `sigma` for good.
+
+    spec: with weights. Where it does not say for which noise levels they are, they are taken to be for this one. Errors as in
+    `make_denoiser`; ValueError for models that are no torch modules.
+    """
+    from certflow.denoising.composed import DenoiseThenClassify
+    from certflow.denoising.making import make_denoiser
+
+    if not isinstance(brought.model, torch.nn.Module):
+        raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
+    level = {"sigma_range": (sigma, sigma)} if spec.range() is None else {}
+    settings = spec.model_dump(exclude={"kind"}, exclude_unset=True) | level
+    denoiser = make_denoiser(spec.kind, shape, sigma, **settings)
+    files = [file_digest(path) for path in spec.files()]
+    told = digest([brought.digest, spec.canonical(), files, sigma])
+    return replace(brought, model=DenoiseThenClassify(denoiser, brought.model), digest=told)
+
+
+def _examined(
+    path: str | Path,
+    spec: ModelSpec,
+    network: torch.nn.Module,
+    info: DataInfo | None,
+    classes: int | None,
+    test: Split,
+    noise: NoiseSpec,
+    seed: int,
+    options: Mapping[str, Any],
+) -> tuple[torch.nn.Module, "Examination"]:
+    """The network again, as the doctor loads it: normalised as the one at hand."""
+    from certflow.models.examination import examine
+
+    shape = test.read([0]).shape[1:] if info is None else info.shape
+    mean, sd = (_numbers(values) for values in (network[0].mean, network[0].sd))
+    seen = DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
+    return examine(path, options, spec, seen, test, noise, seed)
+
+
+def _numbers(values: torch.Tensor | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values.double().flatten().tolist())
+
+
+@torch.inference_mode()
+def _width(network: torch.nn.Module, shape: Sequence[int]) -> int:
+    """How many logits it returns."""
+    return network(torch.zeros(1, *shape)).shape[1]

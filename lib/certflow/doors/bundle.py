@@ -1,0 +1,108 @@
+"""A model of the pipeline as a folder to give away: weights, a card that says what they are, and how to use them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from certflow import __version__
+from certflow.errors import ArtefactError
+from certflow.files.artefact import atomic
+
+if TYPE_CHECKING:
+    from certflow.doors.bring import Brought
+
+WEIGHTS, CARD, README, ONNX = "model.safetensors", "card.json", "README.md", "model.onnx"
+TOLERANCE = 1e-4
+"""By how much logits of the ONNX file may differ from torch's, relative to the largest."""
+TEXT = """# {title}
+
+A certflow model: {model} for {dataset}, trained by `{method}` under {noise} noise.
+`card.json` holds everything it was made from.
+
+    certflow certify --model model.safetensors --images {dataset}:test::20 --out table.tsv
+
+In Python:
+
+```python
+from certflow import SmoothedClassifier
+from certflow.doors.bring import from_results
+
+brought = from_results("model.safetensors")
+table = SmoothedClassifier(brought.model, brought.noise).certify(images)  # [images, {shape}], uint8 or floats in [0,1]
+```
+"""
+
+
+def card(brought: "Brought") -> dict[str, Any]:
+    """What a stranger needs to know of a model brought from results: plain values."""
+    return {
+        "certflow": __version__,
+        "weights_sha256": brought.digest,
+        "input": {"shape": list(brought.shape), "range": [0.0, 1.0], "normalised_by": "the model itself"},
+        "classes": brought.classes,
+        "smoothing": brought.noise.canonical(),
+        "made": dict(brought.made),
+        "warnings": list(brought.warnings),
+    }
+
+
+def write_bundle(brought: "Brought", folder: str | Path, *, onnx: bool = False) -> list[Path]:
+    """Write the bundle; its files. The weights are the pipeline's file itself, so that `from_results` reads them.
+
+    onnx: also `model.onnx`, with a free batch axis, compared with the network where onnxruntime is there. `ArtefactError` where
+    something else lies in the folder, ImportError where the packages for ONNX are missing.
+    """
+    folder = Path(folder)
+    names = [WEIGHTS, CARD, README, *([ONNX] if onnx else [])]
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in names) if folder.is_dir() else []
+    if strange:
+        raise ArtefactError(f"{folder}: holds other files ({', '.join(strange[:3])}); name a new or an empty folder")
+    if onnx:
+        with atomic(folder / ONNX) as part:
+            export_onnx(brought, part)
+    with atomic(folder / WEIGHTS) as part:
+        shutil.copyfile(brought.name, part)
+    with atomic(folder / CARD) as part:
+        part.write_text(json.dumps(card(brought), indent=1, sort_keys=True) + "\n")
+    with atomic(folder / README) as part:
+        part.write_text(_readme(brought))
+    return [folder / name for name in names]
+
+
+def export_onnx(brought: "Brought", path: str | Path) -> None:
+    """The network as an ONNX file: input `images` float32 [batch, channels, height, width] in [0,1], output `logits`."""
+    try:
+        import onnxscript  # noqa: F401  # what torch exports with
+    except ImportError as error:
+        raise ImportError("exporting to ONNX needs the package onnxscript: pip install 'certflow[onnx]'") from error
+    x = torch.rand(3, *brought.shape, generator=torch.Generator().manual_seed(0))
+    network, batch = brought.model.eval(), torch.export.Dim("batch", min=1)
+    names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: batch},)}
+    torch.onnx.export(network, (x,), str(path), dynamo=True, external_data=False, verbose=False, **names)
+    _compare(network, path, x)
+
+
+@torch.inference_mode()
+def _compare(network: torch.nn.Module, path: str | Path, x: torch.Tensor) -> None:
+    """ArtefactError where the file is another function than the network; nothing where onnxruntime is missing."""
+    from certflow.doors.onnx import OnnxModel
+
+    try:
+        found = OnnxModel(path)(x)
+    except ImportError:
+        return
+    wanted = network(x)
+    if not torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * float(wanted.abs().max())):
+        raise ArtefactError(f"{path}: the exported network gives other logits; certify the safetensors file instead")
+
+
+def _readme(brought: "Brought") -> str:
+    made = brought.made
+    kinds = {key: made[key]["kind"] for key in ("dataset", "model", "method")}
+    noise = f"{made['noise']['kind']} (sigma {made['noise']['sigma']:g})"
+    shape = ", ".join(map(str, brought.shape))
+    title = f"{kinds['model']} for {kinds['dataset']}"
+    return TEXT.format(title=title, noise=noise, shape=shape, **kinds)

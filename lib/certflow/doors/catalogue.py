@@ -1,0 +1,57 @@
+"""The models of the pipeline that lie in a folder of results, from their headers: no weights are read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from certflow.errors import ArtefactError
+from certflow.models.header import carried_warnings, read_header
+
+PATTERN = "train/**/model.safetensors"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model file."""
+
+    path: Path
+    identity: str
+    """SHA-256 of weights and of what decides their function."""
+    made: dict[str, Any]
+    """The specification it was made from: `dataset`, `model`, `method`, `noise`, `seed` and more."""
+    size: int
+    """Bytes."""
+    modified: datetime
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """In short: kinds of dataset, model and method, and the noise with its sigma."""
+        kinds = {key: str(self.made[key]["kind"]) for key in ("dataset", "model", "method")}
+        noise = self.made["noise"]
+        return {**kinds, "noise": f"{noise['kind']}:{noise['sigma']:g}", "seed": str(self.made.get("seed", ""))}
+
+
+def models(results: str | Path) -> Iterator[Entry]:
+    """Every model of ours below `results`/train, sorted by path. Files that vanish or cannot be read are passed over: the
+    workflow may be writing there."""
+    for path in sorted(Path(results).glob(PATTERN)):
+        try:
+            yield _entry(path)
+        except (ArtefactError, OSError, KeyError):
+            continue
+
+
+def _entry(path: Path) -> Entry:
+    record, identity = read_header(path)
+    about = path.stat()
+    return Entry(
+        path=path,
+        identity=identity,
+        made=dict(record.spec),
+        size=about.st_size,
+        modified=datetime.fromtimestamp(about.st_mtime, UTC),
+        warnings=tuple(line for lines in carried_warnings(record).values() for line in lines),
+    )

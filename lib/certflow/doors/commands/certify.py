@@ -1,0 +1,141 @@
+"""Certify images: a class and a radius for each, wrong with probability at most alpha.
+
+The table is the field's (idx label predict radius correct time) with n, k, p_lower and more behind; `foreign` entries of the
+pipeline read it. Without labels it has no `label` and `correct`. Counts are those of the pipeline.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from certflow.doors.answers import record_of, resumable, write
+from certflow.doors.arguments import add_images, add_model, add_noise, add_output
+from certflow.doors.asking import asked
+from certflow.doors.entries import entry, fitting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HELP = "a class and a certified radius for each image"
+REQUIRED = 3
+"""Exit status where `--require` does not hold."""
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    add_model(parser)
+    add_images(parser)
+    add_noise(parser)
+    own = parser.add_argument_group("certificate")
+    own.add_argument("--n0", type=int, help="draws that choose the class (100)")
+    own.add_argument("--n", type=int, help="fresh draws that bound its probability (100,000)")
+    own.add_argument("--norm", choices=["l1", "l2", "linf"], help="of the radius (l2)")
+    own.add_argument("--sampler", default="fixed", metavar="KIND", help="a kind of sampler, or its entry as JSON")
+    own.add_argument(
+        "--certificate", metavar="KIND", help="a kind of certificate, or its entry as JSON (neyman_pearson)"
+    )
+    own.add_argument(
+        "--require",
+        type=_requirement,
+        action="append",
+        default=[],
+        metavar="SHARE@RADIUS",
+        help="exit with status 3 unless that share of the images is right with at least that radius: 0.5@0.25. The plain share "
+        "of these images is compared, without an interval",
+    )
+    add_output(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Certify, write, and compare with what is required."""
+    from certflow.certify.memory import certify, problems
+    from certflow.sampling.engine import Reader
+
+    sampler, certificate = _specs(given)
+    what = asked(given)
+    _check(given, what, problems(what.noise, sampler, certificate, what.base.dim))
+    record = record_of(what, given.seed, sampler=sampler.canonical())
+    with resumable(given, what, record) as running:
+        found = certify(
+            what.base,
+            Reader(what.given.read),
+            what.noise,
+            sampler,
+            certificate,
+            seed=given.seed,
+            index=what.given.index,
+            labels=what.given.labels,
+            running=running,
+        )
+        record |= {"certificate": certificate.canonical(), "claim": asdict(found.claim)}
+        summary = _summary(found.table, given.require)
+        write(given, found.table, record, summary, _line(found.table, summary, found.claim))
+    return _required(found.table, given.require)
+
+
+def _specs(given: argparse.Namespace) -> tuple[Any, Any]:
+    """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both."""
+    both = {"alpha": given.alpha, "norm": given.norm}
+    drawn = {"n0": given.n0, "n": given.n, "arithmetic": given.arithmetic}
+    sampler = entry("sampler", given.sampler, **drawn, **fitting("sampler", given.sampler, **both))
+    kind = given.certificate or ("sequential" if sampler.sequential else "neyman_pearson")
+    return sampler, entry("certificate", kind, sampler=sampler.kind, **both)
+
+
+def _check(given: argparse.Namespace, what: Any, found: list[str]) -> None:
+    """ValueError with every reason, before anything is drawn."""
+    if given.require and what.given.labels is None:
+        found = [*found, "--require: needs the true classes of the images; give --labels"]
+    if found:
+        raise ValueError("; ".join(found))
+
+
+def _requirement(text: str) -> tuple[float, float]:
+    """(share, radius) from `0.5@0.25`."""
+    share, _, radius = text.partition("@")
+    try:
+        found = float(share), float(radius)
+    except ValueError:
+        found = (-1.0, -1.0)
+    if not (0 <= found[0] <= 1 and 0 <= found[1] < float("inf")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not SHARE@RADIUS such as 0.5@0.25")
+    return found
+
+
+def _share(table: "pd.DataFrame", radius: float) -> float:
+    """The share of images that are right, or certified at all where no labels are known, with at least this radius."""
+    held = table["correct"] == 1 if "correct" in table else table["predict"] >= 0
+    return float((held & (table["radius"] >= radius)).mean())
+
+
+def _summary(table: "pd.DataFrame", required: list[tuple[float, float]]) -> dict[str, Any]:
+    radii = sorted(
+        {*(radius for radius in RADII if radius <= table["radius"].max()), *(radius for _, radius in required)}
+    )
+    return {
+        "images": len(table),
+        "abstained": int((table["predict"] == -1).sum()),
+        "certified_accuracy" if "correct" in table else "certified": {str(r): _share(table, r) for r in radii},
+        "seconds": float(table["seconds"].sum()),
+    }
+
+
+def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: Any) -> str:
+    shares = summary.get("certified_accuracy", summary.get("certified"))
+    what = "certified and right" if "correct" in table else "certified"
+    listed = ", ".join(f"at {radius}: {share:.1%}" for radius, share in shares.items())
+    return f"{len(table)} images, {claim.norm} radius, alpha {claim.alpha:g}: {what} {listed or 'none'}"
+
+
+def _required(table: "pd.DataFrame", required: list[tuple[float, float]]) -> int:
+    """0, or `REQUIRED` with a line for each requirement that does not hold."""
+    missed = [(share, radius, _share(table, radius)) for share, radius in required if _share(table, radius) < share]
+    for share, radius, found in missed:
+        print(
+            f"required: {share:.1%} right at radius {radius:g}, found {found:.1%} (the plain share of these "
+            f"{len(table)} images, without an interval)",
+            file=sys.stderr,
+        )
+    return REQUIRED if missed else 0

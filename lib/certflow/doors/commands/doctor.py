@@ -1,0 +1,63 @@
+"""Examine a weight file: what it holds and, with --arch and --dataset, how its model does on a few test images.
+
+Nothing in the file is run. Exit status 3: something looks wrong with the way the model would be used.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from certflow.doors.entries import entry
+
+HELP = "what a weight file is, and how its model does on a few test images"
+WRONG = 3
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("checkpoint")
+    parser.add_argument("--arch", metavar="NAME", help="cifar_resnet110, timm:resnet18, ... or a model entry as JSON")
+    parser.add_argument("--dataset", metavar="KIND", help="cifar10, ... or a dataset entry as JSON")
+    parser.add_argument("--root", metavar="FOLDER", help="folder of the dataset")
+    parser.add_argument("--sigma", type=float, default=0.25, help="of Gaussian noise, in units of [0,1] pixels")
+    parser.add_argument("--mean", type=float, nargs="+")
+    parser.add_argument("--sd", type=float, nargs="+")
+    parser.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set")
+    parser.add_argument("--leave-out", nargs="+", default=[], help="patterns of names that are not the classifier's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the doctor's page, or the notes as JSON. 0: nothing looks wrong; 3: something does."""
+    if given.arch is None or given.dataset is None:
+        print(describe(given.checkpoint))
+        return 0
+    found = _examined(given)
+    print(json.dumps(found.notes(), indent=1) if given.json else found.page())
+    return WRONG if found.warnings else 0
+
+
+def describe(path: str) -> str:
+    """What a weight file holds, without knowing the network: one line for each mapping of tensors."""
+    from certflow.models.reading import weight_file
+
+    with weight_file(path) as file:
+        lines = [f"Model    {path}", f"File     {file.what}; nothing in it was run"]
+        for mapped in file.mappings[:20]:
+            names = list(mapped.tensors)
+            lines.append(f"Tensors  {mapped.place or 'top'}: {len(names)} ({', '.join(names[:3])}, ...)")
+        return "\n".join([*lines, *([f"Beside   {', '.join(file.beside)}"] if file.beside else [])])
+
+
+def _examined(given: argparse.Namespace) -> Any:
+    from certflow.data.source import data_root
+    from certflow.models.examination import examine
+    from certflow.models.published import named
+
+    dataset = entry("dataset", given.dataset, root=given.root)
+    spec = entry("model", given.arch) if given.arch.startswith("{") else named(given.arch)
+    noise = entry("noise", "gaussian", sigma=given.sigma)
+    options = {"mean": given.mean, "sd": given.sd, "weights": given.weights, "leave_out": given.leave_out}
+    test = dataset.read("test", data_root(dataset))
+    return examine(given.checkpoint, options, spec, dataset.info(), test, noise, given.seed)[1]

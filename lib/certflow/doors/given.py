@@ -1,0 +1,213 @@
+"""Images that are named on a command line: a folder, an array file, or a split of a data set."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certflow.data.base import DataInfo, DatasetSpec
+from certflow.data.pixels import MODES, Rendering
+from certflow.data.source import data_root
+from certflow.data.tree import ENDINGS, TreeDataset, find_images
+from certflow.errors import DataError
+
+PART = re.compile(r"(?P<name>.*?)(?:\[(?P<start>\d*):(?P<stop>\d*)(?::(?P<step>\d*))?\]|::(?P<each>\d+))?", re.DOTALL)
+SPLITS = ("train", "test")
+NAMED = "a folder of images, a .npy file, or a split such as mnist:test or mnist:test::20 (every twentieth image)"
+LAYOUT = "[images, channels, height, width]"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images as they were named. Read when asked for, so that a folder need not fit in memory."""
+
+    name: str
+    shape: tuple[int, int, int]
+    index: np.ndarray
+    """int64 [images]: their positions, which name them in the noise's counters."""
+    read: Callable[[slice], np.ndarray]
+    """slice of these images → uint8 or float [images, *shape]"""
+    describe: Callable[[int], str]
+    """index → what an image is called in messages"""
+    labels: np.ndarray | None = None
+    """int64 [images]"""
+    folders: tuple[str, ...] = ()
+    """Names of the class folders that the labels come from, where their order is all that is known of them."""
+    info: DataInfo | None = None
+    """Of the data set, where it is one."""
+    dataset: DatasetSpec | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def digest(self, block: int = 256) -> str:
+        """SHA-256 of all pixels and positions."""
+        content = hashlib.sha256(self.index.tobytes())
+        for start in range(0, len(self), block):
+            content.update(np.ascontiguousarray(self.read(slice(start, start + block))).tobytes())
+        return content.hexdigest()
+
+    def labelled(self, labels: np.ndarray) -> "Given":
+        """The same images with these labels."""
+        return replace(self, labels=labels)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How image files become arrays."""
+
+    shape: tuple[int, int, int] | None = None
+    """What the model takes; None: as the first image is."""
+    resize: str = "none"
+    """See `certflow.data.pixels.Rendering`."""
+    colour: str = "strict"
+    """See `certflow.data.pixels.Rendering`."""
+    root: str | None = None
+    """Folder of a data set's files."""
+
+
+def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
+    """The images that `text` names: FOLDER, FILE.npy, KIND:SPLIT, or only SPLIT of the data set `own` of the model; each may be
+    followed by [start:stop:step], or ::step. `DataError` says what else could be written."""
+    parts = PART.fullmatch(text)
+    name, chosen = parts["name"], _slice(parts)
+    place = Path(name).expanduser()
+    if place.is_dir():
+        found = _folder(place, looks, own)
+    elif place.suffix == ".npy":
+        found = _array(place)
+    else:
+        found = _split(name, looks, own)
+    return _part(found, chosen, text)
+
+
+def _slice(parts: re.Match) -> slice:
+    numbers = {key: int(value) if value else None for key, value in parts.groupdict().items() if key != "name"}
+    step = numbers["step"] if numbers["each"] is None else numbers["each"]
+    if step == 0:
+        raise DataError(f"{parts[0]}: a step of 0 leads nowhere; write at least 1")
+    return slice(numbers["start"], numbers["stop"], step)
+
+
+def _part(whole: Given, chosen: slice, text: str) -> Given:
+    rows = np.arange(len(whole))[chosen]
+    if not len(rows):
+        raise DataError(f"{text}: leaves none of the {len(whole)} images")
+    if len(rows) == len(whole):
+        return whole
+    labels = None if whole.labels is None else whole.labels[rows]
+    read = _chosen(whole, rows)
+    return replace(whole, index=whole.index[rows], read=read, labels=labels)
+
+
+def _chosen(whole: Given, rows: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """Some images of a set; consecutive ones are read at once, others one by one."""
+
+    def read(wanted: slice) -> np.ndarray:
+        return np.concatenate(
+            [whole.read(slice(row, row + 1)) for row in rows[wanted].tolist()] or [whole.read(slice(0))]
+        )
+
+    return read
+
+
+def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
+    from certflow.doors.entries import entry
+    from certflow.kinds.registry import kinds
+
+    kind, _, split = name.rpartition(":")
+    if split not in SPLITS or (not kind and own is None):
+        raise DataError(f"{name}: is not there; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
+    root = {} if looks.root is None else {"root": looks.root}
+    spec = entry("dataset", kind, **root) if kind else own.model_copy(update=root)
+    data = spec.read(split, data_root(spec))
+    index, info = np.arange(len(data), dtype=np.int64), spec.info()
+    read = lambda rows: data.read(index[rows])  # noqa: E731
+    known = {"labels": np.asarray(data.labels, np.int64), "info": info, "dataset": spec}
+    return Given(name=f"{spec.kind}:{split}", shape=info.shape, index=index, read=read, describe=data.describe, **known)
+
+
+def _array(path: Path) -> Given:
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as an array ({reason}); save it by numpy.save") from error
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.ndim != 4 or images.dtype.kind not in "uf" or (images.dtype.kind == "u" and images.dtype != np.uint8):
+        raise DataError(
+            f"{path}: must hold images {LAYOUT}, uint8 or floats from 0 to 1, holds {images.dtype} {list(images.shape)}"
+        )
+    return _numbered(str(path), images, lambda index: f"{path}[{index}]")
+
+
+def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
+    """All images below a folder; where they lie in sub-folders, one for each class, these are the labels."""
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if classes:
+        paths = [(path, name) for name in classes for path in find_images(folder / name)]
+    else:
+        paths = [(path, "") for path in _images_in(folder)]
+    files = [path for path, _ in paths]
+    rendering = Rendering(looks.shape or _shape_of(files[0]), looks.resize, colour=looks.colour)
+
+    def read(rows: slice) -> np.ndarray:
+        made = [rendering.evaluate(_bytes(path), str(path)) for path in files[rows]]
+        return np.stack(made) if made else np.empty((0, *rendering.shape), np.uint8)
+
+    index = np.arange(len(files), dtype=np.int64)
+    described = lambda index: str(files[index])  # noqa: E731
+    found = Given(str(folder), rendering.shape, index, read, described)
+    if not classes:
+        return found
+    numbers, sure = _numbers(classes, folder, own)
+    labels = numbers[[classes.index(name) for _, name in paths]]
+    return replace(found, labels=labels, folders=() if sure else tuple(classes))
+
+
+def _numbers(classes: list[str], folder: Path, own: DatasetSpec | None) -> tuple[np.ndarray, bool]:
+    """int64 [folders]: the class of each, and whether that is sure: it is where the model's data say so, or where all folders
+    are called by numbers; else it is the place among the sorted names."""
+    if isinstance(own, TreeDataset):
+        return np.array(own.numbers(classes, folder), np.int64), True
+    if all(re.fullmatch(r"\d{1,6}", name) for name in classes):
+        return np.array([int(name) for name in classes], np.int64), True
+    return np.arange(len(classes), dtype=np.int64), False
+
+
+def _images_in(folder: Path) -> list[Path]:
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    )
+    if not found:
+        raise DataError(f"{folder}: holds no image ({', '.join(sorted(ENDINGS))}); name {NAMED}")
+    return found
+
+
+def _shape_of(path: Path) -> tuple[int, int, int]:
+    """Channels, height and width of an image file as it is."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            channels = next((number for number, mode in MODES.items() if mode == image.mode), 3)
+            return channels, image.height, image.width
+    except OSError as error:
+        raise DataError(f"{path}: is not an intact image file; replace or remove it") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+
+
+def _numbered(name: str, images: Any, describe: Callable[[int], str]) -> Given:
+    index = np.arange(len(images), dtype=np.int64)
+    return Given(name, tuple(images.shape[1:]), index, lambda rows: np.asarray(images[rows]), describe)

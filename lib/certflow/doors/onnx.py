@@ -1,0 +1,90 @@
+"""A network from an ONNX file, run by onnxruntime (an optional package) and called like any function of images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from certflow.errors import DataError
+
+INSTALL = "pip install 'certflow[onnx]'"
+EXPORTING = "torch.onnx.export(model, (x,), path, dynamic_shapes=({0: torch.export.Dim('batch')},))"
+PIXELS = "tensor(float)"
+
+
+class OnnxModel:
+    """images float32 [rows, channels, height, width] in [0,1] → logits float32 [rows, classes].
+
+    The file holds the whole function, its normalisation too. It is opened anew in another process, and runs on the CPU, or with
+    `device` "cuda" on the GPU where onnxruntime was built for it. `DataError` for files that cannot be run so; ImportError,
+    saying how to mend it, where onnxruntime is missing. Weights beside the file are found below its own folder only.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu"):
+        self.path, self.device = Path(path), device
+        self.session = _opened(self.path, device)
+        self.input, self.output = _ends(self.session, self.path)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Channels, height and width; None where the file leaves one open."""
+        sides = self.input.shape[1:]
+        return tuple(sides) if all(isinstance(side, int) for side in sides) else None
+
+    @property
+    def classes(self) -> int | None:
+        """Number of logits; None where the file does not tell."""
+        shape = self.output.shape
+        return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        given = {self.input.name: np.ascontiguousarray(x.detach().cpu().numpy(), np.float32)}
+        found = self.session.run([self.output.name], given)[0]
+        return torch.from_numpy(found).to(x.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnnxModel, (self.path, self.device)
+
+
+def runtime() -> Any:
+    """The package onnxruntime; ImportError with the remedy where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"models in ONNX files need the package onnxruntime: {INSTALL}") from error
+    return onnxruntime
+
+
+def _opened(path: Path, device: str) -> Any:
+    onnxruntime = runtime()
+    if not path.is_file():
+        raise DataError(f"{path}: is not there; name an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    there = set(onnxruntime.get_available_providers())
+    providers = [*(name for name in wanted if name in there), "CPUExecutionProvider"]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors share no other base
+        raise DataError(f"{path}: onnxruntime cannot read it ({_first_line(error)}); export the model again") from error
+
+
+def _ends(session: Any, path: Path) -> tuple[Any, Any]:
+    """The one input and the output that holds the logits."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != PIXELS:
+        shown = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in inputs)
+        raise DataError(f"{path}: must take one float32 input [batch, channels, height, width], takes {shown}")
+    if isinstance(inputs[0].shape[0], int):
+        raise DataError(
+            f"{path}: takes batches of {inputs[0].shape[0]} images only; export it with a batch axis that is free: {EXPORTING}"
+        )
+    named = [one for one in outputs if one.name == "logits"]
+    return inputs[0], (named or outputs)[0]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,201 @@
+"""Models from files and from code: the same function as they were written, and what is known about them."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from doors_examples import CODE, trained
+from stage_examples import DIGITS, MODEL, NOISE
+
+from certflow.certify.memory import certify, ready
+from certflow.data.base import DataInfo
+from certflow.data.source import data_root
+from certflow.doors.bring import behind, from_checkpoint, from_onnx, from_results
+from certflow.doors.cli import main
+from certflow.doors.code import from_python
+from certflow.doors.given import Looks, given
+from certflow.errors import ArtefactError, DataError
+from certflow.kinds.registry import spec_class
+from certflow.models.checkpoint import load_model
+from certflow.noise import Gaussian
+
+MISSING = [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+with_onnx = pytest.mark.skipif(
+    bool(MISSING), reason=f"{' and '.join(MISSING)} not installed: pip install 'certflow[onnx]'"
+)
+SAMPLER = spec_class("sampler", "fixed")(n0=40, n=600)
+CERTIFICATE = spec_class("certificate", "neyman_pearson")(sampler="fixed")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("bring"))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return DIGITS.read("test", data_root(DIGITS)).read(np.arange(0, 200, 20))
+
+
+def logits(model, images) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(torch.from_numpy(images).float() / 255)
+
+
+def test_results_say_themselves_what_they_are(home, images):
+    brought = from_results(home.given["model"])
+    wanted, record = load_model(home.given["model"], MODEL, DIGITS.info())
+    assert torch.equal(logits(brought.model, images), logits(wanted, images))
+    assert (brought.shape, brought.classes, brought.noise, brought.dataset) == ((1, 8, 8), 10, NOISE, DIGITS)
+    assert brought.made == record.spec and brought.told()["source"] == "results" and len(brought.digest) == 64
+    with pytest.raises(ArtefactError, match="digits.json: is damaged"):
+        from_results(home.folder / "digits.json")
+
+
+def test_a_checkpoint_is_read_and_examined(home, images):
+    path, test = home.folder / "w.pth", DIGITS.read("test", data_root(DIGITS))
+    info = DIGITS.info()
+    plain = from_checkpoint(path, MODEL, info=info)
+    assert plain.examination is None and plain.warnings == ()
+    assert torch.equal(logits(plain.model, images), logits(from_results(home.given["model"]).model, images))
+    examined = from_checkpoint(path, MODEL, info=info, test=test, noise=NOISE)
+    assert torch.equal(logits(examined.model, images), logits(plain.model, images))
+    assert examined.examination.images >= 64 and examined.digest == plain.digest
+    wrong = from_checkpoint(path, MODEL, info=info, test=test, noise=NOISE, mean=(20.0,), sd=(0.1,))
+    assert wrong.warnings and wrong.digest != plain.digest
+    with pytest.raises(ArtefactError, match="none.pth: is not there"):
+        from_checkpoint(home.folder / "none.pth", "lenet")
+
+
+def test_a_denoiser_stands_before_the_model(home, images, tmp_path):
+    spec = spec_class("denoiser", "dncnn").small()
+    torch.manual_seed(0)
+    denoiser = spec.build(DataInfo(1, (1, 8, 8)), 0.5)
+    torch.save(denoiser.network.state_dict(), tmp_path / "d.pth")
+    brought = from_results(home.given["model"])
+    entry = type(spec)(**{**spec.model_dump(exclude={"kind"}, exclude_unset=True), "weights": str(tmp_path / "d.pth")})
+    composed = behind(brought, entry, (1, 8, 8), 0.5)
+    x = torch.from_numpy(images).float() / 255
+    with torch.inference_mode():
+        assert torch.equal(composed.model.eval()(x), brought.model(denoiser.eval()(x)))
+    assert composed.digest != brought.digest
+    with pytest.raises(ValueError, match="needs a torch module behind it"):
+        behind(from_python_code(tmp_path), entry, (1, 8, 8), 0.5)
+
+
+def from_python_code(folder: Path, name: str = "code_of_mine"):
+    (folder / f"{name}.py").write_text(CODE + "\n\ndef function():\n    return lambda x: x.flatten(1)[:, :10]\n")
+    sys.path.insert(0, str(folder))
+    try:
+        return from_python(f"{name}:function")
+    finally:
+        sys.path.remove(str(folder))
+        del sys.modules[name]
+
+
+def test_code_is_known_by_its_file(tmp_path):
+    brought = from_python_code(tmp_path)
+    assert brought.source == "python" and brought.noise is None and brought.shape is None
+    assert brought.model(torch.ones(2, 1, 4, 4)).shape == (2, 10)
+    (tmp_path / "broken_code.py").write_text("import nowhere_at_all\n")
+    with pytest.raises(DataError, match="there is no module nowhere_at_all"):
+        sys.path.insert(0, str(tmp_path))
+        try:
+            from_python("broken_code:build")
+        finally:
+            sys.path.remove(str(tmp_path))
+
+
+def test_a_part_of_the_images_keeps_its_numbers():
+    whole = given("digits:test", Looks())
+    for text, rows in {"digits:test::50": slice(None, None, 50), "digits:test[10:40:3]": slice(10, 40, 3)}.items():
+        part = given(text, Looks())
+        assert np.array_equal(part.index, np.arange(445)[rows])
+        assert np.array_equal(part.read(slice(None)), whole.read(slice(None))[rows])
+        assert np.array_equal(part.read(slice(2, 4)), whole.read(slice(None))[rows][2:4])
+        assert np.array_equal(part.labels, whole.labels[rows]) and part.digest() != whole.digest()
+    assert given("test::50", Looks(), DIGITS).digest() == given("digits:test::50", Looks()).digest()
+    with pytest.raises(DataError, match="a step of 0"):
+        given("digits:test::0", Looks())
+
+
+def test_folders_without_an_order_of_classes_are_refused(home, tmp_path, capsys):
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "pets" / name / "a.png")
+    found = given(str(tmp_path / "pets"), Looks(shape=(1, 8, 8)))
+    assert found.labels.tolist() == [0, 1] and found.folders == ("cat", "dog")
+    command = ["certify", "--model", str(home.given["model"]), "--images", str(tmp_path / "pets"), "--quiet"]
+    assert main(command) == 1
+    assert "has 2 class folders, the model has 10 classes" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def exported(home, tmp_path_factory) -> Path:
+    """The model as an ONNX file, made in another process: torch's exporter warns of its own ways."""
+    folder = tmp_path_factory.mktemp("onnx") / "bundle"
+    command = ["-W", "ignore", "-m", "certflow.doors.cli", "export", "--model", str(home.given["model"])]
+    done = subprocess.run(
+        [sys.executable, *command, "--out", str(folder), "--onnx"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "model.onnx"
+
+
+@with_onnx
+def test_an_onnx_file_gives_the_counts_of_the_network(home, images, exported):
+    brought, ours = from_onnx(exported), from_results(home.given["model"])
+    assert (brought.shape, brought.classes) == ((1, 8, 8), 10)
+    torch.testing.assert_close(logits(brought.model, images), logits(ours.model, images), rtol=1e-4, atol=1e-4)
+    counts = [
+        certify(one.model, images, NOISE, SAMPLER, CERTIFICATE, device="cpu", inference=one.inference).arrays["counts"]
+        for one in (brought, ours)
+    ]
+    assert np.abs(counts[0] - counts[1]).sum() <= 4  # a tie within rounding may fall either way
+
+
+@with_onnx
+def test_rows_of_an_onnx_network_do_not_depend_on_their_company(images, exported):
+    counts = [
+        certify(from_onnx(exported).model, images[rows], NOISE, SAMPLER, CERTIFICATE, device="cpu", index=index)
+        for rows, index in ((slice(None), np.arange(10)), (slice(6, 7), [6]))
+    ]
+    assert np.array_equal(counts[0].arrays["counts"][6], counts[1].arrays["counts"][0])
+
+
+@with_onnx
+def test_onnx_files_that_cannot_be_used_are_refused(home, tmp_path, exported):
+    with pytest.raises(DataError, match="is not there"):
+        from_onnx(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(DataError, match="onnxruntime cannot read it"):
+        from_onnx(tmp_path / "text.onnx")
+    code = (
+        "import sys, torch; from certflow.doors.bring import from_results\n"
+        "model = from_results(sys.argv[1]).model\n"
+        "torch.onnx.export(model, (torch.rand(2, 1, 8, 8),), sys.argv[2], dynamo=True, verbose=False)\n"
+    )
+    made = [sys.executable, "-W", "ignore", "-c", code, str(home.given["model"]), str(tmp_path / "fixed.onnx")]
+    subprocess.run(made, check=True, capture_output=True)
+    with pytest.raises(DataError, match="takes batches of 2 images only; export it with a batch axis that is free"):
+        from_onnx(tmp_path / "fixed.onnx")
+
+
+def test_without_onnxruntime_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install 'certflow\[onnx\]'"):
+        from_onnx(tmp_path / "model.onnx")
+
+
+def test_what_was_brought_is_plain(home):
+    brought = from_results(home.given["model"])
+    assert json.loads(json.dumps(brought.told())) == brought.told()
+    assert brought.noise == Gaussian(sigma=0.5)
+    assert ready(brought.model, brought.shape, classes=brought.classes, device="cpu").classes == 10

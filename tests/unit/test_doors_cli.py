@@ -1,0 +1,369 @@
+"""The command line: the pipeline's counts, its output, its exit statuses, and what it says of bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from doors_examples import NOISE, trained, with_images
+from stage_examples import SEED, certificate_of
+
+from certflow import SmoothedClassifier
+from certflow.certify.field_table import read_field_table
+from certflow.doors.bring import from_results
+from certflow.doors.cli import main
+from certflow.doors.commands import commands
+from certflow.files.artefact import read_table
+from certflow.noise import Gaussian
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    made = trained(tmp_path_factory.mktemp("doors"))
+    with_images(made.folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(home) -> str:
+    return str(home.given["model"])
+
+
+def told(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a command."""
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def table_of(text: str) -> pd.DataFrame:
+    return pd.read_csv(StringIO(text), sep="\t")
+
+
+@pytest.mark.parametrize("kind", ["neyman_pearson", "sequential", "dsrs"])
+def test_the_table_is_the_pipelines_bit_for_bit(home, model, tmp_path, capsys, kind):
+    sampler, certificate = certificate_of(kind)
+    plan, counts = home.counted(sampler, tmp_path, shards=2)
+    wanted = read_table(home.certify(certificate, plan, counts, tmp_path / "table.tsv"))[0]
+    own, law = (json.dumps(spec.canonical() | {"revision": None}) for spec in (sampler, certificate))
+    own, law = (json.dumps({k: v for k, v in json.loads(text).items() if k != "revision"}) for text in (own, law))
+    command = ["certify", "--model", model, "--images", "test[3::2]", "--seed", SEED, "--sampler", own, "--quiet"]
+    status, out, err = told(capsys, *command, "--certificate", law, "--out", tmp_path / "out.tsv")
+    assert status == 0 and out == ""
+    found = pd.read_csv(tmp_path / "out.tsv", sep="\t").iloc[: len(wanted)]
+    for name in wanted.columns.drop(["seconds", "time"]):
+        same = found[name].fillna("").tolist() == wanted[name].fillna("").tolist()
+        assert same, name
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_the_table_is_the_fields_and_a_summary_follows(model, tmp_path, capsys):
+    command = ["certify", "--model", model, "--images", "test::40", "--n", 500, "--quiet"]
+    status, out, err = told(capsys, *command)
+    table = table_of(out)
+    assert status == 0 and list(table)[:6] == ["idx", "label", "predict", "radius", "correct", "time"]
+    assert table["idx"].tolist() == list(range(0, 445, 40))
+    assert "12 images, l2 radius, alpha 0.001: certified and right at 0.0:" in err
+    (tmp_path / "table.tsv").write_text(out)
+    assert len(read_field_table(tmp_path / "table.tsv")) == 12
+    status, out, err = told(capsys, *command, "--json")
+    found = json.loads(out)
+    assert found["noise"]["sigma"] == 0.5 and found["claim"]["norm"] == "l2" and found["sampler"]["n"] == 500
+    assert found["summary"]["images"] == 12 and len(found["table"]) == 12 and found["versions"]["torch"]
+    assert [row["k"] for row in found["table"]] == table["k"].tolist()
+    assert [row["radius"] for row in found["table"]] == pytest.approx(table["radius"].tolist(), rel=1e-12)
+
+
+def test_it_is_what_python_gives(model, home, capsys):
+    brought = from_results(model)
+    smoothed = SmoothedClassifier(brought.model, brought.noise, device="cpu", inference=brought.inference)
+    wanted = smoothed.certify(np.load(home.folder / "images.npy"), n=400, seed=3, quiet=True)
+    images = home.folder / "images.npy"
+    command = ["certify", "--model", model, "--images", images, "--n", 400, "--seed", 3, "--quiet"]
+    status, out, _ = told(capsys, *command)
+    found = table_of(out)
+    assert status == 0 and "label" not in found and "correct" not in found
+    assert found["k"].tolist() == wanted["k"].tolist() and found["radius"].tolist() == wanted["radius"].tolist()
+    voted = smoothed.predict(np.load(images), n=300, seed=3, quiet=True)
+    _, out, err = told(capsys, "predict", "--model", model, "--images", images, "--n", 300, "--seed", 3, "--quiet")
+    assert table_of(out)["predict"].tolist() == voted["predict"].tolist() and "12 images, alpha 0.001" in err
+    _, out, _ = told(capsys, "scores", "--model", model, "--images", images, "--n", 300, "--seed", 3, "--quiet")
+    scores = table_of(out).filter(like="score_")
+    assert (scores.max(axis=1) * 300).round().astype(int).tolist() == voted["k"].tolist()
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_images_come_from_arrays_folders_and_splits(home, model, capsys):
+    found = {}
+    ways = {
+        "array": ["images.npy", "--labels", home.folder / "labels.npy"],
+        "csv": ["images.npy", "--labels", home.folder / "labels.csv"],
+        "flat": ["flat", "--labels", home.folder / "labels.csv"],
+    }
+    for name, (images, *more) in ways.items():
+        command = ["certify", "--model", model, "--images", home.folder / images, *more, "--n", 100, "--quiet"]
+        status, out, _ = told(capsys, *command)
+        assert status == 0
+        found[name] = table_of(out)[["idx", "label", "k", "radius", "correct"]]
+    _, out, _ = told(capsys, "certify", "--model", model, "--images", "digits:test[0:12]", "--n", 100, "--quiet")
+    for name in ways:
+        pd.testing.assert_frame_equal(found[name], table_of(out)[["idx", "label", "k", "radius", "correct"]])
+    _, out, _ = told(capsys, "certify", "--model", model, "--images", home.folder / "by_class", "--n", 100, "--quiet")
+    labels = np.sort(np.load(home.folder / "labels.npy"))
+    assert table_of(out)["label"].tolist() == labels.tolist()
+
+
+def test_a_checkpoint_is_certified_like_the_file_it_came_from(home, model, capsys):
+    images = ["--images", "digits:test::20", "--n", 200, "--noise", NOISE, "--quiet"]
+    own = ["--model", home.folder / "w.pth", "--kind", "small_conv", "--set", 'inference={"fold": true}']
+    _, ours, _ = told(capsys, "certify", "--model", model, *images)
+    status, theirs, _ = told(capsys, "certify", *own, *images)
+    assert status == 0 and table_of(ours)["k"].tolist() == table_of(theirs)["k"].tolist()
+
+
+def test_the_doctor_warns_of_a_checkpoint_before_it_is_certified(home, capsys):
+    own = ["--model", home.folder / "w.pth", "--kind", "small_conv", "--mean", "20", "--sd", "0.1"]
+    images = ["--images", "digits:test::4", "--n", 20, "--noise", NOISE, "--quiet"]
+    status, _, err = told(capsys, "certify", *own, *images)
+    assert status == 0 and "warning: " in err and "right on" in err
+
+
+def test_a_model_under_other_noise_is_certified_with_a_warning(model, capsys):
+    images = ["--images", "test::100", "--n", 100, "--quiet"]
+    status, _, err = told(capsys, "certify", "--model", model, *images, "--noise", "gaussian:0.25")
+    assert status == 0 and "was trained under other noise (sigma 0.5 → 0.25)" in err
+
+
+def test_what_is_required_decides_the_exit_status(model, capsys):
+    command = ["certify", "--model", model, "--images", "test::20", "--n", 300, "--quiet"]
+    status, _, err = told(capsys, *command, "--require", "0.1@0.0", "--require", "0.05@0.25")
+    assert status == 0 and "required" not in err
+    status, _, err = told(capsys, *command, "--require", "0.1@0.0", "--require", "0.999@0.25")
+    assert status == 3 and "required: 99.9% right at radius 0.25, found" in err and "without an interval" in err
+
+
+def test_code_of_ones_own_is_run(home, capsys, monkeypatch):
+    monkeypatch.chdir(home.folder)
+    images = ["--images", "digits:test::50", "--n", 50, "--noise", NOISE, "--quiet"]
+    for place in ("own_models:build", "own_models:module"):
+        status, out, _ = told(capsys, "certify", "--python", place, *images)
+        assert status == 0 and len(table_of(out)) == 9
+    assert sys.modules.pop("own_models").calls == [1] and "" not in sys.path
+
+
+BAD = {
+    "no model": (["--model", "none.pth", "--arch", "lenet"], [], "none.pth: is not there"),
+    "no architecture": (["--model", "w.pth"], [], "is not a model of the pipeline; tell its architecture"),
+    "an architecture too many": (["--model", "MODEL", "--arch", "lenet"], [], "--arch: is for weights made elsewhere"),
+    "unknown architecture": (["--model", "w.pth", "--arch", "lenett"], [], "no architecture named 'lenett'"),
+    "another architecture": (["--model", "w.pth", "--arch", "lenet"], [], "w.pth"),
+    "setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "deep"], [], "--set deep: write KEY=VALUE"),
+    "no images": (["--model", "MODEL"], ["--images", "nowhere"], "nowhere: is not there; name a folder"),
+    "no such data": (["--model", "MODEL"], ["--images", "mnits:test"], "no dataset of kind 'mnits'"),
+    "empty slice": (["--model", "MODEL"], ["--images", "test[900:]"], "leaves none of the 445 images"),
+    "other shape": (["--model", "MODEL"], ["--images", "wide.npy"], "got \\[1, 3, 8, 8\\]|channels|expected input"),
+    "not images": (["--model", "MODEL"], ["--images", "text.npy"], "text.npy: cannot be read as an array"),
+    "numbers beyond [0,1]": (["--model", "MODEL"], ["--images", "large.npy"], "large.npy\\[0\\]|outside \\[0,1\\]"),
+    "whole numbers": (["--model", "MODEL"], ["--images", "whole.npy"], "must hold images \\[images, channels"),
+    "labels of others": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "few.csv"],
+        "image 1 has no label",
+    ),
+    "labels without names": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "bare.csv"],
+        "has the columns",
+    ),
+    "a label too large": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "far.csv"],
+        "label 17 is not one",
+    ),
+    "unknown noise": (["--model", "MODEL"], ["--noise", "gausian:0.5"], "no noise of kind 'gausian'"),
+    "noise without sigma": (["--model", "MODEL"], ["--noise", "gaussian:x"], "'x' is not a number"),
+    "no noise": (["--python", "own_models:module"], ["--images", "digits:test::90"], "--noise: is not known"),
+    "too few draws": (["--model", "MODEL"], ["--n", "5"], "n=5 draws can never certify at alpha=0.001"),
+    "another norm": (["--model", "MODEL"], ["--norm", "l1"], "no l1 radius is known"),
+    "a certificate that does not fit": (
+        ["--model", "MODEL"],
+        ["--certificate", "sequential"],
+        "need another certificate",
+    ),
+    "required without labels": (["--model", "MODEL"], ["--images", "images.npy", "--require", "1@0"], "give --labels"),
+    "no module": (["--python", "nomodule:build"], ["--noise", NOISE], "there is no module nomodule"),
+    "no function": (["--python", "own_models:nothing"], ["--noise", NOISE], "has no function nothing"),
+    "no place": (["--python", "own_models"], ["--noise", NOISE], "is not a place in Python code"),
+    "no model from code": (["--python", "own_models:number"], ["--noise", NOISE], "returned a int"),
+    "broken code": (["--python", "own_models:broken"], ["--noise", NOISE], "own_models.py:19: ZeroDivisionError"),
+    "denoiser": (["--model", "MODEL"], ["--denoiser", "drunet"], "--denoiser drunet: names no weights"),
+    "JSON": (["--model", "MODEL"], ["--sampler", "{n: 3}"], "is not JSON"),
+}
+
+
+@pytest.fixture(scope="module")
+def spoiled(home):
+    """Files that cannot be used."""
+    images = np.load(home.folder / "images.npy")
+    np.save(home.folder / "wide.npy", np.repeat(images, 3, axis=1))
+    np.save(home.folder / "large.npy", images.astype(np.float32))
+    np.save(home.folder / "whole.npy", images.astype(np.int64))
+    (home.folder / "text.npy").write_text("hello")
+    (home.folder / "few.csv").write_text("idx,label\n0,3\n")
+    (home.folder / "bare.csv").write_text("0,3\n1,4\n")
+    (home.folder / "far.csv").write_text("idx,label\n" + "\n".join(f"{i},17" for i in range(12)))
+    return home.folder
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_with_its_remedy(spoiled, model, capsys, monkeypatch, name):
+    own, more, message = BAD[name]
+    monkeypatch.chdir(spoiled)
+    own = [model if word == "MODEL" else word for word in own]
+    images = [] if "--images" in more else ["--images", "digits:test::90"]
+    known = ["--noise", NOISE] if "w.pth" in own or "none.pth" in own else []
+    status, out, err = told(capsys, "certify", *own, *known, *images, *more, "--quiet")
+    sys.modules.pop("own_models", None)
+    assert status == 1 and out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: "), err
+    assert re.search(message, err), err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["certify"],
+        ["certify", "--model", "a", "--onnx", "b", "--images", "c"],
+        ["certify", "--model", "a", "--images", "c", "--require", "50%@0.25"],
+        ["certify", "--model", "a", "--images", "c", "--shape", "3x32x32"],
+        ["certify", "--model", "a", "--images", "c", "--n", "many"],
+        ["nothing"],
+    ],
+)
+def test_what_is_no_command_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_every_command_says_what_it_is(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for name, module in commands().items():
+        assert name in out and module.HELP and module.__doc__
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0 and "usage: certflow " + name in capsys.readouterr().out
+
+
+def test_the_commands_load_nothing_heavy_before_they_run():
+    code = "import sys; from certflow.doors.commands import commands; commands(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.stdout == "False\n", done.stderr
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "lib"), "OMP_NUM_THREADS": "1", **more}
+
+
+SLOW = """
+import sys, time
+from certflow.sampling import engine
+engine.CHUNK_ROWS, engine.CHUNK_SECONDS = 256, 0.0
+from certflow.sampling import resume
+from functools import partial
+load = resume.Journal.save
+def save(self, *state):
+    self.seconds = 0.0
+    load(self, *state)
+    time.sleep(0.02)
+resume.Journal.save = save
+from certflow.doors.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_run_goes_on_with_the_same_counts(model, tmp_path, capsys):
+    out = tmp_path / "out.tsv"
+    command = ["certify", "--model", model, "--images", "test::60", "--n", "3000", "--quiet", "--out", str(out)]
+    partial = tmp_path / "out.tsv.partial"
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *command], env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert partial.exists() and not out.exists()
+    status, _, err = told(capsys, *command)
+    assert status == 0 and "out.tsv.partial: resumed from draw" in err
+    assert "out.tsv.selection.partial: resumed from draw 800" in err
+    found = pd.read_csv(out, sep="\t")
+    _, text, _ = told(capsys, *command[:-2])
+    once = table_of(text)
+    assert found["k"].tolist() == once["k"].tolist() and found["k0"].tolist() == once["k0"].tolist()
+    assert not partial.exists()
+
+
+def test_partial_counts_of_another_job_are_not_used(model, tmp_path, capsys):
+    """Seed, noise and images are part of what partial counts belong to."""
+    from certflow.doors import answers
+
+    out, seen = tmp_path / "out.tsv", []
+    command = ["certify", "--model", model, "--images", "test::90", "--n", "100", "--quiet", "--out", str(out)]
+    digest = answers.digest
+
+    def noted(value):
+        seen.append(digest(value))
+        return seen[-1]
+
+    answers.digest = noted
+    try:
+        for more in ([], ["--seed", "1"], ["--noise", "gaussian:0.25"], ["--images", "test::89"], ["--n", "101"]):
+            assert told(capsys, *command, *more)[0] == 0
+    finally:
+        answers.digest = digest
+    counts = seen[1::2]
+    assert len(set(counts)) == 5
+    assert told(capsys, *command)[0] == 0
+
+
+def test_models_are_listed(home, tmp_path, capsys):
+    place = tmp_path / "results" / "train" / "digits" / "model.safetensors"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(home.given["model"].read_bytes())
+    (place.parent.parent / "other").mkdir()
+    (place.parent.parent / "other" / "model.safetensors").write_bytes(b"not a model")
+    status, out, err = told(capsys, "models", "--results", tmp_path / "results")
+    assert status == 0 and out.splitlines()[1].startswith(f"{place}\tdigits\tsmall_conv\tgaussian\tgaussian:0.5\t")
+    assert len(out.splitlines()) == 2 and "cifar_resnet110" in err
+    status, out, _ = told(capsys, "models", "--results", tmp_path / "results", "--json")
+    assert json.loads(out)[0]["made"]["dataset"]["kind"] == "digits"
+    status, out, err = told(capsys, "models", "--results", tmp_path / "none")
+    assert status == 0 and "no model below" in err
+
+
+def test_a_bundle_is_a_model_again(model, tmp_path, capsys):
+    status, out, _ = told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")
+    assert status == 0 and len(out.splitlines()) == 3
+    card = json.loads((tmp_path / "bundle" / "card.json").read_text())
+    assert card["smoothing"]["sigma"] == 0.5 and card["classes"] == 10 and card["input"]["shape"] == [1, 8, 8]
+    again = from_results(tmp_path / "bundle" / "model.safetensors")
+    assert again.digest == from_results(model).digest == card["weights_sha256"]
+    assert again.noise == Gaussian(sigma=0.5)
+    assert "from_results" in (tmp_path / "bundle" / "README.md").read_text()
+    assert told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")[0] == 0
+    (tmp_path / "bundle" / "notes.txt").write_text("mine")
+    status, _, err = told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")
+    assert status == 1 and "holds other files (notes.txt)" in err
