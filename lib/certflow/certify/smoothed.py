@@ -120,6 +120,14 @@ class SmoothedClassifier:
         table = prediction_table(found, alpha, slack_of_votes(self.noise, base.dim, n, arithmetic))
         return _told(table.drop(columns="time"), base, rounded_by)
 
+    def votes(self, images: Any, n: int, seed: int = 0, *, indices: Any = None, quiet: bool = False) -> np.ndarray:
+        """int64 [images, classes]: how many of n noisy copies get each class, the draws that `predict` judges."""
+        images, index = checked_images(images, indices)
+        base, running = self._ready(images, None), Running(quiet=quiet)
+        return votes(base, images, self.noise, n=checked_draws("n", n), seed=seed, index=index, running=running)[
+            "counts"
+        ]
+
     def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
         table = self.certify(x, n=n, **options)
