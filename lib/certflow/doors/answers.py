@@ -108,7 +108,7 @@ def write(
         with atomic(arguments.out) as part:
             part.write_text(text, encoding="utf-8")
     if arguments.json:
-        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
         print(json.dumps({**record, "summary": summary, "table": rows}, indent=1))
     elif arguments.out is None:
         print(text, end="")

@@ -47,7 +47,7 @@ def _run(given: argparse.Namespace) -> int:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what was saved", file=sys.stderr)
+        print("interrupted; with --out, the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
 
 
