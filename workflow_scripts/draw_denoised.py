@@ -1,6 +1,6 @@
 """Draw clean, noisy and denoised images of an experiment."""
 
-from certflow.denoising.strip import draw_denoised
+from certflow.report.strip import draw_denoised
 from certflow.workflow.job import attached, dataset_of, device_of, pictures
 
 

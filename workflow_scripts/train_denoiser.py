@@ -1,6 +1,6 @@
 """Train a denoiser by itself, over a range of noise levels."""
 
-from certflow.denoising.stage import train_denoiser
+from certflow.training.denoisers.stage import train_denoiser
 from certflow.workflow.job import attached, dataset_of, device_of
 
 

@@ -9,8 +9,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 from certflow.data.base import DataInfo
 from certflow.data.batches import batches
 from certflow.denoising.composed import DenoiseThenClassify
-from certflow.denoising.restoration import Restorer
-from certflow.denoising.training import RangeTraining
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build
 from certflow.models.base import Inference
@@ -21,6 +19,8 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.rows import RowLoop, Tables
 from certflow.training import evaluation, frozen
+from certflow.training.denoisers.ranges import RangeTraining
+from certflow.training.denoisers.restoration import Restorer
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
 from certflow.training.stepper import Stepper

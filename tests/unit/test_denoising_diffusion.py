@@ -15,13 +15,13 @@ from certflow.data.base import DataInfo
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.denoising.kinds.diffusion import Diffusion
 from certflow.denoising.oneshot import OneShot
-from certflow.denoising.restoration import Restorer
 from certflow.denoising.schedule import Schedule, alpha_of
-from certflow.denoising.training import RangeTraining
 from certflow.models.base import Inference
 from certflow.noise import noise
 from certflow.sampling.classifier import BaseClassifier
 from certflow.training import train
+from certflow.training.denoisers.ranges import RangeTraining
+from certflow.training.denoisers.restoration import Restorer
 
 GOLDEN = [
     ("cosine", 4000, 0.12, 573, 0.1201157, 0.1199094, 0.9454378, 572.439),

@@ -10,7 +10,6 @@ from training_examples import weights
 
 from certflow.config import load
 from certflow.data.store import prepare
-from certflow.denoising.stage import train_denoiser
 from certflow.denoising.stored import load_denoised
 from certflow.errors import ArtefactError, ConfigError
 from certflow.files.artefact import read_arrays, read_provenance
@@ -18,6 +17,7 @@ from certflow.models.checkpoint import read_model
 from certflow.sampling.stage import presample_counts
 from certflow.training.assembly import Files
 from certflow.training.composing import off_the_shelf
+from certflow.training.denoisers.stage import train_denoiser
 from certflow.training.stage import Outputs, make_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,13 +8,13 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from training_examples import patterns, timeless, weights
 
-from certflow.denoising.restoration import Restorer, levels
 from certflow.denoising.trainee import Trainee
-from certflow.denoising.training import RangeTraining
 from certflow.noise import Gaussian, noise
 from certflow.training import train
 from certflow.training.adam import Adam, AdamThenSgd
 from certflow.training.batch import Batch
+from certflow.training.denoisers.ranges import RangeTraining
+from certflow.training.denoisers.restoration import Restorer, levels
 from certflow.training.kinds.denoised import Denoised
 from certflow.training.sgd import Sgd
 

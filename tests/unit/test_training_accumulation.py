@@ -6,12 +6,12 @@ from pydantic import ValidationError
 from tape import taped
 from training_examples import network, patterns, timeless, weights
 
-from certflow.denoising.training import RangeTraining
 from certflow.kinds.registry import kinds, spec_class
 from certflow.machine import replay
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import frozen, repeated, train
 from certflow.training.batch import Batch
+from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.gradients import accumulated
 from certflow.training.kinds.gaussian import Gaussian
 

@@ -8,11 +8,11 @@ import torch
 from tape import taped
 from training_examples import network, patterns, timeless, weights
 
-from certflow.denoising.training import RangeTraining
 from certflow.kinds.registry import kinds, spec_class
 from certflow.machine import replay
 from certflow.noise import Gaussian, GeneralizedGaussian
 from certflow.training import frozen, repeated, train
+from certflow.training.denoisers.ranges import RangeTraining
 
 COMMON = {"epochs": 2, "lr": 0.05, "schedule": "one_cycle", "batch": 12}
 TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
@@ -78,7 +78,7 @@ def test_noise_that_warms_up_is_never_that_of_another_step(unit, recordings):
 
 def test_a_denoiser_and_its_average_are_trained_to_the_same_bits(recordings):
     from certflow.data.base import DataInfo
-    from certflow.denoising.restoration import Restorer
+    from certflow.training.denoisers.restoration import Restorer
 
     def restorer():
         torch.manual_seed(0)

@@ -309,8 +309,8 @@ def test_a_state_that_was_trained_beside_another_frozen_part_is_left_aside(tmp_p
 
 def test_an_average_kept_by_hand_changes():
     from certflow.data.base import DataInfo
-    from certflow.denoising.restoration import Restorer
     from certflow.kinds.registry import spec_class
+    from certflow.training.denoisers.restoration import Restorer
 
     restorer = Restorer(spec_class("denoiser", "dncnn")(depth=3, width=4).build(DataInfo(10, (1, 8, 8)), 0.5))
     assert changing_state(restorer).keys() == restorer.state_dict().keys()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from certflow.data.base import DataInfo
-from certflow.denoising.training import RangeTraining
 from certflow.files.paths import without_braces
 from certflow.kinds.spec import Spec
+from certflow.training.denoisers.ranges import RangeTraining
 
 if TYPE_CHECKING:
     from certflow.denoising.denoiser import Denoiser

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from certflow.training.assembly import Assembled, Given
     from certflow.training.batch import Batch
 
-objectives = lazy("certflow.denoising.objectives")
-checks = lazy("certflow.denoising.checks")
+objectives = lazy("certflow.training.denoisers.objectives")
+checks = lazy("certflow.training.denoisers.checks")
 composing = lazy("certflow.training.composing")
 
 

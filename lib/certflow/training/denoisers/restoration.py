@@ -13,7 +13,7 @@ from certflow.noise import philox
 from certflow.noise.streams import Stream
 
 if TYPE_CHECKING:
-    from certflow.denoising.training import RangeTraining
+    from certflow.training.denoisers.ranges import RangeTraining
     from certflow.training.evaluation import Evaluation
 
 Images = Float[torch.Tensor, "rows channels height width"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from certflow.training.batch import Batch
 
-restoration = lazy("certflow.denoising.restoration")
+restoration = lazy("certflow.training.denoisers.restoration")
 
 
 class RangeTraining(MethodSpec):

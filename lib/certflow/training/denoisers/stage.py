@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from certflow.data.base import DatasetSpec
-from certflow.denoising.restoration import Restorer
 from certflow.denoising.stored import DENOISER
 from certflow.files.artefact import Provenance
 from certflow.kinds.registry import revive
 from certflow.machine.naming import device_name
 from certflow.noise import noise as noise_of
 from certflow.training.assembly import open_data
+from certflow.training.denoisers.restoration import Restorer
 from certflow.training.seeding import seed_everything
 from certflow.training.stage import Outputs, learn
 
