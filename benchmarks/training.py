@@ -52,7 +52,7 @@ def gaussian(**fields) -> MethodSpec:
 
 def papers(kind: str, batch: int) -> MethodSpec:
     """A method as the papers train it on MNIST, on smaller loader batches; MACER with the term that it may defer."""
-    settings = preset_settings("paper", "mnist", kind, SIGMA)
+    settings = preset_settings("paper", "mnist", kind, "gaussian", SIGMA)
     return spec_class("method", kind)(
         **{**settings, "batch": batch, **({"deferred": False} if kind == "macer" else {})}
     )

@@ -21,7 +21,8 @@ from certflow.presets import preset_names
 from certflow.report.envelopes import known
 from certflow.report.published import published
 print(Path(certflow.__file__).parent)
-print(native.available(), "paper" in preset_names(), len(published("mnist", None, "gaussian", 0.25)) > 0, len(known()) > 0)
+numbers = published("mnist", None, "gaussian", "gaussian", "l2", 0.25)
+print(native.available(), "paper" in preset_names(), len(numbers) > 0, len(known()) > 0)
 """
 
 

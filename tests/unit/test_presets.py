@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from certflow import presets
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, DataError
 from certflow.kinds import registry
 from certflow.presets import Preset, load_preset, preset_names, preset_settings
 from certflow.report import published as numbers
@@ -12,17 +12,19 @@ from certflow.report.published import published, published_archs
 from certflow.training.base import MethodSpec
 
 CELLS = [
-    pytest.param(name, dataset, row.method, sigma, id=f"{name}-{dataset}-{row.method}-{sigma:g}")
+    pytest.param(name, dataset, row.method, noise, sigma, id=f"{name}-{dataset}-{row.method}-{noise}-{sigma:g}")
     for name in preset_names()
     for row in load_preset(name).rows
     for dataset in row.datasets
+    for noise in row.noises
     for sigma in row.sigmas
 ]
 
 
-@pytest.mark.parametrize("preset, dataset, method, sigma", CELLS)
-def test_every_row_is_a_valid_method(preset, dataset, method, sigma):
-    settings = preset_settings(preset, dataset, method, sigma)
+@pytest.mark.parametrize("preset, dataset, method, noise, sigma", CELLS)
+def test_every_row_is_a_valid_method(preset, dataset, method, noise, sigma):
+    settings = preset_settings(preset, dataset, method, noise, sigma)
+    assert noise in registry.kinds("noise")
     assert dataset in registry.kinds("dataset")
     if method in registry.kinds("method"):
         spec = registry.spec_class("method", method)(**settings)
@@ -49,7 +51,7 @@ def test_every_row_is_a_valid_method(preset, dataset, method, sigma):
     ],
 )
 def test_gaussian_recipes(preset, dataset, sigma, lr, epochs, lr_step, batch, offset):
-    settings = preset_settings(preset, dataset, "gaussian", sigma)
+    settings = preset_settings(preset, dataset, "gaussian", "gaussian", sigma)
     found = tuple(settings[name] for name in ("lr", "epochs", "lr_step", "batch", "lr_drop_offset"))
     assert found == (lr, epochs, lr_step, batch, offset)
     assert (settings["momentum"], settings["weight_decay"], settings["lr_gamma"]) == (0.9, 1e-4, 0.1)
@@ -83,7 +85,7 @@ TABLE = {
 @pytest.mark.parametrize(("dataset", "method"), TABLE)
 def test_settings_of_the_papers(dataset, method):
     for name, values in TABLE[dataset, method].items():
-        found = tuple(preset_settings("paper", dataset, method, sigma)[name] for sigma in (0.25, 0.5, 1.0))
+        found = tuple(preset_settings("paper", dataset, method, "gaussian", sigma)[name] for sigma in (0.25, 0.5, 1.0))
         assert found == values, name
 
 
@@ -91,14 +93,14 @@ def test_settings_of_the_papers(dataset, method):
 @pytest.mark.parametrize("method", sorted({method for _, method in TABLE}))
 def test_settings_taken_over_from_another_dataset_are_the_same_and_marked(copy, original, sigmas, method):
     for sigma in (0.25, 0.5, 1.0)[:sigmas]:
-        theirs, ours = (preset_settings("paper", name, method, sigma) for name in (original, copy))
+        theirs, ours = (preset_settings("paper", name, method, "gaussian", sigma) for name in (original, copy))
         assert ours == theirs
     rows = [row for row in load_preset("paper").rows if copy in row.datasets and row.method == method]
     assert not any(row.published for row in rows)
 
 
 def test_catrs_on_imagenet():
-    spec = registry.spec_class("method", "catrs")(**preset_settings("paper", "imagenet", "catrs", 1.0))
+    spec = registry.spec_class("method", "catrs")(**preset_settings("paper", "imagenet", "catrs", "gaussian", 1.0))
     assert (spec.noises, spec.steps, spec.lbd, spec.batch, spec.confidence_mask) == (2, 1, 2, 256, True)
     assert [spec.epsilon(epoch) for epoch in (79, 80)] == [1, 2]
     rates = [spec.learning_rate(epoch, 0, 1) for epoch in (0, 31, 84, 85, 86)]
@@ -106,20 +108,26 @@ def test_catrs_on_imagenet():
 
 
 def test_settings_are_the_callers_own():
-    preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] = 7
-    assert preset_settings("paper", "mnist", "gaussian", 0.25)["lr"] == 0.01
+    preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] = 7
+    assert preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] == 0.01
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("papers", "mnist", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, dsrs, paper"),
+        (("papers", "mnist", "gaussian", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, dsrs, paper"),
         (
-            ("paper", "mnist", "gaussian", 0.12),
-            "no row for mnist gaussian sigma 0.12; known: .*mnist gaussian sigma 0.25, 0.5, 1",
+            ("paper", "mnist", "gaussian", "gaussian", 0.12),
+            "no row for mnist gaussian under gaussian sigma 0.12; known: .*mnist gaussian under gaussian sigma 0.25, 0.5, 1",
         ),
-        (("paper", "digits", "gaussian", 0.25), "no row for digits gaussian sigma 0.25; known: .*cifar10 gaussian"),
-        (("cohen2019", "cifar10", "nosuch", 0.25), "no row for cifar10 nosuch sigma 0.25; known: cifar10 gaussian"),
+        (
+            ("paper", "digits", "gaussian", "gaussian", 0.25),
+            "no row for digits gaussian under gaussian sigma 0.25; known: .*cifar10",
+        ),
+        (
+            ("cohen2019", "cifar10", "nosuch", "gaussian", 0.25),
+            "no row for cifar10 nosuch under gaussian sigma 0.25; known: cifar10",
+        ),
     ],
 )
 def test_a_missing_row_is_explained(arguments, message):
@@ -127,7 +135,10 @@ def test_a_missing_row_is_explained(arguments, message):
         preset_settings(*arguments)
 
 
-ROW = {"dataset": "mnist", "method": "macer", "sigma": [0.25, 0.5], "model": "lenet", "source": "x", "published": True}
+ROW = {
+    "dataset": "mnist", "method": "macer", "noise": "gaussian", "norm": "l2", "sigma": [0.25, 0.5], "model": "lenet",
+    "source": "x", "published": True,
+}  # fmt: skip
 
 
 def test_values_per_noise_level_win_over_settings_and_recipe():
@@ -142,10 +153,16 @@ def test_values_per_noise_level_win_over_settings_and_recipe():
     [
         ([{**ROW, "per_sigma": {"lbd": [1]}}], "per_sigma.lbd: 1 values for 2 noise levels"),
         ([{**ROW, "recipe": "small"}], "no recipe 'small'"),
-        ([ROW, {**ROW, "dataset": ["fmnist", "mnist"], "sigma": 0.5}], "two rows for mnist macer sigma 0.5"),
+        (
+            [ROW, {**ROW, "dataset": ["fmnist", "mnist"], "sigma": 0.5}],
+            "two rows for mnist macer under gaussian sigma 0.5",
+        ),
         ([{**ROW, "sigma": "0.25"}], "sigma"),
         ([{**ROW, "source": ""}], "source"),
         ([{**ROW, "setings": {}}], "setings"),
+        ([{**ROW, "norm": "l3"}], "norm"),
+        ([{key: ROW[key] for key in ROW if key != "noise"}], "noise\\n  Field required"),
+        ([{key: ROW[key] for key in ROW if key != "norm"}], "norm\\n  Field required"),
     ],
 )
 def test_inconsistent_rows_are_refused(rows, message):
@@ -164,28 +181,18 @@ def test_a_broken_file_is_named(tmp_path, monkeypatch):
 
 
 def test_published_numbers():
-    rows = published("cifar10", "cifar_resnet110", "gaussian", 0.25)
+    rows = published("cifar10", "cifar_resnet110", "gaussian", "gaussian", "l2", 0.25)
     ours = rows[rows.source == "alinlab/smoothing-catrs"].set_index(["metric", "radius"]).value
     assert ours[("clean_accuracy", 0.0)] == 0.7665
     assert rows[(rows.metric == "acr") & (rows.n_images == 10_000)].value.item() == 0.424024
-    assert list(rows.columns) == [
-        "source",
-        "dataset",
-        "arch",
-        "method",
-        "sigma",
-        "n_images",
-        "metric",
-        "radius",
-        "value",
-    ]
+    assert tuple(rows.columns) == numbers.COLUMNS
     assert set(rows.metric) <= {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}
 
 
 def test_published_numbers_are_found_under_either_name_of_the_network():
-    by_ours = published("cifar100", "cifar_resnet110", "catrs", 0.5)
-    assert len(by_ours) and by_ours.equals(published("cifar100", "cifar100_resnet110", "catrs", 0.5))
-    assert by_ours.equals(published("cifar100", None, "catrs", 0.5))
+    by_ours = published("cifar100", "cifar_resnet110", "catrs", "gaussian", "l2", 0.5)
+    assert len(by_ours) and by_ours.equals(published("cifar100", "cifar100_resnet110", "catrs", "gaussian", "l2", 0.5))
+    assert by_ours.equals(published("cifar100", None, "catrs", "gaussian", "l2", 0.5))
     assert published_archs("cifar100") == ("cifar100_resnet110", "cifar_resnet110")
     assert published_archs("cifar10") == ("cifar_densenet40", "cifar_resnet110", "cifar_resnet20")
     assert set(by_ours.arch) == {"cifar100_resnet110"}
@@ -193,9 +200,11 @@ def test_published_numbers_are_found_under_either_name_of_the_network():
 
 def test_unknown_cells_give_an_empty_table():
     for cell in (
-        ("cifar10", "lenet", "gaussian", 0.25),
-        ("cifar10", None, "gaussian", 0.26),
-        ("digits", None, "gaussian", 0.25),
+        ("cifar10", "lenet", "gaussian", "gaussian", "l2", 0.25),
+        ("cifar10", None, "gaussian", "gaussian", "l2", 0.26),
+        ("cifar10", None, "gaussian", "generalized_gaussian", "l2", 0.25),
+        ("cifar10", None, "gaussian", "gaussian", "linf", 0.25),
+        ("digits", None, "gaussian", "gaussian", "l2", 0.25),
     ):
         empty = published(*cell)
         assert len(empty) == 0 and "value" in empty.columns
@@ -203,16 +212,37 @@ def test_unknown_cells_give_an_empty_table():
 
 def test_published_tables_are_sane():
     table = numbers._published()
-    key = ["source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius"]
+    key = ["source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "metric", "radius"]
     assert not table.duplicated(key).any()
+    assert set(table.noise) <= set(registry.kinds("noise"))
     plain = table.metric.str.removeprefix("corruption_").str.partition(":")[0]
     fractions = table[plain != "acr"]
     assert fractions.value.between(0, 1).all() and (table.value >= 0).all()
     assert (table.radius.notna() == plain.isin(["certified_accuracy", "clean_accuracy"])).all()
     assert (table.metric.str.startswith("corruption_") == table.dataset.isin(["cifar10c", "mnistc"])).all()
-    curves = table[plain == "certified_accuracy"].sort_values("radius").groupby(key[:7])
+    curves = table[plain == "certified_accuracy"].sort_values("radius").groupby(key[:9])
     assert all(curve.value.is_monotonic_decreasing for _, curve in curves)
-    assert (table.loc[plain == "acr", "value"] <= 4.0 * table.loc[plain == "acr", "sigma"]).all()
+    l2 = (plain == "acr") & (table.noise == "gaussian") & (table.norm == "l2")
+    assert (table.loc[l2, "value"] <= 4.0 * table.loc[l2, "sigma"]).all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda text: text.replace(",gaussian,l2,", ",,l2,", 1), "line 2: noise and norm must be .* got '' and 'l2'"),
+        (
+            lambda text: text.replace(",gaussian,l2,", ",gaussian,l3,", 1),
+            "line 2: noise and norm must be .*l1, l2, linf",
+        ),
+        (lambda text: text.replace(",noise,norm,", ",", 1).replace(",gaussian,l2,", ","), "does not have the columns"),
+    ],
+)
+def test_published_numbers_must_say_noise_and_norm(change, message, tmp_path):
+    """No reader takes a row for one of Gaussian noise in l2 because it does not say."""
+    path = tmp_path / "mine.csv"
+    path.write_text(change((numbers.FOLDER / "cifar100.csv").read_text()))
+    with pytest.raises(DataError, match=message):
+        numbers._table(path)
 
 
 def test_published_numbers_equal_their_origin(shared):
@@ -241,5 +271,5 @@ def test_published_numbers_equal_their_origin(shared):
     ],
 )
 def test_training_for_double_sampling(dataset, method, expected):
-    settings = preset_settings("dsrs", dataset, method, 0.5)
+    settings = preset_settings("dsrs", dataset, method, "generalized_gaussian", 0.5)
     assert {name: settings[name] for name in expected} == expected

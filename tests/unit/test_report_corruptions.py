@@ -112,7 +112,9 @@ def test_copies_that_are_not_the_same_images_at_each_severity_are_refused():
 
 def test_published_rows_stand_beside_the_same_corruption(found):
     summary = summarise_corruptions(found, spec(published="cifar10c"), resamples=50)
-    origin = published("cifar10c", "cifar_resnet110", "gaussian", 0.25).set_index(["metric", "radius"])["value"]
+    origin = published("cifar10c", "cifar_resnet110", "gaussian", "gaussian", "l2", 0.25).set_index(
+        ["metric", "radius"]
+    )["value"]
     whole = summary[summary["severity"] == 0].set_index("corruption")
     assert whole.loc["fog", "published_acr"] == origin.xs("corruption_acr:fog", level=0).iloc[0]
     assert whole.loc["fog", "published_certified_accuracy@0.5"] == origin["corruption_certified_accuracy:fog", 0.5]
@@ -181,7 +183,7 @@ def test_files_are_written_from_certificates_and_read_back(found, tmp_path):
     full = spec() | {
         "title": "Ours",
         "sigmas": {"gauss-0.25": 0.25},
-        "published_as": {"gaussian": "gaussian"},
+        "published_as": {"gaussian": {"gauss-0.25": "gaussian"}},
         "split": "test",
         "runs": [{**run, "spec": wanted(split="test")}],
         "copies": [

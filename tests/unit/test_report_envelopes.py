@@ -47,9 +47,9 @@ def test_values_are_fractions_that_fall_with_the_radius():
 
 
 def test_the_sentence_says_every_method_with_its_settings():
-    text = sentence("cifar10", "resnet110")
+    text = sentence("cifar10", "resnet110", ["gaussian"], "l2")
     assert "N = 10,000): 56 (72) at 0.25; 41 (62) at 0.5" in text
-    assert "no denoiser, clean-trained classifier smoothed as is (σ among 0.12, 0.25, 0.5, 1.0" in text
+    assert "no denoiser, clean-trained classifier smoothed as is (gaussian, σ among 0.12, 0.25, 0.5, 1.0" in text
 
 
 def test_an_experiment_gets_the_envelopes_it_asks_for():

@@ -36,7 +36,7 @@ def experiment(tmp_path):
         "attacks": [],
         "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0, "norm": "l2"}],
         "sigmas": {"gauss-0.25": 0.25},
-        "published_as": {"gaussian": "gaussian", "macer": ""},
+        "published_as": {"gaussian": {"gauss-0.25": "gaussian"}, "macer": {"gauss-0.25": ""}},
         "published": None,
         "split": "test",
         "radii": [0.25, 0.5],

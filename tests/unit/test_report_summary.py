@@ -125,19 +125,22 @@ def test_no_published_number_where_the_recipe_or_level_differs():
 
 
 def test_the_closest_published_result_is_taken():
-    def lookup(dataset, arch, method, sigma):
-        rows = published_rows(dataset, arch, "gaussian", 0.25)
+    def lookup(dataset, arch, method, noise, norm, sigma):
+        rows = published_rows(dataset, arch, "gaussian", noise, norm, 0.25)
         return rows.assign(method="gaussian@alpha=0.01") if method == "gaussian@alpha=0.01" else rows.iloc[:0]
 
-    found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", 0.25, 500)
+    found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", "gaussian", "l2", 0.25, 500)
     assert found.alpha == "0.01" and found.source == "ours/large"
     said = replace(CELLS, lookup=lookup).comparison(found, line(images=200, n=100_000))
     assert "published with alpha = 0.01, ours with 0.001" in said
-    assert PublishedCells("x", "y", lookup=published_rows).find("gaussian", 0.25, 200).source == "ours/large"
+    assert (
+        PublishedCells("x", "y", lookup=published_rows).find("gaussian", "gaussian", "l2", 0.25, 200).source
+        == "ours/large"
+    )
 
 
 def test_real_published_numbers_are_found():
-    found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", 0.25, 10000)
+    found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.25, 10000)
     assert found.source == "alinlab/smoothing-catrs" and found.values["acr"] == pytest.approx(0.424024)
     assert found.values["certified_accuracy@0.0"] == found.values["clean_accuracy"] == pytest.approx(0.7665)
 

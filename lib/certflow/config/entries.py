@@ -45,10 +45,13 @@ class Entries:
         entry = self.methods[name]
         fields = dict(entry.own)
         if entry.preset is not None:
-            kind = entry.preset_dataset or self.datasets[dataset].kind
-            row = preset_settings(entry.preset, kind, entry.kind, self.noises[noise].sigma)
-            fields = {**row, **fields}
+            fields = {**preset_settings(entry.preset, *self.preset_key(name, dataset, noise)), **fields}
         return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
+
+    def preset_key(self, name: str, dataset: str, noise: str) -> tuple[str, str, str, float]:
+        """What a method's row of its preset is looked up by: kinds of dataset, method and noise, and the noise level."""
+        entry, law = self.methods[name], self.noises[noise]
+        return entry.preset_dataset or self.datasets[dataset].kind, entry.kind, law.kind, law.sigma
 
     def rule_of(self, method: str) -> str:
         """The workflow rule that makes a method's models."""

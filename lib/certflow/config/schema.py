@@ -16,7 +16,7 @@ PATH = Path(__file__).resolve().parents[3] / "schemas" / "config.schema.json"
 PRESET = {
     "preset": {
         "type": "string",
-        "description": "Preset whose row for (dataset, method, sigma) is the starting point.",
+        "description": "Preset whose row for (dataset, method, noise, sigma) is the starting point.",
     },
     "preset_dataset": {
         "type": "string",

@@ -8,6 +8,7 @@ from certflow.config.records import Experiment, Run
 from certflow.config.stages import StageSpecs
 from certflow.data.corruptions.naming import copies_parts
 from certflow.kinds.spec import plain
+from certflow.presets import preset_row
 from certflow.report import envelopes
 
 PICTURES = 3
@@ -23,18 +24,22 @@ class Study(StageSpecs):
         e = self.experiments[experiment]
         runs = [self._run_spec(run) for run in self.runs(experiment)]
         noises = {*e.noises, *(result.noise for result in e.foreign)}
+        norm = self.certificates[e.certificates[0]].norm
         return plain(
             {
                 **e.model_dump(mode="json", include={"radii", "published"}),
                 "foreign": foreign_specs(e),
-                "remark": self._remark(e),
+                "remark": self._remark(e, norm),
                 "title": e.title or f"Certified accuracy: {experiment}",
                 "runs": runs,
                 "attacks": self._attacks(experiment),
                 "sigmas": {name: self.noises[name].sigma for name in noises},
-                "published_as": {name: self._published_as(name) for name in e.methods},
+                "published_as": {
+                    method: {noise: self._published_as(method, e.dataset, noise, norm) for noise in e.noises}
+                    for method in e.methods
+                },
                 "split": self.images[e.images].split,
-                "norm": self.certificates[e.certificates[0]].norm,
+                "norm": norm,
             }
         )
 
@@ -48,10 +53,10 @@ class Study(StageSpecs):
             for run in self.attack_runs(experiment)
         ]
 
-    @staticmethod
-    def _remark(e: Experiment) -> str:
-        """The experiment's own remark, and the published envelopes that it asks for."""
-        told = "" if e.envelopes is None else envelopes.sentence(e.envelopes.dataset, e.envelopes.arch)
+    def _remark(self, e: Experiment, norm: str) -> str:
+        """The experiment's own remark, and the published envelopes that it asks for, of its kinds of noise and its norm."""
+        kinds, asked = {self.noises[name].kind for name in e.noises}, e.envelopes
+        told = "" if asked is None else envelopes.sentence(asked.dataset, asked.arch, kinds, norm)
         return " ".join(part for part in (e.remark, told) if part)
 
     def corruption_table_spec(self, experiment: str) -> dict[str, Any]:
@@ -77,10 +82,14 @@ class Study(StageSpecs):
         names = {key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")}
         return {**names, "spec": self.certificate_spec(**vars(run))}
 
-    def _published_as(self, method: str) -> str:
-        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is."""
+    def _published_as(self, method: str, dataset: str, noise: str, norm: str) -> str:
+        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is, for this
+        noise and for radii in this norm."""
         entry = self.methods[method]
-        return entry.kind if entry.preset is not None and not entry.own else ""
+        if entry.preset is None or entry.own:
+            return ""
+        row = preset_row(entry.preset, *self.preset_key(method, dataset, noise))
+        return entry.kind if norm in row.norms else ""
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""

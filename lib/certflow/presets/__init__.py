@@ -1,6 +1,7 @@
 """Papers' hyperparameters, which are data: `<preset>.yaml` in this folder."""
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from certflow.errors import ConfigError
 from certflow.files.intact import DAMAGE
 from certflow.kinds.spec import Record
+from certflow.noise.radii import Norm
 
 FOLDER = Path(__file__).resolve().parent
 TOLERANCE = 1e-9
@@ -16,12 +18,17 @@ TOLERANCE = 1e-9
 
 
 class Row(Record):
-    """What one method is trained with on some datasets at some noise levels."""
+    """What one method is trained with on some datasets under some noise, at some noise levels."""
 
     dataset: str | list[str]
     """Kinds of datasets."""
     method: str
     """Kind of the training method."""
+    noise: str | list[str]
+    """Kinds of the noise that the row trains under."""
+    norm: Norm | list[Norm]
+    """Norms of the radii that the source states for these models. It says beside which certificates published numbers may
+    stand; training itself knows no norm."""
     sigma: float | list[float]
     """Noise levels that the row holds for, [0,1]-pixel units."""
     model: str
@@ -42,6 +49,14 @@ class Row(Record):
         return [self.dataset] if isinstance(self.dataset, str) else self.dataset
 
     @property
+    def noises(self) -> list[str]:
+        return [self.noise] if isinstance(self.noise, str) else self.noise
+
+    @property
+    def norms(self) -> list[Norm]:
+        return [self.norm] if isinstance(self.norm, str) else self.norm
+
+    @property
     def sigmas(self) -> list[float]:
         return self.sigma if isinstance(self.sigma, list) else [self.sigma]
 
@@ -57,7 +72,8 @@ class Row(Record):
         return next((i for i, known in enumerate(self.sigmas) if abs(known - sigma) < TOLERANCE), None)
 
     def describe(self) -> str:
-        return f"{'/'.join(self.datasets)} {self.method} sigma {', '.join(f'{sigma:g}' for sigma in self.sigmas)}"
+        levels = ", ".join(f"{sigma:g}" for sigma in self.sigmas)
+        return f"{'/'.join(self.datasets)} {self.method} under {'/'.join(self.noises)} sigma {levels}"
 
 
 class Preset(Record):
@@ -73,9 +89,9 @@ class Preset(Record):
         for row in self.rows:
             if row.recipe is not None and row.recipe not in self.recipes:
                 raise ValueError(f"{row.describe()}: no recipe {row.recipe!r}; known: {', '.join(self.recipes)}")
-            for cell in ((dataset, row.method, sigma) for dataset in row.datasets for sigma in row.sigmas):
+            for cell in product(row.datasets, [row.method], row.noises, row.sigmas):
                 if cell in seen:
-                    raise ValueError(f"two rows for {cell[0]} {cell[1]} sigma {cell[2]:g}")
+                    raise ValueError("two rows for {} {} under {} sigma {:g}".format(*cell))
                 seen.add(cell)
         return self
 
@@ -91,21 +107,30 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def preset_settings(preset: str, dataset_kind: str, method_kind: str, sigma: float) -> dict[str, Any]:
-    """Method fields that a preset states for a dataset, a method and a noise level ([0,1]-pixel units).
+def preset_settings(preset: str, dataset: str, method: str, noise: str, sigma: float) -> dict[str, Any]:
+    """Method fields that a preset states for kinds of dataset, method and noise at a noise level ([0,1]-pixel units).
 
-    A new dict at each call. `ConfigError` that lists the known presets, or the preset's rows, where there is no such row.
+    A new dict at each call. Errors as in `preset_row`.
+    """
+    row = preset_row(preset, dataset, method, noise, sigma)
+    return load_preset(preset).settings(row, sigma)
+
+
+def preset_row(preset: str, dataset: str, method: str, noise: str, sigma: float) -> Row:
+    """The row of a preset for kinds of dataset, method and noise at a noise level ([0,1]-pixel units).
+
+    `ConfigError` that lists the known presets, or the preset's rows, where there is no such row.
     """
     if preset not in preset_names():
         raise ConfigError([f"preset: there is no preset {preset!r}; known: {', '.join(preset_names())}"])
     content = load_preset(preset)
     for row in content.rows:
-        if dataset_kind in row.datasets and row.method == method_kind and row.position(sigma) is not None:
-            return content.settings(row, sigma)
-    rows = [row for row in content.rows if row.method == method_kind] or content.rows
+        if dataset in row.datasets and row.method == method and noise in row.noises and row.position(sigma) is not None:
+            return row
+    rows = [row for row in content.rows if row.method == method] or content.rows
     known = "; ".join(row.describe() for row in rows)
     raise ConfigError(
-        [f"preset: {preset!r} has no row for {dataset_kind} {method_kind} sigma {sigma:g}; known: {known}"]
+        [f"preset: {preset!r} has no row for {dataset} {method} under {noise} sigma {sigma:g}; known: {known}"]
     )
 
 

@@ -46,8 +46,8 @@ class PublishedCells:
 
     `data` and `model` name ours where they are not the same thing as the published ones (re-encoded images, another network);
     every comparison then says so. `n` is the number of stage-2 draws per image of the published tables.
-    `lookup(dataset, arch, method, sigma)` gives rows with the columns source, method, n_images, metric, radius, value; default
-    `certflow.report.published`.
+    `lookup(dataset, arch, method, noise kind, norm, sigma)` gives rows with the columns source, method, n_images, metric,
+    radius, value; default `certflow.report.published.published`.
     """
 
     dataset: str
@@ -55,16 +55,20 @@ class PublishedCells:
     data: str | None = None
     model: str | None = None
     n: int = 100_000
-    lookup: Callable[[str, str, str, float], "pd.DataFrame"] | None = None
+    lookup: "Callable[[str, str, str, str, str, float], pd.DataFrame] | None" = None
 
     def of(self, line: Line) -> PublishedLine | None:
-        """The published result that stands beside a line: of l2 radii, of our own tables, of a paper's recipe; else None."""
-        if not line.published_as or line.external or line.norm != "l2":
+        """The published result that stands beside a line: of our own tables, of a paper's recipe, under the same kind of noise
+        at the same level, in the same norm; else None."""
+        if not line.published_as or line.external:
             return None
-        return self.find(line.published_as, line.sigma, line.n_images)
+        return self.find(line.published_as, line.noise_kind, line.norm, line.sigma, line.n_images)
 
-    def find(self, method: str, sigma: float, n_images: int) -> PublishedLine | None:
-        """The published result of a training method at a noise level that is closest to ours; None where there is none.
+    def find(self, method: str, noise: str, norm: str, sigma: float, n_images: int) -> PublishedLine | None:
+        """The published result of a training method that is closest to ours; None where there is none.
+
+        noise: kind of the noise that is certified under; norm: of the radii. A result under another law, or in another norm,
+        is another quantity: it is never found.
 
         Preferred, in this order: the usual alpha over another one, per-image files over printed tables, as many images as ours,
         many images over few.
@@ -73,7 +77,8 @@ class PublishedCells:
 
         lookup = self.lookup or _presets()
         names = (method, f"{method}{OTHER_ALPHA}0.01")
-        rows = pd.concat([lookup(self.dataset, self.arch, name, sigma) for name in names], ignore_index=True)
+        found = [lookup(self.dataset, self.arch, name, noise, norm, sigma) for name in names]
+        rows = pd.concat(found, ignore_index=True)
         rows = rows[rows["method"].isin(names)].drop_duplicates()
         lines = [_line(*key, group) for key, group in rows.groupby(["source", "method", "n_images"], sort=False)]
         order = {name: place for place, name in enumerate(names)}
@@ -111,7 +116,7 @@ def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _presets() -> Callable[[str, str, str, float], "pd.DataFrame"]:
+def _presets() -> "Callable[[str, str, str, str, str, float], pd.DataFrame]":
     from certflow.report.published import published
 
     return published

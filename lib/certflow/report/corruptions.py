@@ -8,7 +8,7 @@ from certflow.files.artefact import Provenance, read_table, write_table
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
-from certflow.report.lines import NORMS
+from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise
 from certflow.report.robustness import MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
@@ -52,14 +52,16 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
     several = {name: summary[name].nunique() > 1 for name in ("entry", "certificate")}
     several["entry"] = summary.loc[summary["entry"] != "", "entry"].nunique() > 1
     shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
+    laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
     blocks = []
     for i, chunk in enumerate(chunks(radii_of(summary))):
         scalars = [Field("ACR", "acr", number), Field("clean (%)", "clean_accuracy", percent)] if i == 0 else []
         fields = [*scalars, *radius_fields(chunk)]
         groups = []
-        for (method, _, certificate), part in shown.groupby(list(KEYS), sort=False):
+        for (method, noise, certificate), part in shown.groupby(list(KEYS), sort=False):
             sigma = float(part["sigma"].iloc[0])
-            title = f"{method}, σ = {sigma:g}" + (f", {certificate}" if several["certificate"] else "")
+            parts = [method, laws[noise], level(sigma), certificate if several["certificate"] else ""]
+            title = ", ".join(part for part in parts if part)
             rows = [cells for _, row in part.iterrows() for cells in line_rows(row, fields, ["label"], set())]
             groups.append(Group(title, sigma, tuple(rows)))
         columns = ("images", *(field.heading for field in fields))

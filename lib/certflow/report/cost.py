@@ -9,7 +9,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy, stage_2_draws
-from certflow.report.series import sigma_text
+from certflow.report.names import level
+from certflow.report.series import labels
 from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, legend, look, panels
 
@@ -39,7 +40,7 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
             _ticks(axis)
         figure.suptitle(settings.title or None, fontsize=9)
         handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
-        legend(figure, handles, [_label(line, known) for line in known])
+        legend(figure, handles, _labels(known))
     return figure
 
 
@@ -55,11 +56,13 @@ def point(line: Line, radius: float) -> tuple[float, float, float]:
     return tuple(np.mean(found, axis=0).tolist())
 
 
-def _label(line: Line, lines: Sequence[Line]) -> str:
-    """The names in which this line differs from others; the method where it is the only line."""
-    parts = {"method": line.method, "certificate": line.certificate, "noise": sigma_text(line)}
-    varying = [text for name, text in parts.items() if len({getattr(other, name) for other in lines}) > 1]
-    return ", ".join(varying) or line.method
+def _labels(lines: Sequence[Line]) -> list[str]:
+    """For each line the names in which it differs from others; the method where it is the only line."""
+    if len({line.sigma for line in lines}) == 1:
+        return labels(lines)
+    if len({(line.method, line.certificate) for line in lines}) == len(set(labels(lines))) == 1:
+        return [level(line.sigma) for line in lines]
+    return [f"{label}, {level(line.sigma)}" for label, line in zip(labels(lines), lines, strict=True)]
 
 
 def _looks(lines: Sequence[Line]) -> list[tuple[str, str]]:

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from certflow.report.compare import PublishedCells
-from certflow.report.lines import NORMS, Line, stacked
+from certflow.report.lines import Line, stacked
 from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy, column, radii_among
+from certflow.report.names import NORMS
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
 from certflow.report.style import INK, legend, look, panels

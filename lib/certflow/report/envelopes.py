@@ -1,14 +1,19 @@
 """Published numbers that are the best over several noise levels: said under a table, never beside one of its rows."""
 
+from collections.abc import Collection
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from certflow.errors import DataError
-from certflow.report.published import read_rows, restored
+from certflow.report.names import NORMS
+from certflow.report.published import check_law, read_rows, restored
 
 FOLDER = Path(__file__).resolve().parent / "data" / "envelopes"
-COLUMNS = ("dataset", "arch", "method", "variant", "sigmas", "n", "radius", "certified_accuracy", "standard_accuracy")
+COLUMNS = (
+    "dataset", "arch", "method", "variant", "noise", "norm", "sigmas", "n", "radius", "certified_accuracy",
+    "standard_accuracy",
+)  # fmt: skip
 Row = dict[str, str]
 
 
@@ -23,6 +28,8 @@ def _rows() -> tuple[Row, ...]:
 
 def _checked(path: Path) -> list[Row]:
     rows = read_rows(path, COLUMNS)
+    for number, row in enumerate(rows, start=2):
+        check_law(path, number, row)
     with restored(path):
         for row in rows:
             _ = int(row["n"]), _cell(row)
@@ -39,18 +46,24 @@ def known() -> list[str]:
     return sorted({f"{row['dataset']} {row['arch']}" for row in _rows()})
 
 
-def sentence(dataset: str, arch: str) -> str:
-    """One sentence per method: certified accuracy at each radius, and in brackets the winning model's standard accuracy."""
+def sentence(dataset: str, arch: str, noises: Collection[str], norm: str) -> str:
+    """One sentence per method: certified accuracy at each radius, and in brackets the winning model's standard accuracy.
+
+    Of radii in `norm` under one of `noises` (kinds) alone; empty where none of these is known.
+    """
+    rows = [row for row in envelopes(dataset, arch) if row["noise"] in noises and row["norm"] == norm]
     told = []
     for key, group in groupby(
-        envelopes(dataset, arch), lambda row: (row["method"], row["variant"], row["n"], row["sigmas"])
+        rows, lambda row: tuple(row[name] for name in ("method", "variant", "noise", "n", "sigmas"))
     ):
-        method, variant, n, sigmas = key
+        method, variant, noise, n, sigmas = key
         cells = "; ".join(_cell(row) for row in group)
-        told.append(f"{method}, {variant} (σ among {sigmas.replace(' ', ', ')}; N = {int(n):,}): {cells}.")
+        told.append(f"{method}, {variant} ({noise}, σ among {sigmas.replace(' ', ', ')}; N = {int(n):,}): {cells}.")
+    if not told:
+        return ""
     return (
-        f"Published envelopes on {dataset}, {arch}: at each radius the best over noise levels and settings, standard accuracy "
-        f"of that model in brackets, all in percent. {' '.join(told)}"
+        f"Published envelopes on {dataset}, {arch}, {NORMS[norm]} radii: at each the best over noise levels and settings, "
+        f"standard accuracy of that model in brackets, all in percent. {' '.join(told)}"
     )
 
 

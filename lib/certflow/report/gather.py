@@ -45,7 +45,7 @@ def require_wanted(runs: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> N
 
 
 def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, tables: Mapping[int, Path]) -> Line:
-    published_as, sigma = spec["published_as"][method], spec["sigmas"][noise]
+    published_as, sigma = spec["published_as"][method][noise], spec["sigmas"][noise]
     return read_line(method, noise, sigma, certificate, tables, published_as=published_as, split=spec["split"])
 
 

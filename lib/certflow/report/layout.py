@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from certflow.report.attacked import PLAIN, columns_among
-from certflow.report.lines import NORMS
 from certflow.report.metrics import column
+from certflow.report.names import NORMS, level, noise_names
 from certflow.report.summary import radii_of
 
 if TYPE_CHECKING:
@@ -159,18 +159,19 @@ def _facts(row: "pd.Series") -> tuple[Cell, ...]:
 
 def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
     several = summary.loc[summary["certificate"] != "", "certificate"].nunique() > 1
-    names = ["method", "certificate"] if several else ["method"]
+    laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
+    names = ["method", *["law"] * any(laws.values()), *["certificate"] * several]
+    summary = summary.assign(law=summary["noise"].map(laws))
     groups = []
-    for noise in dict.fromkeys(summary["noise"]):
-        part = summary[summary["noise"] == noise]
+    for sigma in dict.fromkeys(summary["sigma"]):
+        part = summary[summary["sigma"] == sigma]
         best = {field.metric: _best(part, field) for field in fields}
         rows: list[Row] = []
         for index, row in part.iterrows():
             rows += line_rows(row, fields, names, {metric for metric, winners in best.items() if index in winners})
-        sigma = float(part["sigma"].iloc[0])
-        alike = summary.loc[summary["sigma"] == sigma, "noise"].nunique() > 1
-        groups.append(Group(f"σ = {sigma:g}" + (f" ({noise})" if alike else ""), sigma, tuple(rows)))
-    return Block((*names, *(field.heading for field in fields)), len(names), tuple(groups))
+        groups.append(Group(level(sigma), float(sigma), tuple(rows)))
+    headings = ["noise" if name == "law" else name for name in names]
+    return Block((*headings, *(field.heading for field in fields)), len(names), tuple(groups))
 
 
 def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
@@ -230,7 +231,7 @@ def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
 
 def _ordered(summary: "pd.DataFrame") -> list[tuple[Any, "pd.Series"]]:
     """Rows as `_block` shows them: by noise level, then as given."""
-    return [item for noise in dict.fromkeys(summary["noise"]) for item in summary[summary["noise"] == noise].iterrows()]
+    return [item for sigma in dict.fromkeys(summary["sigma"]) for item in summary[summary["sigma"] == sigma].iterrows()]
 
 
 def _get(row: "pd.Series", name: str) -> float:

@@ -13,13 +13,10 @@ from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import Provenance, atomic, read_table
 from certflow.report.attacked import Attacked
 from certflow.report.metrics import stage_2_draws
+from certflow.report.names import NORMS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
-"""Norm of a table's radii → as it is printed."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,13 @@ class Line:
         record = self.seeds[0].provenance
         certificate = {} if record is None else record.spec.get("certificate", {})
         return str(certificate.get("kind", "")) if isinstance(certificate, Mapping) else ""
+
+    @property
+    def noise_kind(self) -> str:
+        """The registered kind of the noise; empty where the tables do not say it."""
+        record = self.seeds[0].provenance
+        noise = {} if record is None else record.spec.get("noise", {})
+        return str(noise.get("kind", "")) if isinstance(noise, Mapping) else ""
 
     @property
     def bounds(self) -> str:

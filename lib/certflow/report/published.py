@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from certflow.errors import DataError
 from certflow.files.intact import DAMAGE
+from certflow.report.names import NORMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = Path(__file__).resolve().parent / "data" / "published"
-COLUMNS = ("source", "dataset", "arch", "method", "sigma", "n_images", "metric", "radius", "value")
+COLUMNS = ("source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "metric", "radius", "value")
 """Columns of a file."""
 NUMBERS = ("sigma", "n_images", "radius", "value")
 TOLERANCE = 1e-9
@@ -24,15 +25,17 @@ SAME_ARCH = {"cifar100_resnet110": "cifar_resnet110"}
 """Names in published results that mean an architecture of another name: the same network with 100 outputs."""
 
 
-def published(dataset: str, arch: str | None, method: str, sigma: float) -> "pd.DataFrame":
-    """Published numbers of a method: columns source, dataset, arch, method, sigma, n_images, metric, radius, value.
+def published(dataset: str, arch: str | None, method: str, noise: str, norm: str, sigma: float) -> "pd.DataFrame":
+    """Published numbers of a method: the columns `COLUMNS`.
 
     `dataset`, `arch` (None: any) and `method` as the files name them, where a method may carry `@` and settings
-    that deviate; `cifar_resnet110` also finds the same network with 100 outputs. An empty table where nothing is known, which
-    means nothing: the collection is not complete.
+    that deviate; `cifar_resnet110` also finds the same network with 100 outputs. noise: kind of the noise that was certified
+    under; norm: of the radii; sigma in [0,1]-pixel units. An empty table where nothing is known, which means nothing: the
+    collection is not complete.
     """
     table = _published()
-    rows = (table["dataset"] == dataset) & (table["method"] == method) & ((table["sigma"] - sigma).abs() < TOLERANCE)
+    rows = (table["dataset"] == dataset) & (table["method"] == method)
+    rows &= (table["noise"] == noise) & (table["norm"] == norm) & ((table["sigma"] - sigma).abs() < TOLERANCE)
     if arch is not None:
         rows &= table["arch"].replace(SAME_ARCH) == SAME_ARCH.get(arch, arch)
     return table[rows].reset_index(drop=True)
@@ -63,11 +66,22 @@ def _published() -> "pd.DataFrame":
 def _table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    read_rows(path, COLUMNS)
+    for number, row in enumerate(read_rows(path, COLUMNS), start=2):
+        check_law(path, number, row)
     with restored(path):
         table = pd.read_csv(path)
         table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
         return table
+
+
+def check_law(path: Path, number: int, row: dict[str, str]) -> None:
+    """`DataError` unless a row says under which noise and in which norm its number holds."""
+    with restored(path):
+        if not row["noise"] or row["norm"] not in NORMS:
+            raise ValueError(
+                f"line {number}: noise and norm must be a kind of noise and one of {', '.join(NORMS)}, "
+                f"got {row['noise']!r} and {row['norm']!r}"
+            )
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -71,11 +71,11 @@ def summarise_corruptions(
 ) -> "pd.DataFrame":
     """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
-    Columns: method, noise, sigma, certificate, entry, corruption, norm, severity (0: all together), severities, n_images
-    (copies), n_seeds, alpha, n; the metrics of `certflow.report.metrics.metric_names` with `_low`, `_high` (95 % bootstrap over
-    images) and `_sd` (over seeds); `published_` and `difference_` of each, published_source, published_n_images; tables (paths)
-    and digests, joined by blanks. Rows of one severity have no intervals. The mean is unweighted, over corruptions that corrupt
-    (not MNIST-C's `identity`).
+    Columns: method, noise, noise_kind, sigma, certificate, entry, corruption, norm, severity (0: all together),
+    severities, n_images (copies), n_seeds, alpha, n; the metrics of `certflow.report.metrics.metric_names` with `_low`,
+    `_high` (95 % bootstrap over images) and `_sd` (over seeds); `published_` and `difference_` of each,
+    published_source, published_n_images; tables (paths) and digests, joined by blanks. Rows of one severity have no
+    intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's `identity`).
     """
     import pandas as pd
 
@@ -130,7 +130,7 @@ def _row(
 ) -> dict[str, Any]:
     draws = line.draws
     row = {
-        **{name: getattr(line, name) for name in ("method", "noise", "sigma", "certificate")},
+        **{name: getattr(line, name) for name in ("method", "noise", "noise_kind", "sigma", "certificate")},
         "entry": entry,
         "corruption": corruption,
         "norm": line.norm,
@@ -154,12 +154,13 @@ def _row(
 
 
 def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Lookup | None:
-    """Where the published numbers of a line are looked up; None: there is nothing to compare."""
-    if spec["published"] is None or dataset is None or not line.published_as or line.norm != "l2":
+    """Where the published numbers of a line are looked up, of its kind of noise and norm; None: there is nothing to compare."""
+    if spec["published"] is None or dataset is None or not line.published_as:
         return None
     from certflow.report.published import published
 
-    rows = published(dataset, spec["published"]["arch"], line.published_as, line.sigma)
+    arch = spec["published"]["arch"]
+    rows = published(dataset, arch, line.published_as, line.noise_kind, line.norm, line.sigma)
 
     def lookup(corruption: str, severity: int, severities: Sequence[int]) -> tuple[dict[str, float], str, float]:
         graded = rows["metric"].str.contains(":severity").any()

@@ -6,6 +6,7 @@ from typing import Any
 
 from certflow.report.elsewhere import other_images, reference
 from certflow.report.lines import Line
+from certflow.report.names import level, noise_names
 from certflow.report.style import COLOURS, DASHES
 
 
@@ -28,23 +29,43 @@ class Panel:
 
 
 def arrange(lines: Sequence[Line]) -> list[Panel]:
-    """A panel per noise level when there are several methods or certificates, else one panel with all noise levels.
+    """A panel per noise level when there are several methods, laws of noise or certificates, else one panel with all levels.
 
-    Colour tells the method (or the noise level, where that is all that varies), dash the certificate (or the same again, so
-    that grey prints stay readable). Panels and colours follow the order of `lines`.
+    Colour tells method and law (or the noise level, where that is all that varies), dash the certificate (or the same again,
+    so that grey prints stay readable). Panels and colours follow the order of `lines`.
     """
-    methods, noises = _names(lines, "method"), _names(lines, "noise")
-    # A table from elsewhere does not name its certificate: that does not make it another certificate.
-    certificates = [name for name in _names(lines, "certificate") if name] or [""]
-    if len(methods) == 1 and len(certificates) == 1:
-        series = [_marked(Series(e, sigma_text(e), *_looks(i, i)), lines) for i, e in enumerate(lines)]
+    named = _named(lines)
+    if len(set(named)) == 1:
+        series = [_marked(Series(e, level(e.sigma), *_looks(i, i)), lines) for i, e in enumerate(lines)]
         return [Panel("", tuple(series))]
-    result = []
-    for noise in noises:
-        chosen = [line for line in lines if line.noise == noise]
-        series = [_marked(_one(line, methods, certificates), lines) for line in chosen]
-        result.append(Panel(sigma_text(chosen[0]) if len(noises) > 1 else "", tuple(series)))
-    return result
+    levels = list(dict.fromkeys(line.sigma for line in lines))
+    shown = [(line.sigma, _marked(one, lines)) for line, one in zip(lines, _series(lines, named), strict=True)]
+    return [
+        Panel(level(sigma) if len(levels) > 1 else "", tuple(one for other, one in shown if other == sigma))
+        for sigma in levels
+    ]
+
+
+def labels(lines: Sequence[Line]) -> list[str]:
+    """For each line its names that vary among `lines`, without the noise level; the method where none does."""
+    named = _named(lines)
+    varying = [place for place in range(3) if len({names[place] for names in named if names[place]}) > 1]
+    return [", ".join(names[place] for place in varying if names[place]) or names[0] for names in named]
+
+
+def _named(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    """Method, law of noise (`noise_names`) and certificate of each line.
+
+    The certificate is left out where each law has its own, so that it tells nothing more; a table from elsewhere, which does
+    not name its certificate, has no other one for that.
+    """
+    laws = noise_names((line.noise, line.sigma, line.noise_kind) for line in lines)
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        found.setdefault(laws[line.noise], set()).update({line.certificate} - {""})
+    own = len(found) > 1 and all(len(certificates) <= 1 for certificates in found.values())
+    one = len(set().union(*found.values())) <= 1
+    return [(line.method, laws[line.noise], "" if own or one else line.certificate) for line in lines]
 
 
 def keys(shown: Sequence[Panel]) -> dict[str, Series]:
@@ -56,20 +77,17 @@ def keys(shown: Sequence[Panel]) -> dict[str, Series]:
     return found
 
 
-def sigma_text(line: Line) -> str:
-    """The noise level as panels and legends print it."""
-    return f"σ = {line.sigma:g}"
-
-
-def _one(line: Line, methods: list[str], certificates: list[str]) -> Series:
-    method = methods.index(line.method)
-    certificate = certificates.index(line.certificate) if line.certificate else 0
-    if len(certificates) == 1:
-        return Series(line, line.method, *_looks(method, method))
-    if len(methods) == 1:
-        return Series(line, line.certificate or line.method, *_looks(certificate, certificate))
-    label = f"{line.method}, {line.certificate}" if line.certificate else line.method
-    return Series(line, label, *_looks(method, certificate))
+def _series(lines: Sequence[Line], named: Sequence[tuple[str, str, str]]) -> list[Series]:
+    """Every line with its looks, in the order of the lines."""
+    makers = list(dict.fromkeys((method, law) for method, law, _ in named))
+    certificates = list(dict.fromkeys(name for _, _, name in named if name)) or [""]
+    result = []
+    for line, label, (method, law, certificate) in zip(lines, labels(lines), named, strict=True):
+        colour, dash = makers.index((method, law)), certificates.index(certificate) if certificate else 0
+        if len(makers) == 1 or len(certificates) == 1:
+            colour = dash = max(colour, dash)
+        result.append(Series(line, label, *_looks(colour, dash)))
+    return result
 
 
 def _marked(series: Series, lines: Sequence[Line]) -> Series:
@@ -80,7 +98,3 @@ def _marked(series: Series, lines: Sequence[Line]) -> Series:
 
 def _looks(colour: int, dash: int) -> tuple[str, Any]:
     return COLOURS[colour % len(COLOURS)], DASHES[dash % len(DASHES)]
-
-
-def _names(lines: Sequence[Line], field: str) -> list[str]:
-    return list(dict.fromkeys(getattr(line, field) for line in lines))

@@ -1,0 +1,30 @@
+"""How norms and noises are printed."""
+
+from collections.abc import Iterable
+
+NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
+"""Norm of a table's radii → as it is printed."""
+
+
+def level(sigma: float) -> str:
+    """A noise level as tables, panels and legends print it."""
+    return f"σ = {sigma:g}"
+
+
+def noise_names(entries: Iterable[tuple[str, float, str]]) -> dict[str, str]:
+    """Entry of the configuration → the name that tells it from other noises of the same level; empty where none needs one.
+
+    entries: (entry, sigma, kind) of every line; the kind is empty where a table does not say it. The name is the kind, or the
+    entry itself where the kind is not known or another entry of this level has it too.
+    """
+    levels: dict[float, dict[str, str]] = {}
+    for entry, sigma, kind in entries:
+        known = levels.setdefault(sigma, {})
+        known[entry] = kind or known.get(entry, "")
+    if all(len(known) == 1 for known in levels.values()):
+        return dict.fromkeys((entry for known in levels.values() for entry in known), "")
+    return {
+        entry: kind if kind and list(known.values()).count(kind) == 1 else entry
+        for known in levels.values()
+        for entry, kind in known.items()
+    }
