@@ -398,3 +398,40 @@ def test_a_table_states_radii_in_one_norm(raw):
     assert load(raw).certificate_spec(**vars(run))["certificate"]["of"]["bound"] == "plain"
     raw["experiments"]["digits"]["certificates"] = ["np", "inf"]
     assert any("radii in l2 and linf do not fit one table" in line for line in problems(raw))
+
+
+PAIRED = {"noises": ["gauss-0.50", "ggauss"], "certificates": ["np", "two"], "methods": ["gaussian-quick"]}
+
+
+@pytest.fixture
+def paired(raw):
+    """Two laws and two certificates, of which the one from two bounds is known under Gaussian noise alone."""
+    raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 10, "sigma": 0.5}
+    raw["certificates"]["two"] = {"kind": "neyman_pearson", "sampler": "cohen", "alpha": 0.001, "bound_form": "two"}
+    raw["experiments"]["digits"] |= PAIRED
+    return raw
+
+
+def test_pairs_that_do_not_fit_are_left_out_where_asked_for(paired):
+    (line,) = problems(paired)
+    assert line.startswith(
+        "experiments.digits.certificates: two at ggauss: bound_form: no l2 radius from two bounds is known"
+    )
+    paired["experiments"]["digits"]["pairs"] = "possible"
+    study = load(paired)
+    found = [(run.noise, run.certificate) for run in study.runs("digits")]
+    assert found == [("gauss-0.50", "np"), ("ggauss", "np"), ("gauss-0.50", "two")]
+    assert [(run["noise"], run["certificate"]) for run in study.table_spec("digits")["runs"]] == found
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        ({"certificates": ["two"]}, "noises: ggauss fits none of the certificates .two: bound_form: no l2 radius"),
+        ({"noises": ["ggauss"]}, "certificates: two fits none of the noises .ggauss: bound_form: no l2 radius"),
+    ],
+)
+def test_each_noise_and_certificate_must_keep_a_pair(paired, left, message):
+    paired["experiments"]["digits"] |= {"pairs": "possible", **left}
+    (line,) = problems(paired)
+    assert re.search(message, line)

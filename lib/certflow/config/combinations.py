@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from certflow.certify.base import pairing_problems
 from certflow.config.records import Experiment
 from certflow.config.study import Study
 from certflow.data.base import DataInfo
@@ -24,11 +23,9 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
         yield from _under(f"noises: {noise} on {e.dataset}", study.noises[noise].problems(info.dim))
         for method in e.methods:
             yield from _under(f"methods: {method} at {noise} on {e.dataset}", _method_problems(study, e, method, noise))
-        for certificate in e.certificates:
-            lines = _certificate_problems(study, certificate, study.noises[noise])
-            yield from _under(f"certificates: {certificate} at {noise}", lines)
         for attack in e.attacks:
             yield from _under(f"attacks: {attack} at {noise}", study.attacks[attack].problems(study.noises[noise]))
+    yield from _pair_problems(study, e)
 
 
 def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
@@ -104,10 +101,19 @@ def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterat
         yield from _under(f"{table}: {name}", study.noises[entry.noise].problems(study.datasets[dataset].info().dim))
 
 
-def _certificate_problems(study: Study, certificate: str, noise: NoiseSpec) -> Iterator[str]:
-    """Why a certificate cannot be had under a noise; nothing is said of one whose sampler is wrong itself."""
-    spec = study.certificates[certificate]
-    sampler = study.samplers.get(spec.sampler)
-    if sampler is not None:
-        yield from pairing_problems(spec, noise, sampler)
-        yield from _under(f"samplers.{spec.sampler}", sampler.noise_problems(noise))
+def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """Certificates that cannot be had under a noise; with `pairs: possible`, noises and certificates that are left without
+    the other."""
+    misfits = {(noise, name): study.misfits(noise, name) for noise in e.noises for name in e.certificates}
+    if e.pairs == "all":
+        for (noise, certificate), lines in misfits.items():
+            yield from _under(f"certificates: {certificate} at {noise}", lines)
+        return
+    for noise in e.noises:
+        found = {f"{name}: {line}": None for name in e.certificates for line in misfits[noise, name]}
+        if all(misfits[noise, name] for name in e.certificates):
+            yield f"noises: {noise} fits none of the certificates ({'; '.join(found)})"
+    for name in e.certificates:
+        found = {f"{noise}: {line}": None for noise in e.noises for line in misfits[noise, name]}
+        if all(misfits[noise, name] for noise in e.noises):
+            yield f"certificates: {name} fits none of the noises ({'; '.join(found)})"

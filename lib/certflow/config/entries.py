@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from certflow.attacks.base import AttackSpec
-from certflow.certify.base import CertificateSpec
+from certflow.certify.base import CertificateSpec, pairing_problems
 from certflow.config.records import AttackRun, Experiment, MethodEntry, Run
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
@@ -117,12 +117,29 @@ class Entries:
     def runs(self, experiment: str) -> Iterator[Run]:
         """Every certificate table of an experiment, in the order of its entries."""
         e = self.experiments[experiment]
-        for certificate in e.certificates:
+        for noise, certificate in self.pairs(e):
             sampler = self.certificates[certificate].sampler
-            for noise in e.noises:
-                for method in e.methods:
-                    for seed in e.seeds:
-                        yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+            for method in e.methods:
+                for seed in e.seeds:
+                    yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+
+    def pairs(self, e: Experiment) -> list[tuple[str, str]]:
+        """(noise, certificate) of an experiment's table, certificates first: all, or with `pairs: possible` those that fit."""
+        return [
+            (noise, certificate)
+            for certificate in e.certificates
+            for noise in e.noises
+            if e.pairs == "all" or not self.misfits(noise, certificate)
+        ]
+
+    def misfits(self, noise: str, certificate: str) -> list[str]:
+        """Why a certificate cannot be had under a noise (empty: it can); nothing of one whose sampler is wrong itself."""
+        spec, law = self.certificates[certificate], self.noises[noise]
+        sampler = self.samplers.get(spec.sampler)
+        if sampler is None:
+            return []
+        refused = [f"samplers.{spec.sampler}: {line}" for line in sampler.noise_problems(law)]
+        return [*pairing_problems(spec, law, sampler), *refused]
 
     def attack_runs(self, experiment: str) -> list[AttackRun]:
         """Every attack table of an experiment, in the order of its entries."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any, Literal, get_origin
 
 from pydantic import Field
 
@@ -69,7 +69,7 @@ def listing(record: type[Record], setting: str) -> bool:
 
 
 class Experiment(Record):
-    """One paper-style table: every method × noise × certificate, over seeds, on the same images.
+    """One paper-style table: every method × noise × certificate (see `pairs`), over seeds, on the same images.
 
     Where a setting is a list, the name of one of `lists` may stand instead.
     """
@@ -86,6 +86,9 @@ class Experiment(Record):
     """Entries of `methods`: the rows of the table."""
     certificates: list[str] = Field(min_length=1)
     """Entries of `certificates`; each names the sampler whose draws it certifies."""
+    pairs: Literal["all", "possible"] = "all"
+    """`all`: every certificate under every noise; a pair that does not fit is an error. `possible`: pairs that do not fit are
+    left out, so that laws with certificates of their own stand in one table; each noise and certificate must keep one."""
     seeds: list[int] = Field([0], min_length=1)
     """Seeds of training and sampling. With several the table gives mean and spread."""
     radii: list[float] = Field(min_length=1)
