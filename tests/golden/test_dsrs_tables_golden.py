@@ -11,8 +11,8 @@ from certflow.certify.base import Drawn
 from certflow.certify.kinds.dsrs import DoubleSampling
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.noise import GeneralizedGaussian
+from certflow.report.columns import Column, certified_at
 from certflow.report.lines import Line, SeedTable
-from certflow.report.metrics import column
 from certflow.report.summary import summarise
 
 TEXT = (
@@ -108,4 +108,4 @@ def test_rows_of_the_papers_tables(counts, tables, model, method, q_dist, q_para
     row = summarise([certified(rows, method)], RADII, resamples=10).iloc[0]
     assert row.acr == pytest.approx(wanted.acr_ref.iloc[0], abs=6e-5)
     for radius in RADII:
-        assert 100 * row[column(radius)] == pytest.approx(wanted.cert_acc_ref[radius], abs=1e-9)
+        assert 100 * row[Column(certified_at(radius))] == pytest.approx(wanted.cert_acc_ref[radius], abs=1e-9)

@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import certificate_table, provenance
 
+from certflow.report.columns import Column, certified_at, metrics
 from certflow.report.lines import Line, SeedTable
 from certflow.report.metrics import (
     average_certified_radius,
     certified,
     certified_accuracy,
-    column,
     image_values,
-    metric_names,
     stage_2_draws,
 )
 
@@ -65,9 +64,9 @@ def test_radii_are_never_rounded_up():
 def test_image_values_average_to_the_metrics():
     table = certificate_table(300, 0.5, seed=5)
     radii = [0.0, 0.25, 1.0]
-    means = dict(zip(metric_names(radii), image_values(table, radii).mean(axis=0), strict=True))
+    means = dict(zip(map(str, metrics(radii)), image_values(table, radii).mean(axis=0), strict=True))
     assert means["acr"] == pytest.approx(average_certified_radius(table["correct"], table["radius"]), rel=1e-14)
-    assert means["clean_accuracy"] == (table["predict"] == table["label"]).mean() == means[column(0.0)]
+    assert means["clean_accuracy"] == (table["predict"] == table["label"]).mean() == means[Column(certified_at(0.0))]
     assert means["abstention_rate"] == (table["predict"] == -1).mean() > 0
     assert means["samples_per_image"] == 1100
     assert means["seconds_per_image"] == pytest.approx(table["seconds"].mean())
@@ -87,7 +86,7 @@ def test_columns_missing_from_tables_made_elsewhere_are_unknown():
 
 def test_column_names_give_the_radius_back():
     for radius in (0.1 * 3, 1 / 3, 2.0, 1e-7):
-        assert float(column(radius).partition("@")[2]) == radius
+        assert float(Column(certified_at(radius)).partition("@")[2]) == radius
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_draws_of_a_second_law_are_counted():
     assert stage_2_draws(table).tolist() == [1000] * 5
     table["n_q"] = [500, 500, 0, 500, 500]
     assert stage_2_draws(table).tolist() == [1500, 1500, 1000, 1500, 1500]
-    means = dict(zip(metric_names([0.5]), image_values(table, [0.5]).mean(axis=0), strict=True))
+    means = dict(zip(map(str, metrics([0.5])), image_values(table, [0.5]).mean(axis=0), strict=True))
     assert means["samples_per_image"] == 1500
     entry = SeedTable(0, table, Path("x.tsv"), provenance(0.5))
     assert Line("a", "b", 0.5, "c", (entry,)).draws == (1000, 1500)

@@ -1,12 +1,15 @@
 """A summary holds each metric with its error, its images and its published counterpart."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_samples import external_line, line, provenance, published_rows
 
+from certflow.report.columns import Column, Metric, Statistic, UnderAttack, certified_at, columns_of, frame, typed
 from certflow.report.compare import PublishedCells
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy
@@ -141,8 +144,8 @@ def test_the_closest_published_result_is_taken():
 
 def test_real_published_numbers_are_found():
     found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.25, 10000)
-    assert found.source == "alinlab/smoothing-catrs" and found.values["acr"] == pytest.approx(0.424024)
-    assert found.values["certified_accuracy@0.0"] == found.values["clean_accuracy"] == pytest.approx(0.7665)
+    assert found.source == "alinlab/smoothing-catrs" and found.values[Metric("acr")] == pytest.approx(0.424024)
+    assert found.values[certified_at(0.0)] == found.values[Metric("clean_accuracy")] == pytest.approx(0.7665)
 
 
 def test_radii_come_back_and_bad_ones_are_refused():
@@ -196,3 +199,35 @@ def test_warnings_about_imported_models_stand_under_the_table():
     assert summary["warnings"].tolist() == ["", "its classes are in another order"]
     assert "Warning about the model of theirs at σ = 0.25: its classes are in another order." in notes(summary)
     assert not any("Warning" in text for text in notes(summarise([plain], RADII)))
+
+
+def test_columns_say_what_they_hold_and_keep_saying_it():
+    """Through selections, new columns and concatenation, and after a file was read; no name is taken apart."""
+    summary = summarise([line(), line("macer")], RADII, CELLS, resamples=10)
+    for table in (summary, summary[summary["method"] == "macer"].assign(law="x"), pd.concat([summary, summary])):
+        assert radii_of(table) == RADII
+        assert all(isinstance(name, Column) for name in table.columns if name in columns_of(RADII))
+    read = pd.read_csv(io.StringIO(summary.to_csv(index=False)))
+    assert radii_of(read) == [] and radii_of(typed(read, RADII)) == RADII
+    assert list(typed(read, RADII).columns) == list(summary.columns)
+
+
+@pytest.mark.parametrize(
+    ("of", "statistic", "name"),
+    [
+        (Metric("acr"), Statistic.MEAN, "acr"),
+        (certified_at(0.3), Statistic.LOW, "certified_accuracy@0.3_low"),
+        (certified_at(1), Statistic.PUBLISHED, "published_certified_accuracy@1.0"),
+        (Metric("acr"), Statistic.DIFFERENCE, "difference_acr"),
+        (UnderAttack("my_low@x", "l2", True, 0.5), Statistic.MEAN, "accuracy_under@my_low@x@l2@0.5"),
+        (UnderAttack("pgd", "linf", False, 0.5), Statistic.MEAN, "plain_accuracy_under@pgd@linf@0.5"),
+    ],
+)
+def test_names_of_columns(of, statistic, name):
+    column = Column(of, statistic)
+    assert column == name and (column.of, column.statistic) == (of, statistic)
+
+
+def test_rows_may_lack_columns_that_others_have():
+    table = frame([{"a": 1}, {"a": 2, Column(UnderAttack("x", "l2", True, 0.5)): 0.25}])
+    assert table[Column(UnderAttack("x", "l2", True, 0.5))].isna().tolist() == [True, False]

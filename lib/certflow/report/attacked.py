@@ -8,12 +8,10 @@ import numpy as np
 
 from certflow.errors import DataError
 from certflow.files.artefact import Provenance, read_table
+from certflow.report.columns import Column, UnderAttack
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SMOOTHED, PLAIN = "accuracy_under@", "plain_accuracy_under@"
-"""How names of columns begin: of the smoothed classifier, and of the network without noise."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,11 @@ class Attacked:
         return self.survived.mean(axis=(0, 1))
 
     @property
-    def columns(self) -> dict[str, float]:
-        """Name of a summary's column → accuracy, for the radii that were attacked."""
+    def columns(self) -> dict[Column, float]:
+        """A summary's column → accuracy, for the radii that were attacked."""
         shares = zip(self.eps, self.accuracy, strict=True)
-        start = f"{SMOOTHED if self.smoothed else PLAIN}{self.attack}@{self.norm}@"
-        return {f"{start}{eps!r}": float(share) for eps, share in shares if eps > 0}
+        key = (self.attack, self.norm, self.smoothed)
+        return {Column(UnderAttack(*key, eps)): float(share) for eps, share in shares if eps > 0}
 
 
 def survivors(table: "pd.DataFrame") -> tuple[tuple[float, ...], np.ndarray]:
@@ -91,14 +89,3 @@ def _one(attack: str, seeds: Sequence[tuple[str, "pd.DataFrame", Provenance]]) -
         safe.append(survived)
     models = tuple(record.parents.get("model", "") for _, _, record in seeds)
     return Attacked(attack, notes["norm"], notes["smoothed"], eps, np.stack(safe), idx, models)
-
-
-def columns_among(names: Sequence[str]) -> dict[tuple[str, str, str], dict[float, str]]:
-    """(`SMOOTHED` or `PLAIN`, attack, norm) → radius → column, of those names that `Attacked.columns` made, in their order."""
-    found: dict[tuple[str, str, str], dict[float, str]] = {}
-    for name in names:
-        for start in (SMOOTHED, PLAIN):
-            if name.startswith(start):
-                attack, norm, eps = name.removeprefix(start).rsplit("@", 2)
-                found.setdefault((start, attack, norm), {})[float(eps)] = name
-    return found

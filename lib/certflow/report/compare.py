@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from certflow.report.columns import CERTIFIED, Metric, certified_at
 from certflow.report.lines import Line
-from certflow.report.metrics import column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +27,12 @@ OTHER_ALPHA = "@alpha="
 
 @dataclass(frozen=True)
 class PublishedLine:
-    """One published result. `values` maps our metric names to numbers; `n_images` may differ from ours, see `comparison`."""
+    """One published result. `values` maps our metrics to numbers; `n_images` may differ from ours, see `comparison`."""
 
     source: str
     method: str
     n_images: int
-    values: Mapping[str, float]
+    values: Mapping[Metric, float]
 
     @property
     def alpha(self) -> str | None:
@@ -106,9 +106,9 @@ class PublishedCells:
 
 
 def _line(source: str, method: str, n_images: int, rows: "pd.DataFrame") -> PublishedLine:
-    values = {NAMES[row.metric]: float(row.value) for row in rows.itertuples() if row.metric in NAMES}
-    curve = rows[rows["metric"] == "certified_accuracy"]
-    values.update({column(row.radius): float(row.value) for row in curve.itertuples()})
+    values = {Metric(NAMES[row.metric]): float(row.value) for row in rows.itertuples() if row.metric in NAMES}
+    curve = rows[rows["metric"] == CERTIFIED]
+    values.update({certified_at(row.radius): float(row.value) for row in curve.itertuples()})
     return PublishedLine(str(source), str(method), int(n_images), values)
 
 

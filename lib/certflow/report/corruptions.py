@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.files.artefact import Provenance, read_table, write_table
+from certflow.report.columns import Metric, typed
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
@@ -55,7 +56,11 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
     laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
     blocks = []
     for i, chunk in enumerate(chunks(radii_of(summary))):
-        scalars = [Field("ACR", "acr", number), Field("clean (%)", "clean_accuracy", percent)] if i == 0 else []
+        scalars = (
+            [Field("ACR", Metric("acr"), number), Field("clean (%)", Metric("clean_accuracy"), percent)]
+            if i == 0
+            else []
+        )
         fields = [*scalars, *radius_fields(chunk)]
         groups = []
         for (method, noise, certificate), part in shown.groupby(list(KEYS), sort=False):
@@ -102,4 +107,4 @@ def notes(summary: "pd.DataFrame") -> list[str]:
 
 def read_corruptions(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
     """A table written by `write_corruptions` as tsv; `ArtefactError` if it is of another `Study.corruption_table_spec`."""
-    return read_table(path, text=TEXT, format=FORMAT, spec=spec)[0]
+    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], [float(radius) for radius in spec["radii"]])

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from certflow.report.compare import PublishedCells
 from certflow.report.lines import Line, stacked
-from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy, column, radii_among
+from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
 from certflow.report.names import NORMS
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
@@ -94,7 +94,7 @@ def _draw_published(axis, line: Line, colour: str, limit: float, cells: Publishe
     found = None if cells is None else cells.of(line)
     if found is None:
         return False
-    points = {radius: found.values[column(radius)] for radius in radii_among(found.values)}
+    points = {metric.radius: value for metric, value in found.values.items() if metric.radius is not None}
     shown = sorted((r, 100 * value) for r, value in points.items() if r <= limit and value > 0)
     if not shown:
         return False

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from certflow.report.attacked import PLAIN, columns_among
-from certflow.report.metrics import column
+from certflow.report.columns import Column, Metric, Statistic, UnderAttack, attacks_among, certified_at
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.summary import radii_of
 
@@ -62,10 +61,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Field:
-    """A numeric column: its heading, its metric (a column of the summary), its format, and whether the largest is best."""
+    """A numeric column: its heading, what it shows, its format, and whether the largest is best."""
 
     heading: str
-    metric: str
+    metric: Metric | UnderAttack
     show: Callable[[float], str]
     compared: bool = False
     statistic: bool = True
@@ -76,7 +75,7 @@ def blocks(summary: "pd.DataFrame") -> list[Block]:
     """The table: certified accuracies with ACR first, then what was measured and what it cost."""
     result, norm = [], NORMS[summary["norm"].iloc[0]]
     for i, chunk in enumerate(chunks(radii_of(summary))):
-        fields = [Field("ACR", "acr", number, compared=True)] if i == 0 else []
+        fields = [Field("ACR", Metric("acr"), number, compared=True)] if i == 0 else []
         fields += radius_fields(chunk)
         block = _block(summary, fields)
         result.append(
@@ -88,11 +87,11 @@ def blocks(summary: "pd.DataFrame") -> list[Block]:
 def _attacks(summary: "pd.DataFrame") -> list[Block]:
     """One tabular for each attack; lines made elsewhere were not attacked."""
     result = []
-    for (start, attack, norm), columns in columns_among(list(summary.columns)).items():
+    for (smoothed, attack, norm), columns in attacks_among(summary.columns).items():
         for chunk in chunks(list(columns)):
-            fields = [Field(f"{eps:g}", columns[eps], percent, statistic=False) for eps in chunk]
+            fields = [Field(f"{eps:g}", columns[eps].of, percent, statistic=False) for eps in chunk]
             block = _block(summary, fields)
-            who = "accuracy (%) of the network without noise" if start == PLAIN else "accuracy (%)"
+            who = "accuracy (%)" if smoothed else "accuracy (%) of the network without noise"
             over = f"{who} under attack {attack} within {NORMS[norm]} radius"
             result.append(replace(block, over=over, over_from=len(block.columns) - len(chunk)))
     return result
@@ -101,7 +100,7 @@ def _attacks(summary: "pd.DataFrame") -> list[Block]:
 def radius_fields(radii: Sequence[float]) -> list[Field]:
     """The columns of certified accuracies at some radii."""
     places = ".2f" if _two_places(radii) else "g"
-    return [Field(format(radius, places), column(radius), percent, True) for radius in radii]
+    return [Field(format(radius, places), certified_at(radius), percent, True) for radius in radii]
 
 
 def percent(share: float) -> str:
@@ -132,11 +131,11 @@ def signed(text: str) -> str:
 
 
 def _details(summary: "pd.DataFrame") -> Block:
-    fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", "clean_accuracy", percent, True)]
+    fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", Metric("clean_accuracy"), percent, True)]
     fields += [
-        Field("abstains (%)", "abstention_rate", percent),
-        Field("draws/image", "samples_per_image", whole, statistic=False),
-        Field("s/image", "seconds_per_image", seconds, statistic=False),
+        Field("abstains (%)", Metric("abstention_rate"), percent),
+        Field("draws/image", Metric("samples_per_image"), whole, statistic=False),
+        Field("s/image", Metric("seconds_per_image"), seconds, statistic=False),
     ]
     block = _block(summary, fields)
     facts = ("images", "seeds", "α", "N")
@@ -174,18 +173,20 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
     return Block((*headings, *(field.heading for field in fields)), len(names), tuple(groups))
 
 
-def line_rows(row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[str]) -> list[Row]:
+def line_rows(
+    row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[Metric | UnderAttack]
+) -> list[Row]:
     """The line itself, and below it the published one and the difference, where these columns have any."""
     labels = tuple(Cell(_label(row, name)) for name in names)
     own = tuple(replace(_measured(row, field), best=field.metric in best) for field in fields)
     rows = [Row("external" if row["external"] else "ours", labels + own)]
-    if not row["published_source"] or all(np.isnan(_get(row, f"published_{field.metric}")) for field in fields):
+    if not row["published_source"] or all(np.isnan(_get(row, field, Statistic.PUBLISHED)) for field in fields):
         return rows
     blank = (Cell(""),) * (len(names) - 1)
-    theirs = tuple(_plain(_get(row, f"published_{field.metric}"), field.show) for field in fields)
+    theirs = tuple(_plain(_get(row, field, Statistic.PUBLISHED), field.show) for field in fields)
     rows.append(Row("published", (Cell(f"published, n = {whole(row['published_n_images'])}"), *blank, *theirs)))
     gaps = tuple(
-        _plain(_get(row, f"difference_{field.metric}"), lambda v, show=field.show: signed(show(v)))
+        _plain(_get(row, field, Statistic.DIFFERENCE), lambda v, show=field.show: signed(show(v)))
         if field.statistic
         else Cell("")
         for field in fields
@@ -202,10 +203,11 @@ def _label(row: "pd.Series", name: str) -> str:
 
 
 def _measured(row: "pd.Series", field: Field) -> Cell:
-    value = row[field.metric]
+    value = row[Column(field.metric)]
     if np.isnan(value) or not field.statistic:
         return _plain(value, field.show)
-    spread, low, high = (row[f"{field.metric}_{end}"] for end in ("sd", "low", "high"))
+    ends = (Statistic.SD, Statistic.LOW, Statistic.HIGH)
+    spread, low, high = (row[Column(field.metric, statistic)] for statistic in ends)
     text = field.show(value) + ("" if np.isnan(spread) else f" ± {field.show(spread)}")
     return Cell(text, f"{field.show(low)}–{field.show(high)}" if high > low else "")
 
@@ -221,7 +223,7 @@ def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
     """
     if "other_images" in part:
         part = part[part["other_images"] == ""]
-    values = part[field.metric].dropna()
+    values = part[Column(field.metric)].dropna()
     if not field.compared or len(values) < 2 or values.max() <= 0:
         return set()
     shown = values.map(field.show)
@@ -234,8 +236,8 @@ def _ordered(summary: "pd.DataFrame") -> list[tuple[Any, "pd.Series"]]:
     return [item for sigma in dict.fromkeys(summary["sigma"]) for item in summary[summary["sigma"] == sigma].iterrows()]
 
 
-def _get(row: "pd.Series", name: str) -> float:
-    return float(row.get(name, np.nan))
+def _get(row: "pd.Series", field: Field, statistic: Statistic) -> float:
+    return float(row.get(Column(field.metric, statistic), np.nan))
 
 
 def _two_places(radii: Sequence[float]) -> bool:

@@ -4,7 +4,7 @@ Each is a mean over images of a per-image value, so one bootstrap over images se
 Radii are compared with full precision and never rounded up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,31 +16,9 @@ if TYPE_CHECKING:
 SLACK = 1e-9
 """Radii this far below a threshold still reach it: a threshold such as 0.1 * 3 is not the nearest number to 0.3."""
 
-SCALARS = ("acr", "clean_accuracy", "abstention_rate", "samples_per_image", "seconds_per_image")
-"""Metrics that need no radius, in the order in which `image_values` returns them."""
-
-
-PREFIX = "certified_accuracy@"
-
-
-def column(radius: float) -> str:
-    """Name of the column that holds the certified accuracy at a radius; the radius reads back exactly."""
-    return f"{PREFIX}{float(radius)!r}"
-
-
-def radii_among(names: Iterable[str]) -> list[float]:
-    """The radii of those names that `column` made, in their order; names with an ending such as `_low` are others."""
-    ends = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
-    return [float(end) for end in ends if "_" not in end]
-
-
-def metric_names(radii: Sequence[float]) -> list[str]:
-    """Names of the columns of `image_values`: `SCALARS`, then the certified accuracy at each radius."""
-    return [*SCALARS, *(column(radius) for radius in radii)]
-
 
 def certified(correct: ArrayLike, radius: ArrayLike, radii: ArrayLike) -> np.ndarray:
-    """bool [images, radii]: is the image classified right, provably within each l2 radius?
+    """bool [images, radii]: is the image classified right, provably within each radius?
 
     correct: bool or 0/1 [images]; radius: float [images], 0 for abstentions; radii: float [radii], not negative. Memory:
     images * radii bytes.
@@ -69,7 +47,8 @@ def average_certified_radius(correct: ArrayLike, radius: ArrayLike) -> float:
 
 
 def image_values(table: "pd.DataFrame", radii: Sequence[float]) -> np.ndarray:
-    """float64 [images, metrics], columns as in `metric_names`: values whose means over images are the metrics.
+    """float64 [images, metrics]: values whose means over images are the metrics, in the order of
+    `certflow.report.columns.metrics`.
 
     `samples_per_image` counts the draws of both stages. Columns that a table from elsewhere lacks are NaN.
     """

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.report.attacked import columns_among
+from certflow.report.columns import attacks_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def _intervals(summary: "pd.DataFrame") -> str:
 
 def _attacks(summary: "pd.DataFrame") -> list[str]:
     """How to read accuracies under attack."""
-    if not columns_among(list(summary.columns)):
+    if not attacks_among(summary.columns):
         return []
     return [
         "Accuracy under attack is the share of images for which the attack showed no wrong class within the radius, an upper "

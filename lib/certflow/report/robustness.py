@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import ArtefactError
+from certflow.report.columns import CERTIFIED, Column, Metric, Statistic, certified_at, frame, metrics
 from certflow.report.compare import NAMES
 from certflow.report.gather import own_lines
 from certflow.report.lines import Line, stacked
-from certflow.report.metrics import column, image_values, metric_names
+from certflow.report.metrics import image_values
 from certflow.report.summary import metric_row
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 CLEAN, MEAN = "clean images", "mean of corruptions"
 SEVERITIES = 5
 """Of the published copies that come in several."""
-Lookup = Callable[[str, int, Sequence[int]], tuple[dict[str, float], str, float]]
-"""(corruption, severity, severities) → published values by our names, their source, number of images."""
+Lookup = Callable[[str, int, Sequence[int]], tuple[dict[Metric, float], str, float]]
+"""(corruption, severity, severities) → published values by our metrics, their source, number of images."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,15 @@ def summarise_corruptions(
     """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
     Columns: method, noise, noise_kind, sigma, certificate, entry, corruption, norm, severity (0: all together),
-    severities, n_images (copies), n_seeds, alpha, n; the metrics of `certflow.report.metrics.metric_names` with `_low`,
+    severities, n_images (copies), n_seeds, alpha, n; the metrics of `certflow.report.columns.metrics` with `_low`,
     `_high` (95 % bootstrap over images) and `_sd` (over seeds); `published_` and `difference_` of each,
     published_source, published_n_images; tables (paths) and digests, joined by blanks. Rows of one severity have no
     intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's `identity`).
     """
-    import pandas as pd
-
     rows = []
     for line in found:
         rows += _line_rows(line, spec, [float(radius) for radius in spec["radii"]], resamples)
-    return pd.DataFrame(rows)
+    return frame(rows)
 
 
 def _line_rows(
@@ -147,9 +146,10 @@ def _row(
     row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0)
     theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
     row |= {"published_source": source, "published_n_images": images}
-    for name in metric_names(radii):
-        value = theirs.get(name, np.nan)
-        row |= {f"published_{name}": value, f"difference_{name}": row[name] - value}
+    for metric in metrics(radii):
+        value = theirs.get(metric, np.nan)
+        row[Column(metric, Statistic.PUBLISHED)] = value
+        row[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value
     return row
 
 
@@ -162,7 +162,7 @@ def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Look
     arch = spec["published"]["arch"]
     rows = published(dataset, arch, line.published_as, line.noise_kind, line.norm, line.sigma)
 
-    def lookup(corruption: str, severity: int, severities: Sequence[int]) -> tuple[dict[str, float], str, float]:
+    def lookup(corruption: str, severity: int, severities: Sequence[int]) -> tuple[dict[Metric, float], str, float]:
         graded = rows["metric"].str.contains(":severity").any()
         if graded and not severity and len(severities) < SEVERITIES:
             return {}, "", np.nan  # the published rows are over all severities
@@ -170,9 +170,11 @@ def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Look
         ending = f":{what}:severity{severity}" if severity else f":{what}"
         values, chosen = {}, rows[rows["metric"].str.endswith(ending)]
         for row in chosen.itertuples():
-            metric = row.metric.removesuffix(ending).removeprefix("corruption_")
-            name = column(row.radius) if metric == "certified_accuracy" else NAMES.get(metric)
-            values |= {} if name is None else {name: float(row.value)}
+            name = row.metric.removesuffix(ending).removeprefix("corruption_")
+            if name == CERTIFIED:
+                values[certified_at(row.radius)] = float(row.value)
+            elif name in NAMES:
+                values[Metric(NAMES[name])] = float(row.value)
         if not values:
             return {}, "", np.nan
         return values, str(chosen["source"].iloc[0]), float(chosen["n_images"].iloc[0])

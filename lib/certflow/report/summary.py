@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certflow.report.columns import Column, Statistic, certified_at, frame, metrics, radii_among
 from certflow.report.compare import PublishedCells
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
-from certflow.report.metrics import column, image_values, metric_names, radii_among
+from certflow.report.metrics import image_values
 from certflow.stats import bootstrap_interval, failures_quantile, true_accuracy_lower_bound
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def summarise(
 ) -> "pd.DataFrame":
     """A DataFrame with one row per line, in the order given, that says everything the tables print.
 
-    radii: of the columns, in the norm of all lines, [0,1]-pixel units, increasing. For each metric m of `metric_names`:
+    radii: of the columns, in the norm of all lines, [0,1]-pixel units, increasing. For each metric m of `metrics`:
 
     * `m`: mean over images (and seeds); rates are shares in [0,1];
     * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
@@ -46,8 +47,6 @@ def summarise(
     published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers are
     NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
-    import pandas as pd
-
     radii = [float(radius) for radius in radii]
     if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:
         raise ValueError(
@@ -65,10 +64,10 @@ def summarise(
         row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
         row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
         row |= _guarantee(line, radii, rho)
-        row |= {name: share for attack in line.attacks for name, share in attack.columns.items()}
+        row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return frame(rows)
 
 
 def radii_of(summary: "pd.DataFrame") -> list[float]:
@@ -112,10 +111,14 @@ def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resampl
     if known.any():
         low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
     sd = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.full(by_image.shape[1], np.nan)
-    row = {}
-    for j, name in enumerate(metric_names(radii)):
-        row |= {name: by_image[:, j].mean(), f"{name}_low": low[j], f"{name}_high": high[j], f"{name}_sd": sd[j]}
-    return row
+    found = {
+        Statistic.MEAN: by_image.mean(axis=0), Statistic.LOW: low, Statistic.HIGH: high, Statistic.SD: sd,
+    }  # fmt: skip
+    return {
+        Column(metric, statistic): float(numbers[j])
+        for j, metric in enumerate(metrics(radii))
+        for statistic, numbers in found.items()
+    }
 
 
 def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
@@ -126,21 +129,24 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
         hits = stacked(line, lambda table: image_values(table, radii)[:, -len(radii) :]).sum(axis=(0, 1))
         row["failures_quantile"] = failures_quantile(trials, line.alpha, rho)
         bounds = true_accuracy_lower_bound(hits.astype(np.int64), trials, line.alpha, rho)
-    return row | {f"{column(radius)}_bound": bound for radius, bound in zip(radii, bounds, strict=True)}
+    at = [Column(certified_at(radius), Statistic.BOUND) for radius in radii]
+    return row | dict(zip(at, bounds, strict=True))
 
 
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:
-    names = [name for name in metric_names(radii) if name != "samples_per_image"]
+    compared = [metric for metric in metrics(radii) if metric.name != "samples_per_image"]
     found = None if cells is None else cells.of(line)
     if found is None:
         nothing = {"published_source": "", "published_n_images": np.nan, "comparison": ""}
-        return nothing | {f"{prefix}_{name}": np.nan for name in names for prefix in ("published", "difference")}
+        theirs = (Statistic.PUBLISHED, Statistic.DIFFERENCE)
+        return nothing | {Column(metric, statistic): np.nan for metric in compared for statistic in theirs}
     facts = {
         "published_source": found.source,
         "published_n_images": found.n_images,
         "comparison": cells.comparison(found, line),
     }
-    for name in names:
-        value = found.values.get(name, np.nan)
-        facts |= {f"published_{name}": value, f"difference_{name}": row[name] - value}
+    for metric in compared:
+        value = found.values.get(metric, np.nan)
+        facts[Column(metric, Statistic.PUBLISHED)] = value
+        facts[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value
     return facts

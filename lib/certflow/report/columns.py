@@ -1,0 +1,111 @@
+"""The columns of a summary: each name says what its column holds, so that nothing has to be read back from it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCALARS = ("acr", "clean_accuracy", "abstention_rate", "samples_per_image", "seconds_per_image")
+"""Metrics that need no radius, in their order."""
+CERTIFIED = "certified_accuracy"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a line: one of `SCALARS`, or the certified accuracy at a radius."""
+
+    name: str
+    radius: float | None = None
+    """In the norm of the table, [0,1]-pixel units."""
+
+    def __str__(self) -> str:
+        return self.name if self.radius is None else f"{self.name}@{self.radius!r}"
+
+
+@dataclass(frozen=True)
+class UnderAttack:
+    """The share of images for which an attack showed no wrong class within a radius."""
+
+    attack: str
+    """Name of the configuration's entry."""
+    norm: str
+    smoothed: bool
+    """Whether the smoothed classifier was attacked, or the network without noise."""
+    radius: float
+
+    def __str__(self) -> str:
+        return f"{'' if self.smoothed else 'plain_'}accuracy_under@{self.attack}@{self.norm}@{self.radius!r}"
+
+
+class Statistic(Enum):
+    """What a column says about a metric; the value is how its name is made."""
+
+    MEAN = "{}"
+    LOW = "{}_low"
+    HIGH = "{}_high"
+    SD = "{}_sd"
+    BOUND = "{}_bound"
+    PUBLISHED = "published_{}"
+    DIFFERENCE = "difference_{}"
+
+
+class Column(str):
+    """The name of a column, as it stands in the file, together with what the column holds."""
+
+    of: Metric | UnderAttack
+    statistic: Statistic
+
+    def __new__(cls, of: Metric | UnderAttack, statistic: Statistic = Statistic.MEAN) -> "Column":
+        column = super().__new__(cls, statistic.value.format(of))
+        column.of, column.statistic = of, statistic
+        return column
+
+
+def certified_at(radius: float) -> Metric:
+    """The certified accuracy at a radius."""
+    return Metric(CERTIFIED, float(radius))
+
+
+def metrics(radii: Sequence[float]) -> list[Metric]:
+    """All metrics of a table with these radii: `SCALARS`, then the certified accuracy at each."""
+    return [*map(Metric, SCALARS), *map(certified_at, radii)]
+
+
+def columns_of(radii: Sequence[float]) -> dict[str, Column]:
+    """Name → column, of every column about a metric that a table with these radii can have."""
+    found = (Column(metric, statistic) for metric in metrics(radii) for statistic in Statistic)
+    return {str(column): column for column in found}
+
+
+def radii_among(columns: Iterable[str]) -> list[float]:
+    """The radii of the certified accuracies among columns, in their order."""
+    means = [column.of for column in columns if isinstance(column, Column) and column.statistic is Statistic.MEAN]
+    return [of.radius for of in means if isinstance(of, Metric) and of.name == CERTIFIED]
+
+
+def attacks_among(columns: Iterable[str]) -> dict[tuple[bool, str, str], dict[float, Column]]:
+    """(smoothed, attack, norm) → radius → column, of the accuracies under attack among columns, in their order."""
+    found: dict[tuple[bool, str, str], dict[float, Column]] = {}
+    for column in columns:
+        if isinstance(column, Column) and isinstance(of := column.of, UnderAttack):
+            found.setdefault((of.smoothed, of.attack, of.norm), {})[of.radius] = column
+    return found
+
+
+def frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """A DataFrame of rows by column, in the order in which columns first occur; typed columns stay what they are."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=pd.Index(list(dict.fromkeys(chain.from_iterable(rows))), dtype=object))
+
+
+def typed(table: "pd.DataFrame", radii: Sequence[float]) -> "pd.DataFrame":
+    """A table that was read from a file, with the columns that a table of these radii has as what they are."""
+    import pandas as pd
+
+    known = columns_of(radii)
+    return table.set_axis(pd.Index([known.get(name, name) for name in table.columns], dtype=object), axis=1)
