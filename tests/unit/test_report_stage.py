@@ -38,6 +38,7 @@ def experiment(tmp_path):
         "sigmas": {"gauss-0.25": 0.25},
         "published_as": {"gaussian": {"gauss-0.25": "gaussian"}, "macer": {"gauss-0.25": ""}},
         "published": None,
+        "envelope": False,
         "split": "test",
         "radii": [0.25, 0.5],
         "title": "Ours",

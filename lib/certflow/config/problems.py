@@ -79,6 +79,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
             yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
     yield from _list_problems(e)
     yield from _published_problems(e)
+    yield from _envelope_problems(study, e)
     yield from foreign_problems(study, e)
     if all(name in getattr(study, section) for section, names in named.values() for name in names):
         yield from combination_problems(study, e)
@@ -95,6 +96,14 @@ def _list_problems(e: Experiment) -> Iterator[str]:
         yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"
     if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
         yield f"radii: must increase and not be negative, got {e.radii}"
+
+
+def _envelope_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """A choice between noise levels of which there is one each."""
+    laws = [study.noises[name] for name in e.noises if name in study.noises]
+    levels = {(law.kind, law.sigma) for law in laws}
+    if e.envelope and len(laws) == len(e.noises) and len(levels) == len({kind for kind, _ in levels}):
+        yield "envelope: every kind of noise has one level, so there is nothing to choose from; list several, or leave it out"
 
 
 def _published_problems(e: Experiment) -> Iterator[str]:

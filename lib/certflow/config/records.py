@@ -103,6 +103,9 @@ class Experiment(Record):
     """Print the papers' numbers for the same cells beside ours."""
     envelopes: Envelopes | None = None
     """Say under the table what papers print as the best over several noise levels."""
+    envelope: bool = False
+    """Also print, for each method and kind of noise, the best over the noise levels at each radius, as many papers do. The
+    level is chosen on the images that are certified, so that it is optimistic, and marked so."""
     title: str = ""
     """The table's caption."""
     remark: str = ""

@@ -27,7 +27,7 @@ class Study(StageSpecs):
         norm = self.certificates[e.certificates[0]].norm
         return plain(
             {
-                **e.model_dump(mode="json", include={"radii", "published"}),
+                **e.model_dump(mode="json", include={"radii", "published", "envelope"}),
                 "foreign": foreign_specs(e),
                 "remark": self._remark(e, norm),
                 "title": e.title or f"Certified accuracy: {experiment}",

@@ -51,6 +51,8 @@ class Statistic(Enum):
     BOUND = "{}_bound"
     PUBLISHED = "published_{}"
     DIFFERENCE = "difference_{}"
+    WINNER_SIGMA = "{}_winner_sigma"
+    WINNER_CLEAN = "{}_winner_clean_accuracy"
 
 
 class Column(str):

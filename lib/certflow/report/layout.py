@@ -1,6 +1,6 @@
 """What a printed table says, before it is LaTeX, Markdown or HTML: blocks of groups of rows of cells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -157,24 +157,28 @@ def _facts(row: "pd.Series") -> tuple[Cell, ...]:
 
 
 def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
-    several = summary.loc[summary["certificate"] != "", "certificate"].nunique() > 1
     laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
-    names = ["method", *["law"] * any(laws.values()), *["certificate"] * several]
     summary = summary.assign(law=summary["noise"].map(laws))
-    groups = []
+    names, groups = name_columns(summary, "law"), []
     for sigma in dict.fromkeys(summary["sigma"]):
         part = summary[summary["sigma"] == sigma]
-        best = {field.metric: _best(part, field) for field in fields}
+        best = {field.metric: best_rows(part, field) for field in fields}
         rows: list[Row] = []
         for index, row in part.iterrows():
             rows += line_rows(row, fields, names, {metric for metric, winners in best.items() if index in winners})
         groups.append(Group(level(sigma), float(sigma), tuple(rows)))
-    headings = ["noise" if name == "law" else name for name in names]
-    return Block((*headings, *(field.heading for field in fields)), len(names), tuple(groups))
+    return Block((*names.values(), *(field.heading for field in fields)), len(names), tuple(groups))
+
+
+def name_columns(summary: "pd.DataFrame", law: str) -> dict[str, str]:
+    """Column of a summary → heading, of those that tell its rows apart. law: the column that names the noise."""
+    found = {"method": "method", law: "noise", "certificate": "certificate"}
+    several = {name for name in found if summary.loc[summary[name] != "", name].nunique() > 1}
+    return {name: heading for name, heading in found.items() if name == "method" or name in several}
 
 
 def line_rows(
-    row: "pd.Series", fields: Sequence[Field], names: Sequence[str], best: set[Metric | UnderAttack]
+    row: "pd.Series", fields: Sequence[Field], names: Collection[str], best: set[Metric | UnderAttack]
 ) -> list[Row]:
     """The line itself, and below it the published one and the difference, where these columns have any."""
     labels = tuple(Cell(_label(row, name)) for name in names)
@@ -216,7 +220,7 @@ def _plain(value: float, show: Callable[[float], str]) -> Cell:
     return Cell(DASH if np.isnan(value) else show(value))
 
 
-def _best(part: "pd.DataFrame", field: Field) -> set[Any]:
+def best_rows(part: "pd.DataFrame", field: Field) -> set[Any]:
     """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same.
 
     Rows on other images than ours are not compared: the largest value is that of the others.

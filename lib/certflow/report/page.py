@@ -17,6 +17,7 @@ from certflow.report.layout import Block, Group, Row, blocks, whole
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
 from certflow.report.notes import guarantees, published_notes, table_notes
+from certflow.report.own_envelope import NOTE, envelope_blocks
 from certflow.report.trace import Step, trace
 from certflow.report.training import TrainingLog, draw_training
 
@@ -65,13 +66,15 @@ def write_page(
     remark: str = "",
     figures: Sequence[str | Path] = (),
     training: Sequence[TrainingLog] = (),
+    envelopes: "pd.DataFrame | None" = None,
     corruptions: "pd.DataFrame | None" = None,
 ) -> None:
     """Write the page of an experiment to `path`: one HTML file that needs no other file and no network.
 
-    summary: as `certflow.report.summary.summarise(lines, ...)` made it. figures: svg or png files, embedded in this order; a
-    stem in `CAPTIONS` gets its explanation. training: logs of the models that were trained here. corruptions: the
-    table of corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. Equal input gives equal bytes.
+    summary: as `certflow.report.summary.summarise(lines, ...)` made it. figures: svg or png files, embedded in this
+    order; a stem in `CAPTIONS` gets its explanation. training: logs of the models that were trained here. envelopes:
+    the best over noise levels, as `certflow.report.own_envelope.envelopes_of` made it. corruptions: the table of
+    corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. Equal input gives equal bytes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -87,6 +90,8 @@ def write_page(
         "remark": remark,
         "facts": _facts(summary, lines),
         "tables": [_html_table(block) for block in blocks(summary)],
+        "envelopes": [] if envelopes is None else [_html_table(block) for block in envelope_blocks(envelopes)],
+        "envelope_note": NOTE,
         "notes": table_notes(summary),
         "corruptions": [] if corruptions is None else [_html_table(block) for block in corruption_blocks(corruptions)],
         "corruption_notes": [] if corruptions is None else corruption_notes(corruptions),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,15 @@ from certflow.report.elsewhere import require_in_split, require_same_labels, spl
 from certflow.report.figures import FIGURES, write_figures
 from certflow.report.gather import foreign_lines, own_lines
 from certflow.report.lines import Line
+from certflow.report.own_envelope import envelopes_of
 from certflow.report.page import write_page
 from certflow.report.settings import PlotSettings
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
 from certflow.report.training import read_training_log
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = ("training", "strip", "corruptions")
 """What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
@@ -78,7 +82,12 @@ def write_table(
     """Write an experiment's table to each of `paths` (tex, md, tsv)."""
     lines = read_lines(spec, certificates, attacks)
     summary = summarise(lines, spec["radii"], published_cells(spec))
-    write_tables(summary, paths, title=spec["title"], remark=spec["remark"])
+    write_tables(summary, paths, title=spec["title"], remark=spec["remark"], envelopes=_envelopes(spec, summary))
+
+
+def _envelopes(spec: Mapping[str, Any], summary: "pd.DataFrame") -> "pd.DataFrame | None":
+    """The best over noise levels, for experiments that ask for it."""
+    return envelopes_of(summary) if spec["envelope"] else None
 
 
 def plot_figures(
@@ -122,5 +131,6 @@ def write_report(
         remark=spec["remark"],
         figures=figures,
         training=logs,
+        envelopes=_envelopes(spec, summary),
         corruptions=None if corruptions is None else read_corruptions(corruptions, spec["corruptions"]),
     )

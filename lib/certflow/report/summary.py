@@ -37,7 +37,7 @@ def summarise(
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
-    Further columns: method, noise, noise_kind (empty where a table does not say it), sigma, certificate, norm,
+    Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate, norm,
     external, images, n_images, other_images (`on 250 images` where they are not those of our lines, else empty),
     shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha, n0, n (most stage-2 draws of an image),
     samples_vary, arithmetic (`exact`, `float` or empty), warnings (about imported models, joined by bars), level,
@@ -79,6 +79,7 @@ def _identity(line: Line) -> dict[str, Any]:
     low, high = line.draws or (np.nan, np.nan)
     n0 = np.nan if line.draws is None else max(int(entry.table["n0"].max()) for entry in line.seeds)
     return {
+        "row": "line",
         "method": line.method,
         "noise": line.noise,
         "noise_kind": line.noise_kind,

@@ -2,29 +2,48 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certflow.files.artefact import atomic
+from certflow.report.columns import frame
 from certflow.report.latex import latex
 from certflow.report.layout import Block, blocks
 from certflow.report.markdown import markdown
 from certflow.report.notes import notes
+from certflow.report.own_envelope import NOTE, envelope_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_tables(summary: "pd.DataFrame", paths: Iterable[str | Path], *, title: str = "", remark: str = "") -> None:
+def write_tables(
+    summary: "pd.DataFrame",
+    paths: Iterable[str | Path],
+    *,
+    title: str = "",
+    remark: str = "",
+    envelopes: "pd.DataFrame | None" = None,
+) -> None:
     """Write each of `paths` in the format of its ending: tex, md or tsv.
 
-    summary: as `certflow.report.summary.summarise` makes it. title: the caption; default the file's name. remark: a sentence
-    put first among the notes. The tsv holds the whole summary in full precision, empty where a number is unknown; the other two
-    print rates in percent with one decimal and radii with three, rounded to nearest (they are estimates), the best of each
-    column in bold. Another ending is a ValueError, before anything is written.
+    summary: as `certflow.report.summary.summarise` makes it. title: the caption; default the file's name. remark: a
+    sentence put first among the notes. envelopes: as `certflow.report.own_envelope.envelopes_of` makes them, shown
+    last; rows of the tsv too, whose column `row` says which they are. The tsv holds the whole summary in full
+    precision, empty where a number is unknown; the other two print rates in percent with one decimal and radii with
+    three, rounded to nearest (they are estimates), the best of each column in bold. Another ending is a ValueError,
+    before anything is written.
     """
-    shown, footnotes = blocks(summary), notes(summary, remark)
+    shown, footnotes, whole = blocks(summary), notes(summary, remark), summary
+    if envelopes is not None:
+        shown, footnotes = [*shown, *envelope_blocks(envelopes)], [*footnotes, NOTE]
+        whole = frame([*_records(summary), *_records(envelopes)])
     for path in checked(paths):
-        write_one(path, summary, shown, footnotes, title or f"Certified accuracy: {path.stem}", path.stem)
+        write_one(path, whole, shown, footnotes, title or f"Certified accuracy: {path.stem}", path.stem)
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Its rows by column."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
 def checked(paths: Iterable[str | Path]) -> list[Path]:
