@@ -36,7 +36,7 @@ def fitting(certificate: str) -> Iterator[Triple]:
     for noise in every("noise"):
         for norm in norms_of(noise.kind):
             for sampler in in_norm("sampler", kinds("sampler"), norm):
-                if not sampler.noise_problems(noise):
+                if not sampler.noise_problems(noise, DIM):
                     for made in in_norm("certificate", [certificate], norm):
                         if not pairing_problems(made, noise, sampler):
                             yield made, noise, sampler
@@ -118,7 +118,7 @@ def second_stage(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray, hits
 
 def planned(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray) -> pd.DataFrame:
     """The plan's table, as `write_plan` makes it."""
-    columns = sampler.plan(first, noise)
+    columns = sampler.plan(first, noise, DIM)
     images = len(first)
     other = largest_other_count(first, columns["selected"])
     return pd.DataFrame({"idx": range(images), "label": 1, "k0_other": other, "n0": first.sum(axis=1), **columns})

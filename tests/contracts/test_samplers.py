@@ -13,7 +13,7 @@ FITTING = [
     (kind, noise)
     for kind in KINDS
     for noise in kinds("noise")
-    if not small("sampler", kind).noise_problems(small("noise", noise)) and small("noise", noise).sigma
+    if not small("sampler", kind).noise_problems(small("noise", noise), DIM) and small("noise", noise).sigma
 ]
 every_pair = pytest.mark.parametrize(("kind", "noise"), FITTING)
 IMAGES, CLASSES = 40, 4
@@ -37,7 +37,7 @@ def test_its_example_is_possible_and_fits_some_noise(kind):
 def test_a_plan_has_its_columns(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
     counts = first_counts(sampler.n0)
-    plan = sampler.plan(counts, law)
+    plan = sampler.plan(counts, law, DIM)
     for name in ("selected", "k0", "n"):
         assert plan[name].shape == (IMAGES,) and plan[name].dtype == np.int64, name
     assert all(len(values) == IMAGES for values in plan.values())
@@ -52,7 +52,7 @@ def test_a_plan_is_a_function_of_stage_1_and_the_law(kind, noise):
     """Made twice it is the same, from counts that are only read: nothing that stage 2 draws can enter it."""
     counts = first_counts(small("sampler", kind).n0)
     counts.flags.writeable = False
-    one, other = (small("sampler", kind).plan(counts, small("noise", noise)) for _ in range(2))
+    one, other = (small("sampler", kind).plan(counts, small("noise", noise), DIM) for _ in range(2))
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
@@ -61,7 +61,7 @@ def test_a_plan_is_a_function_of_stage_1_and_the_law(kind, noise):
 def test_images_in_another_order_get_the_same_plan(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
     counts, order = first_counts(sampler.n0), np.random.default_rng(3).permutation(IMAGES)
-    plan, turned = sampler.plan(counts, law), sampler.plan(counts[order], law)
+    plan, turned = sampler.plan(counts, law, DIM), sampler.plan(counts[order], law, DIM)
     for name in plan:
         assert np.array_equal(turned[name], plan[name][order]), name
 
@@ -72,7 +72,7 @@ def test_classes_by_other_names_get_the_same_plan(kind, noise):
     counts = first_counts(sampler.n0)
     ordered = np.sort(counts, axis=1)
     counts, names = counts[ordered[:, -1] > ordered[:, -2]], np.array([2, 3, 1, 0])  # without ties for the first place
-    plan, turned = sampler.plan(counts, law), sampler.plan(counts[:, names], law)
+    plan, turned = sampler.plan(counts, law, DIM), sampler.plan(counts[:, names], law, DIM)
     assert np.array_equal(names[turned["selected"]], plan["selected"])
     assert np.array_equal(turned["n"], plan["n"]) and np.array_equal(turned["k0"], plan["k0"])
 
@@ -80,7 +80,7 @@ def test_classes_by_other_names_get_the_same_plan(kind, noise):
 @every_pair
 def test_what_is_measured_follows_from_the_plan_row_by_row(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
-    plan = sampler.plan(first_counts(sampler.n0), law)
+    plan = sampler.plan(first_counts(sampler.n0), law, DIM)
     measured = sampler.measurements(plan, law, DIM)
     streams = [m.stream for m in measured]
     assert measured[0].name == "counts" and len({m.name for m in measured}) == len(measured)
@@ -102,7 +102,7 @@ def test_a_rule_ends_every_image_within_its_draws(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
     beside = Beside(DIRECTIONS["one pixel"], law, images=2)
     n0 = np.full(len(beside.offset), sampler.n0)
-    plan = sampler.plan(np.stack([n0 // 5, n0 - n0 // 5], axis=1), law)
+    plan = sampler.plan(np.stack([n0 // 5, n0 - n0 // 5], axis=1), law, DIM)
     for measurement in sampler.measurements(plan, law, DIM):
         assert (measurement.rule is not None) <= spec_class("sampler", kind).sequential
         if measurement.rule is None:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from certflow.kinds.registry import spec_class
 from certflow.sampling.planning.allocation import draws_at_price
 from certflow.sampling.planning.posterior import posterior
+from certflow.sampling.planning.scale import scale_of
 from certflow.sampling.planning.tolerance import draws_table, tolerant_draws
 from certflow.sampling.planning.utility import utility
 
-LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
+SCALE = scale_of(spec_class("noise", "gaussian")(sigma=0.5), "l2", None)
+LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001, "scale": SCALE}
 PROBABILITIES = (0.51, 0.55, 0.60, 0.70, 0.80, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)
 ISS_TABLE = [
     # tolerance in units of sigma (absolute) or as a share (relative), first p with draws, draws at PROBABILITIES
@@ -59,7 +62,7 @@ PRICED = [
 def test_draws_at_a_price(price, pairs):
     """Within one step of the grid: the reference took means over 32 quantiles, these are exact."""
     k0, expected = np.array([[int(part) for part in pair.split(":")] for pair in pairs.split()]).T
-    n, worth = utility(200, 100_000, 100, 0.001, 0.0)
+    n, worth = utility(200, 100_000, 100, 0.001, 0.0, SCALE)
     found = draws_at_price(n, posterior(k0, 500, 0.15) @ worth.T, price)
     steps = np.searchsorted(n, found) - np.searchsorted(n, expected)
     assert (np.abs(steps) <= 1).all() and n[np.searchsorted(n, expected)].tolist() == expected.tolist()

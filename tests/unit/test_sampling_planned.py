@@ -12,17 +12,19 @@ from certflow.config import load
 from certflow.kinds.registry import revive, spec_class
 from certflow.sampling.planning.allocation import draws_at_price, draws_for_total, hull_steps
 from certflow.sampling.planning.posterior import posterior
+from certflow.sampling.planning.scale import scale_of
 from certflow.sampling.planning.selection import equivalent_count
 from certflow.sampling.planning.utility import draws_grid, failure_grid, utility
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 Planned = spec_class("sampler", "planned")
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
+SCALE = scale_of(GAUSSIAN, "l2", None)
 K0 = np.array([0, 100, 240, 250, 260, 275, 350, 450, 495, 498, 499, 500])
 
 
 def gains(n_max: int = 100_000) -> tuple[np.ndarray, np.ndarray]:
-    n, worth = utility(200, n_max, 100, 0.001, 0.05)
+    n, worth = utility(200, n_max, 100, 0.001, 0.05, SCALE)
     return n, posterior(K0, 500, 0.15) @ worth.T
 
 
@@ -37,7 +39,7 @@ def stage_1(images: int = 300, n0: int = 500, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("weight", [0.0, 0.05])
 def test_worth_of_draws_is_its_expectation(weight):
-    n, worth = utility(200, 100_000, 100, 0.001, weight)
+    n, worth = utility(200, 100_000, 100, 0.001, weight, SCALE)
     q, _ = failure_grid()
     assert (worth[0] == 0).all()
     for row in (1, 20, 60, len(n) - 1):
@@ -150,7 +152,7 @@ def test_images_with_one_count_get_one_number_but_for_one_step():
 def test_more_radius_than_equal_draws_on_the_images_it_planned_for():
     """In expectation over the posterior: that is what the plan promises, and what it beats equal draws by."""
     counts = stage_1(400)
-    n, worth = utility(200, 100_000, 100, 0.001, 0.0)
+    n, worth = utility(200, 100_000, 100, 0.001, 0.0, SCALE)
     columns = Planned(budget=10_500.0, accuracy_weight=0.0).plan(counts, GAUSSIAN)
     gain = posterior(columns["k0"], 500, 0.15) @ worth.T
     equal = gain[:, np.searchsorted(n, 10_000, side="right") - 1].mean()
@@ -168,7 +170,7 @@ def test_with_auto_an_image_is_worth_what_its_runner_up_leaves_it():
     shares = np.array([[0.6, 0.2], [0.44, 0.28], [0.99, 0.006]])
     counts = np.round(np.column_stack([shares, 1 - shares.sum(axis=1)]) * 1000).astype(np.int64)
     radius = (special.ndtri(shares[:, 0]) - special.ndtri(shares[:, 1])) / 2
-    found = equivalent_count(counts, np.zeros(3, np.int64), 1000)
+    found = equivalent_count(counts, np.zeros(3, np.int64), 1000, GAUSSIAN, "l2", None)
     np.testing.assert_allclose(found / 1000, special.ndtr(radius), atol=0.0011)
 
 

@@ -7,11 +7,13 @@ from pydantic import ValidationError
 from certflow.config import load
 from certflow.errors import ConfigError
 from certflow.kinds.registry import revive, spec_class
+from certflow.sampling.planning.scale import scale_of
 from certflow.sampling.planning.tolerance import draws_for, draws_table, draws_within, plug_in_radius, tolerant_draws
 
 Iss = spec_class("sampler", "iss")
 Gaussian = spec_class("noise", "gaussian")
-LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
+SCALE = scale_of(spec_class("noise", "gaussian")(sigma=0.5), "l2", None)
+LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001, "scale": SCALE}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001}
 def test_bisection_finds_what_a_full_scan_finds(loss, tolerance):
     p = np.array([0.3, 0.5, 0.503, 0.505, 0.52, 0.77, 0.99, 0.9999, 1.0])
     steps = np.arange(1, 501) * 200
-    radius = plug_in_radius(steps[:, None], p, 0.001)
+    radius = plug_in_radius(steps[:, None], p, 0.001, SCALE)
     best = radius[-1]
     target = best - tolerance if loss == "absolute" else (1 - tolerance) * best
     scan = np.where(target > 0, steps[np.argmax(radius >= target, axis=0)], 0)
@@ -28,7 +30,7 @@ def test_bisection_finds_what_a_full_scan_finds(loss, tolerance):
 
 
 def test_the_last_step_is_n_max_even_between_multiples():
-    found = draws_for(np.array([0.9, 1.0]), 1e-9, "absolute", n_max=1030, granularity=200, alpha=0.001)
+    found = draws_for(np.array([0.9, 1.0]), 1e-9, "absolute", **{**LIMITS, "n_max": 1030})
     np.testing.assert_array_equal(found, 1030)
 
 

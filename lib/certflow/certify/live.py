@@ -168,7 +168,7 @@ class Live:
             self.first = self._count(wanted.draws, Stream.SELECTION, Kept())
         zero = np.zeros(1)
         counts = self.first[None]
-        self.plan = plan_rows(self.sampler, self.noise, self.index, zero.astype(np.int64), counts, zero)
+        self.plan = plan_rows(self.sampler, self.noise, self.dim, self.index, zero.astype(np.int64), counts, zero)
         columns = {name: self.plan[name].to_numpy() for name in self.plan}
         measurements = self.sampler.measurements(columns, self.noise, self.dim)
         if not _plain(measurements, self.noise):

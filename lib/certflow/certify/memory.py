@@ -127,7 +127,7 @@ def certify(
     label = _labels(labels, index, base.classes)
     options = {"seed": seed, "arithmetic": sampler.arithmetic}
     first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
-    plan = plan_rows(sampler, noise, index, label, first["selection"], first["seconds"])
+    plan = plan_rows(sampler, noise, dim, index, label, first["selection"], first["seconds"])
     columns = {name: plan[name].to_numpy() for name in plan}
     arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
     for wanted in sampler.measurements(columns, noise, dim):
@@ -173,7 +173,7 @@ def selection(noise: NoiseSpec, n0: int, images: int) -> Measurement:
 
 def problems(noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpec, dim: int) -> list[str]:
     """Why these cannot go together on images of `dim` coordinates (empty: they can)."""
-    found = [*noise.problems(dim), *sampler.problems(), *sampler.noise_problems(noise)]
+    found = [*noise.problems(dim), *sampler.problems(), *sampler.noise_problems(noise, dim)]
     return list(dict.fromkeys([*found, *pairing_problems(certificate, noise, sampler)]))
 
 

@@ -104,7 +104,7 @@ def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterat
 def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
     """Certificates that cannot be had under a noise; with `pairs: possible`, noises and certificates that are left without
     the other."""
-    misfits = {(noise, name): study.misfits(noise, name) for noise in e.noises for name in e.certificates}
+    misfits = {(noise, name): study.misfits(e.dataset, noise, name) for noise in e.noises for name in e.certificates}
     if e.pairs == "all":
         for (noise, certificate), lines in misfits.items():
             yield from _under(f"certificates: {certificate} at {noise}", lines)

@@ -129,16 +129,18 @@ class Entries:
             (noise, certificate)
             for certificate in e.certificates
             for noise in e.noises
-            if e.pairs == "all" or not self.misfits(noise, certificate)
+            if e.pairs == "all" or not self.misfits(e.dataset, noise, certificate)
         ]
 
-    def misfits(self, noise: str, certificate: str) -> list[str]:
-        """Why a certificate cannot be had under a noise (empty: it can); nothing of one whose sampler is wrong itself."""
+    def misfits(self, dataset: str, noise: str, certificate: str) -> list[str]:
+        """Why a certificate of a dataset's images cannot be had under a noise (empty: it can); nothing of one whose sampler is
+        wrong itself."""
         spec, law = self.certificates[certificate], self.noises[noise]
         sampler = self.samplers.get(spec.sampler)
         if sampler is None:
             return []
-        refused = [f"samplers.{spec.sampler}: {line}" for line in sampler.noise_problems(law)]
+        dim = self.datasets[dataset].info().dim
+        refused = [f"samplers.{spec.sampler}: {line}" for line in sampler.noise_problems(law, dim)]
         return [*pairing_problems(spec, law, sampler), *refused]
 
     def attack_runs(self, experiment: str) -> list[AttackRun]:

@@ -86,9 +86,11 @@ class SamplerSpec(Spec):
         """The part of the spec that stage 1 depends on; samplers that agree here share their stage-1 counts' meaning."""
         return {"n0": self.n0, "arithmetic": self.arithmetic}
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and
-        `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are."""
+        `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are.
+
+        dim: number of coordinates of an image, for planners that weigh draws by radii which depend on it."""
         raise NotImplementedError
 
     def measurements(
@@ -109,6 +111,6 @@ class SamplerSpec(Spec):
         """Settings that can never give a result (empty: none)."""
         return []
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
-        """Settings that can never give a result under this noise (empty: none)."""
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
+        """Settings that can never give a result under this noise on images of `dim` coordinates (empty: none)."""
         return []

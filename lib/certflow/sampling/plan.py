@@ -26,7 +26,8 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
     """
     arrays, record = read_arrays(counts, format="presample", spec=without(spec, "sampler"))
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
-    table = plan_rows(sampler, noise, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
+    dim = revive("dataset", spec["dataset"]).info().dim
+    table = plan_rows(sampler, noise, dim, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
     parents = {"presample": record.digest, **record.parents}
     write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
 
@@ -34,19 +35,20 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
 def plan_rows(
     sampler: SamplerSpec,
     noise: NoiseSpec,
+    dim: int,
     index: np.ndarray,
     label: np.ndarray,
     counts: np.ndarray,
     seconds: np.ndarray,
 ) -> "pd.DataFrame":
-    """What a sampler plans for images, one row each, from their stage-1 counts int64 [images, classes].
+    """What a sampler plans for images of `dim` coordinates, one row each, from their stage-1 counts int64 [images, classes].
 
     Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
     draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
     """
     import pandas as pd
 
-    columns = sampler.plan(counts, noise)
+    columns = sampler.plan(counts, noise, dim)
     return pd.DataFrame(
         {
             "idx": index,

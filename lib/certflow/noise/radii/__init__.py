@@ -31,6 +31,9 @@ class Shift:
     1 - failure > other. None where no such form is known."""
     closed_failure: RadiusOf | None = None
     """(radii, noise, dim) → the inverse of `radius` where it has a closed form; else it is searched for."""
+    standard: Callable[[np.ndarray], np.ndarray] | None = None
+    """(failure) → the radius at sigma 1, not rounded and continued beyond 1/2 by -radius(1 - failure), where radii are sigma
+    times a function of the failure alone: planners then share their tables between noise levels."""
 
     def failure(self, radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
         """float64 of the shape of `radii` (at least 0): the largest failure that still certifies each, 0 where none does."""

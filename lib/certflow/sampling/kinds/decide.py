@@ -43,7 +43,7 @@ class Decide(SamplerSpec):
     look: int = Field(100, ge=1)
     """Draws before the first look."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`; n is the most an image may be drawn."""
         selected = counts.argmax(axis=1).astype(np.int64)
         k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
@@ -62,7 +62,7 @@ class Decide(SamplerSpec):
         draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
         return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """A radius must be known in this norm."""
         from certflow.noise.radii import problem
 

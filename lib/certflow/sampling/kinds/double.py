@@ -72,7 +72,7 @@ class Double(SamplerSpec):
     level: float = Field(0.001, gt=0, lt=0.5)
     """Level of the bound that the percentile follows from (Clopper-Pearson, of the stage-1 count): power, not soundness."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. Further columns: q_kind (`scaled`, `truncated` or `pooled`), q_param (Q's sigma over the
         noise's, or the percentile, or 1) and n_q (draws of Q, 0 where pooled)."""
         from certflow.sampling.planning.selection import select_classes
@@ -121,7 +121,7 @@ class Double(SamplerSpec):
             found.append("arithmetic: exact noise has no second law; use `arithmetic: float`")
         return found
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """The noise must be Gaussian or generalised Gaussian."""
         if noise.exponent is not None:
             return []

@@ -21,7 +21,7 @@ class Fixed(SamplerSpec):
     n: int = Field(100_000, ge=1, le=10**8)
     """Stage-2 draws per image."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`."""
         selected = counts.argmax(axis=1).astype(np.int64)
         k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
 from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 
@@ -37,15 +38,20 @@ class Iss(SamplerSpec):
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Level that n is planned for; give the certificate the same. Another one there costs draws or radius, not validity."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    norm: Norm = "l2"
+    """The norm of the radii that n is planned for; give the certificate the same."""
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`."""
+        from certflow.sampling.planning.scale import scale_of
         from certflow.sampling.planning.selection import select_classes
         from certflow.sampling.planning.tolerance import tolerant_draws
 
         selected, k0 = select_classes(counts, self.n0)
         tolerance = self.tolerance / noise.sigma if self.loss == "absolute" else self.tolerance
         limits = {"n_max": self.n_max, "granularity": self.granularity, "alpha": self.alpha}
-        return {"selected": selected, "k0": k0, "n": tolerant_draws(k0, self.n0, tolerance, self.loss, **limits)}
+        n = tolerant_draws(k0, self.n0, tolerance, self.loss, scale_of(noise, self.norm, dim), **limits)
+        return {"selected": selected, "k0": k0, "n": n}
 
     def problems(self) -> list[str]:
         """See `SamplerSpec.problems`."""
@@ -64,15 +70,20 @@ class Iss(SamplerSpec):
             )
         return found
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
-        """See `SamplerSpec.noise_problems`."""
-        if noise.exponent != 0:
-            return [f"{self.kind} plans for Gaussian noise; under noise of kind {noise.kind} use `fixed` or `decide`"]
-        from scipy.special import ndtri
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
+        """See `SamplerSpec.noise_problems`: a radius must be known, and exceed the tolerance somewhere."""
+        from certflow.sampling.planning.scale import problems, scale_of
 
-        largest = -noise.sigma * float(ndtri(-np.expm1(np.log(self.alpha) / self.n_max)))
-        if self.loss == "absolute" and self.tolerance >= largest:
-            return [
-                f"tolerance={self.tolerance:g} is not below the largest radius {largest:.4g}; no image would be sampled"
-            ]
-        return []
+        found = problems(noise, self.norm, two=False)
+        if found or self.loss == "relative":
+            return found
+        failure = np.asarray(-np.expm1(np.log(self.alpha) / self.n_max))
+        try:
+            largest = noise.sigma * float(scale_of(noise, self.norm, dim).radius(failure))
+        except ValueError as error:  # images on which this noise has no radii
+            return [str(error)]
+        if self.tolerance < largest:
+            return []
+        return [
+            f"tolerance={self.tolerance:g} is not below the largest radius {largest:.4g}; no image would be sampled"
+        ]

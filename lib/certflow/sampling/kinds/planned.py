@@ -7,6 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
 from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 
@@ -46,16 +47,22 @@ class Planned(SamplerSpec):
     accuracy_weight: float = Field(0.05, ge=0)
     """What certifying an image at all is worth, in units of sigma; 0 plans for the average radius alone."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    norm: Norm = "l2"
+    """The norm of the radii that draws are weighed by; give the certificate the same."""
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. ValueError where the budget does not pay for one image's first draws."""
         from certflow.sampling.planning.allocation import draws_at_price
         from certflow.sampling.planning.posterior import posterior
+        from certflow.sampling.planning.scale import scale_of
         from certflow.sampling.planning.selection import equivalent_count, select_classes
         from certflow.sampling.planning.utility import utility
 
         selected, k0 = select_classes(counts, self.n0)
-        n, worth = utility(self.n_min, self.n_max, self.granularity, self.alpha, self.accuracy_weight)
-        hits = k0 if self.bound_form == "one" else equivalent_count(counts, selected, self.n0)
+        scale = scale_of(noise, self.norm, dim)
+        n, worth = utility(self.n_min, self.n_max, self.granularity, self.alpha, self.accuracy_weight, scale)
+        two = self.bound_form == "auto"
+        hits = equivalent_count(counts, selected, self.n0, noise, self.norm, dim) if two else k0
         values, row = np.unique(hits, return_inverse=True)
         gain = posterior(values, self.n0, self.prior_exponent) @ worth.T
         if self.price is not None:
@@ -86,11 +93,11 @@ class Planned(SamplerSpec):
             )
         return found
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
-        """See `SamplerSpec.noise_problems`: the law must be Gaussian."""
-        if noise.exponent != 0:
-            return [f"{self.kind} plans for Gaussian noise; under noise of kind {noise.kind} use `fixed` or `decide`"]
-        return []
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
+        """See `SamplerSpec.noise_problems`: a radius must be known, from two bounds with `bound_form: auto`."""
+        from certflow.sampling.planning.scale import problems
+
+        return problems(noise, self.norm, two=self.bound_form == "auto")
 
     def _within_budget(self, n: np.ndarray, gain: np.ndarray, row: np.ndarray) -> np.ndarray:
         """int64 [images]: stage-2 draws that cost at most the budget together with stage 1."""

@@ -1,9 +1,11 @@
 """Stage 1's verdict: the class to certify and its count."""
 
 import numpy as np
-from scipy import special
 
+from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm, shift_of
 from certflow.sampling.plan import largest_other_count
+from certflow.sampling.planning.scale import problems
 
 
 def select_classes(counts: np.ndarray, n0: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,14 +22,21 @@ def select_classes(counts: np.ndarray, n0: int) -> tuple[np.ndarray, np.ndarray]
     return selected, np.take_along_axis(counts, selected[:, None], axis=1)[:, 0].astype(np.int64)
 
 
-def equivalent_count(counts: np.ndarray, selected: np.ndarray, n0: int) -> np.ndarray:
+def equivalent_count(
+    counts: np.ndarray, selected: np.ndarray, n0: int, noise: NoiseSpec, norm: Norm, dim: int | None
+) -> np.ndarray:
     """int64 [images]: the count with which one bound would promise the radius that two bounds promise here, rounded down.
 
-    counts: [images, classes], rows summing to n0. With p and p_other the two shares, Phi((z(p) - z(p_other)) / 2) n0; the share
-    itself where all other draws fell on one class, more where they spread. A stand-in for planning: bounds of n draws
-    approach their limits at nearly the same rate (4.4 against 4.1 sigma / sqrt(n) at shares 0.6 and 0.2).
+    counts: [images, classes], rows summing to n0. With p and p_other the two shares, (1 - failure) n0 at the failure that
+    certifies the radius of (p, p_other); under Gaussian noise Phi((z(p) - z(p_other)) / 2) n0. It is the share itself where
+    all other draws fell on one class, more where they spread. A stand-in for planning: bounds of n draws approach their limits
+    at nearly the same rate (4.4 against 4.1 sigma / sqrt(n) at shares 0.6 and 0.2). ValueError where the noise has no radius
+    from two bounds in this norm.
     """
-    k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0].astype(np.float64)
+    shift = shift_of(noise, norm)
+    if shift.two is None:
+        raise ValueError(problems(noise, norm, two=True)[0])
+    k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
     other = largest_other_count(counts, selected)
-    margin = (special.ndtri(k0 / n0) - special.ndtri(other / n0)) / 2
-    return np.floor(n0 * special.ndtr(margin) + 1e-9).astype(np.int64)
+    radius = shift.two((n0 - k0) / n0, other / n0, noise, dim)
+    return np.floor(n0 * (1.0 - shift.failure(radius, noise, dim)) + 1e-9).astype(np.int64)

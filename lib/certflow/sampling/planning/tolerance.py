@@ -2,17 +2,18 @@
 
 All radii here are in units of sigma. For a class of probability p the radius of n draws is taken to be the plug-in value
 
-    rho(n, p) = z(L(n p, n, alpha)),
+    rho(n, p) = r(1 - L(n p, n, alpha)),
 
-the Clopper-Pearson radius of the expected count, which need not be whole.
+the radius of the Clopper-Pearson bound of the expected count, which need not be whole; r is `Scale.radius`, z(1 - failure)
+under Gaussian noise in l2.
 """
 
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
+from certflow.sampling.planning.scale import Scale
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper, plug_in_failure
 
 STEPS = 500
@@ -21,20 +22,22 @@ STEPS = 500
 Loss = Literal["absolute", "relative"]
 
 
-def plug_in_radius(n: np.ndarray, p: np.ndarray, alpha: float) -> np.ndarray:
-    """rho(n, p) in units of sigma; -inf where p is 0. The arguments broadcast."""
+def plug_in_radius(n: np.ndarray, p: np.ndarray, alpha: float, scale: Scale) -> np.ndarray:
+    """rho(n, p) in units of sigma; no radius where it is negative. The arguments broadcast."""
     n = np.asarray(n, np.float64)
-    return -special.ndtri(plug_in_failure(n * p, n, alpha))
+    return scale.radius(plug_in_failure(n * p, n, alpha))
 
 
-def draws_for(p: np.ndarray, tolerance: float, loss: Loss, *, n_max: int, granularity: int, alpha: float) -> np.ndarray:
+def draws_for(
+    p: np.ndarray, tolerance: float, loss: Loss, scale: Scale, *, n_max: int, granularity: int, alpha: float
+) -> np.ndarray:
     """int64 of p's shape: the smallest of granularity, 2 granularity, ..., n_max with rho(n, p) >= target(p), else 0.
 
     target = rho(n_max, p) - tolerance (`absolute`, tolerance in units of sigma) or (1 - tolerance) rho(n_max, p) (`relative`).
     0 where the target is not positive: nothing is to be had there. Bisection: rho grows with n.
     """
     p = np.asarray(p, np.float64)
-    best = plug_in_radius(n_max, p, alpha)
+    best = plug_in_radius(n_max, p, alpha, scale)
     target = best - tolerance if loss == "absolute" else (1 - tolerance) * best
     low, high = (
         np.zeros(p.shape, np.int64),
@@ -42,16 +45,16 @@ def draws_for(p: np.ndarray, tolerance: float, loss: Loss, *, n_max: int, granul
     )  # in steps; high reaches the target
     while (high - low > 1).any():
         middle = np.maximum((low + high) // 2, 1)
-        reached = plug_in_radius(np.minimum(middle * granularity, n_max), p, alpha) >= target
+        reached = plug_in_radius(np.minimum(middle * granularity, n_max), p, alpha, scale) >= target
         low, high = np.where(reached, low, middle), np.where(reached, middle, high)
     return np.where(target > 0, np.minimum(high * granularity, n_max), 0)
 
 
 @lru_cache(maxsize=64)
-def draws_table(tolerance: float, loss: Loss, n_max: int, granularity: int, alpha: float) -> np.ndarray:
+def draws_table(tolerance: float, loss: Loss, scale: Scale, n_max: int, granularity: int, alpha: float) -> np.ndarray:
     """int64 [STEPS + 1], read-only: `draws_for` at p = 1/2, ..., 1."""
     grid = np.linspace(0.5, 1.0, STEPS + 1)
-    table = draws_for(grid, tolerance, loss, n_max=n_max, granularity=granularity, alpha=alpha)
+    table = draws_for(grid, tolerance, loss, scale, n_max=n_max, granularity=granularity, alpha=alpha)
     table.setflags(write=False)
     return table
 
@@ -72,7 +75,15 @@ def draws_within(table: np.ndarray, p_low: np.ndarray, p_high: np.ndarray) -> np
 
 
 def tolerant_draws(
-    k0: np.ndarray, n0: int, tolerance: float, loss: Loss, *, n_max: int, granularity: int, alpha: float
+    k0: np.ndarray,
+    n0: int,
+    tolerance: float,
+    loss: Loss,
+    scale: Scale,
+    *,
+    n_max: int,
+    granularity: int,
+    alpha: float,
 ) -> np.ndarray:
     """int64 [images]: draws for images whose selected class had k0 of n0 stage-1 draws.
 
@@ -80,7 +91,7 @@ def tolerant_draws(
     than the tolerance, never validity: the interval plans, it does not certify.
     """
     p_low, p_high = clopper_pearson_lower(k0, n0, alpha / 2), clopper_pearson_upper(k0, n0, alpha / 2)
-    return draws_within(draws_table(tolerance, loss, n_max, granularity, alpha), p_low, p_high)
+    return draws_within(draws_table(tolerance, loss, scale, n_max, granularity, alpha), p_low, p_high)
 
 
 def _cell(p: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """What n draws are expected to be worth on an image whose selected class is missed with probability q.
 
-    V(n, q) = E[ max(0, z(L(n - F, n, alpha))) ] + w P(the image is certified at all),     F ~ Bin(n, q),   V(0, q) = 0:
+    V(n, q) = E[ max(0, r(1 - L(n - F, n, alpha))) ] + w P(the image is certified at all),     F ~ Bin(n, q),   V(0, q) = 0,
 
-the expected radius in units of sigma, and a bonus w for a certified prediction. Means are sums over the law of F, exact where
-it is narrow.
+r being `Scale.radius`, z(1 - failure) under Gaussian noise in l2: the expected radius in units of sigma, and a bonus
+w for a certified prediction. Means are sums over the law of F, exact where it is narrow.
 """
 
 from functools import lru_cache
@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from certflow.sampling.planning.scale import Scale
 from certflow.stats import plug_in_failure, smallest_count_to_certify
 
 RATIO = 1.04
@@ -18,7 +19,7 @@ RATIO = 1.04
 NODES = 96
 """Values of F that a mean is taken over."""
 KNOTS = 256
-"""Radii computed per n; the others are interpolated in log(F + 1), with an error below 1e-7 sigma."""
+"""Radii computed per n; the others are interpolated in log(F + 1), under Gaussian noise with an error below 1e-7 sigma."""
 
 
 def draws_grid(n_min: int, n_max: int, granularity: int) -> np.ndarray:
@@ -39,7 +40,9 @@ def failure_grid() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=16)
-def utility(n_min: int, n_max: int, granularity: int, alpha: float, weight: float) -> tuple[np.ndarray, np.ndarray]:
+def utility(
+    n_min: int, n_max: int, granularity: int, alpha: float, weight: float, scale: Scale
+) -> tuple[np.ndarray, np.ndarray]:
     """(n, V): the grid of draws, int64 [draws], and V float64 [draws, failure_grid()], both read-only. Kept per process."""
     n, q = draws_grid(n_min, n_max, granularity), failure_grid()[0]
     hits = smallest_count_to_certify(np.maximum(n, 1), alpha)
@@ -47,16 +50,18 @@ def utility(n_min: int, n_max: int, granularity: int, alpha: float, weight: floa
     for row in range(1, len(n)):
         most = n[row] - hits[row]  # misses with which the image is still certified
         if most >= 0:
-            table[row] = _expected_radius(int(n[row]), q, int(most), alpha) + weight * special.bdtr(most, n[row], q)
+            table[row] = _expected_radius(int(n[row]), q, int(most), alpha, scale) + weight * special.bdtr(
+                most, n[row], q
+            )
     for part in (n, table):
         part.setflags(write=False)
     return n, table
 
 
-def _expected_radius(n: int, q: np.ndarray, most: int, alpha: float) -> np.ndarray:
-    """E[max(0, z(L(n - F, n, alpha)))] for each q, in units of sigma; radii are 0 beyond `most` misses."""
+def _expected_radius(n: int, q: np.ndarray, most: int, alpha: float, scale: Scale) -> np.ndarray:
+    """E[max(0, r(1 - L(n - F, n, alpha)))] for each q, in units of sigma; radii are 0 beyond `most` misses."""
     misses, weight = _law_of_misses(n, q)
-    return (weight * _radii(n, most, alpha, misses)).sum(axis=1)
+    return (weight * _radii(n, most, alpha, misses, scale)).sum(axis=1)
 
 
 def _law_of_misses(n: int, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,16 +82,16 @@ def _law_of_misses(n: int, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return misses, mass / mass.sum(axis=1, keepdims=True)
 
 
-def _radii(n: int, most: int, alpha: float, misses: np.ndarray) -> np.ndarray:
-    """max(0, z(L(n - F, n, alpha))) at the values F of `misses`, interpolated by a cubic spline in log(F + 1)."""
+def _radii(n: int, most: int, alpha: float, misses: np.ndarray, scale: Scale) -> np.ndarray:
+    """max(0, r(1 - L(n - F, n, alpha))) at the values F of `misses`, interpolated by a cubic spline in log(F + 1)."""
     from scipy.interpolate import CubicSpline
 
     knots = np.unique(np.concatenate([np.arange(min(most, 16) + 1.0), np.geomspace(1, most + 1, KNOTS) - 1]))
     if len(knots) < 2:
-        return np.where(misses <= most, _radius(0.0, n, alpha), 0.0)
-    spline = CubicSpline(np.log1p(knots), _radius(knots, n, alpha))
+        return np.where(misses <= most, _radius(0.0, n, alpha, scale), 0.0)
+    spline = CubicSpline(np.log1p(knots), _radius(knots, n, alpha, scale))
     return np.where(misses <= most, np.maximum(spline(np.log1p(np.minimum(misses, most))), 0.0), 0.0)
 
 
-def _radius(misses: np.ndarray | float, n: int, alpha: float) -> np.ndarray:
-    return -special.ndtri(plug_in_failure(n - np.asarray(misses), n, alpha))
+def _radius(misses: np.ndarray | float, n: int, alpha: float, scale: Scale) -> np.ndarray:
+    return scale.radius(plug_in_failure(n - np.asarray(misses), n, alpha))

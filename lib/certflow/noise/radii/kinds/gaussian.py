@@ -19,9 +19,14 @@ def two(failure: np.ndarray, other: np.ndarray, noise: NoiseSpec, dim: int | Non
     return np.where(distance > 0, cut(checked_sigma(noise.sigma) / 2 * distance), 0.0)
 
 
+def standard(failure: np.ndarray) -> np.ndarray:
+    """z(1 - failure)."""
+    return -special.ndtri(failure)
+
+
 def closed_failure(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
     """Phi(-r / sigma)."""
     return special.ndtr(-radii / noise.sigma)
 
 
-NORMS = {"l2": Shift(radius, two, closed_failure)}
+NORMS = {"l2": Shift(radius, two, closed_failure, standard)}
