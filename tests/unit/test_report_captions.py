@@ -1,11 +1,14 @@
 """Captions render from the configuration and say what is shown, how many draws, and how often it may be wrong."""
 
+import copy
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from certflow.config import load
 from certflow.config.parse import sections
 
 CAPTIONS = ("table", "corruptions", "certificate_curves", "p_a", "cost", "certificate", "report")
@@ -22,17 +25,23 @@ WILDCARDS = {
 }
 
 
-def rendered(root, name, norm="l2"):
+@cache
+def specs(root, experiment="mnist"):
+    """What the rules of a report have as their parameter, and what certifying one of its tables has."""
+    study = load(yaml.safe_load((root / "config.yaml").read_text()))
+    names = {key: value for key, value in WILDCARDS.items() if key not in ("experiment", "seed")}
+    return {**study.report_spec(experiment), **study.certificate_spec(**names, seed=int(WILDCARDS["seed"]))}
+
+
+def rendered(root, name, norm="l2", alpha=0.001):
     """The caption as Snakemake renders it, of radii in a norm; a name that does not exist is an error."""
     config = sections(yaml.safe_load((root / "config.yaml").read_text()), [])
+    spec = copy.deepcopy(specs(root)) | {"norm": norm}
+    for certificate in (spec["certificate"], *(run["spec"]["certificate"] for run in spec["runs"])):
+        certificate |= {"norm": norm, "alpha": alpha}
     context = SimpleNamespace(
         wildcards=SimpleNamespace(**WILDCARDS),
-        params=SimpleNamespace(
-            spec={
-                "norm": norm,
-                "certificate": {"kind": "neyman_pearson", "alpha": 0.001, "sampler": "cohen", "norm": norm},
-            }
-        ),
+        params=SimpleNamespace(spec=spec),
         config=config,
     )
     text = (root / f"docs/captions/{name}.rst").read_text()
@@ -69,3 +78,10 @@ def test_radii_are_in_the_norm_of_the_certificates(root, name):
     assert "l2" in rendered(root, name)
     inside = rendered(root, name, norm="linf")
     assert "l-infinity" in inside and "l2 " not in inside
+
+
+@pytest.mark.parametrize("name", ["table", "certificate"])
+def test_certificates_that_counted_every_outcome_promise_no_probability(root, name):
+    assert "probability" in rendered(root, name)
+    counted = rendered(root, name, norm="l1", alpha=0.0)
+    assert "every outcome of the noise" in counted and "with probability at" not in counted

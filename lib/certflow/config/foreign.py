@@ -69,11 +69,12 @@ def _other_images(path: str) -> str:
 
 
 def _norm_problems(study: "Study", e: Experiment) -> Iterator[str]:
-    """The field's format states no norm; its radii are l2."""
+    """The field's format states no norm: what the entry says must be the norm of the certificates."""
     known = [study.certificates[name] for name in e.certificates if name in study.certificates]
-    norms = sorted({certificate.norm for certificate in known} - {"l2"})
-    if norms:
-        yield (
-            f"foreign: tables made elsewhere hold l2 radii, the experiment's certificates {' and '.join(norms)} radii; "
-            f"leave them out, or list certificates in l2"
-        )
+    for norm in sorted({result.norm for result in e.foreign}):
+        others = sorted({certificate.norm for certificate in known} - {norm})
+        if others:
+            yield (
+                f"foreign: tables made elsewhere hold {norm} radii, the experiment's certificates {' and '.join(others)} "
+                f"radii; leave them out, list certificates in {norm}, or say the right `norm` of the tables"
+            )

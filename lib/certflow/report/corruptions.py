@@ -96,7 +96,12 @@ def notes(summary: "pd.DataFrame") -> list[str]:
         "its copies."
     )
     for alpha in summary["alpha"].dropna().unique():
-        lines.append(f"Each radius is wrong with probability at most α = {alpha:g}.")
+        chance = (
+            f"is wrong with probability at most α = {alpha:g}"
+            if alpha
+            else "of α = 0 rests on every outcome of the noise"
+        )
+        lines.append(f"Each radius {chance}.")
     lines += common_noise(len(summary))
     known = summary[summary["published_source"] != ""]
     for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):

@@ -23,7 +23,7 @@ RESAMPLES = 1000
 
 
 def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: PublishedCells | None = None) -> Figure:
-    """Certified accuracy (percent of all images) against the radius (l2, or the lines' norm).
+    """Certified accuracy (percent of all images) against the radius, in the norm of the lines.
 
     Bands are 95 % bootstrap intervals over images, of the mean over seeds. Hollow circles are published numbers of the same
     cell, where `published` knows them. Curves never lie above the exact step function: between two thresholds they show the

@@ -76,8 +76,9 @@ class Line:
 
     @cached_property
     def alpha(self) -> float:
-        """Failure probability allowed per image; NaN where the tables do not say it."""
-        found = {_alpha(entry.provenance) for entry in self.seeds}
+        """Failure probability per image, as the certificates claim it: 0 where every outcome of the noise was counted; NaN
+        where the tables do not say it."""
+        found = {_alpha(entry) for entry in self.seeds}
         if len(found) > 1:
             raise ArtefactError(
                 f"{self.label}: the seeds' tables were made with different alpha {sorted(map(str, found))}"
@@ -223,10 +224,8 @@ def _claim(entry: SeedTable) -> Mapping[str, Any]:
     return claim
 
 
-def _alpha(provenance: Provenance | None) -> float | None:
-    certificate: Any = {} if provenance is None else provenance.spec.get("certificate", {})
-    alpha = certificate.get("alpha") if isinstance(certificate, Mapping) else None
-    return None if alpha is None else float(alpha)
+def _alpha(entry: SeedTable) -> float | None:
+    return None if entry.provenance is None else float(_claim(entry)["alpha"])
 
 
 def _check_table(entry: SeedTable) -> None:

@@ -37,7 +37,9 @@ def guarantees(summary: "pd.DataFrame") -> list[str]:
     """How many of the claims may be wrong, for every combination of number of claims and alpha that occurs."""
     known = summary[summary["alpha"].notna()]
     claims = ["alpha", "n_images", "n_seeds", "failures_quantile"]
-    return [*(_guarantee(part) for _, part in known.groupby(claims, sort=False, dropna=False)), *_arithmetic(summary)]
+    drawn, counted = known[known["alpha"] > 0], known[known["alpha"] == 0]
+    said = [_guarantee(part, summary) for _, part in drawn.groupby(claims, sort=False, dropna=False)]
+    return [*said, *_deterministic(counted, summary), *_arithmetic(summary)]
 
 
 def published_notes(summary: "pd.DataFrame") -> list[str]:
@@ -79,15 +81,28 @@ def _full_name(row: Any) -> str:
     return ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
 
 
-def _guarantee(part: "pd.DataFrame") -> str:
+def _deterministic(part: "pd.DataFrame", summary: "pd.DataFrame") -> list[str]:
+    """What rows claim whose certificates are not wrong with any probability."""
+    if not len(part):
+        return []
+    who = whose(part, summary)
+    return [
+        f"Deterministic{f' ({who})' if who else ''}: every outcome of the noise was counted; holds for 8-bit images at the "
+        "network's input size, no probability involved. The outcomes were classified on the recorded device in the recorded "
+        "precision."
+    ]
+
+
+def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     """One sentence for rows with the same alpha and the same number of claims."""
     row = part.iloc[0]
     images, seeds, alpha, q = int(row["n_images"]), int(row["n_seeds"]), row["alpha"], row["failures_quantile"]
     trials = images * seeds
     claims = f"{images:,} images" if seeds == 1 else f"{images:,} images × {seeds} seeds"
+    who = whose(part, summary) if (summary["alpha"] == 0).any() else ""
     text = (
-        f"Each radius is wrong with probability at most α = {alpha:g}: expected number of false claims "
-        f"≤ α·m = {alpha * trials:g} among m = {claims}"
+        f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
+        f"false claims ≤ α·m = {alpha * trials:g} among m = {claims}"
     )
     if np.isnan(q):
         shared = ", ".join(names_of(part))
@@ -104,10 +119,10 @@ def _arithmetic(summary: "pd.DataFrame") -> list[str]:
     """What the noise was computed in, and what that means for the guarantee."""
     meaning = {
         "exact": "exact (whole grey levels from random integers; what their law misses is taken off every bound)",
-        "float": "float (Gaussian up to rounding: no theorem about a network built to read the last bits of its input)",
+        "float": "float (its law up to rounding: no theorem about a network built to read the last bits of its input)",
     }
-    lines = []
-    for arithmetic, part in summary[summary["arithmetic"] != ""].groupby("arithmetic", sort=False):
+    lines, drawn = [], summary[(summary["arithmetic"] != "") & (summary["alpha"] != 0)]
+    for arithmetic, part in drawn.groupby("arithmetic", sort=False):
         lines_meant = whose(part, summary)
         lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {meaning[arithmetic]}.")
     return lines

@@ -16,6 +16,8 @@ TICKS = (0.5, 0.9, 0.99, 0.9999, 0.1, 0.01, 0.999, 0.99999, 0.999999)
 """Probabilities to mark, the most wanted first: those that would run into an earlier one's label are left out."""
 LEFT = ndtri(0.01)
 """Left end of the axis; images below are counted, not shown one by one."""
+RIGHT = ndtri(1 - 1e-7)
+"""What larger probabilities are drawn at, 1 among them, which has no finite place on the scale."""
 POINTS = 600
 
 
@@ -23,8 +25,9 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
     """Share of images whose lower confidence bound of p_A is at most p, over p on a probit scale.
 
     p_A is the probability that the base classifier gives the selected class under noise, whether that class is right or not.
-    On the probit scale the region near 1 is spread out and, for Gaussian noise, distance is radius divided by sigma. Seeds are
-    pooled. Lines from elsewhere state no p_A and are left out; None if no line states it.
+    On the probit scale the region near 1 is spread out; where radii are sigma times the probit, as l2 radii under Gaussian
+    noise, a second scale says them. Seeds are pooled. Lines from elsewhere state no p_A and are left out; None if no line
+    states it.
     """
     known = [line for line in lines if all("p_lower" in entry.table.columns for entry in line.seeds)]
     if not known:
@@ -48,8 +51,10 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
 
 
 def probits(line: Line) -> np.ndarray:
-    """float64 [seeds * images], sorted: standard normal quantiles of `p_lower`; -inf where no draw hit the class."""
-    return np.sort(ndtri(np.concatenate([entry.table["p_lower"].to_numpy(np.float64) for entry in line.seeds])))
+    """float64 [seeds * images], sorted: standard normal quantiles of `p_lower`, at most `RIGHT`; -inf where no draw hit the
+    class."""
+    found = ndtri(np.concatenate([entry.table["p_lower"].to_numpy(np.float64) for entry in line.seeds]))
+    return np.minimum(np.sort(found), RIGHT)
 
 
 def cumulative(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -103,10 +108,9 @@ def _radius_axis(axis, panel: Panel, limit: float) -> None:
 
 
 def _plain(series: Series) -> bool:
-    """Do this line's radii follow R = sigma * probit(p_lower)?"""
-    for entry in series.line.seeds:
-        radius = entry.table["radius"].to_numpy(np.float64)
-        p_lower = entry.table["p_lower"].to_numpy(np.float64)
-        if not np.allclose(ndtr(radius / series.line.sigma)[radius > 0], p_lower[radius > 0], rtol=0, atol=1e-6):
-            return False
-    return True
+    """Do this line's radii, of which there are some, follow R = sigma * probit(p_lower)?"""
+    tables = [entry.table for entry in series.line.seeds]
+    radius, p_lower = (np.concatenate([t[name].to_numpy(np.float64) for t in tables]) for name in ("radius", "p_lower"))
+    some = radius > 0
+    plain = np.allclose(ndtr(radius / series.line.sigma)[some], p_lower[some], rtol=0, atol=1e-6)
+    return bool(some.any() and plain)

@@ -33,15 +33,16 @@ CAPTIONS = {
         "A point (r, y) says: y percent of all images are classified right, provably against every change up to r in the "
         "norm of the axis. "
         "The value at 0 is the clean accuracy. Bands are 95 % bootstrap intervals over images; hollow circles are published "
-        "numbers. A curve ends at the largest radius that the number of draws can prove. A thin curve with triangles, where "
-        "there is one, comes from above: images for which an attack within that radius showed no wrong class.",
+        "numbers. A curve ends at the largest radius that the number of draws, or of counted outcomes, can prove. A thin curve "
+        "with triangles, where there is one, comes from above: images for which an attack within that radius showed no wrong "
+        "class.",
     ),
     "p_a": (
         "Distribution of p_A",
         "How sure the smoothed classifiers are: share of images whose lower confidence bound of p_A, the probability of the "
         "selected class under noise, is at most p. Left of 1/2 it abstains. A curve further to the right is better. "
-        "The jump at the right end is made of images on which all draws agreed: only more draws could tell these apart, and "
-        "the average certified radius depends on it.",
+        "The jump at the right end is made of images on which all draws agreed: where noise was drawn, only more draws could "
+        "tell these apart, and the average certified radius depends on it.",
     ),
     "denoised": (
         "What the denoisers see and make",

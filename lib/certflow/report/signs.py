@@ -264,7 +264,7 @@ def escape(text: str) -> str:
     """Plain text as LaTeX prints it, in one paragraph: ends of lines become blanks, control characters vanish."""
     text = re.sub(r"[\s\u2028\u2029]*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
     plain = "".join(map(_cluster, re.findall(r"(?s:.)[\u0300-\u036f]*", unicodedata.normalize("NFC", text))))
-    plain = plain.replace(r"$\ell$2", r"$\ell_2$").replace(r"$\ell$$\infty$", r"$\ell_\infty$")
+    plain = re.sub(r"\$\\ell\$([12])", r"$\\ell_\1$", plain).replace(r"$\ell$$\infty$", r"$\ell_\infty$")
     return re.sub(r"\bn0\b", "$n_0$", plain)
 
 

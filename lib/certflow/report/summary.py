@@ -126,10 +126,14 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
     trials = line.n_images * len(line.seeds)
     row = {"expected_failures": line.alpha * trials, "failures_quantile": np.nan}
     bounds = np.full(len(radii), np.nan)
-    if np.isfinite(line.alpha) and not line.noise_shared:
+    if np.isfinite(line.alpha) and (not line.noise_shared or line.alpha == 0):
         hits = stacked(line, lambda table: image_values(table, radii)[:, -len(radii) :]).sum(axis=(0, 1))
-        row["failures_quantile"] = failures_quantile(trials, line.alpha, rho)
-        bounds = true_accuracy_lower_bound(hits.astype(np.int64), trials, line.alpha, rho)
+        hits = hits.astype(np.int64)
+        if line.alpha == 0:  # what every outcome was counted for cannot fail
+            row["failures_quantile"], bounds = 0, hits / trials
+        else:
+            row["failures_quantile"] = failures_quantile(trials, line.alpha, rho)
+            bounds = true_accuracy_lower_bound(hits, trials, line.alpha, rho)
     at = [Column(certified_at(radius), Statistic.BOUND) for radius in radii]
     return row | dict(zip(at, bounds, strict=True))
 
