@@ -167,7 +167,8 @@ def _block(summary: "pd.DataFrame", fields: Sequence[Field]) -> Block:
         for index, row in part.iterrows():
             rows += line_rows(row, fields, names, {metric for metric, winners in best.items() if index in winners})
         groups.append(Group(level(sigma), float(sigma), tuple(rows)))
-    return Block((*names.values(), *(field.heading for field in fields)), len(names), tuple(groups))
+    block = Block((*names.values(), *(field.heading for field in fields)), len(names), tuple(groups))
+    return replace(block, grouped_by="level") if "law" in names else block
 
 
 def name_columns(summary: "pd.DataFrame", law: str) -> dict[str, str]:

@@ -72,6 +72,14 @@ def whose(part: "pd.DataFrame", summary: "pd.DataFrame", name: Callable[[Any], s
     return all_but if len(all_but) < len(listed) else listed
 
 
+def _laws_of(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
+    """`whose`, by kinds of noise where these tell the rows from the others."""
+    others = set(summary.loc[~summary.index.isin(part.index), "noise_kind"])
+    return whose(
+        part, summary, None if "" in others or others & set(part["noise_kind"]) else lambda row: row.noise_kind
+    )
+
+
 def names_of(rows: "pd.DataFrame", name: Callable[[Any], str] = lambda row: row.method) -> list[str]:
     """The names of rows, each once, in their order."""
     return list(dict.fromkeys(name(row) for row in rows.itertuples()))
@@ -85,7 +93,7 @@ def _deterministic(part: "pd.DataFrame", summary: "pd.DataFrame") -> list[str]:
     """What rows claim whose certificates are not wrong with any probability."""
     if not len(part):
         return []
-    who = whose(part, summary)
+    who = _laws_of(part, summary)
     return [
         f"Deterministic{f' ({who})' if who else ''}: every outcome of the noise was counted; holds for 8-bit images at the "
         "network's input size, no probability involved. The outcomes were classified on the recorded device in the recorded "
@@ -99,7 +107,7 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     images, seeds, alpha, q = int(row["n_images"]), int(row["n_seeds"]), row["alpha"], row["failures_quantile"]
     trials = images * seeds
     claims = f"{images:,} images" if seeds == 1 else f"{images:,} images × {seeds} seeds"
-    who = whose(part, summary) if (summary["alpha"] == 0).any() else ""
+    who = _laws_of(part, summary) if (summary["alpha"] == 0).any() else ""
     text = (
         f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
         f"false claims ≤ α·m = {alpha * trials:g} among m = {claims}"
@@ -123,7 +131,7 @@ def _arithmetic(summary: "pd.DataFrame") -> list[str]:
     }
     lines, drawn = [], summary[(summary["arithmetic"] != "") & (summary["alpha"] != 0)]
     for arithmetic, part in drawn.groupby("arithmetic", sort=False):
-        lines_meant = whose(part, summary)
+        lines_meant = _laws_of(part, summary)
         lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {meaning[arithmetic]}.")
     return lines
 

@@ -59,10 +59,10 @@ def envelope_blocks(envelopes: "pd.DataFrame") -> list[Block]:
                 _cells(row, names, chunk, {metric for metric, winners in best.items() if index in winners})
                 for index, row in part.iterrows()
             ]
-            groups.append(Group(f"best of σ = {levels.replace(' ', ', ')}", np.inf, tuple(rows)))
+            groups.append(Group(f"σ = {levels.replace(' ', ', ')}", np.inf, tuple(rows)))
         columns = (*names.values(), *(field.heading for field in fields))
         over = f"best over noise levels (%) at {norm} radius (chosen on these images: optimistic)"
-        blocks.append(Block(columns, len(names), tuple(groups), over, len(names)))
+        blocks.append(Block(columns, len(names), tuple(groups), over, len(names), grouped_by="chosen from"))
     return blocks
 
 
