@@ -27,7 +27,8 @@ def table(tmp_path):
     notes = {"start": {"checkpoint": str(tmp_path / "start.pth")}}
     path = results / "certificates/digits/small/catrs/gauss-0.25/seed0/all/cohen/np.tsv"
     made = Provenance("model", {}, parents=parents, notes=notes)
-    record = Provenance("certificate", provenance(0.25).spec, parents={"model": identity(made, "f" * 64)})
+    shown = provenance(0.25)
+    record = Provenance("certificate", shown.spec, notes=shown.notes, parents={"model": identity(made, "f" * 64)})
     write_table(path, certificate_table(20, 0.25), record)
     model = chain_paths(path)["train"]
     model.parent.mkdir(parents=True)
