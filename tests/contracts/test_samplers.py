@@ -121,5 +121,5 @@ def test_a_rule_ends_every_image_within_its_draws(kind, noise):
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_cost_and_what_stage_1_depends_on_are_stated(kind):
     sampler = small("sampler", kind)
-    assert sampler.cost > 0
+    assert all(sampler.cost(small("noise", noise)) > 0 for one, noise in FITTING if one == kind)
     assert sampler.presample()["n0"] == sampler.n0 and set(sampler.presample()) <= set(sampler.canonical())

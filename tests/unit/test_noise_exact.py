@@ -103,7 +103,7 @@ def test_known_answers(row, sigma, wanted, engine):
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_table_and_search_agree(d, sigma, engine):
     image, draw = torch.tensor([0, 1, 2**32 - 1, 77, 9999]), torch.tensor([99_999, 0, 3, 2**32 - 1, 12])
-    searched = _searched(-(-d // 4), image, draw, sigma, SEED, 1).flatten(1)[:, :d]
+    searched = _searched(-(-d // 4), image, draw, (grid.thresholds, sigma), SEED, 1).flatten(1)[:, :d]
     assert torch.equal(drawn(d, image, draw, sigma).long(), searched)
 
 
@@ -113,7 +113,7 @@ def test_values_that_need_their_second_word_agree(engine):
     words = torch.stack(philox._words(768, image, draw, SEED, 1 + HIGH_STREAM), 1).flatten(1)
     leading = torch.from_numpy(grid.thresholds(1.0) >> LOW_BITS)
     assert torch.isin(words, leading).sum(1).tolist() == [1, 1, 1]
-    assert torch.equal(drawn(3072, image, draw, 1.0).long(), _searched(768, image, draw, 1.0, SEED, 1).flatten(1))
+    assert torch.equal(drawn(3072, image, draw, 1.0).long(), _searched(768, image, draw, (grid.thresholds, 1.0), SEED, 1).flatten(1))
 
 
 def test_the_second_word_decides_between_neighbours(monkeypatch, engine):

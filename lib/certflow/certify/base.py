@@ -49,7 +49,8 @@ def drawn_from(
         plan = plan.assign(n=extra["drawn"])
     exact = arithmetic == "exact"
     slack = noise.distance(dim) if exact else 0.0  # exact noise may miss the ideal law by so much
-    return Drawn(plan, arrays["counts"], noise, dim, seed, extra, slack, exact)
+    law = noise.drawn_exactly() if exact else noise
+    return Drawn(plan, arrays["counts"], law, dim, seed, extra, slack, exact)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class CertificateSpec(Spec):
     """Whether it can be computed from a number of draws that was fixed beforehand."""
     sequential: ClassVar[bool] = False
     """Whether it holds for counts that were stopped by what they looked like."""
+    exhaustive: ClassVar[bool] = False
+    """Whether it is computed from counts of every outcome of the noise, from which it chooses the class itself."""
     takes_slack: ClassVar[bool] = False
     """Whether its bounds give away what every probability may be off by (`Drawn.slack`). Without that, counts of `arithmetic:
     exact` are refused."""
@@ -106,7 +109,11 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sp
     Asked before anything runs, and again when counts are certified: a bound for a fixed number of draws fails for counts that
     stopped when they looked good, and nothing in the counts would show it.
     """
-    if not (certificate.sequential if sampler.sequential else certificate.fixed):
+    if sampler.enumerates and not certificate.exhaustive:
+        return [f"counts of all outcomes leave nothing to chance: {certificate.kind} is for draws; use dssn"]
+    if certificate.exhaustive and not sampler.enumerates:
+        return [f"needs counts of all outcomes: a sampler of kind enumerated, not {sampler.kind}"]
+    if not certificate.exhaustive and not (certificate.sequential if sampler.sequential else certificate.fixed):
         fit = (
             "sequential or anytime" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
         )

@@ -82,7 +82,7 @@ def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
         _refuse(
             idx, (column[name] < 0) | (column[name] >= classes), f"{name} {{}} is not below {classes}", column[name]
         )
-    _refuse(idx, column["n0"] < 1, "n0 is {}, must be at least 1", column["n0"])
+    _refuse(idx, column["n0"] < 0, "n0 is {}, must be at least 0", column["n0"])
     _refuse(idx, (column["k0"] < 0) | (column["k0"] > column["n0"]), "k0 is {}, must be from 0 to n0", column["k0"])
     _refuse(idx, column["n"] < 0, "n is {}, must be at least 0", column["n"])
     _refuse(idx, (counts < 0).any(axis=1), "a class count is negative")

@@ -35,7 +35,12 @@ MEASURED = {
     "seconds": "number images",
     "counts": "whole images classes",
 }
-SECOND = {"counts_q": "whole images classes", "drawn": "whole images", "decided": "number images"}
+SECOND = {
+    "counts_q": "whole images classes",
+    "drawn": "whole images",
+    "decided": "number images",
+    "unsure": "whole images",
+}
 STAGE_1 = ("idx", "label", "selected", "k0", "k0_other", "n0", "n")
 
 FORMATS: dict[str, Format] = {

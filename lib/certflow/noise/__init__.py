@@ -3,11 +3,23 @@
 from typing import Any
 
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
+from certflow.noise.kinds.dssn import DependentSplitting
 from certflow.noise.kinds.gaussian import Gaussian
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
+from certflow.noise.kinds.ssn import IndependentSplitting
 from certflow.noise.streams import Stream
 
-__all__ = ["AdditiveNoise", "Gaussian", "GeneralizedGaussian", "Key", "NoiseSpec", "Stream", "noise"]
+__all__ = [
+    "AdditiveNoise",
+    "DependentSplitting",
+    "Gaussian",
+    "GeneralizedGaussian",
+    "IndependentSplitting",
+    "Key",
+    "NoiseSpec",
+    "Stream",
+    "noise",
+]
 
 
 def noise(kind: str, **fields: Any) -> NoiseSpec:

@@ -42,6 +42,33 @@ class NoiseSpec(Spec):
         """
         raise NotImplementedError
 
+    @property
+    def outcomes(self) -> int | None:
+        """Number of equally likely values of the randomness behind a copy (`outcome`); None: they cannot be enumerated."""
+        return None
+
+    def outcome(self, levels: Any, number: Any) -> Any:
+        """The copies that the randomness leads to when it takes its value number `number`, where `outcomes` is not None.
+
+        levels: int16 grey levels of each row's image, [rows, *shape] or [*shape] for all. number: int64 [rows], 0 to outcomes -
+        1. Returns int16 [rows, *shape] in the units of `certflow.noise.splitting.PARTS`.
+        """
+        raise ValueError(f"noise of kind {self.kind} has no outcomes that could be enumerated")
+
+    def says(self, exact: bool) -> str:
+        """How copies are drawn and what that means for a guarantee: stands under tables, after "Noise: ". exact: arithmetic."""
+        if exact:
+            return "exact (whole grey levels from random integers; what their law misses is taken off every bound)"
+        return "float (the law up to rounding: no theorem about a network built to read the last bits of its input)"
+
+    def describe(self, dim: int) -> dict[str, Any]:
+        """What else to record of draws on images with `dim` coordinates; `sigma` and the like are part of the specification."""
+        return {}
+
+    def drawn_exactly(self) -> Self:
+        """The law whose radii hold for draws in exact arithmetic, apart from `distance`."""
+        return self
+
     def distance(self, dim: int) -> float:
         """At least the total variation distance between `steps` on `dim` coordinates and the ideal law on the grid."""
         raise ValueError(self.exact_problems()[0])

@@ -59,12 +59,6 @@ def thresholds(sigma: float) -> Int64[np.ndarray, " twice_reach"]:
     return np.array([*reversed(tail), *((1 << BITS) - 1 - value for value in tail)], np.int64)
 
 
-@cache
-def cells(sigma: float) -> tuple[Int32[np.ndarray, " cells"], UInt32[np.ndarray, " cells"]]:
-    """`index_thresholds` of `thresholds(sigma)`, remembered."""
-    return index_thresholds(thresholds(sigma))
-
-
 def index_thresholds(
     limits: Int64[np.ndarray, " limits"],
 ) -> tuple[Int32[np.ndarray, " cells"], UInt32[np.ndarray, " cells"]]:

@@ -1,10 +1,15 @@
-"""Drawing Gaussian noise in whole grey levels (`certflow.noise.grid`) from Philox: integers only, the same on every device.
+"""Drawing whole numbers from Philox by inversion, such as Gaussian noise in grey levels (`certflow.noise.grid`): integers only,
+the same on every device.
 
 Layout. Element e has the lane and the group of `certflow.noise.philox`. The leading 32 bits of its 62-bit u are that lane's
 word of counter (group, draw, image, stream + 2**31), the other 30 the leading bits of the same lane's word of counter (group,
 draw, image, stream + 2**31 + 2**30): no counter is shared with noise in floats, and the second word is needed for few values.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 from jaxtyping import Int16, Int64
 from torch import Tensor
@@ -16,7 +21,10 @@ HIGH_STREAM = 1 << 31
 LOW_STREAM = HIGH_STREAM + (1 << 30)
 LOW_BITS = grid.BITS - 32
 
-_made: dict[tuple[float, str], tuple[Tensor, Tensor, Tensor]] = {}
+Law = tuple[Callable[[Any], Int64[np.ndarray, " limits"]], Any]
+"""Thresholds of a law of whole numbers, as a function and its argument: (`grid.thresholds`, sigma)."""
+
+_made: dict[tuple[Law, str], tuple[Tensor, Tensor, Tensor]] = {}
 
 
 def steps(
@@ -27,30 +35,40 @@ def steps(
     image, draw: int64 below 2**32; row r depends on (seed, stream, image[r], draw[r]) alone. seed: below 2**64. stream: a
     member of `certflow.noise.streams.Stream`. To be compiled only after a first call, which makes the tables of sigma.
     """
+    return inverted(d, image, draw, (grid.thresholds, sigma), seed=seed, stream=stream)
+
+
+def inverted(
+    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], law: Law, *, seed: int, stream: int
+) -> Int16[Tensor, "rows {d}"]:
+    """#{i: T_i <= u} - floor(len(T) / 2) for u uniform on the integers from 0 to 2**62 - 1 and the thresholds T of a law.
+
+    T: increasing int64, at most 2**15 - 1 of them. Other arguments as in `steps`.
+    """
     _check(image, draw, seed)
     groups, stream = -(-d // 4), int(stream)
     if torch.compiler.is_compiling():
-        return _searched(groups, image, draw, sigma, seed, stream).to(torch.int16).flatten(1)[:, :d]
+        return _searched(groups, image, draw, law, seed, stream).to(torch.int16).flatten(1)[:, :d]
     out = torch.empty(len(image), 4, groups, dtype=torch.int16, device=image.device)
     if image.device.type != "cpu":
         for rows in _blocks(image, groups):
-            out[rows] = _searched(groups, image[rows], draw[rows], sigma, seed, stream)
-    elif not native.fill_steps(out, image, draw, seed, stream, *_tables(sigma, "cpu")):
+            out[rows] = _searched(groups, image[rows], draw[rows], law, seed, stream)
+    elif not native.fill_steps(out, image, draw, seed, stream, *_tables(law, "cpu")):
         for rows in _blocks(image, groups):
-            out[rows] = _looked_up(groups, image[rows], draw[rows], sigma, seed, stream)
+            out[rows] = _looked_up(groups, image[rows], draw[rows], law, seed, stream)
     return out.flatten(1)[:, :d]
 
 
-def _searched(groups: int, image: Tensor, draw: Tensor, sigma: float, seed: int, stream: int) -> Tensor:
+def _searched(groups: int, image: Tensor, draw: Tensor, law: Law, seed: int, stream: int) -> Tensor:
     """int64 [rows, 4, groups] by binary search of every value: nothing waits for the device."""
     high, low = (torch.stack(_words(groups, image, draw, seed, stream + s), 1) for s in (HIGH_STREAM, LOW_STREAM))
-    limits = _tables(sigma, image.device)[0]
+    limits = _tables(law, image.device)[0]
     return torch.bucketize(_join(high, low), limits, right=True) - len(limits) // 2
 
 
-def _looked_up(groups: int, image: Tensor, draw: Tensor, sigma: float, seed: int, stream: int) -> Tensor:
+def _looked_up(groups: int, image: Tensor, draw: Tensor, law: Law, seed: int, stream: int) -> Tensor:
     """int64 [rows, 4, groups] by table, and by search where the table does not tell."""
-    limits, start, high = _tables(sigma, "cpu")
+    limits, start, high = _tables(law, "cpu")
     word = torch.stack(_words(groups, image, draw, seed, stream + HIGH_STREAM), 1)
     cell = word >> (32 - grid.CELL_BITS)
     start, high = start.long().take(cell), (high.long() & MASK).take(cell)
@@ -78,11 +96,14 @@ def _join(high: Tensor, low: Tensor) -> Tensor:
     return (high << LOW_BITS) | (low >> (32 - LOW_BITS))
 
 
-def _tables(sigma: float, device: str | torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """`grid.thresholds` int64, and `grid.cells` as int32 (`high` with its bits unchanged); made once for each device."""
-    key = (sigma, str(device))
+def _tables(law: Law, device: str | torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The thresholds int64, and `grid.index_thresholds` of them as int32 (`high` with its bits unchanged); made once for each
+    device."""
+    key = (law, str(device))
     if key not in _made:
-        start, high = grid.cells(sigma)
-        arrays = (grid.thresholds(sigma), start, high.view("int32"))
+        thresholds, argument = law
+        limits = thresholds(argument)
+        start, high = grid.index_thresholds(limits)
+        arrays = (limits, start, high.view("int32"))
         _made[key] = tuple(torch.from_numpy(array).to(device) for array in arrays)
     return _made[key]

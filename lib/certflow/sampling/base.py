@@ -50,6 +50,10 @@ class Measurement:
     """Ends images early. The file then has the further arrays `drawn` and `decided`."""
     selected: np.ndarray | None = None
     """int64 [images]: the class whose count the rule looks at."""
+    every: bool = False
+    """Whether each outcome of the noise is counted once (`NoiseSpec.outcomes`) instead of random draws of it."""
+    margin: float | None = None
+    """Votes whose two largest logits lie closer together than this are unsure; the file then has the further array `unsure`."""
 
     def part(self, images: slice) -> "Measurement":
         """The same measurement of some of the images."""
@@ -75,8 +79,11 @@ class SamplerSpec(Spec):
     sequential: ClassVar[bool] = False
     """Whether images stop by what their counts look like: only certificates that are `sequential` may then read them."""
 
+    enumerates: ClassVar[bool] = False
+    """Whether stage 2 counts every outcome of the noise: only certificates that are `exhaustive` may then read it."""
+
     n0: int
-    """Stage-1 draws per image."""
+    """Stage-1 draws per image; 0 where the certificate chooses the class itself: then there is no first look."""
 
     arithmetic: Arithmetic = "float"
     """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit
@@ -102,8 +109,7 @@ class SamplerSpec(Spec):
         draws = np.asarray(plan["n"], np.int64)
         return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
 
-    @property
-    def cost(self) -> float | None:
+    def cost(self, noise: NoiseSpec) -> float | None:
         """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""
         return getattr(self, "n", None) or getattr(self, "n_max", None)
 

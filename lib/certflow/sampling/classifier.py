@@ -74,6 +74,16 @@ class BaseClassifier:
         logits = self.logits(x)
         return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1)
 
+    def votes(self, x: torch.Tensor, margin: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """`classify`, and which rows are unsure: bool [rows], whether their two largest logits lie closer together than
+        `margin`; None without one."""
+        if margin is None:
+            return *self.classify(x), None
+        logits = self.logits(x)
+        largest = logits.topk(2, dim=1).values
+        unsure = largest[:, 0] - largest[:, 1] < margin
+        return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1), unsure
+
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Clean images, uint8 or float32 in [0,1], as float32 on the device with `shift` subtracted, ready for noise."""
         x = self.unit(images)

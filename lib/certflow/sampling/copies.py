@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
+from certflow.noise.pieces import from_parts
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.preparing import Compiled
@@ -42,9 +43,17 @@ class Copies(Protocol):
 
 
 def copies_of(
-    base: BaseClassifier, noise: NoiseSpec, *, seed: int, stream: int, arithmetic: Arithmetic, parameter: bool
+    base: BaseClassifier,
+    noise: NoiseSpec,
+    *,
+    seed: int,
+    stream: int,
+    arithmetic: Arithmetic,
+    parameter: bool,
+    every: bool = False,
 ) -> Copies:
-    """The way to make copies; ValueError with all reasons where there is none. parameter: whether the law gets one per row."""
+    """The way to make copies; ValueError with all reasons where there is none. parameter: whether the law gets one per row.
+    every: a draw's number is that of an outcome, and nothing is random."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
     if arithmetic not in get_args(Arithmetic):
@@ -56,7 +65,13 @@ def copies_of(
             problems.append("exact arithmetic knows no noise with a parameter for each image")
         if problems:
             raise ValueError(f"arithmetic: exact: {'; '.join(problems)}")
-        return AddedLevels(base, noise, keyed)
+        if every:
+            return Pieces(base, lambda levels, image, draw: noise.outcome(levels, draw))
+        if isinstance(noise, AdditiveNoise):
+            return AddedLevels(base, noise, keyed)
+        return Pieces(base, lambda levels, image, draw: noise.pieces(levels, Key(image, draw, **keyed)))
+    if every:
+        raise ValueError("arithmetic: outcomes are enumerated in exact arithmetic alone")
     return (Added if isinstance(noise, AdditiveNoise) else Distorted)(base, noise, keyed, parameter)
 
 
@@ -105,6 +120,26 @@ class Distorted:
         clean = held.expand(len(image), *self.base.shape)
         copies = self.noise.copies(clean, Key(image, draw, **self.keyed, parameter=parameter))
         return copies if self.base.shift is None else copies - self.base.shift
+
+
+class Pieces:
+    """Grey levels that become middles of pieces in whole numbers (`certflow.noise.splitting`), random ones or one after the
+    other; the network's shift is subtracted from what is shown."""
+
+    dtype, exact = torch.int16, True
+
+    def __init__(self, base: BaseClassifier, shown: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]):
+        """shown: (levels int16 [rows, *shape] or [*shape], image, draw) → int16 [rows, *shape]."""
+        self.base, self.hold, self.shown = base, base.levels, shown
+        number = torch.zeros(1, dtype=torch.int64, device=base.device)
+        shown(
+            torch.zeros(base.shape, dtype=torch.int16, device=base.device), number, number
+        )  # makes tables, unrecorded
+
+    def rows(self, held, image, draw, parameter):
+        """See `Copies.rows`."""
+        copies = from_parts(self.shown(held, image, draw))
+        return copies if self.base.shift is None else copies.sub_(self.base.shift)
 
 
 def _on(

@@ -21,7 +21,7 @@ from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import Copies, check_grid, copies_of
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import Kept, RowLoop, Tables, slots_of
+from certflow.sampling.rows import Kept, RowLoop, Tables, columns_of, slots_of
 from certflow.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
@@ -40,6 +40,8 @@ class Counts:
 
     counts: np.ndarray
     seconds: np.ndarray
+    unsure: np.ndarray | None = None
+    """int64 [images]: how many of the votes were unsure, where a margin was given."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def count_classes(
     start: np.ndarray | None = None,
     parameter: np.ndarray | None = None,
     arithmetic: Arithmetic = "float",
+    every: bool = False,
+    margin: float | None = None,
     journal: Journal | None = None,
     kept: Kept | None = None,
     describe: Callable[[int], str] | None = None,
@@ -78,24 +82,29 @@ def count_classes(
     images: [images, *base.shape], uint8 or float32 in [0,1], or a reader of them. index: int64 [images], positions in the full
     split (below 2**32). draws: int64 [images], 0 allowed. start: int64 [images], the number of each image's first draw (0),
     for counting in instalments. parameter: float64 [images], part of the rows' keys where the law needs it.
-    arithmetic: see `SamplerSpec.arithmetic`. `journal` makes the work resumable. `kept`: what earlier calls of
-    the same kind left on the device. `describe(index)` names an image in messages. `watch` hears of every chunk; what it raises
-    ends the counting.
+    arithmetic: see `SamplerSpec.arithmetic`. every: try each outcome of the noise once instead of drawing; `draws` must then be
+    `noise.outcomes`, and seed and stream do not matter. margin: also count votes whose two largest logits lie closer together.
+    `journal` makes the work resumable. `kept`: what earlier calls of the same kind left on the device. `describe(index)` names
+    an image in messages. `watch` hears of every chunk; what it raises ends the counting.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
     """
-    copies = copies_of(base, noise, seed=seed, stream=stream, arithmetic=arithmetic, parameter=parameter is not None)
+    told = {"arithmetic": arithmetic, "parameter": parameter is not None, "every": every}
+    copies = copies_of(base, noise, seed=seed, stream=stream, **told)
     images, index, draws = _checked(base, images, index, draws, copies.exact)
     start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
     if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
         raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
+    if every:
+        _check_every(noise, draws, start)
     ends = np.cumsum(draws)
     total = int(ends[-1]) if len(ends) else 0
-    state = journal.load(len(index), base.classes) if journal else None
-    row, counts, seconds = state or (0, np.zeros((len(index), base.classes), np.int64), np.zeros(len(index)))
+    columns = columns_of(base, margin)
+    state = journal.load(len(index), columns) if journal else None
+    row, counts, seconds = state or (0, np.zeros((len(index), columns), np.int64), np.zeros(len(index)))
     parameter = None if parameter is None else np.array(parameter, np.float64)  # a copy: columns are read-only
-    work = _Work(base, images, index, ends, start, copies, parameter, kept or Kept())
+    work = _Work(base, images, index, ends, start, copies, parameter, kept or Kept(), margin)
     chunk = CHUNK_ROWS
     with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
         while row < total:
@@ -124,7 +133,7 @@ def count_classes(
             if watch:
                 watch(description, row, total)
             chunk = max(CHUNK_ROWS, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-6))))
-    return Counts(counts, seconds)
+    return Counts(counts[:, : base.classes], seconds, None if margin is None else counts[:, base.classes])
 
 
 @dataclass
@@ -139,6 +148,7 @@ class _Work:
     copies: Copies
     parameter: np.ndarray | None
     kept: Kept
+    margin: float | None = None
 
     @property
     def by_graph(self) -> bool:
@@ -176,7 +186,8 @@ class _Work:
         base, kept = self.base, self.kept
         if kept.loop is None:
             slots = slots_of(int(np.prod(base.shape)))
-            kept.loop = RowLoop(base, self.copies, slots=slots, parameter=self.parameter is not None)
+            told = {"parameter": self.parameter is not None, "margin": self.margin}
+            kept.loop = RowLoop(base, self.copies, slots=slots, **told)
             kept.steps = Replayed(kept.loop.step, Recorder(base.device))
         with kept.steps.recorder.streamed():
             kept.loop.load(tables, images, row, stop)
@@ -190,7 +201,8 @@ class _Work:
         index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
         parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
         clean = self.copies.hold(images)
-        counts = torch.zeros(len(index) * base.classes, dtype=torch.int64)
+        columns = columns_of(base, self.margin)
+        counts = torch.zeros(len(index) * columns, dtype=torch.int64)
         bad = torch.full((), stop, dtype=torch.int64)
         for begin in range(row, stop, base.batch):
             end = min(begin + base.batch, stop)
@@ -199,10 +211,12 @@ class _Work:
             slot = torch.searchsorted(ends, rows, right=True)
             held, values = clean[one] if one == other else clean[slot], None if parameter is None else parameter[slot]
             noisy = self.copies.rows(held, index[slot], rows - starts[slot], values)
-            classes, finite = base.classify(noisy)
-            counts.index_add_(0, slot * base.classes + classes, torch.ones_like(classes))
+            classes, finite, unsure = base.votes(noisy, self.margin)
+            counts.index_add_(0, slot * columns + classes, torch.ones_like(classes))
+            if unsure is not None:
+                counts.index_add_(0, slot * columns + base.classes, unsure.long())
             bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
-        return counts.reshape(-1, base.classes).numpy(), int(bad)
+        return counts.reshape(-1, columns).numpy(), int(bad)
 
     def _images_of(self, row: int, stop: int) -> tuple[int, int]:
         """The first and the last image of rows row..stop-1."""
@@ -231,6 +245,15 @@ def _checked(
         images = as_tensor(images)
         _check_images(base, images, index, exact)
     return images, index, draws
+
+
+def _check_every(noise: NoiseSpec, draws: np.ndarray, start: np.ndarray) -> None:
+    """A draw's number is that of an outcome: there must be as many draws of every image as outcomes, from the first one on."""
+    if (draws != noise.outcomes).any() or start.any():
+        raise ValueError(
+            f"draws: every outcome of {noise.kind} noise is to be counted once, which takes {noise.outcomes} of them, from "
+            f"number 0 on; got {np.unique(draws).tolist()}"
+        )
 
 
 def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:

@@ -20,7 +20,8 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """The arrays of one measurement by name: its counts int64 [images, classes], and `seconds` float64 [images].
 
-    Where a rule ends images early there are also `drawn` (int64 [images]) and `decided` (float64 [images]). images, index and
+    Where a rule ends images early there are also `drawn` (int64 [images]) and `decided` (float64 [images]), with a margin
+    `unsure` (int64 [images]). images, index and
     options (seed, arithmetic, journal, ...): see `count_classes`.
     """
     options |= {
@@ -30,8 +31,10 @@ def measure(
         "description": measurement.stream.name.lower(),
     }
     if measurement.rule is None:
+        options |= {"every": measurement.every, "margin": measurement.margin}
         found = count_classes(base, images, index, measurement.draws, **options)
-        return {measurement.name: found.counts, "seconds": found.seconds}
+        unsure = {} if found.unsure is None else {"unsure": found.unsure}
+        return {measurement.name: found.counts, "seconds": found.seconds, **unsure}
     held = images.read(slice(None)) if isinstance(images, Reader) else images
     ended = count_until(base, held, index, measurement.selected, measurement.rule, **options)
     stopped = {"drawn": ended.drawn, "decided": ended.decided}

@@ -36,6 +36,11 @@ def slots_of(dim: int) -> int:
     return max(16, min(MOST_SLOTS, SLOT_BYTES // (4 * dim)))
 
 
+def columns_of(base: BaseClassifier, margin: float | None) -> int:
+    """How many numbers are counted of an image: one for each class and, with a margin, one for unsure votes."""
+    return base.classes + (margin is not None)
+
+
 class RowLoop:
     """Memory for `slots` images and their counts, and `step`, which counts one batch of rows.
 
@@ -43,14 +48,17 @@ class RowLoop:
     last one, and are not counted.
     """
 
-    def __init__(self, base: BaseClassifier, copies: Copies, *, slots: int, parameter: bool):
-        self.base, self.copies, self.slots, self.batch = base, copies, slots, base.batch
+    def __init__(
+        self, base: BaseClassifier, copies: Copies, *, slots: int, parameter: bool, margin: float | None = None
+    ):
+        self.base, self.copies, self.slots, self.batch, self.margin = base, copies, slots, base.batch, margin
+        self.columns = columns_of(base, margin)
         zeros = lambda *shape, dtype=torch.int64: torch.zeros(shape, dtype=dtype, device=base.device)  # noqa: E731
         self.row, self.stop, self.bad = zeros(), zeros(), zeros()
         self.index, self.ends, self.begins = zeros(slots), zeros(slots), zeros(slots)
         self.clean = zeros(slots, *base.shape, dtype=copies.dtype)
         self.parameter = zeros(slots, dtype=torch.float64) if parameter else None
-        self.votes = zeros(slots * base.classes)
+        self.votes = zeros(slots * self.columns)
         self.offsets = torch.arange(base.batch, device=base.device)
 
     def load(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> None:
@@ -76,15 +84,18 @@ class RowLoop:
         parameter = None if self.parameter is None else self.parameter.index_select(0, slot)
         draw = rows - self.begins.index_select(0, slot)
         held, image = self.clean.index_select(0, slot), self.index.index_select(0, slot)
-        classes, finite = self.base.classify(self.copies.rows(held, image, draw, parameter))
-        self.votes.index_add_(0, slot * self.base.classes + classes, wanted.long())
+        classes, finite, unsure = self.base.votes(self.copies.rows(held, image, draw, parameter), self.margin)
+        first = slot * self.columns
+        self.votes.index_add_(0, first + classes, wanted.long())
+        if unsure is not None:
+            self.votes.index_add_(0, first + self.base.classes, (wanted & unsure).long())
         first_bad = torch.where(finite | ~wanted, self.stop, rows).min()
         self.bad.copy_(torch.minimum(self.bad, first_bad))
         self.row += self.batch
 
     def counts(self, images: int) -> tuple[np.ndarray, int]:
-        """Counts int64 [images, classes] of the rows that `step` has seen since `load`, and the first row with bad logits."""
-        votes = self.votes[: images * self.base.classes].reshape(images, -1)
+        """Counts int64 [images, columns] of the rows that `step` has seen since `load`, and the first row with bad logits."""
+        votes = self.votes[: images * self.columns].reshape(images, -1)
         return votes.cpu().numpy(), int(self.bad)
 
 

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from certflow.data.base import DatasetSpec, Split
-from certflow.data.corruptions.store import Corrupted, same_corruption
-from certflow.data.store import content_digest, open_split
-from certflow.data.subset import Images
-from certflow.errors import ArtefactError, DataError
+from certflow.data.corruptions.store import Corrupted
+from certflow.data.store import open_split
+from certflow.errors import ArtefactError
 from certflow.files.artefact import Provenance, differences, write_arrays
 from certflow.files.lock import exclusive
 from certflow.files.parts import remove_parts
@@ -29,14 +28,13 @@ from certflow.sampling.base import Arithmetic, Measurement
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Reader
 from certflow.sampling.measuring import measure
+from certflow.sampling.origin import Around, around, checked_origin
 from certflow.sampling.plan import read_plan, shard_bounds
 from certflow.sampling.precision import remark
 from certflow.sampling.resume import Journal
 
 SHARD = re.compile(r"(\d+)-of-(\d+)")
 """Snakemake's name of a scattered item, counted from 1."""
-TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "files", "parts")
-"""The part of a job's specification that its model was trained by, besides the architecture."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ class Setting:
     parents: dict[str, str]
     notes: dict[str, Any]
     arithmetic: Arithmetic = "float"
+
+    def around(self, images: Around) -> "Setting":
+        """The same with other images to draw around."""
+        parents, notes = {**self.parents, **images.parents}, {**self.notes, **images.notes}
+        return replace(self, split=images.split, parents=parents, notes=notes)
 
     def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
         """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
@@ -77,19 +80,41 @@ def presample_counts(
 ) -> None:
     """Stage 1: n0 draws of each chosen image, written to `counts`. spec: `Study.presample_spec`.
 
-    corrupted: draw around corrupted copies of the chosen images instead, at every severity.
+    corrupted: draw around corrupted copies of the chosen images instead, at every severity. With n0 = 0 nothing is drawn and
+    the network is not loaded: the counts are zeros.
     """
-    subset = Images.model_validate({key: value for key, value in spec["images"].items() if key != "corruption"})
-    arithmetic = spec["presample"]["arithmetic"]
-    setting = open_setting(spec, dataset, manifest, model, device, subset.split, arithmetic)
-    setting = _around(setting, spec["images"], corrupted, dataset, manifest)
-    try:
-        index = subset.indices(len(setting.split)) if corrupted is None else setting.split.indices(subset)
-    except ValueError as error:
-        raise DataError(f"{manifest}: {error}; change the `images` entry") from None
+    if spec["presample"]["n0"] == 0:
+        return _write_no_counts(spec, dataset, manifest, model, counts, corrupted)
+    arithmetic, images = spec["presample"]["arithmetic"], spec["images"]
+    found = around(dataset, manifest, images, corrupted)
+    setting = open_setting(spec, dataset, manifest, model, device, images["split"], arithmetic).around(found)
+    index = found.chosen(images, manifest)
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
     measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
     write_measured(setting, spec, "presample", setting.parents, index, [measurement], counts)
+
+
+def _write_no_counts(
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    manifest: str | Path,
+    model: str | Path,
+    counts: str | Path,
+    corrupted: Corrupted | None,
+) -> None:
+    """A first stage without draws: zeros for the chosen images, with the parents that counts would have."""
+    record, weights = read_header(model)
+    data = checked_origin(model, record, spec, manifest)
+    found = around(dataset, manifest, spec["images"], corrupted)
+    index = found.chosen(spec["images"], manifest)
+    arrays = {
+        "idx": index,
+        "label": found.split.labels[index].astype(np.int64),
+        "counts": np.zeros((len(index), dataset.info().classes), np.int64),
+        "seconds": np.zeros(len(index)),
+    }
+    parents, notes = {"model": weights, "data": data, **found.parents}, {**carried_warnings(record), **found.notes}
+    write_arrays(counts, arrays, Provenance(format="presample", spec=spec, parents=parents, notes=notes))
 
 
 def sample_counts(
@@ -111,9 +136,13 @@ def sample_counts(
     planned = read_plan(plan, spec)
     record, images = planned.record, spec["images"]
     setting = open_setting(spec, dataset, manifest, model, device, images["split"], planned.sampler.arithmetic)
-    setting = _around(setting, images, corrupted, dataset, manifest)
-    wanted = {"parents": setting.parents, "notes": setting.notes}
-    found = {"parents": {key: record.parents.get(key) for key in setting.parents}, "notes": record.notes}
+    setting = setting.around(around(dataset, manifest, images, corrupted))
+    first_look = planned.sampler.n0 > 0  # else nothing was run that notes could be about
+    wanted = {"parents": setting.parents, "notes": setting.notes if first_look else {}}
+    found = {
+        "parents": {key: record.parents.get(key) for key in setting.parents},
+        "notes": record.notes if first_look else {},
+    }
     if digest(found) != digest(wanted):
         # Notes (precision, folding) come from the stage-1 counts: a plan made from the same ones again would be refused again.
         it = (
@@ -135,26 +164,6 @@ def sample_counts(
     )
 
 
-def _around(
-    setting: Setting,
-    images: Mapping[str, Any],
-    corrupted: Corrupted | None,
-    dataset: DatasetSpec,
-    manifest: str | Path,
-) -> Setting:
-    """The setting with the images that are drawn around: clean ones, or corrupted copies as `images` says."""
-    if not same_corruption(images, corrupted):
-        given = "clean images" if corrupted is None else f"copies of corruption {corrupted.name}"
-        raise ArtefactError(
-            f"{manifest}: asked for images {dict(images)}, but given {given}; delete the plan and run again"
-        )
-    if corrupted is None:
-        return setting
-    copies, content = corrupted.open(dataset, manifest)
-    notes = {**setting.notes, "images_per_severity": copies.clean_images}
-    return replace(setting, split=copies, parents={**setting.parents, "images": content}, notes=notes)
-
-
 def open_setting(
     spec: Mapping[str, Any],
     dataset: DatasetSpec,
@@ -168,21 +177,17 @@ def open_setting(
     architecture, info = revive("model", spec["model"]), dataset.info()
     module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, info)
     weights = read_header(model)[1]
-    _same_origin(model, record, spec, architecture)
-    data = content_digest(manifest)
-    if record.parents.get("data") not in (None, data):
-        raise DataError(
-            f"{manifest}: its content is not what {model} was trained on; train again or restore the images"
-        )
+    data = checked_origin(model, record, spec, manifest)
     base = BaseClassifier(module, architecture.inference, shape=info.shape, classes=info.classes, device=device)
     _say_what_precision_costs(base)
+    noise = revive("noise", spec["noise"])
     return Setting(
         base=base,
         split=open_split(dataset, manifest, split),
-        noise=revive("noise", spec["noise"]),
+        noise=noise,
         seed=spec["seed"],
         parents={"model": weights, "data": data},
-        notes={**base.describe(), **carried_warnings(record)},
+        notes={**base.describe(), **noise.describe(info.dim), **carried_warnings(record)},
         arithmetic=arithmetic,
     )
 
@@ -194,12 +199,6 @@ def _say_what_precision_costs(base: BaseClassifier) -> None:
         said = remark(base.precision, base.network, base.form.shown(x))
         if said:
             print(f"precision {base.precision}: {said}", file=sys.stderr, flush=True)
-
-
-def _same_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], architecture: Any) -> None:
-    """The model file must be what the job's spec says it was trained as."""
-    wanted = {key: spec[key] for key in TRAINED if key in spec}
-    record.require(path, format="model", spec={**wanted, "model": architecture.architecture()})
 
 
 def write_measured(

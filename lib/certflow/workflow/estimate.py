@@ -196,7 +196,7 @@ class _Estimate:
         second, merge = Stage("sample_counts"), Stage("merge_counts")
         for run in {replace(run, certificate=""): run for run in runs}.values():
             images, sampler = self.images(run), self.study.samplers[run.sampler]
-            n = self.mean_draws or sampler.cost
+            n = self.mean_draws or sampler.cost(self.study.noises[run.noise])
             if n is None:
                 self.remark(f"sampler {run.sampler} does not say how many draws it makes; give --mean-draws")
             counts = 8 * (images or 0) * self.study.datasets[run.dataset].info().classes

@@ -68,6 +68,11 @@ class Inscribed(CertificateSpec):
         """As the inner certificate."""
         return self.inner().takes_slack
 
+    @property
+    def exhaustive(self) -> bool:
+        """As the inner certificate."""
+        return self.inner().exhaustive
+
     def claim(self, drawn: Drawn) -> Claim:
         """The inner certificate's, in this norm."""
         inner = self.inner().claim(drawn)

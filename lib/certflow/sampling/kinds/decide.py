@@ -57,7 +57,8 @@ class Decide(SamplerSpec):
         from certflow.sampling.ladder import LARGEST_DIM, planned_ladder
 
         slack = noise.distance(LARGEST_DIM) if self.arithmetic == "exact" else 0.0
-        failure = tuple(shift_of(noise, self.norm).failure(np.array(self.radii), noise, dim).tolist())
+        law = noise.drawn_exactly() if self.arithmetic == "exact" else noise
+        failure = tuple(shift_of(noise, self.norm).failure(np.array(self.radii), law, dim).tolist())
         rule = planned_ladder(tuple(self.radii), failure, self.look, self.n_max, self.alpha, self.beta, slack)
         draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
         return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]

@@ -88,8 +88,7 @@ class Double(SamplerSpec):
             "q_param": np.where(pooled, 1.0, self._parameter(k0)),
         }
 
-    @property
-    def cost(self) -> float:
+    def cost(self, noise: NoiseSpec) -> float:
         """Draws of both laws."""
         return self.n + self.n_q
 

@@ -71,8 +71,7 @@ class Planned(SamplerSpec):
             draws = self._within_budget(n, gain, row)
         return {"selected": selected, "k0": k0, "n": draws}
 
-    @property
-    def cost(self) -> float | None:
+    def cost(self, noise: NoiseSpec) -> float | None:
         """The budget without stage 1."""
         return self.n_max if self.budget is None else self.budget - self.n0
 
