@@ -120,6 +120,8 @@ def test_draws_that_a_sampler_chooses_itself_can_be_stated():
     [
         ("gaussian", {}, 3),
         ("stability", {}, 6),
+        ("stabilized", {}, 6),
+        ("direct", {}, 48),
         ("consistency", {"noises": 2}, 6),
         ("smoothmix", {"noises": 2, "steps": 4}, 28),
         ("macer", {"noises": 16}, 48),

@@ -101,6 +101,17 @@ def slow_stability(spec, batch):
     return cross_entropy(batch, clean) + spec.lbd * target
 
 
+def slow_stabilized(spec, batch):
+    first, second = probabilities(batch, batch.x, batch.noise(2))
+    apart = mean([divergence(p, q) for p, q in zip(first, second, strict=True)])
+    return cross_entropy(batch, [first]) + spec.lbd * apart
+
+
+def slow_direct(spec, batch):
+    rows = each(probabilities(batch, batch.x, batch.noise(spec.noises)))
+    return mean([-log(mean(copies))[batch.y[b]] for b, copies in rows])
+
+
 def slow_smoothadv(spec, batch):
     noise, epsilon = batch.noise(spec.noises), spec.eps256 / 256 * min(1, (batch.epoch + 1) / spec.warmup)
     if spec.attack == "ddn":
@@ -193,6 +204,8 @@ def slow_catrs(spec, batch):
 CASES = {
     "gaussian": (slow_gaussian, [{}, {"noises": 3}]),
     "stability": (slow_stability, [{}, {"noises": 2, "lbd": 0.5}]),
+    "stabilized": (slow_stabilized, [{}, {"lbd": 0.5}]),
+    "direct": (slow_direct, [{"noises": 1}, {"noises": 5}]),
     "smoothadv": (
         slow_smoothadv,
         [
@@ -259,7 +272,7 @@ def test_step_is_the_gradient_of_a_loop_over_images_and_noises(kind, fields, epo
     assert spec.loss(batch)[0].item() == pytest.approx(slow.item(), rel=2e-5)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "stability"])
+@pytest.mark.parametrize("kind", [kind for kind in CASES if kind not in ("stability", "stabilized")])
 def test_a_batch_read_image_by_image_gives_another_loss(kind):
     """The test above would notice a mix-up of the layouts [m, images] and [images, m]."""
     fields = {**CASES[kind][1][0], "noises": 3}
@@ -270,6 +283,8 @@ def test_a_batch_read_image_by_image_gives_another_loss(kind):
 PASSES = {
     "gaussian": [(True, 1, {})],
     "stability": [(True, 1, {}), (True, 1, {})],
+    "stabilized": [(True, 1, {}), (True, 1, {})],
+    "direct": [(True, 4, {"noises": 4})],
     "smoothadv": [(False, 2, {"steps": 3}), (True, 2, {})],
     "macer": [(True, 4, {"noises": 4})],
     "consistency": [(True, 2, {})],
@@ -462,6 +477,8 @@ def test_only_methods_that_split_make_several_steps_of_a_batch(kind, splits):
         ("consistency_smoothadv", {"eps256": -1.0}, "eps256"),
         ("consistency_smoothadv", {"steps": 0}, "steps"),
         ("stability", {"lbd": -0.1}, "lbd"),
+        ("stabilized", {"lbd": -0.1}, "lbd"),
+        ("stabilized", {"noises": 3}, "noises"),
         ("macer", {"lbd": -0.1}, "lbd"),
         ("macer", {"beta": 0.0}, "beta"),
         ("macer", {"gamma": 0.0}, "gamma"),

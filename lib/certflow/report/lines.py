@@ -11,6 +11,7 @@ import numpy as np
 from certflow.certify.field_table import FIELD_COLUMNS, read_field_table
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import Provenance, atomic, read_table
+from certflow.kinds.registry import revive
 from certflow.report.attacked import Attacked
 from certflow.report.metrics import stage_2_draws
 from certflow.report.names import NORMS
@@ -141,6 +142,12 @@ class Line:
         if any(record is None for record in records):
             return ""
         return "exact" if all(_claim(entry)["domain"] == "8-bit grid" for entry in self.seeds) else "float"
+
+    @property
+    def noise_says(self) -> str:
+        """How the copies were drawn, in the noise's own words; empty where a table does not say it."""
+        record = self.seeds[0].provenance
+        return revive("noise", record.spec["noise"]).says(self.arithmetic == "exact") if self.arithmetic else ""
 
     @property
     def warnings(self) -> list[str]:

@@ -39,7 +39,7 @@ def guarantees(summary: "pd.DataFrame") -> list[str]:
     claims = ["alpha", "n_images", "n_seeds", "failures_quantile"]
     drawn, counted = known[known["alpha"] > 0], known[known["alpha"] == 0]
     said = [_guarantee(part, summary) for _, part in drawn.groupby(claims, sort=False, dropna=False)]
-    return [*said, *_deterministic(counted, summary), *_arithmetic(summary)]
+    return [*said, *_deterministic(counted, summary), *_drawn(summary)]
 
 
 def published_notes(summary: "pd.DataFrame") -> list[str]:
@@ -123,16 +123,12 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     )
 
 
-def _arithmetic(summary: "pd.DataFrame") -> list[str]:
-    """What the noise was computed in, and what that means for the guarantee."""
-    meaning = {
-        "exact": "exact (whole grey levels from random integers; what their law misses is taken off every bound)",
-        "float": "float (its law up to rounding: no theorem about a network built to read the last bits of its input)",
-    }
-    lines, drawn = [], summary[(summary["arithmetic"] != "") & (summary["alpha"] != 0)]
-    for arithmetic, part in drawn.groupby("arithmetic", sort=False):
+def _drawn(summary: "pd.DataFrame") -> list[str]:
+    """How the noise was drawn, and what that means for the guarantee; nothing of noise all of whose outcomes were counted."""
+    lines, drawn = [], summary[(summary["noise_says"] != "") & (summary["alpha"] != 0)]
+    for said, part in drawn.groupby("noise_says", sort=False):
         lines_meant = _laws_of(part, summary)
-        lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {meaning[arithmetic]}.")
+        lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {said}.")
     return lines
 
 

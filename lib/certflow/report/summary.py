@@ -40,8 +40,8 @@ def summarise(
     Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate, norm,
     external, images, n_images, other_images (`on 250 images` where they are not those of our lines, else empty),
     shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha, n0, n (most stage-2 draws of an image),
-    samples_vary, arithmetic (`exact`, `float` or empty), warnings (about imported models, joined by bars), level,
-    resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack showed no wrong class
+    samples_vary, arithmetic (`exact`, `float` or empty), noise_says (`NoiseSpec.says` of it, or empty),
+    warnings (about imported models, joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack showed no wrong class
     within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most alpha * n_images *
     n_seeds false claims in expectation), failures_quantile (more than this many with probability at most rho),
     published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers are
@@ -96,6 +96,7 @@ def _identity(line: Line) -> dict[str, Any]:
         "n": high,
         "samples_vary": line.draws is not None and low != high,
         "arithmetic": line.arithmetic,
+        "noise_says": line.noise_says,
         "warnings": " | ".join(line.warnings),
         "tables": " ".join(str(entry.path) for entry in line.seeds),
         "digests": " ".join("-" if e.provenance is None else e.provenance.digest for e in line.seeds),
