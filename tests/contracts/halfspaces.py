@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -12,8 +13,8 @@ from catalogue import DIM, SHAPE, every, small
 from certflow.certify.base import CertificateSpec, Drawn, pairing_problems
 from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
-from certflow.noise.base import Key, NoiseSpec
-from certflow.noise.radii import norms_of
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
+from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
 from certflow.sampling.plan import largest_other_count
@@ -33,13 +34,15 @@ Triple = tuple[CertificateSpec, NoiseSpec, SamplerSpec]
 def fitting(certificate: str) -> Iterator[Triple]:
     """The small instances of noises and samplers that a kind of certificate can be had from, with its own, in every norm that
     something is known of under the noise."""
-    for noise in every("noise"):
-        for norm in norms_of(noise.kind):
-            for sampler in in_norm("sampler", kinds("sampler"), norm):
-                if not sampler.noise_problems(noise, DIM):
-                    for made in in_norm("certificate", [certificate], norm):
-                        if not pairing_problems(made, noise, sampler):
-                            yield made, noise, sampler
+    seen = []
+    for noise, norm in product(every("noise"), get_args(Norm)):
+        for sampler in in_norm("sampler", kinds("sampler"), norm):
+            if not sampler.noise_problems(noise, DIM):
+                for made in in_norm("certificate", [certificate], norm):
+                    triple = made, noise, sampler
+                    if triple not in seen and not pairing_problems(made, noise, sampler):
+                        seen.append(triple)
+                        yield triple
 
 
 def in_norm(family: str, names: Iterable[str], norm: str) -> Iterator[Spec]:
@@ -52,6 +55,10 @@ def in_norm(family: str, names: Iterable[str], norm: str) -> Iterator[Spec]:
 
 
 TRIPLES = [triple for kind in kinds("certificate") for triple in fitting(kind)]
+BY_CHANCE = [triple for triple in TRIPLES if not triple[0].exhaustive]
+"""Those whose radii follow from a bound on probabilities."""
+ADDITIVE = [triple for triple in BY_CHANCE if isinstance(triple[1], AdditiveNoise)]
+"""Those of which copies beside a plane fall on either side of it as the noise does."""
 
 
 def named(triple: Triple) -> str:

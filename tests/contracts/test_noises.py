@@ -11,11 +11,13 @@ import torch
 from catalogue import DIM, SHAPE, small
 from scipy import stats
 
-from certflow.kinds.registry import kinds
-from certflow.noise.base import Key
+from certflow.kinds.registry import kinds, spec_class
+from certflow.noise.base import AdditiveNoise, Key
+from certflow.noise.pieces import from_parts
 from certflow.noise.radii import norms_of
 
 KINDS = kinds("noise")
+ADDITIVE = [kind for kind in KINDS if issubclass(spec_class("noise", kind), AdditiveNoise)]
 ROWS, LEVEL, Z = 20_000, 1e-6, 5.5
 FAILURES = np.array([1e-12, 1e-6, 1e-3, 0.01, 0.1, 0.3, 0.49, 0.5, 0.8, 1.0])
 
@@ -23,7 +25,20 @@ FAILURES = np.array([1e-12, 1e-6, 1e-3, 0.01, 0.1, 0.3, 0.49, 0.5, 0.8, 1.0])
 def drawn(law, rows=ROWS, seed=7, stream=1, method="sample", shape=SHAPE):
     """Draws 0, 1, … of five images in turn: [rows, *shape]."""
     number = torch.arange(rows)
-    return getattr(law, method)(shape, Key(number % 5, number, seed=seed, stream=stream))
+    return way(law, method)(shape, Key(number % 5, number, seed=seed, stream=stream))
+
+
+def way(law, method):
+    """The function of that name that draws from a law, as one of (shape, key); copies are of the same image in all rows."""
+    if method not in ("copies", "pieces"):
+        return getattr(law, method)
+
+    def copies(shape, key):
+        levels = torch.arange(math.prod(shape)).mul(37).remainder(256).view(shape)
+        held = levels.to(torch.int16) if method == "pieces" else (levels / 255).expand(len(key.image), *shape).clone()
+        return getattr(law, method)(held, key)
+
+    return copies
 
 
 def flat(tensor) -> np.ndarray:
@@ -32,32 +47,42 @@ def flat(tensor) -> np.ndarray:
 
 
 def ways(law) -> list[str]:
-    """The functions that draw from a law: `steps` too where it has an exact form."""
-    return ["sample"] if law.exact_problems() else ["sample", "steps"]
+    """The functions that draw from a law: that of exact arithmetic too where there is one."""
+    both = ["sample", "steps"] if isinstance(law, AdditiveNoise) else ["copies", "pieces"]
+    return both[:1] if law.exact_problems() else both
 
 
-@pytest.fixture(params=KINDS)
-def law(request):
-    found = small("noise", request.param)
+def checked(kind):
+    found = small("noise", kind)
     problems = found.problems(DIM)
     assert not problems, f"its example must suit images of {DIM} coordinates: {problems}"
     return found
 
 
-def test_rows_have_the_shape_and_the_type_that_the_engine_takes(law):
+@pytest.fixture(params=KINDS)
+def any_law(request):
+    return checked(request.param)
+
+
+@pytest.fixture(params=ADDITIVE)
+def law(request):
+    return checked(request.param)
+
+
+def test_rows_have_the_shape_and_the_type_that_the_engine_takes(any_law):
     for shape in (SHAPE, (3, 4, 6)):
-        found = drawn(law, rows=6, shape=shape)
-        assert found.shape == (6, *shape) and found.dtype == torch.float32 and bool(found.isfinite().all())
-    if "steps" in ways(law):
-        assert drawn(law, rows=6, method="steps").dtype == torch.int16
+        for method in ways(any_law):
+            found = drawn(any_law, rows=6, shape=shape, method=method)
+            assert found.shape == (6, *shape) and bool(found.isfinite().all())
+            assert found.dtype == (torch.int16 if method in ("steps", "pieces") else torch.float32)
 
 
-def test_a_row_depends_on_its_own_counters_alone(law):
+def test_a_row_depends_on_its_own_counters_alone(any_law):
     """Not on which rows are drawn with it, in which order, and the counters are left as they are."""
     image, draw = torch.tensor([3, 0, 3, 2**32 - 1, 7, 0]), torch.tensor([0, 5, 1, 9, 2**32 - 1, 0])
     kept = image.clone(), draw.clone()
-    for method in ways(law):
-        draws = getattr(law, method)
+    for method in ways(any_law):
+        draws = way(any_law, method)
         whole = draws(SHAPE, Key(image, draw, seed=3, stream=2))
         assert torch.equal(draws(SHAPE, Key(image, draw, seed=3, stream=2)), whole)
         assert torch.equal(draws(SHAPE, Key(image.flip(0), draw.flip(0), seed=3, stream=2)), whole.flip(0))
@@ -67,12 +92,12 @@ def test_a_row_depends_on_its_own_counters_alone(law):
     assert torch.equal(image, kept[0]) and torch.equal(draw, kept[1])
 
 
-def test_seed_stream_image_and_draw_all_count(law):
-    if law.sigma == 0:
+def test_seed_stream_image_and_draw_all_count(any_law):
+    if any_law.sigma == 0:
         return
-    for method in ways(law):
-        rows = [
-            getattr(law, method)(SHAPE, Key(torch.tensor([i]), torch.tensor([j]), seed=seed, stream=stream))
+    for method in ways(any_law):
+        rows = [  # four draws each, as a law with few outcomes may give the same in one
+            way(any_law, method)(SHAPE, Key(torch.full((4,), i), j + 2 * torch.arange(4), seed=seed, stream=stream))
             for i in (0, 1)
             for j in (0, 1)
             for seed in (0, 2**63)
@@ -148,10 +173,42 @@ def test_the_exact_form_is_the_law_rounded_to_grey_levels(law):
     assert apart == sorted(apart) and apart[0] >= 0 and apart[-1] < 1e-3
 
 
-def test_a_warm_up_ends_in_the_law_itself(law):
+def test_a_warm_up_ends_in_the_law_itself(any_law):
+    law = any_law
     assert law.warmed(11, 10) == law and law.warmed(3, 0) == law
     assert law.warms_up or law.warmed(3, 10) == law
     assert not law.warmed(3, 10).problems(DIM)
+
+
+def test_copies_are_the_images_with_the_noise_or_what_is_offered_is_not_additive(any_law):
+    assert ("additive" in any_law.offers) == isinstance(any_law, AdditiveNoise)
+    x, key = torch.rand(6, *SHAPE), Key(torch.arange(6), torch.arange(6), seed=7, stream=1)
+    kept = x.clone()
+    copies = any_law.copies(x, key)
+    assert torch.equal(x, kept) and copies.shape == x.shape and copies.dtype == torch.float32
+    if "additive" in any_law.offers:
+        assert torch.equal(copies, x + any_law.sample(SHAPE, key))
+
+
+def test_it_says_how_it_is_drawn_and_what_it_records(any_law):
+    for exact in (False, True):
+        said = any_law.says(exact)
+        assert said and said == said.strip() and not said.endswith(".")
+    assert isinstance(any_law.describe(DIM), dict) and any_law.drawn_exactly().kind == any_law.kind
+
+
+def test_outcomes_are_what_is_drawn_each_as_often(any_law):
+    """Where outcomes can be enumerated: all are different, and draws of one image are outcomes, in equal shares."""
+    levels = torch.arange(DIM).mul(37).remainder(256).view(SHAPE).to(torch.int16)
+    if any_law.outcomes is None:
+        with pytest.raises(ValueError, match="no outcomes"):
+            any_law.outcome(levels, torch.zeros(1, dtype=torch.int64))
+        return
+    every = any_law.outcome(levels, torch.arange(any_law.outcomes)).flatten(1)
+    numbers = {row.numpy().tobytes(): number for number, row in enumerate(every)}
+    assert len(numbers) == any_law.outcomes and bool((from_parts(every) <= 1).all()) and bool((every >= 0).all())
+    found = [numbers[row.numpy().tobytes()] for row in drawn(any_law, method="pieces").flatten(1)]
+    assert stats.chisquare(np.bincount(found, minlength=any_law.outcomes)).pvalue > LEVEL
 
 
 @pytest.mark.parametrize(("kind", "norm"), [(kind, norm) for kind in KINDS for norm in norms_of(kind)])

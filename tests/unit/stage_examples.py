@@ -13,7 +13,7 @@ import torch
 from certflow.certify.stage import certify_radii
 from certflow.data.store import content_digest, prepare
 from certflow.files.artefact import Provenance, read_provenance
-from certflow.kinds.registry import spec_class
+from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, save_model
 from certflow.sampling.base import SamplerSpec
 from certflow.sampling.merge import merge_counts
@@ -31,6 +31,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "planned": {"n0": 30, "budget": 150.0, "n_min": 60, "n_max": 300, "granularity": 20},
     "decide": {"n0": 30, "radii": [0.0, 0.3, 0.6], "n_max": 400, "look": 50},
     "double": {"n0": 30, "n": 110, "n_q": 90, "q": {"family": "truncated", "rule": "x"}},
+    "enumerated": {},
 }
 CERTIFICATES: dict[str, tuple[str, dict[str, Any]]] = {
     "neyman_pearson": ("fixed", {"bound": "randomized"}),
@@ -38,8 +39,13 @@ CERTIFICATES: dict[str, tuple[str, dict[str, Any]]] = {
     "dsrs": ("double", {}),
     "inscribed": ("fixed", {"norm": "linf", "of": {"kind": "neyman_pearson"}}),
     "anytime": ("fixed", {}),
+    "dssn": ("enumerated", {}),
 }
 """Kind of certificate → the sampler kind whose counts it reads, and its settings."""
+DRAWN = [kind for kind in kinds("sampler") if not spec_class("sampler", kind).enumerates]
+"""Samplers that draw: from any noise, under seeds and streams. What counts outcomes has tests of its own."""
+BY_CHANCE = [kind for kind in kinds("certificate") if CERTIFICATES.get(kind, ("",))[0] != "enumerated"]
+"""Certificates that are computed from draws."""
 
 
 def sampler_of(kind: str, **changes: Any) -> SamplerSpec:

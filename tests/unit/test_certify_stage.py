@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from stage_examples import CERTIFICATES, DIGITS, MODEL, SEED, Home, certificate_of, sampler_of
+from stage_examples import BY_CHANCE, CERTIFICATES, DIGITS, MODEL, SEED, Home, certificate_of, sampler_of
 
 from certflow.certify import certificate_table
 from certflow.certify.base import Drawn
@@ -57,7 +57,7 @@ def same(table: pd.DataFrame, wanted: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(table.assign(reason=reason), wanted, check_dtype=False, check_exact=True)
 
 
-@pytest.mark.parametrize("kind", kinds("certificate"))
+@pytest.mark.parametrize("kind", BY_CHANCE)
 def test_the_stage_gives_a_certificate_its_own_seed_and_dimension(home, made, tmp_path, kind):
     certificate, plan, counts = made(kind)
     table, record = read_table(home.certify(certificate, plan, counts, tmp_path / "t.tsv"), format="certificate")
@@ -87,7 +87,7 @@ def test_radii_that_depend_on_the_dimension_get_the_images_own(home, tmp_path, k
     assert some.any() and (table["radius"] != other["radius"])[some].all()
 
 
-@pytest.mark.parametrize("kind", kinds("certificate"))
+@pytest.mark.parametrize("kind", BY_CHANCE)
 @pytest.mark.parametrize("altered", ["both", "counts", "plan"])
 def test_counts_under_another_sigma_are_never_certified(home, made, tmp_path, kind, altered):
     """Counts at sigma 0.5 certified as sigma 1 would double every radius."""
@@ -112,7 +112,7 @@ def test_counts_under_another_sigma_are_never_certified(home, made, tmp_path, ki
 
 def test_every_certificate_kind_refuses_a_sampler_of_the_other_way_of_stopping(home, made, tmp_path):
     """Counts that stop when they look good certify nothing by a bound for a fixed number of draws."""
-    one_way = [kind for kind in kinds("certificate") if made(kind)[0].fixed != made(kind)[0].sequential]
+    one_way = [kind for kind in BY_CHANCE if made(kind)[0].fixed != made(kind)[0].sequential]
     assert {"neyman_pearson", "sequential", "dsrs"} <= set(one_way)
     for kind in one_way:
         certificate = made(kind)[0]
@@ -140,7 +140,7 @@ def test_seconds_are_those_of_both_stages(home, tmp_path):
     np.testing.assert_array_equal(table["seconds"], together)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CERTIFICATES if kind != "dsrs"])
+@pytest.mark.parametrize("kind", [kind for kind in BY_CHANCE if kind != "dsrs"])
 def test_exact_arithmetic_gives_the_distance_of_this_dimension_away(home, tmp_path, monkeypatch, kind):
     """With a distance that shows: what the certificate gets is that of the images' own number of pixels."""
     sampler, certificate = certificate_of(kind)
@@ -181,4 +181,5 @@ def test_certificate_kinds_have_their_own_instances():
     assert set(CERTIFICATES) == set(kinds("certificate"))
     for kind in CERTIFICATES:
         sampler, certificate = certificate_of(kind)
-        assert certificate.problems(spec_class("noise", "gaussian")(sigma=0.5), sampler) == []
+        law = "gaussian" if kind in BY_CHANCE else "dssn"
+        assert certificate.problems(spec_class("noise", law)(sigma=0.5), sampler) == []

@@ -12,8 +12,17 @@ from certflow.denoising.composed import DenoiseThenClassify
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.noise import Gaussian, GeneralizedGaussian, gamma, philox, steps
-from certflow.noise.base import Key
+from certflow.noise import (
+    DependentSplitting,
+    Gaussian,
+    GeneralizedGaussian,
+    IndependentSplitting,
+    gamma,
+    philox,
+    pieces,
+    steps,
+)
+from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
@@ -32,6 +41,9 @@ LAWS = {
     **{kind: (spec_class("noise", kind).small(), {}) for kind in kinds("noise")},
     "gaussian": (Gaussian(sigma=0.5), {}),
     "exact": (Gaussian(sigma=0.5), {"exact": True}),
+    "exact ssn": (IndependentSplitting(sigma=0.5), {"exact": True}),
+    "exact dssn": (DependentSplitting(sigma=0.1), {"exact": True}),
+    "every dssn": (DependentSplitting(sigma=0.1), {"exact": True, "every": True}),
     "generalised": (GeneralizedGaussian(k=20, sigma=0.5), {}),
     "truncated": (Truncated(k=20, sigma=0.5), {"parameter": True}),
 }
@@ -42,12 +54,14 @@ def cuda():
     """The device, and tables on it forgotten afterwards: they have no values."""
     steps._made.clear()
     gamma._device_table.cache_clear()
+    pieces.offsets.cache_clear()
     try:
         with fake_cuda() as watch:
             yield watch
     finally:
         steps._made.clear()
         gamma._device_table.cache_clear()
+        pieces.offsets.cache_clear()
         frozen._pairs.clear()
 
 
@@ -77,10 +91,18 @@ def test_the_stand_in_refuses_what_a_gpu_refuses_or_waits_for(cuda):
     assert cuda.copies == [("cuda", "cpu"), ("cpu", "cuda")]
 
 
+def way(noise, options):
+    """What draws from a law: (shape, key) → rows."""
+    if isinstance(noise, AdditiveNoise):
+        return noise.steps if options.get("exact") else noise.sample
+    dtype, make = (torch.int16, noise.pieces) if options.get("exact") else (torch.float32, noise.copies)
+    return lambda shape, key: make(torch.zeros(len(key.image), *shape, dtype=dtype, device="cuda"), key)
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_noise_stays_on_the_device(law, cuda):
     noise, options = LAWS[law]
-    draw = noise.steps if options.get("exact") else noise.sample
+    draw = way(noise, options)
     image, number = torch.arange(6, device="cuda"), torch.arange(6, device="cuda")
     more = {"parameter": torch.full((6,), 0.5, dtype=torch.float64, device="cuda")} if "parameter" in options else {}
     for _ in range(2):  # the first call may send tables
@@ -137,9 +159,9 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     classifier = prepared(settings, info, precision)
     cuda = request.getfixturevalue("cuda")
     exact, parameter = "exact" in options, "parameter" in options
-    arithmetic = "exact" if exact else "float"
-    copies = copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, parameter=parameter)
-    loop = RowLoop(classifier, copies, slots=4, parameter=parameter)
+    arithmetic, told = "exact" if exact else "float", {"parameter": parameter, "every": "every" in options}
+    copies = copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, **told)
+    loop = RowLoop(classifier, copies, slots=4, parameter=parameter, margin=1e-4 if told["every"] else None)
     index, ends = np.arange(3), np.array([20, 30, 60])
     tables = Tables(index, ends, np.array([0, 20, 30]), np.full(3, 0.5) if parameter else None)
     pixels = torch.zeros(3, *info.shape, dtype=torch.uint8)

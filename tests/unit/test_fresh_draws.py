@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from stage_examples import DIGITS, IMAGES, NOISE, SAMPLERS, SEED, Home, sampler_of
+from stage_examples import DIGITS, DRAWN, IMAGES, NOISE, SAMPLERS, SEED, Home, sampler_of
 
 from certflow import SmoothedClassifier
 from certflow.files.artefact import read_arrays, read_provenance
@@ -85,7 +85,7 @@ def test_every_purpose_has_a_number_of_its_own_that_never_changes():
     assert len(set(PURPOSES.values())) == len(PURPOSES)
 
 
-@pytest.mark.parametrize("kind", kinds("sampler"))
+@pytest.mark.parametrize("kind", DRAWN)
 @pytest.mark.parametrize("arithmetic", ["float", "exact"])
 def test_stage_2_draws_nothing_that_stage_1_has_drawn(home, tmp_path, names, kind, arithmetic):
     sampler = sampler_of(kind, arithmetic=arithmetic)
@@ -106,7 +106,7 @@ def test_stage_2_draws_nothing_that_stage_1_has_drawn(home, tmp_path, names, kin
     assert stage_2 == made
 
 
-@pytest.mark.parametrize("kind", kinds("sampler"))
+@pytest.mark.parametrize("kind", DRAWN)
 def test_no_two_measurements_of_a_sampler_share_a_stream_or_use_that_of_stage_1(home, tmp_path, kind):
     sampler = sampler_of(kind)
     made = home.plan(sampler, home.presample(sampler, tmp_path / "a.npz"), tmp_path / "plan.tsv")
@@ -150,7 +150,7 @@ def test_the_door_draws_class_bound_and_prediction_from_three_streams(names, noi
     assert names.taken() == wanted(law, Stream.PREDICTION, {5: 30, 4: 30}, seed=SEED + 1)
 
 
-@pytest.mark.parametrize("kind", kinds("sampler"))
+@pytest.mark.parametrize("kind", DRAWN)
 def test_the_counts_are_those_of_the_run_s_own_seed(home, tmp_path, kind):
     """The other seed: `home` uses 7 throughout. Nothing of a run may be drawn under seed 0 or under another run's."""
     other = Home(tmp_path, seed=0).prepared()

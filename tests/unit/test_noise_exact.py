@@ -113,7 +113,9 @@ def test_values_that_need_their_second_word_agree(engine):
     words = torch.stack(philox._words(768, image, draw, SEED, 1 + HIGH_STREAM), 1).flatten(1)
     leading = torch.from_numpy(grid.thresholds(1.0) >> LOW_BITS)
     assert torch.isin(words, leading).sum(1).tolist() == [1, 1, 1]
-    assert torch.equal(drawn(3072, image, draw, 1.0).long(), _searched(768, image, draw, (grid.thresholds, 1.0), SEED, 1).flatten(1))
+    assert torch.equal(
+        drawn(3072, image, draw, 1.0).long(), _searched(768, image, draw, (grid.thresholds, 1.0), SEED, 1).flatten(1)
+    )
 
 
 def test_the_second_word_decides_between_neighbours(monkeypatch, engine):

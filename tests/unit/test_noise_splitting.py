@@ -87,7 +87,9 @@ def test_middles_lie_in_the_piece_of_the_value(sigma):
     found = law.copies(x.clone(), key(50))
     assert found.shape == x.shape and found.dtype == torch.float32 and bool(((found >= 0) & (found <= 1)).all())
     assert ((found - x).abs() <= law.width / 2 + 1e-6).all()
-    assert torch.equal(law.copies(x[7:8], Key(*(part[7:8] for part in (key(50).image, key(50).draw)), seed=3, stream=1)), found[7:8])
+    assert torch.equal(
+        law.copies(x[7:8], Key(*(part[7:8] for part in (key(50).image, key(50).draw)), seed=3, stream=1)), found[7:8]
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.25, 0.5, 1.5])
@@ -110,7 +112,9 @@ def test_every_place_of_an_exact_cut_is_as_likely(cuts):
     assert drawn.min() == 0 and drawn.max() == cuts - 1
     assert stats.chisquare(np.bincount(drawn.numpy(), minlength=cuts)).pvalue > 1e-6
     mass = np.diff([0, *(int(t) for t in thresholds(cuts)), 1 << 62])
-    assert max(mass) <= -(-(1 << 62) // cuts) and min(mass) >= (1 << 62) // cuts  # no place has more than ceil(2**62 / L)
+    assert (
+        max(mass) <= -(-(1 << 62) // cuts) and min(mass) >= (1 << 62) // cuts
+    )  # no place has more than ceil(2**62 / L)
 
 
 def test_shifts_go_round_and_each_row_has_its_own():
@@ -172,7 +176,9 @@ def test_radii_in_closed_form():
 def test_exact_draws_have_radii_of_the_whole_width():
     noise = IndependentSplitting(sigma=0.5)
     exact = noise.drawn_exactly()
-    assert all(kind(sigma=sigma).drawn_exactly().cuts == L for kind in (DependentSplitting,) for sigma, L in CUTS.items())
+    assert all(
+        kind(sigma=sigma).drawn_exactly().cuts == L for kind in (DependentSplitting,) for sigma, L in CUTS.items()
+    )
     assert exact.width <= 441 / 255 < noise.width and exact.width == pytest.approx(441 / 255, rel=1e-12)
     assert noise.distance(3072) == 0.0 and "half-way" in noise.says(True) and "up to rounding" in noise.says(False)
     assert DependentSplitting(sigma=0.5).says(True).startswith("every outcome counted (all 441 shifts")

@@ -17,7 +17,7 @@ losses = lazy("certflow.training.losses")
 
 @register("direct")
 class Direct(MethodSpec):
-    """Minimise the cross-entropy of the mean prediction for `noises` copies, where `gaussian` takes the mean of cross-entropies.
+    """Minimise the cross-entropy of the mean prediction for `noises` copies; `gaussian` takes the mean of cross-entropies.
 
     All copies go through the network in one pass; loader batches are not split.
     """

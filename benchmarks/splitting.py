@@ -1,0 +1,151 @@
+"""Speed of enumerating all outcomes against the published loop: `python benchmarks/splitting.py [--json FILE]`, some minutes.
+
+The published loop, as it is described (Levine and Feizi 2021): two images at a time, each repeated 128 times; thresholds of 128
+shifts from the fixed offsets and the middles of pieces in floating point; float32 in NCHW, normalisation by repeated tensors,
+batch normalisation as a layer; softmax, and the predictions of each image added up. Ours is `count_classes` with `every`. Both
+classify all outcomes of the same images by the same weights of a WideResNet-40-2, in turns, on one thread; CPU seconds are
+compared (seconds on a GPU). `cutting` is the share of our time that it takes to make the copies.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from benchmarks.field import CIFAR, default_device, field_network, machine, network, seconds, usual_arithmetic
+from certflow.models.base import Inference
+from certflow.noise import DependentSplitting, Stream
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.copies import copies_of
+from certflow.sampling.engine import count_classes
+from certflow.sampling.precision import native_precisions
+from certflow.sampling.rows import Kept
+from certflow.sampling.settings import exact_arithmetic
+
+MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
+PAIR, REPEATS = 2, 128
+"""Images and copies of each in a batch of the published loop."""
+
+
+@torch.no_grad()
+def published_counts(model: torch.nn.Module, images: torch.Tensor, noise: DependentSplitting) -> np.ndarray:
+    """Class counts int64 [images, classes] of float images [images, channels, height, width], the published way."""
+    cuts, shape = noise.cuts, images.shape[1:]
+    offsets = torch.from_numpy(np.random.RandomState(noise.offsets_seed).randint(cuts, size=shape.numel())).view(shape)
+    offsets, found = offsets.to(images.device), []
+    for pair in images.split(PAIR):
+        votes = []
+        for shift in torch.arange(cuts, device=images.device).split(REPEATS):
+            cut = ((offsets + shift.view(-1, 1, 1, 1)) % cuts + 0.5) / 255
+            cut = cut.repeat(len(pair), 1, 1, 1)
+            x = pair.repeat_interleave(len(shift), dim=0)
+            shown = middles(x, cut, cuts / 255)
+            votes.append(model(shown).softmax(1).argmax(1).view(len(pair), -1))
+        for row in torch.cat(votes, 1).cpu():
+            found.append(torch.bincount(row, minlength=CIFAR.classes).numpy())
+    return np.stack(found)
+
+
+def middles(x: torch.Tensor, cut: torch.Tensor, width: float) -> torch.Tensor:
+    """The middle of the piece of [0,1] that each value lies in."""
+    if width >= 1:
+        return ((x > cut).float() + cut.clamp(max=1)) / 2
+    piece = torch.ceil((x - cut) / width)
+    return ((cut + piece * width).clamp(max=1) + (cut + (piece - 1) * width).clamp(min=0)) / 2
+
+
+def measure(sigma: float, images: int, rounds: int, precision: str, device: torch.device) -> dict:
+    """One row: images per second of either way, and how the counts compare."""
+    torch.manual_seed(0)
+    ours, noise = network(MODEL, CIFAR).eval(), DependentSplitting(sigma=sigma)
+    theirs = field_network(MODEL, CIFAR, ours).eval().to(device)
+    pixels = torch.randint(0, 256, (images, *CIFAR.shape), dtype=torch.uint8)
+    floats = (pixels / 255).to(device)
+    inference = Inference(precision=precision, compile=device.type == "cuda")
+    base = BaseClassifier(ours, inference, shape=CIFAR.shape, classes=CIFAR.classes, device=device)
+    told = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "arithmetic": "exact", "every": True, "quiet": True}
+    kept, number, found = Kept(), np.full(images, noise.cuts), {}
+
+    def enumerated() -> None:
+        found["ours"] = count_classes(base, pixels, np.arange(images), number, kept=kept, **told).counts
+
+    def published() -> None:
+        found["theirs"] = published_counts(theirs, floats, noise)
+
+    enumerated()
+    published()
+    times = {"ours": [], "theirs": []}
+    for _ in range(rounds):
+        with exact_arithmetic():
+            times["ours"].append(seconds(enumerated, device))
+        usual_arithmetic()
+        times["theirs"].append(seconds(published, device))
+    spent = {name: statistics.median(values) for name, values in times.items()}
+    rows = images * noise.cuts
+    apart = int(np.abs(found["ours"] - found["theirs"]).sum() // 2)
+    return {
+        "sigma": sigma,
+        "precision": precision,
+        "rows": rows,
+        "ours": rows / spent["ours"],
+        "theirs": rows / spent["theirs"],
+        "ratio": spent["theirs"] / spent["ours"],
+        "cutting": cutting(base, noise, pixels, device) * rows / spent["ours"],
+        "votes_apart": apart,
+    }
+
+
+def cutting(base: BaseClassifier, noise: DependentSplitting, pixels: torch.Tensor, device: torch.device) -> float:
+    """Seconds that it takes to make one copy, from batches as the engine makes them."""
+    copies = copies_of(base, noise, seed=0, stream=1, arithmetic="exact", parameter=False, every=True)
+    held, number = copies.hold(pixels)[0], torch.arange(base.batch, device=device) % noise.cuts
+
+    def some() -> None:
+        for _ in range(20):
+            copies.rows(held, number, number, None)
+
+    some()
+    return statistics.median(seconds(some, device) for _ in range(5)) / (20 * base.batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the numbers there too")
+    parser.add_argument("--device", default=default_device())
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.15, 0.5])
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    torch.set_num_threads(1)
+    precisions = ["float32", *(name for name in native_precisions(device) if name != "float32")]
+    rows = []
+    print(
+        f"{'sigma':>6} {'precision':>9} {'ours/s':>8} {'theirs/s':>9} {'ratio':>6} {'cutting':>8} {'votes apart':>11}"
+    )
+    for sigma in given.sigmas:
+        for precision in precisions:
+            row = measure(sigma, given.images, given.rounds, precision, device)
+            rows.append(row)
+            print(
+                f"{sigma:>6g} {precision:>9} {row['ours']:>8.0f} {row['theirs']:>9.0f} {row['ratio']:>6.2f} "
+                f"{100 * row['cutting']:>7.2f}% {row['votes_apart']:>5} of {row['rows']}",
+                flush=True,
+            )
+    mean = {p: math.exp(statistics.mean(math.log(r["ratio"]) for r in rows if r["precision"] == p)) for p in precisions}
+    print("; ".join(f"{precision}: {ratio:.2f} times" for precision, ratio in mean.items()))
+    if given.json:
+        given.json.write_text(json.dumps({"machine": machine(device), "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
