@@ -80,7 +80,9 @@ def test_every_radius_of_dependent_splitting_is_exact(rows):
 
 def test_certified_accuracies_are_those_of_the_published_table(rows, shared):
     """Every tenth image of each run against the table over all of them: within 5.5 standard errors."""
-    stated = {row["experiment"]: row for row in csv.DictReader(shared("reference/l1_tables.csv").read_text().splitlines())}
+    stated = {
+        row["experiment"]: row for row in csv.DictReader(shared("reference/l1_tables.csv").read_text().splitlines())
+    }
     checked = 0
     for experiment, part in rows.groupby("experiment"):
         right = (part["pred"] == part["label"]).to_numpy()

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from certflow.certify.base import CertificateSpec
 from certflow.certify.memory import Running, certify, ready, slack_of_votes, votes
 from certflow.certify.predict import checked_votes, prediction_table
 from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm, norms_of
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
-from certflow.sampling.base import Arithmetic
+from certflow.sampling.base import Arithmetic, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.quantizing import quantized
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CERTIFIED_FOR_ROUNDED = "the image rounded to 8 bits, and 8-bit images within the radius of it"
 COLUMNS = ["idx", "predict", "radius", "n", "k", "p_lower", "selected"]
+ENUMERATED = {"idx": "idx", "predict": "predict", "radius": "radius", "k": "count", "k_other": "other_count", "n": "n"}
+"""Columns where every outcome was counted, and what they are called here."""
 
 
 class SmoothedClassifier:
@@ -49,48 +53,58 @@ class SmoothedClassifier:
     def certify(
         self,
         images: Any,
-        n0: int = 100,
-        n: int = 100_000,
-        alpha: float = 0.001,
+        n0: int | None = None,
+        n: int | None = None,
+        alpha: float | None = None,
         batch_size: int | None = None,
         seed: int = 0,
         *,
+        norm: Norm | None = None,
         indices: Any = None,
         arithmetic: Arithmetic = "float",
         quantize_input: bool = False,
         quiet: bool = False,
     ) -> "pd.DataFrame":
-        """CERTIFY: a class and an l2 radius per image, wrong with probability at most alpha each.
+        """CERTIFY: a class and a radius per image, wrong with probability at most alpha each.
 
-        images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws choose the class, n fresh ones
-        bound its probability. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
+        images: [images, channels, height, width], uint8 or floating point in [0,1]. n0 draws (100) choose the class, n fresh
+        ones (100,000) bound its probability; alpha is 0.001. norm: of the radius; left out, l2, or the first in which radii
+        under this noise are known. `indices` int [images] name the images in the noise's counters; default 0, 1, 2, ….
         arithmetic: `exact` draws noise in whole grey levels, for images whose pixels are multiples of 1/255 (ValueError for
         others): the radius then is a theorem down to the last bit, see docs/sampling.md. quantize_input: round such others to
         8 bits first. Class and radius are then those of the rounded image, for 8-bit perturbations of it; `certified_for` among
         the table's `attrs` says so.
 
-        Columns: idx (the image's index), predict (-1 = abstain), radius (l2, [0,1]-pixel units, 0 when abstaining), n, k (how
+        Under noise that can be enumerated (`DependentSplitting`) every outcome is counted instead. Images must be 8-bit ones;
+        n0, n and alpha are a ValueError. Columns: idx, predict, radius (l1, whole multiples of 1/255, deterministic), count
+        (outcomes that gave the class), other_count (that gave the next one), n (outcomes in all).
+
+        Columns: idx (the image's index), predict (-1 = abstain), radius ([0,1]-pixel units, 0 when abstaining), n, k (how
         many of the n draws gave the selected class), p_lower (Clopper-Pearson bound at alpha), selected. The table's `attrs`
         say in which precision the model ran and how it was prepared. With quantize_input also rounded_by: the l2
         distance of the rounded image from the given one, 0 for uint8. Every 8-bit image within radius - rounded_by of
         the given one has its class. Images that are not 8-bit ones are not certified, however near: they are rounded first,
         and a tiny change can round to the next level in many pixels.
         """
-        draws = {"n0": checked_draws("n0", n0), "n": checked_draws("n", n), "arithmetic": arithmetic}
-        certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=checked_alpha(alpha))
-        images, index, rounded_by = _asked(images, indices, arithmetic, quantize_input)
+        if self.noise.outcomes is None:
+            sampler, certificate = _drawn(self.noise, n0, n, alpha, norm, arithmetic)
+            names = {name: name for name in COLUMNS}
+        else:
+            sampler, certificate = _enumerated(self.noise, norm, {"n0": n0, "n": n, "alpha": alpha})
+            names = ENUMERATED
+        images, index, rounded_by = _asked(images, indices, sampler.arithmetic, quantize_input)
         base = self._ready(images, batch_size)
         found = certify(
             base,
             images,
             self.noise,
-            spec_class("sampler", "fixed")(**draws),
+            sampler,
             certificate,
             seed=seed,
             index=index,
             running=Running(quiet=quiet),
         )
-        return _told(found.table[COLUMNS].copy(), base, rounded_by)
+        return _told(found.table[list(names)].rename(columns=names), base, rounded_by)
 
     def predict(
         self,
@@ -128,7 +142,7 @@ class SmoothedClassifier:
             "counts"
         ]
 
-    def certify_arrays(self, x: Any, n: int = 100_000, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    def certify_arrays(self, x: Any, n: int | None = None, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """`certify` as (classes int64 [images] with -1 for abstention, radii float64 [images])."""
         table = self.certify(x, n=n, **options)
         return table["predict"].to_numpy(np.int64), table["radius"].to_numpy(np.float64)
@@ -137,6 +151,37 @@ class SmoothedClassifier:
         """A copy of the model as it is now, made ready for images of this shape."""
         options = {"classes": self.classes, "device": self.device, "inference": self.inference, "batch": batch_size}
         return ready(self.model, tuple(images.shape[1:]), **options)
+
+
+def _drawn(
+    noise: NoiseSpec, n0: int | None, n: int | None, alpha: float | None, norm: Norm | None, arithmetic: Arithmetic
+) -> tuple[SamplerSpec, CertificateSpec]:
+    """Sampler and certificate of Cohen et al., with their numbers where none are given."""
+    known = norms_of(noise.kind)
+    norm = norm or ("l2" if "l2" in known or not known else next(iter(known)))
+    n0, n = (
+        checked_draws(name, usual if value is None else value)
+        for name, value, usual in (("n0", n0, 100), ("n", n, 100_000))
+    )
+    alpha = checked_alpha(0.001 if alpha is None else alpha)
+    sampler = spec_class("sampler", "fixed")(n0=n0, n=n, arithmetic=arithmetic)
+    return sampler, spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=alpha, norm=norm)
+
+
+def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> tuple[SamplerSpec, CertificateSpec]:
+    """Sampler and certificate where every outcome is counted; ValueError for numbers that then have no meaning."""
+    given = [name for name, value in draws.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"certify: every outcome of {noise.kind} noise is counted, so that there are no {', '.join(given)} to choose; leave "
+            "them out"
+        )
+    certificate = spec_class("certificate", "dssn")(sampler="enumerated")
+    if norm not in (None, certificate.norm):
+        raise ValueError(
+            f"norm: what is counted under {noise.kind} noise gives radii in {certificate.norm}, not in {norm}"
+        )
+    return spec_class("sampler", "enumerated")(), certificate
 
 
 def _asked(
