@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from report_samples import external_line, line, provenance, published_rows
 
+from certflow.noise import DependentSplitting
 from certflow.report.columns import Column, Metric, Statistic, UnderAttack, certified_at, columns_of, frame, typed
 from certflow.report.compare import PublishedCells
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy
 from certflow.report.notes import notes
+from certflow.report.p_a import probits
 from certflow.report.summary import radii_of, summarise
 from certflow.stats import bootstrap_interval, failures_quantile
 
@@ -175,6 +177,24 @@ def test_a_line_of_varying_draws_says_so():
     varying = Line("planned", "gauss-0.25", 0.25, "np", (replace(ours.seeds[0], table=table, path=Path("p.tsv")),))
     row = summarise([varying], RADII).iloc[0]
     assert row["samples_vary"] and row["n"] == 1000 and row["samples_per_image"] == 975
+
+
+def test_notes_say_of_deterministic_radii_that_no_probability_is_involved():
+    law = DependentSplitting(sigma=0.5)
+    record = provenance(0.5, alpha=0.0, norm="l1", domain="8-bit grid")
+    certificate = {"revision": 1, "kind": "dssn", "sampler": "all", "alpha": 0.0, "norm": "l1"}
+    record = replace(record, spec={"noise": law.canonical(), "certificate": certificate})
+    entry = line(sigma=0.5).seeds[0]
+    table = entry.table.assign(n0=0, k0=0, n=441, p_lower=1.0)
+    counted = Line("levine", "dssn-0.50", 0.5, "dssn", (replace(entry, table=table, provenance=record),))
+    summary = summarise([counted], RADII)
+    assert summary["failures_quantile"][0] == 0 and summary["expected_failures"][0] == 0
+    share, bound = (summary[f"certified_accuracy@0.25{end}"][0] for end in ("", "_bound"))
+    assert bound == pytest.approx(share)
+    text = "\n".join(notes(summary))
+    assert "are deterministic" in text and "no probability is involved" in text and "wrong with probability" not in text
+    assert "Noise: every outcome counted (all 441 shifts of the cuts" in text and "n0 = 0 and N = 441" in text
+    assert np.isfinite(probits(counted)).all()
 
 
 def test_notes_tell_exact_noise_from_noise_in_floating_point():

@@ -20,6 +20,7 @@ from certflow.certify.table import certificate_table
 from certflow.data.store import open_split
 from certflow.errors import ArtefactError
 from certflow.files.artefact import read_arrays, read_table
+from certflow.kinds.registry import spec_class
 from certflow.noise import DependentSplitting, Gaussian, IndependentSplitting, pieces
 from certflow.noise.streams import Stream
 from certflow.sampling import stage
@@ -336,6 +337,8 @@ def test_entries_that_do_not_fit_are_refused(tmp_path, home):
     assert "is for draws; use dssn" in pairing_problems(NeymanPearson(sampler="all"), noise, sampler)[0]
     assert "no l1 radius" in pairing_problems(NeymanPearson(sampler="all", norm="l1"), noise, Fixed())[0]
     assert "none to enumerate" in sampler.noise_problems(Gaussian(sigma=0.5))[0] and not sampler.noise_problems(noise)
+    for law in (noise, IndependentSplitting(sigma=0.5)):
+        assert "do not move with them" in spec_class("attack", "smooth_pgd").small().problems(law)[0]
     with pytest.raises(ValueError):
         DependentSplittingCertificate(sampler="all", alpha=0.001)
     counts = np.array([[100, 31], [66, 66]])

@@ -115,6 +115,10 @@ class SmoothedAttack(AttackSpec):
         """There must be noise that smooths."""
         if noise.sigma == 0:
             return [f"noise of kind {noise.kind} smooths nothing; use an attack on the classifier itself, such as pgd"]
+        if "differentiable" not in noise.offers:
+            return [
+                f"{self.kind} moves images along gradients; copies under noise of kind {noise.kind} do not move with them"
+            ]
         return []
 
 
