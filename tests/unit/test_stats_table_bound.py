@@ -46,8 +46,19 @@ def test_holds_where_the_bernstein_shortcut_of_the_plotting_code_fails():
 
 @pytest.mark.parametrize(
     "certified, images, alpha, rho",
-    [(501, 500, 0.001, 0.001), (-1, 500, 0.001, 0.001), (3, 0, 0.001, 0.001), (3, 500, 0, 0.001), (3, 500, 0.001, 1)],
+    [
+        (501, 500, 0.001, 0.001),
+        (-1, 500, 0.001, 0.001),
+        (3, 0, 0.001, 0.001),
+        (3, 500, -0.001, 0.001),
+        (3, 500, 0.001, 1),
+    ],
 )
 def test_refusals(certified, images, alpha, rho):
     with pytest.raises(ValueError, match="must"):
         true_accuracy_lower_bound(certified, images, alpha, rho)
+
+
+def test_nothing_fails_where_nothing_is_left_to_chance():
+    assert failures_quantile(500, 0, 0.001) == 0
+    assert true_accuracy_lower_bound([0, 3, 500], 500, 0.0, 0.001).tolist() == [0, 3 / 500, 1]

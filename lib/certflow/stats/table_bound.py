@@ -14,11 +14,15 @@ GUARD = 1e-9
 def failures_quantile(m: int, alpha: float, rho: float) -> int:
     """The smallest q with P(Bin(m, alpha) > q) <= rho: more certificates than that fail with probability at most rho.
 
-    m independent certificates, each wrong with probability at most alpha; 1 <= m <= LARGEST_N, alpha and rho in (0, 1).
-    Exact (bisection over whole numbers); rounding can only make q larger. ValueError outside these ranges.
+    m independent certificates, each wrong with probability at most alpha; 1 <= m <= LARGEST_N, alpha in [0, 1), rho in (0, 1).
+    0 for alpha = 0, where nothing was left to chance. Exact (bisection over whole numbers); rounding can only make q larger.
+    ValueError outside these ranges.
     """
     m = int(whole("m", m, low=1, high=LARGEST_N))
-    alpha, rho = float(level("alpha", alpha)), float(level("rho", rho)) * (1 - GUARD)
+    rho = float(level("rho", rho)) * (1 - GUARD)
+    if alpha == 0:
+        return 0
+    alpha = float(level("alpha", alpha))
     low, high = -1, m  # P(Bin > low) > rho >= P(Bin > high)
     while high - low > 1:
         middle = (low + high) // 2
