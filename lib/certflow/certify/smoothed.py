@@ -173,8 +173,8 @@ def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> t
     given = [name for name, value in draws.items() if value is not None]
     if given:
         raise ValueError(
-            f"certify: every outcome of {noise.kind} noise is counted, so that there are no {', '.join(given)} to choose; leave "
-            "them out"
+            f"certify: every outcome of {noise.kind} noise is counted, so that there are no {', '.join(given)} to choose; "
+            "leave them out"
         )
     certificate = spec_class("certificate", "dssn")(sampler="enumerated")
     if norm not in (None, certificate.norm):
