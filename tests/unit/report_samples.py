@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from certflow.files.artefact import Provenance
+from certflow.kinds.registry import spec_class
 from certflow.report.lines import Line, SeedTable
 from certflow.stats import clopper_pearson_lower
 
@@ -51,7 +52,7 @@ def provenance(
 ) -> Provenance:
     """What a real certificate table's record says."""
     spec = {
-        "noise": {"revision": 1, "kind": noise, "sigma": sigma},
+        "noise": spec_class("noise", noise).small(sigma=sigma).canonical(),
         "certificate": {"revision": 1, "kind": "neyman_pearson", "sampler": "cohen", "alpha": alpha},
     }
     claim = {"norm": norm, "alpha": alpha, "domain": domain}
@@ -91,7 +92,8 @@ def in_norm(plain: Line, norm: str) -> Line:
 
 def under(plain: Line, kind: str) -> Line:
     """The same line under noise of another kind."""
-    specs = [{**e.provenance.spec, "noise": {**e.provenance.spec["noise"], "kind": kind}} for e in plain.seeds]
+    law = spec_class("noise", kind).small(sigma=plain.sigma).canonical()
+    specs = [{**e.provenance.spec, "noise": law} for e in plain.seeds]
     seeds = (replace(e, provenance=replace(e.provenance, spec=s)) for e, s in zip(plain.seeds, specs, strict=True))
     return replace(plain, noise=f"{kind}-{plain.sigma:g}", seeds=tuple(seeds))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stage_examples import CERTIFICATES, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, certificate_of, sampler_of
+from stage_examples import BY_CHANCE, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, certificate_of, sampler_of
 
 from certflow import SmoothedClassifier
 from certflow.certify import memory
@@ -52,7 +52,7 @@ def certified(model, asked, sampler, certificate, **options):
     return memory.certify(model, images, NOISE, sampler, certificate, **options)
 
 
-@pytest.mark.parametrize("kind", CERTIFICATES)
+@pytest.mark.parametrize("kind", BY_CHANCE)
 def test_the_table_is_the_pipelines(home, network, test_images, tmp_path, kind):
     sampler, certificate = certificate_of(kind)
     plan, counts = home.counted(sampler, tmp_path, shards=2)

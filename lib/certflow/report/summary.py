@@ -37,15 +37,15 @@ def summarise(
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
-    Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate, norm,
-    external, images, n_images, other_images (`on 250 images` where they are not those of our lines, else empty),
-    shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha, n0, n (most stage-2 draws of an image),
-    samples_vary, arithmetic (`exact`, `float` or empty), noise_says (`NoiseSpec.says` of it, or empty),
-    warnings (about imported models, joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack showed no wrong class
-    within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most alpha * n_images *
-    n_seeds false claims in expectation), failures_quantile (more than this many with probability at most rho),
-    published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers are
-    NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
+    Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate,
+    norm, external, images, n_images, other_images (`on 250 images` where they are not those of our lines, else empty),
+    shared_images (how many are), seeds (as `0 1 2`), n_seeds, alpha, n0, n (most stage-2 draws of an image), samples_vary,
+    arithmetic (`exact`, `float` or empty), noise_says (`NoiseSpec.says` of it, or empty), warnings (about imported models,
+    joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack
+    showed no wrong class within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most
+    alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
+    rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers
+    are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
     radii = [float(radius) for radius in radii]
     if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:

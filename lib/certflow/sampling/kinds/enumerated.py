@@ -29,7 +29,7 @@ class Enumerated(SamplerSpec):
     """Votes whose two largest logits lie closer together than this are counted against the certificate, in case another device
     or precision decides them otherwise; 1e-4 is usual. Left out: votes count as they are."""
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. `selected` is class 0 for all images: the certificate says another."""
         zeros = np.zeros(len(counts), np.int64)
         return {"selected": zeros, "k0": zeros, "n": np.full(len(counts), noise.outcomes, np.int64)}
@@ -45,7 +45,7 @@ class Enumerated(SamplerSpec):
         """The number of outcomes."""
         return noise.outcomes
 
-    def noise_problems(self, noise: NoiseSpec) -> list[str]:
+    def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """See `SamplerSpec.noise_problems`: there must be finitely many outcomes."""
         if noise.outcomes is None:
             return [f"counts all outcomes of the noise; kind {noise.kind} has none to enumerate (use `fixed`)"]
