@@ -74,8 +74,10 @@ def test_radii_grow_with_the_count(triple, first_share):
     certificate, noise, sampler = triple
     radius = certificate.certify(counted(noise, sampler, first_share))["radius"].to_numpy()
     radius = radius[SHARES >= 0.5]  # below, what chooses the class itself chooses the other one
+    assert radius[-1] > 0
+    if sampler.sequential and certificate.fixed:
+        return  # it sees where the draws were stopped, and more hits may stop them sooner
     assert (np.diff(radius) >= -1e-9).all()
-    assert radius[-1] > 0 or min(r for r in sampler.radii if r > 0) > reach(certificate, noise)
 
 
 @by_chance

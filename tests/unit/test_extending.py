@@ -111,10 +111,10 @@ def test_the_entries_are_accepted(extended):
     code = (
         "import yaml; from certflow.config import load\n"
         "study = load(yaml.safe_load(open('config.yaml')))\n"
-        "print(study.noises['cube-0.25'].kind, study.certificates['simple'].sampler, study.models['perceptron'].width)"
+        "print(study.noises['logistic-0.25'].kind, study.certificates['simple'].sampler, study.models['perceptron'].width)"
     )
     done = python(extended, "-c", code)
-    assert done.stdout.split() == ["uniform", "n1000", "128"], done.stderr
+    assert done.stdout.split() == ["logistic", "n1000", "128"], done.stderr
 
 
 @pytest.mark.slow

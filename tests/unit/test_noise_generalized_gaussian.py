@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from scipy import special
 
-from certflow.noise import GeneralizedGaussian, native, noise, philox, radial
+from certflow.noise import GeneralizedGaussian, directions, native, noise, philox
 from certflow.noise.base import Key
 from certflow.noise.gamma import log_quantiles
 from certflow.noise.truncated import Truncated
@@ -123,8 +123,8 @@ def test_bits_do_not_depend_on_threads():
 def test_both_ways_of_taking_norms_are_exact_to_float32(dim):
     values = philox.normals(dim, *counters(3), seed=SEED, stream=1)
     exact = values.double().norm(dim=1)
-    assert torch.allclose(radial._serial_norms(values), exact, rtol=5e-7, atol=0)
-    assert torch.allclose(radial._fixed_point_norms(values), exact, rtol=1e-7, atol=0)
+    assert torch.allclose(directions._serial_norms(values), exact, rtol=5e-7, atol=0)
+    assert torch.allclose(directions._fixed_point_norms(values), exact, rtol=1e-7, atol=0)
 
 
 def test_the_whole_mass_truncates_nothing():

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from certflow.noise import Gaussian, GeneralizedGaussian, jit, native, philox
+from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, jit, native, philox
 from certflow.noise.base import Key
-
-SOURCES = {"words": (jit.WORDS, 4), "uniforms": (jit.UNIFORMS, 2)}
+from certflow.noise.jit import SOURCES
 
 
 def library(folder: Path) -> ctypes.CDLL:
-    """Both functions over flat arrays of counters, compiled for the CPU."""
+    """The functions over flat arrays of counters, compiled for the CPU."""
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
         pytest.skip("no C++ compiler")
@@ -30,7 +29,7 @@ def library(folder: Path) -> ctypes.CDLL:
             f"certflow_{name}<long long>(g[i], d[i], m[i], s, a, b, {results}); }}"
         )
     source, made = folder / "jit.cpp", folder / "jit.so"
-    source.write_text("\n".join([jit.WORDS, jit.UNIFORMS, *wrappers]))
+    source.write_text("\n".join([*(code for code, _ in SOURCES.values()), *wrappers]))
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", str(source), "-o", str(made)], check=True)
     return ctypes.CDLL(str(made))
 
@@ -52,25 +51,27 @@ def caller(found: ctypes.CDLL, name: str):
 @pytest.fixture(scope="module")
 def functions(tmp_path_factory):
     found = library(tmp_path_factory.mktemp("jit"))
-    return tuple(caller(found, name) for name in SOURCES)
+    return {name: caller(found, name) for name in SOURCES}
 
 
 def test_the_source_gives_the_same_bits_as_torch(functions):
-    assert jit.agree(*functions, torch.device("cpu"))
+    assert jit.agree(functions, torch.device("cpu"))
 
 
-def test_numbers_that_differ_in_one_bit_are_noticed(functions):
-    words, uniforms = functions
-
+@pytest.mark.parametrize("form", philox.FORMS)
+def test_numbers_that_differ_in_one_bit_are_noticed(functions, form):
     def wrong(*counter, **options):
-        low, high = uniforms(*counter, **options)
+        low, high = functions[form](*counter, **options)
         return low, high ^ (torch.arange(high.numel()).view(high.shape) == 7).long()
 
-    assert not jit.agree(words, wrong, torch.device("cpu"))
-    assert not jit.agree(lambda *c, **o: words(*c, **{**o, "stream": o["stream"] + 1}), uniforms, torch.device("cpu"))
+    def shifted(*counter, **options):
+        return functions["words"](*counter, **{**options, "stream": options["stream"] + 1})
+
+    assert not jit.agree({**functions, form: wrong}, torch.device("cpu"))
+    assert not jit.agree({**functions, "words": shifted}, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("law", [Gaussian(sigma=0.5), GeneralizedGaussian(k=20, sigma=0.5)])
+@pytest.mark.parametrize("law", [Gaussian(sigma=0.5), GeneralizedGaussian(k=20, sigma=0.5), Laplace(sigma=0.5)])
 @pytest.mark.parametrize("form", ["sample", "steps"])
 def test_noise_from_the_kernel_is_the_noise(law, form, functions, monkeypatch):
     if form == "steps" and law.exact_problems():

@@ -43,7 +43,7 @@ def has_compiler() -> bool:
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 63, 64, 785, 3072])
-@pytest.mark.parametrize("law", [philox.uniforms, philox.normals])
+@pytest.mark.parametrize("law", [philox.uniforms, philox.signed, philox.normals])
 def test_c_and_torch_give_the_same_bits(d, law, without_native):
     if not native.available():
         pytest.skip("no C compiler")

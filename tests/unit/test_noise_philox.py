@@ -97,11 +97,20 @@ def test_elements_are_planar():
 
 
 def test_uniforms_stay_inside_the_open_interval():
-    extreme = torch.tensor([0.0, 1.0, 2.0**32 - 1, 2.0**32])
+    extreme = torch.tensor([0, 1, 2**32 - 2, 2**32 - 1])
     u = philox._to_uniform(extreme.clone())
     assert 0 < u.min() and u.max() < 1
     assert u[0].item() == 2.0**-33
     assert math.sqrt(-2 * math.log(u[0].item())) == pytest.approx(6.76, abs=0.01)
+
+
+def test_signed_values_have_the_top_bit_for_a_sign_and_31_bits_of_size():
+    extreme = torch.tensor([0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1])
+    found = philox._to_signed(extreme.clone()).tolist()
+    assert found == [2.0**-32, 3 * 2.0**-32, 1 - 2.0**-24, -(2.0**-32), -3 * 2.0**-32, -(1 - 2.0**-24)]
+    words = philox.words(18, int64(4), int64(9), SEED, 1)[0].flatten()[:18].tolist()
+    exact = [((w & 0x7FFFFFFF) + 0.5) / 2**31 * (-1 if w >> 31 else 1) for w in words]
+    assert philox.signed(18, int64(4), int64(9), seed=SEED, stream=1)[0].tolist() == pytest.approx(exact, rel=1e-7)
 
 
 def test_box_muller_agrees_with_float64():

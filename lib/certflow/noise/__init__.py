@@ -2,24 +2,29 @@
 
 from typing import Any
 
+from certflow.kinds.exports import exports
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
-from certflow.noise.kinds.dssn import DependentSplitting
-from certflow.noise.kinds.gaussian import Gaussian
-from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
-from certflow.noise.kinds.ssn import IndependentSplitting
 from certflow.noise.streams import Stream
 
-__all__ = [
-    "AdditiveNoise",
-    "DependentSplitting",
-    "Gaussian",
-    "GeneralizedGaussian",
-    "IndependentSplitting",
-    "Key",
-    "NoiseSpec",
-    "Stream",
-    "noise",
-]
+_HOMES = {
+    "DependentSplitting": "kinds.dssn",
+    "Exp1": "kinds.exp1",
+    "Exp2": "kinds.exp2",
+    "ExpInf": "kinds.exp_inf",
+    "ExponentialPower": "kinds.expp",
+    "Gaussian": "kinds.gaussian",
+    "GeneralizedGaussian": "kinds.generalized_gaussian",
+    "IndependentSplitting": "kinds.ssn",
+    "Laplace": "kinds.laplace",
+    "Pareto": "kinds.pareto",
+    "Pow2": "kinds.pow2",
+    "PowInf": "kinds.pow_inf",
+    "Uniform": "kinds.uniform",
+    "UniformBall": "kinds.uniform_ball",
+}
+
+__all__ = ["AdditiveNoise", "Key", "NoiseSpec", "Stream", "noise", *sorted(_HOMES)]
+__getattr__ = exports(__name__, _HOMES)
 
 
 def noise(kind: str, **fields: Any) -> NoiseSpec:

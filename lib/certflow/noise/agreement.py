@@ -16,15 +16,27 @@ HIGH_STREAM, LOW_STREAM = 1 << 31, (1 << 31) + (1 << 30)
 
 def agrees(library: ctypes.CDLL) -> bool:
     """Whether the functions give what numpy's 64-bit integers give (`certflow.noise.variates`). Takes some milliseconds."""
-    return _uniforms_agree(library) and _steps_agree(library) and _wide_agree(library)
+    return _floats_agree(library) and _steps_agree(library) and _wide_agree(library)
 
 
-def _uniforms_agree(library: ctypes.CDLL) -> bool:
+def _floats_agree(library: ctypes.CDLL) -> bool:
+    words = _words()
+    size = _unit(words & np.uint64(0x7FFFFFFF), 31)
+    wanted = {"uniforms": _unit(words, 32), "signed": np.where(words >> np.uint64(31), -size, size)}
+    return all(np.array_equal(_filled(library, form), values.transpose(2, 0, 1)) for form, values in wanted.items())
+
+
+def _filled(library: ctypes.CDLL, form: str) -> np.ndarray:
+    """float32 [4, images, groups]: what the function of this name gives."""
     found = np.zeros((4, len(IMAGE), GROUPS), np.float32)
     lanes = (ctypes.c_void_p * 4)(*(lane.ctypes.data for lane in found))
-    library.certflow_uniforms(lanes, GROUPS, len(IMAGE), GROUPS, *_counters())
-    wanted = np.minimum((_words().astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32), 1 - 2.0**-24)
-    return np.array_equal(found, wanted.transpose(2, 0, 1))
+    getattr(library, f"certflow_{form}")(lanes, GROUPS, len(IMAGE), GROUPS, *_counters())
+    return found
+
+
+def _unit(words: np.ndarray, bits: int) -> np.ndarray:
+    """(w + 1/2) / 2**bits in float32, below 1."""
+    return np.minimum((words.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-bits), np.float32(1 - 2.0**-24))
 
 
 def _steps_agree(library: ctypes.CDLL) -> bool:

@@ -9,12 +9,13 @@ Elements of tensors are counters here: (group, draw, image) of shapes that broad
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import torch
 
 from certflow.files.private import keep_compilers_private
+from certflow.noise.native import Form
 
 ROUNDS = """
     unsigned int c0 = (unsigned int) group, c1 = (unsigned int) draw, c2 = (unsigned int) image, c3 = (unsigned int) stream;
@@ -39,20 +40,37 @@ void certflow_words(T group, T draw, T image, T stream, T key0, T key1, T& w0, T
     w3 = c3;
 }}"""
 
-UNIFORMS = f"""template <typename T>
-void certflow_uniforms(T group, T draw, T image, T stream, T key0, T key1, T& low, T& high) {{{ROUNDS}
+UNIT = """
+        u.value = ((float) words[lane] + 0.5f) * 2.3283064365386963e-10f;
+        u.value = u.value < 0.99999994f ? u.value : 0.99999994f;
+        bits[lane] = u.bits;"""
+SIGNED_UNIT = """
+        u.value = ((float) (int) (words[lane] & 0x7FFFFFFFu) + 0.5f) * 4.656612873077393e-10f;
+        u.value = u.value < 0.99999994f ? u.value : 0.99999994f;
+        bits[lane] = u.bits | (words[lane] & 0x80000000u);"""
+"""Every operation on floats is a single correctly rounded one, and none can be contracted."""
+
+
+def floats(name: str, convert: str) -> str:
+    """The source of a function that turns each word into a float32, two of which go into each int64."""
+    return f"""template <typename T>
+void certflow_{name}(T group, T draw, T image, T stream, T key0, T key1, T& low, T& high) {{{ROUNDS}
     unsigned int words[4] = {{c0, c1, c2, c3}};
     unsigned long long bits[4];
     for (int lane = 0; lane < 4; ++lane) {{
-        union {{ float value; unsigned int bits; }} u;
-        u.value = ((float) words[lane] + 0.5f) * 2.3283064365386963e-10f;
-        u.value = u.value < 0.99999994f ? u.value : 0.99999994f;
-        bits[lane] = u.bits;
+        union {{ float value; unsigned int bits; }} u;{convert}
     }}
     low = (T) (bits[0] | bits[1] << 32);
     high = (T) (bits[2] | bits[3] << 32);
 }}"""
-"""Two float32 in each int64. Every operation on floats is a single correctly rounded one, and none can be contracted."""
+
+
+SOURCES = {
+    "words": (WORDS, 4),
+    "uniforms": (floats("uniforms", UNIT), 2),
+    "signed": (floats("signed", SIGNED_UNIT), 2),
+}
+"""Name → source and number of outputs. The forms are those of `certflow.noise.philox.FORMS`."""
 
 Counter = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -60,39 +78,39 @@ Counter = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def words(counter: Counter, key: tuple[int, int], stream: int) -> tuple[torch.Tensor, ...] | None:
     """The four 32-bit words as int64 of the common shape; None where the kernel is not available."""
     kernels = _kernels(counter[0].device)
-    return None if kernels is None else kernels[0](*counter, stream=stream, key0=key[0], key1=key[1])
+    return None if kernels is None else kernels["words"](*counter, stream=stream, key0=key[0], key1=key[1])
 
 
-def uniforms(counter: Counter, key: tuple[int, int], stream: int) -> tuple[torch.Tensor, ...] | None:
-    """The uniform variates float32 [rows, groups] of the four lanes; None where the kernel is not available."""
+def values(form: Form, counter: Counter, key: tuple[int, int], stream: int) -> tuple[torch.Tensor, ...] | None:
+    """The variates float32 [rows, groups] of the four lanes; None where the kernel is not available."""
     kernels = _kernels(counter[0].device)
     if kernels is None:
         return None
-    return unpacked(*kernels[1](*counter, stream=stream, key0=key[0], key1=key[1]))
+    return unpacked(*kernels[form](*counter, stream=stream, key0=key[0], key1=key[1]))
 
 
 def unpacked(low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The four lanes from what `UNIFORMS` writes."""
+    """The four lanes from what the functions of `floats` write."""
     return tuple(pair.view(torch.float32)[..., lane::2] for pair in (low, high) for lane in range(2))
 
 
-def _kernels(device: torch.device) -> tuple[Callable, Callable] | None:
-    """The two functions, once they have been compared with torch's on this device."""
+def _kernels(device: torch.device) -> dict[str, Callable] | None:
+    """The functions by name, once they have been compared with torch's on this device."""
     if device.type != "cuda" or torch.compiler.is_compiling() or not torch.cuda.is_available():
         return None
     return _made(device)
 
 
 @cache
-def _made(device: torch.device) -> tuple[Callable, Callable] | None:
+def _made(device: torch.device) -> dict[str, Callable] | None:
     if os.environ.get("CERTFLOW_NATIVE") == "0":
         return None
     try:
         from torch.cuda.jiterator import _create_multi_output_jit_fn as create
 
         keep_compilers_private()
-        made = tuple(create(code, outputs, stream=0, key0=0, key1=0) for code, outputs in ((WORDS, 4), (UNIFORMS, 2)))
-        wrong = not agree(*made, device)
+        made = {name: create(code, outputs, stream=0, key0=0, key1=0) for name, (code, outputs) in SOURCES.items()}
+        wrong = not agree(made, device)
     # An interface that torch calls beta may fail in any way; then torch's operations do the work.
     except Exception as error:
         wrong, reason = True, (str(error).splitlines() or [type(error).__name__])[0]
@@ -104,8 +122,8 @@ def _made(device: torch.device) -> tuple[Callable, Callable] | None:
     return made
 
 
-def agree(words: Callable, uniforms: Callable, device: torch.device) -> bool:
-    """Whether both functions give what torch's operations give."""
+def agree(made: Mapping[str, Callable], device: torch.device) -> bool:
+    """Whether all functions give what torch's operations give."""
     from certflow.noise import philox
 
     numbers = torch.tensor([0, 1, 783, 2**31 - 1, 2**31, 2**32 - 1], device=device)
@@ -113,8 +131,10 @@ def agree(words: Callable, uniforms: Callable, device: torch.device) -> bool:
     for stream, key in ((1, (0x89ABCDEF, 0x01234567)), (2**31 + 5, (0, 2**32 - 1))):
         options = {"stream": stream, "key0": key[0], "key1": key[1]}
         wanted = philox.philox((*counter, torch.full_like(numbers[:1], stream)[None, :]), key)
-        lanes = [philox._to_uniform(word.float()) for word in wanted]
-        found = (*words(*counter, **options), *unpacked(*uniforms(*counter, **options)))
-        if not all(torch.equal(a, b) for a, b in zip(found, (*wanted, *lanes), strict=True)):
+        for form, convert in philox.FORMS.items():
+            found = unpacked(*made[form](*counter, **options))
+            if not all(torch.equal(a, convert(b)) for a, b in zip(found, wanted, strict=True)):
+                return False
+        if not all(torch.equal(a, b) for a, b in zip(made["words"](*counter, **options), wanted, strict=True)):
             return False
     return True

@@ -15,6 +15,7 @@ import subprocess
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -30,11 +31,17 @@ FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
 SECONDS = 120
 """A compiler that takes longer is given up."""
 
+Form = Literal["uniforms", "signed"]
+"""Functions from a 32-bit word to a float32, defined in `certflow.noise.philox`."""
 
-def fill_uniforms(lanes: list[torch.Tensor], image: torch.Tensor, draw: torch.Tensor, seed: int, stream: int) -> bool:
-    """Write u of every lane into the four `lanes`, float32 [rows, groups] of equal strides; False where C is not available.
 
-    image, draw: int64 [rows] on the CPU.
+def fill_floats(
+    form: Form, lanes: list[torch.Tensor], image: torch.Tensor, draw: torch.Tensor, seed: int, stream: int
+) -> bool:
+    """Write the values of every lane into the four `lanes`, float32 [rows, groups] of equal strides; False where C is not
+    available.
+
+    form: which function of a word (`certflow.noise.philox.FORMS`). image, draw: int64 [rows] on the CPU.
     """
     library = _library()
     if library is None:
@@ -42,9 +49,8 @@ def fill_uniforms(lanes: list[torch.Tensor], image: torch.Tensor, draw: torch.Te
     image, draw = image.contiguous(), draw.contiguous()
     rows, groups = lanes[0].shape
     pointers = (ctypes.c_void_p * 4)(*(lane.data_ptr() for lane in lanes))
-    library.certflow_uniforms(
-        pointers, lanes[0].stride(0), rows, groups, image.data_ptr(), draw.data_ptr(), seed, stream
-    )
+    counters = (image.data_ptr(), draw.data_ptr(), seed, stream)
+    getattr(library, f"certflow_{form}")(pointers, lanes[0].stride(0), rows, groups, *counters)
     return True
 
 
@@ -110,11 +116,12 @@ def _loaded(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     counters = (pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
-    library.certflow_uniforms.argtypes = (pointer, int64, int64, int64, *counters)
+    for fill in (library.certflow_uniforms, library.certflow_signed):
+        fill.argtypes, fill.restype = (pointer, int64, int64, int64, *counters), None
     library.certflow_steps.argtypes = (pointer, int64, int64, *counters, pointer, int32, pointer, pointer, int32)
     library.certflow_wide.argtypes = (pointer, int64, ctypes.c_uint32, *counters)
     library.certflow_wide.restype = None
-    library.certflow_uniforms.restype = library.certflow_steps.restype = None
+    library.certflow_steps.restype = None
     return library
 
 

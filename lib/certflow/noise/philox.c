@@ -2,7 +2,7 @@
  * an order of magnitude faster than torch's integer operations. Compiled on first use by lib/certflow/noise/native.py; without a
  * compiler the torch versions do the work.
  *
- * Lane l of group g in row r: lanes[l][r * stride + g] for uniforms, out[(4 * r + l) * groups + g] for levels. Every operation
+ * Lane l of group g in row r: lanes[l][r * stride + g] for floats, out[(4 * r + l) * groups + g] for levels. Every operation
  * on floats here is a single correctly rounded one (conversion, addition, multiplication by a power of two), so torch cannot
  * round differently.
  */
@@ -45,24 +45,36 @@ static inline float uniform(uint32_t word)
     return u < LARGEST_UNIFORM ? u : LARGEST_UNIFORM;
 }
 
-FOR_EACH_CPU
-void certflow_uniforms(float *const *lanes, int64_t stride, int64_t rows, int64_t groups, const int64_t *image,
-                       const int64_t *draw, uint64_t seed, uint32_t stream)
+/* The top bit is the sign, the other 31 bits are the size. */
+static inline float signed_uniform(uint32_t word)
 {
-    for (int64_t row = 0; row < rows; row++) {
-        float *restrict u0 = lanes[0] + row * stride, *restrict u1 = lanes[1] + row * stride;
-        float *restrict u2 = lanes[2] + row * stride, *restrict u3 = lanes[3] + row * stride;
-        const uint32_t draw_word = (uint32_t)draw[row], image_word = (uint32_t)image[row];
-        for (int64_t group = 0; group < groups; group++) {
-            uint32_t word[4];
-            philox((uint32_t)group, draw_word, image_word, stream, seed, word);
-            u0[group] = uniform(word[0]);
-            u1[group] = uniform(word[1]);
-            u2[group] = uniform(word[2]);
-            u3[group] = uniform(word[3]);
-        }
-    }
+    const float v = ((float)(int32_t)(word & 0x7FFFFFFFu) + 0.5f) * 0x1p-31f;
+    const float size = v < LARGEST_UNIFORM ? v : LARGEST_UNIFORM;
+    return word >> 31 ? -size : size;
 }
+
+#define FILL(name, convert)                                                                                                        \
+    FOR_EACH_CPU                                                                                                                   \
+    void name(float *const *lanes, int64_t stride, int64_t rows, int64_t groups, const int64_t *image, const int64_t *draw,        \
+              uint64_t seed, uint32_t stream)                                                                                      \
+    {                                                                                                                              \
+        for (int64_t row = 0; row < rows; row++) {                                                                                 \
+            float *restrict u0 = lanes[0] + row * stride, *restrict u1 = lanes[1] + row * stride;                                  \
+            float *restrict u2 = lanes[2] + row * stride, *restrict u3 = lanes[3] + row * stride;                                  \
+            const uint32_t draw_word = (uint32_t)draw[row], image_word = (uint32_t)image[row];                                     \
+            for (int64_t group = 0; group < groups; group++) {                                                                     \
+                uint32_t word[4];                                                                                                  \
+                philox((uint32_t)group, draw_word, image_word, stream, seed, word);                                                \
+                u0[group] = convert(word[0]);                                                                                      \
+                u1[group] = convert(word[1]);                                                                                      \
+                u2[group] = convert(word[2]);                                                                                      \
+                u3[group] = convert(word[3]);                                                                                      \
+            }                                                                                                                      \
+        }                                                                                                                          \
+    }
+
+FILL(certflow_uniforms, uniform)
+FILL(certflow_signed, signed_uniform)
 
 /* Number of thresholds <= u, where `word` holds the leading bits of u; the rest is drawn only if it decides. */
 static int32_t search(uint32_t word, int lane, uint32_t group, uint32_t draw, uint32_t image, uint32_t stream, uint64_t seed,

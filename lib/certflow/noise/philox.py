@@ -6,8 +6,8 @@ run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU 
 computes the same uniforms faster, on CUDA `certflow.noise.jit` does.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
-(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last group,
-2**32 - 1, belongs to no element of any image: `wide_uniforms`, one number per draw, come from there.
+(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last groups,
+2**32 - 1 and before, belong to no element of any image: `wide_uniforms`, single numbers for a draw, come from there.
 
 Numbers are 32-bit unsigned, held in int64. Products wrap modulo 2**64 and are masked when they are next multiplied.
 """
@@ -19,6 +19,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from certflow.noise import jit, native
+from certflow.noise.native import Form
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -26,7 +27,7 @@ INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 
 WIDE_GROUP = MASK
-"""The group of `wide_uniforms`."""
+"""The group of the first of the `wide_uniforms`."""
 LARGEST_UNIFORM = 1 - 2.0**-24
 """The largest float32 below 1."""
 CPU_BLOCK = 1 << 15
@@ -77,12 +78,17 @@ def uniforms(
     d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
 ) -> Float32[Tensor, "rows {d}"]:
     """u = (word + 1/2) / 2**32 in float32, at most 1 - 2**-24: in (0, 1), with 32 bits of resolution near 0."""
-    if torch.compiler.is_compiling():
-        return torch.stack(_uniforms(d, image, draw, seed, stream), 1).flatten(1)[:, :d]
-    out = _empty(d, image)
-    for rows in _blocks(image, out.shape[2]):
-        _fill(list(out[rows].unbind(1)), image[rows], draw[rows], seed, stream)
-    return out.flatten(1)[:, :d]
+    return _floats("uniforms", d, image, draw, seed, stream)
+
+
+def signed(
+    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
+) -> Float32[Tensor, "rows {d}"]:
+    """±v with v = (m + 1/2) / 2**31 in float32, at most 1 - 2**-24: the top bit is the sign, the other 31 bits are m.
+
+    Uniform on (-1, 1), exactly as likely on either side, with 31 bits of resolution near 0.
+    """
+    return _floats("signed", d, image, draw, seed, stream)
 
 
 def normals(
@@ -94,30 +100,31 @@ def normals(
     variation distance to a true Gaussian is about 1.3e-11 per element (4e-8 for a 3,072-pixel image).
     """
     if torch.compiler.is_compiling():
-        u0, u1, u2, u3 = _uniforms(d, image, draw, seed, stream)
+        u0, u1, u2, u3 = _lanes("uniforms", d, image, draw, seed, stream)
         return torch.stack((*_box_muller(u0, u1), *_box_muller(u2, u3)), 1).flatten(1)[:, :d]
     out = _empty(d, image)
     for rows in _blocks(image, out.shape[2]):
         part = out[rows]
         u, v = (torch.empty(len(part), 2, out.shape[2], device=out.device) for _ in range(2))
-        _fill([u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
+        _fill("uniforms", [u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
         _box_muller_(u, v, part[:, 0::2], part[:, 1::2])
     return out.flatten(1)[:, :d]
 
 
 def wide_uniforms(
-    image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
+    image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int, number: int = 0
 ) -> Float64[Tensor, " rows"]:
-    """One float64 per row: u = (n + 1/2) / 2**52 exactly, n the upper 52 bits of the first two words of the last group.
+    """One float64 per row: u = (n + 1/2) / 2**52 exactly, n the upper 52 bits of the first two words of a group.
 
-    Its words are those of no element of `uniforms` or `normals`, so that it is independent of them.
+    number: from 0, which of a draw's wide variates; its group is that far before the last. No element of an image has these
+    words, so that all of them are independent.
     """
     _check(image, draw, seed)
     out = torch.empty(len(image), dtype=torch.float64, device=image.device)
     native_too = image.device.type == "cpu" and not torch.compiler.is_compiling()
-    if native_too and native.fill_wide_uniforms(out, WIDE_GROUP, image, draw, seed, int(stream)):
+    if native_too and native.fill_wide_uniforms(out, WIDE_GROUP - number, image, draw, seed, int(stream)):
         return out
-    group, key = torch.full_like(image, WIDE_GROUP), (seed & MASK, seed >> 32)
+    group, key = torch.full_like(image, WIDE_GROUP - number), (seed & MASK, seed >> 32)
     words = jit.words((group, draw, image), key, int(stream))
     high, low, _, _ = words or philox((group, draw, image, torch.full_like(image, int(stream))), key)
     return ((high << 20 | low >> 12).double() + 0.5) * 2.0**-52
@@ -180,27 +187,46 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
     return full
 
 
-def _uniforms(d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> tuple[Tensor, ...]:
-    """Uniform variates float32 [rows, groups] of the four lanes, for the compiler."""
-    return tuple(_to_uniform(word.float()) for word in _words(-(-d // 4), image, draw, seed, stream))
+def _floats(form: Form, d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Float32[Tensor, "rows {d}"]:
+    """One of `FORMS` of the words of the d elements of each row's image."""
+    if torch.compiler.is_compiling():
+        return torch.stack(_lanes(form, d, image, draw, seed, stream), 1).flatten(1)[:, :d]
+    out = _empty(d, image)
+    for rows in _blocks(image, out.shape[2]):
+        _fill(form, list(out[rows].unbind(1)), image[rows], draw[rows], seed, stream)
+    return out.flatten(1)[:, :d]
 
 
-def _fill(lanes: list[Float32[Tensor, "rows groups"]], image: Tensor, draw: Tensor, seed: int, stream: int) -> None:
-    """Write the uniform variates of the four lanes into tensors of equal strides."""
-    if image.device.type == "cpu" and native.fill_uniforms(lanes, image, draw, seed, int(stream)):
+def _lanes(form: Form, d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> tuple[Tensor, ...]:
+    """Values float32 [rows, groups] of the four lanes, for the compiler."""
+    return tuple(FORMS[form](word) for word in _words(-(-d // 4), image, draw, seed, stream))
+
+
+def _fill(
+    form: Form, lanes: list[Float32[Tensor, "rows groups"]], image: Tensor, draw: Tensor, seed: int, stream: int
+) -> None:
+    """Write the values of the four lanes into tensors of equal strides."""
+    if image.device.type == "cpu" and native.fill_floats(form, lanes, image, draw, seed, int(stream)):
         return
     group = torch.arange(lanes[0].shape[1], device=image.device)[None, :]
-    made = jit.uniforms((group, draw[:, None], image[:, None]), (seed & MASK, seed >> 32), int(stream))
-    if made is not None:
-        for lane, values in zip(lanes, made, strict=True):
-            lane.copy_(values)
-        return
-    for lane, word in zip(lanes, _words(lanes[0].shape[1], image, draw, seed, stream), strict=True):
-        _to_uniform(lane.copy_(word))
+    made = jit.values(form, (group, draw[:, None], image[:, None]), (seed & MASK, seed >> 32), int(stream))
+    if made is None:
+        made = map(FORMS[form], _words(lanes[0].shape[1], image, draw, seed, stream))
+    for lane, values in zip(lanes, made, strict=True):
+        lane.copy_(values)
 
 
-def _to_uniform(words: Float32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
-    return words.add_(0.5).mul_(2.0**-32).clamp_(max=LARGEST_UNIFORM)
+def _to_uniform(words: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    return words.float().add_(0.5).mul_(2.0**-32).clamp_(max=LARGEST_UNIFORM)
+
+
+def _to_signed(words: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    size = (words & 0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31).clamp_(max=LARGEST_UNIFORM)
+    return torch.where(words >> 31 == 1, -size, size)
+
+
+FORMS = {"uniforms": _to_uniform, "signed": _to_signed}
+"""From words to variates. C and CUDA do the same (philox.c, jit.py)."""
 
 
 def _empty(d: int, image: Tensor) -> Float32[Tensor, "rows 4 groups"]:

@@ -32,7 +32,7 @@ class Anytime(CertificateSpec):
         """A radius must be known in this norm."""
         from certflow.noise.radii import problem
 
-        found = problem(noise.kind, self.norm)
+        found = problem(noise, self.norm)
         return [f"norm: {found}"] if found else []
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":

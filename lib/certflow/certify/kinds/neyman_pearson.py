@@ -127,7 +127,7 @@ class NeymanPearson(CertificateSpec):
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
         from certflow.noise.radii import problem, shift_of
 
-        found = problem(noise.kind, self.norm)
+        found = problem(noise, self.norm)
         if found:
             return [f"norm: {found}"]
         if self.bound_form != "one" and shift_of(noise, self.norm).two is None:

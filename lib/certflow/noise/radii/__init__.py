@@ -34,6 +34,8 @@ class Shift:
     standard: Callable[[np.ndarray], np.ndarray] | None = None
     """(failure) → the radius at sigma 1, not rounded and continued beyond 1/2 by -radius(1 - failure), where radii are sigma
     times a function of the failure alone: planners then share their tables between noise levels."""
+    unknown: Callable[[NoiseSpec], str | None] | None = None
+    """noise → why nothing is known under this instance of the kind, or None where it is; left out where it always is."""
 
     def failure(self, radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
         """float64 of the shape of `radii` (at least 0): the largest failure that still certifies each, 0 where none does."""
@@ -59,17 +61,18 @@ def norms_of(kind: str) -> dict[str, Shift]:
     return importlib.import_module(f"{__name__}.kinds.{kind}").NORMS
 
 
-def problem(kind: str, norm: str) -> str | None:
-    """Why there is no radius in `norm` under noise of this kind, with what there is; None where there is one."""
-    if norm in norms_of(kind):
-        return None
+def problem(noise: NoiseSpec, norm: str) -> str | None:
+    """Why there is no radius in `norm` under this noise, with what there is; None where there is one."""
+    shift = norms_of(noise.kind).get(norm)
+    if shift is not None:
+        return None if shift.unknown is None else shift.unknown(noise)
     known = ", ".join(f"{one} ({', '.join(norms_of(one))})" for one in kinds_with_radii())
-    return f"no {norm} radius is known under noise of kind {kind}; known: {known}"
+    return f"no {norm} radius is known under noise of kind {noise.kind}; known: {known}"
 
 
 def shift_of(noise: NoiseSpec, norm: str) -> Shift:
     """What is known of a noise in a norm; ValueError that lists what is known where this is not."""
-    found = problem(noise.kind, norm)
+    found = problem(noise, norm)
     if found:
         raise ValueError(found)
     return norms_of(noise.kind)[norm]

@@ -67,7 +67,7 @@ class Decide(SamplerSpec):
         """A radius must be known in this norm."""
         from certflow.noise.radii import problem
 
-        found = problem(noise.kind, self.norm)
+        found = problem(noise, self.norm)
         return [f"norm: {found}"] if found else []
 
     def problems(self) -> list[str]:

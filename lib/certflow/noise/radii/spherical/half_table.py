@@ -11,6 +11,7 @@ solves Rm = 1/2 and Pm(L) is the p_A that certifies exactly rho. The table is in
 
 import math
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
@@ -22,7 +23,6 @@ from certflow.noise.radii.spherical.radial import panels, radial_law
 
 LARGEST = 6.0
 """Largest radius of the table, in units of sigma."""
-KNOTS = 2000
 LEAST_FAILURE = 1e-11
 """Smallest 1 - p_A of the table; beyond, radii stay at the table's end."""
 GUARD = 1e-9
@@ -31,12 +31,21 @@ MASS_ERROR = 1e-12
 """Error of a tabulated probability at which nodes suffice. What is left is measured and added to the tabulated p_A."""
 
 
-class HalfTable:
-    """r/sigma <-> p_A at the half level, for noise N^g(k) on R^d. `level(r)`: the L with Rm = 1/2 at that radius."""
+class LevelTable:
+    """r/sigma <-> p_A at the half level, for a spherical law. `level(r)`: the L with Rm = 1/2 at that radius."""
 
-    def __init__(self, d: int, k: int):
-        self.d, self.k = d, k
-        r = LARGEST * (np.arange(1, KNOTS + 1) / KNOTS) ** 1.5
+    knots: ClassVar[int] = 2000
+    residual: ClassVar[float] = 2e-15
+    """How near to 1/2 the mass at a level must be. What is left is part of the measured error."""
+
+    def masses(self, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):
+        """1 - Pm(level; r), [rows], by so many nodes a panel; with `slope` also the negative of its derivative -dPm/dL."""
+        raise NotImplementedError
+
+    def build(self) -> None:
+        """Make the table, with as many nodes as it takes."""
+        self.guard = GUARD
+        r = LARGEST * (np.arange(1, self.knots + 1) / self.knots) ** 1.5
         for nodes in (32, 64, 128, 256):
             level, failure = self._rows(r, nodes)
             self.mass_error = self._measured_error(r, level, failure, nodes)
@@ -55,25 +64,27 @@ class HalfTable:
         """The level with Pm(-L) = 1/2 and the failure mass 1 - Pm(L), per radius."""
         level = np.square(r) / 2
         for _ in range(50):
-            below, slope = masses(self.d, self.k, r, -level, nodes, slope=True)
+            below, slope = self.masses(r, -level, nodes, slope=True)
             z = special.ndtri(below)  # rises with the level, nearly linearly
-            step = z * np.exp(-np.square(z) / 2) / (math.sqrt(2 * math.pi) * slope)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step = z * np.exp(-np.square(z) / 2) / (math.sqrt(2 * math.pi) * slope)
+            step = np.where(np.isfinite(step), step, np.copysign(np.inf, z))  # where all mass is on one side
             level = level - np.clip(step, -level, 0.5 * level)
-            if np.abs(step / level).max() < 1e-13 or np.abs(below - 0.5).max() < 2e-15:
+            if np.abs(step / level).max() < 1e-13 or np.abs(below - 0.5).max() < self.residual:
                 break
-        return level, masses(self.d, self.k, r, level, nodes)
+        return level, self.masses(r, level, nodes)
 
     def _measured_error(self, r: np.ndarray, level: np.ndarray, failure: np.ndarray, nodes: int) -> float:
         """Four times what doubling the nodes changes, over a sample of the rows: in both masses, the level held."""
         some = slice(3, None, 41)
-        error = np.abs(masses(self.d, self.k, r[some], level[some], 2 * nodes) - failure[some]).max()
-        error += np.abs(masses(self.d, self.k, r[some], -level[some], 2 * nodes) - 0.5).max()
+        error = np.abs(self.masses(r[some], level[some], 2 * nodes) - failure[some]).max()
+        error += np.abs(self.masses(r[some], -level[some], 2 * nodes) - 0.5).max()
         return max(4 * float(error), MASS_ERROR / 10)
 
     def radius(self, failure: np.ndarray) -> np.ndarray:
         """Radius/sigma certified by p_A = 1 - failure, rounded down; 0 for failure >= 1/2."""
         z = -special.ndtri(np.clip(failure, LEAST_FAILURE / 2, 0.5))
-        value = self._radius(np.minimum(z, self._top)) - GUARD
+        value = self._radius(np.minimum(z, self._top)) - self.guard
         return np.where(z > 0, np.maximum(value, 0.0), 0.0)
 
     def level(self, r: np.ndarray) -> np.ndarray:
@@ -82,6 +93,18 @@ class HalfTable:
 
     def _beyond(self, r: np.ndarray) -> np.ndarray:
         return float(self._level(self.largest)) * np.square(r / self.largest)
+
+
+class HalfTable(LevelTable):
+    """That of the noise N^g(k) on R^d."""
+
+    def __init__(self, d: int, k: int):
+        self.d, self.k = d, k
+        self.build()
+
+    def masses(self, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):
+        """See `masses`."""
+        return masses(self.d, self.k, r, level, nodes, slope)
 
 
 def masses(d: int, k: int, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):

@@ -16,6 +16,12 @@ def remainder(a: float) -> float:
     return (1 / 12 - i * (1 / 360 - i * (1 / 1260 - i * (1 / 1680 - i / 1188)))) / a
 
 
+def log_step(a: float, m: float) -> float:
+    """ln(Gamma(a + m) / Gamma(a)) for a > 0 and a + m > 0, to about 1e-15 of m ln a however large a is."""
+    rise = math.log1p(m / a)
+    return a * rise + (m - 0.5) * rise + m * math.log(a) - m + remainder(a + m) - remainder(a)
+
+
 def log_half_step(z: float) -> float:
     """ln(Gamma(z + 1/2) / Gamma(z)) for z > 0, to an absolute 1e-15 however large z is."""
-    return z * math.log1p(0.5 / z) + 0.5 * math.log(z) - 0.5 + remainder(z + 0.5) - remainder(z)
+    return log_step(z, 0.5)

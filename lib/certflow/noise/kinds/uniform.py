@@ -1,0 +1,23 @@
+"""Uniform noise on a cube (Lee et al. 2019; Yang et al. 2020)."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+from certflow.kinds.registry import register
+from certflow.noise.scaled import Independent
+
+
+@register("uniform")
+class Uniform(Independent):
+    """Every coordinate uniform on [-λ, λ] with λ = sqrt(3)·sigma, independently. The best of the additive laws for l1."""
+
+    kind: Literal["uniform"] = "uniform"
+    example: ClassVar[dict[str, Any]] = {"sigma": 0.5}
+
+    def unit_sigma(self, dim: int) -> float:
+        """1/sqrt(3)."""
+        return 1 / math.sqrt(3)
+
+    def values(self, signed: Any) -> Any:
+        """The uniform values themselves."""
+        return signed

@@ -1,0 +1,20 @@
+"""l2 radii of noise that falls exponentially with the l2 norm, by level sets (Yang et al. 2020): exact."""
+
+import numpy as np
+
+from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Shift
+from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
+
+
+def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+    """From the table of (dim, k, j), at most 6 sigma."""
+    from certflow.noise.radii.spherical.profiles import Exponential, profile_table
+
+    d = needed_dimension(dim, noise)
+    sigma = checked_sigma(noise.sigma)
+    table = profile_table(Exponential(d, noise.k, sigma / noise.scale(d), noise.j))
+    return sigma * (1 - RADIUS_GUARD) * table.radius(failure)
+
+
+NORMS = {"l2": Shift(radius)}
