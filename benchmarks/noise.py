@@ -2,8 +2,8 @@
 
 Nanoseconds per normal value, on one thread, variants in turns: torch's stateful generator, ours with uniforms from C and
 from torch's integer operations (equal bits), with `--compile` also ours through `torch.compile`, numpy's counter-based
-generator, of the two laws made from our normals, Gaussian and generalised Gaussian noise, and Gaussian noise in whole grey
-levels (`arithmetic: exact`) from C and from torch's operations.
+generator, of whole laws (Gaussian and generalised Gaussian noise, those of coordinates, those of a norm), and of Gaussian noise
+in whole grey levels (`arithmetic: exact`) from C and from torch's operations.
 """
 
 import argparse
@@ -24,7 +24,18 @@ import numpy as np
 import torch
 from sampling import machine, seconds
 
-from certflow.noise import Gaussian, GeneralizedGaussian, Stream, native, philox
+from certflow.noise import (
+    Exp1,
+    ExpInf,
+    ExponentialPower,
+    Gaussian,
+    GeneralizedGaussian,
+    Laplace,
+    Stream,
+    Uniform,
+    native,
+    philox,
+)
 
 SHAPES = {784: 256, 3072: 128, 150_528: 4}
 """Values per image → images per call."""
@@ -56,7 +67,15 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
         found["numpy Philox"] = lambda: generator.standard_normal((rows, dim), dtype=np.float32)
         if native.available():
             found["ours, C"] = ours
-    laws = {"Gaussian": Gaussian(sigma=0.5), "generalised": GeneralizedGaussian(k=dim // 2 - 4, sigma=0.5)}
+    laws = {
+        "Gaussian": Gaussian(sigma=0.5),
+        "generalised": GeneralizedGaussian(k=dim // 2 - 4, sigma=0.5),
+        "uniform": Uniform(sigma=0.5),
+        "Laplace": Laplace(sigma=0.5),
+        "exponential power": ExponentialPower(sigma=0.5, p=4),
+        "exp_inf": ExpInf(sigma=0.5),
+        "exp1": Exp1(sigma=0.5),
+    }
     for name, law in laws.items():
         found[name] = partial(law.sample, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
     levels = partial(

@@ -24,7 +24,7 @@ def library(folder: Path) -> ctypes.CDLL:
     for name, (_, outputs) in SOURCES.items():
         results = ", ".join(f"out[{number} * n + i]" for number in range(outputs))
         wrappers.append(
-            f'extern "C" void {name}(const long long* g, const long long* d, const long long* m, long long s, long long a, '
+            f'extern "C" void run_{name}(const long long* g, const long long* d, const long long* m, long long s, long long a, '
             f"long long b, long long n, long long* out) {{ for (long long i = 0; i < n; ++i) "
             f"certflow_{name}<long long>(g[i], d[i], m[i], s, a, b, {results}); }}"
         )
@@ -42,7 +42,7 @@ def caller(found: ctypes.CDLL, name: str):
         out = torch.zeros(SOURCES[name][1], *flat[0].shape, dtype=torch.int64)
         pointers = [ctypes.c_void_p(part.data_ptr()) for part in flat]
         numbers = [ctypes.c_longlong(value) for value in (stream, key0, key1, flat[0].numel())]
-        getattr(found, name)(*pointers, *numbers, ctypes.c_void_p(out.data_ptr()))
+        getattr(found, f"run_{name}")(*pointers, *numbers, ctypes.c_void_p(out.data_ptr()))
         return tuple(out.unbind(0))
 
     return call

@@ -6,8 +6,8 @@ run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU 
 computes the same uniforms faster, on CUDA `certflow.noise.jit` does.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
-(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last groups,
-2**32 - 1 and before, belong to no element of any image: `wide_uniforms`, single numbers for a draw, come from there.
+(group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last
+groups, 2**32 - 1 and before, belong to no element of any image: `wide_uniforms`, single numbers for a draw, come from there.
 
 Numbers are 32-bit unsigned, held in int64. Products wrap modulo 2**64 and are masked when they are next multiplied.
 """

@@ -13,7 +13,7 @@ gamma = lazy("certflow.noise.gamma")
 
 @register("expp")
 class ExponentialPower(Independent):
-    """Density ∝ exp(-Σ|ε_i/λ|^p): every coordinate independently. p = 1 is Laplace, p = 2 Gaussian, a large p nearly uniform."""
+    """Density ∝ exp(-Σ|ε_i/λ|^p): independent coordinates. p = 1 is Laplace, p = 2 Gaussian, a large p nearly uniform."""
 
     kind: Literal["expp"] = "expp"
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "p": 4.0}

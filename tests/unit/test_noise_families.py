@@ -1,0 +1,222 @@
+"""The noise families: bits of their draws, equal laws under two names, limits, small shapes, refusals."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy import integrate, special
+
+from certflow.certify.radii import radius
+from certflow.noise import (
+    Exp1,
+    Exp2,
+    ExpInf,
+    ExponentialPower,
+    Gaussian,
+    Laplace,
+    Pareto,
+    Pow2,
+    PowInf,
+    Uniform,
+    UniformBall,
+    directions,
+    philox,
+)
+from certflow.noise.base import Key
+from certflow.noise.gamma import log_quantiles
+from certflow.noise.radii import norms_of, problem, shift_of
+from certflow.noise.radii.flow import FlowTable
+from certflow.noise.radii.spherical.stirling import log_step
+
+SEED, SHAPE = 0x0123456789ABCDEF, (1, 3, 4)
+P = np.array([0.5, 0.51, 0.6, 0.75, 0.9, 0.99, 0.9999])
+
+
+def words(count: int, image: int, draw: int, first_group: int | None = None) -> list[int]:
+    """Words of one draw: of the elements in order, or of one of the last groups."""
+    if first_group is None:
+        found = philox.words(count, torch.tensor([image]), torch.tensor([draw]), SEED, 1)
+        return found[0].flatten()[:count].tolist()
+    group = torch.tensor([2**32 - 1 - first_group])
+    counter = (group, torch.tensor([draw]), torch.tensor([image]), torch.tensor([1]))
+    return [int(word) for word in philox.philox(counter, (SEED & 0xFFFFFFFF, SEED >> 32))]
+
+
+def signed(image: int, draw: int) -> np.ndarray:
+    found = words(12, image, draw)
+    return np.array([((w & 0x7FFFFFFF) + 0.5) / 2**31 * (-1 if w >> 31 else 1) for w in found])
+
+
+def wide(image: int, draw: int, number: int) -> float:
+    high, low, *_ = words(0, image, draw, number)
+    return ((high << 20 | low >> 12) + 0.5) / 2**52
+
+
+def expected(law, image: int, draw: int) -> np.ndarray:
+    """The draw in plain float64, from the definition."""
+    v = signed(image, draw)
+    size, sign = np.abs(v), np.sign(v)
+    u = wide(image, draw, 0)
+    if law.kind == "uniform":
+        z = v
+    elif law.kind == "laplace":
+        z = sign * -np.log(size)
+    elif law.kind == "pareto":
+        z = sign * (size ** (-1 / law.a) - 1)
+    elif law.kind == "expp":
+        z = sign * special.gammainccinv(1 / law.p, size) ** (1 / law.p)
+    elif law.kind == "exp1":
+        z = sign * -np.log(size)
+        z *= special.gammaincinv(12 / law.k, u) ** (1 / law.k) / np.abs(z).sum()
+    else:
+        face = math.floor(wide(image, draw, 2) * 24)
+        z = v.copy()
+        z[face // 2] = 1 - 2 * (face % 2)
+        if law.kind == "exp_inf":
+            z *= special.gammaincinv((12 - law.j) / law.k, u) ** (1 / law.k)
+        else:
+            z *= special.gammaincinv(12, u) / special.gammaincinv(law.a - 12, wide(image, draw, 1))
+    return z * law.scale(12)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Uniform(sigma=0.5), Laplace(sigma=0.5), Pareto(sigma=0.5, a=3), ExponentialPower(sigma=0.5, p=4),
+        ExponentialPower(sigma=0.5, p=0.5), Exp1(sigma=0.5, k=2), ExpInf(sigma=0.5, k=10, j=2), PowInf(sigma=0.5, a=20),
+    ],
+    ids=lambda law: law.kind,
+)  # fmt: skip
+@pytest.mark.parametrize(("image", "draw"), [(0, 0), (77, 12), (2**32 - 1, 5)])
+def test_a_draw_is_what_its_words_say(law, image, draw):
+    found = law.sample(SHAPE, Key(torch.tensor([image]), torch.tensor([draw]), seed=SEED, stream=1)).flatten()
+    np.testing.assert_allclose(found.double().numpy(), expected(law, image, draw), rtol=3e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("dim", [2, 784, 150_528])
+def test_both_ways_of_taking_norms_agree(power, dim):
+    values = directions.laplace(philox.signed(dim, torch.arange(3), torch.arange(3), seed=SEED, stream=1))
+    exact = torch.linalg.vector_norm(values.double(), power, dim=1)
+    assert torch.allclose(directions._serial_norms(values, power), exact, rtol=5e-7, atol=0)
+    assert torch.allclose(directions._fixed_point_norms(values, power), exact, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("shape", [0.05, 0.125, 0.6])
+def test_quantiles_of_small_shapes_agree_with_forty_digits(shape):
+    v = np.array([1e-12, 1e-4, 0.01, 0.5, 0.937, 1 - 1e-9])
+    with mpmath.workdps(40):
+        for u, log_t in zip(v, log_quantiles(shape, torch.from_numpy(v)).tolist(), strict=True):
+            t = mpmath.exp(mpmath.mpf(log_t))
+            density = t ** (shape - 1) * mpmath.exp(-t) / mpmath.gamma(shape)
+            missed = mpmath.gammainc(shape, 0, t, regularized=True) - mpmath.mpf(float(u))
+            assert abs(missed / (density * t)) < 2e-11
+
+
+def test_the_step_of_the_logarithm_of_gamma():
+    with mpmath.workdps(40):
+        for a, m in ((0.3, 0.2), (6.0, 2.0), (29.9, 0.5), (150_528.0, 0.2), (1e6, 2.0), (20.0, -0.9)):
+            exact = mpmath.loggamma(mpmath.mpf(a) + m) - mpmath.loggamma(a)
+            assert log_step(a, m) == pytest.approx(float(exact), rel=1e-14, abs=1e-14)
+
+
+EQUAL = [
+    (ExponentialPower(sigma=0.5, p=1), Laplace(sigma=0.5), "l1"),
+    (Exp1(sigma=0.5, k=1), Laplace(sigma=0.5), "l1"),
+    (Exp2(sigma=0.5, k=2), Gaussian(sigma=0.5), "l2"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "norm"), EQUAL, ids=lambda value: getattr(value, "kind", ""))
+def test_equal_laws_have_equal_radii(one, other, norm):
+    np.testing.assert_allclose(radius(one, norm, P, 784), radius(other, norm, P, 784), rtol=1e-6, atol=1e-9)
+
+
+def test_exponential_power_of_power_2_is_the_gaussian():
+    quantile = Gaussian(sigma=0.5)
+    found = radius(ExponentialPower(sigma=0.5, p=2), "l1", P)
+    np.testing.assert_allclose(found, radius(quantile, "l2", P), rtol=1e-10, atol=1e-12)
+
+
+def test_limits():
+    one = radius(Uniform(sigma=0.5), "l1", P)
+    np.testing.assert_allclose(radius(ExponentialPower(sigma=0.5, p=100), "l1", P)[:5], one[:5], rtol=2e-4, atol=1e-12)
+    np.testing.assert_allclose(radius(ExpInf(sigma=0.5, k=100), "l1", P, 784), one, rtol=1e-5, atol=1e-12)
+    for law, norm in ((UniformBall(sigma=0.5), "l2"), (Uniform(sigma=0.5), "linf")):
+        np.testing.assert_allclose(radius(law, norm, P, 1), one, rtol=1e-9, atol=1e-11)
+    laplace = radius(Laplace(sigma=0.5), "l1", P)
+    np.testing.assert_allclose(radius(Laplace(sigma=0.5), "linf", P, 1), laplace, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(radius(ExpInf(sigma=0.5, k=1), "linf", P, 9), laplace_of_cube(9), rtol=1e-6, atol=1e-8)
+
+
+def laplace_of_cube(dim: int) -> np.ndarray:
+    return -np.log(2 * (1 - P)) * ExpInf(sigma=0.5, k=1).scale(dim)
+
+
+def test_laplace_in_linf_is_the_integral_over_all_corners():
+    """Φ by brute force: the masses and scores of the 2^d sign patterns, sorted."""
+    for dim in (2, 3, 6, 7):
+        score = np.sort([bin(pattern).count("1") * 2.0 - dim for pattern in range(2**dim)])[::-1]
+        corners = np.concatenate([[0.0], np.cumsum(score)]) / 2**dim
+        masses = np.arange(2**dim + 1) / 2**dim
+        for q in (0.001, 0.1, 0.3, 0.45):
+            grid = np.concatenate([[q], masses[(masses > q) & (masses < 0.5)], [0.5]])
+            exact = sum(
+                integrate.quad(lambda p, c=corners, m=masses: 1 / np.interp(p, m, c), a, b, epsabs=1e-13)[0]
+                for a, b in zip(grid[:-1], grid[1:], strict=True)
+            )
+            found = radius(Laplace(sigma=math.sqrt(2)), "linf", 1 - q, dim)
+            assert exact - 3e-9 < found <= exact + 1e-13
+
+
+def test_tables_are_never_above_the_integral():
+    for rate, exact in (
+        (lambda p: p, lambda p: -np.log(2 * p)),
+        (lambda p: np.sqrt(p), lambda p: 2 * (0.5**0.5 - p**0.5)),
+    ):
+        table, p = FlowTable(rate), np.random.default_rng(0).uniform(1e-6, 0.5, 2000)
+        away = table.time(p) - exact(p)
+        assert np.abs(away).max() <= table.error < 1e-6
+
+
+def test_pareto_is_its_hypergeometric_form():
+    for a in (3.0, 6.0, 100.0):
+        u, b = 2 * P - 1, a / (a + 1)
+        closed = u / a * special.hyp2f1(1, b, b + 1, u ** (1 + 1 / a))
+        law = Pareto(sigma=0.5, a=a)
+        np.testing.assert_allclose(radius(law, "l1", P), closed * law.scale(1), rtol=1e-6, atol=1e-8)
+        assert (radius(law, "l1", P) <= closed * law.scale(1)).all()
+
+
+def test_exponential_power_of_one_half_is_the_dilogarithm():
+    law = ExponentialPower(sigma=0.5, p=0.5)
+    for p in (0.6, 0.9, 0.99):
+        c = float(special.gammaincinv(2, 2 * (1 - p)))
+        closed = 2 * (float(special.spence(1 - math.exp(-c))) - c * math.log(-math.expm1(-c))) * law.scale(1)
+        assert closed * (1 - 1e-6) < radius(law, "l1", p) <= closed
+
+
+def test_what_cannot_be_is_refused():
+    assert "below 63" in ExpInf(sigma=1, j=63).problems(64)[0] and ExpInf(sigma=1, j=62.5).problems(64) == []
+    assert "above 66" in PowInf(sigma=1, a=66).problems(64)[0]
+    assert "above (d + 2)/k = 33" in Pow2(sigma=1, k=2, a=33).problems(64)[0]
+    assert "at most" in Exp2(sigma=1, k=1, j=64).problems(64)[0]
+    with pytest.raises(ValueError, match="above 66"):
+        PowInf(sigma=1, a=66).sample((1, 8, 8), Key(torch.tensor([0]), torch.tensor([0]), seed=0, stream=1))
+    with pytest.raises(ValueError, match="dim: radii under uniform noise depend"):
+        radius(Uniform(sigma=1), "linf", 0.9)
+    for cls, fields in ((Pareto, {"a": 2}), (ExponentialPower, {"p": 0}), (Uniform, {}), (Exp1, {"k": -1})):
+        with pytest.raises(ValidationError):
+            cls(**{"sigma": 1, **fields} if fields else {"sigma": 0})
+
+
+def test_a_radius_may_be_known_for_some_settings_alone():
+    law = ExpInf(sigma=1, k=10, j=100)
+    assert "linf" in norms_of("exp_inf") and problem(ExpInf(sigma=1), "linf") is None
+    assert "use j=0" in problem(law, "linf")
+    with pytest.raises(ValueError, match="use j=0"):
+        shift_of(law, "linf")
+    assert problem(law, "l1") is None and "uniform (l1, linf)" in problem(law, "l2")
