@@ -14,7 +14,7 @@ from certflow.certify.base import CertificateSpec, Drawn, pairing_problems
 from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
-from certflow.noise.radii import Norm
+from certflow.noise.radii import Norm, norms_of
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
 from certflow.sampling.plan import largest_other_count
@@ -56,11 +56,16 @@ def in_norm(family: str, names: Iterable[str], norm: str) -> Iterator[Spec]:
 
 
 def in_reach(sampler: Spec, noise: NoiseSpec, norm: str) -> Spec:
-    """The sampler with its listed radii stretched to what the law can certify: l-infinity radii are far below 1."""
-    if not hasattr(sampler, "radii") or norm not in norms_of(noise.kind):
+    """The sampler with its radii made such as the law can certify: l-infinity radii are far below 1."""
+    if norm not in norms_of(noise.kind):
         return sampler
     most = float(norms_of(noise.kind)[norm].radius(np.array([0.02]), noise, DIM)[0])
-    return sampler.model_copy(update={"radii": [r / max(sampler.radii) * most for r in sampler.radii]})
+    changes = {}
+    if hasattr(sampler, "radii"):
+        changes["radii"] = [r / max(sampler.radii) * most for r in sampler.radii]
+    if hasattr(sampler, "tolerance"):
+        changes["tolerance"] = min(sampler.tolerance, most / 10)
+    return sampler.model_copy(update=changes)
 
 
 TRIPLES = [triple for kind in kinds("certificate") for triple in fitting(kind)]

@@ -62,8 +62,13 @@ def test_images_in_another_order_get_the_same_plan(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
     counts, order = first_counts(sampler.n0), np.random.default_rng(3).permutation(IMAGES)
     plan, turned = sampler.plan(counts, law, DIM), sampler.plan(counts[order], law, DIM)
-    for name in plan:
-        assert np.array_equal(turned[name], plan[name][order]), name
+    assert plan.keys() == turned.keys()
+    assert all(np.array_equal(turned[name], plan[name][order]) for name in ("selected", "k0"))
+    # Images that stage 1 does not tell apart may change places: where a budget ends, some of them get what is left.
+    rest = [name for name in plan if name != "selected"]
+    assert sorted(zip(*(turned[name] for name in rest), strict=True)) == sorted(
+        zip(*(plan[name] for name in rest), strict=True)
+    )
 
 
 @every_pair

@@ -55,7 +55,7 @@ def test_beside_drawn_noise_each_says_what_it_promises(counted):
     assert "Each radius of uniform is wrong with probability at most α = 0.001" in said[0]
     assert (
         said[1].startswith("Deterministic (dssn): every outcome")
-        and "Noise of uniform: float (its law up to" in said[2]
+        and "Noise of uniform: float (the law up to" in said[2]
     )
 
 

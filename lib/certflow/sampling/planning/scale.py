@@ -42,7 +42,7 @@ def scale_of(noise: NoiseSpec, norm: Norm, dim: int | None) -> Scale:
 
 def problems(noise: NoiseSpec, norm: Norm, two: bool) -> list[str]:
     """Why draws of a noise cannot be weighed by radii in a norm (empty: they can). two: by radii from two bounds."""
-    found = problem(noise.kind, norm)
+    found = problem(noise, norm)
     if found:
         return [f"norm: {found}"]
     if two and shift_of(noise, norm).two is None:
