@@ -54,7 +54,7 @@ def test_chunks_cover_all_resamples(monkeypatch):
 
     monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 50 * 7)
     means = module._resampled_means(np.arange(50.0)[:, None], 100, np.random.default_rng(0))
-    weights = module._weights(50, 9, np.random.default_rng(0))
+    weights = module.resample_counts(50, 9, np.random.default_rng(0))
     assert means.shape == (100, 1) and len(np.unique(means)) > 80
     assert (weights.sum(axis=1) == 50).all() and weights.min() >= 0
 

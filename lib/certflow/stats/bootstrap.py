@@ -43,13 +43,13 @@ def _resampled_means(table: np.ndarray, resamples: int, generator: np.random.Gen
     centre = table.mean(axis=0)
     centred = table - centre
     chunks = [
-        centre + _weights(images, min(rows, resamples - start), generator) @ centred / images
+        centre + resample_counts(images, min(rows, resamples - start), generator) @ centred / images
         for start in range(0, resamples, rows)
     ]
     return np.concatenate(chunks)
 
 
-def _weights(images: int, rows: int, generator: np.random.Generator) -> np.ndarray:
+def resample_counts(images: int, rows: int, generator: np.random.Generator) -> np.ndarray:
     """float64 [rows, images]: how often each image was drawn in each resample (multinomial; rows sum to `images`)."""
     drawn = generator.integers(0, images, size=(rows, images), dtype=np.uint32).astype(np.int64)
     drawn += images * np.arange(rows)[:, None]
