@@ -1,0 +1,160 @@
+"""What a network's hidden layers give, from one ordinary pass: layers found by name, outputs pooled where they appear.
+
+Nothing is known of the kind of network or of its input. Layers are modules; their order is the order in which they answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from certflow.errors import listed
+from certflow.models.resizing import Network
+
+Reduction = Literal["auto", "mean", "cls", "flatten"]
+"""How an output becomes a vector per row. `auto`, `mean`: mean over pixels or tokens. `cls`: first token. `flatten`: all."""
+Choice = Literal["stages", "blocks"] | list[str]
+"""`stages`: the network's top-level parts. `blocks`: with the members of each stage. Or modules by name."""
+
+
+def hidden_layers(network: nn.Module, x: torch.Tensor, which: Choice = "stages") -> list[str]:
+    """Names of the network's hidden layers, as in `named_modules`, in forward order. x: a small input, such as one image.
+
+    Left out are parts that answer more than once or never, those that only rescale what the part before gave (normalisation,
+    activation, dropout, reshaping), and the one that gives the logits. ValueError where nothing is left, or a name given has
+    no output that can be used.
+    """
+    modules = dict(network.named_modules())
+    named = not isinstance(which, str)
+    wanted = list(which) if named else list(dict.fromkeys(_parts(network, which)))
+    unknown = [name for name in wanted if name not in modules]
+    if unknown:
+        raise ValueError(f"layers: no module {unknown[0]!r}; there are {listed(name for name in modules if name)}")
+    seen, logits = _answers(network, x, [modules[name] for name in wanted])
+    usable = {}
+    for name in wanted:
+        problem = _problem(seen.get(modules[name], []), len(x))
+        if problem is None and (named or _adds(modules[name], *seen[modules[name]][0][1:], logits)):
+            usable[name] = seen[modules[name]][0][0]
+        elif problem is not None and named:
+            raise ValueError(f"layers: {name} {problem}; name another module")
+    if not usable:
+        raise ValueError(f"layers: {type(network).__name__} has no hidden layer that can be found by itself; name some")
+    return sorted(usable, key=usable.get)
+
+
+@contextmanager
+def captured(
+    network: nn.Module, names: Sequence[str], how: Reduction = "auto", mask: torch.Tensor | None = None
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Within this context every pass puts float32 [rows, dim] of each named layer into the mapping that is given.
+
+    mask: [rows, tokens], 1 where a token counts. Outputs are pooled at once, before anything overwrites them in place.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def keeper(name: str):
+        def keep(module: nn.Module, given: Any, output: Any) -> None:
+            output = _tensor(output)
+            pooled = reduced(output, how, mask)
+            # Where nothing was pooled it is the output itself, which the next module may write over.
+            found[name] = pooled.clone() if pooled.data_ptr() == output.data_ptr() else pooled
+
+        return keep
+
+    handles = [network.get_submodule(name).register_forward_hook(keeper(name)) for name in names]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def reduced(output: torch.Tensor, how: Reduction = "auto", mask: torch.Tensor | None = None) -> torch.Tensor:
+    """float32 [rows, dim] of an output [rows, dim], [rows, tokens, dim] or [rows, channels, *space]."""
+    output = output.float()
+    if how == "flatten" or output.dim() == 2:
+        return output.flatten(1)
+    if how == "cls":
+        if output.dim() != 3:
+            raise ValueError(f"reduce: cls takes the first token of [rows, tokens, dim], got {list(output.shape)}")
+        return output[:, 0]
+    if output.dim() > 3:
+        return output.flatten(2).mean(2)
+    if mask is None:
+        return output.mean(1)
+    weight = mask.to(output.dtype)[..., None]
+    return (output * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def _parts(network: nn.Module, which: str) -> Iterator[str]:
+    """Names of the top-level parts, or of the blocks; behind the normalisation where the network begins with one."""
+    root, prefix = (network[1], "1.") if isinstance(network, Network) else (network, "")
+    for name, child in root.named_children():
+        yield from _blocks(prefix + name, child) if which == "blocks" else _stages(prefix + name, child)
+
+
+def _stages(name: str, module: nn.Module) -> list[str]:
+    """The part itself; its members where it is a chain of chains, as in networks that keep all stages in one."""
+    if isinstance(module, nn.Sequential) and len(module) > 1 and all(isinstance(m, nn.Sequential) for m in module):
+        return [f"{name}.{inner}" for inner, _ in module.named_children()]
+    return [name]
+
+
+def _blocks(name: str, module: nn.Module) -> Iterator[str]:
+    """The members of chains, of chains in chains, and of a chain that is all that a part holds."""
+    children = list(module.named_children())
+    if isinstance(module, nn.Sequential) or (len(children) == 1 and isinstance(children[0][1], nn.Sequential)):
+        for inner, child in children:
+            yield from _blocks(f"{name}.{inner}", child)
+    else:
+        yield name
+
+
+def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
+    """Module → (when, what it was given, what it answered) of each call, and the logits, from one pass in eval mode."""
+    seen: dict[nn.Module, list] = {}
+    count = iter(range(1 << 30))
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        output = _tensor(output)
+        place = None if output is None else (output.data_ptr(), output.numel())
+        given = _tensor(given)
+        seen.setdefault(module, []).append((next(count), None if given is None else given.numel(), output, place))
+
+    handles = [module.register_forward_hook(note) for module in dict.fromkeys(modules)]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            logits = _tensor(network.eval()(x))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes:
+            module.training = mode
+    return seen, (logits.data_ptr(), logits.numel())
+
+
+def _problem(calls: list, rows: int) -> str | None:
+    """Why the calls of a module give no representation of each row."""
+    if len(calls) != 1:
+        return f"answers {len(calls)} times in a pass"
+    output = calls[0][2]
+    if output is None or output.dim() < 2 or len(output) != rows or not output.is_floating_point():
+        return "does not answer with numbers of each row"
+    return None
+
+
+def _adds(module: nn.Module, given: int | None, output: torch.Tensor, place: Any, logits: Any) -> bool:
+    """Whether a part does more than rescale or reshape what it was given, and its output is not the logits."""
+    rescales = given == output.numel() and all(weight.dim() < 2 for weight in module.parameters())
+    return not rescales and place != logits
+
+
+def _tensor(output: Any) -> torch.Tensor | None:
+    """The output, or the first of several."""
+    while isinstance(output, tuple | list) and output:
+        output = output[0]
+    return output if isinstance(output, torch.Tensor) else None
