@@ -37,6 +37,10 @@ class NonFiniteError(CertflowError):
     """Logits or a loss became NaN or infinite; names the image or step."""
 
 
+class TrainingError(CertflowError):
+    """A training that goes on but learns nothing any more; says how to change its recipe."""
+
+
 def listed(names: Iterable[str]) -> str:
     """The names that there are, as messages list them."""
     return ", ".join(names) or "none"

@@ -6,6 +6,7 @@ Nothing is known of the kind of network or of its input. Layers are modules; the
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -43,6 +44,18 @@ def hidden_layers(network: nn.Module, x: torch.Tensor, which: Choice = "stages")
     if not usable:
         raise ValueError(f"layers: {type(network).__name__} has no hidden layer that can be found by itself; name some")
     return sorted(usable, key=usable.get)
+
+
+_known: WeakKeyDictionary[nn.Module, dict[str, list[str]]] = WeakKeyDictionary()
+"""Network → its layers by choice: looking for them takes a pass."""
+
+
+def known_layers(network: nn.Module, x: torch.Tensor, which: Choice) -> list[str]:
+    """`hidden_layers`, looked for once for each network."""
+    found = _known.setdefault(network, {})
+    if str(which) not in found:
+        found[str(which)] = hidden_layers(network, x, which)
+    return found[str(which)]
 
 
 @contextmanager

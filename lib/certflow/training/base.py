@@ -1,6 +1,6 @@
 """What every training method states, and the one function it has to supply: its loss on a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -149,6 +149,9 @@ class MethodSpec(Recipe):
         from certflow.training.evaluation import evaluate
 
         return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision, ranks=ranks)
+
+    def judge(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise a `TrainingError` where the log, up to the epoch just trained, shows that it is no use to go on."""
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """The scalar to minimise on one mini-batch, and what to log of it.

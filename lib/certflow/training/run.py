@@ -99,7 +99,9 @@ class Run:
             stepper.model, batches, law, seed=stepper.seed, epoch=epoch, ranks=stepper.ranks
         )
         lr = stepper.learning_rate(epoch)
-        self._finish_epoch(row_of(epoch, time.monotonic() - begun, trained, lr, meter, result))
+        row = row_of(epoch, time.monotonic() - begun, trained, lr, meter, result)
+        stepper.method.judge([*self.position.rows, row])
+        self._finish_epoch(row)
         _show(bar, epoch, meter)
 
     def _train(self, bar, meter: Meter, begun: float) -> None:

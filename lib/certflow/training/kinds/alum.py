@@ -1,0 +1,57 @@
+"""Virtual adversarial training (Miyato et al. 2019; ALUM, Liu et al. 2020): predictions that turn slowly near the data."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from certflow.kinds.registry import lazy, register
+from certflow.training.base import MethodSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from certflow.training.batch import Batch
+
+attacks, losses, nearby = (lazy(f"certflow.training.{name}") for name in ("attacks", "losses", "nearby"))
+
+
+@register("alum")
+class Alum(MethodSpec):
+    """Minimise the cross-entropy of noisy copies, plus how far predictions turn on the way that turns them fastest.
+
+    The way is found from a tiny random step by ascent on KL(f(x) ‖ f(x + δ)); the penalty is that divergence plus its
+    reverse. Loader batches are not split.
+    """
+
+    kind: Literal["alum"] = "alum"
+    splits: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
+    example: ClassVar[dict[str, Any]] = {"radius": 0.05}
+
+    radius: float = Field(8 / 255, gt=0)
+    """How far a pixel of a copy is moved, [0,1]-pixel units (l-infinity)."""
+    begin: float = Field(1e-5, gt=0)
+    """Standard deviation of the random step at the beginning; the published code's value."""
+    steps: int = Field(1, ge=1, le=100)
+    """Steps of the ascent, of radius / steps times the gradient over its largest entry."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the penalty."""
+
+    @property
+    def cost(self) -> float:
+        """Each copy is attacked, then learnt from twice."""
+        return self.noises * (2 + 2 * self.steps / 3)
+
+    def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
+        """(1/mB) Σ_{i,b} [CE(f(x_{i,b}), y_b) + weight·(KL(p ‖ q) + KL(q ‖ p))], p at the copy, q where it was moved to."""
+        copies = batch.copies(self.noises)
+        with attacks.frozen(batch.model):
+            target = batch.forward(copies).detach()
+            found = nearby.disturbed(batch, copies, self.begin)
+            for _ in range(self.steps):
+                way = nearby.direction(lambda at: nearby.divergence(target, batch.forward(at)), found, "max")
+                found = nearby.moved(copies, found + self.radius / self.steps * way, self.radius, "linf")
+        logits, turned = batch.forward(copies), batch.forward(found)
+        label = losses.cross_entropy(logits, batch.y).mean()
+        both = nearby.divergence(logits, turned) + nearby.divergence(turned, logits)
+        return label + self.weight * both.mean(), {"accuracy": losses.accuracy(logits, batch.y)}
