@@ -153,4 +153,4 @@ def test_steps_do_not_wait_for_the_device(kind, monkeypatch):
     batch = torch.arange(8), torch.rand(8, 1, 8, 8), torch.arange(8)
     with NoReads():
         for epoch in range(2):
-            stepper.advance(batch, epoch, 0, Meter())
+            stepper.advance(batch, epoch, 0, Meter(extras=method.extras))

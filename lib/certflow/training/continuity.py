@@ -74,7 +74,7 @@ def sampled_layer(u: float, alpha: float, beta: float, layers: int) -> int:
 
 def weight(lbd: float, epoch: int, epochs: int, *, warmup: float, ramp: float) -> float:
     """The penalty's weight in an epoch (from 0): 0 over the share `warmup` of the run, then up to lbd over the share `ramp`."""
-    over = epoch + 1 - warmup * epochs
+    over = epoch + 1 - math.ceil(warmup * epochs)
     return 0.0 if over <= 0 else lbd * min(1.0, over / (ramp * epochs) if ramp > 0 else 1.0)
 
 

@@ -31,7 +31,7 @@ class Knowledge(MethodSpec):
     splits: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     extras: ClassVar[tuple[str, ...]] = ("cross_entropy", "collapse", "penalty", "layer")
-    example: ClassVar[dict[str, Any]] = {"lbd": 1.0, "penalty_warmup": 0.5}
+    example: ClassVar[dict[str, Any]] = {"lbd": 0.05, "penalty_warmup": 0.5}
 
     lbd: float = Field(10.0, ge=0)
     """Weight of the penalty. 10 to 100 lower the volatility after a warm-up; without one, from scratch, even 3 may collapse."""
