@@ -1,0 +1,66 @@
+"""How few draws any test could do with: a lower bound for a whole table, whatever the test, its looks and its futility.
+
+A test of "p <= p0" that errs with probability at most alpha, and rejects with probability b at p > p0, draws
+
+    E_p[N] >= kl(b, alpha) / kl(p, p0)
+
+times on average, kl(x, y) = x ln(x/y) + (1-x) ln((1-x)/(1-y)) (Wald 1945; for any stopping rule Kaufmann, Cappé and Garivier
+2016). A table tests several p0 on the same draws. Each image may spend its draws where they buy most, so the least mean number
+that holds given shares of the images is a convex programme; every value of its Lagrange dual is a valid bound.
+"""
+
+import numpy as np
+from scipy import special
+
+COSTS = np.concatenate([[0.0], np.geomspace(1.0, 1e8, 160)])
+"""Draws of an image that are compared. Between two of them, an image pays the smaller and gets what the larger buys."""
+SWEEPS, HALVINGS = 3, 16
+"""How often every price is set anew, and how closely: a looser search gives a lower bound, and still a bound."""
+
+
+def divergence(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kullback-Leibler divergence of a Bernoulli law of mean x from one of mean y, in nats; they broadcast."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return special.rel_entr(x, y) + special.rel_entr(1 - x, 1 - y)
+
+
+def most_power(information: np.ndarray, alpha: float) -> np.ndarray:
+    """The largest b with kl(b, alpha) <= information (nats, any shape), rounded up; 1 where even certainty is paid for."""
+    low, high = np.full(np.shape(information), float(alpha)), np.ones(np.shape(information))
+    for _ in range(45):
+        middle = (low + high) / 2
+        paid = divergence(middle, alpha) <= information
+        low, high = np.where(paid, middle, low), np.where(paid, high, middle)
+    return np.where(information >= -np.log(alpha), 1.0, high)
+
+
+def least_draws(failure: np.ndarray, weights: np.ndarray, limits: np.ndarray, held: np.ndarray, alpha: float) -> float:
+    """Fewest mean draws per image of any test that holds at least a share `held` of the images at each limit.
+
+    failure: float64 [atoms], probabilities q = 1 - p, of which `weights` (sum 1) say how frequent they are among images;
+    limits: float64 [radii], a radius holds where q is below its limit; held: float64 [radii]; alpha: level of each image's
+    claims. Images with q >= limit are held with probability alpha for nothing. A lower bound by weak duality, whatever the
+    prices: they are raised one radius after the other until each holds its share. Shares that no test can hold are lowered to
+    what one can.
+    """
+    possible = failure[:, None] < limits
+    information = np.where(possible, divergence(failure[:, None], limits), 0.0)  # [atoms, radii]
+    bought = most_power(information[:, None, :] * COSTS[1:, None], alpha)  # what the next larger cost buys
+    bought = np.concatenate([bought, np.where(possible, 1.0, alpha)[:, None, :]], axis=1)  # [atoms, costs, radii]
+    goals = np.minimum(held, 0.999 * (weights @ np.where(possible, 1.0, alpha)))
+
+    def dual(prices: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value of the dual, and the shares that are held at these prices."""
+        value = COSTS - bought @ prices
+        chosen = value.argmin(axis=1)
+        return float(weights @ value.min(axis=1) + prices @ goals), weights @ bought[np.arange(len(value)), chosen]
+
+    prices, best = np.zeros(len(limits)), 0.0
+    for radius in [*range(len(limits))] * SWEEPS:
+        low, high = -4.0, 30.0  # exponents of e
+        for _ in range(HALVINGS):
+            prices[radius] = np.exp((low + high) / 2)
+            value, shares = dual(prices)
+            best = max(best, value)
+            low, high = ((low + high) / 2, high) if shares[radius] < goals[radius] else (low, (low + high) / 2)
+    return best

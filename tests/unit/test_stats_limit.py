@@ -1,0 +1,60 @@
+"""The fewest draws of any test: closed forms, and tests that must not take fewer."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from certflow.stats.limit import divergence, least_draws, most_power
+from certflow.stats.optimal import growing_looks
+from certflow.stats.truncated import least_counts
+
+ALPHA = 0.001
+
+
+def test_the_divergence_is_its_definition_and_0_of_equal_laws():
+    x, y = 0.3, 0.6
+    assert divergence(x, y) == pytest.approx(x * np.log(x / y) + (1 - x) * np.log((1 - x) / (1 - y)))
+    assert divergence(0.2, 0.2) == 0 and divergence(1.0, 0.25) == pytest.approx(np.log(4))
+
+
+def test_power_is_what_its_information_pays_for():
+    information = np.array([0.0, 0.01, 1.0, 5.0, 6.9, 7.0, 1e9])
+    power = most_power(information, ALPHA)
+    inside = information < -np.log(ALPHA)
+    assert divergence(power[inside], ALPHA) == pytest.approx(information[inside], abs=1e-6)
+    assert power[0] == pytest.approx(ALPHA, abs=1e-9) and (power[~inside] == 1).all()
+
+
+@pytest.mark.parametrize(("q", "q0", "held"), [(0.1, 0.16, 0.9), (0.001, 0.0062, 0.5), (0.4, 0.5, 0.99)])
+def test_one_radius_and_one_kind_of_image_take_what_wald_says(q, q0, held):
+    exact = divergence(held, ALPHA) / divergence(q, q0)
+    found = least_draws(np.array([q]), np.ones(1), np.array([q0]), np.array([held]), ALPHA)
+    assert 0.8 * exact < found <= exact * (1 + 1e-9)  # costs lie 12 % apart, and are rounded down
+
+
+def test_a_share_that_alpha_alone_holds_costs_nothing():
+    assert least_draws(np.array([0.6]), np.ones(1), np.array([0.5]), np.array([0.5]), ALPHA) < 1e-6
+
+
+def test_no_test_of_ours_takes_fewer_draws():
+    """Error spending at even levels, nobody giving up before 20,000 draws: its mean draws and its power, simulated."""
+    rng, q0 = np.random.default_rng(0), float(ndtr(-1.0))
+    looks = growing_looks(50, 20_000)
+    accept = least_counts(looks, ALPHA * np.arange(1, len(looks) + 1) / len(looks), q0)
+    failure = np.array([0.02, 0.1, 0.13])
+    hits = np.cumsum([rng.binomial(n, 1 - failure, (2000, 3)) for n in np.diff(looks, prepend=0)], axis=0)
+    passed = hits >= accept[:, None, None]
+    drawn = looks[np.where(passed.any(axis=0), passed.argmax(axis=0), len(looks) - 1)]
+    bound = least_draws(failure, np.full(3, 1 / 3), np.array([q0]), np.array([passed.any(axis=0).mean() - 0.01]), ALPHA)
+    assert 0.2 * drawn.mean() < bound < drawn.mean()
+
+
+def test_more_radii_and_larger_shares_take_more():
+    failure, weights = np.array([0.001, 0.05, 0.2]), np.full(3, 1 / 3)
+    limits = ndtr(-np.array([0.5, 1.0, 2.0]))
+    shares = np.array([0.9, 0.6, 0.3])
+    all_three = least_draws(failure, weights, limits, shares, ALPHA)
+    assert all_three >= max(
+        least_draws(failure, weights, limits[i : i + 1], shares[i : i + 1], ALPHA) for i in range(3)
+    )
+    assert all_three > least_draws(failure, weights, limits, 0.9 * shares, ALPHA)

@@ -1,0 +1,91 @@
+"""Truncated tests: exact sizes against a slow enumeration, monotone acceptance, and boundaries that spend what they may."""
+
+import itertools
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from certflow.sampling.ladder import planned_ladder
+from certflow.stats.optimal import Problem, atoms, boundaries, growing_looks
+from certflow.stats.truncated import GUARD, least_counts, size, spending
+
+LOOKS = np.array([4, 9, 15])
+ACCEPT = np.array([4, 8, 12])
+
+
+def enumerated(p: Fraction) -> list[Fraction]:
+    """P(rejected at or before each look), from all ways in which the hits of the three steps can fall."""
+    steps, spent = np.diff(LOOKS, prepend=0).tolist(), [Fraction(0)] * 3
+    for hits in itertools.product(*(range(m + 1) for m in steps)):
+        law = Fraction(1)
+        for x, m in zip(hits, steps, strict=True):
+            law *= comb(m, x) * p**x * (1 - p) ** (m - x)
+        reached = np.cumsum(hits) >= ACCEPT
+        for look in range(3):
+            spent[look] += law * bool(reached[: look + 1].any())
+    return spent
+
+
+@pytest.mark.parametrize("p", [Fraction(1, 2), Fraction(7, 10), Fraction(99, 100)])
+def test_spending_is_the_probability_that_an_enumeration_of_all_paths_gives(p):
+    expected = [float(x) for x in enumerated(p)]
+    assert spending(LOOKS, ACCEPT, float(1 - p)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_acceptance_is_monotone_in_p():
+    grid = np.linspace(0.01, 0.99, 99)
+    sizes = [size(LOOKS, ACCEPT, 1 - p) for p in grid]
+    assert (np.diff(sizes) > 0).all()
+
+
+def test_a_test_that_never_rejects_has_size_0():
+    assert size(LOOKS, LOOKS + 1, 0.3) < 1e-15
+
+
+def test_what_lies_outside_the_window_counts_as_rejected():
+    """The size may err upwards only: the mass that is kept and the mass that is spent make one, or a little more."""
+    looks = growing_looks(50, 100_000)
+    spent = spending(looks, looks + 1, 0.2)
+    assert 0 < spent[-1] < 1e-14 and (np.diff(spent) > 0).all()
+
+
+@pytest.mark.parametrize("q0", [0.5, 0.16, 0.0062, 0.00048])
+@pytest.mark.parametrize("alpha", [0.001, 0.05])
+def test_least_counts_spend_no_more_than_allowed_and_cannot_be_lowered(q0, alpha):
+    looks = growing_looks(50, 20_000)
+    allowed = alpha * np.linspace(0.05, 1, len(looks))
+    accept = least_counts(looks, allowed, q0)
+    spent = spending(looks, accept, q0)
+    assert (spent <= allowed * (1 - GUARD / 2)).all()
+    for look in (20, len(looks) - 1):
+        lower = accept.copy()
+        lower[look] -= 1
+        assert spending(looks, lower, q0)[look] > allowed[look] * (1 - 2 * GUARD)
+
+
+def shipped_limits() -> list[float]:
+    """Phi(-r / sigma) for the radii of every ladder in the shipped configurations and defaults."""
+    radii = np.arange(0, 2.51, 0.25)
+    return sorted({float(ndtr(-r / sigma)) for sigma in (0.25, 0.5, 1.0) for r in radii if r / sigma <= 3.9})
+
+
+@pytest.mark.parametrize("q0", shipped_limits())
+def test_the_mixture_keeps_its_level_at_every_shipped_limit(q0):
+    rule = planned_ladder((0.5,), (q0,), 100, 100_000, 0.001, 0.02, 0.0)
+    assert size(rule.looks, rule.accept[0], q0) <= 0.001
+
+
+@pytest.mark.parametrize("q0", shipped_limits()[::4])
+def test_the_optimal_test_spends_its_level_and_not_more(q0):
+    looks = growing_looks(50, 100_000)
+    weights = np.full(len(atoms(q0)[0]), 1 / len(atoms(q0)[0]))
+    problem = Problem(q0, tuple(looks.tolist()), tuple(weights))
+    rule, _ = problem.priced(2.0**17, 0.001)
+    accept, give_up = boundaries(q0, looks, rule, 0.001)
+    found = size(looks, accept, q0)
+    assert found <= 0.001
+    assert found > (0.0009 if q0 > 0.001 else 0.0006), "whole numbers leave more unspent where misses are few"
+    assert (give_up < accept).all() or (give_up[-1] == looks[-1] and (give_up[:-1] < accept[:-1]).all())
