@@ -126,7 +126,7 @@ def second_stage(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray, hits
     plan = planned(sampler, noise, first)
     columns = {name: plan[name].to_numpy() for name in plan}
     arrays = {}
-    for measurement in sampler.measurements(columns, noise, DIM):
+    for measurement in sampler.measurements(columns, noise, DIM, sampler.facts(columns, noise, DIM)):
         made = hits(measurement)
         if measurement.rule is not None:
             made, arrays["decided"] = stopped(made, measurement)

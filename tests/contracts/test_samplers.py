@@ -115,12 +115,13 @@ def test_a_rule_ends_every_image_within_its_draws(kind, noise):
         looks = measurement.rule.looks
         assert (np.diff(looks) > 0).all() and looks[0] > 0 and (looks[-1] <= measurement.draws).all()
         hits, decided = stopped(beside.hits(measurement), measurement)
-        for one, decision in zip(hits, decided, strict=True):
+        for one, decision, judged in zip(hits, decided, measurement.selected, strict=True):
             look = int(np.searchsorted(looks, len(one)))
             assert looks[look] == len(one)
-            again, finished = measurement.rule.judge(look, np.array([one.sum()]), np.array([decision]))
+            k = np.array([np.count_nonzero(one == judged)])
+            again, finished = measurement.rule.judge(look, k, np.array([decision]))
             assert finished[0] and again[0] == decision
-            assert decision <= measurement.rule.most(look, np.array([one.sum()]))[0]
+            assert decision <= measurement.rule.most(look, k)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

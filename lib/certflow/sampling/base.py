@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -100,14 +101,27 @@ class SamplerSpec(Spec):
         dim: number of coordinates of an image, for planners that weigh draws by radii which depend on it."""
         raise NotImplementedError
 
+    def facts(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None) -> dict[str, Any]:
+        """What the plan says of all images together, from its columns: plain JSON values, kept in its record."""
+        return {}
+
     def measurements(
-        self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None
+        self,
+        plan: Mapping[str, np.ndarray],
+        noise: NoiseSpec,
+        dim: int | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> list[Measurement]:
         """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself.
 
-        dim: number of coordinates of an image, for rules that stop by radii which depend on it."""
+        dim: number of coordinates of an image, for rules that stop by radii which depend on it; facts: as `facts` made them."""
         draws = np.asarray(plan["n"], np.int64)
         return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
+
+    @property
+    def judges_label(self) -> bool:
+        """Whether the counts are about each image's label, and not about the class that `plan` selects."""
+        return getattr(self, "judge", "selected") == "label"
 
     def cost(self, noise: NoiseSpec) -> float | None:
         """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""

@@ -1,12 +1,15 @@
 """A ladder of preset radii, climbed while the draws come in: a rung holds once its own test rejects, from the lowest up."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from certflow.stats.sequential import acceptance_counts, look_schedule
+from certflow.stats.truncated import size
 
 LARGEST_DIM = 1 << 24
 """Coordinates of the largest image that exact decisions allow for. The distance of exact noise from its ideal law grows with
@@ -29,16 +32,16 @@ class Ladder:
     def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `StoppingRule.judge`: the largest radius held so far (-1: none), and whether the next one is out of reach."""
         before = np.searchsorted(self.radii, decided, side="right")  # rungs held
-        holds = np.logical_and.accumulate(k >= self.accept[:, look, None], axis=0).sum(axis=0)
-        rungs = np.maximum(before, holds)
+        reached = (k >= self.accept[:, look, None]) | (np.arange(len(self.radii))[:, None] < before)
+        rungs = np.logical_and.accumulate(reached, axis=0).sum(axis=0)
         radii = np.concatenate([[-1.0], self.radii])
         return radii[rungs], k <= self.give_up[rungs, look]
 
     def most(self, look: int, k: np.ndarray) -> np.ndarray:
         """See `StoppingRule.most`. An earlier look can have seen all hits there are now, as far as its draws go."""
-        looks = self.looks[: look + 1]
-        together = np.maximum.accumulate(self.accept[:, : look + 1], axis=0)  # a rung holds with all below it
-        least = np.where(together <= looks, together, looks[-1] + 1).min(axis=1)
+        looks, accept = self.looks[: look + 1], self.accept[:, : look + 1]
+        least = np.where(accept <= looks, accept, looks[-1] + 1).min(axis=1)
+        least = np.maximum.accumulate(least)  # a rung holds only with all below it
         return np.concatenate([[-1.0], self.radii])[np.searchsorted(least, k, side="right")]
 
 
@@ -97,3 +100,36 @@ def give_up_counts(looks: np.ndarray, needed: int, beta: float) -> np.ndarray:
         moving = high - low > 1
         low, high = np.where(moving & hopeless, middle, low), np.where(moving & ~hopeless, middle, high)
     return low
+
+
+def stated_ladder(
+    radii: Sequence[float], failure: np.ndarray, tests: Mapping[str, Any] | None, *, n_max: int, alpha: float
+) -> Ladder:
+    """The ladder of the boundaries that a plan states (`certflow.sampling.tuning.tuned_ladder`).
+
+    failure: float64 [rungs], from which the exact size of each test is computed again: ValueError for boundaries that do not
+    suit these radii and draws, or whose size exceeds alpha. It does not matter who made them, or where.
+    """
+    if tests is None:
+        raise ValueError("the plan states no tests; make it with the sampler's `facts`")
+    ladder = Ladder(
+        np.array(radii, np.float64), *(np.array(tests[name], np.int64) for name in ("looks", "accept", "give_up"))
+    )
+    rungs, looks = len(ladder.radii), len(ladder.looks)
+    fits = ladder.accept.shape == (rungs, looks) and ladder.give_up.shape == (rungs + 1, looks)
+    if not fits or ladder.looks[-1] != n_max or ladder.looks[0] < 1 or (np.diff(ladder.looks) < 1).any():
+        raise ValueError(
+            f"the plan's tests do not fit {rungs} radii and at most {n_max} draws; delete it and run again"
+        )
+    for radius, q0, accept in zip(ladder.radii, failure, ladder.accept, strict=True):
+        found = _checked_size(tuple(tests["looks"]), tuple(accept.tolist()), float(q0))
+        if found > alpha:
+            raise ValueError(f"the plan's test of radius {radius:g} errs with probability {found:g}, above {alpha:g}")
+    return ladder
+
+
+@lru_cache(maxsize=256)
+def _checked_size(looks: tuple[int, ...], accept: tuple[int, ...], q0: float) -> float:
+    if q0 <= 0:  # nothing may be claimed
+        return 0.0 if all(a > n for a, n in zip(accept, looks, strict=True)) else 1.0
+    return size(np.array(looks), np.array(accept), q0)

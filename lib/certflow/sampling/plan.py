@@ -28,8 +28,9 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
     dim = revive("dataset", spec["dataset"]).info().dim
     table = plan_rows(sampler, noise, dim, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
+    facts = sampler.facts({name: table[name].to_numpy() for name in table}, noise, dim)
     parents = {"presample": record.digest, **record.parents}
-    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes))
+    write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes, facts=facts))
 
 
 def plan_rows(
@@ -43,12 +44,14 @@ def plan_rows(
 ) -> "pd.DataFrame":
     """What a sampler plans for images of `dim` coordinates, one row each, from their stage-1 counts int64 [images, classes].
 
-    Columns: idx, label, selected (class), k0 (its stage-1 count), k0_other (the largest of any other class), n0, n (stage-2
-    draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
+    Columns: idx, label, selected (the class to certify), k0 (its stage-1 count), k0_other (the largest of any other class), n0,
+    n (stage-2 draws; 0 = abstain unsampled), seconds0 (of stage 1), and whatever else the sampler writes.
     """
     import pandas as pd
 
     columns = sampler.plan(counts, noise, dim)
+    if sampler.judges_label:
+        columns = columns | about_label(counts, label)
     return pd.DataFrame(
         {
             "idx": index,
@@ -62,6 +65,11 @@ def plan_rows(
             **{name: values for name, values in columns.items() if name not in ("selected", "k0", "n")},
         }
     )
+
+
+def about_label(counts: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns `selected` and `k0` of a plan that judges each image's label; counts: int64 [images, classes]."""
+    return {"selected": label.astype(np.int64), "k0": np.take_along_axis(counts, label[:, None], axis=1)[:, 0]}
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Plan:
     def measurements(self) -> list[Measurement]:
         """What stage 2 draws for all images."""
         columns = {name: self.rows[name].to_numpy() for name in self.rows}
-        return self.sampler.measurements(columns, self.noise, self.dim)
+        return self.sampler.measurements(columns, self.noise, self.dim, self.record.facts)
 
     @cached_property
     def parents(self) -> dict[str, str]:

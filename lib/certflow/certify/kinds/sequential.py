@@ -29,7 +29,9 @@ class Sequential(CertificateSpec):
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
-        """Norm and alpha must be those that the sampler stops by."""
+        """Radii must be what the sampler decides; norm and alpha those that it stops by."""
+        if not hasattr(sampler, "radii"):
+            return [f"its sampler is of kind {sampler.kind}, which decides no radii; use one of kind decide"]
         return [
             f"{name}={getattr(self, name)}, but its sampler stops at {name}={getattr(sampler, name)}; give both the same"
             for name in ("norm", "alpha")

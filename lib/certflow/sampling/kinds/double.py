@@ -1,6 +1,7 @@
 """Two sets of counts per image, under the noise and under a second law (Li, Zhang, Xie and Li 2022, DSRS)."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -93,7 +94,11 @@ class Double(SamplerSpec):
         return self.n + self.n_q
 
     def measurements(
-        self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None
+        self,
+        plan: Mapping[str, np.ndarray],
+        noise: NoiseSpec,
+        dim: int | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
         k = noise.exponent

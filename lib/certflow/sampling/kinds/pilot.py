@@ -1,0 +1,82 @@
+"""A few draws of each image, from which a whole table is estimated before it is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from certflow.kinds.registry import register
+from certflow.noise.base import NoiseSpec
+from certflow.noise.streams import Stream
+from certflow.sampling.base import Measurement, SamplerSpec
+
+
+@dataclass(frozen=True)
+class Misses:
+    """The stopping rule of `pilot`: an image ends once its label was missed often enough. It decides no radius."""
+
+    looks: np.ndarray
+    most_misses: int
+
+    def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `StoppingRule.judge`."""
+        last = look == len(self.looks) - 1
+        return np.full(len(k), -1.0), (self.looks[look] - k >= self.most_misses) | last
+
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        """See `StoppingRule.most`."""
+        return np.full(len(k), -1.0)
+
+
+@register("pilot")
+class Pilot(SamplerSpec):
+    """Draw every image `first` times, then on in steps of 15 %, until its label was missed `misses` times or n_max was reached.
+
+    Some 120 to 160 draws per image on published models. `certflow.stats.estimate` makes of them an estimate of the table that
+    100,000 draws per image would give, with an interval: not a certificate. (Certificate `anytime` reads these counts too, and
+    its radii are certified, if small.)
+    """
+
+    kind: Literal["pilot"] = "pilot"
+    example: ClassVar[dict[str, Any]] = {"first": 20, "n_max": 100}
+    sequential: ClassVar[bool] = True
+    n0: Literal[0] = 0
+    """There is no stage 1: the label is judged."""
+    first: int = Field(50, ge=1, le=10**6)
+    """Draws of every image."""
+    misses: int = Field(5, ge=1)
+    """An image whose label was missed so often is known well enough."""
+    n_max: int = Field(300, ge=1, le=10**6)
+    """Most draws of an image."""
+
+    @property
+    def judges_label(self) -> bool:
+        """See `SamplerSpec.judges_label`."""
+        return True
+
+    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+        """See `SamplerSpec.plan`; n is the most an image may be drawn."""
+        selected = counts.argmax(axis=1).astype(np.int64)
+        k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
+        return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n_max, np.int64)}
+
+    def measurements(
+        self,
+        plan: Mapping[str, np.ndarray],
+        noise: NoiseSpec,
+        dim: int | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[Measurement]:
+        """See `SamplerSpec.measurements`: draws of the noise, ended by `Misses`."""
+        from certflow.stats.optimal import growing_looks
+
+        draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
+        rule = Misses(growing_looks(self.first, self.n_max), self.misses)
+        return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
+
+    def problems(self) -> list[str]:
+        """The first look must fit."""
+        return [f"first: must be at most n_max={self.n_max}, got {self.first}"] if self.first > self.n_max else []

@@ -1,0 +1,111 @@
+"""Tests tuned on stage 1: whole numbers in the plan, exact sizes, and what the two ways of judging plan."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+from stage_examples import Home
+
+from certflow.files.artefact import read_table
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.sampling.ladder import stated_ladder
+from certflow.sampling.plan import read_plan
+from certflow.sampling.tuning import REFERENCE, atom_weights, reference_power, tuned_ladder
+from certflow.stats import clopper_pearson_failure
+from certflow.stats.deconvolution import GRID
+from certflow.stats.optimal import atoms
+from certflow.stats.truncated import size
+
+Decide, NOISE = spec_class("sampler", "decide"), Gaussian(sigma=0.5)
+FAILURE = ndtr(-np.array([0.0, 1.0, 2.0]))
+SETTINGS = {"first": 50, "last": 5000, "alpha": 0.001, "tolerance": 0.01}
+
+
+@pytest.fixture(scope="module")
+def hits() -> np.ndarray:
+    return np.random.default_rng(1).binomial(100, ndtr(np.linspace(-1, 4, 200)))
+
+
+@pytest.fixture(scope="module")
+def tests(hits) -> dict:
+    return tuned_ladder(hits, 100, FAILURE, **SETTINGS)
+
+
+def test_tests_are_whole_numbers_and_keep_their_level(tests):
+    looks = np.array(tests["looks"])
+    assert looks[0] == 50 and looks[-1] == 5000
+    for q0, accept, give_up in zip(FAILURE, tests["accept"], tests["give_up"], strict=False):
+        assert all(isinstance(value, int) for value in accept + give_up)
+        assert 0.0008 < size(looks, np.array(accept), q0) <= 0.001
+    ladder = stated_ladder([0.0, 0.5, 1.0], FAILURE, tests, n_max=5000, alpha=0.001)
+    assert ladder.give_up[-1].tolist() == tests["looks"]
+
+
+def test_they_depend_on_how_many_images_show_what_and_not_on_their_order(hits, tests):
+    assert tuned_ladder(hits[::-1], 100, FAILURE, **SETTINGS) == tests
+
+
+def test_images_near_a_radius_make_it_dearer(hits):
+    near = np.random.default_rng(2).binomial(100, ndtr(np.full(200, 1.02)))
+    far = np.random.default_rng(2).binomial(100, ndtr(np.full(200, -1.0)))
+    reward = [tuned_ladder(k, 100, FAILURE[1:2], **SETTINGS)["rewards"][0] for k in (near, far)]
+    assert reward[0] > reward[1]
+
+
+def test_boundaries_that_err_too_often_or_do_not_fit_are_refused(tests):
+    lower = {**tests, "accept": [[a - 3 for a in row] for row in tests["accept"]]}
+    with pytest.raises(ValueError, match="errs with probability"):
+        stated_ladder([0.0, 0.5, 1.0], FAILURE, lower, n_max=5000, alpha=0.001)
+    with pytest.raises(ValueError, match="errs with probability"):
+        stated_ladder([0.0, 0.5, 1.0], [0.5, 0.0, 0.0], tests, n_max=5000, alpha=0.001)
+    with pytest.raises(ValueError, match="do not fit"):
+        stated_ladder([0.0, 0.5], FAILURE[:2], tests, n_max=5000, alpha=0.001)
+    with pytest.raises(ValueError, match="do not fit"):
+        stated_ladder([0.0, 0.5, 1.0], FAILURE, tests, n_max=6000, alpha=0.001)
+    with pytest.raises(ValueError, match="states no tests"):
+        stated_ladder([0.0, 0.5, 1.0], FAILURE, None, n_max=5000, alpha=0.001)
+
+
+def test_a_radius_that_no_draw_can_prove_is_never_held():
+    tests = tuned_ladder(np.array([90, 95]), 100, np.array([0.3, 0.0]), **SETTINGS)
+    assert all(a > n for a, n in zip(tests["accept"][1], tests["looks"], strict=True))
+    stated_ladder([0.0, 0.5], np.array([0.3, 0.0]), tests, n_max=5000, alpha=0.001)
+
+
+def test_weights_of_the_prior_are_shares_of_the_density():
+    density = np.exp(-((GRID - 1.0) ** 2))
+    density /= density.sum()
+    weights = atom_weights(density, float(ndtr(-1.0)))
+    assert weights.sum() == pytest.approx(1, abs=1e-4) and (weights > 0).all()
+    assert weights[: len(weights) // 2].sum() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_reference_is_the_power_of_clopper_and_pearson():
+    q0 = float(ndtr(-1.0))
+    z, _ = atoms(q0)
+    power = reference_power(q0, 0.001)
+    at = int(np.argmin(np.abs(power - 0.6)))
+    k = np.random.default_rng(0).binomial(REFERENCE, ndtr(z[at]), 20_000)
+    shown = (np.asarray(clopper_pearson_failure(k, REFERENCE, 0.001)) < q0).mean()
+    assert shown == pytest.approx(power[at], abs=0.02)
+    assert (power[z <= 1.0] == 0).all()
+
+
+@pytest.mark.parametrize("settings", [{"judge": "label", "n0": 0}, {"judge": "label"}, {"judge": "selected"}])
+def test_the_stages_run_on_tests_that_the_plan_states(tmp_path, settings):
+    home = Home(tmp_path).prepared()
+    sampler = Decide(**{"n0": 20, "test": "optimal", "look": 20, "n_max": 200, "radii": [0.0, 0.25], **settings})
+    plan, counts = home.counted(sampler, tmp_path)
+    read = read_plan(plan, home.counts_spec(sampler))
+    label = read.rows["label"].to_numpy()
+    assert np.array_equal(read.rows["selected"], label) == (settings["judge"] == "label")
+    assert set(read.record.facts["tests"]) == {"looks", "accept", "give_up", "rewards"}
+    certificate = spec_class("certificate", "sequential")(sampler="s")
+    table, _ = read_table(home.certify(certificate, plan, counts, tmp_path / "table.tsv"))
+    if settings["judge"] == "label":
+        assert set(table["predict"] - table["label"].to_numpy() * (table["predict"] >= 0)) <= {0, -1}
+
+
+def test_a_class_is_selected_by_draws():
+    assert "n0: must be at least 1" in Decide(n0=0).problems()[0]
+    assert not Decide(n0=0, judge="label").problems()
