@@ -170,7 +170,8 @@ class Live:
         counts = self.first[None]
         self.plan = plan_rows(self.sampler, self.noise, self.dim, self.index, zero.astype(np.int64), counts, zero)
         columns = {name: self.plan[name].to_numpy() for name in self.plan}
-        measurements = self.sampler.measurements(columns, self.noise, self.dim)
+        facts = self.sampler.facts(columns, self.noise, self.dim)
+        measurements = self.sampler.measurements(columns, self.noise, self.dim, facts)
         if not _plain(measurements, self.noise):
             raise ValueError(
                 f"sampler: counts of kind {self.sampler.kind} cannot grow in instalments; use one that draws a fixed number "

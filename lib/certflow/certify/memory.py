@@ -122,6 +122,8 @@ def certify(
     base = ready(model, _shape(model, images), **preparing)
     dim = base.dim
     found = problems(noise, sampler, certificate, dim)
+    if sampler.judges_label and labels is None:
+        found.append("labels: must be given, since this sampler judges them")
     if found:
         raise ValueError("; ".join(found))
     label = _labels(labels, index, base.classes)
@@ -130,7 +132,7 @@ def certify(
     plan = plan_rows(sampler, noise, dim, index, label, first["selection"], first["seconds"])
     columns = {name: plan[name].to_numpy() for name in plan}
     arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
-    for wanted in sampler.measurements(columns, noise, dim):
+    for wanted in sampler.measurements(columns, noise, dim, sampler.facts(columns, noise, dim)):
         arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
     drawn = drawn_from(plan, arrays, noise, dim, int(seed), sampler.arithmetic)
     table = certificate_table(drawn, certificate, arrays["seconds"])

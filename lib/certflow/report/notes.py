@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.report.columns import attacks_among
+from certflow.report.decided import decided_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,8 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
     """What the printed numbers are, and which images they were measured on."""
     shared = common_noise(int((~summary["external"]).sum()))
     images = [*_images(summary), *shared, *_external(summary), *_other_images(summary)]
-    return [*warnings(summary), _intervals(summary), *_attacks(summary), *images]
+    decided = decided_notes(summary, whose)
+    return [*warnings(summary), _intervals(summary), *decided, *_attacks(summary), *images]
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from certflow.report.columns import Column, Statistic, certified_at, frame, metrics, radii_among
 from certflow.report.compare import PublishedCells
+from certflow.report.decided import decided
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
@@ -44,8 +45,9 @@ def summarise(
     joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack
     showed no wrong class within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most
     alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
-    rho), published_source, published_n_images, comparison, tables (paths) and digests, joined by blanks. Unknown numbers
-    are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
+    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, comparison, tables
+    (paths) and digests, joined by blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a
+    `DataError`.
     """
     radii = [float(radius) for radius in radii]
     if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:
@@ -64,6 +66,7 @@ def summarise(
         row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
         row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
         row |= _guarantee(line, radii, rho)
+        row |= decided(line)
         row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
         rows.append(row)

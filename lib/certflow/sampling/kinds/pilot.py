@@ -57,7 +57,7 @@ class Pilot(SamplerSpec):
         """See `SamplerSpec.judges_label`."""
         return True
 
-    def plan(self, counts: np.ndarray, noise: NoiseSpec) -> dict[str, np.ndarray]:
+    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`; n is the most an image may be drawn."""
         selected = counts.argmax(axis=1).astype(np.int64)
         k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
