@@ -1,0 +1,154 @@
+"""What `decide` costs and loses: `python benchmarks/decide.py [--golden FILE --tolerance T --populations N --streams M]`.
+
+Images whose class has a known probability climb the ladders of the sampler, both stages simulated, and are compared with
+Cohen's test at N = 100,000 and with the fewest draws that any test could do with. Probabilities come from a file with the
+columns source, sigma, radius, predict, correct, alpha_inferred (published tables, 100,000 draws per image): each is drawn from
+what the count leaves possible that its radius belongs to. The label of an image that is taken for another class has a
+probability drawn evenly from what is left. Without a file, from a stated law of 500 images at sigma 0.5.
+
+`--streams`: simulate so many streams at the smallest probability that makes a claim false, and print how often it is made.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from benchmarks.planning import ALPHA, from_table, stated_law
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.sampling.base import StoppingRule
+from certflow.stats import clopper_pearson_failure
+from certflow.stats.limit import least_draws
+
+RADII = {
+    "certify/cifar10/resnet110/noise_0.50/test/sigma_0.50": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    "certify/imagenet/resnet50/noise_0.50/test/sigma_0.50": (0.5, 1.0, 1.5),
+    "certify/cifar10/resnet110/noise_0.12/test/sigma_0.12": (0.06, 0.12, 0.18, 0.24, 0.3, 0.36, 0.396),
+}
+COHEN = 100_000
+
+
+def population(table: pd.DataFrame, generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(probability of the class, of the label, is the class right) of each image."""
+    if len(table):
+        sigma, alpha = float(table["sigma"].iloc[0]), float(table["alpha_inferred"].iloc[0])
+        p, right = from_table(table, sigma, alpha, COHEN, generator)
+    else:
+        p, right = stated_law(500, generator)
+    return p, np.where(right, p, generator.uniform(0, 1 - p)), right
+
+
+def climb(rule: StoppingRule, p: np.ndarray, generator) -> tuple[np.ndarray, np.ndarray]:
+    """(decided, drawn) of images of probability p."""
+    k, drawn, decided, going = np.zeros(len(p), int), np.zeros(len(p), int), np.full(len(p), -1.0), np.arange(len(p))
+    for look, n in enumerate(rule.looks):
+        k[going] += generator.binomial(n - drawn[going], p[going])
+        drawn[going] = n
+        decided[going], finished = rule.judge(look, k[going], decided[going])
+        going = going[~finished]
+        if not len(going):
+            break
+    return decided, drawn
+
+
+def rule_of(sampler, p: np.ndarray, noise: Gaussian, generator) -> StoppingRule:
+    """The sampler's own way from stage 1 to its stopping rule."""
+    plan = {"n": np.full(len(p), sampler.n_max), "selected": np.zeros(len(p), int), "n0": np.full(len(p), sampler.n0)}
+    plan["k0"] = generator.binomial(sampler.n0, p)
+    return sampler.measurements(plan, noise, None, sampler.facts(plan, noise, None))[0].rule
+
+
+def cohen(p: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """float64 [images, radii]: how likely Cohen's test holds each radius."""
+    misses = np.arange(COHEN + 1)
+    proven = np.searchsorted(clopper_pearson_failure(COHEN - misses, COHEN, ALPHA), limits) - 1
+    return special.betainc(COHEN - proven, proven + 1.0, p[:, None])
+
+
+def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, climbs: int) -> str:
+    """Mean draws of both stages, accuracy lost at each radius, and the ratio to the least possible."""
+    radii, spent, lost, bounds = np.array(sampler.radii), [], [], []
+    limits, start, preparing = special.ndtr(-radii / noise.sigma), time.process_time(), 0.0
+    for number in range(populations):
+        generator = np.random.default_rng([7, number])
+        p, label, right = population(table, generator)
+        judged = label if sampler.judge == "label" else p
+        start = time.process_time()
+        rule = rule_of(sampler, judged, noise, generator)
+        preparing += time.process_time() - start
+        reference, held = cohen(judged, limits), []
+        for _ in range(climbs):
+            decided, drawn = climb(rule, judged, generator)
+            spent.append(drawn.mean())
+            held.append(decided[:, None] >= radii)
+        held = np.mean(held, axis=0)
+        lost.append((right[:, None] * (reference - held)).mean(axis=0))
+        bounds.append(least_draws(1 - judged, np.full(len(p), 1 / len(p)), limits, held.mean(axis=0), ALPHA))
+    draws, bound = np.mean(spent), np.mean(bounds)
+    losses = " ".join(f"{one:+.4f}" for one in np.mean(lost, axis=0))
+    return (
+        f"{sampler.test:9}{sampler.judge:9}{draws + sampler.n0:9,.0f} draws, {draws:,.0f} of stage 2, least {bound:,.0f} "
+        f"({draws / bound:.2f}); lost {losses}; tests made in {preparing / populations:.1f} s"
+    )
+
+
+def false_claims(rule: StoppingRule, limit: float, streams: int) -> float:
+    """Share of streams at p = 1 - limit for which the first radius is claimed."""
+    generator, wrong = np.random.default_rng(0), 0
+    for _ in range(0, streams, 100_000):
+        decided, _ = climb(rule, np.full(100_000, 1 - limit), generator)
+        wrong += int((decided >= 0).sum())
+    return wrong / streams
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--golden", type=Path)
+    parser.add_argument("--only", default="", help="part of a table's name")
+    parser.add_argument("--tolerance", type=float, default=0.003)
+    parser.add_argument("--n-max", type=int, default=400_000)
+    parser.add_argument("--populations", type=int, default=3)
+    parser.add_argument("--climbs", type=int, default=10)
+    parser.add_argument("--streams", type=int, default=0)
+    options = parser.parse_args()
+    decide = spec_class("sampler", "decide")
+    tables = pd.read_csv(options.golden) if options.golden else pd.DataFrame({"source": []})
+    for source, radii in (RADII if options.golden else {"stated law": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}).items():
+        if options.only not in source:
+            continue
+        table = tables[tables["source"] == source]
+        noise = Gaussian(sigma=float(table["sigma"].iloc[0]) if len(table) else 0.5)
+        print(source)
+        for test, judge in (
+            ("optimal", "label"),
+            ("optimal", "selected"),
+            ("mixture", "label"),
+            ("mixture", "selected"),
+        ):
+            more = {"n_max": options.n_max, "look": 50} if test == "optimal" else {}
+            sampler = decide(test=test, judge=judge, radii=list(radii), tolerance=options.tolerance, **more)
+            print(" ", measured(sampler, table, noise, options.populations, options.climbs), flush=True)
+        if options.streams:
+            sampler = decide(test="optimal", judge="label", radii=[radii[0]], n_max=options.n_max, look=50)
+            p = population(table, np.random.default_rng(0))[1]
+            rule, limit = (
+                rule_of(sampler, p, noise, np.random.default_rng(1)),
+                float(special.ndtr(-radii[0] / noise.sigma)),
+            )
+            share, spread = false_claims(rule, limit, options.streams), (ALPHA / options.streams) ** 0.5
+            print(
+                f"  claimed falsely in {share:.6f} +- {spread:.6f} of {options.streams:,} streams, at most {ALPHA:g} allowed"
+            )
+
+
+if __name__ == "__main__":
+    main()
