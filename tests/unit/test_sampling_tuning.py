@@ -10,7 +10,7 @@ from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.ladder import stated_ladder
 from certflow.sampling.plan import read_plan
-from certflow.sampling.tuning import REFERENCE, atom_weights, reference_power, tuned_ladder
+from certflow.sampling.tuning import REFERENCE, atom_weights, prior_density, reference_power, tuned_ladder
 from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID
 from certflow.stats.optimal import atoms
@@ -109,3 +109,11 @@ def test_the_stages_run_on_tests_that_the_plan_states(tmp_path, settings):
 def test_a_class_is_selected_by_draws():
     assert "n0: must be at least 1" in Decide(n0=0).problems()[0]
     assert not Decide(n0=0, judge="label").problems()
+
+
+def test_what_stage_1_cannot_tell_apart_keeps_images():
+    """Images that never miss in 100 draws may lie anywhere above; none of it may be thought empty."""
+    k = np.where(np.random.default_rng(0).random(500) < 0.7, 100, 60)
+    density = prior_density(k, 100)
+    assert density.sum() == pytest.approx(1)
+    assert density[(GRID > 2.4) & (GRID < 3.4)].sum() > 0.1

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from certflow.stats import clopper_pearson_failure
-from certflow.stats.deconvolution import GRID, observed, smooth
+from certflow.stats.deconvolution import GRID, npmle, observed
 from certflow.stats.optimal import Problem, Rule, atoms, boundaries, growing_looks, least
 
 REFERENCE = 100_000
@@ -20,6 +20,9 @@ REWARDS = (16, 52)
 """The reward is 2^(i/2) draws for a whole number i in this range: from 256 to 67 million draws for one more image held."""
 FIRST_REWARD = 34
 """Where the search for a reward begins."""
+EM_STEPS, FLAT = 50, 0.02
+"""Of the prior's fit: few steps from a flat start, and a flat share, keep images in what n0 draws cannot tell apart. A fit that
+sees none there makes tests that give up at once; the g-model does so, and then a radius can lose 6 points."""
 UNIT = 2**20
 """Weights of the prior are whole multiples of 1 / UNIT."""
 
@@ -47,7 +50,7 @@ def tuned_ladder(
     second per radius.
     """
     looks = growing_looks(first, last)
-    density = smooth(observed(k0, np.full(len(k0), n0)))
+    density = prior_density(k0, n0)
     never = Tuned(looks + 1, looks.copy(), 0)
     found = [tuned(float(q), looks, density, alpha, tolerance) if q > 0 else never for q in failure]
     return {
@@ -56,6 +59,11 @@ def tuned_ladder(
         "give_up": [*(one.give_up.tolist() for one in found), looks.tolist()],
         "rewards": [one.reward for one in found],
     }
+
+
+def prior_density(k0: np.ndarray, n0: int) -> np.ndarray:
+    """float64 [grid]: the law of the probit of p over images, from stage 1."""
+    return (1 - FLAT) * npmle(observed(k0, np.full(len(k0), n0)), EM_STEPS) + FLAT / len(GRID)
 
 
 def tuned(q0: float, looks: np.ndarray, density: np.ndarray, alpha: float, tolerance: float) -> Tuned:
