@@ -65,10 +65,8 @@ def test_images_in_another_order_get_the_same_plan(kind, noise):
     assert plan.keys() == turned.keys()
     assert all(np.array_equal(turned[name], plan[name][order]) for name in ("selected", "k0"))
     # Images that stage 1 does not tell apart may change places: where a budget ends, some of them get what is left.
-    names = [name for name in plan if name != "selected"]
-    assert sorted(zip(*(turned[name] for name in rest), strict=True)) == sorted(
-        zip(*(plan[name] for name in rest), strict=True)
-    )
+    rows, again = (sorted(zip(*(made[n] for n in made if n != "selected"), strict=True)) for made in (plan, turned))
+    assert again == rows
 
 
 @every_pair
