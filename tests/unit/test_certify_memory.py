@@ -8,7 +8,7 @@ from stage_examples import BY_CHANCE, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, 
 
 from certflow import SmoothedClassifier
 from certflow.certify import memory
-from certflow.certify.live import Live
+from certflow.certify.live import Live, grows
 from certflow.data.source import data_root
 from certflow.data.subset import Images
 from certflow.files.artefact import read_arrays, read_table
@@ -264,3 +264,25 @@ def test_torchs_settings_are_put_back(base, test_images):
     finally:
         torch.backends.cudnn.benchmark = before[1]
     assert torch.backends.cudnn.deterministic == before[0] and torch.get_float32_matmul_precision() == before[2]
+
+
+def test_looking_less_changes_the_looks_and_not_the_counts(base, test_images):
+    image = test_images[0][0]
+    sampler = sampler_of("fixed", n=3000)
+    often, seldom = (
+        list(Live(base, image, NOISE, sampler, ANYTIME, seed=SEED).moments(looking=share)) for share in (None, 1e-9)
+    )
+    doubled = [base.batch << number for number in range(12)]
+    wanted = [0, *(drawn for drawn in doubled if drawn < 3000), 3000]
+    assert [moment.drawn for moment in seldom] == wanted, "the first look comes after one batch"
+    assert len(often) > len(seldom) and np.array_equal(often[-1].counts, seldom[-1].counts)
+
+
+@pytest.mark.parametrize(("kind", "may"), [("fixed", True), ("planned", True), ("double", False), ("decide", False)])
+def test_what_can_grow_is_known_before_anything_is_drawn(base, test_images, kind, may):
+    sampler = sampler_of(kind)
+    assert grows(NOISE, sampler, base.classes, base.dim) == may
+    if not may:
+        certificate = FIXED if kind == "double" else ANYTIME
+        with pytest.raises(ValueError, match="grow in instalments|need|sampler"):
+            Live(base, test_images[0][0], NOISE, sampler, certificate, seed=SEED)

@@ -1,7 +1,8 @@
 """One image, drawn in instalments: what may be said after each of them, and going on from there with the same draws."""
 
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,12 +114,14 @@ class Live:
         numbers = {"seconds": np.float64(self.seconds), "best": np.float64(self.best)}
         return {"first": self.first.copy(), "counts": self.counts.copy(), **numbers}
 
-    def moments(self, until: int | None = None, step: int | None = None) -> Iterator[Moment]:
+    def moments(
+        self, until: int | None = None, step: int | None = None, looking: float | None = None
+    ) -> Iterator[Moment]:
         """What is known now, and after each instalment up to `until` draws in all (default: the planned number).
 
         Stop iterating to stop drawing. step: draws of an instalment at least, in whole batches (one batch unless given); it
-        grows to a tenth of the draws so far. ValueError for more draws than planned where the certificate is for a fixed
-        number.
+        grows to a tenth of the draws so far. looking: the share of the time that may go into bounds; instalments grow to keep
+        to it, up to doubling the draws. ValueError for more draws than planned where the certificate is for a fixed number.
         """
         until = self.planned if until is None else until
         if until > LARGEST_N:
@@ -128,12 +131,17 @@ class Live:
                 f"until: a certificate for a fixed number of draws holds at {self.planned} draws only, not after {until}; "
                 "use one of kind anytime"
             )
-        yield self.moment()
-        while self.drawn < until:
-            batch = self.base.batch
-            least = max(step or batch, int(GROWTH * self.drawn))
+        batch = self.base.batch
+        while True:
+            begun = time.thread_time()
+            now = self.moment()
+            looked = time.thread_time() - begun
+            yield now
+            if self.drawn >= until:
+                return
+            worth = 0 if looking is None else min(int(looked / looking * self._rate()), self.drawn)
+            least = max(step or batch, int(GROWTH * self.drawn), worth)
             self._draw(min(-(-least // batch) * batch, until - self.drawn))
-            yield self.moment()
 
     def moment(self) -> Moment:
         """What is known now."""
@@ -154,12 +162,8 @@ class Live:
 
     def copies(self, draws: int = 3, stream: Stream = Stream.SELECTION) -> np.ndarray:
         """float32 [draws, channels, height, width]: first noisy copies of a stage, as counted; [0,1] units, not clipped."""
-        with engine_settings(), torch.inference_mode():
-            law = {"seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic, "parameter": False}
-            made, device = copies_of(self.base, self.noise, **law), self.base.device
-            image = torch.full((draws,), int(self.index[0]), device=device)
-            rows = made.rows(made.hold(self.images)[0], image, torch.arange(draws, device=device), None)
-            return (rows if self.base.shift is None else rows + self.base.shift).float().cpu().numpy()
+        law = {"seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic}
+        return noisy_copies(self.base, self.images, int(self.index[0]), self.noise, draws, **law)
 
     def _plan(self) -> None:
         """Stage 1, unless it was done before, and what the sampler makes of it."""
@@ -178,6 +182,10 @@ class Live:
                 "from one law, such as `fixed`"
             )
         self.selected, self.planned = int(self.plan["selected"].iloc[0]), int(measurements[0].draws[0])
+
+    def _rate(self) -> float:
+        """Draws per second so far."""
+        return self.drawn / self.seconds if self.seconds else 0.0
 
     def _draw(self, draws: int) -> None:
         start = np.array([self.drawn])
@@ -218,6 +226,32 @@ class Live:
         self.seconds, self.best = float(state["seconds"]), float(state["best"])
 
 
+@engine_settings()
+@torch.inference_mode()
+def noisy_copies(
+    base: BaseClassifier, image: torch.Tensor, index: int, noise: NoiseSpec, draws: int, **law: Any
+) -> np.ndarray:
+    """float32 [draws, channels, height, width]: the first noisy copies of an image as the engine classifies them, in [0,1]
+    units, not clipped.
+
+    image: [1, channels, height, width]. law: seed, stream and arithmetic of the draws.
+    """
+    made, device = copies_of(base, noise, parameter=False, **law), base.device
+    at = torch.full((draws,), index, device=device)
+    rows = made.rows(made.hold(image)[0], at, torch.arange(draws, device=device), None)
+    return (rows if base.shift is None else rows + base.shift).float().cpu().numpy()
+
+
+def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> bool:
+    """Whether counts of this sampler can grow in instalments: whether it makes a fixed number of draws of the noise itself."""
+    if sampler.n0 == 0:
+        return False
+    first, zero = np.zeros((1, classes), np.int64), np.zeros(1)
+    first[0, 0] = sampler.n0
+    plan = plan_rows(sampler, noise, dim, zero.astype(np.int64), zero.astype(np.int64), first, zero)
+    return _plain(sampler.measurements({name: plan[name].to_numpy() for name in plan}, noise, dim), noise)
+
+
 def _one(image: Any) -> Any:
     """The image as a set of one."""
     return image[None] if isinstance(image, torch.Tensor | np.ndarray) else np.asarray(image)[None]
@@ -225,6 +259,5 @@ def _one(image: Any) -> Any:
 
 def _plain(measurements: list[Measurement], noise: NoiseSpec) -> bool:
     """Whether stage 2 is one set of draws of the noise itself whose number is fixed."""
-    one = measurements[0]
-    simple = one.rule is None and one.parameter is None and one.stream == Stream.ESTIMATION
-    return len(measurements) == 1 and simple and one.noise == noise
+    bare = Measurement("counts", noise, Stream.ESTIMATION, None)
+    return len(measurements) == 1 and replace(measurements[0], draws=None) == bare
