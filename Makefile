@@ -1,11 +1,13 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference docs pins
+.PHONY: help env demo web test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference docs pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
+PORT ?= 8000
 export PYTHON
 
 help:
 	@echo "make demo    set up, run the embedded experiment, print its table (first time: some minutes)"
+	@echo "make web     the web application, over the models there are: http://localhost:8000/ (PORT=8000)"
 	@echo "make test    set up, run all tests"
 	@echo "make test-gpu  what needs a CUDA device: equal bits with the CPU, graphs, memory, several GPUs"
 	@echo "make test-slurm  the workflow on a real one-node SLURM (installs Debian's packages where it may)"
@@ -24,6 +26,9 @@ env:
 
 demo: env
 	@sh tools/demo.sh
+
+web: env
+	@PYTHONPATH=lib .venv/bin/python -m certflow.doors.cli web --port $(PORT)
 
 test: env
 	@sh tools/test.sh

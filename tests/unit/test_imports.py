@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "torchvision", "timm", "matplotlib", "scipy.stats", "sklearn")
+HEAVY = ("torch", "torchvision", "timm", "matplotlib", "scipy.stats", "sklearn", "flask", "waitress")
 
 
 def loaded(module: str) -> set[str]:
@@ -33,6 +33,7 @@ def loaded(module: str) -> set[str]:
         ("certflow.sampling.merge_predictions", set()),
         ("certflow.certify.stage", set()),
         ("certflow.report.tables", set()),
+        ("certflow.doors.cli", set()),
         ("certflow.report.stage", {"matplotlib"}),
         ("certflow.training.stage", {"torch"}),
         ("certflow.sampling.stage", {"torch"}),

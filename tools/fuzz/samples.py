@@ -18,16 +18,21 @@ from certflow.data.corruptions.store import Corrupted, prepare_corrupted
 from certflow.data.kinds.image_folder import ImageFolder
 from certflow.data.splits import ArraySplit
 from certflow.data.store import open_split, prepare
+from certflow.doors.web.asked import AskedCertify, Draws, Picture
+from certflow.doors.web.brought import Described, read_card
+from certflow.doors.web.jobs import Jobs
 from certflow.files.artefact import (
     Provenance,
     read_arrays,
     read_arrays_record,
     write_arrays,
     write_pictures,
+    write_record,
     write_table,
 )
 from certflow.models.checkpoint import read_model, save_model
 from certflow.models.header import read_header
+from certflow.noise import Gaussian
 from certflow.report.attacked import read_attacked
 from certflow.report.corruptions import read_corruptions
 from certflow.report.drawn import read_figure
@@ -185,6 +190,42 @@ def make_model(name: str) -> Callable[[Path, int], None]:
 def read_weights(folder: Path) -> Any:
     path = folder / "model.safetensors"
     return read_model(path, format=read_header(path)[0].format, spec=wanted(folder)), read_header(path)
+
+
+def job_id(number: int) -> str:
+    """Jobs bear their own name, so that a whole file of another one is noticed."""
+    return "a" * 11 + "bcdefgh"[number % 7]
+
+
+def make_job(folder: Path, number: int) -> None:
+    asked = AskedCertify(model="m", draws=Draws(n=100 + number), picture=Picture(index=number))
+    images = np.random.default_rng(number).integers(0, 256, (1, 1, 4, 5), np.uint8)
+    job = Jobs(folder / "jobs").create(asked, images, job_id(number))
+    numbers = {"seconds": np.float64(1.5), "best": np.float64(0.25)}
+    job.write_counts({"first": np.array([9, 1, number]), "counts": np.array([90, 9, 1]), **numbers})
+
+
+@sample("web job", make_job, "jobs/*/asked.json")
+@sample("web pixels", make_job, "jobs/*/pixels.npz")
+@sample("live counts", make_job, "jobs/*/counts.npz")
+def read_job(folder: Path) -> Any:
+    job = Jobs(folder / "jobs").get(job_id(number_of(folder)))
+    return job.asked, job.pixels(), job.counts()
+
+
+def make_brought(folder: Path, number: int) -> None:
+    place = folder / "models" / job_id(number)
+    place.mkdir(parents=True)
+    (place / "weights.pth").write_bytes(b"weights")
+    described = Described("a", "small_conv", Gaussian(sigma=0.25), shape=(1, 8, 8), classes=10 + number)
+    notes = {"doctor": {}, "warnings": [], "file": "weights.pth", "made": 1.0}
+    spec = {"folder": place.name, **described.plain()}
+    write_record(place / "card.json", Provenance(format="web model", spec=spec, notes=notes))
+
+
+@sample("web model", make_brought, "models/*/card.json")
+def read_brought(folder: Path) -> Any:
+    return read_card(folder / "models" / job_id(number_of(folder)) / "card.json").classes
 
 
 def optimiser_of(model: torch.nn.Module) -> Sgd:

@@ -66,6 +66,13 @@ FORMATS: dict[str, Format] = {
         {"counts": MEASURED["counts"], "seconds": MEASURED["seconds"]},
         {**SECOND, "rows": "whole", "look": "whole", "finished": "truth images"},
     ),
+    "live counts": Format(
+        "arrays",
+        {"first": "whole classes", "counts": "whole classes", "seconds": "number", "best": "number"},
+    ),
+    "web pixels": Format("arrays", {"images": "whole images channels height width"}),
+    "web job": Format("record"),
+    "web model": Format("record"),
     "predictions shard": Format("arrays", {**MEASURED, "label": "whole images"}),
     "predictions": Format("arrays", {"counts": MEASURED["counts"]}),
     "certificate": Format(

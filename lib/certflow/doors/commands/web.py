@@ -1,0 +1,75 @@
+"""Serve the web application: choose a model and an image, and watch the certified radius grow.
+
+It listens on this machine alone unless told otherwise, needs no network, and keeps its jobs in results/web, so that they
+survive a restart. Models are those below results/train, and those that are brought in the browser.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certflow.doors.web.site import Site
+
+HELP = "the web application"
+THREADS = 16
+"""Requests that are answered at the same time; half of them may be pages that follow a job."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="where the pipeline writes (results)")
+    parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name under which pages may be asked for",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument("--queue", type=int, default=32, help="jobs that may wait (32)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    import waitress
+
+    from certflow.doors.web.app import create_app
+    from certflow.doors.web.settings import LOOPBACK, Settings
+    from certflow.doors.web.site import NAME
+    from certflow.files.lock import exclusive
+
+    open_to_others = f"[{given.host}]" not in LOOPBACK and given.host not in LOOPBACK
+    if open_to_others and not given.allow_host:
+        raise ValueError(f"--host {given.host}: say under which name pages may be asked for, with --allow-host NAME")
+    if open_to_others:
+        print("warning: whoever reaches this port can start jobs and read all models and images here", file=sys.stderr)
+    names = tuple(name.lower() for name in given.allow_host)
+    settings = Settings(Path(given.results), hosts=(*LOOPBACK, *names), device=given.device, queue=given.queue)
+    app = create_app(settings, start=False)
+    try:
+        largest = settings.model_bytes + (2 << 20)
+        options = {"host": given.host, "port": given.port, "threads": THREADS, "max_request_body_size": largest}
+        server = waitress.create_server(app, **options)
+    except OSError as error:
+        raise ValueError(f"--port {given.port}: cannot be listened on ({error.strerror}); take another one") from error
+    with exclusive(settings.own / "server", "serving"):  # two servers would do the same jobs
+        _serve(server, app.extensions[NAME], given, settings.token)
+    return 0
+
+
+def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> None:
+    site.worker.start()
+    print(f"certflow: http://{_shown(given.host)}:{given.port}/  (end with Ctrl-C)")
+    print(f"programs show this token: {token}", flush=True)
+    try:
+        server.run()
+    finally:
+        site.worker.close()
+
+
+def _shown(host: str) -> str:
+    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host

@@ -1,0 +1,89 @@
+"""The application: its parts put together, and what is said when something goes wrong."""
+
+import logging
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from certflow import __version__
+from certflow.doors.web import api, batches, bringing, guard, job_pages, pages, streams
+from certflow.doors.web.settings import MEGABYTE, Settings
+from certflow.doors.web.site import NAME, Site
+from certflow.doors.web.words import ago, down, duration
+from certflow.doors.web.worker import Full
+from certflow.errors import CertflowError
+
+log = logging.getLogger(__name__)
+FORM_BYTES = MEGABYTE
+"""Most bytes of a form's fields that are not files."""
+PLAIN = {
+    404: "There is nothing at this address.",
+    405: "This address is asked for in another way.",
+    413: "What was sent is too large.",
+}
+"""What is said instead of the library's own words."""
+AGAIN = 15
+"""Seconds after which one may ask again where the queue is full."""
+
+
+class App(Flask):
+    """Flask whose templates always escape what they are given, whatever their files are called."""
+
+    def select_jinja_autoescape(self, filename: str | None) -> bool:
+        return True
+
+
+def create_app(settings: Settings, *, start: bool = True) -> App:
+    """The application. start: whether its worker starts now."""
+    app = App(__name__)
+    site = Site.of(settings)
+    app.extensions[NAME] = site
+    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = settings.image_bytes + FORM_BYTES
+    app.jinja_env.filters.update(down=down, duration=duration, ago=ago)
+    app.jinja_env.globals.update(version=__version__)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    guard.install(app)
+    for part in (pages.PAGES, job_pages.JOBS, batches.BATCHES, bringing.BRINGING, api.API, streams.STREAMS):
+        app.register_blueprint(part)
+    app.register_error_handler(HTTPException, said)
+    app.register_error_handler(CertflowError, refused)
+    app.register_error_handler(Full, busy)
+    app.register_error_handler(Exception, unexpected)
+    if start:
+        site.worker.start()
+    return app
+
+
+def said(error: HTTPException) -> Response:
+    """An error as a page of the same look, or as JSON where JSON was asked for."""
+    code = error.code or 500
+    own = error.description if error.description != type(error).description else PLAIN.get(code, error.description)
+    return _answer(code, error.name, own or "")
+
+
+def refused(error: CertflowError) -> Response:
+    """A file that is damaged, or data that are not there."""
+    return _answer(409, "This cannot be used", str(error))
+
+
+def busy(error: Full) -> Response:
+    """Too many jobs wait."""
+    answer = _answer(429, "Too many jobs are waiting", "Wait until some are done, or stop one, and send this again.")
+    answer.headers["Retry-After"] = str(AGAIN)
+    return answer
+
+
+def unexpected(error: Exception) -> Response:
+    """An error of ours."""
+    log.exception("%s %s", request.method, request.path)
+    return _answer(500, "This should not happen", "The server's log says more. What was running goes on.")
+
+
+def _answer(code: int, name: str, text: str) -> Response:
+    if request.path.startswith("/api/") or request.is_json:
+        answer = jsonify(error=text or name)
+    else:
+        answer = Response(render_template("error.html.j2", code=code, name=name, text=text), mimetype="text/html")
+    answer.status_code = code
+    return answer

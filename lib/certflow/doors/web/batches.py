@@ -1,0 +1,86 @@
+"""S5: certify several images at once."""
+
+from typing import Any
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+
+from certflow.doors.web import forms, pictures, takes
+from certflow.doors.web.asked import LONGEST, Draws, Picture
+from certflow.doors.web.cards import Card
+from certflow.doors.web.forms import Chosen, test_picture
+from certflow.doors.web.library import one, spaced
+from certflow.doors.web.pages import card_of
+from certflow.doors.web.settings import MEGABYTE
+from certflow.doors.web.site import here
+from certflow.doors.web.ways import ways
+from certflow.errors import CertflowError
+
+BATCHES = Blueprint("batches", __name__)
+MOST = pictures.ENTRIES
+COUNTS = (1_000, 4_000, 10_000, 100_000)
+DEFAULT_N, DEFAULT_IMAGES = 1_000, 50
+
+
+@BATCHES.get("/models/<name>/batch")
+def batch(name: str) -> str:
+    """The form."""
+    return _form(card_of(name))
+
+
+@BATCHES.post("/models/<name>/batch")
+def start(name: str) -> Response | tuple[str, int]:
+    """Start a job."""
+    card, site = card_of(name), here()
+    request.max_content_length = site.settings.zip_bytes + MEGABYTE
+    takes.room()
+    errors: dict[str, str] = {}
+    draws, images = Draws(), []
+    try:
+        draws = forms.draws_of(request.form, card)
+    except forms.Wrong as error:
+        errors |= error.errors
+    try:
+        images = _images(card)
+    except forms.Wrong as error:
+        errors |= error.errors
+    if errors:
+        return _form(card, errors, request.form), 400
+    return redirect(url_for("jobs.job", name=takes.batch(card, draws, images).id), 303)
+
+
+def _images(card: Card) -> list[Chosen]:
+    """A zip where there is one, else evenly spaced test images."""
+    file = request.files.get("file")
+    if file is not None and file.filename:
+        try:
+            found = pictures.unzipped(file.stream.read(), card.shape, request.form.get("fit") or "crop")
+        except CertflowError as error:
+            raise forms.Wrong({"file": str(error)}) from None
+        return [
+            Chosen(made.pixels, Picture(source="upload", index=number, name=name[:LONGEST], rendered=made.said))
+            for number, (name, made) in enumerate(found)
+        ]
+    test = here().library.test(card.dataset)
+    if test is None:
+        raise forms.Wrong({"file": "this model's test images are not here; choose a zip"})
+    text = request.form.get("images", "")
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= min(MOST, len(test)):
+        raise forms.Wrong({"images": f"choose a number from 1 to {min(MOST, len(test))}"})
+    return [Chosen(one(test, index), test_picture(test, index)) for index in spaced(len(test), int(text))]
+
+
+def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:
+    test = here().library.test(card.dataset)
+    return render_template(
+        "batch.html.j2",
+        card=card,
+        test=test,
+        ways=ways(card.noise, card.dim),
+        counts=[(n, f"{n:,} draws each") for n in COUNTS],
+        default_n=DEFAULT_N,
+        default_images=DEFAULT_IMAGES,
+        defaults=Draws(),
+        most=MOST,
+        errors=errors or {},
+        given=given or {},
+    )

@@ -1,0 +1,204 @@
+"""Models that people bring to the application: weights and a card that says what they are, in a folder each."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certflow.config.validation import validated
+from certflow.data.base import DataInfo, DatasetSpec, Split
+from certflow.errors import ArtefactError, DataError
+from certflow.files.artefact import Provenance, file_digest, read_record, write_record
+from certflow.kinds.registry import revive, spec_class
+from certflow.models.base import ModelSpec
+from certflow.noise.base import NoiseSpec
+
+if TYPE_CHECKING:
+    from certflow.doors.bring import Brought
+    from certflow.doors.web.cards import Card
+
+FORMAT = "web model"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".onnx")
+"""Endings of files that are taken. Only the ending of a name that somebody gives is ever used."""
+ONNX = ".onnx"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What people say about a model that they bring."""
+
+    name: str
+    architecture: str
+    """A name of `certflow.models.published.NAMES`, or a kind of model; not asked for ONNX files."""
+    noise: NoiseSpec
+    """What it was trained under."""
+    dataset: DatasetSpec | None = None
+    shape: tuple[int, int, int] | None = None
+    classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """mean, sd and weights, see `load_checkpoint`."""
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, for the card."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "noise": self.noise.canonical(),
+            "dataset": None if self.dataset is None else self.dataset.canonical(),
+            "shape": None if self.shape is None else list(self.shape),
+            "classes": self.classes,
+            "class_names": list(self.class_names),
+            "options": {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()},
+        }
+
+    def info(self) -> DataInfo | None:
+        """What is known of the images."""
+        if self.dataset is not None:
+            return self.dataset.info()
+        if self.shape is None or self.classes is None:
+            return None
+        return DataInfo(classes=self.classes, shape=self.shape)
+
+
+def keep(upload: Callable[[Path], None], suffix: str, described: Described, test: Split | None, own: Path) -> str:
+    """Take a model in: write its file, try it out, and write its card; the name of its folder.
+
+    upload writes the file to a place. test: images on which the doctor looks at it. Errors say what is wrong; then nothing
+    stays on disk.
+    """
+    from certflow.doors.web.jobs import new_id
+
+    if suffix not in SUFFIXES:
+        raise DataError(f"file: ends in {suffix or 'nothing'}; weights end in {', '.join(SUFFIXES)}")
+    folder = own / "models" / new_id()
+    folder.mkdir(parents=True)
+    try:
+        path = folder / f"weights{suffix}"
+        upload(path)
+        brought, described = _tried(path, described, test)
+        notes = {} if brought.examination is None else brought.examination.notes()
+        record = Provenance(
+            format=FORMAT,
+            spec={"folder": folder.name, **described.plain()},
+            parents={"weights": file_digest(path)},
+            notes={
+                "doctor": _without_path(notes),
+                "warnings": list(brought.warnings),
+                "file": path.name,
+                "made": time.time(),
+            },
+        )
+        write_record(folder / "card.json", record)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder.name
+
+
+def load(card: "Card") -> "Brought":
+    """The model of a card; `ArtefactError` where its file is not the one that was taken in."""
+    record = _record(card.path.parent / "card.json")
+    if file_digest(card.path) != record.parents["weights"]:
+        raise ArtefactError(f"{card.path}: is not the file that was brought; bring the model again")
+    return _brought(card.path, _described(record.spec), None)
+
+
+def read_card(path: Path) -> "Card":
+    """The card of a model that was brought."""
+    from certflow.doors.web.cards import Card, noise_name
+
+    record = _record(path)
+    described = _described(record.spec)
+    weights = path.parent / record.notes["file"]
+    kind = "no data given" if described.dataset is None else described.dataset.kind
+    info = described.info()
+    facts = {"data": kind, "network": described.architecture or "ONNX", "method": "brought along"}
+    return Card(
+        id=path.parent.name,
+        path=weights,
+        source="brought",
+        title=described.name,
+        dataset=described.dataset,
+        shape=info.shape,
+        classes=info.classes,
+        noise=described.noise,
+        facts=facts | {"noise": noise_name(described.noise)},
+        size=weights.stat().st_size,
+        modified=record.notes["made"],
+        class_names=described.class_names or tuple(getattr(described.dataset, "class_names", None) or ()),
+        warnings=tuple(record.notes["warnings"]),
+        made={"doctor": record.notes["doctor"], "options": record.spec["options"]},
+    )
+
+
+def architecture(name: str) -> str | ModelSpec:
+    """What `from_checkpoint` takes: a name of the papers' code, or the specification of a kind of model."""
+    from certflow.kinds.registry import kinds
+    from certflow.models.published import NAMES, named
+
+    try:
+        named(name)
+    except ValueError:
+        if name not in kinds("model"):
+            known = ", ".join(dict.fromkeys([*NAMES, *kinds("model")]))
+            raise DataError(f"architecture: {name!r} is not known; known: {known}") from None
+        return validated(spec_class("model", name), {"kind": name})
+    return name
+
+
+def _tried(path: Path, described: Described, test: Split | None) -> tuple["Brought", Described]:
+    """The model, after a dry run in which its classes and shape are found out where they were not given."""
+    from dataclasses import replace
+
+    from certflow.certify.memory import ready
+
+    brought = _brought(path, described, test)
+    shape = brought.shape or described.shape
+    if shape is None:
+        raise DataError("shape: the file does not say how large its images are; give channels, height and width")
+    info = described.info()
+    if info is not None and tuple(info.shape) != tuple(shape):
+        raise DataError(f"shape: the file takes images of {list(shape)}, but {list(info.shape)} was given")
+    base = ready(brought.model, tuple(shape), classes=brought.classes or described.classes, inference=brought.inference)
+    names = described.class_names
+    if names and len(names) != base.classes:
+        raise DataError(f"class names: {len(names)} are given, the model has {base.classes} classes")
+    return brought, replace(described, shape=tuple(shape), classes=base.classes)
+
+
+def _brought(path: Path, described: Described, test: Split | None) -> "Brought":
+    from certflow.doors import bring
+
+    if path.suffix == ONNX:
+        return bring.from_onnx(path)
+    looked = {} if test is None else {"test": test, "noise": described.noise}
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in described.options.items()}
+    known = {"info": described.info(), "classes": described.classes}
+    return bring.from_checkpoint(path, architecture(described.architecture), **known, **looked, **options)
+
+
+def _described(spec: Mapping[str, Any]) -> Described:
+    return Described(
+        name=spec["name"],
+        architecture=spec["architecture"],
+        noise=revive("noise", spec["noise"]),
+        dataset=None if spec["dataset"] is None else revive("dataset", spec["dataset"]),
+        shape=None if spec["shape"] is None else tuple(spec["shape"]),
+        classes=spec["classes"],
+        class_names=tuple(spec["class_names"]),
+        options=spec["options"],
+    )
+
+
+def _record(path: Path) -> Provenance:
+    record = read_record(path, absent="bring the model again", format=FORMAT)
+    if record.spec.get("folder") != path.parent.name:
+        raise ArtefactError(f"{path}: belongs to another model; bring the model again")
+    return record
+
+
+def _without_path(notes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in notes.items() if key != "checkpoint"}

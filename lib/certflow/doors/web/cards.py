@@ -1,0 +1,176 @@
+"""The models that can be certified, as pages show them: those of the pipeline, and those brought along."""
+
+import csv
+import hashlib
+import math
+import time
+from base64 import b32encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from certflow.data.base import DatasetSpec
+from certflow.doors import catalogue
+from certflow.errors import CertflowError
+from certflow.kinds.registry import revive
+from certflow.noise.base import NoiseSpec
+
+FRESH = 2.0
+"""Seconds for which a listing is not made again."""
+SHOWN = (0.25, 0.5)
+"""Radii whose certified accuracy a card shows."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a certificate table of the pipeline says about a model."""
+
+    name: str
+    images: int
+    accuracy: float
+    """Share of images that are certified as their class at any radius."""
+    at: Mapping[float, float]
+    """Radius → certified accuracy."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model."""
+
+    id: str
+    path: Path
+    source: str
+    """`pipeline` or `brought`."""
+    title: str
+    dataset: DatasetSpec | None
+    """The data it was trained on, where these are known."""
+    shape: tuple[int, int, int]
+    classes: int
+    noise: NoiseSpec
+    facts: Mapping[str, str]
+    """What it is, for people."""
+    size: int
+    modified: float
+    class_names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    result: Result | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """How it was brought (source `brought`)."""
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of an image."""
+        return math.prod(self.shape)
+
+    def named(self, number: int) -> str:
+        """What people call a class."""
+        return self.class_names[number] if 0 <= number < len(self.class_names) else str(number)
+
+    def under(self, sigma: float | None) -> NoiseSpec:
+        """Its noise, at another level where one is given."""
+        return self.noise if sigma is None else self.noise.model_copy(update={"sigma": sigma})
+
+
+class Cards:
+    """All models below the results, looked up anew every now and then: the workflow may be writing there."""
+
+    def __init__(self, results: Path, own: Path):
+        self.results, self.own = results, own
+        self._listed: tuple[float, dict[str, Card]] = (-math.inf, {})
+
+    def all(self) -> list[Card]:
+        """Every model, the pipeline's first."""
+        when, cards = self._listed
+        if time.monotonic() - when > FRESH:
+            cards = {card.id: card for card in (*self._pipeline(), *self._brought())}
+            self._listed = (time.monotonic(), cards)
+        return list(cards.values())
+
+    def get(self, name: str) -> Card:
+        """The model of that id; KeyError where there is none."""
+        self.all()
+        return self._listed[1][name]
+
+    def forget(self) -> None:
+        """List anew at the next question."""
+        self._listed = (-math.inf, {})
+
+    def _pipeline(self) -> Iterator[Card]:
+        for entry in catalogue.models(self.results):
+            try:
+                yield _pipeline_card(entry, self.results)
+            except (CertflowError, KeyError, ValueError):  # of another version of the code; `certflow models` lists it
+                continue
+
+    def _brought(self) -> Iterator[Card]:
+        from certflow.doors.web.brought import read_card
+
+        for path in sorted((self.own / "models").glob("*/card.json")):
+            try:
+                yield read_card(path)
+            except (CertflowError, KeyError, ValueError, OSError):
+                continue
+
+
+def card_id(*parts: str) -> str:
+    """12 letters that name a model by what it is and where it lies."""
+    found = hashlib.sha256("\n".join(parts).encode()).digest()
+    return b32encode(found).decode().lower()[:12]
+
+
+def noise_name(noise: NoiseSpec) -> str:
+    """A noise as people write it."""
+    if noise.sigma == 0:
+        return "no noise"
+    own = noise.model_dump(exclude={"kind", "sigma"})
+    more = "".join(f", {name} = {value:g}" for name, value in own.items() if isinstance(value, int | float))
+    return f"{noise.kind.replace('_', ' ')}, σ = {noise.sigma:g}{more}"
+
+
+def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
+    made = entry.made
+    dataset, noise = revive("dataset", made["dataset"]), revive("noise", made["noise"])
+    info = dataset.info()
+    below = entry.path.relative_to(results / "train").parent
+    names = list(below.parts) if len(below.parts) == 5 else list(entry.names.values())
+    facts = dict(zip(("data", "network", "method", "noise", "seed"), names, strict=False))
+    facts |= {"noise": noise_name(noise), "seed": str(made.get("seed", 0))}
+    return Card(
+        id=card_id(str(below), entry.identity),
+        path=entry.path,
+        source="pipeline",
+        title=f"{facts['data']} · {facts['method']}",
+        dataset=dataset,
+        shape=info.shape,
+        classes=info.classes,
+        noise=noise,
+        facts=facts,
+        size=entry.size,
+        modified=entry.modified.timestamp(),
+        class_names=tuple(getattr(dataset, "class_names", None) or ()),
+        warnings=entry.warnings,
+        result=_result(results / "certificates" / below),
+    )
+
+
+def _result(folder: Path) -> Result | None:
+    """The largest certificate table of a model; None where there is none."""
+    tables = [path for path in folder.glob("*/*/*.tsv") if path.is_file()]
+    found = [result for path in tables if (result := _table(path, path.stat().st_mtime)) is not None]
+    return max(found, key=lambda result: result.images, default=None)
+
+
+@lru_cache(maxsize=1024)
+def _table(path: Path, changed: float) -> Result | None:
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        right = [(row["correct"] == "1", float(row["radius"])) for row in rows]
+    except (OSError, KeyError, ValueError):
+        return None
+    if not right:
+        return None
+    share = {radius: sum(ok and found >= radius for ok, found in right) / len(right) for radius in SHOWN}
+    return Result(path.stem, len(right), sum(ok for ok, _ in right) / len(right), share)

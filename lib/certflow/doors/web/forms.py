@@ -1,0 +1,114 @@
+"""Forms and JSON to requests; what is wrong is said at the field it stands in."""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from werkzeug.datastructures import FileStorage
+
+from certflow.data.base import Split
+from certflow.doors.web import pictures
+from certflow.doors.web.asked import LONGEST, Draws, Picture
+from certflow.doors.web.cards import Card
+from certflow.doors.web.library import one
+from certflow.doors.web.ways import way_named
+from certflow.errors import CertflowError, DataError
+
+NAMES = {"way": "certificate", "n0": "first look", "n": "draws"}
+"""What forms call some fields."""
+
+
+class Wrong(ValueError):
+    """What is wrong with a form: field → sentence."""
+
+    def __init__(self, errors: Mapping[str, str]):
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{NAMES.get(name, name)}: {text}" for name, text in self.errors.items()))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image and where it comes from."""
+
+    pixels: np.ndarray
+    picture: Picture
+
+
+def draws_of(form: Mapping[str, Any], card: Card) -> Draws:
+    """How to certify, of a form or JSON; empty fields have their defaults, the seed a random one. `Wrong` at the fields."""
+    given = {name: value for name in Draws.model_fields if (value := form.get(name)) not in (None, "")}
+    given = {name: value.replace(",", "") if isinstance(value, str) else value for name, value in given.items()}
+    given.setdefault("seed", secrets.randbelow(1 << 63))
+    if given.get("sigma") is not None and _same(given["sigma"], card.noise.sigma):
+        del given["sigma"]
+    try:
+        draws = Draws.model_validate(given, strict=False)
+    except ValidationError as error:
+        raise Wrong({str(e["loc"][0]): e["msg"].removeprefix("Input ") for e in error.errors()}) from None
+    noise = card.under(draws.sigma)
+    try:
+        way = way_named(draws.way, noise, card.dim)
+        found = _problems(way.specs(draws.settings()), noise, card.dim)
+    except (CertflowError, ValueError) as error:
+        raise Wrong({"way": str(error)}) from None
+    if found:
+        raise Wrong({"way": "; ".join(found)})
+    return draws
+
+
+def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: Split | None, limit: int) -> Chosen:
+    """The image of a form: a drawing or a file where there is one, else the number of a test image. `Wrong` at the field."""
+    fit, invert = str(form.get("fit") or "crop"), bool(form.get("invert"))
+    try:
+        if file is not None and file.filename:
+            name = file.filename.replace("\\", "/").rsplit("/", 1)[-1][:LONGEST]
+            return uploaded(file.stream.read(limit + 1), name, card, fit, invert, limit)
+        if form.get("base64"):
+            data = base64.b64decode(str(form["base64"]), validate=True)
+            return uploaded(data, str(form.get("name") or "image")[:LONGEST], card, fit, invert, limit)
+    except (CertflowError, binascii.Error) as error:
+        raise Wrong({"file": str(error)}) from None
+    return _test_image(form, card, test)
+
+
+def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: int) -> Chosen:
+    """An image file. `DataError` for what is not one."""
+    if len(data) > limit:
+        raise DataError(f"{name}: is larger than {limit >> 20} MB; make it smaller first")
+    drawing = name == "drawing.png"
+    made = pictures.rendered(data, name, card.shape, "squeeze" if drawing else fit, invert)
+    source = {"source": "drawing", "name": "drawing"} if drawing else {"source": "upload", "name": name}
+    return Chosen(made.pixels, Picture(**source, rendered=made.said))
+
+
+def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chosen:
+    if test is None:
+        raise Wrong({"file": "this model's test images are not here; choose a file"})
+    text = str(form.get("number") or form.get("index") or "")
+    if not text.isascii() or not text.isdecimal() or int(text) >= len(test):
+        raise Wrong({"number": f"choose a test image, from 0 to {len(test) - 1}"})
+    index = int(text)
+    return Chosen(one(test, index), test_picture(test, index))
+
+
+def test_picture(test: Split, index: int) -> Picture:
+    """Where a test image comes from."""
+    return Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
+
+
+def _problems(specs: tuple[Any, Any], noise: Any, dim: int) -> list[str]:
+    from certflow.certify.memory import problems
+
+    return problems(noise, *specs, dim)
+
+
+def _same(given: Any, sigma: float) -> bool:
+    try:
+        return float(given) == sigma
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,103 @@
+"""All jobs of an application: made, found again, listed, deleted."""
+
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from certflow.doors.web.asked import Asked, read_asked
+from certflow.doors.web.job import Job
+from certflow.errors import ArtefactError, CertflowError
+from certflow.files.artefact import Provenance, read_record, write_arrays, write_record
+
+ID = re.compile(r"[a-z2-7]{12}")
+ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+class Jobs:
+    """All jobs below a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.lock = folder, threading.Lock()
+        self.held: dict[str, Job] = {}
+
+    def create(self, asked: Asked, images: np.ndarray, name: str | None = None) -> Job:
+        """A new job; images uint8 [images, channels, height, width]. name: instead of a random one."""
+        name = name or new_id()
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        own = {"job": name}
+        write_arrays(folder / "pixels.npz", {"images": images}, Provenance(format="web pixels", spec=own))
+        plain = {**own, "asked": asked.model_dump(mode="json")}
+        write_record(folder / "asked.json", Provenance(format="web job", spec=plain))
+        job = Job(folder, asked, time.time())
+        job.become("queued")
+        with self.lock:
+            self.held[name] = job
+        return job
+
+    def get(self, name: str) -> Job:
+        """The job of that name; KeyError where there is none."""
+        if not ID.fullmatch(name):
+            raise KeyError(name)
+        with self.lock:
+            if name not in self.held:
+                self.held[name] = _opened(self.folder / name)
+            return self.held[name]
+
+    def latest(self, limit: int = 12) -> list[Job]:
+        """The jobs that were made last, the newest first."""
+        names = [entry.name for entry in self._entries()][:limit]
+        return [job for job in map(self._readable, names) if job is not None]
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that wait or were interrupted, the oldest first."""
+        found = [self._readable(entry.name) for entry in reversed(self._entries())]
+        return [job for job in found if job is not None and not job.ended]
+
+    def remove(self, job: Job) -> None:
+        """Delete a job that has ended; ValueError for others."""
+        if not job.ended:
+            raise ValueError("the job has not ended; stop it first")
+        with self.lock:
+            self.held.pop(job.id, None)
+        shutil.rmtree(job.folder)
+
+    def _entries(self) -> list[os.DirEntry]:
+        try:
+            found = [entry for entry in os.scandir(self.folder) if ID.fullmatch(entry.name)]
+        except FileNotFoundError:
+            return []
+        return sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True)
+
+    def _readable(self, name: str) -> Job | None:
+        """The job, or None where its folder is damaged or half deleted; asking for it by name says why."""
+        try:
+            return self.get(name)
+        except (KeyError, CertflowError):
+            return None
+
+
+def new_id() -> str:
+    """12 random letters and digits: 60 bits, so that addresses cannot be guessed."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(12))
+
+
+def _opened(folder: Path) -> Job:
+    path = folder / "asked.json"
+    if not path.exists():
+        raise KeyError(folder.name)
+    record = read_record(path, format="web job")
+    if record.spec.get("job") != folder.name:
+        raise ArtefactError(f"{path}: belongs to another job; delete {folder}")
+    try:
+        asked = read_asked(record.spec["asked"])
+    except ValidationError as error:
+        raise ArtefactError(f"{path}: is of another version of certflow; delete {folder}") from error
+    return Job(folder, asked, path.stat().st_mtime)

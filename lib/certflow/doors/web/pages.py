@@ -1,0 +1,173 @@
+"""Pages, made on the server: all of them work without scripts."""
+
+from typing import Any
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, send_file, url_for
+
+from certflow.doors.web import forms, pictures, takes
+from certflow.doors.web.asked import AskedAttack, AskedCertify, Draws
+from certflow.doors.web.cards import Card
+from certflow.doors.web.job import Job
+from certflow.doors.web.library import one, spaced
+from certflow.doors.web.site import here
+from certflow.doors.web.view import LARGEST, outcome
+from certflow.doors.web.ways import ways
+from certflow.doors.web.words import duration
+
+PAGES = Blueprint("pages", __name__)
+THUMBNAILS = 24
+COUNTS = (1_000, 4_000, 10_000, 40_000, 100_000, 1_000_000)
+"""Numbers of draws that forms offer."""
+DEFAULT_N = 10_000
+FILTERS = {"data": "Data", "noise": "Noise"}
+
+
+@PAGES.get("/")
+def models() -> str:
+    """S1: all models."""
+    cards = here().cards.all()
+    asked = {name: request.args.get(name, "") for name in ("q", *FILTERS)}
+    options = {name: sorted({card.facts[name] for card in cards}) for name in FILTERS}
+    found = [card for card in cards if _fits(card, asked)]
+    jobs = [(job, _title(job), outcome(job)) for job in here().jobs.latest()]
+    return render_template(
+        "models.html.j2", cards=found, total=len(cards), asked=asked, options=options, labels=FILTERS, jobs=jobs
+    )
+
+
+@PAGES.get("/models/<name>")
+def model(name: str) -> str:
+    """S2: choose an image."""
+    return _form(card_of(name))
+
+
+@PAGES.post("/models/<name>/certify")
+def certify(name: str) -> Response | tuple[str, int]:
+    """Start a job of one image."""
+    card, site = card_of(name), here()
+    takes.room()
+    errors: dict[str, str] = {}
+    draws = picture = None
+    try:
+        draws = forms.draws_of(request.form, card)
+    except forms.Wrong as error:
+        errors |= error.errors
+    try:
+        test = site.library.test(card.dataset)
+        picture = forms.chosen(request.form, request.files.get("file"), card, test, site.settings.image_bytes)
+    except forms.Wrong as error:
+        errors |= error.errors
+    if errors:
+        return _form(card, errors, request.form), 400
+    job = takes.certify(card, draws, picture)
+    return redirect(url_for("jobs.job", name=job.id), 303)
+
+
+@PAGES.post("/models/<name>/render")
+def render(name: str) -> Response:
+    """An image file as the model would see it."""
+    card, site = card_of(name), here()
+    try:
+        found = forms.chosen(request.form, request.files.get("file"), card, None, site.settings.image_bytes)
+    except forms.Wrong as error:
+        return Response(str(next(iter(error.errors.values()))), 400, mimetype="text/plain")
+    answer = png_of(found.pixels)
+    answer.headers["X-Rendered"] = found.picture.rendered.replace("×", "x").encode("ascii", "replace").decode()
+    return answer
+
+
+@PAGES.get("/models/<name>/images/<int:index>.png")
+def test_image(name: str, index: int) -> Response:
+    """A test image."""
+    test = here().library.test(card_of(name).dataset)
+    if test is None or index >= len(test):
+        abort(404, "There is no such test image.")
+    answer = png_of(one(test, index))
+    answer.headers["Cache-Control"] = "private, max-age=3600"
+    return answer
+
+
+@PAGES.get("/about")
+def about() -> str:
+    """S7: what is certified, and how programs ask."""
+    return render_template("about.html.j2")
+
+
+@PAGES.get("/healthz")
+def health() -> dict[str, Any]:
+    """For those who watch servers."""
+    worker = here().worker
+    return {"ok": worker.thread.is_alive(), "waiting": len(worker.waiting), "running": worker.running is not None}
+
+
+@PAGES.get("/form")
+def form() -> Response:
+    """An address that other programs know."""
+    return redirect(url_for("pages.models"), 301)
+
+
+@PAGES.get("/favicon.ico")
+def favicon() -> Response:
+    """Browsers ask for it by itself."""
+    return redirect(url_for("static", filename="favicon.svg"), 301)
+
+
+@PAGES.get("/download_weights/<name>")
+@PAGES.get("/models/<name>/weights")
+def weights(name: str) -> Response:
+    """The file of weights."""
+    card = card_of(name)
+    return send_file(card.path.resolve(), as_attachment=True, download_name=f"{card.id}{card.path.suffix}")
+
+
+def card_of(name: str) -> Card:
+    """The model of that id, or 404."""
+    try:
+        return here().cards.get(name)
+    except KeyError:
+        abort(404, "There is no such model; it may have been made anew since.")
+
+
+def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:
+    """The form of S2, with what was given before and what is wrong with it."""
+    test = here().library.test(card.dataset)
+    start = request.args.get("from", 0, int)
+    thumbnails = [] if test is None else spaced(len(test), THUMBNAILS, max(start, 0))
+    rate = here().shelf.rates.get(card.id)
+    counts = [(n, f"{n:,} draws" + (f" (about {duration(n / rate)})" if rate else "")) for n in COUNTS if n <= LARGEST]
+    return render_template(
+        "model.html.j2",
+        card=card,
+        ways=ways(card.noise, card.dim),
+        test=test,
+        thumbnails=thumbnails,
+        next=start + 1,
+        counts=counts,
+        default_n=DEFAULT_N,
+        defaults=Draws(),
+        errors=errors or {},
+        given=given or {},
+    )
+
+
+def _fits(card: Card, asked: dict[str, str]) -> bool:
+    words = asked["q"].lower().split()
+    text = " ".join([card.title, *card.facts.values()]).lower()
+    same = all(not asked[name] or card.facts[name] == asked[name] for name in FILTERS)
+    return same and all(word in text for word in words)
+
+
+def _title(found: Job) -> str:
+    try:
+        card = here().cards.get(found.asked.model).title
+    except KeyError:
+        card = "a model that is not there any more"
+    if isinstance(found.asked, AskedCertify):
+        return f"{found.asked.picture.name}, {card}"
+    if isinstance(found.asked, AskedAttack):
+        return f"Attack on {found.asked.picture.name}, {card}"
+    return f"{len(found.asked.pictures)} images, {card}"
+
+
+def png_of(pixels: Any) -> Response:
+    return Response(pictures.png(pixels), mimetype="image/png")

@@ -1,0 +1,166 @@
+"""Images from people to pixels, and pixels to PNG files for pages."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from certflow.data.pixels import MODES, UNREADABLE, Rendering
+from certflow.doors.web.settings import MEGABYTE
+from certflow.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""Files that are taken; each decoder is one more thing that could be attacked."""
+PIXELS = 40_000_000
+"""Most pixels of an image: a few kilobytes can claim to be gigabytes."""
+ENTRIES = 500
+"""Most images in a zip."""
+UNPACKED = 200 * MEGABYTE
+"""Most bytes of a zip, unpacked."""
+ENTRY = 20 * MEGABYTE
+"""Most bytes of one file in a zip, unpacked."""
+ORIENTATION = 274
+ENLARGED = 4
+"""How much stronger than it is the difference of an attack is shown, at most."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Pixels as the model sees them, and what was done to get there."""
+
+    pixels: np.ndarray
+    """uint8 [channels, height, width]"""
+    said: str
+
+
+def rendered(data: bytes, name: str, shape: tuple[int, int, int], fit: str = "crop", invert: bool = False) -> Rendered:
+    """An image file as the model sees it. `DataError` says what is wrong with the file.
+
+    fit: `crop`: the centre, as large as it fits; `squeeze`: all of it, whatever its proportions. invert: swap dark and light.
+    """
+    if shape[0] not in MODES:
+        raise DataError(f"{name}: the model takes images of {shape[0]} channels, which no image file holds; use Python")
+    _recognised(data, name)
+    data, turned = _upright(data, name)
+    resize = "shorter_side_crop" if fit == "crop" else "exact"
+    pixels = Rendering(shape, resize, colour="convert").evaluate(data, name)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        said = _said(image, shape, fit, turned, invert)
+    return Rendered(255 - pixels if invert else pixels, said)
+
+
+def unzipped(data: bytes, shape: tuple[int, int, int], fit: str = "crop") -> list[tuple[str, Rendered]]:
+    """The images of a zip, by name. Nothing is written anywhere, so names of entries cannot lead out of a folder.
+
+    `DataError` for what is not a zip, more than `ENTRIES` images, too many bytes, links, and files that are not images.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise DataError("the file is not an intact zip; pack the images again") from error
+    with archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        _check_entries(entries)
+        found, total = [], 0
+        for entry in entries:
+            content = _entry(archive, entry)
+            total += len(content)
+            if total > UNPACKED:
+                raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
+            found.append((PurePosixPath(entry.filename).name, rendered(content, entry.filename, shape, fit)))
+        return found
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """The PNG file of uint8 [channels, height, width] with 1 or 3 channels; of others the first channel is shown."""
+    shown = pixels if pixels.shape[0] in (1, 3) else pixels[:1]
+    array = shown[0] if shown.shape[0] == 1 else shown.transpose(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def shown(values: np.ndarray) -> np.ndarray:
+    """uint8 of values in [0,1] units, cut to that range: noise leaves it, a screen cannot."""
+    return np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def difference(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
+    """(uint8, how many times enlarged): after - before around mid-grey, enlarged until it is easily seen."""
+    change = after.astype(np.float64) - before
+    largest = float(np.abs(change).max())
+    scale = min(ENLARGED, 0.5 / largest) if largest > 0 else 1.0
+    return shown(0.5 + scale * change), scale
+
+
+def _recognised(data: bytes, name: str) -> None:
+    """`DataError` unless the header is that of an image of a format and size that is taken; nothing is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+    except UNREADABLE as error:
+        raise DataError(f"{name}: is not an intact image in a format that is taken ({', '.join(FORMATS)})") from error
+    if width * height > PIXELS:
+        raise DataError(f"{name}: has {width} × {height} pixels, more than {PIXELS:,}; make it smaller first")
+
+
+def _upright(data: bytes, name: str) -> tuple[bytes, bool]:
+    """The file turned as its camera says; the same bytes where it does not say so."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        try:
+            if image.getexif().get(ORIENTATION, 1) == 1:
+                return data, False
+            buffer = io.BytesIO()
+            ImageOps.exif_transpose(image).save(buffer, "PNG")
+        except UNREADABLE as error:
+            raise DataError(f"{name}: is not an intact image; save it again") from error
+    return buffer.getvalue(), True
+
+
+def _said(image: Image.Image, shape: tuple[int, int, int], fit: str, turned: bool, invert: bool) -> str:
+    """What was done to an image, in words."""
+    channels, height, width = shape
+    done = ["turned upright"] if turned else []
+    if image.size != (width, height):
+        way = (
+            "the centre cut out and resized"
+            if fit == "crop" and image.width * height != image.height * width
+            else "resized"
+        )
+        done.append(f"{way} from {image.width} × {image.height} to {width} × {height}")
+    if channels == 1 and image.mode not in ("L", "1"):
+        done.append("made grey")
+    if channels == 3 and image.mode not in ("RGB", "P"):
+        done.append("made RGB")
+    if invert:
+        done.append("dark and light swapped")
+    return ", ".join(done)
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    if not entries:
+        raise DataError("the zip holds no file; pack images into it")
+    if len(entries) > ENTRIES:
+        raise DataError(f"the zip holds {len(entries)} files, more than {ENTRIES}; take fewer images")
+    for entry in entries:
+        if (entry.external_attr >> 16) & 0o170000 == 0o120000:
+            raise DataError(f"{entry.filename}: is a link; pack the image itself")
+        if entry.flag_bits & 1:
+            raise DataError(f"{entry.filename}: is encrypted; pack the images without a password")
+    if sum(entry.file_size for entry in entries) > UNPACKED:
+        raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
+
+
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The content of one file, read no further than `ENTRY`, whatever its header claims."""
+    try:
+        with archive.open(entry) as file:
+            content = file.read(ENTRY + 1)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *UNREADABLE) as error:
+        raise DataError(f"{entry.filename}: is damaged, or packed in a way that is not known; pack it again") from error
+    if len(content) > ENTRY:
+        raise DataError(f"{entry.filename}: is larger than {ENTRY // MEGABYTE} MB; make it smaller first")
+    return content

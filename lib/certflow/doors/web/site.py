@@ -1,0 +1,48 @@
+"""Everything that belongs to one running application."""
+
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+
+from flask import current_app
+
+from certflow.doors.web.cards import Cards
+from certflow.doors.web.jobs import Jobs
+from certflow.doors.web.library import Library
+from certflow.doors.web.settings import Settings
+from certflow.doors.web.shelf import Shelf
+from certflow.doors.web.worker import Worker
+
+NAME = "certflow"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The parts, made from settings."""
+
+    settings: Settings
+    cards: Cards
+    jobs: Jobs
+    library: Library
+    shelf: Shelf
+    worker: Worker
+    streams: BoundedSemaphore
+    """One for each page that follows a job live."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Site":
+        cards, jobs = Cards(settings.results, settings.own), Jobs(settings.own / "jobs")
+        shelf = Shelf(settings)
+        return cls(
+            settings=settings,
+            cards=cards,
+            jobs=jobs,
+            library=Library(settings.results),
+            shelf=shelf,
+            worker=Worker(jobs, shelf, cards.get, settings.queue),
+            streams=BoundedSemaphore(settings.streams),
+        )
+
+
+def here() -> Site:
+    """The site that the current request is for."""
+    return current_app.extensions[NAME]

@@ -1,0 +1,71 @@
+"""Requests that were found to be in order become jobs."""
+
+from typing import Any
+
+import numpy as np
+
+from certflow.doors.web.asked import AskedAttack, AskedBatch, AskedCertify, Draws
+from certflow.doors.web.cards import Card
+from certflow.doors.web.forms import Chosen
+from certflow.doors.web.job import Job
+from certflow.doors.web.site import here
+from certflow.doors.web.view import Shown, shown
+from certflow.doors.web.worker import Full
+
+
+def room() -> None:
+    """`Full` where no more jobs are taken: asked before anything is written."""
+    if not here().worker.room():
+        raise Full
+
+
+def certify(card: Card, draws: Draws, image: Chosen) -> Job:
+    """A job of one image."""
+    return _submitted(AskedCertify(model=card.id, draws=draws, picture=image.picture), image.pixels[None])
+
+
+def batch(card: Card, draws: Draws, images: list[Chosen]) -> Job:
+    """A job of several images."""
+    asked = AskedBatch(model=card.id, draws=draws, pictures=[image.picture for image in images])
+    return _submitted(asked, np.stack([image.pixels for image in images]))
+
+
+def attack(found: Job, view: Shown) -> Job:
+    """Attacks on a job's certificate. They have a seed of their own draws, the certificate's: streams differ."""
+    asked, moment = found.asked, view.moment
+    made = AskedAttack(
+        model=asked.model,
+        certified=found.id,
+        draws=asked.draws,
+        picture=asked.picture,
+        target=moment["selected"],
+        radius=moment["best"],
+        norm=view.law.way.norm,
+    )
+    return _submitted(made, found.pixels())
+
+
+def further(found: Job) -> None:
+    """Go on with a job that was stopped, or beyond what was planned where the certificate allows that; else nothing. `Full`."""
+    until = found.status.until
+    if found.status.state != "stopped":
+        until = _beyond(found)
+        if until is None:
+            return
+    room()
+    found.become("queued", until=until)
+    here().worker.submit(found)
+
+
+def _beyond(found: Job) -> int | None:
+    """Draws in all, where one may go on beyond those that were planned."""
+    if not isinstance(found.asked, AskedCertify):
+        return None
+    return shown(found, here().cards.get(found.asked.model)).further
+
+
+def _submitted(asked: Any, images: np.ndarray) -> Job:
+    room()
+    job = here().jobs.create(asked, images)
+    here().worker.submit(job)
+    return job

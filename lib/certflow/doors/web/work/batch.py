@@ -1,0 +1,40 @@
+"""Several images, one after the other; finished rows are kept, and a killed job goes on with the image it was at."""
+
+from typing import Any
+
+import torch
+
+from certflow.certify.memory import certify
+from certflow.doors.web.asked import AskedBatch
+from certflow.doors.web.job import Job
+from certflow.doors.web.shelf import Ready
+from certflow.doors.web.ways import way_named
+from certflow.doors.web.work.certify import plain_row
+from certflow.doors.web.work.following import check, followed, forget_partial
+
+KEPT = ("predict", "radius", "n", "k", "p_lower", "selected", "reason", "seconds")
+
+
+def certify_batch(job: Job, ready: Ready) -> None:
+    """See `certflow.doors.web.work.WORK`. Each image has a certificate of its own, wrong with probability at most alpha."""
+    asked: AskedBatch = job.asked
+    noise = ready.card.under(asked.draws.sigma)
+    law = (noise, *way_named(asked.draws.way, noise, ready.card.dim).specs(asked.draws.settings()))
+    images, total = job.pixels(), len(asked.pictures)
+    for number in range(len(job.table), total):
+        check(job)
+        running = followed(job, ready.base, number, lambda done, of: None)
+        image = torch.from_numpy(images[number : number + 1])
+        options = {"seed": asked.draws.seed, "index": [asked.pictures[number].index], "running": running}
+        found = certify(ready.base, image, *law, **options)
+        job.add_row(_row(found.table.iloc[0].to_dict(), number, asked))
+        job.progress(number + 1, total)
+        forget_partial(job)
+
+
+def _row(found: dict[str, Any], number: int, asked: AskedBatch) -> dict[str, Any]:
+    """What is kept of an image."""
+    row, picture = plain_row(found), asked.pictures[number]
+    known = {} if picture.label is None else {"label": picture.label, "correct": int(row["predict"] == picture.label)}
+    kept = {name: row[name] for name in KEPT if name in row}
+    return {"number": number, "idx": picture.index, "name": picture.name, **known, **kept}

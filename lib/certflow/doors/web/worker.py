@@ -1,0 +1,124 @@
+"""One thread that does all jobs, one after the other; what waits is bounded, and what is unfinished on disk goes on."""
+
+import logging
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from certflow.doors.web.cards import Card
+from certflow.doors.web.job import Job
+from certflow.doors.web.jobs import Jobs
+from certflow.doors.web.shelf import Shelf
+from certflow.errors import ArtefactError, CertflowError
+from certflow.sampling.settings import engine_settings
+
+log = logging.getLogger(__name__)
+
+
+class Full(Exception):
+    """As many jobs wait as may wait."""
+
+
+class Worker:
+    """The queue and the thread. A GPU, or a CPU's cores, are best used by one job at a time."""
+
+    def __init__(self, jobs: Jobs, shelf: Shelf, card: Callable[[str], Card], limit: int):
+        self.jobs, self.shelf, self.card, self.limit = jobs, shelf, card, limit
+        self.waiting: deque[Job] = deque()
+        self.changed = threading.Condition()
+        self.running: Job | None = None
+        self.closing = False
+        self.thread = threading.Thread(target=self._loop, name="certflow-worker", daemon=True)
+
+    def start(self) -> None:
+        """Take up unfinished jobs, and work from now on."""
+        for job in self.jobs.unfinished():
+            job.become("queued", interrupted=job.status.state == "running" or job.status.interrupted)
+            self.waiting.append(job)
+        self.thread.start()
+
+    def room(self) -> bool:
+        """Whether one more job may wait."""
+        return len(self.waiting) < self.limit
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; `Full` where too many wait."""
+        with self.changed:
+            if not self.room():
+                raise Full
+            job.stopping.clear()
+            if job.status.state != "queued":
+                job.become("queued", until=job.status.until)
+            self.waiting.append(job)
+            self.changed.notify()
+
+    def stop(self, job: Job) -> None:
+        """Stop a job; what it has counted stays."""
+        with self.changed:
+            job.stopping.set()
+            if job in self.waiting:
+                self.waiting.remove(job)
+                job.become("stopped")
+
+    def place(self, job: Job) -> int | None:
+        """How many jobs come first; None where it does not wait."""
+        with self.changed:
+            if job not in self.waiting:
+                return None
+            return list(self.waiting).index(job) + (self.running is not None)
+
+    def close(self, timeout: float = 30.0) -> None:
+        """End the thread. A job at work saves its counts and is left `running` on disk: the next start goes on with it."""
+        with self.changed:
+            self.closing = True
+            if self.running is not None:
+                self.running.stopping.set()
+            self.changed.notify()
+        if self.thread.is_alive():
+            self.thread.join(timeout)
+
+    def _card(self, job: Job) -> Card:
+        try:
+            return self.card(job.asked.model)
+        except KeyError:
+            raise ArtefactError("the model is not there any more; make it again") from None
+
+    def _loop(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting or self.closing)
+                if self.closing:
+                    return
+                job = self.waiting.popleft()
+                self.running = job
+            try:
+                self._do(job)
+            finally:
+                with self.changed:
+                    self.running = None
+
+    def _do(self, job: Job) -> None:
+        """One job, whatever happens in it."""
+        from certflow.doors.web.work import WORK
+        from certflow.doors.web.work.following import Stopped
+
+        try:
+            job.become("running")
+            job.mend()
+            ready = self.shelf.take(self._card(job))
+            with engine_settings():  # held for the whole job: the memory of one instalment is kept for the next
+                WORK[job.asked.work](job, ready)
+        except Stopped:
+            if not self.closing:
+                job.become("stopped")
+        except (CertflowError, ValueError) as error:
+            job.become("failed", str(error))
+        except Exception as error:
+            log.exception("job %s", job.id)
+            (job.folder / "error.txt").write_text(traceback.format_exc())
+            job.become("failed", f"{type(error).__name__}; the server's log and error.txt of the job say more")
+        else:
+            job.become("done")
+            if job.moments:
+                self.shelf.measured(job.asked.model, job.moments[-1])

@@ -1,0 +1,313 @@
+"""Jobs of the web application: restarts, stops, the queue, several at once, batches, attacks, and models that are brought."""
+
+import io
+import json
+import shutil
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from web_examples import Web, picture, results_with
+
+from certflow.doors.web.jobs import Jobs
+from certflow.doors.web.work import WORK
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return results_with(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def web(results):
+    web = Web(results)
+    yield web
+    web.close()
+
+
+def text(answer) -> str:
+    return answer.get_data(as_text=True)
+
+
+def last_counts(job):
+    return job.counts()["counts"].tolist()
+
+
+def until_drawn(job, draws):
+    while not job.moments or job.moments[-1]["drawn"] < draws:
+        assert not job.ended, job.status
+        job.wait(job.version, 1.0)
+
+
+def test_a_restart_in_the_middle_gives_the_same_counts(results):
+    first = Web(results)
+    name = first.certify(n="60000", seed="21")
+    until_drawn(first.site.jobs.get(name), 1)
+    first.close()
+    job = Jobs(first.site.settings.own / "jobs").get(name)
+    assert job.status.state == "running" and 0 < sum(last_counts(job)) < 60000
+    with open(job.folder / "moments.jsonl", "a") as file:  # as a kill leaves it
+        file.write('{"drawn": 59999, "to')
+    second = Web(results)
+    again = second.ended(name)
+    whole = second.ended(second.certify(n="60000", seed="21"))
+    assert again.status.state == "done" and again.status.interrupted
+    assert last_counts(again) == last_counts(whole) and sum(last_counts(whole)) == 60000
+    drawn = [moment["drawn"] for moment in again.moments]
+    assert drawn == sorted(set(drawn))
+    assert "went on after a restart" in text(second.get(f"/jobs/{name}"))
+    second.close()
+
+
+def test_what_a_kill_told_but_did_not_save_is_drawn_again(results):
+    web = Web(results)
+    job = web.ended(web.certify(n="20000", seed="22"))
+    wanted = last_counts(job)
+    web.close()
+    state = dict(job.counts())
+    early = job.moments[len(job.moments) // 2]
+    assert state["counts"].sum() > early["drawn"]
+    (job.folder / "counts.npz").unlink()  # nothing was saved yet
+    (job.folder / "state.json").write_text(json.dumps({"state": "running"}))
+    second = Web(results)
+    again = second.ended(job.id)
+    assert last_counts(again) == wanted and again.moments[-1]["drawn"] == 20000
+    second.close()
+
+
+def test_stopping_keeps_what_is_certified(web):
+    name = web.certify(n="1000000", seed="23")
+    job = web.site.jobs.get(name)
+    until_drawn(job, 1)
+    web.post(f"/jobs/{name}/stop")
+    assert web.ended(name).status.state == "stopped"
+    drawn = job.moments[-1]["drawn"]
+    assert 0 < drawn < 1_000_000 and sum(last_counts(job)) == drawn
+    body = text(web.get(f"/jobs/{name}"))
+    assert "Go on to 1,000,000 draws" in body
+    assert f"spec_class(&#34;sampler&#34;, &#34;fixed&#34;)(n={drawn})" in body
+
+
+def test_a_preview_is_never_called_certified(web):
+    name = web.certify(n="1000000", seed="24", way="neyman_pearson.l2")
+    job = web.site.jobs.get(name)
+    until_drawn(job, 200)
+    web.post(f"/jobs/{name}/stop")
+    web.ended(name)
+    body = text(web.get(f"/jobs/{name}"))
+    assert "not yet a certificate" in body and "preview" in body
+    assert "gives class" not in body and "beyond" not in body and ">Attack it<" not in body
+    assert "-1" in text(web.get(f"/jobs/{name}/download/table.tsv")).splitlines()[1].split("\t")
+
+
+def test_the_queue_is_bounded_and_jobs_wait_in_order(results):
+    web = Web(results, start=False, queue=2)
+    names = [web.certify(n="300", seed="1") for _ in range(2)]
+    full = web.post(f"/models/{web.model}/certify", {"index": "1", "n": "300"})
+    assert full.status_code == 429 and full.headers["Retry-After"]
+    assert "1 job" not in text(web.get(f"/jobs/{names[0]}")) and "1 job comes first" in text(
+        web.get(f"/jobs/{names[1]}")
+    )
+    assert len(list((web.site.settings.own / "jobs").iterdir())) >= 2
+    web.post(f"/jobs/{names[0]}/stop")
+    assert web.site.jobs.get(names[0]).status.state == "stopped"
+    web.site.worker.thread.start()
+    assert web.ended(names[1]).status.state == "done"
+    web.close()
+
+
+def test_too_many_followers_are_told_to_ask_now_and_then(results):
+    web = Web(results, start=False, streams=1)
+    name = web.certify(n="300")
+    held = web.client.get(f"/jobs/{name}/live")
+    assert "event: full" in text(web.get(f"/jobs/{name}/live"))
+    held.close()
+    assert web.site.streams.acquire(blocking=False)
+    web.site.jobs.get(name).become("stopped")
+
+
+def test_an_error_of_a_job_is_said_and_the_next_one_runs(web, monkeypatch):
+    def broken(job, ready):
+        raise RuntimeError("of a test")
+
+    monkeypatch.setitem(WORK, "certify", broken)
+    job = web.ended(web.certify(n="300"))
+    assert job.status.state == "failed" and "RuntimeError" in text(web.get(f"/jobs/{job.id}"))
+    assert "of a test" in (job.folder / "error.txt").read_text()
+    monkeypatch.undo()
+    assert web.ended(web.certify(n="300")).status.state == "done"
+
+
+def test_a_batch_of_test_images(web):
+    answer = web.post(f"/models/{web.model}/batch", {"images": "5", "n": "300", "seed": "6"})
+    job = web.ended(answer.location.rsplit("/", 1)[1])
+    assert [row["idx"] for row in job.table] == [0, 89, 178, 267, 356]
+    alone = web.ended(web.certify(index="89", n="300", seed="6"))
+    assert job.table[1]["radius"] == alone.moments[-1]["radius"]
+    body = text(web.get(f"/jobs/{job.id}"))
+    assert "5 of 5 images" in body and "Certified accuracy against radius" in body
+    table = text(web.get(f"/jobs/{job.id}/download/table.tsv"))
+    assert table.splitlines()[0].startswith("idx\tlabel\tpredict\tradius\tcorrect") and len(table.splitlines()) == 6
+
+
+def test_a_batch_goes_on_where_a_kill_left_it(results):
+    web = Web(results)
+    answer = web.post(f"/models/{web.model}/batch", {"images": "4", "n": "300", "seed": "6"})
+    job = web.ended(answer.location.rsplit("/", 1)[1])
+    rows = job.table
+    web.close()
+    lines = (job.folder / "table.jsonl").read_text().splitlines(keepends=True)
+    (job.folder / "table.jsonl").write_text("".join(lines[:2]) + lines[2][:9])
+    (job.folder / "state.json").write_text(json.dumps({"state": "running"}))
+    second = Web(results)
+    again = second.ended(job.id)
+    drop = lambda row: {key: value for key, value in row.items() if key != "seconds"}  # noqa: E731
+    assert list(map(drop, again.table)) == list(map(drop, rows))
+    second.close()
+
+
+@pytest.mark.parametrize("way", ["neyman_pearson.l2", "dsrs.l2"])
+def test_what_was_stopped_goes_on(web, way):
+    name = web.certify(n="200000", seed="31", way=way)
+    job = web.site.jobs.get(name)
+    while not (job.status.done or job.moments):
+        job.wait(job.version, 1.0)
+    web.post(f"/jobs/{name}/stop")
+    assert web.ended(name).status.state == "stopped"
+    web.post(f"/jobs/{name}/further")
+    again, whole = web.ended(name), web.ended(web.certify(n="200000", seed="31", way=way))
+    assert again.status.state == "done" and again.moments[-1]["radius"] == whole.moments[-1]["radius"]
+    assert last_counts(again) == last_counts(whole)
+    web.post(f"/jobs/{name}/further")
+    assert job.ended, "what holds at a fixed number of draws does not go beyond it"
+
+
+def test_a_batch_of_a_zip(web):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("../../one.png", picture())
+        archive.writestr("folder/=two.jpg", picture(kind="JPEG"))
+    data = {"file": (io.BytesIO(buffer.getvalue()), "images.zip"), "n": "300"}
+    answer = web.post(f"/models/{web.model}/batch", data, content_type="multipart/form-data")
+    job = web.ended(answer.location.rsplit("/", 1)[1])
+    assert [row["name"] for row in job.table] == ["one.png", "=two.jpg"]
+    assert "'=two.jpg" in text(web.get(f"/jobs/{job.id}/download/table.tsv"))
+    assert "no labels" in text(web.get(f"/jobs/{job.id}"))
+
+
+@pytest.fixture(scope="module")
+def certified(web):
+    """A job whose radius is above 0: the class that most copies get."""
+    for index in range(0, 40, 4):
+        job = web.ended(web.certify(index=str(index), n="2000", seed="2"))
+        if job.moments[-1]["best"] > 0:
+            return job
+    raise AssertionError("the model certifies nothing")
+
+
+def test_an_attack_within_the_radius_finds_nothing(web, certified):
+    answer = web.post(f"/jobs/{certified.id}/attack")
+    job = web.ended(answer.location.rsplit("/", 1)[1], 120)
+    rows = job.found["rows"]
+    assert job.status.state == "done" and [row["factor"] for row in rows] == [0.5, 1.0, 1.5, 2.0, 3.0]
+    assert not any(row["success"] for row in rows if row["factor"] <= 1)
+    assert all(row["norm"] <= row["eps"] + 1e-6 for row in rows)
+    assert rows[1]["eps"] < certified.moments[-1]["best"]
+    for name in ("attacked-0", "change-4"):
+        assert web.get(f"/jobs/{job.id}/{name}.png").data.startswith(b"\x89PNG")
+    assert "within the certified radius" in text(web.get(f"/jobs/{job.id}"))
+
+
+def test_only_certificates_are_attacked(web, certified):
+    batch = web.post(f"/models/{web.model}/batch", {"images": "1", "n": "300"}).location.rsplit("/", 1)[1]
+    assert web.post(f"/jobs/{batch}/attack").status_code == 409
+
+
+@pytest.fixture(scope="module")
+def weights(web):
+    """The model's own network as somebody else's checkpoint."""
+    state = load_file(web.site.cards.all()[0].path)
+    buffer = io.BytesIO()
+    torch.save({key.removeprefix("1."): value for key, value in state.items() if key.startswith("1.")}, buffer)
+    return buffer.getvalue()
+
+
+def bring(web, content, name="net.pth", **form):
+    data = {"file": (io.BytesIO(content), name), "architecture": "small_conv", "sigma": "0.05", **form}
+    return web.post("/models/new", data, content_type="multipart/form-data")
+
+
+def test_a_model_is_brought_examined_and_certified(web, weights):
+    answer = bring(web, weights, dataset="digits", name="<b>net.pth")
+    assert answer.status_code == 303, text(answer)
+    name = answer.location.split("/")[2]
+    body = text(web.get(answer.location))
+    assert "right under noise" in body and "&lt;b&gt;net" in body and "<b>net" not in body
+    made = web.post(f"/models/{name}/certify", {"index": "3", "n": "1000", "seed": "5"}).location.rsplit("/", 1)[1]
+    job = web.ended(made)
+    assert job.status.state == "done", job.status
+    assert web.get(f"/jobs/{made}").status_code == 200
+    path = web.site.cards.get(name).path
+    path.write_bytes(path.read_bytes() + b"x")
+    web.site.shelf.held.clear()
+    spoilt = web.ended(web.post(f"/models/{name}/certify", {"index": "3"}).location.rsplit("/", 1)[1])
+    assert spoilt.status.state == "failed" and "is not the file that was brought" in spoilt.status.message
+    shutil.rmtree(path.parent)
+    web.site.cards.forget()
+    assert "not there any more" in text(web.get(f"/jobs/{made}"))
+
+
+def test_a_model_of_unknown_data(web, weights):
+    answer = bring(web, weights, mean="0.5", sd="0.5", shape="1, 8, 8", class_names=",".join("abcdefghij"))
+    assert answer.status_code == 303, text(answer)
+    name = answer.location.split("/")[2]
+    assert "no test images" in text(web.get(answer.location))
+    data = {"file": (io.BytesIO(picture()), "x.png"), "n": "300"}
+    made = web.post(f"/models/{name}/certify", data, content_type="multipart/form-data").location.rsplit("/", 1)[1]
+    assert web.ended(made).status.state == "done"
+    assert web.post(f"/models/{name}/certify", {"index": "1"}).status_code == 400
+    shutil.rmtree(web.site.cards.get(name).path.parent)
+    web.site.cards.forget()
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"architecture": "no_such"}, "architecture"),
+        ({"sigma": "much"}, "sigma"),
+        ({"sigma": "-1"}, "sigma"),
+        ({"dataset": "atlantis"}, "dataset"),
+        ({"shape": "8 8"}, "shape"),
+        ({"classes": "ten"}, "classes"),
+        ({"mean": "a b"}, "mean"),
+        ({"name": "x", "class_names": "a,b", "shape": "1 8 8", "mean": "0", "sd": "1"}, "file"),
+        ({"architecture": "lenet"}, "file"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_said_at_the_field(web, weights, form, field):
+    answer = bring(web, weights, **form)
+    assert answer.status_code == 400 and f'id="{field}-error"' in text(answer)
+    folder = web.site.settings.own / "models"
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_copies_are_those_that_are_counted(web):
+    job = web.ended(web.certify(n="300", seed="5"))
+    copies = job.copies()
+    assert copies["noisy"].shape == (3, 1, 8, 8)
+    other = web.ended(web.certify(n="300", seed="6")).copies()
+    assert not np.array_equal(copies["noisy"], other["noisy"])
+
+
+def test_first_numbers_come_at_once(web):
+    web.ended(web.certify(n="300"))
+    begun = time.time()
+    job = web.site.jobs.get(web.certify(n="100000", seed="9"))
+    until_drawn(job, 1)
+    assert job.moments[1]["drawn"] <= 512, "the first look comes after one batch"
+    assert time.time() - begun < 60
+    web.post(f"/jobs/{job.id}/stop")
+    web.ended(job.id)

@@ -1,0 +1,218 @@
+"""The web application without a browser: the way from models to a certificate, whose numbers are those of the library."""
+
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from web_examples import TOKEN, Web, picture, results_with
+
+from certflow import SmoothedClassifier
+from certflow.certify.memory import certify
+from certflow.doors.bring import from_results
+from certflow.doors.web.ways import ways
+from certflow.kinds.registry import spec_class
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return results_with(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def web(results):
+    web = Web(results)
+    yield web
+    web.close()
+
+
+@pytest.fixture(scope="module")
+def done(web):
+    return web.ended(web.certify(way="anytime.l2"))
+
+
+def text(answer) -> str:
+    return answer.get_data(as_text=True)
+
+
+def image_of(web, index):
+    test = web.site.library.test(web.site.cards.all()[0].dataset)
+    return test.read(np.array([index]))
+
+
+def test_every_page_answers(web, done):
+    pages = ["/", f"/models/{web.model}", f"/models/{web.model}/batch", "/models/new", "/about", f"/jobs/{done.id}"]
+    for page in pages:
+        answer = web.get(page)
+        assert answer.status_code == 200 and "<h1>" in text(answer), page
+    assert web.get("/healthz").json["ok"]
+    assert web.get("/form").location == "/"
+    assert web.get("/?q=nothing+like+that").status_code == 200
+
+
+def test_pages_need_nothing_from_elsewhere(web, done):
+    for page in ("/", f"/models/{web.model}", f"/jobs/{done.id}", "/about"):
+        body = text(web.get(page))
+        assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', body)
+        assert "style=" not in body and "onclick" not in body
+
+
+def test_without_scripts_the_page_asks_again_until_it_is_done(web, done):
+    assert "refresh" not in text(web.get(f"/jobs/{done.id}"))
+    name = web.certify(n="100000")
+    assert '<noscript><meta http-equiv="refresh"' in text(web.get(f"/jobs/{name}"))
+    web.post(f"/jobs/{name}/stop")
+    assert web.ended(name).status.state == "stopped"
+
+
+def test_a_fixed_certificate_is_the_librarys(web, results):
+    job = web.ended(web.certify(way="neyman_pearson.l2", n="1000", seed="11", index="7"))
+    brought = from_results(web.site.cards.all()[0].path)
+    smoothed = SmoothedClassifier(brought.model, brought.noise, device="cpu")
+    row = smoothed.certify(image_of(web, 7), n0=100, n=1000, seed=11, indices=[7], quiet=True).iloc[0]
+    moment = job.moments[-1]
+    assert moment["valid"] and not job.moments[0]["valid"]
+    assert (moment["radius"], moment["predict"], moment["p_lower"]) == (row["radius"], row["predict"], row["p_lower"])
+    assert dict(moment["top"])[moment["selected"]] == row["k"]
+
+
+def test_the_lines_on_the_page_give_its_numbers(web, done, monkeypatch, tmp_path, capsys):
+    body = text(web.get(f"/jobs/{done.id}"))
+    lines = html.unescape(re.search(r'<pre id="python"[^>]*>(.*?)</pre>', body, re.DOTALL)[1])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.npy").write_bytes(web.get(f"/jobs/{done.id}/download/image.npy").data)
+    names: dict = {}
+    exec(lines, names)  # noqa: S102  # what people do with it
+    row, moment = names["found"].table.iloc[0], done.moments[-1]
+    assert (row["n"], row["radius"], row["k"]) == (
+        moment["drawn"],
+        moment["radius"],
+        dict(moment["top"])[moment["selected"]],
+    )
+    assert "certflow certify" in body and "--seed 5" in body
+
+
+def test_the_form_says_how_long_it_takes_once_that_is_known(web, done):
+    assert re.search(r"100,000 draws \(about \d+ (s|min)\)", text(web.get(f"/models/{web.model}")))
+
+
+def test_downloads(web, done):
+    table = text(web.get(f"/jobs/{done.id}/download/table.tsv")).splitlines()
+    row = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
+    assert float(row["radius"]) == done.moments[-1]["best"] and int(row["n"]) == 2000
+    found = json.loads(web.get(f"/jobs/{done.id}/download/job.json").data)
+    assert found["asked"]["draws"]["seed"] == 5 and len(found["moments"]) == len(done.moments)
+    assert web.get(f"/jobs/{done.id}/download/counts.npz").status_code == 200
+    assert web.get(f"/jobs/{done.id}/download/passwd").status_code == 404
+    assert web.get(f"/models/{web.model}/bundle").mimetype == "application/zip"
+    assert web.get(f"/download_weights/{web.model}").data[:1] != b"<"
+
+
+def test_pictures_of_a_job(web, done):
+    for name in ("image-0", "noisy-0", "noisy-2"):
+        assert web.get(f"/jobs/{done.id}/{name}.png").data.startswith(b"\x89PNG")
+    for name in ("image-1", "noisy-9", "denoised-0", "attacked-0"):
+        assert web.get(f"/jobs/{done.id}/{name}.png").status_code == 404
+
+
+def test_going_on_makes_the_draws_that_a_longer_run_makes(web):
+    job = web.ended(web.certify(n="500", seed="8"))
+    web.post(f"/jobs/{job.id}/further")
+    longer = web.ended(job.id)
+    whole = web.ended(web.certify(n="5000", seed="8"))
+    assert longer.moments[-1]["drawn"] == 5000
+    assert longer.moments[-1]["top"] == whole.moments[-1]["top"]
+
+
+def test_wrong_fields_are_named_and_the_form_is_kept(web):
+    path = f"/models/{web.model}/certify"
+    answer = web.post(path, {"index": "3", "n": "2000", "alpha": "0.9", "n0": "many", "number": "100000", "seed": "4"})
+    body = text(answer)
+    assert answer.status_code == 400
+    assert all(f'id="{name}-error"' in body for name in ("alpha", "n0", "number"))
+    assert 'value="4"' in body and "many" in body
+    assert "possible: anytime.l2" in text(web.post(path, {"index": "1", "way": "nothing.l2"}))
+
+
+def test_an_upload_is_what_is_certified(web):
+    data = {"file": (io.BytesIO(picture()), "../../etc/photo of me.png"), "n": "500", "invert": "1"}
+    answer = web.post(f"/models/{web.model}/certify", data, content_type="multipart/form-data")
+    job = web.ended(answer.location.rsplit("/", 1)[1])
+    assert job.asked.picture.name == "photo of me.png" and "resized from 20 × 30 to 8 × 8" in job.asked.picture.rendered
+    assert job.pixels().shape == (1, 1, 8, 8) and job.asked.picture.label is None
+    shown = web.post(f"/models/{web.model}/render", {**data, "file": (io.BytesIO(picture()), "x.png")})
+    assert shown.data.startswith(b"\x89PNG")
+
+
+def test_the_model_offers_what_its_noise_allows(web):
+    card = web.site.cards.all()[0]
+    names = [way.name for way in ways(card.noise, card.dim)]
+    assert names[:2] == ["anytime.l2", "neyman_pearson.l2"] and "dsrs.l2" in names
+    assert not [name for name in names if name.endswith("linf")]
+
+
+@pytest.mark.parametrize("way", ["dsrs.l2", "sequential.l2"])
+def test_ways_that_do_not_grow(web, way):
+    job = web.ended(web.certify(way=way, n="600", seed="3"))
+    assert job.status.state == "done", job.status
+    card = web.site.cards.all()[0]
+    offered = next(one for one in ways(card.noise, card.dim) if one.name == way)
+    sampler, certificate = offered.specs({"n0": 100, "n": 600, "alpha": 0.001, "arithmetic": "float"})
+    model = from_results(card.path).model
+    wanted = certify(model, image_of(web, 3), card.noise, sampler, certificate, seed=3, index=[3], device="cpu").table
+    assert job.moments[-1]["radius"] == wanted["radius"].iloc[0]
+    assert web.get(f"/jobs/{job.id}").status_code == 200
+
+
+def test_the_api(web):
+    listed = web.get("/api/models").json
+    assert listed[0]["id"] == web.model
+    assert web.get(f"/api/models/{web.model}").json["ways"]
+    asked = {"model": web.model, "image": {"index": 3}, "n": 500, "seed": 5}
+    answer = web.client.post("/api/jobs", json=asked, headers={"X-Certflow-Token": TOKEN})
+    assert answer.status_code == 201
+    job = web.ended(answer.json["id"])
+    assert web.get(answer.location).json["moment"]["drawn"] == 500
+    told = text(web.get(f"/api/jobs/{job.id}/events"))
+    assert told.count("event: moment") == len(job.moments) and "event: end" in told
+    later = text(web.get(f"/api/jobs/{job.id}/events", headers={"Last-Event-ID": "0"}))
+    assert later.count("event: moment") == len(job.moments) - 1
+    wrong = web.client.post("/api/jobs", json={**asked, "alpha": 2}, headers={"X-Certflow-Token": TOKEN})
+    assert wrong.status_code == 400 and "alpha" in wrong.json["error"]
+
+
+def test_the_live_page_sends_its_parts(web, done):
+    told = text(web.get(f"/jobs/{done.id}/live"))
+    found = json.loads(told.split("data: ", 1)[1].split("\n\n")[0])
+    assert set(found["parts"]) == {"said", "verdict", "controls", "live", "looks", "after"} and found["ended"]
+    assert json.loads(web.get(f"/jobs/{done.id}/live?once").data) == found
+
+
+def test_a_job_can_be_deleted(web):
+    job = web.ended(web.certify(n="300"))
+    assert web.post(f"/jobs/{job.id}/delete").status_code == 303
+    assert web.get(f"/jobs/{job.id}").status_code == 404
+
+
+def test_another_noise_level_is_warned_of(web):
+    job = web.ended(web.certify(n="300", sigma="0.3"))
+    assert "not the one that the model was trained under" in text(web.get(f"/jobs/{job.id}"))
+    assert spec_class("noise", "gaussian")(sigma=0.3) == web.site.cards.all()[0].under(job.asked.draws.sigma)
+
+
+@pytest.mark.parametrize(
+    ("kind", "way", "says"),
+    [("ssn", "anytime.l1", "wrong with probability at most"), ("dssn", "dssn.l1", "Nothing is left to chance")],
+)
+def test_noise_of_another_norm_has_its_own_certificates(tmp_path, kind, way, says):
+    web = Web(results_with(tmp_path, {"kind": kind, "sigma": 2.0}))
+    card = web.site.cards.all()[0]
+    assert [one.name for one in ways(card.noise, card.dim)][0] == way
+    job = web.ended(web.certify(way=way, n="500", seed="3"))
+    assert job.status.state == "done", job.status
+    body = text(web.get(f"/jobs/{job.id}"))
+    assert "ℓ₁ radius" in body and (says in body or job.moments[-1]["best"] == 0)
+    assert job.copies()["noisy"].shape[0] == 3
+    web.close()
