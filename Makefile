@@ -1,5 +1,5 @@
 # Targets a user types. What they do stands in tools/, which also works where there is no make.
-.PHONY: help env demo web test test-gpu test-slurm plan lint fix bench fuzz mutants schema reference docs pins
+.PHONY: help env demo web test test-gpu test-slurm test-web web-pictures plan lint fix bench fuzz mutants schema reference docs pins
 PYTHON ?= python3
 EXPERIMENT ?= digits
 PORT ?= 8000
@@ -11,6 +11,7 @@ help:
 	@echo "make test    set up, run all tests"
 	@echo "make test-gpu  what needs a CUDA device: equal bits with the CPU, graphs, memory, several GPUs"
 	@echo "make test-slurm  the workflow on a real one-node SLURM (installs Debian's packages where it may)"
+	@echo "make test-web  the web application in a real browser (installs Debian's Chromium where it may)"
 	@echo "make mutants   would the tests notice a wrong line? (hours; OPTIONS='--number 20 --seed 3 stats', see docs/tests.md)"
 	@echo "make plan EXPERIMENT=imagenet   jobs, device hours and disk of an experiment, before it runs"
 	@echo "make env     create .venv with the pinned packages"
@@ -38,6 +39,12 @@ test-gpu: env
 
 test-slurm: env
 	@sh tools/test-slurm.sh
+
+test-web: env
+	@sh tools/test-web.sh
+
+web-pictures: env
+	@sh tools/test-web.sh --pictures
 
 mutants: env
 	@.venv/bin/python tools/mutants $(OPTIONS)

@@ -1,0 +1,181 @@
+"""The web application in a browser: the whole way, by keyboard alone, without scripts, narrow and dark, and what axe says."""
+
+import io
+
+import pytest
+
+SCREENS = ("models", "model", "batch form", "job", "batch", "attack", "new", "about", "error")
+
+
+@pytest.fixture(scope="module")
+def screens(served):
+    """Every screen's path by name."""
+    web, model = served.web, served.web.model
+    job = web.ended(web.certify(index=str(served.certified), n="3000", seed="4"))
+    batch = web.post(f"/models/{model}/batch", {"images": "4", "n": "300"}).location.rsplit("/", 1)[1]
+    attack = web.post(f"/jobs/{job.id}/attack").location.rsplit("/", 1)[1]
+    for name in (batch, attack):
+        web.ended(name, 120)
+    paths = {"model": f"/models/{model}", "batch form": f"/models/{model}/batch", "job": f"/jobs/{job.id}"}
+    more = {"batch": f"/jobs/{batch}", "attack": f"/jobs/{attack}", "new": "/models/new"}
+    return {"models": "/", **paths, **more, "about": "/about", "error": "/nothing"}
+
+
+def drawn(page) -> int:
+    """How many draws the page tells of."""
+    shown = page.locator(".figure-small", has_text="draws of").locator("b").inner_text()
+    return int(shown.replace(",", ""))
+
+
+def choose(page, served, n: str) -> None:
+    page.locator("#number").fill(str(served.certified))
+    page.locator("#n").select_option(n)
+    page.get_by_role("button", name="Certify", exact=True).click()
+    page.wait_for_url("**/jobs/*")
+
+
+def test_from_a_model_to_a_growing_radius_and_an_attack(look, served):
+    page = look().go("/")
+    page.locator(".card a").first.click()
+    choose(page, served, "100000")
+    page.wait_for_function("document.querySelector('.figure-big b')")
+    first = drawn(page)
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('.figure-small')].some(e => e.textContent.includes('draws of')"
+        " && +e.querySelector('b').textContent.replaceAll(',', '') > before)",
+        arg=first,
+    )
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#further").wait_for()
+    assert "stopped" in page.inner_text("main") and drawn(page) > first
+    page.locator("#attack").click()
+    page.wait_for_url("**/jobs/*")
+    page.get_by_text("of them within the certified radius").first.wait_for(timeout=120_000)
+    assert "0 of them within" in page.inner_text(".verdict h2")
+
+
+def test_the_page_is_done_without_being_loaded_again(look, served):
+    page = look().go(f"/models/{served.web.model}")
+    choose(page, served, "4000")
+    page.evaluate("window.mark = 1")
+    page.locator("#python").wait_for(timeout=60_000)
+    assert page.evaluate("window.mark") == 1 and drawn(page) == 4000
+    assert page.locator("#part-said").inner_text().startswith("Class")
+
+
+def tab_to(page, selector: str, key: str = "Tab", most: int = 80) -> None:
+    """Press a key until the focus is on what the selector means."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        if page.evaluate("s => document.activeElement?.matches(s) ?? false", selector):
+            return
+    raise AssertionError(f"{selector} is not reached by the keyboard")
+
+
+def test_by_keyboard_alone(look, served):
+    page = look().go("/")
+    tab_to(page, ".skip", most=1)
+    tab_to(page, ".card a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/models/*")
+    tab_to(page, "[name=from]")
+    tab_to(page, "[name=index]")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, "#number")
+    page.keyboard.type(str(served.certified))
+    assert page.locator("[name=index]:checked").count() == 0
+    tab_to(page, "[name=way]")
+    tab_to(page, "#n")
+    page.keyboard.press("Home")
+    tab_to(page, "button.first")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    page.locator("#attack").wait_for(timeout=60_000)
+    tab_to(page, "summary")
+    page.keyboard.press("Enter")
+    assert page.locator("#part-looks table").is_visible()
+
+
+def test_without_scripts_up_to_the_result(look, served):
+    page = look(java_script_enabled=False).go("/")
+    page.locator(".card a").first.click()
+    page.locator("#number").fill(str(served.certified))
+    page.locator("#n").select_option("40000")
+    page.get_by_role("button", name="Certify", exact=True).click()
+    page.wait_for_url("**/jobs/*")
+    page.locator("#python").wait_for(timeout=60_000)
+    assert drawn(page) == 40_000 and page.locator("svg.chart").count() >= 1
+
+
+def test_drawing(look, served):
+    page = look().go(f"/models/{served.web.model}")
+    page.locator("#tab-draw").click()
+    page.get_by_role("button", name="Certify", exact=True).click()
+    assert page.locator("#pad-said").inner_text() == "Draw something first."
+    box = page.locator("#pad").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"]
+    page.mouse.move(x, y + 30)
+    page.mouse.down()
+    page.mouse.move(x, y + box["height"] - 30, steps=8)
+    page.mouse.up()
+    page.get_by_role("button", name="Certify", exact=True).click()
+    page.wait_for_url("**/jobs/*")
+    job = served.web.site.jobs.get(page.url.rsplit("/", 1)[1])
+    pixels = job.pixels()[0, 0]
+    assert job.asked.picture.source == "drawing" and pixels[4, 3:5].min() > 100 and pixels[:, 0].max() == 0
+    assert "this drawing" in page.inner_text("h1")
+
+
+def test_an_upload_is_shown_as_the_model_sees_it(look, served):
+    from web_examples import picture
+
+    page = look().go(f"/models/{served.web.model}")
+    page.locator("label", has_text="Your own").click()
+    page.locator("#file").set_input_files({"name": "me.png", "mimeType": "image/png", "buffer": picture()})
+    page.locator("#preview img").wait_for()
+    assert "resized from 20 x 30 to 8 x 8" in page.locator("#preview-said").inner_text()
+    assert page.evaluate("document.querySelector('#preview img').naturalWidth") == 8
+
+
+@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(look, screens, name, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    looked = look(color_scheme=scheme, bypass_csp=True)
+    page = looked.go(screens[name])
+    for details in page.locator("details:not([hidden]) > summary").all():
+        details.click()
+    found = Axe().run(page)
+    looked.complaints[:] = [text for text in looked.complaints if name != "error"]
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_nothing_is_cut_off_at_320_pixels(look, screens, name):
+    looked = look(width=320)
+    page = looked.go(screens[name])
+    for details in page.locator("details:not([hidden]) > summary").all():
+        details.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    looked.complaints[:] = [text for text in looked.complaints if name != "error"]
+
+
+def test_nothing_moves_for_those_who_asked_for_that(look, screens):
+    moving = "getComputedStyle(document.querySelector('.bars .fill')).transitionDuration"
+    assert look(reduced_motion="reduce").go(screens["job"]).evaluate(moving) == "0s"
+    assert look(reduced_motion="no-preference").go(screens["job"]).evaluate(moving) != "0s"
+
+
+def test_a_zip_is_taken(look, served):
+    import zipfile
+
+    from web_examples import picture
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("one.png", picture())
+    page = look().go(f"/models/{served.web.model}/batch")
+    page.locator("#file").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": buffer.getvalue()})
+    page.get_by_role("button", name="Certify them").click()
+    page.get_by_text("1 of 1 images are done").first.wait_for(timeout=60_000)
