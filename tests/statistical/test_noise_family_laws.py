@@ -81,4 +81,4 @@ def test_lengths_have_their_law_and_directions_the_cone_measure(law, order, func
 
 def test_a_wrong_law_would_be_noticed():
     z = unit(ExponentialPower(sigma=0.5, p=4))[:, 0]
-    assert stats.kstest(z, stats.gennorm(6).cdf).pvalue < LEVEL
+    assert stats.kstest(z, stats.gennorm(2).cdf).pvalue < LEVEL
