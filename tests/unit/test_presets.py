@@ -8,8 +8,10 @@ from certflow.errors import ConfigError, DataError
 from certflow.kinds import registry
 from certflow.presets import Preset, load_preset, preset_names, preset_settings
 from certflow.report import published as numbers
-from certflow.report.published import published, published_archs
+from certflow.report.published import published, published_archs, published_datasets
 from certflow.training.base import MethodSpec
+
+SPLITTING = "alevine0/smoothingSplittingNoise"
 
 CELLS = [
     pytest.param(name, dataset, row.method, noise, sigma, id=f"{name}-{dataset}-{row.method}-{noise}-{sigma:g}")
@@ -32,8 +34,8 @@ def test_every_row_is_a_valid_method(preset, dataset, method, noise, sigma):
         common = {name: value for name, value in settings.items() if name in MethodSpec.model_fields}
         spec = MethodSpec(kind=method, **common)
     assert spec.epochs == settings["epochs"]
-    stated = {"epochs", "batch", "lr", "schedule", "lr_step", "lr_drop_offset", "momentum", "weight_decay"}
-    assert stated <= set(settings)
+    stated = {"epochs", "batch", "lr", "schedule", "momentum", "weight_decay"}
+    assert stated | ({"lr_step", "lr_drop_offset"} if spec.schedule == "step" else set()) <= set(settings)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,33 @@ def test_catrs_on_imagenet():
     assert rates == pytest.approx([0.1, 0.01, 1e-3, 1e-4, 1e-3])
 
 
+@pytest.mark.parametrize("noise", ["uniform", "ssn", "dssn"])
+@pytest.mark.parametrize(
+    ("dataset", "sigma", "epochs"), [("cifar10", 0.15, 120), ("imagenet", 3.5, 30), ("mnist", 2.0, 30)]
+)
+def test_the_recipe_of_splitting_noise(dataset, sigma, epochs, noise):
+    one, two = (preset_settings("levine2021", dataset, method, noise, sigma) for method in ("gaussian", "stabilized"))
+    spec = registry.spec_class("method", "gaussian")(**one)
+    assert (spec.epochs, spec.batch, spec.momentum, spec.nesterov, spec.weight_decay) == (epochs, 64, 0.9, True, 1e-4)
+    rates = [spec.learning_rate(epoch, 0, 1) for epoch in (0, epochs // 3, epochs // 2)]
+    assert rates == pytest.approx([0.1, 0.075, 0.05])  # 0.05 (1 + cos(pi e / E))
+    assert two == one | {"noises": 2, "lbd": 6.0}
+
+
+def test_numbers_of_splitting_noise_are_there_for_all_that_its_paper_trained():
+    levels = {"cifar10": 15, "imagenet": 3}
+    for row in load_preset("levine2021").rows:
+        assert row.published == (row.datasets[0] in levels) and row.norms == ["l1"]
+        if row.published:
+            assert len(row.sigmas) == levels[row.dataset]
+            for noise in row.noises:
+                for sigma in row.sigmas:
+                    found = published(row.dataset, row.model, row.method, noise, "l1", sigma)
+                    assert len(found) == 9 and set(found.certificate) == {
+                        "dssn" if noise == "dssn" else "neyman_pearson"
+                    }
+
+
 def test_settings_are_the_callers_own():
     preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] = 7
     assert preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] == 0.01
@@ -115,7 +144,10 @@ def test_settings_are_the_callers_own():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("papers", "mnist", "gaussian", "gaussian", 0.25), "no preset 'papers'; known: cohen2019, dsrs, paper"),
+        (
+            ("papers", "mnist", "gaussian", "gaussian", 0.25),
+            "no preset 'papers'; known: cohen2019, dsrs, levine2021, paper",
+        ),
         (
             ("paper", "mnist", "gaussian", "gaussian", 0.12),
             "no row for mnist gaussian under gaussian sigma 0.12; known: .*mnist gaussian under gaussian sigma 0.25, 0.5, 1",
@@ -194,7 +226,8 @@ def test_published_numbers_are_found_under_either_name_of_the_network():
     assert len(by_ours) and by_ours.equals(published("cifar100", "cifar100_resnet110", "catrs", "gaussian", "l2", 0.5))
     assert by_ours.equals(published("cifar100", None, "catrs", "gaussian", "l2", 0.5))
     assert published_archs("cifar100") == ("cifar100_resnet110", "cifar_resnet110")
-    assert published_archs("cifar10") == ("cifar_densenet40", "cifar_resnet110", "cifar_resnet20")
+    assert published_archs("cifar10") == ("cifar_densenet40", "cifar_resnet110", "cifar_resnet20", "wide_resnet40_2")
+    assert published_datasets() == ("cifar10", "cifar100", "cifar10c", "fmnist", "imagenet", "mnist", "mnistc")
     assert set(by_ours.arch) == {"cifar100_resnet110"}
 
 
@@ -215,6 +248,9 @@ def test_published_tables_are_sane():
     key = ["source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "metric", "radius"]
     assert not table.duplicated(key).any()
     assert set(table.noise) <= set(registry.kinds("noise"))
+    assert set(table.certificate) <= set(registry.kinds("certificate"))
+    assert (table.groupby(key[:8])[["certificate", "n", "alpha", "digits"]].nunique(dropna=False) == 1).all(axis=None)
+    assert table.alpha.between(0, 0.01).all() and set(table.digits.dropna()) == {3}
     plain = table.metric.str.removeprefix("corruption_").str.partition(":")[0]
     fractions = table[plain != "acr"]
     assert fractions.value.between(0, 1).all() and (table.value >= 0).all()
@@ -235,10 +271,21 @@ def test_published_tables_are_sane():
             "line 2: noise and norm must be .*l1, l2, linf",
         ),
         (lambda text: text.replace(",noise,norm,", ",", 1).replace(",gaussian,l2,", ","), "does not have the columns"),
+        (lambda text: text.replace(",neyman_pearson,", ",,", 1), "line 2: certificate must be a kind of certificate"),
+        (
+            lambda text: text.replace(",certificate,", ",", 1).replace(",neyman_pearson,", ","),
+            "does not have the columns",
+        ),
+        (lambda text: text.replace(",n,", ",", 1).replace(",100000,", ","), "does not have the columns"),
+        (lambda text: text.replace(",100000,", ",,", 1), "line 2: n is empty where .* got n '' and alpha '0.001'"),
+        (lambda text: text.replace(",100000,0.001,", ",,,", 1), "line 2: n is empty where .* got n '' and alpha ''"),
+        (lambda text: text.replace(",0.001,", ",0,", 1), "line 2: n is empty where .* got n '100000' and alpha '0'"),
+        (lambda text: text.replace(",100000,", ",many,", 1), "not a valid table"),
+        (lambda text: text.replace(",0.001,", ",little,", 1), "not a valid table"),
     ],
 )
-def test_published_numbers_must_say_noise_and_norm(change, message, tmp_path):
-    """No reader takes a row for one of Gaussian noise in l2 because it does not say."""
+def test_published_numbers_must_say_what_they_are_of(change, message, tmp_path):
+    """No reader takes a row for one of Gaussian noise in l2, or of 100,000 draws, because it does not say."""
     path = tmp_path / "mine.csv"
     path.write_text(change((numbers.FOLDER / "cifar100.csv").read_text()))
     with pytest.raises(DataError, match=message):
@@ -250,12 +297,37 @@ def test_published_numbers_equal_their_origin(shared):
 
     origin = pd.read_csv(shared("reference/training_methods.csv"))
     table = numbers._published()
+    table = table[table.source != SPLITTING]
     merged = table.merge(origin, how="left", indicator=True)
     assert len(merged) == len(table) and (merged["_merge"] == "both").all()
     metrics = {"acr", "certified_accuracy", "clean_accuracy", "abstention_rate"}
     plain = origin.metric.str.removeprefix("corruption_").str.partition(":")[0]
     wanted = origin[origin.dataset.isin(table.dataset.unique()) & plain.isin(metrics)]
     assert len(wanted) == len(table)
+
+
+def test_published_numbers_of_splitting_noise_equal_their_origin(shared):
+    import pandas as pd
+
+    origin = pd.read_csv(shared("reference/l1_tables.csv"))
+    origin = origin[(origin["row"] == "experiment") & (origin.denoiser == "none")]
+    table = numbers._published()
+    table = table[table.source == SPLITTING]
+    assert len(origin) == 108 and len(table) == 9 * len(origin)
+    for row in origin.to_dict("records"):
+        deterministic, method = row["noise"] == "dssn", "stabilized" if int(row["stabilized"]) else "gaussian"
+        ours = table[
+            (table.dataset == {"cifar": "cifar10"}.get(row["dataset"], row["dataset"]))
+            & (table.noise == row["noise"])
+            & (table.sigma == row["sigma"])
+            & (table.method == method)
+        ]
+        clean = row["top1_acc" if deterministic else "certified_positive_acc"]
+        wanted = {0.0: clean} | {radius: row[f"r{radius}"] for radius in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)}
+        assert dict(zip(ours.radius, ours.value, strict=True)) == wanted
+        assert set(ours.n_images) == {row["n_images"]} and set(ours.alpha) == {0 if deterministic else 0.0005}
+        assert (ours.metric.eq("clean_accuracy") == ours.radius.eq(0)).all() and ours.digits.isna().all()
+        assert set(ours.n.fillna(-1)) == {-1 if deterministic else 100_000}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_every_difference_to_the_published_setting_is_said():
         "the data differ: published on cifar10, ours on cifar10-jpeg",
         "the networks differ: published cifar_resnet110, ours cifar_resnet20",
         "published certificates are of kind neyman_pearson, ours dsrs",
-        "published with N = 100,000 draws per image, ours with 1,000",
+        "published with N = 100,000 draws per image, ours with N = 1,000 draws per image",
     ):
         assert fact in said
 
@@ -131,11 +131,11 @@ def test_no_published_number_where_the_recipe_or_level_differs():
 
 def test_the_closest_published_result_is_taken():
     def lookup(dataset, arch, method, noise, norm, sigma):
-        rows = published_rows(dataset, arch, "gaussian", noise, norm, 0.25)
+        rows = published_rows(dataset, arch, "gaussian", noise, norm, 0.25).assign(alpha=0.01)
         return rows.assign(method="gaussian@alpha=0.01") if method == "gaussian@alpha=0.01" else rows.iloc[:0]
 
     found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", "gaussian", "l2", 0.25, 500)
-    assert found.alpha == "0.01" and found.source == "ours/large"
+    assert found.alpha == 0.01 and found.source == "ours/large"
     said = replace(CELLS, lookup=lookup).comparison(found, line(images=200, n=100_000))
     assert "published with alpha = 0.01, ours with 0.001" in said
     assert (
@@ -148,6 +148,82 @@ def test_real_published_numbers_are_found():
     found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.25, 10000)
     assert found.source == "alinlab/smoothing-catrs" and found.values[Metric("acr")] == pytest.approx(0.424024)
     assert found.values[certified_at(0.0)] == found.values[Metric("clean_accuracy")] == pytest.approx(0.7665)
+
+
+def claiming(certificate: str, n: float, alpha: float, digits: float = np.nan) -> PublishedCells:
+    """The samples' published numbers, as if they rested on these claims."""
+    claims = {"certificate": certificate, "n": n, "alpha": alpha, "digits": digits}
+    return replace(CELLS, lookup=lambda *cell: published_rows(*cell).assign(**claims))
+
+
+def certified_by(kind: str, alpha: float):
+    """One line, by a certificate of that kind at that alpha, as its records say."""
+    ours = line(images=200, n=1000)
+    record = ours.seeds[0].provenance
+    spec = {**record.spec, "certificate": {"kind": kind, "alpha": alpha}}
+    notes = {**record.notes, "claim": {**record.notes["claim"], "alpha": alpha}}
+    return replace(ours, seeds=(replace(ours.seeds[0], provenance=replace(record, spec=spec, notes=notes)),))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "facts"),
+    [
+        (("dssn", np.nan, 0), ("dssn", 0.0), []),
+        (("neyman_pearson", 1000, 0.0005), ("neyman_pearson", 0.0005), []),
+        (("neyman_pearson", 1000, np.nan), ("neyman_pearson", 0.0005), []),
+        (
+            ("neyman_pearson", 100_000, 0.0005),
+            ("neyman_pearson", 0.001),
+            [
+                "published with alpha = 0.0005, ours with 0.001",
+                "published with N = 100,000 draws per image, ours with N = 1,000 draws per image",
+            ],
+        ),
+        (
+            ("dssn", np.nan, 0),
+            ("neyman_pearson", 0.001),
+            [
+                "published with alpha = 0, ours with 0.001",
+                "published certificates are of kind dssn, ours neyman_pearson",
+                "published with every outcome counted, ours with N = 1,000 draws per image",
+            ],
+        ),
+        (
+            ("neyman_pearson", 1000, 0.001),
+            ("dssn", 0.0),
+            [
+                "published with alpha = 0.001, ours with 0",
+                "published certificates are of kind neyman_pearson, ours dssn",
+                "published with N = 1,000 draws per image, ours with every outcome counted",
+            ],
+        ),
+    ],
+)
+def test_a_published_claim_is_compared_as_its_row_states_it(theirs, ours, facts):
+    said = summarise([certified_by(*ours)], RADII, claiming(*theirs), resamples=0).iloc[0]["comparison"]
+    assert said.split("; ")[1:] == facts  # the first: on how many images
+
+
+def test_rounding_is_said_of_published_numbers_that_were_rounded():
+    def told(*cells):
+        rows = [summarise([line(images=50)], RADII, one, resamples=0) for one in cells]
+        return [note for note in notes(pd.concat(rows, ignore_index=True)) if "rounded to" in note]
+
+    exact = claiming("neyman_pearson", 1000, 0.001)
+    (note,) = told(CELLS)
+    assert note.startswith("Published radii were rounded to 3 digits before counting")
+    assert told(exact) == []
+    (note,) = told(CELLS, exact)
+    assert note.startswith("Published radii of ours/large were rounded to 3 digits")
+
+
+def test_numbers_of_every_outcome_stand_beside_every_outcome():
+    found = PublishedCells("cifar10", "wide_resnet40_2").find("stabilized", "dssn", "l1", 3.5, 10_000)
+    assert (found.certificate, found.n, found.alpha, found.digits) == ("dssn", None, 0, None)
+    assert found.values[certified_at(4.0)] == 0.3646 and found.values[Metric("clean_accuracy")] == 0.5496
+    drawn = PublishedCells("imagenet", "resnet50").find("gaussian", "ssn", "l1", 2.0, 500)
+    assert (drawn.certificate, drawn.n, drawn.alpha) == ("neyman_pearson", 100_000, 0.0005)
+    assert drawn.values[Metric("clean_accuracy")] == 0.504
 
 
 def test_radii_come_back_and_bad_ones_are_refused():

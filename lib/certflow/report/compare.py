@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 from certflow.report.columns import CERTIFIED, Metric, certified_at
@@ -18,26 +19,30 @@ NAMES = {
 }
 """Published metric → ours, for metrics without a radius."""
 
-CERTIFICATE = "neyman_pearson"
-"""Kind of certificate that all published numbers rest on (Cohen et al. 2019)."""
+OTHER_ALPHA = "@alpha=0.01"
+"""What follows the method's name where a published result was found to use another alpha than its paper says."""
 
-OTHER_ALPHA = "@alpha="
-"""What follows the method's name where a published result was found to use another alpha than 0.001."""
+FACTS = ["source", "method", "n_images", "certificate", "n", "alpha", "digits"]
+"""Columns of the published numbers that all rows of one result share."""
 
 
 @dataclass(frozen=True)
 class PublishedLine:
-    """One published result. `values` maps our metrics to numbers; `n_images` may differ from ours, see `comparison`."""
+    """One published result and how it was made. Any of that may differ from ours, see `PublishedCells.comparison`."""
 
     source: str
     method: str
     n_images: int
+    certificate: str
+    """Kind of the certificate."""
+    n: int | None
+    """Stage-2 draws per image; None: every outcome of the noise was counted."""
+    alpha: float | None
+    """Failure probability per image; None: not known."""
+    digits: int | None
+    """Significant digits that radii were rounded to before they were counted; None: they were not rounded."""
     values: Mapping[Metric, float]
-
-    @property
-    def alpha(self) -> str | None:
-        """The failure probability that the numbers were found to be made with, where it is known to be unusual."""
-        return self.method.partition(OTHER_ALPHA)[2] or None
+    """Our metrics → numbers."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,14 @@ class PublishedCells:
     """Where published numbers come from: dataset and architecture as `lib/certflow/report/data/published` calls them.
 
     `data` and `model` name ours where they are not the same thing as the published ones (re-encoded images, another network);
-    every comparison then says so. `n` is the number of stage-2 draws per image of the published tables.
-    `lookup(dataset, arch, method, noise kind, norm, sigma)` gives rows with the columns source, method, n_images, metric,
-    radius, value; default `certflow.report.published.published`.
+    every comparison then says so. `lookup(dataset, arch, method, noise kind, norm, sigma)` gives rows with the columns `FACTS`,
+    metric, radius, value; default `certflow.report.published.published`.
     """
 
     dataset: str
     arch: str
     data: str | None = None
     model: str | None = None
-    n: int = 100_000
     lookup: "Callable[[str, str, str, str, str, float], pd.DataFrame] | None" = None
 
     def of(self, line: Line) -> PublishedLine | None:
@@ -76,11 +79,11 @@ class PublishedCells:
         import pandas as pd
 
         lookup = self.lookup or _presets()
-        names = (method, f"{method}{OTHER_ALPHA}0.01")
+        names = (method, f"{method}{OTHER_ALPHA}")
         found = [lookup(self.dataset, self.arch, name, noise, norm, sigma) for name in names]
         rows = pd.concat(found, ignore_index=True)
         rows = rows[rows["method"].isin(names)].drop_duplicates()
-        lines = [_line(*key, group) for key, group in rows.groupby(["source", "method", "n_images"], sort=False)]
+        lines = [_line(*key, group) for key, group in rows.groupby(FACTS, sort=False, dropna=False)]
         order = {name: place for place, name in enumerate(names)}
         lines.sort(key=lambda e: (order[e.method], "printed" in e.source, e.n_images != n_images, -e.n_images))
         return lines[0] if lines else None
@@ -94,26 +97,58 @@ class PublishedCells:
             facts.append(f"the data differ: published on {self.dataset}, ours on {self.data}")
         if self.model is not None and self.model != self.arch:
             facts.append(f"the networks differ: published {self.arch}, ours {self.model}")
-        if found.alpha is not None and float(found.alpha) != ours.alpha:
-            facts.append(f"published with alpha = {found.alpha}, ours with {ours.alpha:g}")
-        if ours.certificate_kind not in ("", CERTIFICATE):
-            facts.append(f"published certificates are of kind {CERTIFICATE}, ours {ours.certificate_kind}")
-        elif ours.bounds:
-            facts.append(f"published with plain bounds of one class, ours with {ours.bounds}")
-        if ours.draws is not None and set(ours.draws) != {self.n}:
-            facts.append(f"published with N = {self.n:,} draws per image, ours with {_span(*ours.draws)}")
+        facts += _claims(found, ours)
         return "; ".join(facts) or f"both on {ours.n_images} images"
 
 
-def _line(source: str, method: str, n_images: int, rows: "pd.DataFrame") -> PublishedLine:
+def _claims(found: PublishedLine, ours: Line) -> list[str]:
+    """Differences in what was certified, and from how many draws."""
+    facts = []
+    if found.alpha is not None and found.alpha != ours.alpha:
+        facts.append(f"published with alpha = {found.alpha:g}, ours with {ours.alpha:g}")
+    if ours.certificate_kind not in ("", found.certificate):
+        facts.append(f"published certificates are of kind {found.certificate}, ours {ours.certificate_kind}")
+    elif ours.bounds:
+        facts.append(f"published with plain bounds of one class, ours with {ours.bounds}")
+    if ours.draws is not None:
+        theirs, own = _drawn(found.n, found.n), _drawn(*((None, None) if ours.alpha == 0 else ours.draws))
+        if theirs != own:
+            facts.append(f"published with {theirs}, ours with {own}")
+    return facts
+
+
+def _drawn(low: int | None, high: int | None) -> str:
+    """How many draws an image had; None: no draws, but every outcome of the noise."""
+    if low is None:
+        return "every outcome counted"
+    return f"N = {low:,}{'' if low == high else f' to {high:,}'} draws per image"
+
+
+def _line(
+    source: str,
+    method: str,
+    n_images: int,
+    certificate: str,
+    n: float,
+    alpha: float,
+    digits: float,
+    rows: "pd.DataFrame",
+) -> PublishedLine:
+    """One result from its facts, NaN where a file has nothing, and its rows."""
     values = {Metric(NAMES[row.metric]): float(row.value) for row in rows.itertuples() if row.metric in NAMES}
     curve = rows[rows["metric"] == CERTIFIED]
     values.update({certified_at(row.radius): float(row.value) for row in curve.itertuples()})
-    return PublishedLine(str(source), str(method), int(n_images), values)
-
-
-def _span(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    draws, chance, rounded = (None if isnan(number) else number for number in (n, alpha, digits))
+    return PublishedLine(
+        str(source),
+        str(method),
+        int(n_images),
+        str(certificate),
+        None if draws is None else int(draws),
+        None if chance is None else float(chance),
+        None if rounded is None else int(rounded),
+        values,
+    )
 
 
 def _presets() -> "Callable[[str, str, str, str, str, float], pd.DataFrame]":

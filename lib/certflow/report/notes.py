@@ -51,9 +51,19 @@ def published_notes(summary: "pd.DataFrame") -> list[str]:
     for (source, comparison), part in found.groupby(["published_source", "comparison"], sort=False):
         cells = whose(part, summary, lambda row: f"{row.method} at σ = {row.sigma:g}")
         result.append(f"Published numbers{f' for {cells}' if cells else ''}: {source}; {comparison}.")
-    if result:
-        result.append("Published radii were rounded to three digits before counting, which can add up to 0.3 points.")
-    return result
+    return [*result, *_rounded(found)]
+
+
+def _rounded(found: "pd.DataFrame") -> list[str]:
+    """What rounding adds to published numbers, and to which. found: rows that have published numbers."""
+    told = []
+    for digits, part in found.groupby("published_digits"):
+        sources = "" if len(part) == len(found) else f" of {', '.join(dict.fromkeys(part['published_source']))}"
+        told.append(
+            f"Published radii{sources} were rounded to {digits:.0f} digits before counting, which can only add to certified "
+            "accuracies (up to 0.3 points at three digits)."
+        )
+    return told
 
 
 def whose(part: "pd.DataFrame", summary: "pd.DataFrame", name: Callable[[Any], str] | None = None) -> str:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = Path(__file__).resolve().parent / "data" / "published"
-COLUMNS = ("source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "metric", "radius", "value")
+COLUMNS = (
+    "source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "certificate", "n", "alpha", "digits",
+    "metric", "radius", "value",
+)  # fmt: skip
 """Columns of a file."""
-NUMBERS = ("sigma", "n_images", "radius", "value")
+NUMBERS = ("sigma", "n_images", "n", "alpha", "digits", "radius", "value")
 TOLERANCE = 1e-9
 """Two noise levels closer than this are the same."""
 
@@ -43,24 +46,33 @@ def published(dataset: str, arch: str | None, method: str, noise: str, norm: str
 
 def published_datasets() -> tuple[str, ...]:
     """Names of the datasets of which published numbers are known."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.csv")))
+    return tuple(sorted({dataset for dataset, _ in _cells()}))
+
+
+def published_archs(dataset: str) -> tuple[str, ...]:
+    """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
+    found = {arch for known, arch in _cells() if known == dataset}
+    return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
 
 
 @cache
-def published_archs(dataset: str) -> tuple[str, ...]:
-    """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
-    found = {row["arch"] for row in read_rows(FOLDER / f"{dataset}.csv", ("arch",))}
-    return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
+def _cells() -> frozenset[tuple[str, str]]:
+    """Dataset and architecture of all rows there are."""
+    return frozenset((row["dataset"], row["arch"]) for path in _paths() for row in read_rows(path, ("dataset", "arch")))
 
 
 @cache
 def _published() -> "pd.DataFrame":
     import pandas as pd
 
+    return pd.concat([_table(path) for path in _paths()], ignore_index=True)
+
+
+def _paths() -> list[Path]:
     paths = sorted(FOLDER.glob("*.csv"))
     if not paths:
         raise DataError(f"{FOLDER}: the published numbers are missing; restore this folder of the project")
-    return pd.concat([_table(path) for path in paths], ignore_index=True)
+    return paths
 
 
 def _table(path: Path) -> "pd.DataFrame":
@@ -68,6 +80,7 @@ def _table(path: Path) -> "pd.DataFrame":
 
     for number, row in enumerate(read_rows(path, COLUMNS), start=2):
         check_law(path, number, row)
+        _check_claim(path, number, row)
     with restored(path):
         table = pd.read_csv(path)
         table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
@@ -81,6 +94,18 @@ def check_law(path: Path, number: int, row: dict[str, str]) -> None:
             raise ValueError(
                 f"line {number}: noise and norm must be a kind of noise and one of {', '.join(NORMS)}, "
                 f"got {row['noise']!r} and {row['norm']!r}"
+            )
+
+
+def _check_claim(path: Path, number: int, row: dict[str, str]) -> None:
+    """`DataError` unless a row says which certificate its number rests on; no draws and alpha = 0 come together."""
+    with restored(path):
+        if not row["certificate"]:
+            raise ValueError(f"line {number}: certificate must be a kind of certificate, got ''")
+        if (row["n"] == "") != (row["alpha"] != "" and float(row["alpha"]) == 0):
+            raise ValueError(
+                f"line {number}: n is empty where every outcome was counted, and alpha is then 0; "
+                f"got n {row['n']!r} and alpha {row['alpha']!r}"
             )
 
 

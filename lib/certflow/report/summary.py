@@ -45,9 +45,9 @@ def summarise(
     joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack
     showed no wrong class within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most
     alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
-    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, comparison, tables
-    (paths) and digests, joined by blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a
-    `DataError`.
+    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, published_digits
+    (that radii were rounded to before they were counted; NaN: they were not), comparison, tables (paths) and digests, joined by
+    blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
     radii = [float(radius) for radius in radii]
     if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:
@@ -146,12 +146,13 @@ def _published(line: Line, row: dict[str, Any], radii: list[float], cells: Publi
     compared = [metric for metric in metrics(radii) if metric.name != "samples_per_image"]
     found = None if cells is None else cells.of(line)
     if found is None:
-        nothing = {"published_source": "", "published_n_images": np.nan, "comparison": ""}
+        nothing = {"published_source": "", "published_n_images": np.nan, "published_digits": np.nan, "comparison": ""}
         theirs = (Statistic.PUBLISHED, Statistic.DIFFERENCE)
         return nothing | {Column(metric, statistic): np.nan for metric in compared for statistic in theirs}
     facts = {
         "published_source": found.source,
         "published_n_images": found.n_images,
+        "published_digits": np.nan if found.digits is None else found.digits,
         "comparison": cells.comparison(found, line),
     }
     for metric in compared:
