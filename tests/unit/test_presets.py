@@ -250,6 +250,7 @@ def test_published_tables_are_sane():
     assert set(table.noise) <= set(registry.kinds("noise"))
     assert set(table.certificate) <= set(registry.kinds("certificate"))
     assert (table.groupby(key[:8])[["certificate", "n", "alpha", "digits"]].nunique(dropna=False) == 1).all(axis=None)
+    assert (table.loc[table.method.str.contains("@alpha="), "alpha"] == 0.01).all()
     assert table.alpha.between(0, 0.01).all() and set(table.digits.dropna()) == {3}
     plain = table.metric.str.removeprefix("corruption_").str.partition(":")[0]
     fractions = table[plain != "acr"]

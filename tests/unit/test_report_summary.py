@@ -226,6 +226,14 @@ def test_numbers_of_every_outcome_stand_beside_every_outcome():
     assert drawn.values[Metric("clean_accuracy")] == 0.504
 
 
+def test_of_several_real_results_the_one_that_fits_best_is_taken():
+    """Of Cohen et al. on ImageNet all results that there are were found to be made at alpha 0.01: then files before tables."""
+    found = PublishedCells("imagenet", "resnet50").find("gaussian", "gaussian", "l2", 0.5, 500)
+    assert (found.source, found.method, found.alpha) == ("locuslab/smoothing", "gaussian@alpha=0.01", 0.01)
+    small = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.5, 500)
+    assert small.alpha == 0.001 and "printed" not in small.source
+
+
 def test_radii_come_back_and_bad_ones_are_refused():
     assert radii_of(summarise([line()], RADII, CELLS)) == RADII
     for radii in ([], [0.5, 0.25], [0.25, 0.25], [-1.0]):

@@ -1,9 +1,9 @@
 """Published numbers for the same cell of a table, and a plain statement of what differs between theirs and ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from certflow.report.columns import CERTIFIED, Metric, certified_at
 from certflow.report.lines import Line
@@ -22,8 +22,10 @@ NAMES = {
 OTHER_ALPHA = "@alpha=0.01"
 """What follows the method's name where a published result was found to use another alpha than its paper says."""
 
-FACTS = ["source", "method", "n_images", "certificate", "n", "alpha", "digits"]
-"""Columns of the published numbers that all rows of one result share."""
+FACTS = {
+    "source": str, "method": str, "n_images": int, "certificate": str, "n": int, "alpha": float, "digits": int,
+}  # fmt: skip
+"""Columns of the published numbers that all rows of one result share, and what they hold."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class PublishedCells:
         noise: kind of the noise that is certified under; norm: of the radii. A result under another law, or in another norm,
         is another quantity: it is never found.
 
-        Preferred, in this order: the usual alpha over another one, per-image files over printed tables, as many images as ours,
-        many images over few.
+        Preferred, in this order: a small alpha over a larger or unknown one, per-image files over printed tables, as many
+        images as ours, many images over few.
         """
         import pandas as pd
 
@@ -83,9 +85,8 @@ class PublishedCells:
         found = [lookup(self.dataset, self.arch, name, noise, norm, sigma) for name in names]
         rows = pd.concat(found, ignore_index=True)
         rows = rows[rows["method"].isin(names)].drop_duplicates()
-        lines = [_line(*key, group) for key, group in rows.groupby(FACTS, sort=False, dropna=False)]
-        order = {name: place for place, name in enumerate(names)}
-        lines.sort(key=lambda e: (order[e.method], "printed" in e.source, e.n_images != n_images, -e.n_images))
+        lines = [_line(key, group) for key, group in rows.groupby(list(FACTS), sort=False, dropna=False)]
+        lines.sort(key=lambda e: (_risk(e), "printed" in e.source, e.n_images != n_images, -e.n_images))
         return lines[0] if lines else None
 
     def comparison(self, found: PublishedLine, ours: Line) -> str:
@@ -117,6 +118,10 @@ def _claims(found: PublishedLine, ours: Line) -> list[str]:
     return facts
 
 
+def _risk(found: PublishedLine) -> float:
+    return inf if found.alpha is None else found.alpha
+
+
 def _drawn(low: int | None, high: int | None) -> str:
     """How many draws an image had; None: no draws, but every outcome of the noise."""
     if low is None:
@@ -124,31 +129,16 @@ def _drawn(low: int | None, high: int | None) -> str:
     return f"N = {low:,}{'' if low == high else f' to {high:,}'} draws per image"
 
 
-def _line(
-    source: str,
-    method: str,
-    n_images: int,
-    certificate: str,
-    n: float,
-    alpha: float,
-    digits: float,
-    rows: "pd.DataFrame",
-) -> PublishedLine:
-    """One result from its facts, NaN where a file has nothing, and its rows."""
+def _line(facts: Sequence[Any], rows: "pd.DataFrame") -> PublishedLine:
+    """One result from its `FACTS`, NaN where its file has nothing, and its rows."""
     values = {Metric(NAMES[row.metric]): float(row.value) for row in rows.itertuples() if row.metric in NAMES}
     curve = rows[rows["metric"] == CERTIFIED]
     values.update({certified_at(row.radius): float(row.value) for row in curve.itertuples()})
-    draws, chance, rounded = (None if isnan(number) else number for number in (n, alpha, digits))
-    return PublishedLine(
-        str(source),
-        str(method),
-        int(n_images),
-        str(certificate),
-        None if draws is None else int(draws),
-        None if chance is None else float(chance),
-        None if rounded is None else int(rounded),
-        values,
-    )
+    stated = {
+        name: None if fact != fact else type_(fact)  # NaN alone differs from itself
+        for (name, type_), fact in zip(FACTS.items(), facts, strict=True)
+    }
+    return PublishedLine(**stated, values=values)
 
 
 def _presets() -> "Callable[[str, str, str, str, str, float], pd.DataFrame]":
