@@ -17,7 +17,7 @@ from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.radii import Norm, norms_of
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
-from certflow.sampling.plan import largest_other_count
+from certflow.sampling.plan import plan_rows
 
 DUAL = {"l1": np.inf, "l2": 2, "linf": 1}
 """Norm of a shift → norm of the direction that tells how far the plane is away."""
@@ -139,10 +139,8 @@ def second_stage(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray, hits
 
 def planned(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray) -> pd.DataFrame:
     """The plan's table, as `write_plan` makes it."""
-    columns = sampler.plan(first, noise, DIM)
     images = len(first)
-    other = largest_other_count(first, columns["selected"])
-    return pd.DataFrame({"idx": range(images), "label": 1, "k0_other": other, "n0": first.sum(axis=1), **columns})
+    return plan_rows(sampler, noise, DIM, np.arange(images), np.ones(images, np.int64), first, np.zeros(images))
 
 
 def stopped(hits: list[np.ndarray], measurement: Measurement) -> tuple[list[np.ndarray], np.ndarray]:

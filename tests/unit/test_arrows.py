@@ -41,7 +41,7 @@ def imported(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "lazy":
-        yield node.args[0].value
+        yield from (argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
     for child in ast.iter_child_nodes(node):
         yield from imported(child)
 

@@ -190,7 +190,7 @@ def steps_of(method, model, info, cuda, noise, ranks=ALONE) -> list[tuple[str, s
     """Copies between host and device in the second loader batch."""
     tables = {name: torch.full((64, 10), 0.1, device="cuda") for name in method.tables}
     stepper = Stepper(method, model, noise=noise, seed=3, batches=4, tables=tables, ranks=ranks, images=64)
-    meter = Meter()
+    meter = Meter(extras=method.extras)
     for number in range(2):
         cuda.copies.clear()
         x = torch.rand(16, *info.shape, device="cuda")

@@ -23,9 +23,11 @@ def blocks() -> dict[str, str]:
     heads = r"^(?:rule (\w+):|use rule (\w+) as (\w+) with:)$"
     found: dict[str, str] = {}
     parts = iter(re.split(heads, text, flags=re.MULTILINE)[1:])
+    bases: dict[str, str] = {}
     for name, base, variant, body in zip(parts, parts, parts, parts, strict=True):
-        found[name or variant] = body + (found[base] if base else "")
-    return found
+        found[name or variant] = body
+        bases |= {variant: base} if base else {}
+    return {name: text + found.get(bases.get(name, ""), "") for name, text in found.items()}
 
 
 def test_no_rule_retries_itself():

@@ -9,10 +9,10 @@ import pytest
 import torch
 from stage_examples import DIGITS, Home
 
-from certflow.denoising import stage as denoising_stage
 from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import read_model
 from certflow.training import stage as training_stage
+from certflow.training.denoisers import stage as denoising_stage
 
 METHOD = spec_class("method", "gaussian")(epochs=1)
 

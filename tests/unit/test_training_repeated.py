@@ -56,9 +56,10 @@ def plainly(*arguments, **options):
 def test_repeated_steps_train_to_the_same_bits(kind, recordings):
     method = spec_class("method", kind).small(**COMMON, **MORE.get(kind, {}))
     found = run(method)
-    assert len(recordings) == 2  # one for each epoch: radii, rates and draws change
+    recorded = 2 if method.repeats else 0  # one for each epoch: radii, rates and draws change
+    assert len(recordings) == recorded
     assert found == plainly(method)
-    assert len(recordings) == 2
+    assert len(recordings) == recorded
 
 
 def test_dropout_is_drawn_anew_in_every_step(recordings):

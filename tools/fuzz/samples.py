@@ -45,7 +45,7 @@ from certflow.training.log import LogFile
 from certflow.training.predictions import read_predictions
 from certflow.training.sgd import Sgd
 
-SPEC = {"noise": {"kind": "gaussian", "revision": 1, "sigma": 0.25}, "seed": 3}
+SPEC = {"noise": {"kind": "gaussian", "revision": 1, "sigma": 0.25}, "seed": 3, "radii": [0.25]}
 PARENTS = {"model": "a" * 64, "data": "b" * 64}
 NOTES = {"precision": "float32", "folded": 2, "images": 6}
 
@@ -330,7 +330,9 @@ def make_certificate(folder: Path, number: int) -> None:
     radius = np.array([0.0, 0.25, 1 / 3, 0.5, 0.0, 0.75]) + number
     table = pd.DataFrame({"idx": np.arange(6), "label": 1, "predict": 1, "radius": radius, "correct": 1})
     table = table.assign(time="0:00:01.000000", n0=10, n=100, p_lower=0.5 + radius / 4)
-    write_table(folder / "np.tsv", table, record("certificate", number))
+    made = record("certificate", number)
+    claim = {"norm": "l2", "alpha": 0.001, "domain": "real", "of": "image"}
+    write_table(folder / "np.tsv", table, replace(made, notes={**made.notes, "claim": claim}))
 
 
 @sample("certificate", make_certificate, "np.*")

@@ -1,7 +1,8 @@
 """Every outcome of the noise, once: nothing is drawn, and what is counted is the smoothed classifier itself."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,7 +36,11 @@ class Enumerated(SamplerSpec):
         return {"selected": zeros, "k0": zeros, "n": np.full(len(counts), noise.outcomes, np.int64)}
 
     def measurements(
-        self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None
+        self,
+        plan: Mapping[str, np.ndarray],
+        noise: NoiseSpec,
+        dim: int | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> list[Measurement]:
         """See `SamplerSpec.measurements`: each outcome once."""
         draws = np.asarray(plan["n"], np.int64)

@@ -1,5 +1,6 @@
 """Training for knowledge continuity (Sun, Ma, Ge and Vosoughi 2024, algorithm 1): a hidden layer's volatility as a penalty."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -84,13 +85,12 @@ class Knowledge(MethodSpec):
         if weight > 0:
             penalty = sum(self.penalty(found[name], each) for name in chosen) / len(chosen)
             objective = objective + weight * penalty
-            told = {"penalty": penalty.detach(), "layer": penalty.new_tensor(place)}
+            told = {"penalty": penalty.detach(), "layer": penalty.new_full((), place)}
         ce = losses.cross_entropy(logits.detach(), batch.y).mean()
-        nothing = ce.new_tensor(float(logits.shape[-1])).log()
         return objective, {
             **told,
             "cross_entropy": ce,
-            "collapse": ce / nothing,
+            "collapse": ce / math.log(logits.shape[-1]),
             "accuracy": losses.accuracy(logits, batch.y),
         }
 
