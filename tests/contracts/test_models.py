@@ -1,16 +1,24 @@
 """What every architecture promises: a network for the images it was made for, the same function however it is evaluated."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
 from catalogue import file_of, small
 
 from certflow.data.base import DataInfo
-from certflow.kinds.registry import kinds
+from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, fold
 
-KINDS = kinds("model")
+
+def _tried(kind):
+    """A kind, to be skipped where a package is missing that it is built with."""
+    missing = [name for name in spec_class("model", kind).requires if find_spec(name) is None]
+    return pytest.param(kind, marks=pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"))
+
+
+KINDS = [_tried(kind) for kind in kinds("model")]
 CLASSES = 7
 
 

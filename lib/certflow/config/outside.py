@@ -38,7 +38,10 @@ def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[st
 
 
 def _missing(study: Study, experiment: str) -> Iterator[str]:
-    for dataset, _, method, noise, seed in study.needed(run.of_model for run in study.runs(experiment)):
+    needed = study.needed(run.of_model for run in study.runs(experiment))
+    for model in dict.fromkeys(model for _, model, *_ in needed):
+        yield from (f"models.{model}: {line}" for line in study.models[model].absent())
+    for dataset, _, method, noise, seed in needed:
         denoiser = study.own_denoiser(dataset, method, noise)
         try:
             files = study.brought(dataset, method, noise, seed)

@@ -4,7 +4,6 @@ A folder is flat (`config.json` beside its weights, `scheduler_config.json` too)
 Weights are read from safetensors, or from PyTorch's own format without unpickling anything but tensors.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ import torch
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
 from certflow.files.artefact import file_digest
-from certflow.files.intact import read_bounded, reading
 from certflow.kinds.spec import digest
 from certflow.models.fitting import fit
+from certflow.models.hf_folder import cached, read_json
 from certflow.models.reading import read_tensors
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def load_pretrained(spec: "Diffusion", info: DataInfo, condition: float | None) 
     Raises `ArtefactError` for a model that is missing (naming where it was looked for), damaged, made for other images, of a
     kind that is not known, or whose weights do not fit; ValueError for a noise level beyond its schedule.
     """
-    path = Path(spec.weights) if spec.weights is not None else _cached(spec)
+    path = Path(spec.weights) if spec.weights is not None else _from_hub(spec)
     notes, state = _folder(path) if path.is_dir() else _checkpoint(path, spec, info)
     channels, outputs = notes["unet"]["in_channels"], notes["unet"]["out_channels"]
     if channels != info.shape[0] or outputs not in (channels, 2 * channels):
@@ -59,7 +58,7 @@ def load_pretrained(spec: "Diffusion", info: DataInfo, condition: float | None) 
 def _folder(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Notes and weights of a folder of the diffusers library."""
     config, weights, scheduler = _inside(path)
-    settings = _read_json(config)
+    settings = read_json(config)
     if settings.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise ArtefactError(f"{config}: is a {settings['_class_name']}; a UNet2DModel is needed")
     if settings.get("num_class_embeds") is not None:
@@ -73,7 +72,7 @@ def _schedule(scheduler: Path | None) -> dict[str, Any]:
     """Schedule and kind of prediction from a scheduler's configuration; without one those of the entry are taken."""
     if scheduler is None:
         return {}
-    said = _read_json(scheduler)
+    said = read_json(scheduler)
     kind = said.get("beta_schedule", "linear")
     if kind not in SCHEDULES or said.get("trained_betas") is not None:
         raise ArtefactError(f"{scheduler}: its schedule is {kind!r}; known: {', '.join(SCHEDULES)}")
@@ -100,25 +99,10 @@ def _checkpoint(path: Path, spec: "Diffusion", info: DataInfo) -> tuple[dict[str
     return {"unet": settings}, convert(state, found, spec.head_dim, path)
 
 
-def _cached(spec: "Diffusion") -> Path:
+def _from_hub(spec: "Diffusion") -> Path:
     """The folder in the hub's local cache, filled before where the entry allows that."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.bin"]
-    try:
-        return Path(
-            snapshot_download(
-                spec.hub, revision=spec.hub_revision, local_files_only=not spec.download, allow_patterns=wanted
-            )
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        folder = Path(HF_HUB_CACHE) / f"models--{spec.hub.replace('/', '--')}"
-        how = "could not be fetched" if spec.download else "is not in the cache, and `download` is off"
-        raise ArtefactError(
-            f"hub: {spec.hub} {how} (looked for {folder}); copy the model's folder here and name it as `weights` ({error})"
-        ) from error
+    wanted = ("*.json", "*.safetensors", "*.bin")
+    return cached(spec.hub, spec.hub_revision, download=spec.download, patterns=wanted)
 
 
 def _inside(path: Path) -> tuple[Path, Path, Path | None]:
@@ -143,11 +127,3 @@ def _modern(state: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[st
             name = name if key in wanted else name.replace(old, new)
         result[name] = tensor
     return result
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with reading(path, "get the file again"):
-        content = json.loads(read_bounded(path))
-        if not isinstance(content, dict):
-            raise ValueError("it does not hold settings by name")
-        return content

@@ -30,7 +30,7 @@ def skeleton(spec: "ModelSpec", info: DataInfo) -> Network:
 
 
 def _check(spec: "ModelSpec", info: DataInfo) -> None:
-    problems = spec.refusals(info)
+    problems = [*spec.refusals(info), *spec.absent()]
     if problems:
         raise ValueError("; ".join(problems))
 

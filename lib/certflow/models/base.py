@@ -1,6 +1,7 @@
 """What every architecture states before a network is built."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, PositiveInt
@@ -64,6 +65,8 @@ class ModelSpec(Spec):
     family: ClassVar[str] = "model"
     natural: ClassVar[tuple[int, int, int]]
     """Shape of the images that the architecture was made for."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Packages that the network is built with and that are not installed with this project."""
 
     inference: Inference = Inference()
     """How the network is evaluated when it is sampled."""
@@ -98,6 +101,18 @@ class ModelSpec(Spec):
         fields = self.canonical()
         del fields["inference"]
         return fields
+
+    def files(self) -> list[str]:
+        """Local files that the network's weights come from, where it brings its own."""
+        return []
+
+    def absent(self) -> list[str]:
+        """What the network is made from besides the configuration and is not there: files, packages."""
+        return [
+            f"{self.kind}: needs the package {name}; install it beside this project"
+            for name in self.requires
+            if find_spec(name) is None
+        ]
 
     def problems(self, info: DataInfo) -> list[str]:
         """Why this architecture cannot be used on images of that shape (empty: it can)."""

@@ -1,0 +1,106 @@
+"""Folders of image classifiers as transformers writes them: what they say of themselves, read without that library."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from certflow.data.base import DataInfo
+from certflow.errors import ArtefactError
+from certflow.files.intact import read_bounded, reading
+from certflow.models.shapes import describe
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INPUT = "preprocessor_config.json"
+
+
+def misfits(path: str | Path, info: DataInfo) -> list[str]:
+    """Why the model in a folder cannot classify such data; empty: it can, as far as its settings tell."""
+    try:
+        settings = said(path)
+    except ArtefactError as error:
+        return [str(error)]
+    return [*_of_classes(path, settings, info), *_of_images(path, settings, info)]
+
+
+def _of_classes(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
+    classes = len(settings["id2label"]) if settings.get("id2label") else settings.get("num_labels", 2)
+    if classes == info.classes:
+        return []
+    return [f"{path}: has {classes} labels, the images have {info.classes} classes; take a model made for them"]
+
+
+def _of_images(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
+    channels, size = settings.get("num_channels", 3), settings.get("image_size")
+    found = []
+    if channels != info.shape[0]:
+        found.append(f"{path}: takes images of {channels} channels, not {describe(info.shape)}")
+    sides = [size, size] if isinstance(size, int) else size
+    if sides is not None and list(sides) != list(info.shape[1:]):
+        resize = sides[0] if sides[0] == sides[-1] else list(sides)
+        found.append(
+            f"{path}: takes images of {sides[0]}x{sides[-1]} pixels, not {describe(info.shape)}; set resize: {resize}"
+        )
+    return found
+
+
+def said(path: str | Path) -> dict[str, Any]:
+    """The settings in a folder's `config.json`; `ArtefactError` for a folder that lacks files, or wants code of its own run."""
+    path = Path(path)
+    missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
+    if missing:
+        raise ArtefactError(
+            f"{path}: is not the folder of an image classifier of transformers: it has no {', '.join(missing)}"
+        )
+    settings = read_json(path / CONFIG)
+    if "auto_map" in settings:
+        raise ArtefactError(f"{path}: comes with code of its own (auto_map in {CONFIG}), which is not run here")
+    return settings
+
+
+def files_of(path: str | Path) -> list[str]:
+    """The files of a folder that its function depends on, of those that are there."""
+    return [str(file) for file in (Path(path) / name for name in (CONFIG, WEIGHTS, INPUT)) if file.is_file()]
+
+
+def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel by which the folder's model normalises images in [0,1]."""
+    file = Path(path) / INPUT
+    told = read_json(file) if file.is_file() else {}
+    if not told.get("do_normalize", True) or "image_mean" not in told:
+        return [0.0] * channels, [1.0] * channels
+    return _per_channel(told["image_mean"], channels), _per_channel(told["image_std"], channels)
+
+
+def _per_channel(values: Any, channels: int) -> list[float]:
+    return [float(value) for value in values] if isinstance(values, list) else [float(values)] * channels
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file; `ArtefactError` where it is damaged or holds something else."""
+    with reading(path, "get the file again"):
+        content = json.loads(read_bounded(path))
+        if not isinstance(content, dict):
+            raise ValueError("it does not hold settings by name")
+        return content
+
+
+def cached(hub: str, revision: str | None, *, download: bool, patterns: Sequence[str]) -> Path:
+    """The folder of a model in the hub's local cache, filled before where `download` allows that.
+
+    `ArtefactError` names the folder that was looked for.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    settings = {"revision": revision, "local_files_only": not download, "allow_patterns": list(patterns)}
+    try:
+        return Path(snapshot_download(hub, **settings))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+        how = "could not be fetched" if download else "is not in the cache, and `download` is off"
+        raise ArtefactError(
+            f"hub: {hub} {how} (looked for {folder}); copy the model's folder here and name it as `weights` ({error})"
+        ) from error
