@@ -33,6 +33,16 @@ use rule train_model as train_denoised with:
         method=names(STUDY.made_by("train_denoised")),
 
 
+# The classifier behind a frozen denoiser instead.
+use rule train_model as finetune_denoised with:
+    log:
+        f"results/logs/finetune_denoised/{MODEL}.log",
+    benchmark:
+        f"results/benchmarks/finetune_denoised/{MODEL}.tsv"
+    wildcard_constraints:
+        method=names(STUDY.made_by("finetune_denoised")),
+
+
 # The same from parts that are there: nothing is trained, so there is no log of a training.
 use rule train_model as compose_denoised with:
     output:

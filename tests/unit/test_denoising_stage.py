@@ -74,7 +74,9 @@ def raw():
 
 
 class Workshop:
-    """Makes the models of a configuration in a folder, as the workflow would."""
+    """Makes the models of a configuration in a folder, as the workflow would, of one model entry."""
+
+    model_name = "small"
 
     def __init__(self, study, folder: Path):
         self.study, self.folder = study, folder
@@ -90,7 +92,7 @@ class Workshop:
         return self.paths[key]
 
     def _make(self, method: str, noise: str, seed: int) -> None:
-        names, study = ("digits", "small", method, noise, seed), self.study
+        names, study = ("digits", self.model_name, method, noise, seed), self.study
         path = self.paths[method, noise, seed]
         recipe, data = study.method(method, "digits", noise), study.datasets["digits"]
         name = recipe.own_denoiser()

@@ -6,12 +6,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from denoising_examples import composed
 from training_examples import Telling, network, patterns, timeless, weights
 
+from certflow.denoising.composed import DenoiseThenClassify
 from certflow.errors import DataError
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.sampling.settings import exact_arithmetic
 from certflow.training import train
+from certflow.training.kinds.ftcadis import FtCadis
 from certflow.training.kinds.gaussian import Gaussian
 from certflow.training.kinds.macer import Macer
 from certflow.training.parallel import run_parallel
@@ -24,6 +27,7 @@ METHODS = {
     "parts": Gaussian(batch=41, noises=2, micro_batch=6, **COMMON),
     "telling": Telling(batch=41, **COMMON),
     "macer": Macer(batch=30, noises=4, **COMMON),
+    "ftcadis": FtCadis(start="pair", batch=41, noises=2, steps=1, schedule="step", update="sgd", **COMMON),
 }
 
 
@@ -50,6 +54,19 @@ def plain(seed: int = 0) -> torch.nn.Module:
     return torch.nn.Sequential(*layers)
 
 
+def tuned() -> torch.nn.Module:
+    """The same behind a frozen denoiser with batch normalisation."""
+    return DenoiseThenClassify(composed().denoiser, plain(), learns="classifier")
+
+
+MODELS = {"ftcadis": tuned}
+
+
+def model_of(name: str) -> torch.nn.Module:
+    """The fresh network that the method of this name trains."""
+    return MODELS.get(name, plain)()
+
+
 def run(method, model, **options):
     result = train(method, model, *patterns(), noise=NOISE, seed=3, quiet=True, **options)
     return weights(model), timeless(result.rows), result.notes
@@ -58,7 +75,7 @@ def run(method, model, **options):
 def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
     """All trainings of this file, as one of several processes; what came out goes to a file of its own."""
     exact_arithmetic()
-    found = {name: run(method, plain(), ranks=ranks, device=device) for name, method in METHODS.items()}
+    found = {name: run(method, model_of(name), ranks=ranks, device=device) for name, method in METHODS.items()}
     method, seen = METHODS["gaussian"], []
     found["normalised"] = run(method, network(), ranks=ranks, device=device, log=seen.append)
     found["logged"] = len(seen)
@@ -100,15 +117,22 @@ def numbers(row: dict) -> dict:
 def test_two_processes_make_the_steps_of_one(found, name, kind):
     exact_arithmetic()
     ours, rows, notes = found[0][name]
-    theirs, reference, _ = run(METHODS[name], plain(), device=kind)
+    theirs, reference, _ = run(METHODS[name], model_of(name), device=kind)
     np.testing.assert_allclose(values(ours), values(theirs), rtol=1e-4, atol=1e-6)
-    way, apart = values(theirs) - values(weights(plain())), values(ours) - values(theirs)
+    way, apart = values(theirs) - values(weights(model_of(name))), values(ours) - values(theirs)
     assert np.linalg.norm(way) > 1000 * np.linalg.norm(apart)
     for row, wanted in zip(rows, reference, strict=True):
         assert numbers(row) == pytest.approx(numbers(wanted), rel=1e-4)
         assert row.keys() == wanted.keys()
         assert (row["lr"], row["test_accuracy"]) == (wanted["lr"], wanted["test_accuracy"])
     assert notes["processes"] == 2
+
+
+def test_what_is_frozen_keeps_its_bits(found):
+    before, (after, _, _) = weights(tuned()), found[0]["ftcadis"]
+    frozen = [name for name in before if name.startswith("denoiser.")]
+    assert any("running_mean" in name for name in frozen)
+    assert [name for name in frozen if before[name] != after[name]] == []
 
 
 def test_all_processes_hold_the_same_network_running_averages_included(found):

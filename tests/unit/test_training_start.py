@@ -127,8 +127,8 @@ def test_specification_and_checkpoint_belong_together(home, tmp_path, fine_tuned
         train(home, tmp_path, checkpoint=name and home / name, fine_tuned=fine_tuned)
 
 
-TRAINED = [kind for kind in kinds("method") if spec_class("method", kind).trains and kind != "denoised"]
-"""`denoised` trains no classifier; it starts its denoiser from another one (`init_from`)."""
+TRAINED = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
+"""What is put together from other entries starts from those."""
 
 
 @pytest.mark.parametrize("kind", TRAINED)

@@ -1,5 +1,6 @@
 """Denoise, then classify: the base classifier that is smoothed, as one module."""
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -46,6 +47,11 @@ class DenoiseThenClassify(nn.Module):
         for part in self._resting():
             part.eval()
         return self
+
+    @cached_property
+    def head(self) -> "DenoiseThenClassify":
+        """Everything behind the denoiser as a module of the same parameters, which the state does not list twice."""
+        return DenoiseThenClassify(None, self.classifier, clamp=self.clamp, resize=self.resize, learns=self.learns)
 
     def classify(self, x: Images) -> Float[torch.Tensor, "rows classes"]:
         """Logits of images that are denoised already, or clean."""

@@ -115,10 +115,11 @@ def smoothmix_ascent(
 def kl_attack(
     batch: Batch, noise: Noises, target: Float[torch.Tensor, "images classes"], *, epsilon: float, steps: int
 ) -> Noises:
-    """Noises near the given ones that lead away from `target` (CAT-RS): ascent on KL(target ‖ F(x + n_i)), each by itself.
+    """Noises near the given ones that lead away from `target` (CAT-RS, FT-CADIS): ascent on each KL(target ‖ F(x + n_i)).
 
     After each step of 2ε/T every noise is projected to ε around where it began and brought back to the mean and the root mean
-    square of its entries, so that it still looks like a draw; that may carry it past ε by a relative 1e-3. Not clipped.
+    square of its entries, so that it still looks like a draw; that may carry it past ε by a relative 1e-3. Not clipped. A noise
+    of zeros, which a perfect denoiser would leave, stays as it is.
     """
     check_images(batch.x)
     found, mean, scale = noise, noise.mean(IMAGE, keepdim=True), _rms(noise)
@@ -181,5 +182,5 @@ def _stein(batch: Batch, noise: Noises, x: Images) -> Images:
 
 
 def _rms(rows: Rows) -> Float[torch.Tensor, "*rows 1 1 1"]:
-    """Root mean square of each image's entries."""
-    return rows.square().mean(IMAGE, keepdim=True).sqrt()
+    """Root mean square of each image's entries, never quite 0."""
+    return rows.square().mean(IMAGE, keepdim=True).sqrt().clamp(min=1e-12)

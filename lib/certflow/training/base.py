@@ -128,6 +128,9 @@ class MethodSpec(Recipe):
 
         return fresh(given)
 
+    def finish(self, module: "torch.nn.Module") -> None:
+        """Bring the trained network into the form in which it is stored, in place; it stays the same function."""
+
     def examine(self, module: "torch.nn.Module", given: "Given", model: str | Path) -> dict[str, Any]:
         """Notes about the finished network for its record; model: the file it will be stored in, for messages."""
         return {}

@@ -121,3 +121,30 @@ def smoothmix(
     mean = log_mean_probabilities(start).exp()
     target = (1 - r) * mean + r / start.shape[-1]
     return kl(target, target.log(), mixed).where(mean.argmax(-1) == y, 0.0)
+
+
+def right(logits: Logits, y: Int[torch.Tensor, " images"]) -> Bool[torch.Tensor, "m images"]:
+    """Which copies are given their image's label; no gradient."""
+    return logits.detach().argmax(-1) == y
+
+
+def selective_cross_entropy(logits: Logits, y: Int[torch.Tensor, " images"], *, warm_start: bool = True) -> PerImage:
+    """(1/m) Σ_i 1[argmax logits_i = y]·CE(logits_i, y): of copies that still show their class (Jang et al. 2024, FT-CADIS).
+
+    `warm_start`: of an image without such a copy, the copy with the smallest cross-entropy counts. Divided by m, not by the
+    number of copies that count.
+    """
+    values, counts = cross_entropy(logits, y), right(logits, y)
+    total = values.where(counts, 0.0).sum(0)
+    if warm_start:
+        total = total.where(counts.any(0), values.amin(0))
+    return total / len(values)
+
+
+def worst_divergence(start: Logits, attacked: Logits, *, detach: bool = False) -> PerImage:
+    """max_i KL(p̄ ‖ softmax(attacked_i)), p̄ the mean prediction of `start` (Jang et al. 2024, FT-CADIS).
+
+    p̄ takes a gradient unless `detach` says otherwise.
+    """
+    log_mean = log_mean_probabilities(start.detach() if detach else start)
+    return kl(log_mean.exp(), log_mean, attacked).amax(0)

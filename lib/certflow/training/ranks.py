@@ -46,6 +46,8 @@ class Ranks:
     ) -> dict[str, torch.Tensor]:
         """Replace gradients and buffers by their weighted means over all processes; also the means of `stats`.
 
+        Buffers of modules in eval mode rest: a weighted mean of equal numbers may differ from them in the last bit.
+
         images: this process's images in the step, 0 allowed; total: those of all. extras: what `stats` may hold besides
         `STATS`. One message per step, float32.
         Raises ValueError for a parameter that got no gradient: the processes could not tell it from one of theirs.
@@ -55,7 +57,7 @@ class Ranks:
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         ]
-        buffers = list(model.buffers())
+        buffers = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
         device = gradients[0].device
         told = {**stats, "loss": stats.get("loss", stats.get("objective"))}
         names = (*STATS, *extras)

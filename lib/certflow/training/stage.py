@@ -101,6 +101,7 @@ def _make_model(
         work = {"noise": given.noise, "device": device, "description": description, "tables": tables, "ranks": ranks}
         notes |= learn(method, made.trainee or made.module, given.data, record, outputs, **work)
     if ranks.writes:
+        method.finish(made.module)
         notes |= method.examine(made.module, given, outputs.model)
         outputs.store(made.module, replace(record, notes=notes))
 

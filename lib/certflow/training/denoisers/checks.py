@@ -1,13 +1,21 @@
 """Combinations of a denoised method with other entries that cannot work, found before anything runs."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
+from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
+from certflow.kinds.registry import revive
+from certflow.kinds.spec import canonical_json
 
 if TYPE_CHECKING:
+    import torch
+
     from certflow.config import Study
     from certflow.training.kinds.denoised import Classifier, Denoised
+    from certflow.training.kinds.ftcadis import FtCadis
 
 
 def problems(method: "Denoised", study: "Study", name: str, dataset: str, model: str, noise: str) -> Iterator[str]:
@@ -82,3 +90,48 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
             return
         passed.append(start)
         start = other.init_from
+
+
+def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
+    """One line for each reason why the classifier of the denoised method that `method` starts from cannot be fine-tuned."""
+    if method.start not in study.methods or study.methods[method.start].kind != "denoised":
+        yield f"start: {method.start!r} is not a method of kind denoised, which says the denoiser and the classifier"
+        return
+    try:
+        pair = study.method(method.start, dataset, noise)
+    except ConfigError as error:
+        yield from (f"start: {method.start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
+        return
+    if pair.denoiser is None:
+        yield f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"
+    problems = list(pair.pairing_problems(study, method.start, dataset, model, noise))
+    yield from (f"start: {method.start}: {line}" for line in problems)
+    named = model if pair.classifier is None else pair.classifier.model or model
+    if named != model:
+        yield f"start: {method.start} takes its classifier from model {named}; name that model in the experiment"
+    if method.mode == "lora" and not problems:
+        yield from _adaptable(method, study, dataset, model, pair.resize)
+
+
+def _adaptable(method: "FtCadis", study: "Study", dataset: str, model: str, resize: int | None) -> Iterator[str]:
+    from certflow.denoising.stored import seen
+    from certflow.models.adapters import problem
+
+    info = seen(study.datasets[dataset].info(), resize)
+    network = _without_weights(canonical_json(study.models[model].canonical()), info.classes, info.shape)
+    found = None if network is None else problem(network, method.rank)
+    if found is not None:
+        yield f"{found} (model {model})"
+
+
+@cache
+def _without_weights(model: str, classes: int, shape: tuple[int, int, int]) -> "torch.nn.Module | None":
+    """The network of a model entry without memory for weights, which takes a moment; None where it cannot be built so."""
+    import torch
+
+    spec, info = revive("model", json.loads(model)), DataInfo(classes, shape)
+    try:
+        with torch.device("meta"):
+            return spec.skeleton(spec.seen(info))
+    except ValueError:  # the run itself says what is wrong, if anything is
+        return None

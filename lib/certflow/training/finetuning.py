@@ -1,0 +1,47 @@
+"""Fine-tuning the classifier behind a frozen denoiser: the pair taken apart, what learns of it, and how it is stored."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+
+from certflow.denoising.composed import DenoiseThenClassify
+from certflow.models import adapters
+from certflow.models.header import carried_warnings, read_header
+from certflow.training.assembly import Assembled, Given
+from certflow.training.batch import Batch
+from certflow.training.composing import part
+
+if TYPE_CHECKING:
+    from certflow.training.kinds.ftcadis import FtCadis
+
+
+def assemble(method: "FtCadis", given: Given) -> Assembled:
+    """The network of the method `start`, whose classifier now learns instead; errors as in `MethodSpec.assemble`."""
+    record, digest = read_header(given.files.parts["pair"])
+    pair = part(given, "pair")
+    pair.classifier.requires_grad_(True)
+    if method.mode == "lora":
+        adapters.add(pair.classifier, method.rank)
+    network = DenoiseThenClassify(
+        pair.denoiser, pair.classifier, clamp=pair.clamp, resize=pair.resize, learns="classifier"
+    )
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return Assembled(
+        network,
+        {"data": given.data.digest, "pair": digest},
+        record.facts,
+        {**carried_warnings(record), "trained_parameters": trained},
+    )
+
+
+def merge(network: DenoiseThenClassify) -> None:
+    """Put what was learnt beside the weights into them, in place: the network is then stored as any other of its kind."""
+    adapters.merge(network.classifier)
+
+
+@torch.no_grad()
+def denoised(batch: Batch, m: int) -> Float[torch.Tensor, "m images channels height width"]:
+    """What the frozen denoiser of the batch's network makes of `m` noisy copies of every image, in the batch's precision."""
+    return replace(batch, model=batch.model.denoiser).forward(batch.copies(m))
