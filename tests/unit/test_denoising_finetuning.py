@@ -98,3 +98,30 @@ def test_a_network_without_attention_is_refused(raw):  # noqa: F811
     changed["experiments"]["denoised"]["model"] = "small"
     with pytest.raises(ConfigError, match=r"no attention to adapt.*\(model small\)"):
         load(changed)
+
+
+def test_a_classifier_of_transformers_is_fine_tuned_from_its_folder(raw, tmp_path):  # noqa: F811
+    """Off the shelf: the folder's weights behind the denoiser, then additions to its queries and values."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.ViTConfig(image_size=16, patch_size=8, num_channels=1, num_labels=10, **sizes)
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "shelf")
+    (tmp_path / "shelf/preprocessor_config.json").write_text('{"image_mean": [0.25], "image_std": [0.5]}')
+    changed = with_tuned(raw, tuned={**TUNED, "start": "shelf", "mode": "lora", "rank": 2, "lr": 1e-3})
+    changed["models"]["vit"] = {"kind": "hf_image", "weights": str(tmp_path / "shelf"), "resize": 16}
+    changed["methods"]["shelf"] = {"kind": "denoised", "denoiser": "ranged"}
+    shop = VitWorkshop(load(changed), tmp_path)
+    before, after = (load_file(shop.model(name, "gauss-0.50")) for name in ("shelf", "tuned"))
+    assert before["classifier.0.mean"].item() == 0.25
+    moved = {name.rpartition("layers.")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in moved if "classifier.weight" not in name and "classifier.bias" not in name} == {
+        f"{block}.attention.{part}.weight" for block in (0, 1) for part in ("q_proj", "v_proj")
+    }
+    network, record = FtCadis.load(
+        shop.model("tuned", "gauss-0.50"),
+        shop.study.model_spec("digits", "vit", "tuned", "gauss-0.50", 0),
+        shop.study.datasets["digits"].info(),
+    )
+    assert read_header(shop.model("shelf", "gauss-0.50"))[0].parents["weights"]
+    with torch.inference_mode():
+        assert network(torch.rand(2, 1, 8, 8)).shape == (2, 10)
