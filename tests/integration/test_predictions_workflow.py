@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_workflow import PER_METHOD, planned, snakemake
+from test_workflow import PER_METHOD, ROOT, planned, snakemake
 
 from certflow.files.artefact import read_arrays
 from certflow.models.header import read_header
@@ -110,8 +110,8 @@ def test_other_copies_rerun_what_they_change_and_no_training(extended):
 
 
 def test_missing_files_of_published_copies_are_named_before_anything_runs(tmp_path):
-    target = "results/corruptions/mnist-c.tex"
-    output = snakemake(tmp_path, "-n", "--configfile", "configs/corruptions.yaml", "--", target, check=False)
+    overlays = (ROOT / "configs" / "corruptions.yaml",)
+    output = snakemake(tmp_path, "-n", "results/corruptions/mnist-c.tex", overlays=overlays, check=False)
     assert (
         re.search(r"mnist_c/\w+/test_images\.npy", output) and "Missing input files for rule prepare_copies" in output
     )
