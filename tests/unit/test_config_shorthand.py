@@ -52,6 +52,13 @@ def test_experiments_name_lists(raw):
             {"kind": "gaussian", "recipe": "quik"},
             "methods.m.recipe: there is no recipe 'quik'; known: ",
         ),
+        (
+            "methods",
+            "m",
+            {"kind": "gaussian", "recipe": ["quick"]},
+            "methods.m.recipe: there is no recipe ['quick']; known",
+        ),
+        ("methods", "m", {"kind": "gaussian", "recipe": None}, "methods.m.recipe: there is no recipe None; known: "),
         ("methods", "m", {"kind": "gaussian", "recipe": "wrong"}, "methods.m.epochz: no such setting"),
         ("methods", "m", {"kind": "gaussian", "recipe": "loop"}, "methods.m.recipe: 'loop' is made from itself"),
         (

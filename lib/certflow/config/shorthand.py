@@ -53,10 +53,10 @@ def with_recipes(
     known: recipes by name. within: recipes that are being put in. `ConfigError` that starts with the place in `fields`.
     """
     own = {key: _value(key, value, known, within) for key, value in fields.items() if key != RECIPE}
-    name = fields.get(RECIPE)
-    if name is None:
+    if RECIPE not in fields:
         return own
-    if name not in known:
+    name = fields[RECIPE]
+    if not isinstance(name, str) or name not in known:
         raise ConfigError([f"{RECIPE}: there is no recipe {name!r}; known: {listed(known)}"])
     if name in within:
         raise ConfigError([f"{RECIPE}: {name!r} is made from itself"])
