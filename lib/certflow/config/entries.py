@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from certflow.attacks.base import AttackSpec
 from certflow.certify.base import CertificateSpec, pairing_problems
-from certflow.config.records import AttackRun, Experiment, MethodEntry, Run
+from certflow.config.records import AttackRun, Experiment, MethodEntry, ModelKey, Run
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.base import CorruptionSpec
@@ -98,10 +98,9 @@ class Entries:
         recipe = self.method(method, dataset, noise)
         return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
 
-    def needed(self, models: Iterable[tuple[str, str, str, str, int]]) -> list[tuple[str, str, str, str, int]]:
-        """These models (dataset, model, method, noise, seed), each once, and all that they are made from: parts, and base
-        classifiers of what they learn from."""
-        found: dict[tuple[str, str, str, str, int], None] = {}
+    def needed(self, models: Iterable[ModelKey]) -> list[ModelKey]:
+        """These models, each once, and all that they are made from: parts, and base classifiers of what they learn from."""
+        found: dict[ModelKey, None] = {}
         waiting = list(models)
         while waiting:
             key = waiting.pop(0)
@@ -110,8 +109,8 @@ class Entries:
             found[key] = None
             dataset, model, method, noise, _ = key
             bases = (self.predictions[name] for name in self.tables(method, dataset, noise).values())
-            waiting += [(dataset, of.model, of.method, of.noise, of.seed) for of in self.references(*key).values()]
-            waiting += [(dataset, model, of.method, of.noise, of.seed) for of in bases]
+            waiting += [key._replace(**vars(of)) for of in self.references(*key).values()]
+            waiting += [ModelKey(dataset, model, of.method, of.noise, of.seed) for of in bases]
         return list(found)
 
     def runs(self, experiment: str) -> Iterator[Run]:

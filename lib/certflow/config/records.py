@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, NamedTuple, get_origin
 
 from pydantic import Field
 
@@ -128,9 +128,19 @@ class MethodEntry:
     own: Mapping[str, Any]
 
 
+class ModelKey(NamedTuple):
+    """Names that identify one model: the wildcards of its path, in their order."""
+
+    dataset: str
+    model: str
+    method: str
+    noise: str
+    seed: int
+
+
 @dataclass(frozen=True)
-class AttackRun:
-    """Names that identify one attack table: the wildcards of its path."""
+class OfModel:
+    """What is made from one model and a set of images: the wildcards that all such paths begin with."""
 
     dataset: str
     model: str
@@ -138,23 +148,23 @@ class AttackRun:
     noise: str
     seed: int
     images: str
+
+    @property
+    def of_model(self) -> ModelKey:
+        """The names of the model alone."""
+        return ModelKey(*(getattr(self, name) for name in ModelKey._fields))
+
+
+@dataclass(frozen=True)
+class AttackRun(OfModel):
+    """Names that identify one attack table: the wildcards of its path."""
+
     attack: str
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(OfModel):
     """Names that identify one certificate table: the wildcards of its path."""
 
-    dataset: str
-    model: str
-    method: str
-    noise: str
-    seed: int
-    images: str
     sampler: str
     certificate: str
-
-    @property
-    def of_model(self) -> tuple[str, str, str, str, int]:
-        """The names of the model alone."""
-        return self.dataset, self.model, self.method, self.noise, self.seed

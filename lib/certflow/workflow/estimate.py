@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from certflow.config import Run, Study
-from certflow.config.records import AttackRun
+from certflow.config.records import AttackRun, ModelKey
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
 from certflow.training.base import MethodSpec
@@ -82,16 +81,6 @@ def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mea
     return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks)
 
 
-class _Model(NamedTuple):
-    """The names in the path of a model."""
-
-    dataset: str
-    model: str
-    method: str
-    noise: str
-    seed: int
-
-
 @dataclass(frozen=True)
 class _Estimate:
     """Counts jobs stage by stage, and collects what could not be counted and the networks that rates were asked of."""
@@ -107,7 +96,7 @@ class _Estimate:
         if line not in self.remarks:
             self.remarks.append(line)
 
-    def network(self, made: _Model) -> str:
+    def network(self, made: ModelKey) -> str:
         """How rates call a model: its kind, with its depth where it has one; behind a denoiser, `<denoiser>+<kind>`."""
         spec = self.study.models[made.model]
         denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
@@ -137,7 +126,7 @@ class _Estimate:
 
     def models(self, runs: Sequence[Run]) -> list[Stage]:
         """Each model once, those that others are made from included, and votes of base classifiers."""
-        made = self.needed(_unique(runs, *_Model._fields))
+        made = self.study.needed(run.of_model for run in runs)
         stages: dict[str, Stage] = {}
         for dataset, denoiser, _seed in self.denoisers(made):
             stage = stages.setdefault("train_denoiser", Stage("train_denoiser"))
@@ -149,15 +138,11 @@ class _Estimate:
             self.train(stages.setdefault(rule, Stage(rule)), self.network(one), one.dataset, recipe if trains else None)
         votes, merge = Stage("smooth_predictions"), Stage("merge_predictions")
         for (dataset, model, _), entry in self.predictions(made).items():
-            self.vote(votes, _Model(dataset, model, entry.method, entry.noise, entry.seed), entry.n)
+            self.vote(votes, ModelKey(dataset, model, entry.method, entry.noise, entry.seed), entry.n)
             merge.add(0.0)
         return [*stages.values(), *(stage for stage in (votes, merge) if stage.jobs)]
 
-    def needed(self, names: Iterable[tuple]) -> list[_Model]:
-        """These models and all that they are made from: parts, and base classifiers of what they learn from."""
-        return [_Model(*name) for name in self.study.needed(names)]
-
-    def predictions(self, made: Iterable[_Model]) -> dict[tuple[str, str, str], Predictions]:
+    def predictions(self, made: Iterable[ModelKey]) -> dict[tuple[str, str, str], Predictions]:
         """(dataset, model, name) → entry of `predictions`, for all that these models learn from."""
         return {
             (one.dataset, one.model, name): self.study.predictions[name]
@@ -165,7 +150,7 @@ class _Estimate:
             for name in self.study.tables(one.method, one.dataset, one.noise).values()
         }
 
-    def denoisers(self, made: Iterable[_Model]) -> list[tuple[str, str, int]]:
+    def denoisers(self, made: Iterable[ModelKey]) -> list[tuple[str, str, int]]:
         """(dataset, denoiser, seed) of those that are trained by themselves."""
         named = {
             (one.dataset, self.study.own_denoiser(one.dataset, one.method, one.noise), one.seed): None for one in made
@@ -183,7 +168,7 @@ class _Estimate:
             passes = None if size is None else recipe.epochs * size["train"] * recipe.cost
             stage.add(self.hours("training", network, dataset, passes), weights)
 
-    def vote(self, stage: Stage, base: _Model, n: int) -> None:
+    def vote(self, stage: Stage, base: ModelKey, n: int) -> None:
         """Votes on every training image of a dataset."""
         info = self.study.datasets[base.dataset].info()
         images = None if info.size is None else info.size["train"]
@@ -200,8 +185,7 @@ class _Estimate:
             if n is None:
                 self.remark(f"sampler {run.sampler} does not say how many draws it makes; give --mean-draws")
             counts = 8 * (images or 0) * self.study.datasets[run.dataset].info().classes
-            model = _Model(*(getattr(run, name) for name in _Model._fields))
-            hours = self.hours("draws", self.network(model), run.dataset, images)
+            hours = self.hours("draws", self.network(run.of_model), run.dataset, images)
             first.add(None if hours is None else hours * sampler.n0, counts)
             plan.add(0.0, (images or 0) * TABLE_BYTES)
             second.add(None if hours is None or n is None else hours * n, counts, self.shards)
@@ -229,10 +213,9 @@ class _Estimate:
         stage = Stage("attack_model")
         for run in self.study.attack_runs(experiment):
             attack, images = self.study.attacks[run.attack], self.images(run)
-            model = _Model(*(getattr(run, name) for name in _Model._fields))
             each = len(attack.eps) * attack.attempts * (3 * attack.passes + attack.judged)
             passes = None if images is None else images * each
-            hours = self.hours("draws", self.network(model), run.dataset, passes)
+            hours = self.hours("draws", self.network(run.of_model), run.dataset, passes)
             stage.add(hours, (images or 0) * len(attack.eps) * TABLE_BYTES)
         return [stage] if stage.jobs else []
 
@@ -243,7 +226,3 @@ class _Estimate:
         levels = 1 if entry is None else len(self.study.corruptions[entry].levels())
         images = subset.max if size is None else len(subset.indices(size[subset.split]))
         return None if images is None else levels * images
-
-
-def _unique(runs: Iterable[Run], *keys: str) -> list[tuple]:
-    return list(dict.fromkeys(tuple(getattr(run, key) for key in keys) for run in runs))
