@@ -86,6 +86,22 @@ def test_radii_over_sigma_are_shown_only_where_they_are_quantiles(counted):
     assert not draw_p_a([nothing], PlotSettings()).axes[0].child_axes
 
 
+def test_abstaining_is_shown_only_where_no_image_below_one_half_is_certified(counted):
+    """With all outcomes counted the class with most votes is certified, though it may have less than half of them."""
+    table = counted.seeds[0].table
+    below = table.assign(predict=np.where(table["p_lower"] < 0.5, table["label"], table["predict"]))
+    below = below.assign(correct=(below["predict"] == below["label"]).astype(int))
+    other = replace(counted, seeds=(replace(counted.seeds[0], table=below),))
+
+    def shaded(*lines):
+        return [
+            text.get_text() for text in draw_p_a(lines, PlotSettings()).axes[0].texts if text.get_text() == "abstains"
+        ]
+
+    assert (below["p_lower"] < 0.5).any() and shaded(counted) and shaded(line(sigma=SIGMA))
+    assert not shaded(other) and not shaded(line(sigma=SIGMA), other)
+
+
 def test_the_norm_is_l1_in_tables_figures_and_latex(counted):
     shown = blocks(summarise([counted], RADII, resamples=10))
     assert shown[0].over == "certified accuracy (%) at ℓ1 radius" and escape(shown[0].over).endswith(r"$\ell_1$ radius")

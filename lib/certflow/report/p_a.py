@@ -68,8 +68,9 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
     found = [(series, probits(series.line)) for series in panel.series]
     limit = max(float(values[-1]) for _, values in found)
     limit = max(limit if np.isfinite(limit) else 0.0, 1.0) + 0.25
-    axis.axvspan(LEFT, 0, color="#F1F1F1", linewidth=0, zorder=0)
-    axis.text(LEFT + 0.1, 96, "abstains", va="top", ha="left", fontsize=6.5, color="#707070")
+    if not any(_certified_below_half(series.line) for series in panel.series):
+        axis.axvspan(LEFT, 0, color="#F1F1F1", linewidth=0, zorder=0)
+        axis.text(LEFT + 0.1, 96, "abstains", va="top", ha="left", fontsize=6.5, color="#707070")
     for series, values in found:
         x, share = cumulative(values, limit)
         axis.plot(x, 100 * share, drawstyle="steps-post", color=series.colour, linestyle=series.dash)
@@ -105,6 +106,11 @@ def _radius_axis(axis, panel: Panel, limit: float) -> None:
     top.set_xticks(np.arange(0, int(limit) + 1))
     top.tick_params(length=2.5, color=INK, pad=1.5)
     axis.annotate("radius / σ:", (0, 1), (2, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
+
+
+def _certified_below_half(line: Line) -> bool:
+    """Are there images that are certified although p is not above 1/2? With a bound on every other class there may be."""
+    return any(((entry.table["p_lower"] <= 0.5) & (entry.table["predict"] != -1)).any() for entry in line.seeds)
 
 
 def _plain(series: Series) -> bool:

@@ -40,7 +40,8 @@ CAPTIONS = {
     "p_a": (
         "Distribution of p_A",
         "How sure the smoothed classifiers are: share of images whose lower confidence bound of p_A, the probability of the "
-        "selected class under noise, is at most p. Left of 1/2 it abstains. A curve further to the right is better. "
+        "selected class under noise, is at most p. Where the left of 1/2 is shaded, it abstains there. A curve further to the "
+        "right is better. "
         "The jump at the right end is made of images on which all draws agreed: where noise was drawn, only more draws could "
         "tell these apart, and the average certified radius depends on it.",
     ),
