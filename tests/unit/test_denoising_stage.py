@@ -13,7 +13,7 @@ from certflow.data.store import prepare
 from certflow.denoising.stored import load_denoised
 from certflow.errors import ArtefactError, ConfigError
 from certflow.files.artefact import read_arrays, read_provenance
-from certflow.models.checkpoint import read_model
+from certflow.models.checkpoint import load_model, read_model
 from certflow.sampling.stage import presample_counts
 from certflow.training.assembly import Files
 from certflow.training.composing import off_the_shelf
@@ -74,7 +74,7 @@ def raw():
 
 
 class Workshop:
-    """Makes the models of a configuration in a folder, as the workflow would, of one model entry."""
+    """Makes the models of a configuration in a folder, as the workflow would; of one model entry, unless parts name another."""
 
     model_name = "small"
 
@@ -83,22 +83,23 @@ class Workshop:
         prepare(study.datasets["digits"], folder / "digits.json")
         self.paths: dict = {}
 
-    def model(self, method: str, noise: str, seed: int = 0) -> Path:
-        key = (method, noise, seed)
+    def model(self, method: str, noise: str, seed: int = 0, model: str | None = None) -> Path:
+        key = (model or self.model_name, method, noise, seed)
         if key not in self.paths:
-            self.paths[key] = self.folder / f"{method}-{noise}-{seed}" / "model.safetensors"
+            self.paths[key] = self.folder / "-".join(map(str, key)) / "model.safetensors"
             self.paths[key].parent.mkdir()
             self._make(*key)
         return self.paths[key]
 
-    def _make(self, method: str, noise: str, seed: int) -> None:
-        names, study = ("digits", self.model_name, method, noise, seed), self.study
-        path = self.paths[method, noise, seed]
+    def _make(self, model: str, method: str, noise: str, seed: int) -> None:
+        names, study = ("digits", model, method, noise, seed), self.study
+        path = self.paths[model, method, noise, seed]
         recipe, data = study.method(method, "digits", noise), study.datasets["digits"]
         name = recipe.own_denoiser()
         denoiser = study.denoisers[name] if name else None
+        parts = study.references(*names).items()
         files = Files(
-            parts={role: self.model(of.method, of.noise, of.seed) for role, of in study.references(*names).items()},
+            parts={role: self.model(of.method, of.noise, of.seed, of.model) for role, of in parts},
             denoiser=denoiser,
             trained=self.denoiser(name) if denoiser is not None and denoiser.train is not None else None,
         )
@@ -201,6 +202,21 @@ def test_a_classifier_of_another_recipe_is_refused(shop, tmp_path):
             device="cpu",
             files=Files(parts={"classifier": shop.model("clean", "clean", 1)}, denoiser=shop.study.denoisers["blind"]),
         )
+
+
+@pytest.mark.parametrize("side", [7, 16])
+def test_a_classifier_of_another_model_entry_stays_the_function_it_was(raw, tmp_path, side):
+    """It sees images of another size than the run's model would. With 7 pixels the weights fit that one, too."""
+    raw["models"]["other"] = {**raw["models"]["small"], "resize": side}
+    raw["methods"]["bare"]["classifier"] = {**CLEAN, "model": "other"}
+    raw["experiments"]["denoised"] |= {"methods": ["bare"], "noises": ["gauss-0.50"]}
+    shop = Workshop(load(raw), tmp_path)
+    info, spec = shop.study.datasets["digits"].info(), shop.study.model_spec("digits", "small", "bare", "gauss-0.50", 0)
+    alone, _ = load_model(shop.model("clean", "clean", model="other"), shop.study.models["other"], info)
+    behind, _ = load_denoised(shop.model("bare", "gauss-0.50"), spec, info, spec=spec)
+    x = torch.rand(4, 1, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(behind(x), alone(x))
 
 
 @pytest.mark.parametrize("method", ["bare", "steady", "ranged"])

@@ -1,6 +1,7 @@
 """Denoise-then-classify networks from their files: the same bits, and told the same noise level, as when they were written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from certflow.files.artefact import Provenance
 from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive
 from certflow.models.assemble import skeleton
+from certflow.models.base import ModelSpec
 from certflow.models.checkpoint import FORMAT
 from certflow.models.fitting import fit
 from certflow.models.normalise import Normalise
@@ -43,12 +45,18 @@ def load_denoised(
         denoiser = fresh(
             revive("denoiser", spec["parts"]["denoiser"]), info, condition, provenance.facts.get("denoiser")
         )
-    classifier = skeleton(revive("model", {"inference": {}, **spec["model"]}), seen(info, method["resize"]))
+    classifier = skeleton(_architecture(spec), seen(info, method["resize"]))
     classifier[0] = Normalise.like(state.get("classifier.0.mean"), state.get("classifier.0.sd"))
     network = DenoiseThenClassify(denoiser, classifier, clamp=method["clamp"], resize=method["resize"])
     fit(network, state, path, exact=True)
     network.classifier.requires_grad_(False)
     return network.eval(), provenance
+
+
+def _architecture(spec: Mapping[str, Any]) -> ModelSpec:
+    """The entry that the classifier is a network of: that of the model it comes from, which may be another than the run's."""
+    made_as = spec.get("parts", {}).get("classifier", spec)
+    return revive("model", {"inference": {}, **made_as["model"]})
 
 
 def fresh(
@@ -66,6 +74,4 @@ def condition_of(spec: Mapping[str, Any]) -> float:
 
 def seen(info: DataInfo, resize: int | None) -> DataInfo:
     """What the data look like to a classifier that sees images of side `resize`."""
-    from dataclasses import replace
-
     return info if resize is None else replace(info, shape=(info.shape[0], resize, resize))
