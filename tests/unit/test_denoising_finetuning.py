@@ -93,6 +93,15 @@ def test_what_cannot_work_is_refused_before_anything_runs(raw, change, message):
         load(with_tuned(raw, tuned={**TUNED, **change}))
 
 
+def test_a_fine_tuned_classifier_is_not_put_behind_another_denoiser(raw):  # noqa: F811
+    """Its file holds a denoiser, too."""
+    raw["methods"]["twice"] = {"kind": "denoised", "classifier": {"method": "tuned", "noise": "gauss-0.50"}}
+    changed = with_tuned(raw, tuned=TUNED)
+    changed["experiments"]["denoised"]["methods"] = ["twice"]
+    with pytest.raises(ConfigError, match="classifier: tuned is itself a denoised method"):
+        load(changed)
+
+
 def test_a_network_without_attention_is_refused(raw):  # noqa: F811
     changed = with_tuned(raw, tuned={**TUNED, "mode": "lora"})
     changed["experiments"]["denoised"]["model"] = "small"

@@ -46,6 +46,8 @@ class MethodSpec(Recipe):
     """What the noise must offer (`NoiseSpec.offers`) for this method to train under it."""
     trains: ClassVar[bool] = True
     """False for kinds that bring a finished model instead."""
+    composed: ClassVar[bool] = False
+    """Whether what is stored is a denoiser before a classifier, not the network of the model entry alone."""
 
     start_from: str | None = Field(None, min_length=1)
     """Checkpoint whose weights training starts from (fine-tuning), relative to where the workflow runs: a published file or one

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
-from certflow.kinds.registry import revive
+from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
+from certflow.training.base import MethodSpec
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +59,7 @@ def _classifier(place: str, named: "Classifier", study: "Study", dataset: str, m
     if missing:
         yield from missing
         return
-    entry = study.methods[named.method]
-    if entry.kind == "denoised":
+    if _kind(study, named.method).composed:
         yield f"{place}: {named.method} is itself a denoised method; name the method that trains the classifier"
         return
     try:
@@ -77,8 +77,8 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
         if start in passed:
             yield f"init_from: goes round in a circle ({' -> '.join([*passed, start])})"
             return
-        if start not in study.methods or study.methods[start].kind != "denoised":
-            yield f"init_from: {start!r} is no method of kind denoised"
+        if start not in study.methods or not issubclass(_kind(study, start), type(method)):
+            yield f"init_from: {start!r} is no method of kind {method.kind}"
             return
         try:
             other = study.method(start, dataset, noise)
@@ -94,7 +94,9 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
 
 def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
     """One line for each reason why the classifier of the denoised method that `method` starts from cannot be fine-tuned."""
-    if method.start not in study.methods or study.methods[method.start].kind != "denoised":
+    from certflow.training.kinds.denoised import Denoised
+
+    if method.start not in study.methods or not issubclass(_kind(study, method.start), Denoised):
         yield f"start: {method.start!r} is not a method of kind denoised, which says the denoiser and the classifier"
         return
     try:
@@ -111,6 +113,11 @@ def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: 
         yield f"start: {method.start} takes its classifier from model {named}; name that model in the experiment"
     if method.mode == "lora" and not problems:
         yield from _adaptable(method, study, dataset, model, pair.resize)
+
+
+def _kind(study: "Study", name: str) -> type[MethodSpec]:
+    """The kind of an entry of `methods`."""
+    return spec_class("method", study.methods[name].kind)
 
 
 def _adaptable(method: "FtCadis", study: "Study", dataset: str, model: str, resize: int | None) -> Iterator[str]:

@@ -56,6 +56,7 @@ class Denoised(MethodSpec):
         "objective": "stability",
     }
     splits: ClassVar[bool] = False
+    composed: ClassVar[bool] = True
 
     denoiser: str | None = None
     """Entry of `denoisers`; null: the noisy image itself is classified, the row to compare with."""

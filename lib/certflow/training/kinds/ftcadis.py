@@ -32,6 +32,7 @@ class FtCadis(MethodSpec):
     kind: Literal["ftcadis"] = "ftcadis"
     example: ClassVar[dict[str, Any]] = {"start": "diffusion", "noises": 2, "steps": 2}
     splits: ClassVar[bool] = False
+    composed: ClassVar[bool] = True
     extras: ClassVar[tuple[str, ...]] = ("masked", "rescued", "loss_ce", "loss_adv")
 
     start: str = Field(min_length=1)
