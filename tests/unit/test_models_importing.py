@@ -14,6 +14,7 @@ from certflow.kinds.registry import revive, spec_class
 from certflow.models import Normalise, import_model, load_model
 from certflow.noise import Gaussian
 from certflow.noise.base import Key
+from certflow.noise.streams import Stream
 
 External = spec_class("method", "external")
 INFO = DataInfo(4, (1, 8, 8), mean=(0.3,), sd=(0.2,))
@@ -88,8 +89,6 @@ def test_a_good_model_is_imported_without_a_word(checkpoint, test_split, capsys)
 
 def test_noisy_accuracy_is_the_plain_count(checkpoint, test_split):
     """Against a loop over single images, each with its own draw."""
-    from certflow.noise.streams import Stream
-
     network, notes = bring(checkpoint, test_split)
     index = torch.tensor([i * 600 // 512 for i in range(512)])
     noise = NOISE.sample(
@@ -100,6 +99,21 @@ def test_noisy_accuracy_is_the_plain_count(checkpoint, test_split):
         x = torch.tensor(test_split.pixels[i] / 255, dtype=torch.float32)
         right += int(network((x + delta)[None]).argmax() == test_split.labels[i])
     assert right / 512 == notes["noisy_accuracy"]
+
+
+@pytest.mark.parametrize("sigma", [0.2, 2.0])
+@pytest.mark.parametrize("kind", ["ssn", "dssn"])
+def test_a_model_for_noise_that_is_not_added_is_looked_at_under_it(checkpoint, test_split, kind, sigma):
+    """The published models of splitting noise; their sigma is no scale of a noise that could have been meant otherwise."""
+    noise = spec_class("noise", kind)(sigma=sigma)
+    external = External(checkpoint=str(checkpoint))
+    network, notes = import_model(checkpoint, external, Quadrants(), INFO, test_split, noise, 3)
+    index = torch.tensor([i * 600 // 512 for i in range(512)])
+    key = Key(index, torch.zeros(512, dtype=torch.int64), seed=3, stream=Stream.TRAIN_EVALUATION)
+    copies = noise.copies(torch.tensor(test_split.pixels[index] / 255, dtype=torch.float32), key)
+    right = network(copies).argmax(1).numpy() == test_split.labels[index]
+    assert notes["noisy_accuracy"] == right.mean()
+    assert not any("sigma" in name for name in notes["alternatives"])
 
 
 @pytest.mark.parametrize("wrong", [{"mean": (0.0,), "sd": (1.0,)}, {"mean": (0.3,)}, {"mean": (0.5,), "sd": (0.5,)}])

@@ -142,7 +142,7 @@ def _trials(probe: Probe, loaded: Loaded, options: Mapping[str, Any], spec: Mode
     if info.shape[0] == 3:
         swap = "blue before red (store the first layer's weights with their input channels reversed)"
         tried.append(probe.trial(swap, lambda x: network(x.flip(1))))
-    if probe.noise.sigma > LARGEST_SIGMA:
+    if probe.noise.sigma > LARGEST_SIGMA and "additive" in probe.noise.offers:
         small = f"noise of sigma {probe.noise.sigma / 255:.4g} (sigma was meant on the scale of 0 ... 255)"
         tried.append(probe.trial(small, network, scale=1 / 255))
     for label in loaded.source.others[:SETS]:

@@ -99,7 +99,10 @@ class Probe:
         return self._noisy(self.images) if noisy else self._predictions(np.arange(self.images), False)
 
     def trial(self, name: str, network: Callable, *, scale: float = 1.0) -> Trial:
-        """Another way to use the model under noise (times `scale`), on more images the longer it keeps up (see `LOOKS`)."""
+        """Another way to use the model under noise, on more images the longer it keeps up (see `LOOKS`).
+
+        scale: what additive noise is multiplied by; other laws know none but 1.
+        """
         right, trial = np.empty(0, bool), None
         for end in dict.fromkeys(min(look, len(self.index)) for look in LOOKS):
             behind = trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses
@@ -149,7 +152,7 @@ class Probe:
             if noisy:
                 image = torch.as_tensor(index, device=self.device)
                 key = Key(image, torch.zeros_like(image), seed=self.seed, stream=Stream.TRAIN_EVALUATION)
-                x = x + scale * self.noise.sample(tuple(x.shape[1:]), key)
+                x = self.noise.copies(x, key) if scale == 1 else x + scale * self.noise.sample(tuple(x.shape[1:]), key)
             with torch.inference_mode():
                 yield part, x
 
