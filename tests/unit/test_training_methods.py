@@ -520,6 +520,23 @@ def test_methods_that_need_gaussian_noise_refuse_another():
     assert method("smoothadv").problems(Other()) == []
 
 
+def test_the_gaussian_under_another_name_is_gaussian_noise():
+    for k, refused in ((0, 0), (10, 1)):
+        law = spec_class("noise", "generalized_gaussian")(k=k, sigma=0.5)
+        assert len(method("macer").problems(law)) == refused
+        assert len(method("smoothadv", gradient_free=True).problems(law)) == refused
+
+
+def test_training_refuses_noise_that_lacks_what_the_method_needs():
+    with pytest.raises(
+        ValueError, match="smoothadv needs noise that is additive and differentiable; noise of kind other is"
+    ):
+        train(method("smoothadv"), network(), *patterns(), noise=Other(), seed=0, quiet=True)
+    with pytest.raises(ValueError, match="method gaussian: noise_warmup: noise of kind gaussian has no warm-up"):
+        spec, noise = method("gaussian", noise_warmup=1, epochs=2), GaussianNoise(sigma=0.5)
+        train(spec, network(), *patterns(), noise=noise, seed=0, quiet=True)
+
+
 def test_missing_and_short_tables_are_refused():
     data = patterns(train=20)
     for tables, message in (

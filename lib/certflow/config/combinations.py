@@ -7,8 +7,6 @@ from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
 from certflow.kinds.registry import spec_class
-from certflow.noise.base import NoiseSpec
-from certflow.training.base import MethodSpec
 
 
 def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
@@ -72,20 +70,10 @@ def _method_problems(study: Study, e: Experiment, method: str, noise: str) -> It
     except ConfigError as error:
         yield from error.problems
         return
-    yield from _training_problems(recipe, study.noises[noise])
+    yield from recipe.refusals(study.noises[noise])
     yield from recipe.pairing_problems(study, method, e.dataset, e.model, noise)
     for table in sorted(recipe.tables):
         yield from _table_problems(study, e.dataset, table, getattr(recipe, table))
-
-
-def _training_problems(recipe: MethodSpec, noise: NoiseSpec) -> Iterator[str]:
-    """Why a method cannot train under a noise."""
-    yield from recipe.problems(noise)
-    missing = recipe.needs - noise.offers
-    if missing:
-        yield f"{recipe.kind} needs noise that is {' and '.join(sorted(missing))}; noise of kind {noise.kind} is not"
-    if recipe.noise_warmup and not noise.warms_up:
-        yield f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0"
 
 
 def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterator[str]:

@@ -67,8 +67,19 @@ class MethodSpec(Recipe):
         return None if start_from is None else checked_pattern(start_from)
 
     def problems(self, noise: NoiseSpec) -> list[str]:
-        """Why this method cannot train under a noise (empty: it can)."""
+        """Why this method cannot train under a noise, besides what it needs always (empty: it can)."""
         return []
+
+    def refusals(self, noise: NoiseSpec) -> list[str]:
+        """`problems` with a noise, what it does not offer of `needs`, and a warm-up that it does not have."""
+        found = list(self.problems(noise))
+        missing = self.needs - noise.offers
+        if missing:
+            needed = " and ".join(sorted(missing))
+            found.append(f"{self.kind} needs noise that is {needed}; noise of kind {noise.kind} is not")
+        if self.noise_warmup and not noise.warms_up:
+            found.append(f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0")
+        return found
 
     @property
     def repeats(self) -> bool:

@@ -18,7 +18,7 @@ def require_possible(
     for name, split in (("training", train_split), ("test", test_split)):
         if len(split) == 0:
             raise ValueError(f"the {name} split has no images")
-    for problem in method.problems(noise):
+    for problem in method.refusals(noise):
         raise ValueError(f"method {method.kind}: {problem}")
     if method.splits and len(train_split) < method.noises:
         raise ValueError(

@@ -55,7 +55,7 @@ class Macer(MethodSpec):
         return self.lr_step + self.lr_drop_offset if self.deferred else 0
 
     def problems(self, noise: NoiseSpec) -> list[str]:
-        if noise.kind != "gaussian":
+        if noise.exponent != 0:
             return [f"the radius that macer maximises is that of Gaussian noise, not of {noise.kind}"]
         return []
 

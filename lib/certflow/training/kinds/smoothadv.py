@@ -43,7 +43,7 @@ class SmoothAdv(AttackedSpec):
         return self
 
     def problems(self, noise: NoiseSpec) -> list[str]:
-        if self.gradient_free and noise.kind != "gaussian":
+        if self.gradient_free and noise.exponent != 0:
             return [f"gradient_free estimates gradients under Gaussian noise only, not {noise.kind}"]
         return []
 
