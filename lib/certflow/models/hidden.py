@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from certflow.errors import listed
+from certflow.models.modes import in_mode
 from certflow.models.resizing import Network
 
 Reduction = Literal["auto", "mean", "cls", "flatten"]
@@ -138,15 +139,12 @@ def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
         seen.setdefault(module, []).append((next(count), None if given is None else given.numel(), output, place))
 
     handles = [module.register_forward_hook(note) for module in dict.fromkeys(modules)]
-    modes = [(module, module.training) for module in network.modules()]
     try:
-        with torch.no_grad():
-            logits = _tensor(network.eval()(x))
+        with torch.no_grad(), in_mode(network, training=False):
+            logits = _tensor(network(x))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     return seen, (logits.data_ptr(), logits.numel())
 
 

@@ -5,7 +5,6 @@ What rests, such as the classifier behind a denoiser, is not stored: a resumed r
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from certflow.files.artefact import Provenance
 from certflow.files.intact import reading
 from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.kinds.spec import canonical_json
+from certflow.models.modes import in_mode
 from certflow.training.recipe import Optimiser
 
 FORMAT = "training state"
@@ -70,7 +70,7 @@ def changing_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     children that a module lists as `changes_by_hand`, such as a running average of weights. Modes are put back.
     """
     names = set()
-    with _training(model):
+    with in_mode(model, training=True):
         for prefix, module in model.named_modules(remove_duplicate=False):
             parameters = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
             buffers = [name for name, _ in module.named_buffers(recurse=False)] if module.training else []
@@ -84,17 +84,6 @@ def resting_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The rest of `state_dict`: what a training does not change."""
     changing = changing_state(model)
     return {name: tensor for name, tensor in model.state_dict().items() if name not in changing}
-
-
-@contextmanager
-def _training(model: torch.nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _changed_by_hand(model: torch.nn.Module) -> Iterator[str]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from certflow.errors import NonFiniteError
+from certflow.models.modes import in_mode
 from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.training.batch import forward
@@ -45,18 +46,16 @@ def evaluate(
     The model's own mode is put back. A loss that is no number raises `NonFiniteError`: running statistics can overflow
     while every training loss, which does not use them, stays finite.
     """
-    training = model.training
-    model.eval()
     totals = []
-    for index, x, y in batches.epoch(0):
-        if len(y) == 0:  # a batch of fewer images than processes
-            continue
-        draw = torch.full_like(index, epoch)
-        noisy = noise.copies(x, Key(index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
-        logits = forward(model, noisy[None], precision)[0]
-        found = [F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]
-        totals.append(torch.stack([*found, torch.full_like(found[0], len(y))]))
-    model.train(training)
+    with in_mode(model, training=False):
+        for index, x, y in batches.epoch(0):
+            if len(y) == 0:  # a batch of fewer images than processes
+                continue
+            draw = torch.full_like(index, epoch)
+            noisy = noise.copies(x, Key(index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
+            logits = forward(model, noisy[None], precision)[0]
+            found = [F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]
+            totals.append(torch.stack([*found, torch.full_like(found[0], len(y))]))
     *sums, images = ranks.add(torch.stack(totals).sum(0)).tolist()
     loss, *hits = (total / images for total in sums)
     if not math.isfinite(loss):

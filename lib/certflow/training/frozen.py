@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from certflow.models.modes import in_mode
+
 _pairs: WeakKeyDictionary[nn.Module, list[tuple[nn.Conv2d, nn.BatchNorm2d]]] = WeakKeyDictionary()
 """Network → its convolutions that a batch normalisation reads alone; found once, since finding takes a symbolic trace."""
 
@@ -24,21 +26,18 @@ _pairs: WeakKeyDictionary[nn.Module, list[tuple[nn.Conv2d, nn.BatchNorm2d]]] = W
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients for parameters, at two thirds of the cost or less; everything is put back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    replaced = _replace(model)
-    try:
-        yield
-    finally:
-        for module in replaced:
-            del module.forward
+    with in_mode(model, training=False):
         for parameter in parameters:
-            parameter.requires_grad_(True)
-        for module, mode in modes:
-            module.training = mode
+            parameter.requires_grad_(False)
+        replaced = _replace(model)
+        try:
+            yield
+        finally:
+            for module in replaced:
+                del module.forward
+            for parameter in parameters:
+                parameter.requires_grad_(True)
 
 
 def _replace(model: nn.Module) -> list[nn.Module]:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from certflow.data.base import DataInfo
+from certflow.models.modes import in_mode
 from certflow.models.shapes import describe
 from certflow.models.timm_names import unknown
 
@@ -60,14 +61,11 @@ def _create(name: str, info: DataInfo, pretrained: bool, settings: Mapping[str, 
 
 def _check(name: str, network: nn.Module, info: DataInfo) -> None:
     """One forward pass, whose logits must have the shape [1, classes]."""
-    training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_mode(network, training=False):
             shape = tuple(network(torch.zeros(1, *info.shape)).shape)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise ValueError(f"timm's {name} cannot take {describe(info.shape)} images: {error}") from error
-    network.train(training)
     if shape != (1, info.classes):
         raise ValueError(
             f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed: no classifier"
