@@ -20,7 +20,7 @@ from certflow.models import build
 from certflow.models.hidden import captured
 from certflow.models.kinds.small_conv import SmallConv
 from certflow.noise import Gaussian as GaussianNoise
-from certflow.training import nearby, seed_everything, train
+from certflow.training import losses, nearby, seed_everything, train
 from certflow.training.batch import Batch
 
 NONE, GAUSS = spec_class("noise", "none")(), GaussianNoise(sigma=0.25)
@@ -208,4 +208,4 @@ def test_virtual_adversaries_turn_predictions_more_than_chance():
 def test_divergence_is_that_of_the_probabilities():
     logits, other = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).double().unbind(0)
     p, q = logits[None].softmax(-1), other[None].softmax(-1)
-    assert torch.allclose(nearby.divergence(logits[None], other[None]), (p * (p / q).log()).sum(-1))
+    assert torch.allclose(losses.divergence(logits[None], other[None]), (p * (p / q).log()).sum(-1))

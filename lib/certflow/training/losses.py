@@ -40,10 +40,21 @@ def smoothed_cross_entropy(logits: Logits, y: Int[torch.Tensor, " images"]) -> P
 
 
 def kl(
-    target: Float[torch.Tensor, "images classes"], log_target: Float[torch.Tensor, "images classes"], logits: Logits
+    target: Float[torch.Tensor, "*m images classes"],
+    log_target: Float[torch.Tensor, "*m images classes"],
+    logits: Logits,
 ) -> Float[torch.Tensor, "m images"]:
-    """KL(target ‖ softmax(logits_i)) of every noisy copy. `log_target`: logarithms of `target`, finite throughout."""
+    """KL(target ‖ softmax(logits_i)) of every noisy copy, from one target for all copies of an image or one for each.
+
+    `log_target`: logarithms of `target`, finite throughout.
+    """
     return (target * (log_target - logits.log_softmax(-1))).sum(-1)
+
+
+def divergence(logits: Logits, others: Logits) -> Float[torch.Tensor, "m images"]:
+    """KL(softmax(logits_i) ‖ softmax(others_i)) of every noisy copy."""
+    log_target = logits.log_softmax(-1)
+    return kl(log_target.exp(), log_target, others)
 
 
 def kl_of_data(target: Float[torch.Tensor, "images classes"], logits: Logits) -> Float[torch.Tensor, "m images"]:

@@ -8,7 +8,6 @@ from jaxtyping import Float
 
 from certflow.training.attacks import IMAGE, Noises, gradient, project, unit
 from certflow.training.batch import Batch
-from certflow.training.losses import Logits
 
 Norm = Literal["l2", "linf"]
 
@@ -50,12 +49,6 @@ def direction(
     if norm == "l2":
         return unit(found)
     return found / found.abs().amax(IMAGE, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
-
-
-def divergence(logits: Logits, others: Logits) -> Float[torch.Tensor, "m images"]:
-    """KL(softmax(logits) ‖ softmax(others)) of every copy."""
-    log_p, log_q = logits.log_softmax(-1), others.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def _uniform(batch: Batch, slot: int) -> torch.Tensor:

@@ -49,9 +49,9 @@ class Alum(MethodSpec):
             target = batch.forward(copies).detach()
             found = nearby.disturbed(batch, copies, self.begin)
             for _ in range(self.steps):
-                way = nearby.direction(lambda at: nearby.divergence(target, batch.forward(at)), found, "max")
+                way = nearby.direction(lambda at: losses.divergence(target, batch.forward(at)), found, "max")
                 found = nearby.moved(copies, found + self.radius / self.steps * way, self.radius, "linf")
         logits, turned = batch.forward(copies), batch.forward(found)
         label = losses.cross_entropy(logits, batch.y).mean()
-        both = nearby.divergence(logits, turned) + nearby.divergence(turned, logits)
+        both = losses.divergence(logits, turned) + losses.divergence(turned, logits)
         return label + self.weight * both.mean(), {"accuracy": losses.accuracy(logits, batch.y)}

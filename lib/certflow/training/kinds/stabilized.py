@@ -35,6 +35,5 @@ class Stabilized(MethodSpec):
         """(1/B) Σ_b [CE(f(a_b), y_b) + lbd·KL(softmax f(a_b) ‖ softmax f(a'_b))]; logs the first term."""
         first, second = (batch.forward(copies[None]) for copies in batch.copies(2))
         label = losses.cross_entropy(first, batch.y).mean()
-        log_first = first[0].log_softmax(-1)
-        objective = label + self.lbd * losses.kl(log_first.exp(), log_first, second).mean()
+        objective = label + self.lbd * losses.divergence(first, second).mean()
         return objective, {"loss": label.detach(), "accuracy": losses.accuracy(first, batch.y)}
