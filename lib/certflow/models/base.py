@@ -102,6 +102,11 @@ class ModelSpec(Spec):
         del fields["inference"]
         return fields
 
+    @property
+    def brings_weights(self) -> bool:
+        """Whether `backbone` comes with weights that were trained elsewhere."""
+        return False
+
     def files(self) -> list[str]:
         """Local files that the network's weights come from, where it brings its own."""
         return []

@@ -63,8 +63,8 @@ class HfImage(ModelSpec):
         return self
 
     @property
-    def pretrained(self) -> bool:
-        """Whether the network comes with weights."""
+    def brings_weights(self) -> bool:
+        """Unless it is built from settings."""
         return self.network is None
 
     def problems(self, info: DataInfo) -> list[str]:

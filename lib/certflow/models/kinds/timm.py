@@ -57,6 +57,11 @@ class Timm(ModelSpec):
             raise ValueError(f"{name} is not a setting of the network: the data or another key of this entry say it")
         return settings
 
+    @property
+    def brings_weights(self) -> bool:
+        """`pretrained`."""
+        return self.pretrained
+
     def problems(self, info: DataInfo) -> list[str]:
         """Settings that timm's model does not take; timm is asked only where there are any."""
         if not self.settings:

@@ -23,7 +23,7 @@ def problems(method: "Denoised", study: "Study", name: str, dataset: str, model:
     """One line for each reason why `method`, the entry `name`, cannot be made for these entries."""
     yield from _denoiser(method, study, dataset, noise)
     if method.classifier is None:
-        if not getattr(study.models[model], "pretrained", False):
+        if not study.models[model].brings_weights:
             yield f"classifier: is null, and model {model} brings no pretrained weights; name a method that trains one"
         if method.resize is not None and study.models[model].resize is not None:
             yield f"resize: model {model} resizes already; leave it out here or there"
