@@ -6,9 +6,14 @@ number that differs between calls, stays as it was when it was noted. Reading on
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from certflow.machine import replay
+from certflow.noise import native
+from certflow.training import frozen, repeated
 
 READING = (
     "_local_scalar_dense",
@@ -89,3 +94,18 @@ def taped(work: Callable[[], None]) -> Callable[[], None]:
     finally:
         tape.rewind()
     return tape.replay
+
+
+def record_steps(monkeypatch: pytest.MonkeyPatch, fewest: int) -> list:
+    """Steps of epochs with at least `fewest` are repeated from recordings, as on a GPU. A list that gets every recording."""
+    made = []
+
+    def record(work):
+        made.append(taped(work))
+        return made[-1]
+
+    monkeypatch.setattr(native, "_library", lambda: None)
+    monkeypatch.setattr(frozen, "_fold_pays", lambda module, x: False)
+    monkeypatch.setattr(repeated, "FEWEST_STEPS", fewest)
+    monkeypatch.setattr(repeated, "Recorder", lambda device: replay.Recorder(device, record))
+    return made

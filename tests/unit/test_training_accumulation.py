@@ -3,13 +3,12 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from tape import taped
+from tape import record_steps
 from training_examples import network, patterns, timeless, weights
 
 from certflow.kinds.registry import kinds, spec_class
-from certflow.machine import replay
 from certflow.noise import Gaussian as GaussianNoise
-from certflow.training import frozen, repeated, train
+from certflow.training import repeated, train
 from certflow.training.batch import Batch
 from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.gradients import accumulated
@@ -115,17 +114,7 @@ def test_a_training_in_parts_is_the_training():
 
 def test_recorded_steps_are_accumulated_to_the_same_bits(monkeypatch):
     """A recording leaves its gradients in one place and overwrites them."""
-    from certflow.noise import native
-
-    made = []
-
-    def record(work):
-        made.append(taped(work))
-        return made[-1]
-
-    monkeypatch.setattr(native, "_library", lambda: None)
-    monkeypatch.setattr(frozen, "_fold_pays", lambda module, x: False)
-    monkeypatch.setattr(repeated, "Recorder", lambda device: replay.Recorder(device, record))
+    made = record_steps(monkeypatch, repeated.FEWEST_STEPS)
     model, rows = run(micro_batch=8)
     assert made == []
     monkeypatch.setattr(repeated, "FEWEST_STEPS", 2)

@@ -5,13 +5,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from tape import taped
+from tape import record_steps
 from training_examples import network, patterns, timeless, weights
 
 from certflow.kinds.registry import kinds, spec_class
-from certflow.machine import replay
 from certflow.noise import Gaussian, GeneralizedGaussian
-from certflow.training import frozen, repeated, train
+from certflow.training import repeated, train
 from certflow.training.denoisers.ranges import RangeTraining
 
 COMMON = {"epochs": 2, "lr": 0.05, "schedule": "one_cycle", "batch": 12}
@@ -23,19 +22,7 @@ MORE = {"gaussian": {"nesterov": True}}
 @pytest.fixture
 def recordings(monkeypatch):
     """Steps are repeated from recordings, as on a GPU. What was recorded, one item for each recording."""
-    made = []
-
-    def record(work):
-        made.append(taped(work))
-        return made[-1]
-
-    from certflow.noise import native
-
-    monkeypatch.setattr(native, "_library", lambda: None)
-    monkeypatch.setattr(frozen, "_fold_pays", lambda module, x: False)
-    monkeypatch.setattr(repeated, "FEWEST_STEPS", 4)
-    monkeypatch.setattr(repeated, "Recorder", lambda device: replay.Recorder(device, record))
-    return made
+    return record_steps(monkeypatch, 4)
 
 
 def run(method, noise=None, model=None, data=None):
