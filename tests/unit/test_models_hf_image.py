@@ -57,6 +57,17 @@ def test_normalisation_is_the_folder_s(tmp_path):
     assert normalisation(tmp_path, 3) == ([0.1, 0.2, 0.3], [0.5] * 3)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**said, "do_normalize": False}))
     assert normalisation(tmp_path, 3) == ([0.0] * 3, [1.0] * 3)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**said, "rescale_factor": 0.00392}))
+    assert normalisation(tmp_path, 3) == ([0.1, 0.2, 0.3], [0.5] * 3)
+
+
+@pytest.mark.parametrize("normalises", [True, False])
+def test_normalisation_of_other_units_than_pixels_in_0_to_1_is_the_same_function(tmp_path, normalises):
+    said = {"do_normalize": normalises, "image_mean": [0.9], "image_std": [0.5], "rescale_factor": 1 / 127.5}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    (mean,), (sd,) = normalisation(tmp_path, 1)
+    level, (centre, spread) = 200, (0.9, 0.5) if normalises else (0.0, 1.0)
+    assert (level / 255 - mean) / sd == pytest.approx((level / 127.5 - centre) / spread)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from certflow.models.shapes import describe
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INPUT = "preprocessor_config.json"
+WRITTEN = 1e-3
+"""1/255 is sometimes written with few digits."""
 
 
 def misfits(path: str | Path, info: DataInfo) -> list[str]:
@@ -65,12 +67,19 @@ def files_of(path: str | Path) -> list[str]:
 
 
 def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel by which the folder's model normalises images in [0,1]."""
+    """Mean and standard deviation per channel by which the folder's model normalises images in [0,1].
+
+    The file's own are those of grey levels 0 to 255 times its `rescale_factor`, nearly always 1/255.
+    """
     file = Path(path) / INPUT
     told = read_json(file) if file.is_file() else {}
-    if not told.get("do_normalize", True) or "image_mean" not in told:
-        return [0.0] * channels, [1.0] * channels
-    return _per_channel(told["image_mean"], channels), _per_channel(told["image_std"], channels)
+    mean, sd = [0.0] * channels, [1.0] * channels
+    if told.get("do_normalize", True) and "image_mean" in told:
+        mean, sd = _per_channel(told["image_mean"], channels), _per_channel(told["image_std"], channels)
+    largest = 255 * (told.get("rescale_factor") or 1 / 255)
+    if abs(largest - 1) < WRITTEN:
+        return mean, sd
+    return [value / largest for value in mean], [value / largest for value in sd]
 
 
 def _per_channel(values: Any, channels: int) -> list[float]:
