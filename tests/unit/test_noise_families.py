@@ -16,6 +16,7 @@ from certflow.noise import (
     ExpInf,
     ExponentialPower,
     Gaussian,
+    IndependentSplitting,
     Laplace,
     Pareto,
     Pow2,
@@ -220,3 +221,35 @@ def test_a_radius_may_be_known_for_some_settings_alone():
     with pytest.raises(ValueError, match="use j=0"):
         shift_of(law, "linf")
     assert problem(law, "l1") is None and "uniform (l1, linf)" in problem(law, "l2")
+
+
+def test_radii_from_two_bounds_are_rounded_down_where_the_bounds_nearly_meet():
+    """The difference of two numbers that nearly agree keeps few digits: none of what it loses may be claimed."""
+    failure = np.random.default_rng(4).uniform(0.05, 0.95, 2000)
+    other = 1 - failure - 10.0 ** np.random.default_rng(5).uniform(-15, -4, 2000)
+    failure, other = failure[other > 0], other[other > 0]
+    gaussian, uniform, ssn = Gaussian(sigma=0.5), Uniform(sigma=0.5), IndependentSplitting(sigma=0.5)
+    with mpmath.workdps(40):
+        room = [1 - mpmath.mpf(f) - mpmath.mpf(o) for f, o in zip(failure, other, strict=True)]
+        linear = {  # law → a length that is not above its λ, or not above half its width
+            uniform: mpmath.mpf(uniform.scale(1)),
+            ssn: mpmath.mpf(ssn.width) / 2,
+        }
+        for law, length in linear.items():
+            found = shift_of(law, "l1").two(failure, other, law, 12)
+            assert all(r <= length * most for r, most in zip(found, room, strict=True)) and (found > 0).mean() > 0.9
+        found = shift_of(gaussian, "l2").two(failure, other, gaussian, None)
+        true = [
+            mpmath.sqrt(2) / 4 * (mpmath.erfinv(1 - 2 * mpmath.mpf(f)) + mpmath.erfinv(1 - 2 * mpmath.mpf(o)))
+            for f, o in zip(failure, other, strict=True)
+        ]
+    assert all(r <= most for r, most in zip(found, true, strict=True)) and (found > 0).mean() > 0.7
+
+
+def test_radii_of_splitting_noise_in_linf_are_rounded_down_near_one_half():
+    noise, failure = IndependentSplitting(sigma=0.5), 0.5 - 10.0 ** np.linspace(-15, -2, 500)
+    found = shift_of(noise, "linf").radius(failure, noise, 784)
+    with mpmath.workdps(40):
+        half, width = mpmath.mpf(1) / 2, mpmath.mpf(noise.width)
+        true = [width * (1 - (half + mpmath.mpf(f)) ** (mpmath.mpf(1) / 784)) for f in failure]
+    assert all(r <= most for r, most in zip(found, true, strict=True)) and (found > 0).all()

@@ -10,6 +10,8 @@ from certflow.kinds.registry import spec_class
 from certflow.noise import radii
 from certflow.noise.kinds.gaussian import Gaussian
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
+from certflow.noise.kinds.laplace import Laplace
+from certflow.noise.kinds.uniform import Uniform
 from certflow.noise.radii import Shift
 from certflow.sampling.planning.scale import Scale, scale_of
 from certflow.sampling.planning.selection import equivalent_count
@@ -107,6 +109,13 @@ def test_two_bounds_are_worth_what_the_gaussian_formula_says(n0, sigma):
     k0, other = counts[:, 0], counts[:, 1]
     found = equivalent_count(counts, np.zeros(len(counts), np.int64), n0, Gaussian(sigma=sigma), "l2", None)
     assert np.array_equal(found, old_equivalent_count(k0, other, n0))
+
+
+def test_an_image_whose_first_draws_all_agree_counts_all_of_them():
+    """Under noise whose radius has no limit, too."""
+    for noise, norm in ((Gaussian(sigma=0.5), "l2"), (Laplace(sigma=0.5), "l1"), (Uniform(sigma=0.5), "l1")):
+        counts, first = np.array([[100, 0, 0], [90, 5, 5]]), np.zeros(2, np.int64)
+        assert equivalent_count(counts, first, 100, noise, norm, DIM).tolist()[0] == 100
 
 
 def test_what_cannot_be_planned_for_is_refused_with_the_reason():

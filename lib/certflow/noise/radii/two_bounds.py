@@ -34,9 +34,11 @@ def by_flow(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error
     def two(failure, other, noise, dim):
         first, second = signed(failure, noise, dim), signed(other, noise, dim)
         room = np.nextafter(1 - np.asarray(failure), 0) > other
+        given = _error(error, noise, dim) + RADIUS_GUARD * (abs(first) + abs(second)) / 2
         with np.errstate(invalid="ignore"):
-            given = _error(error, noise, dim) + RADIUS_GUARD * (abs(first) + abs(second)) / 2
-            return np.where(room, _less(np.where(room, (first + second) / 2, 0.0), np.where(room, given, 0.0)), 0.0)
+            mean = (first + second) / 2
+            found = np.where(np.isfinite(mean), _less(mean, given), mean)  # infinite where f or o is 0 and never grows
+        return np.where(room, found, 0.0)
 
     return Shift(radius, two, closed_failure, **more)
 
@@ -52,7 +54,9 @@ def by_overlap(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Er
         return _less(time(np.minimum(failure, 0.5), noise, dim), _error(error, noise, dim))
 
     def two(failure, other, noise, dim):
-        return radius((np.asarray(failure) + other) / 2, noise, dim)
+        return radius(
+            np.nextafter((np.asarray(failure) + other) / 2, 1.0), noise, dim
+        )  # the sum may have been rounded down
 
     return Shift(radius, two, closed_failure, **more)
 

@@ -4,19 +4,13 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.base import NoiseSpec
-from certflow.noise.radii import Shift
-from certflow.noise.radii.checks import checked_sigma, cut
+from certflow.noise.radii.checks import checked_sigma
+from certflow.noise.radii.two_bounds import by_flow
 
 
-def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
-    """sigma z(1 - failure)."""
-    return cut(-checked_sigma(noise.sigma) * special.ndtri(np.minimum(failure, 0.5)))
-
-
-def two(failure: np.ndarray, other: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
-    """sigma/2 (z(1 - failure) - z(other))."""
-    distance = -special.ndtri(failure) - special.ndtri(other)
-    return np.where(distance > 0, cut(checked_sigma(noise.sigma) / 2 * distance), 0.0)
+def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+    """sigma z(1 - p), exact: half-spaces grow fastest, at the rate of the normal density at z(p) over sigma."""
+    return checked_sigma(noise.sigma) * standard(p)
 
 
 def standard(failure: np.ndarray) -> np.ndarray:
@@ -29,4 +23,4 @@ def closed_failure(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.n
     return special.ndtr(-radii / noise.sigma)
 
 
-NORMS = {"l2": Shift(radius, two, closed_failure, standard)}
+NORMS = {"l2": by_flow(time, closed_failure, standard=standard)}

@@ -11,7 +11,7 @@ from certflow.noise.radii.kinds import gaussian
 def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
     """From the table of (dim, k), at most 6 sigma; in closed form for k = 0, which is the Gaussian."""
     if noise.k == 0:
-        return gaussian.radius(failure, noise, dim)
+        return gaussian.NORMS["l2"].radius(failure, noise, dim)
     from certflow.noise.radii.spherical.half_table import LEAST_FAILURE, half_table
 
     d, k = checked_dimension(needed_dimension(dim, noise), noise.k)

@@ -10,16 +10,12 @@ import numpy as np
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Shift
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, cut, needed_dimension
+from certflow.noise.radii.two_bounds import by_overlap
 
 
-def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
-    """l1: width (1/2 - failure)."""
-    return cut(_width(noise) * (0.5 - np.minimum(failure, 0.5)))
-
-
-def two(failure: np.ndarray, other: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
-    """l1: width/2 (1 - failure - other): the selected class falls and another one rises, by |delta|_1 / width each."""
-    return cut(_width(noise) / 2 * (1 - failure - other))
+def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+    """l1: width (1/2 - p), as a probability changes by at most r / width."""
+    return _width(noise) * (0.5 - p)
 
 
 def closed_failure(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
@@ -30,7 +26,7 @@ def closed_failure(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.n
 def linf_radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
     """l-infinity: width (1 - (1/2 + failure)^(1/d))."""
     d = needed_dimension(dim, noise)
-    return cut(-_width(noise) * np.expm1(np.log(0.5 + np.minimum(failure, 0.5)) / d))
+    return cut(-_width(noise) * np.expm1(np.log1p(np.minimum(failure, 0.5) - 0.5) / d))
 
 
 def _width(noise: NoiseSpec) -> float:
@@ -38,4 +34,4 @@ def _width(noise: NoiseSpec) -> float:
     return noise.width
 
 
-NORMS = {"l1": Shift(radius, two, closed_failure), "linf": Shift(linf_radius)}
+NORMS = {"l1": by_overlap(time, closed_failure), "linf": Shift(linf_radius)}
