@@ -13,7 +13,7 @@ from scipy import special
 from certflow.certify.bounds import complement_down, failure_bound, two_bounds
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.gaussian import Gaussian
-from certflow.noise.radii import Norm, shift_of
+from certflow.noise.radii import Norm, problems, shift_of
 from certflow.noise.radii.checks import checked_sigma
 from certflow.stats import plug_in_failure
 
@@ -70,9 +70,9 @@ def two_bound_radius(
     radius is 0 unless p_lower > p_upper: abstain. p_lower may lie below 1/2. Guarantee and rounding as in `one_bound_radius`.
     With two classes the one-bound form is never worse. ValueError also where the noise has no form with two bounds.
     """
+    for problem in problems(noise, norm, two=True):
+        raise ValueError(problem)
     two = shift_of(noise, norm).two
-    if two is None:
-        raise ValueError(f"bound_form: no {norm} radius from two bounds is known under noise of kind {noise.kind}")
     failure, p_upper = two_bounds(k, k_other, n, alpha, u, u_other, slack)
     p_lower = complement_down(failure)
     found = np.where(p_lower > p_upper, two(failure, p_upper, noise, dim), 0.0)

@@ -30,10 +30,9 @@ class Anytime(CertificateSpec):
 
     def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
         """A radius must be known in this norm."""
-        from certflow.noise.radii import problem
+        from certflow.noise.radii import problems
 
-        found = problem(noise, self.norm)
-        return [f"norm: {found}"] if found else []
+        return problems(noise, self.norm)
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`."""

@@ -125,16 +125,9 @@ class NeymanPearson(CertificateSpec):
         return radius, p_lower, p_upper
 
     def _noise_problems(self, noise: NoiseSpec) -> list[str]:
-        from certflow.noise.radii import problem, shift_of
+        from certflow.noise.radii import problems
 
-        found = problem(noise, self.norm)
-        if found:
-            return [f"norm: {found}"]
-        if self.bound_form != "one" and shift_of(noise, self.norm).two is None:
-            return [
-                f"bound_form: no {self.norm} radius from two bounds is known for noise of kind {noise.kind}; use `one`"
-            ]
-        return []
+        return problems(noise, self.norm, two=self.bound_form != "one")
 
     def _level(self) -> float:
         """The level of one bound."""

@@ -70,6 +70,16 @@ def problem(noise: NoiseSpec, norm: str) -> str | None:
     return f"no {norm} radius is known under noise of kind {noise.kind}; known: {known}"
 
 
+def problems(noise: NoiseSpec, norm: str, two: bool = False) -> list[str]:
+    """`problem` as the configuration's checks say it (empty: there is a radius). two: one from two bounds is wanted."""
+    found = problem(noise, norm)
+    if found:
+        return [f"norm: {found}"]
+    if two and norms_of(noise.kind)[norm].two is None:
+        return [f"bound_form: no {norm} radius from two bounds is known for noise of kind {noise.kind}; use `one`"]
+    return []
+
+
 def shift_of(noise: NoiseSpec, norm: str) -> Shift:
     """What is known of a noise in a norm; ValueError that lists what is known where this is not."""
     found = problem(noise, norm)

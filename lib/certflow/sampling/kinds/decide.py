@@ -112,10 +112,9 @@ class Decide(SamplerSpec):
 
     def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """A radius must be known in this norm."""
-        from certflow.noise.radii import problem
+        from certflow.noise.radii import problems
 
-        found = problem(noise, self.norm)
-        return [f"norm: {found}"] if found else []
+        return problems(noise, self.norm)
 
     def problems(self) -> list[str]:
         """Radii must increase from 0 or more; one look at least must fit; a class is selected by draws."""

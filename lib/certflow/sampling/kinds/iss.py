@@ -72,9 +72,10 @@ class Iss(SamplerSpec):
 
     def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """See `SamplerSpec.noise_problems`: a radius must be known, and exceed the tolerance somewhere."""
-        from certflow.sampling.planning.scale import problems, scale_of
+        from certflow.noise.radii import problems
+        from certflow.sampling.planning.scale import scale_of
 
-        found = problems(noise, self.norm, two=False)
+        found = problems(noise, self.norm)
         if found or self.loss == "relative":
             return found
         failure = np.asarray(-np.expm1(np.log(self.alpha) / self.n_max))

@@ -94,7 +94,7 @@ class Planned(SamplerSpec):
 
     def noise_problems(self, noise: NoiseSpec, dim: int | None = None) -> list[str]:
         """See `SamplerSpec.noise_problems`: a radius must be known, from two bounds with `bound_form: auto`."""
-        from certflow.sampling.planning.scale import problems
+        from certflow.noise.radii import problems
 
         return problems(noise, self.norm, two=self.bound_form == "auto")
 

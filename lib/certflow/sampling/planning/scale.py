@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certflow.noise.base import NoiseSpec
-from certflow.noise.radii import Norm, problem, shift_of
+from certflow.noise.radii import Norm, shift_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,3 @@ def scale_of(noise: NoiseSpec, norm: Norm, dim: int | None) -> Scale:
     if shift_of(noise, norm).standard is None:
         return Scale(noise, norm, dim)
     return Scale(noise.model_copy(update={"sigma": 1.0}), norm, None)
-
-
-def problems(noise: NoiseSpec, norm: Norm, two: bool) -> list[str]:
-    """Why draws of a noise cannot be weighed by radii in a norm (empty: they can). two: by radii from two bounds."""
-    found = problem(noise, norm)
-    if found:
-        return [f"norm: {found}"]
-    if two and shift_of(noise, norm).two is None:
-        return [f"bound_form: no {norm} radius from two bounds is known for noise of kind {noise.kind}; use `one`"]
-    return []
