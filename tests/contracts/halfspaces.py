@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import get_args
 
@@ -28,6 +29,8 @@ DIRECTIONS = {
     "all pixels": np.ones(DIM) / np.sqrt(DIM),
     "some direction": np.random.default_rng(5).normal(size=DIM),
 }
+AT_ONCE = 500
+"""Draws that are made at once, and remembered: many tests in a row look at the same ones."""
 Triple = tuple[CertificateSpec, NoiseSpec, SamplerSpec]
 
 
@@ -61,7 +64,7 @@ def in_reach(sampler: Spec, noise: NoiseSpec, norm: str) -> Spec:
         return sampler
     most = float(norms_of(noise.kind)[norm].radius(np.array([0.02]), noise, DIM)[0])
     changes = {}
-    if hasattr(sampler, "radii"):
+    if sampler.decides:
         changes["radii"] = [r / max(sampler.radii) * most for r in sampler.radii]
     if hasattr(sampler, "tolerance"):
         changes["tolerance"] = min(sampler.tolerance, most / 10)
@@ -71,8 +74,8 @@ def in_reach(sampler: Spec, noise: NoiseSpec, norm: str) -> Spec:
 TRIPLES = [triple for kind in kinds("certificate") for triple in fitting(kind)]
 BY_CHANCE = [triple for triple in TRIPLES if not triple[0].exhaustive]
 """Those whose radii follow from a bound on probabilities."""
-ADDITIVE = [triple for triple in BY_CHANCE if isinstance(triple[1], AdditiveNoise)]
-"""Those of which copies beside a plane fall on either side of it as the noise does."""
+ADDITIVE = sorted((triple for triple in BY_CHANCE if isinstance(triple[1], AdditiveNoise)), key=lambda t: t[1].kind)
+"""Those of which copies beside a plane fall on either side of it as the noise does; by law, whose draws are remembered."""
 
 
 def named(triple: Triple) -> str:
@@ -101,12 +104,11 @@ class Beside:
         found = []
         for image, offset in enumerate(self.offset):
             draws = int(measurement.draws[image])
-            rows, more = torch.full((draws,), image), {}
-            if measurement.parameter is not None:
-                more["parameter"] = torch.full((draws,), float(measurement.parameter[image]), dtype=torch.float64)
-            counters = {"seed": self.seed, "stream": int(measurement.stream)}
-            noise = measurement.noise.sample(SHAPE, Key(rows, torch.arange(draws), **counters, **more))
-            found.append(noise.flatten(1).double().numpy() @ self.direction + offset > 0)
+            parameter = None if measurement.parameter is None else float(measurement.parameter[image])
+            law = measurement.noise, self.seed, int(measurement.stream), image, parameter
+            noise = [noise_of(*law, number) for number in range(-(-draws // AT_ONCE))]
+            values = np.concatenate([np.zeros((0, DIM)), *noise])[:draws]
+            found.append(values @ self.direction + offset > 0)
         return found
 
     def drawn(self, sampler: SamplerSpec) -> Drawn:
@@ -114,6 +116,15 @@ class Beside:
         n0 = np.full(len(self.offset), sampler.n0)
         first = as_counts(self.hits(Measurement("counts", self.noise, Stream.SELECTION, n0)))
         return second_stage(sampler, self.noise, first, self.hits, self.seed)
+
+
+@lru_cache(maxsize=256)
+def noise_of(noise: AdditiveNoise, seed: int, stream: int, image: int, parameter: float | None, number: int):
+    """float32 [AT_ONCE, DIM]: the noise of so many draws of an image, from draw number * AT_ONCE on."""
+    draw = number * AT_ONCE + torch.arange(AT_ONCE)
+    more = {} if parameter is None else {"parameter": torch.full((AT_ONCE,), parameter, dtype=torch.float64)}
+    key = Key(torch.full((AT_ONCE,), image), draw, seed=seed, stream=stream, **more)
+    return noise.sample(SHAPE, key).flatten(1).numpy()
 
 
 def as_counts(hits: list[np.ndarray]) -> np.ndarray:
