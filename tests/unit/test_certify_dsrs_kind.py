@@ -1,7 +1,5 @@
 """Certificates from counts under two laws, under generalised Gaussian noise, and in l-infinity."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,13 +13,15 @@ from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.kinds.registry import revive
 from certflow.noise import Gaussian, GeneralizedGaussian
 from certflow.noise.kinds.none import NoNoise
+from certflow.sampling.kinds.double import Double
+from certflow.sampling.kinds.fixed import Fixed
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
 DIM, K, SIGMA, N = 784, 380, 0.5, 50_000
 NOISE = GeneralizedGaussian(k=K, sigma=SIGMA)
 GAUSSIAN = Gaussian(sigma=SIGMA)
 DSRS = DoubleSampling(sampler="double")
-SAMPLER = SimpleNamespace(kind="double", n=N, n_q=N)
+SAMPLER = Double(n=N, n_q=N)
 
 
 def two_classes(hits, draws) -> np.ndarray:
@@ -151,14 +151,14 @@ def test_exponent_zero_is_the_gaussian_certificate():
 
 
 def test_impossible_pairs_are_refused_beforehand():
-    laplace, fixed = NoNoise(), SimpleNamespace(kind="fixed", n=N)
+    laplace, fixed = NoNoise(), Fixed(n=N)
     assert DSRS.problems(NOISE, SAMPLER) == [] == DSRS.problems(GAUSSIAN, SAMPLER)
     assert DSRS.problems(laplace, fixed) == [
         "double sampling needs Gaussian or generalised Gaussian noise, not kind none",
         "sampler kind fixed draws from one law only; a sampler of kind double is needed",
     ]
-    assert "at least n=12" in DSRS.problems(NOISE, SimpleNamespace(kind="double", n=11, n_q=N))[0]
-    assert "at most 100000000" in DSRS.problems(NOISE, SimpleNamespace(kind="double", n=10**8, n_q=1))[0]
+    assert "at least n=12" in DSRS.problems(NOISE, Double(n=11, n_q=N))[0]
+    assert "at most 100000000" in DSRS.problems(NOISE, Double(n=10**8, n_q=1))[0]
     two = NeymanPearson(sampler="s", bound_form="two")
     assert two.problems(NOISE, fixed)[0].startswith("bound_form: no l2 radius from two bounds is known")
 
@@ -218,7 +218,7 @@ def test_inscribed_entries_keep_the_inner_certificate_in_their_identity():
     assert spec.inner() == NeymanPearson(sampler="s", alpha=0.01)
     assert spec.canonical()["of"]["bound_form"] == "one"
     assert revive("certificate", spec.canonical()).inner() == spec.inner()
-    assert spec.problems(NOISE, SimpleNamespace(n=3)) == spec.inner().problems(NOISE, SimpleNamespace(n=3)) != []
+    assert spec.problems(NOISE, Fixed(n=3)) == spec.inner().problems(NOISE, Fixed(n=3)) != []
 
 
 @pytest.mark.parametrize(

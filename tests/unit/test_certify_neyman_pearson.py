@@ -12,6 +12,8 @@ from certflow.certify.base import Drawn
 from certflow.kinds.registry import revive, spec_class
 from certflow.noise import Stream
 from certflow.noise.variates import image_uniforms
+from certflow.sampling.kinds.fixed import Fixed
+from certflow.sampling.kinds.iss import Iss
 from certflow.stats import effective_u
 
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
@@ -186,17 +188,17 @@ def test_refuses_fields(fields):
 
 def test_problems_name_what_can_never_work():
     laplace, fixed = SimpleNamespace(kind="laplace"), SimpleNamespace
-    assert PLAIN.problems(GAUSSIAN, fixed(n=10)) == [] == PLAIN.problems(GAUSSIAN, fixed(budget=3))
-    (problem,) = PLAIN.problems(laplace, fixed(n=100))
+    assert PLAIN.problems(GAUSSIAN, fixed(draws=10)) == [] == PLAIN.problems(GAUSSIAN, fixed(draws=None))
+    (problem,) = PLAIN.problems(laplace, fixed(draws=100))
     assert problem.startswith("norm: no l2 radius is known under noise of kind laplace; known: ")
     assert "gaussian (l2)" in problem and "laplace (l1, linf)" in problem
-    (few,) = PLAIN.problems(GAUSSIAN, fixed(n=9))
+    (few,) = PLAIN.problems(GAUSSIAN, Fixed(n=9))
     assert "n=9 draws can never certify at alpha=0.001; at least n=10" in few
-    (few,) = NeymanPearson(sampler="cohen", bound_form="two").problems(GAUSSIAN, fixed(n=10))
+    (few,) = NeymanPearson(sampler="cohen", bound_form="two").problems(GAUSSIAN, Fixed(n=10))
     assert "at least n=11" in few
-    (few,) = PLAIN.problems(GAUSSIAN, fixed(n_max=9))
+    (few,) = PLAIN.problems(GAUSSIAN, Iss(tolerance=0.1, n_max=9))
     assert "n=9 draws can never certify" in few
-    (many,) = PLAIN.problems(GAUSSIAN, fixed(n=10**9))
+    (many,) = PLAIN.problems(GAUSSIAN, fixed(draws=10**9))
     assert "at most n=100000000" in many
     plan, counts = example()
     with pytest.raises(ValueError, match="under noise of kind laplace"):

@@ -9,6 +9,7 @@ import numpy as np
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
+from certflow.sampling.base import Arithmetic, SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def drawn_from(
     noise: NoiseSpec,
     dim: int,
     seed: int,
-    arithmetic: Literal["float", "exact"],
+    arithmetic: Arithmetic,
 ) -> Drawn:
     """What a certificate is computed from: a plan's rows and the arrays of stage 2, `counts` and what the sampler adds."""
     extra = {name: values for name, values in arrays.items() if name not in ("idx", "counts", "seconds")}
@@ -90,7 +91,7 @@ class CertificateSpec(Spec):
         """What the radii of `certify` say."""
         return Claim(norm=self.norm, alpha=self.alpha, domain="8-bit grid" if drawn.exact else "real")
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
         return []
 
@@ -103,7 +104,7 @@ class CertificateSpec(Spec):
         raise NotImplementedError
 
 
-def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Spec) -> list[str]:
+def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
     """Why this certificate cannot be had from draws of this noise by this sampler (empty: it can).
 
     Asked before anything runs, and again when counts are certified: a bound for a fixed number of draws fails for counts that
@@ -121,9 +122,9 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sp
     return [*certificate.problems(noise, sampler), *exact_problems(certificate, noise, sampler)]
 
 
-def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Spec) -> list[str]:
+def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
     """Why this sampler's arithmetic suits neither the noise nor the certificate (empty: it does)."""
-    if getattr(sampler, "arithmetic", "float") == "float":
+    if sampler.arithmetic == "float":
         return []
     found = noise.exact_problems()
     if not certificate.takes_slack:

@@ -18,13 +18,13 @@ EM_STEPS = 200
 
 def decided(line: Line) -> dict[str, Any]:
     """Columns of a summary's row: `least_samples`, the fewest mean stage-2 draws with which any test could hold as much (NaN
-    where images do not stop by what they look like), and `judged`, the class that the counts are about. Where labels are
+    where no preset radii are decided), and `judged`, the class that the counts are about. Where labels are
     judged, nothing is predicted, so that the rate of abstentions is NaN."""
     sampler = _sampler(line)
     if sampler is None or not sampler.sequential:
         return {"least_samples": np.nan, "judged": ""}
     found = {
-        "least_samples": float(np.mean([least(entry, sampler) for entry in line.seeds])),
+        "least_samples": float(np.mean([least(entry, sampler) for entry in line.seeds])) if sampler.decides else np.nan,
         "judged": "label" if sampler.judges_label else "selected",
     }
     unknown = {f"abstention_rate{end}": np.nan for end in ("", "_low", "_high", "_sd")}

@@ -83,6 +83,12 @@ class SamplerSpec(Spec):
     enumerates: ClassVar[bool] = False
     """Whether stage 2 counts every outcome of the noise: only certificates that are `exhaustive` may then read it."""
 
+    decides: ClassVar[bool] = False
+    """Whether images stop by preset `radii`, in `norm` and at level `alpha`, which are settings of the sampler then."""
+
+    two_laws: ClassVar[bool] = False
+    """Whether stage 2 also makes `n_q` draws, a setting of the sampler then, of a second law."""
+
     n0: int
     """Stage-1 draws per image; 0 where the certificate chooses the class itself: then there is no first look."""
 
@@ -121,11 +127,16 @@ class SamplerSpec(Spec):
     @property
     def judges_label(self) -> bool:
         """Whether the counts are about each image's label, and not about the class that `plan` selects."""
-        return getattr(self, "judge", "selected") == "label"
+        return False
+
+    @property
+    def draws(self) -> int | None:
+        """Stage-2 draws per image, or the most that one may get; None where the sampler does not say."""
+        return None
 
     def cost(self, noise: NoiseSpec) -> float | None:
         """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""
-        return getattr(self, "n", None) or getattr(self, "n_max", None)
+        return self.draws
 
     def problems(self) -> list[str]:
         """Settings that can never give a result (empty: none)."""

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class Anytime(CertificateSpec):
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Probability per image that its radius is wrong at any time."""
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """A radius must be known in this norm."""
         from certflow.noise.radii import problems
 

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
 from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ class DoubleSampling(CertificateSpec):
             raise ValueError(f"shares must sum to at most 1, got {sum(self.shares):g}")
         return self
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Noise of a known law, and a sampler that draws from a second one often enough to certify something."""
         found = self._noise_problems(noise)
-        n, n_q = getattr(sampler, "n", None), getattr(sampler, "n_q", None)
-        if n is None or n_q is None:
+        if not sampler.two_laws:
             return [*found, f"sampler kind {sampler.kind} draws from one law only; a sampler of kind double is needed"]
-        least = smallest_n_to_certify(self.alpha * self.shares[0])
+        n, n_q, least = sampler.draws, sampler.n_q, smallest_n_to_certify(self.alpha * self.shares[0])
         if n < least:
             found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
         if n + n_q > LARGEST_N:

@@ -15,9 +15,9 @@ import numpy as np
 
 from certflow.certify.base import CertificateSpec, Claim, Drawn
 from certflow.kinds.registry import register
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.grid import LEVELS
+from certflow.sampling.base import SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class DependentSplittingCertificate(CertificateSpec):
         """See `CertificateSpec.claim`."""
         return Claim(norm=self.norm, alpha=0.0, domain="8-bit grid")
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """See `CertificateSpec.problems`."""
         if noise.kind != self.kind:
             return [

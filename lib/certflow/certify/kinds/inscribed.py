@@ -9,9 +9,9 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from certflow.certify.base import CertificateSpec, Claim, Drawn
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, revive, spec_class
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
+from certflow.sampling.base import SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ class Inscribed(CertificateSpec):
         inner = self.inner().canonical()
         return {**super().canonical(), "of": {name: inner[name] for name in inner if name not in ("sampler", "alpha")}}
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Those of the inner certificate."""
         return self.inner().problems(noise, sampler)
 

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
 from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 
 if TYPE_CHECKING:
@@ -37,12 +37,11 @@ class NeymanPearson(CertificateSpec):
     each at alpha/2: larger radii where the rest spreads over several classes, slightly smaller ones else. `auto`: whichever
     stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """The noise must have a radius, and the sampler's n, or the most it gives an image, be able to certify something."""
         found = self._noise_problems(noise)
         least = smallest_n_to_certify(self._level())
-        n = getattr(sampler, "n", None)
-        n = getattr(sampler, "n_max", None) if n is None else n
+        n = sampler.draws
         if n is not None and n < least:
             found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
         if n is not None and n > LARGEST_N:

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
-from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.sampling.base import SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,14 +28,14 @@ class Sequential(CertificateSpec):
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
-    def problems(self, noise: NoiseSpec, sampler: Spec) -> list[str]:
+    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Radii must be what the sampler decides; norm and alpha those that it stops by."""
-        if not hasattr(sampler, "radii"):
+        if not sampler.decides:
             return [f"its sampler is of kind {sampler.kind}, which decides no radii; use one of kind decide"]
         return [
             f"{name}={getattr(self, name)}, but its sampler stops at {name}={getattr(sampler, name)}; give both the same"
             for name in ("norm", "alpha")
-            if getattr(self, name) != getattr(sampler, name, getattr(self, name))
+            if getattr(self, name) != getattr(sampler, name)
         ]
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
@@ -45,6 +45,7 @@ class Sequential(CertificateSpec):
         """
         import pandas as pd
 
+        from certflow.certify.bounds import complement_down
         from certflow.certify.counts import CountsError, planned_counts
         from certflow.noise.radii import shift_of
         from certflow.sampling.ladder import LARGEST_DIM
@@ -60,7 +61,7 @@ class Sequential(CertificateSpec):
         held = decided >= 0
         radius = np.where(held, decided, 0.0)
         failure = shift_of(drawn.noise, self.norm).failure(radius, drawn.noise, drawn.dim)
-        p_lower = np.where(held, 1.0 - failure, 0.0)
+        p_lower = np.where(held, complement_down(failure), 0.0)
         return pd.DataFrame(
             {
                 "predict": np.where(held, planned.selected, -1),

@@ -28,6 +28,7 @@ class Decide(SamplerSpec):
     kind: Literal["decide"] = "decide"
     example: ClassVar[dict[str, Any]] = {"n0": 50, "n_max": 2000, "radii": [0.0, 0.25, 0.5, 1.0]}
     sequential: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
     n0: int = Field(100, ge=0, le=10**8)
     """Stage-1 draws per image: they choose the class (`judge: selected`) and tune the tests (`test: optimal`). 0 is possible
     where labels are judged; optimal tests are then made for images of all kinds alike."""
@@ -55,6 +56,16 @@ class Decide(SamplerSpec):
     """Most stage-2 draws of an image; what is not decided by then does not hold."""
     look: int = Field(100, ge=1)
     """Draws before the first look; 50 suits `optimal`."""
+
+    @property
+    def judges_label(self) -> bool:
+        """See `SamplerSpec.judges_label`."""
+        return self.judge == "label"
+
+    @property
+    def draws(self) -> int:
+        """`n_max`."""
+        return self.n_max
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`; n is the most an image may be drawn."""

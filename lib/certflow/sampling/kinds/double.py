@@ -62,6 +62,7 @@ class Double(SamplerSpec):
 
     kind: Literal["double"] = "double"
     example: ClassVar[dict[str, Any]] = {"n0": 50, "n": 1000, "n_q": 1000}
+    two_laws: ClassVar[bool] = True
     n0: int = Field(1000, ge=1, le=LARGEST_N)
     """Stage-1 draws per image: they choose class, percentile and pooling, and are not certified."""
     n: int = Field(50_000, ge=1, le=LARGEST_N)
@@ -72,6 +73,11 @@ class Double(SamplerSpec):
     """The second law."""
     level: float = Field(0.001, gt=0, lt=0.5)
     """Level of the bound that the percentile follows from (Clopper-Pearson, of the stage-1 count): power, not soundness."""
+
+    @property
+    def draws(self) -> int:
+        """`n`, of the noise itself."""
+        return self.n
 
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. Further columns: q_kind (`scaled`, `truncated` or `pooled`), q_param (Q's sigma over the

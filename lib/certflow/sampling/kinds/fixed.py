@@ -21,6 +21,11 @@ class Fixed(SamplerSpec):
     n: int = Field(100_000, ge=1, le=10**8)
     """Stage-2 draws per image."""
 
+    @property
+    def draws(self) -> int:
+        """`n`."""
+        return self.n
+
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`."""
         selected = counts.argmax(axis=1).astype(np.int64)

@@ -41,6 +41,11 @@ class Iss(SamplerSpec):
     norm: Norm = "l2"
     """The norm of the radii that n is planned for; give the certificate the same."""
 
+    @property
+    def draws(self) -> int:
+        """`n_max`."""
+        return self.n_max
+
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`."""
         from certflow.sampling.planning.scale import scale_of

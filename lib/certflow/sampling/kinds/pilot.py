@@ -57,6 +57,11 @@ class Pilot(SamplerSpec):
         """See `SamplerSpec.judges_label`."""
         return True
 
+    @property
+    def draws(self) -> int:
+        """`n_max`."""
+        return self.n_max
+
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`; n is the most an image may be drawn."""
         selected = counts.argmax(axis=1).astype(np.int64)

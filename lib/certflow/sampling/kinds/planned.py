@@ -50,6 +50,11 @@ class Planned(SamplerSpec):
     norm: Norm = "l2"
     """The norm of the radii that draws are weighed by; give the certificate the same."""
 
+    @property
+    def draws(self) -> int:
+        """`n_max`."""
+        return self.n_max
+
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. ValueError where the budget does not pay for one image's first draws."""
         from certflow.sampling.planning.allocation import draws_at_price
