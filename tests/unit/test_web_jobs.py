@@ -252,7 +252,7 @@ def test_a_model_is_brought_examined_and_certified(web, weights):
     assert web.get(f"/jobs/{made}").status_code == 200
     path = web.site.cards.get(name).path
     path.write_bytes(path.read_bytes() + b"x")
-    web.site.shelf.held.clear()
+    web.site.ready.held.clear()
     spoilt = web.ended(web.post(f"/models/{name}/certify", {"index": "3"}).location.rsplit("/", 1)[1])
     assert spoilt.status.state == "failed" and "is not the file that was brought" in spoilt.status.message
     shutil.rmtree(path.parent)

@@ -38,7 +38,7 @@ def text(answer) -> str:
 
 
 def image_of(web, index):
-    test = web.site.library.test(web.site.cards.all()[0].dataset)
+    test = web.site.splits.test(web.site.cards.all()[0].dataset)
     return test.read(np.array([index]))
 
 

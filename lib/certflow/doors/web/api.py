@@ -45,7 +45,7 @@ def make() -> tuple[Response, int, dict[str, str]]:
     takes.room()
     try:
         draws = forms.draws_of(given, card)
-        test = here().library.test(card.dataset)
+        test = here().splits.test(card.dataset)
         image = _object(given.get("image", {}))
         picture = forms.chosen(image, None, card, test, here().settings.image_bytes)
     except forms.Wrong as error:

@@ -7,11 +7,11 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import LONGEST, Draws, Picture
 from certflow.doors.web.cards import Card
-from certflow.doors.web.forms import Chosen, test_picture
-from certflow.doors.web.library import one, spaced
+from certflow.doors.web.forms import Chosen
 from certflow.doors.web.pages import card_of
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
+from certflow.doors.web.splits import spaced
 from certflow.doors.web.ways import ways
 from certflow.errors import CertflowError
 
@@ -60,17 +60,17 @@ def _images(card: Card) -> list[Chosen]:
             Chosen(made.pixels, Picture(source="upload", index=number, name=name[:LONGEST], rendered=made.said))
             for number, (name, made) in enumerate(found)
         ]
-    test = here().library.test(card.dataset)
+    test = here().splits.test(card.dataset)
     if test is None:
         raise forms.Wrong({"file": "this model's test images are not here; choose a zip"})
     text = request.form.get("images", "")
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= min(MOST, len(test)):
         raise forms.Wrong({"images": f"choose a number from 1 to {min(MOST, len(test))}"})
-    return [Chosen(one(test, index), test_picture(test, index)) for index in spaced(len(test), int(text))]
+    return [forms.from_test(test, index) for index in spaced(len(test), int(text))]
 
 
 def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:
-    test = here().library.test(card.dataset)
+    test = here().splits.test(card.dataset)
     return render_template(
         "batch.html.j2",
         card=card,

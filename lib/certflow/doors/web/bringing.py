@@ -48,7 +48,7 @@ def bring() -> Response | tuple[str, int]:
         raise Full
     try:
         described, suffix = _described(request.form, file)
-        test = site.library.test(described.dataset)
+        test = site.splits.test(described.dataset)
         made = brought.keep(lambda path: file.save(path), suffix, described, test, site.settings.own)
     except Wrong as error:
         return _form(error.errors, request.form), 400

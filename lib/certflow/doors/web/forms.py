@@ -15,7 +15,6 @@ from certflow.data.base import Split
 from certflow.doors.web import pictures
 from certflow.doors.web.asked import LONGEST, Draws, Picture
 from certflow.doors.web.cards import Card
-from certflow.doors.web.library import one
 from certflow.doors.web.ways import way_named
 from certflow.errors import CertflowError, DataError
 
@@ -92,13 +91,13 @@ def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chos
     text = str(form.get("number") or form.get("index") or "")
     if not text.isascii() or not text.isdecimal() or int(text) >= len(test):
         raise Wrong({"number": f"choose a test image, from 0 to {len(test) - 1}"})
-    index = int(text)
-    return Chosen(one(test, index), test_picture(test, index))
+    return from_test(test, int(text))
 
 
-def test_picture(test: Split, index: int) -> Picture:
-    """Where a test image comes from."""
-    return Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
+def from_test(test: Split, index: int) -> Chosen:
+    """A test image. IndexError where there is none of that number."""
+    told = Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
+    return Chosen(test.read(np.array([index]))[0], told)
 
 
 def _problems(specs: tuple[Any, Any], noise: Any, dim: int) -> list[str]:

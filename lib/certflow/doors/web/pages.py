@@ -8,8 +8,8 @@ from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import AskedAttack, AskedCertify, Draws
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
-from certflow.doors.web.library import one, spaced
 from certflow.doors.web.site import here
+from certflow.doors.web.splits import spaced
 from certflow.doors.web.view import LARGEST, outcome
 from certflow.doors.web.ways import ways
 from certflow.doors.web.words import duration
@@ -53,7 +53,7 @@ def certify(name: str) -> Response | tuple[str, int]:
     except forms.Wrong as error:
         errors |= error.errors
     try:
-        test = site.library.test(card.dataset)
+        test = site.splits.test(card.dataset)
         picture = forms.chosen(request.form, request.files.get("file"), card, test, site.settings.image_bytes)
     except forms.Wrong as error:
         errors |= error.errors
@@ -79,10 +79,10 @@ def render(name: str) -> Response:
 @PAGES.get("/models/<name>/images/<int:index>.png")
 def test_image(name: str, index: int) -> Response:
     """A test image."""
-    test = here().library.test(card_of(name).dataset)
+    test = here().splits.test(card_of(name).dataset)
     if test is None or index >= len(test):
         abort(404, "There is no such test image.")
-    answer = png_of(one(test, index))
+    answer = png_of(forms.from_test(test, index).pixels)
     answer.headers["Cache-Control"] = "private, max-age=3600"
     return answer
 
@@ -130,10 +130,10 @@ def card_of(name: str) -> Card:
 
 def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:
     """The form of S2, with what was given before and what is wrong with it."""
-    test = here().library.test(card.dataset)
+    test = here().splits.test(card.dataset)
     start = request.args.get("from", 0, int)
     thumbnails = [] if test is None else spaced(len(test), THUMBNAILS, max(start, 0))
-    rate = here().shelf.rates.get(card.id)
+    rate = here().ready.rates.get(card.id)
     counts = [(n, f"{n:,} draws" + (f" (about {duration(n / rate)})" if rate else "")) for n in COUNTS if n <= LARGEST]
     return render_template(
         "model.html.j2",

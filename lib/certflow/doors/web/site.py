@@ -7,9 +7,9 @@ from flask import current_app
 
 from certflow.doors.web.cards import Cards
 from certflow.doors.web.jobs import Jobs
-from certflow.doors.web.library import Library
+from certflow.doors.web.ready_models import ReadyModels
 from certflow.doors.web.settings import Settings
-from certflow.doors.web.shelf import Shelf
+from certflow.doors.web.splits import Splits
 from certflow.doors.web.worker import Worker
 
 NAME = "certflow"
@@ -22,8 +22,8 @@ class Site:
     settings: Settings
     cards: Cards
     jobs: Jobs
-    library: Library
-    shelf: Shelf
+    splits: Splits
+    ready: ReadyModels
     worker: Worker
     streams: BoundedSemaphore
     """One for each page that follows a job live."""
@@ -31,14 +31,14 @@ class Site:
     @classmethod
     def of(cls, settings: Settings) -> "Site":
         cards, jobs = Cards(settings.results, settings.own), Jobs(settings.own / "jobs")
-        shelf = Shelf(settings)
+        ready = ReadyModels(settings)
         return cls(
             settings=settings,
             cards=cards,
             jobs=jobs,
-            library=Library(settings.results),
-            shelf=shelf,
-            worker=Worker(jobs, shelf, cards.get, settings.queue),
+            splits=Splits(settings.results),
+            ready=ready,
+            worker=Worker(jobs, ready, cards.get, settings.queue),
             streams=BoundedSemaphore(settings.streams),
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.jobs import Jobs
-from certflow.doors.web.shelf import Shelf
+from certflow.doors.web.ready_models import ReadyModels
 from certflow.errors import ArtefactError, CertflowError
 from certflow.sampling.settings import engine_settings
 
@@ -23,8 +23,8 @@ class Full(Exception):
 class Worker:
     """The queue and the thread. A GPU, or a CPU's cores, are best used by one job at a time."""
 
-    def __init__(self, jobs: Jobs, shelf: Shelf, card: Callable[[str], Card], limit: int):
-        self.jobs, self.shelf, self.card, self.limit = jobs, shelf, card, limit
+    def __init__(self, jobs: Jobs, ready: ReadyModels, card: Callable[[str], Card], limit: int):
+        self.jobs, self.models, self.card, self.limit = jobs, ready, card, limit
         self.waiting: deque[Job] = deque()
         self.changed = threading.Condition()
         self.running: Job | None = None
@@ -106,7 +106,7 @@ class Worker:
         try:
             job.become("running")
             job.mend()
-            ready = self.shelf.take(self._card(job))
+            ready = self.models.take(self._card(job))
             with engine_settings():  # held for the whole job: the memory of one instalment is kept for the next
                 WORK[job.asked.work](job, ready)
         except Stopped:
@@ -121,4 +121,4 @@ class Worker:
         else:
             job.become("done")
             if job.moments:
-                self.shelf.measured(job.asked.model, job.moments[-1])
+                self.models.measured(job.asked.model, job.moments[-1])

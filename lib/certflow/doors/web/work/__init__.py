@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from certflow.doors.web.job import Job
-from certflow.doors.web.shelf import Ready
+from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.work.attack import attack
 from certflow.doors.web.work.batch import certify_batch
 from certflow.doors.web.work.certify import certify_one

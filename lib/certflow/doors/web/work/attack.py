@@ -9,7 +9,7 @@ from certflow.attacks.running import attack_images
 from certflow.attacks.victim import Victim
 from certflow.doors.web.asked import AskedAttack
 from certflow.doors.web.job import Job
-from certflow.doors.web.shelf import Ready
+from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.work.following import check
 from certflow.kinds.registry import spec_class
 from certflow.noise.base import NoiseSpec

@@ -7,7 +7,7 @@ import torch
 from certflow.certify.memory import certify
 from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.job import Job
-from certflow.doors.web.shelf import Ready
+from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.ways import way_named
 from certflow.doors.web.work.certify import plain_row
 from certflow.doors.web.work.following import check, followed, forget_partial

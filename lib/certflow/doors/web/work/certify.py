@@ -11,7 +11,7 @@ from certflow.certify.memory import certify
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.job import Job
-from certflow.doors.web.shelf import Ready
+from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.ways import way_named
 from certflow.doors.web.work.following import check, followed, forget_partial
 from certflow.noise.base import NoiseSpec

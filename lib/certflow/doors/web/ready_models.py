@@ -25,7 +25,7 @@ class Ready:
     base: BaseClassifier
 
 
-class Shelf:
+class ReadyModels:
     """At most `settings.models` models; the one that was not used for longest makes room."""
 
     def __init__(self, settings: Settings):

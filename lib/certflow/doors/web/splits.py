@@ -1,9 +1,7 @@
-"""Test images of the models' own data, read once and kept open."""
+"""Test splits of the models' data sets, opened once and kept open."""
 
 import threading
 from pathlib import Path
-
-import numpy as np
 
 from certflow.data.base import DatasetSpec, Split
 from certflow.data.source import data_root
@@ -12,7 +10,7 @@ from certflow.errors import CertflowError
 from certflow.kinds.spec import canonical_json
 
 
-class Library:
+class Splits:
     """Test splits by data set."""
 
     def __init__(self, results: Path):
@@ -42,11 +40,6 @@ class Library:
 
 
 def spaced(total: int, count: int, start: int = 0) -> list[int]:
-    """`count` positions evenly spaced over `total`, shifted by `start`."""
+    """`count` positions evenly spaced over a split of `total` images, shifted by `start`."""
     step = max(1, total // count)
     return sorted({(start + number * step) % total for number in range(min(count, total))})
-
-
-def one(split: Split, index: int) -> np.ndarray:
-    """uint8 [channels, height, width]; IndexError where there is no such image."""
-    return split.read(np.array([index]))[0]
