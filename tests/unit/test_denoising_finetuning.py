@@ -1,12 +1,9 @@
 """Fine-tuned classifiers behind denoisers as a stage: made, stored as plain weights, loaded, sampled, refused."""
 
-import copy
-
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
-from test_denoising_stage import ENTRIES, ROOT, Workshop, raw  # noqa: F401  (raw is a fixture)
+from test_denoising_stage import Workshop, configured, raw  # noqa: F401  (raw is a fixture)
 
 from certflow.config import load
 from certflow.errors import ConfigError
@@ -35,13 +32,8 @@ class VitWorkshop(Workshop):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    own = yaml.safe_load((ROOT / "config.yaml").read_text())
-    merged = {
-        key: {**own[key], **copy.deepcopy(ENTRIES.get(key, {}))} if isinstance(own[key], dict) else own[key]
-        for key in own
-    }
     methods = {"full": TUNED, "lora": {**TUNED, "mode": "lora", "rank": 2, "lr": 1e-3}}
-    return VitWorkshop(load(with_tuned(merged, **methods)), tmp_path_factory.mktemp("tuned"))
+    return VitWorkshop(load(with_tuned(configured(), **methods)), tmp_path_factory.mktemp("tuned"))
 
 
 def loaded(shop, method):

@@ -63,14 +63,18 @@ ENTRIES = {
 }
 
 
-@pytest.fixture
-def raw():
+def configured() -> dict:
     """The project's configuration with small denoised methods, free to be changed."""
     own = yaml.safe_load((ROOT / "config.yaml").read_text())
     return {
         key: {**own[key], **copy.deepcopy(ENTRIES.get(key, {}))} if isinstance(own[key], dict) else own[key]
         for key in own
     }
+
+
+@pytest.fixture
+def raw():
+    return configured()
 
 
 class Workshop:
@@ -134,9 +138,7 @@ class Workshop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    own = yaml.safe_load((ROOT / "config.yaml").read_text())
-    merged = {key: {**own[key], **ENTRIES.get(key, {})} if isinstance(own[key], dict) else own[key] for key in own}
-    return Workshop(load(merged), tmp_path_factory.mktemp("denoised"))
+    return Workshop(load(configured()), tmp_path_factory.mktemp("denoised"))
 
 
 def test_the_classifier_in_the_file_is_the_one_that_was_trained(shop):

@@ -26,7 +26,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--leave-out", nargs="+", default=[], metavar="PATTERN", help="names in the file that are not its own"
     )
-    own.add_argument("--denoiser", metavar="KIND:FILE", help="a denoiser before the model, or its entry as JSON")
+    own.add_argument(
+        "--denoiser",
+        metavar="KIND:FILE",
+        help="a denoiser before the model, as JSON, or of a model of ours",
+    )
     own.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
     own.add_argument("--compile", action="store_true", help="compile the network, for long jobs")
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,11 +38,15 @@ def asked(arguments: argparse.Namespace) -> Asked:
     `CertflowError` or ValueError where something cannot be used.
     """
     from certflow.certify.memory import ready
+    from certflow.doors.bring import behind_denoiser_of
     from certflow.sampling.arguments import warn_of_scale
 
     brought, given = _model_and_images(arguments)
+    other = _model_with_denoiser(arguments)
+    if other is not None:
+        brought = behind_denoiser_of(brought, other)
     noise = _noise(arguments, brought)
-    if arguments.denoiser:
+    if arguments.denoiser and other is None:
         brought = _behind(arguments, brought, given, noise)
     warn_of_scale(noise)
     for warning in _warnings(brought, noise):
@@ -153,6 +158,13 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
         raise DataError(f"--noise {text}: {sigma!r} is not a number; write such as gaussian:0.25") from None
 
 
+def _model_with_denoiser(arguments: argparse.Namespace) -> "Brought | None":
+    """The model of ours whose denoiser is asked for, where `--denoiser` names a file."""
+    from certflow.doors.bring import from_results
+
+    return from_results(arguments.denoiser) if Path(arguments.denoiser or "").is_file() else None
+
+
 def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", noise: "NoiseSpec") -> "Brought":
     from certflow.doors.bring import behind
 
@@ -161,7 +173,8 @@ def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", n
     spec = entry("denoiser", text) if text.startswith("{") else entry("denoiser", kind, weights=file or None)
     if not spec.trained or spec.train is not None:
         raise DataError(
-            f"--denoiser {text}: names no weights; write such as drunet:drunet_gray.pth, or an entry as JSON"
+            f"--denoiser {text}: names no weights; write such as drunet:drunet_gray.pth, an entry as JSON, or a model file of "
+            "the pipeline that was trained behind a denoiser"
         )
     return behind(brought, spec, given.shape, noise.sigma)
 

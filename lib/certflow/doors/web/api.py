@@ -13,7 +13,7 @@ from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.job_pages import job_of
 from certflow.doors.web.lines import UPLOADED
-from certflow.doors.web.pages import card_of
+from certflow.doors.web.pages import card_of, file_of
 from certflow.doors.web.site import here
 from certflow.doors.web.tables import tab_separated
 from certflow.doors.web.view import shown
@@ -92,7 +92,7 @@ def download(name: str, what: str) -> Response:
 @API.get("/api/models/<name>/bundle")
 def bundle(name: str) -> Response:
     """Weights, a card that says what they are, and how to use them, as a zip."""
-    card = card_of(name)
+    card = file_of(name)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.write(card.path, card.path.name)

@@ -6,19 +6,22 @@ import math
 import time
 from base64 import b32encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from certflow.data.base import DatasetSpec
 from certflow.doors import catalogue
+from certflow.doors.web.brought import ONNX, read_card
 from certflow.errors import CertflowError
 from certflow.kinds.registry import revive
 from certflow.noise.base import NoiseSpec
 
 FRESH = 2.0
 """Seconds for which a listing is not made again."""
+BEHIND = "-"
+"""Stands between the ids of a classifier and of the model whose denoiser stands before it."""
 SHOWN = (0.25, 0.5)
 """Radii whose certified accuracy a card shows."""
 
@@ -58,11 +61,42 @@ class Card:
     result: Result | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
     """How it was brought (source `brought`)."""
+    denoises: bool = False
+    """Whether it has a denoiser."""
+    behind: "Card | None" = None
+    """The model whose denoiser was put before it, if one was."""
 
     @property
     def dim(self) -> int:
         """Number of coordinates of an image."""
         return math.prod(self.shape)
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is a torch module: such models have gradients, and take a denoiser before them."""
+        return self.path.suffix != ONNX
+
+    def fits_behind(self, other: "Card") -> bool:
+        """Whether it can be put behind the denoiser of another one."""
+        alone = self.is_torch and not self.denoises and self.behind is None
+        return alone and other.denoises and self.shape == other.shape
+
+    def put_behind(self, other: "Card") -> "Card":
+        """It with the denoiser of another one before it, under that one's noise."""
+        return replace(
+            self,
+            id=f"{self.id}{BEHIND}{other.id}",
+            title=f"{self.title} behind a denoiser",
+            noise=other.noise,
+            facts={
+                **self.facts,
+                "noise": other.facts["noise"],
+                "denoiser": f"of {other.title}, {other.facts['noise']}",
+            },
+            warnings=(*self.warnings, *other.warnings),
+            result=None,
+            behind=other,
+        )
 
     def named(self, number: int) -> str:
         """What people call a class."""
@@ -89,9 +123,21 @@ class Cards:
         return list(cards.values())
 
     def get(self, name: str) -> Card:
-        """The model of that id; KeyError where there is none."""
+        """The model of that id, or of two: a classifier and the model whose denoiser stands before it. KeyError where there is
+        none."""
         self.all()
-        return self._listed[1][name]
+        first, joined, second = name.partition(BEHIND)
+        card = self._listed[1][first]
+        if not joined:
+            return card
+        other = self._listed[1][second]
+        if not card.fits_behind(other):
+            raise KeyError(name)
+        return card.put_behind(other)
+
+    def denoisers(self, card: Card) -> list[Card]:
+        """The models whose denoiser can be put before this one."""
+        return [other for other in self.all() if card.fits_behind(other)]
 
     def forget(self) -> None:
         """List anew at the next question."""
@@ -105,8 +151,6 @@ class Cards:
                 continue
 
     def _brought(self) -> Iterator[Card]:
-        from certflow.doors.web.brought import read_card
-
         for path in sorted((self.own / "models").glob("*/card.json")):
             try:
                 yield read_card(path)
@@ -151,6 +195,7 @@ def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
         modified=entry.modified.timestamp(),
         class_names=tuple(getattr(dataset, "class_names", None) or ()),
         warnings=entry.warnings,
+        denoises="denoiser" in made.get("parts", {}),
         result=_result(results / "certificates" / below),
     )
 

@@ -113,7 +113,7 @@ def attackable(view: Shown) -> str:
     """Why a certificate cannot be attacked here; empty where it can."""
     if not view.certified:
         return "There is no certificate to attack."
-    if view.card.path.suffix == ".onnx":
+    if not view.card.is_torch:
         return "ONNX models give no gradients to follow."
     return "; ".join(attack_problems(view.law.noise, view.law.way.norm))
 

@@ -24,6 +24,7 @@ def python_lines(card: Card, asked: AskedCertify, sampler: SamplerSpec, certific
             "from certflow.certify.memory import certify",
             "from certflow.kinds.registry import spec_class",
             *_loading(card),
+            *_denoising(card),
             "",
             f'image = np.load("{UPLOADED}")  # uint8 {list(card.shape)}: download it below',
             f"noise = {_spec('noise', noise)}",
@@ -50,6 +51,8 @@ def shell_lines(card: Card, asked: AskedCertify, sampler: SamplerSpec, certifica
         "--certificate": _entry(certificate),
         "--seed": str(asked.draws.seed),
     }
+    if card.behind is not None:
+        options["--denoiser"] = str(card.behind.path)
     return "certflow certify \\\n" + " \\\n".join(f"  {name} {shlex.quote(value)}" for name, value in options.items())
 
 
@@ -65,6 +68,16 @@ def _loading(card: Card) -> list[str]:
         "from certflow.doors.web.brought import load, read_card",
         "",
         f"brought = load(read_card(Path({str(card.path.parent / 'card.json')!r})))",
+    ]
+
+
+def _denoising(card: Card) -> list[str]:
+    if card.behind is None:
+        return []
+    other = f"from_results({str(card.behind.path)!r})"
+    return [
+        "from certflow.doors.bring import behind_denoiser_of, from_results",
+        f"brought = behind_denoiser_of(brought, {other})",
     ]
 
 

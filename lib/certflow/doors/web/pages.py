@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import AskedAttack, AskedCertify, Draws
-from certflow.doors.web.cards import Card
+from certflow.doors.web.cards import BEHIND, Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.site import here
 from certflow.doors.web.splits import spaced
@@ -39,6 +39,14 @@ def models() -> str:
 def model(name: str) -> str:
     """S2: choose an image."""
     return _form(card_of(name))
+
+
+@PAGES.get("/models/<name>/behind")
+def behind(name: str) -> Response:
+    """The same model with the denoiser that a form names before it, or with none."""
+    card, other = card_of(name), request.args.get("denoiser", "")
+    alone = card.id.partition(BEHIND)[0]
+    return redirect(url_for("pages.model", name=f"{alone}{BEHIND}{other}" if other else alone), 303)
 
 
 @PAGES.post("/models/<name>/certify")
@@ -116,7 +124,7 @@ def favicon() -> Response:
 @PAGES.get("/models/<name>/weights")
 def weights(name: str) -> Response:
     """The file of weights."""
-    card = card_of(name)
+    card = file_of(name)
     return send_file(card.path.resolve(), as_attachment=True, download_name=f"{card.id}{card.path.suffix}")
 
 
@@ -126,6 +134,14 @@ def card_of(name: str) -> Card:
         return here().cards.get(name)
     except KeyError:
         abort(404, "There is no such model; it may have been made anew since.")
+
+
+def file_of(name: str) -> Card:
+    """The model of that id whose weights are one file, or 404."""
+    card = card_of(name)
+    if card.behind is not None:
+        abort(404, "These are two files: download the model, and the one whose denoiser stands before it.")
+    return card
 
 
 def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:
@@ -139,6 +155,7 @@ def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -
         "model.html.j2",
         card=card,
         ways=ways(card.noise, card.dim),
+        denoisers=here().cards.denoisers(card),
         test=test,
         thumbnails=thumbnails,
         next=start + 1,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from certflow.certify.memory import ready
-from certflow.doors.bring import Brought, from_results
+from certflow.doors.bring import Brought, behind_denoiser_of, from_results
 from certflow.doors.web.brought import load
 from certflow.doors.web.cards import Card
 from certflow.doors.web.settings import Settings
@@ -50,7 +50,13 @@ class ReadyModels:
             self.rates[model] = moment["drawn"] / moment["seconds"]
 
     def _loaded(self, card: Card) -> Ready:
-        brought = from_results(card.path) if card.source == "pipeline" else load(card)
+        brought = brought_of(card)
         device = None if self.settings.device == "auto" else torch.device(self.settings.device)
         options = {"classes": card.classes, "device": device, "inference": brought.inference}
         return Ready(card, brought, ready(brought.model, card.shape, **options))
+
+
+def brought_of(card: Card) -> Brought:
+    """The model of a card, behind the other one's denoiser where the card says so."""
+    own = from_results(card.path) if card.source == "pipeline" else load(card)
+    return own if card.behind is None else behind_denoiser_of(own, from_results(card.behind.path))
