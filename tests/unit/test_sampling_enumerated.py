@@ -332,13 +332,13 @@ def test_what_cannot_be_enumerated_is_refused(worlds, draws, more, message):
 def test_entries_that_do_not_fit_are_refused(tmp_path, home):
     noise, sampler = home.noise, Enumerated()
     assert pairing_problems(EXACT, noise, sampler) == []
-    assert "use neyman_pearson" in pairing_problems(EXACT, Gaussian(sigma=0.5), sampler)[0]
+    assert "needs noise that is levelwise" in pairing_problems(EXACT, Gaussian(sigma=0.5), sampler)[0]
     assert "sampler of kind enumerated" in pairing_problems(EXACT, noise, Fixed())[0]
     assert "is for draws; use dssn" in pairing_problems(NeymanPearson(sampler="all"), noise, sampler)[0]
     assert "no l1 radius" in pairing_problems(NeymanPearson(sampler="all", norm="l1"), noise, Fixed())[0]
     assert "none to enumerate" in sampler.noise_problems(Gaussian(sigma=0.5))[0] and not sampler.noise_problems(noise)
     for law in (noise, IndependentSplitting(sigma=0.5)):
-        assert "do not move with them" in spec_class("attack", "smooth_pgd").small().problems(law)[0]
+        assert "needs noise that is differentiable" in spec_class("attack", "smooth_pgd").small().problems(law)[0]
     with pytest.raises(ValueError):
         DependentSplittingCertificate(sampler="all", alpha=0.001)
     counts = np.array([[100, 31], [66, 66]])

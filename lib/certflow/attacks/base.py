@@ -22,6 +22,8 @@ class AttackSpec(Spec):
     """Base of all attacks: on the classifier as it is, under no noise, unless a kind is of `SmoothedAttack`."""
 
     family: ClassVar[str] = "attack"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the noise must offer (`NoiseSpec.offers`) for models of it to be attacked."""
     smoothed: ClassVar[bool] = False
     """Whether the smoothed classifier is attacked: only then does the attack bound what certificates say from above."""
 
@@ -70,7 +72,7 @@ class AttackSpec(Spec):
 
     def problems(self, noise: NoiseSpec) -> list[str]:
         """Why models of this noise cannot be attacked so (empty: they can)."""
-        return []
+        return [f"{self.kind} {line}" for line in noise.lacks(self.needs)]
 
 
 class SmoothedAttack(AttackSpec):
@@ -80,6 +82,7 @@ class SmoothedAttack(AttackSpec):
     most alpha: a success is a class that the smoothed classifier really gives, up to that.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     smoothed: ClassVar[bool] = True
 
     n: int = Field(1000, ge=2)
@@ -115,11 +118,7 @@ class SmoothedAttack(AttackSpec):
         """There must be noise that smooths."""
         if noise.sigma == 0:
             return [f"noise of kind {noise.kind} smooths nothing; use an attack on the classifier itself, such as pgd"]
-        if "differentiable" not in noise.offers:
-            return [
-                f"{self.kind} moves images along gradients; copies under noise of kind {noise.kind} do not move with them"
-            ]
-        return []
+        return super().problems(noise)
 
 
 class SteppedAttack(AttackSpec):

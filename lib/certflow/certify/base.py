@@ -70,6 +70,8 @@ class CertificateSpec(Spec):
     """Base of all certificates. Torch-free, vectorised over images."""
 
     family: ClassVar[str] = "certificate"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the noise must offer (`NoiseSpec.offers`) for this certificate to hold."""
     fixed: ClassVar[bool] = True
     """Whether it can be computed from a number of draws that was fixed beforehand."""
     sequential: ClassVar[bool] = False
@@ -93,7 +95,7 @@ class CertificateSpec(Spec):
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
-        return []
+        return noise.lacks(self.needs)
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """Radii of all images.

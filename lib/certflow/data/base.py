@@ -69,6 +69,10 @@ class DatasetSpec(Spec):
         """Facts known without reading anything."""
         raise NotImplementedError
 
+    def names(self) -> tuple[str, ...]:
+        """What the classes are called, in their order; empty where the specification does not say."""
+        return ()
+
     def splits(self) -> tuple[SplitName, ...]:
         """The splits that the dataset has."""
         return ("train", "test")

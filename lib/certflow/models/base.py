@@ -103,6 +103,11 @@ class ModelSpec(Spec):
         return fields
 
     @property
+    def size_name(self) -> str:
+        """The kind with its size, as published names write it (`cifar_resnet110`): what tables of rates look it up by."""
+        return self.kind
+
+    @property
     def brings_weights(self) -> bool:
         """Whether `backbone` comes with weights that were trained elsewhere."""
         return False

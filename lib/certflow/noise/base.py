@@ -1,8 +1,10 @@
 """What every noise distribution offers to the engine."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
 
 
@@ -27,8 +29,9 @@ class NoiseSpec(Spec):
 
     family: ClassVar[str] = "noise"
     offers: ClassVar[frozenset[str]] = frozenset()
-    """What methods may ask for: `additive` (a copy is the image plus noise that does not depend on it), `differentiable` (a
-    copy moves with the image)."""
+    """What methods, certificates and attacks may need: `additive` (a copy is the image plus noise that does not depend on it),
+    `differentiable` (a copy moves with the image), `levelwise` (where one coordinate of an 8-bit image changes by one grey
+    level, the copies of one outcome at most change)."""
     warms_up: ClassVar[bool] = False
     """Whether training can approach this law step by step (`warmed`)."""
 
@@ -81,6 +84,16 @@ class NoiseSpec(Spec):
     def exponent(self) -> int | None:
         """k where this law is the generalised Gaussian N^g(k, sigma), 0 being the Gaussian; None for other laws."""
         return None
+
+    def lacks(self, needs: Set[str]) -> list[str]:
+        """Why something that needs all of these of a noise (see `offers`) cannot use this one (empty: it can)."""
+        missing = sorted(needs - self.offers)
+        if not missing:
+            return []
+        fit = [kind for kind in kinds("noise") if needs <= spec_class("noise", kind).offers]
+        return [
+            f"needs noise that is {' and '.join(missing)}; noise of kind {self.kind} is not (known: {', '.join(fit)})"
+        ]
 
     def warmed(self, counter: int, length: int) -> Self:
         """The law to train with after `counter` of `length` units of a warm-up; this law itself where there is none."""

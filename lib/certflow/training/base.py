@@ -72,11 +72,7 @@ class MethodSpec(Recipe):
 
     def refusals(self, noise: NoiseSpec) -> list[str]:
         """`problems` with a noise, what it does not offer of `needs`, and a warm-up that it does not have."""
-        found = list(self.problems(noise))
-        missing = self.needs - noise.offers
-        if missing:
-            needed = " and ".join(sorted(missing))
-            found.append(f"{self.kind} needs noise that is {needed}; noise of kind {noise.kind} is not")
+        found = [*self.problems(noise), *(f"{self.kind} {line}" for line in noise.lacks(self.needs))]
         if self.noise_warmup and not noise.warms_up:
             found.append(f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0")
         return found

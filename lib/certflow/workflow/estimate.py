@@ -97,10 +97,10 @@ class _Estimate:
             self.remarks.append(line)
 
     def network(self, made: ModelKey) -> str:
-        """How rates call a model: its kind, with its depth where it has one; behind a denoiser, `<denoiser>+<kind>`."""
+        """How rates call a model: its kind and size (`ModelSpec.size_name`); behind a denoiser, `<denoiser>+<kind>`."""
         spec = self.study.models[made.model]
         denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
-        return f"{denoiser}+" * (denoiser is not None) + f"{spec.kind}{getattr(spec, 'depth', '')}"
+        return f"{denoiser}+" * (denoiser is not None) + f"{spec.size_name}"
 
     def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
         """Hours of so many passes at the network's rate; None, and a remark, where rate or number is unknown."""

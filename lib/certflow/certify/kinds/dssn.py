@@ -15,9 +15,7 @@ import numpy as np
 
 from certflow.certify.base import CertificateSpec, Claim, Drawn
 from certflow.kinds.registry import register
-from certflow.noise.base import NoiseSpec
 from certflow.noise.grid import LEVELS
-from certflow.sampling.base import SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +30,7 @@ class DependentSplittingCertificate(CertificateSpec):
     """
 
     kind: Literal["dssn"] = "dssn"
+    needs: ClassVar[frozenset[str]] = frozenset({"levelwise"})
     exhaustive: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
     norm: Literal["l1"] = "l1"
@@ -45,14 +44,6 @@ class DependentSplittingCertificate(CertificateSpec):
     def claim(self, drawn: Drawn) -> Claim:
         """See `CertificateSpec.claim`."""
         return Claim(norm=self.norm, alpha=0.0, domain="8-bit grid")
-
-    def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-        """See `CertificateSpec.problems`."""
-        if noise.kind != self.kind:
-            return [
-                f"certifies dependent splitting noise (kind dssn); for noise of kind {noise.kind} use neyman_pearson"
-            ]
-        return []
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. Further columns: selected (the class it chose), other and k_other (the runner-up and

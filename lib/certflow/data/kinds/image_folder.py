@@ -85,6 +85,9 @@ class ImageFolder(TreeDataset):
                 )
         return self
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.class_names or ())
+
     def numbers(self, names: list[str], folder: Path) -> list[int]:
         """The class of each folder: as the entry says, else its position."""
         if self.class_index == "numbers":

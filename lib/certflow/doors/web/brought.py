@@ -128,7 +128,7 @@ def read_card(path: Path) -> "Card":
         facts=facts | {"noise": noise_name(described.noise)},
         size=weights.stat().st_size,
         modified=record.notes["made"],
-        class_names=described.class_names or tuple(getattr(described.dataset, "class_names", None) or ()),
+        class_names=described.class_names or (() if described.dataset is None else described.dataset.names()),
         warnings=tuple(record.notes["warnings"]),
         made={"doctor": record.notes["doctor"], "options": record.spec["options"]},
     )

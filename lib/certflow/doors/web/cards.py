@@ -193,7 +193,7 @@ def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
         facts=facts,
         size=entry.size,
         modified=entry.modified.timestamp(),
-        class_names=tuple(getattr(dataset, "class_names", None) or ()),
+        class_names=dataset.names(),
         warnings=entry.warnings,
         denoises="denoiser" in made.get("parts", {}),
         result=_result(results / "certificates" / below),

@@ -30,7 +30,7 @@ class Law:
     @property
     def risk(self) -> float:
         """Probability that a certificate is wrong."""
-        return float(getattr(self.certificate, "alpha", 0.0) or 0.0)
+        return self.certificate.alpha
 
 
 def law_of(job: Job, card: Card) -> Law:

@@ -34,6 +34,10 @@ class CifarResNet(ModelSpec):
             raise ValueError("must be 6n+2 (8, 14, 20, 26, 32, 44, 56, 110, …)")
         return depth
 
+    @property
+    def size_name(self) -> str:
+        return f"{self.kind}{self.depth}"
+
     def problems(self, info: DataInfo) -> list[str]:
         return [] if info.shape[1:] == self.natural[1:] else [refusal(self.kind, "3x32x32", info.shape)]
 

@@ -33,6 +33,10 @@ class WideResNet(ModelSpec):
             raise ValueError("must be 6n+4 (10, 16, 22, 28, 34, 40, 70, …)")
         return depth
 
+    @property
+    def size_name(self) -> str:
+        return f"{self.kind}{self.depth}_{self.width}"
+
     def problems(self, info: DataInfo) -> list[str]:
         return [] if info.shape[1:] == self.natural[1:] else [refusal(self.kind, "3x32x32", info.shape)]
 

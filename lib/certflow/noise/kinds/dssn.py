@@ -24,6 +24,7 @@ class DependentSplitting(Splitting):
 
     kind: Literal["dssn"] = "dssn"
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5}
+    offers: ClassVar[frozenset[str]] = frozenset({"levelwise"})
 
     offsets_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the fixed offsets v; 0 in the paper."""

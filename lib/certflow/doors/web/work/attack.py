@@ -29,8 +29,6 @@ def attack_spec(asked: AskedAttack, factor: float) -> Any:
 def attack_problems(noise: NoiseSpec, norm: str) -> list[str]:
     """Why models of this noise cannot be attacked here (empty: they can)."""
     found = spec_class("attack", KIND)(eps=[0.1]).problems(noise)
-    if not {"additive", "differentiable"} <= noise.offers:
-        found.append(f"noise of kind {noise.kind} does not move with the image, so that gradients lead nowhere")
     if norm not in ("l2", "linf"):
         found.append(f"attacks are known in l2 and l-infinity, not in {norm}")
     return found
