@@ -38,4 +38,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        targets(),
+        inputs.reports(),

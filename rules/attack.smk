@@ -6,7 +6,7 @@ rule attack_model:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        table=f"results/attacks/{ATTACK}.tsv",
+        table=ATTACKED,
         record=f"results/attacks/{ATTACK}.json",
     log:
         f"results/logs/attack_model/{ATTACK}.log",
@@ -21,6 +21,6 @@ rule attack_model:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=attack_spec,
+        spec=specs.attack,
     script:
         "../workflow_scripts/attack_model.py"

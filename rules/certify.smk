@@ -28,6 +28,6 @@ rule certify_radii:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=certificate_spec,
+        spec=specs.certificate,
     script:
         "../workflow_scripts/certify_radii.py"

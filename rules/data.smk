@@ -3,7 +3,7 @@
 
 rule prepare_data:
     output:
-        manifest="results/data/{dataset}.json",
+        manifest=DATA,
     log:
         "results/logs/prepare_data/{dataset}.log",
     benchmark:
@@ -14,18 +14,18 @@ rule prepare_data:
         mem=growing(4, "GB"),
         runtime=growing(1, "h"),
     params:
-        spec=dataset_spec,
-        source=source_state,
+        spec=specs.dataset,
+        source=inputs.source_state,
     script:
         "../workflow_scripts/prepare_data.py"
 
 
 rule prepare_copies:
     input:
-        sources=corruption_sources,
+        sources=inputs.corruption_sources,
         data=rules.prepare_data.output.manifest,
     output:
-        manifest="results/data/{dataset}/{corruptions}/{corruption}.json",
+        manifest=COPIES,
     log:
         "results/logs/prepare_copies/{dataset}/{corruptions}/{corruption}.log",
     benchmark:
@@ -36,6 +36,6 @@ rule prepare_copies:
         mem=growing(4, "GB"),
         runtime=growing(1, "h"),
     params:
-        spec=corruption_spec,
+        spec=specs.corruption,
     script:
         "../workflow_scripts/prepare_copies.py"

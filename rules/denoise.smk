@@ -19,7 +19,7 @@ rule train_denoiser:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=denoiser_spec,
+        spec=specs.denoiser,
     script:
         "../workflow_scripts/train_denoiser.py"
 
@@ -30,7 +30,7 @@ use rule train_model as train_denoised with:
     benchmark:
         f"results/benchmarks/train_denoised/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.made_by("train_denoised")),
+        method=names(made_by(STUDY, "train_denoised")),
 
 
 # The classifier behind a frozen denoiser instead.
@@ -40,7 +40,7 @@ use rule train_model as finetune_denoised with:
     benchmark:
         f"results/benchmarks/finetune_denoised/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.made_by("finetune_denoised")),
+        method=names(made_by(STUDY, "finetune_denoised")),
 
 
 # The same from parts that are there: nothing is trained, so there is no log of a training.
@@ -52,7 +52,7 @@ use rule train_model as compose_denoised with:
     benchmark:
         f"results/benchmarks/compose_denoised/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.made_by("compose_denoised")),
+        method=names(made_by(STUDY, "compose_denoised")),
     resources:
         gpu=1,
         mem=growing(8, "GB"),

@@ -4,7 +4,7 @@
 rule smooth_predictions:
     input:
         data=rules.prepare_data.output.manifest,
-        model=base_classifier,
+        model=inputs.base_classifier,
     output:
         counts=VOTES_SHARD,
     log:
@@ -18,7 +18,7 @@ rule smooth_predictions:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=predictions_spec,
+        spec=specs.predictions,
     script:
         "../workflow_scripts/smooth_predictions.py"
 
@@ -38,6 +38,6 @@ rule merge_predictions:
         mem=growing(4, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=predictions_spec,
+        spec=specs.predictions,
     script:
         "../workflow_scripts/merge_predictions.py"

@@ -4,8 +4,8 @@
 rule write_table:
     input:
         certificates=certificates,
-        attacks=attack_tables,
-        foreign=foreign,
+        attacks=inputs.attack_tables,
+        foreign=inputs.foreign,
     output:
         tex="results/tables/{experiment}.tex",
         tsv="results/tables/{experiment}.tsv",
@@ -25,7 +25,7 @@ rule write_table:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=table_spec,
+        spec=specs.table,
     script:
         "../workflow_scripts/write_table.py"
 
@@ -33,8 +33,8 @@ rule write_table:
 rule plot_figures:
     input:
         certificates=certificates,
-        attacks=attack_tables,
-        foreign=foreign,
+        attacks=inputs.attack_tables,
+        foreign=inputs.foreign,
     output:
         curves=multiext(
             "results/figures/{experiment}/certificate_curves", ".pdf", ".png", ".json"
@@ -69,7 +69,7 @@ rule plot_figures:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=figure_spec,
+        spec=specs.figure,
     script:
         "../workflow_scripts/plot_figures.py"
 
@@ -77,10 +77,10 @@ rule plot_figures:
 rule write_corruptions:
     input:
         certificates=certificates,
-        copies=corrupted_certificates,
+        copies=inputs.corrupted_certificates,
     output:
         tex="results/corruptions/{experiment}.tex",
-        tsv="results/corruptions/{experiment}.tsv",
+        tsv=CORRUPTED,
         record="results/corruptions/{experiment}.json",
         md=report(
             "results/corruptions/{experiment}.md",
@@ -98,21 +98,21 @@ rule write_corruptions:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=corruption_table_spec,
+        spec=specs.corruption_table,
     script:
         "../workflow_scripts/write_corruptions.py"
 
 
 rule draw_denoised:
     input:
-        data=experiment_data,
+        data=inputs.experiment_data,
         models=denoising_models,
     output:
         pictures=multiext(
             "results/figures/{experiment}/denoised", ".pdf", ".png", ".json"
         ),
         pictures_svg=report(
-            "results/figures/{experiment}/denoised.svg",
+            DENOISED,
             caption="../docs/captions/denoised.rst",
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "denoised images"},
@@ -128,26 +128,26 @@ rule draw_denoised:
         mem=growing(8, "GB"),
         runtime=growing(30, "m"),
     params:
-        spec=strip_spec,
+        spec=specs.strip,
     script:
         "../workflow_scripts/draw_denoised.py"
 
 
 rule write_report:
     input:
-        unpack(corruption_table),
+        unpack(inputs.corruption_table),
         certificates=certificates,
-        attacks=attack_tables,
-        foreign=foreign,
-        training=training_logs,
+        attacks=inputs.attack_tables,
+        foreign=inputs.foreign,
+        training=inputs.training_logs,
         table=rules.write_table.output.tsv,
         curves=rules.plot_figures.output.curves_svg,
         p_a=rules.plot_figures.output.p_a_svg,
         cost=rules.plot_figures.output.cost_svg,
-        denoised=denoised_pictures,
+        denoised=inputs.denoised_pictures,
     output:
         page=report(
-            "results/reports/{experiment}.html",
+            REPORT,
             caption="../docs/captions/report.rst",
             category="Report pages",
             labels={"experiment": "{experiment}"},
@@ -162,6 +162,6 @@ rule write_report:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=report_spec,
+        spec=specs.report,
     script:
         "../workflow_scripts/write_report.py"

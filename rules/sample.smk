@@ -3,7 +3,7 @@
 
 rule presample_counts:
     input:
-        unpack(copies_manifest),
+        unpack(inputs.copies_manifest),
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
@@ -19,7 +19,7 @@ rule presample_counts:
         mem=growing(8, "GB"),
         runtime=growing(1, "h"),
     params:
-        spec=presample_spec,
+        spec=specs.presample,
     script:
         "../workflow_scripts/presample_counts.py"
 
@@ -40,14 +40,14 @@ rule plan_draws:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=counts_spec,
+        spec=specs.counts,
     script:
         "../workflow_scripts/plan_draws.py"
 
 
 rule sample_counts:
     input:
-        unpack(copies_manifest),
+        unpack(inputs.copies_manifest),
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
         plan=rules.plan_draws.output.plan,
@@ -64,7 +64,7 @@ rule sample_counts:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=counts_spec,
+        spec=specs.counts,
     script:
         "../workflow_scripts/sample_counts.py"
 
@@ -85,6 +85,6 @@ rule merge_counts:
         mem=growing(2, "GB"),
         runtime=growing(10, "m"),
     params:
-        spec=counts_spec,
+        spec=specs.counts,
     script:
         "../workflow_scripts/merge_counts.py"

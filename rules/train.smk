@@ -4,7 +4,7 @@
 
 rule train_model:
     input:
-        unpack(ingredients),
+        unpack(inputs.ingredients),
         data=rules.prepare_data.output.manifest,
     output:
         model=WEIGHTS,
@@ -20,7 +20,7 @@ rule train_model:
     benchmark:
         f"results/benchmarks/train_model/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.made_by("train_model")),
+        method=names(made_by(STUDY, "train_model")),
     conda:
         "../environment.yml"
     resources:
@@ -28,8 +28,8 @@ rule train_model:
         mem=growing(8, "GB"),
         runtime=growing(24, "h"),
     params:
-        spec=model_spec,
-        roles=part_roles,
+        spec=specs.model,
+        roles=inputs.part_roles,
     script:
         "../workflow_scripts/make_model.py"
 
@@ -42,7 +42,7 @@ use rule train_model as import_model with:
     benchmark:
         f"results/benchmarks/import_model/{MODEL}.tsv"
     wildcard_constraints:
-        method=names(STUDY.made_by("import_model")),
+        method=names(made_by(STUDY, "import_model")),
     resources:
         gpu=1,
         mem=growing(8, "GB"),

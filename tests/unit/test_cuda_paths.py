@@ -5,6 +5,7 @@ import pytest
 import torch
 from fake_cuda import fake_cuda
 from torch._subclasses.fake_tensor import DataDependentOutputException
+from training_examples import TRAINABLE
 
 from certflow.data.base import DataInfo
 from certflow.data.batches import batches
@@ -174,7 +175,6 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     assert {p.dtype for p in classifier.network.parameters()} == {classifier.dtype}
 
 
-TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 VARIANTS = [
     *((kind, {}) for kind in TRAINABLE),
     ("smoothadv", {"attack": "ddn"}),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from training_examples import digits, weights
+from training_examples import TRAINABLE, digits, weights
 
 from certflow.data.base import DataInfo
-from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.registry import spec_class
 from certflow.machine.replay import Recorder
 from certflow.models import build
 from certflow.models.base import Inference
@@ -205,9 +205,7 @@ def test_a_finished_count_leaves_no_memory_behind():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize(
-    "kind", [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
-)
+@pytest.mark.parametrize("kind", TRAINABLE)
 def test_methods_learn_and_repeat_themselves(kind, precision):
     data = digits(train=300, test=200)
     fields = {"epochs": 2, "batch": 60, "lr": 0.05, "schedule": "one_cycle", "precision": precision}

@@ -4,9 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tape import record_steps
-from training_examples import network, patterns, timeless, weights
+from training_examples import TRAINABLE, network, patterns, timeless, weights
 
-from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import repeated, train
 from certflow.training.batch import Batch
@@ -14,7 +14,6 @@ from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.gradients import accumulated
 from certflow.training.kinds.gaussian import Gaussian
 
-TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 IMAGES = 10
 
 

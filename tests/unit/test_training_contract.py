@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
-from training_examples import digits, timeless, weights
+from training_examples import TRAINABLE, digits, timeless, weights
 
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import kinds, spec_class
@@ -18,8 +18,6 @@ from certflow.training.batch import Batch
 from certflow.training.log import COLUMNS
 from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper
-
-TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 
 
 class Stop(Exception):

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 from tape import record_steps
-from training_examples import network, patterns, timeless, weights
+from training_examples import TRAINABLE, network, patterns, timeless, weights
 
-from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian, GeneralizedGaussian
 from certflow.training import repeated, train
 from certflow.training.denoisers.ranges import RangeTraining
 
 COMMON = {"epochs": 2, "lr": 0.05, "schedule": "one_cycle", "batch": 12}
-TRAINABLE = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 MORE = {"gaussian": {"nesterov": True}}
 """Kind → what its small instance leaves untried."""
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from training_examples import TRAINABLE
 
 from certflow.data.base import DataInfo
 from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError
 from certflow.files.artefact import Provenance, file_digest, read_provenance
-from certflow.kinds.registry import kinds, spec_class
+from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.models.header import read_header
 from certflow.models.starting import start_from
@@ -127,11 +128,10 @@ def test_specification_and_checkpoint_belong_together(home, tmp_path, fine_tuned
         train(home, tmp_path, checkpoint=name and home / name, fine_tuned=fine_tuned)
 
 
-TRAINED = [kind for kind in kinds("method") if spec_class("method", kind).rule({}) == "train_model"]
 """What is put together from other entries starts from those."""
 
 
-@pytest.mark.parametrize("kind", TRAINED)
+@pytest.mark.parametrize("kind", TRAINABLE)
 def test_every_trained_method_can_start_from_a_file(kind):
     cls = spec_class("method", kind)
     assert "start_from" not in cls.small(start_from="a/{noise}/{sigma:.2f}/{seed}.pth").canonical()

@@ -6,8 +6,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from certflow.kinds.registry import kinds, spec_class
 from certflow.training.base import MethodSpec
 from certflow.training.kinds.gaussian import Gaussian
+
+TRAINABLE = [
+    kind for kind in kinds("method") if spec_class("method", kind).trains and not spec_class("method", kind).composed
+]
+"""Kinds of methods that train the classifier alone."""
 
 
 class Images:

@@ -53,18 +53,10 @@ class Entries:
         entry, law = self.methods[name], self.noises[noise]
         return entry.preset_dataset or self.datasets[dataset].kind, entry.kind, law.kind, law.sigma
 
-    def rule_of(self, method: str) -> str:
-        """The workflow rule that makes a method's models."""
-        entry = self.methods[method]
-        return spec_class("method", entry.kind).rule(entry.own)
-
-    def made_by(self, *rules: str) -> list[str]:
-        """Names of the methods whose models one of these workflow rules makes."""
-        return [name for name in self.methods if self.rule_of(name) in rules]
-
     def trained(self) -> list[str]:
         """Names of the methods that train a model here, and so write a training log."""
-        return [name for name, entry in self.methods.items() if spec_class("method", entry.kind).learns(entry.own)]
+        kinds = {name: spec_class("method", entry.kind) for name, entry in self.methods.items()}
+        return [name for name, kind in kinds.items() if kind.learning(self.methods[name].own) is not None]
 
     def references(self, dataset: str, model: str, method: str, noise: str, seed: int) -> dict[str, Reference]:
         """The other models that a model is made from, by role, sorted."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -93,19 +93,15 @@ class MethodSpec(Recipe):
         return float(self.noises)
 
     @classmethod
-    def learns(cls, own: Mapping[str, Any]) -> bool:
-        """Whether the model of an entry of this kind with these keys of its own is trained here, and so has a training log."""
-        return cls.trains
+    def learning(cls, own: Mapping[str, Any]) -> Literal["classifier", "denoiser"] | None:
+        """Which part of the model is trained here, for an entry of this kind with these keys of its own; None: none is. Where
+        one is, the model has a training log."""
+        return "classifier" if cls.trains else None
 
     @property
     def trained_here(self) -> bool:
-        """`learns` of this method."""
-        return self.learns(vars(self))
-
-    @classmethod
-    def rule(cls, own: Mapping[str, Any]) -> str:
-        """The workflow rule that makes the model of an entry of this kind with these keys of its own."""
-        return "train_model"
+        """Whether a part of this method's model is trained here (`learning`)."""
+        return self.learning(vars(self)) is not None
 
     def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
         """Other models that this one is made from, by their role, when it is made for these entries."""

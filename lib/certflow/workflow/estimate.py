@@ -10,6 +10,7 @@ from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
 from certflow.training.base import MethodSpec
 from certflow.training.predictions import Predictions
+from certflow.workflow.making import rule_of
 from certflow.workflow.rates import Rates
 
 TABLE_BYTES = 250
@@ -132,7 +133,7 @@ class _Estimate:
             stage = stages.setdefault("train_denoiser", Stage("train_denoiser"))
             self.train(stage, denoiser, dataset, self.study.denoisers[denoiser].train)
         for one in made:
-            rule = self.study.rule_of(one.method)
+            rule = rule_of(self.study, one.method)
             recipe = self.study.method(one.method, one.dataset, one.noise)
             trains = one.method in self.study.trained()
             self.train(stages.setdefault(rule, Stage(rule)), self.network(one), one.dataset, recipe if trains else None)

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 
 from certflow.config import Study
+from certflow.workflow.paths import MODEL
 
 LAST = re.compile(r"(?:^|/)results/(?:tables|figures|reports|corruptions)/([^/]+)")
 """Path of a last result; its name, or folder, begins with that of the experiment."""
-MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 
 
 def concerned(study: Study, targets: Iterable[str]) -> list[str]:

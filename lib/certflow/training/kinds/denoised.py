@@ -90,12 +90,8 @@ class Denoised(MethodSpec):
     """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
 
     @classmethod
-    def learns(cls, own: Mapping[str, Any]) -> bool:
-        return own.get("objective") is not None
-
-    @classmethod
-    def rule(cls, own: Mapping[str, Any]) -> str:
-        return "train_denoised" if cls.learns(own) else "compose_denoised"
+    def learning(cls, own: Mapping[str, Any]) -> Literal["denoiser"] | None:
+        return None if own.get("objective") is None else "denoiser"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,6 +1,5 @@
 """A model that was trained elsewhere: a published checkpoint, or anybody's weights."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -44,10 +43,6 @@ class External(MethodSpec):
     Null: its outputs are the classes."""
     leave_out: list[str] = []
     """Patterns (`criterion.*`) of names in the file that do not belong to the classifier."""
-
-    @classmethod
-    def rule(cls, own: Mapping[str, Any]) -> str:
-        return "import_model"
 
     @field_validator("checkpoint")
     @classmethod

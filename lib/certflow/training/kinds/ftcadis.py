@@ -89,10 +89,6 @@ class FtCadis(MethodSpec):
         """Each denoised copy is learnt from, attacked, and learnt from again; the denoiser's forward pass counts a third."""
         return self.noises * (1 / 3 + (2 + 2 * self.steps / 3 if self.lbd > 0 else 1))
 
-    @classmethod
-    def rule(cls, own: Mapping[str, Any]) -> str:
-        return "finetune_denoised"
-
     def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
         return {"pair": Reference(model, self.start, noise, seed)}
 

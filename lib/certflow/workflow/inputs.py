@@ -1,0 +1,114 @@
+"""The files that each stage reads, by the names in the path of what it makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from certflow.config import Study
+from certflow.data.corruptions.naming import copies_parts
+from certflow.data.source import data_root
+from certflow.workflow import paths
+from certflow.workflow.wildcards import Wildcards, model_key
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The input functions of the rules. `own` marks a file of the user's, which stays where it is when results are moved."""
+
+    study: Study
+    own: Callable[[str], str]
+
+    def source_state(self, w: Wildcards) -> str:
+        """Changes when the source files do, for datasets whose files have no known checksums."""
+        spec = self.study.datasets[w.dataset]
+        return spec.source_state(data_root(spec))
+
+    def corruption_sources(self, w: Wildcards) -> list[str]:
+        """The files of one corruption, where it is not computed."""
+        return [self.own(str(path)) for path in self.study.corruptions[w.corruptions].files(w.corruption)]
+
+    def copies_manifest(self, w: Wildcards) -> dict[str, str]:
+        """The manifest of the corrupted copies that `images` names, if it names any."""
+        _, entry, name = copies_parts(w.images)
+        if entry is None:
+            return {}
+        return {"corrupted": paths.COPIES.format(dataset=w.dataset, corruptions=entry, corruption=name)}
+
+    def ingredients(self, w: Wildcards) -> dict[str, str | list[str]]:
+        """What a model is made from besides the images, by what it is for; roles of `parts` as in `part_roles`."""
+        tables: dict[str, str | list[str]] = {
+            name: paths.VOTES.format(dataset=w.dataset, model=w.model, predictions=entry)
+            for name, entry in self.study.tables(w.method, w.dataset, w.noise).items()
+        }
+        brought = self.study.checkpoint(w.method, w.dataset, w.noise, int(w.seed))
+        start = {} if brought is None else {"checkpoint": self.own(brought)}
+        return {**tables, **start, "parts": self.part_models(w), "denoiser": self.denoiser_weights(w)}
+
+    def part_roles(self, w: Wildcards) -> list[str]:
+        """What the other models that a model is made from are for, in order."""
+        return list(self.study.references(*model_key(w)))
+
+    def part_models(self, w: Wildcards) -> list[str]:
+        """The models that another one is made from, in the order of their roles."""
+        references = self.study.references(*model_key(w))
+        return [paths.WEIGHTS.format(dataset=w.dataset, **vars(of)) for of in references.values()]
+
+    def denoiser_weights(self, w: Wildcards) -> list[str]:
+        """Where the denoiser in a model comes from: its own training, files of the user's, or nothing."""
+        name = self.study.own_denoiser(w.dataset, w.method, w.noise)
+        if name is None:
+            return []
+        if self.study.denoisers[name].train is not None:
+            return [paths.DENOISER.format(dataset=w.dataset, denoiser=name, seed=w.seed)]
+        return [self.own(path) for path in self.study.denoisers[name].files()]
+
+    def base_classifier(self, w: Wildcards) -> str:
+        """The model whose votes smoothed predictions are."""
+        entry = self.study.predictions[w.predictions]
+        named = {"method": entry.method, "noise": entry.noise, "seed": entry.seed}
+        return paths.WEIGHTS.format(dataset=w.dataset, model=w.model, **named)
+
+    def certificates(self, w: Wildcards) -> list[str]:
+        """Every certificate table of an experiment."""
+        return [paths.CERTIFICATE.format(**vars(run)) for run in self.study.runs(w.experiment)]
+
+    def corrupted_certificates(self, w: Wildcards) -> list[str]:
+        """Every certificate table of the corrupted copies of an experiment's images."""
+        return [paths.CERTIFICATE.format(**vars(run)) for run in self.study.corrupted_runs(w.experiment)]
+
+    def attack_tables(self, w: Wildcards) -> list[str]:
+        """Every attack table of an experiment."""
+        return [paths.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.experiment)]
+
+    def training_logs(self, w: Wildcards) -> list[str]:
+        """The training log of every model of an experiment that was trained here."""
+        return [paths.TRAINING.format(**vars(run)) for run in self.study.trained_runs(w.experiment)]
+
+    def denoising_models(self, w: Wildcards) -> list[str]:
+        """The models of an experiment whose denoised images are shown."""
+        return [paths.WEIGHTS.format(**vars(run)) for run in self.study.denoised_runs(w.experiment)]
+
+    def denoised_pictures(self, w: Wildcards) -> list[str]:
+        """The figure of denoised images, for experiments that have any."""
+        pictures = paths.DENOISED.format(experiment=w.experiment)
+        return [pictures] if self.study.denoised_runs(w.experiment) else []
+
+    def corruption_table(self, w: Wildcards) -> dict[str, str]:
+        """The table of corrupted copies, for experiments that have one."""
+        path = paths.CORRUPTED.format(experiment=w.experiment)
+        return {"corruptions": path} if self.study.experiments[w.experiment].corruptions else {}
+
+    def experiment_data(self, w: Wildcards) -> str:
+        """The manifest of an experiment's dataset."""
+        return paths.DATA.format(dataset=self.study.experiments[w.experiment].dataset)
+
+    def foreign(self, w: Wildcards) -> list[str]:
+        """Per-image results made elsewhere that an experiment lists.
+
+        A path with braces is left out, since Snakemake would take them for wildcards: `table_spec` holds its content's digest.
+        """
+        listed = [result.path for result in self.study.experiments[w.experiment].foreign]
+        return [self.own(path) for path in listed if "{" not in path]
+
+    def reports(self) -> list[str]:
+        """The report page of each experiment listed under `targets`; table and figures are made for it."""
+        return [paths.REPORT.format(experiment=name) for name in self.study.targets]

@@ -1,0 +1,23 @@
+"""Paths of results, as patterns over the names of entries. A path is the sentence of how the file was made: each stage keeps
+its parents' names and adds its own."""
+
+MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
+COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
+PREDICTIONS = "{dataset}/{model}/{predictions}"
+ATTACK = f"{MODEL}/{{images}}/{{attack}}"
+
+DATA = "results/data/{dataset}.json"
+COPIES = "results/data/{dataset}/{corruptions}/{corruption}.json"
+WEIGHTS = f"results/train/{MODEL}/model.safetensors"
+TRAINING = f"results/train/{MODEL}/training.tsv"
+TRAINING_RECORD = f"results/train/{MODEL}/training.json"
+DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
+VOTES = f"results/predictions/{PREDICTIONS}.npz"
+VOTES_SHARD = f"results/predictions/{PREDICTIONS}/shards/{{scatteritem}}.npz"
+PLAN = f"results/plan/{COUNTS}.tsv"
+SHARD = f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz"
+CERTIFICATE = f"results/certificates/{COUNTS}/{{certificate}}.tsv"
+ATTACKED = f"results/attacks/{ATTACK}.tsv"
+CORRUPTED = "results/corruptions/{experiment}.tsv"
+DENOISED = "results/figures/{experiment}/denoised.svg"
+REPORT = "results/reports/{experiment}.html"
