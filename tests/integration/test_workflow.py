@@ -171,6 +171,37 @@ def test_fine_tuning_needs_its_file_and_starts_again_when_that_changes(finished,
     assert again == {**dict.fromkeys(PER_METHOD, 1), "write_table": 1}
 
 
+def test_a_classifier_is_fine_tuned_behind_a_denoiser_that_stays_as_it_is(finished, tmp_path):
+    range_ = {"sigma_range": [0.0, 0.6], "epochs": 1, "batch": 512, "schedule": "one_cycle"}
+    tuned = {
+        "kind": "ftcadis",
+        "start": "behind",
+        "noises": 2,
+        "steps": 1,
+        "epochs": 1,
+        "batch": 256,
+        "warmup_epochs": 0,
+    }
+    change = {
+        "denoisers": {"tiny": {"kind": "drunet", "widths": [4, 4, 4, 4], "blocks": 1, "train": range_}},
+        "methods": {
+            "behind": {"kind": "denoised", "denoiser": "tiny", "classifier": {"method": "one", "noise": "gauss-0.25"}},
+            "tuned": tuned,
+        },
+        "experiments": {"tiny": {"methods": ["behind", "tuned"]}},
+    }
+    overlay = tmp_path / "tuned.yaml"
+    overlay.write_text(yaml.safe_dump(change))
+    model = "results/train/digits/tiny/{}/gauss-0.25/seed0/model.safetensors"
+    ran = planned(snakemake(finished, model.format("tuned"), overlays=(overlay,)))
+    assert ran == {"train_denoiser": 1, "compose_denoised": 1, "finetune_denoised": 1}
+    before, after = (load_file(finished / model.format(method)) for method in ("behind", "tuned"))
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and moved == {"classifier"}
+    log = (finished / model.format("tuned")).with_name("training.tsv").read_text()
+    assert "train_masked" in log.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("target", "train", "methods"), [("cifar10", "resnet110", 7), ("mnist", "lenet", 7), ("imagenet", "resnet50", 1)]
 )
