@@ -192,6 +192,20 @@ def test_l2_radii_made_elsewhere_do_not_stand_beside_others(raw, tmp_path):
     assert any(line.startswith("experiments.digits.foreign: tables made elsewhere hold l2") for line in problems(raw))
 
 
+def test_a_table_stands_beside_one_row_that_there_is(raw, tmp_path):
+    with_foreign(raw, tmp_path, TABLE, TABLE, TABLE, beside="gaussian-quick")
+    first, second, third = raw["experiments"]["digits"]["foreign"]
+    second["seed"], second["label"], third["beside"] = 1, first["label"], "gaussian"
+    (found,) = problems(raw)
+    assert "foreign.2.beside: the experiment has no row of 'gaussian' under 'gauss-0.25'; its methods are" in found
+    third["beside"] = "gaussian-quick"
+    (found,) = problems(raw)
+    assert "foreign.2.beside: 'their 0' stands beside gaussian-quick under gauss-0.25 already" in found
+    second["beside"], third["beside"] = None, None
+    (found,) = problems(raw)
+    assert "foreign.1.beside: tables of one label and noise are one line" in found
+
+
 def test_another_content_of_a_table_made_elsewhere_is_another_table(raw, tmp_path):
     before = load(with_foreign(raw, tmp_path, TABLE)).table_spec("digits")
     after = load(with_foreign(raw, tmp_path, TABLE.replace("0.378", "0.379"))).table_spec("digits")

@@ -35,8 +35,8 @@ OTHERS = {
 def test_published_numbers_stand_beside_their_own_noise_and_norm_alone(cells, other):
     assert cells.of(OURS) is not None and cells.of(other) is None
     row = summarise([other], [0.25], cells, resamples=10).iloc[0]
-    assert row["published_source"] == "" and row["comparison"] == ""
-    assert row.filter(like="published_").drop(["published_source"]).isna().all()
+    assert row["published_source"] == row["comparison"] == "" and not row["published_same_images"]
+    assert row.filter(like="published_").drop(["published_source", "published_same_images"]).isna().all()
     shown = [
         row.role for block in blocks(summarise([other], [0.25], cells, resamples=10)) for row in block.groups[0].rows
     ]

@@ -34,7 +34,16 @@ def experiment(tmp_path):
     spec = {
         "runs": runs,
         "attacks": [],
-        "foreign": [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs), "seed": 0, "norm": "l2"}],
+        "foreign": [
+            {
+                "label": "theirs",
+                "noise": "gauss-0.25",
+                "path": str(theirs),
+                "seed": 0,
+                "norm": "l2",
+                "beside": "gaussian",
+            }
+        ],
         "sigmas": {"gauss-0.25": 0.25},
         "published_as": {"gaussian": {"gauss-0.25": "gaussian"}, "macer": {"gauss-0.25": ""}},
         "published": None,

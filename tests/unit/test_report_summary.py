@@ -93,7 +93,30 @@ def test_published_numbers_stand_beside_ours():
     row = summarise([line(images=200, n=100_000)], RADII, CELLS).iloc[0]
     assert (row["published_source"], row["published_n_images"], row["published_acr"]) == ("ours/large", 10000, 0.424)
     assert row["difference_certified_accuracy@0.25"] == pytest.approx(row["certified_accuracy@0.25"] - 0.608)
-    assert row["comparison"] == "published on 10000 images, ours on test 0:200 (200 images)"
+    said = "published on test 0:10000 (10000 images), ours on test 0:200 (200 images)"
+    assert row["comparison"] == f"not on the same images: {said}" and not row["published_same_images"]
+
+
+def test_of_equal_claims_the_one_on_our_images_is_taken():
+    ours = line(images=200, stride=10, n=100_000)
+    summary = summarise([ours], RADII, CELLS, resamples=0)
+    row = summary.iloc[0]
+    assert row["published_source"].startswith("printed/small") and row["published_same_images"]
+    assert row["difference_acr"] == pytest.approx(row["acr"] - 0.434)
+    assert row["comparison"] == "on the same images, test 0:2000:10 (200 images)"
+    assert any("no standard error" in note for note in notes(summary))
+    reordered = replace(ours, seeds=(replace(ours.seeds[0], table=ours.seeds[0].table[::-1]),))
+    assert summarise([reordered], RADII, CELLS, resamples=0).iloc[0]["published_same_images"]
+
+
+@pytest.mark.parametrize("change", [{"split": "train"}, {"data": "cifar10-jpeg"}])
+def test_numbers_of_another_split_or_copy_are_not_the_same_images(change):
+    cells = replace(CELLS, data=change.pop("data", None))
+    summary = summarise([replace(line(images=200, stride=10), **change)], RADII, cells, resamples=0)
+    row = summary.iloc[0]
+    assert row["published_source"] == "ours/large" and not row["published_same_images"]
+    assert row["comparison"].startswith("not on the same images: ")
+    assert not any("no standard error" in note for note in notes(summary))
 
 
 def test_every_difference_to_the_published_setting_is_said():
@@ -103,7 +126,7 @@ def test_every_difference_to_the_published_setting_is_said():
     ours = replace(ours, seeds=(replace(ours.seeds[0], provenance=replace(provenance(0.25), spec=spec)),))
     said = summarise([ours], RADII, cells).iloc[0]["comparison"]
     for fact in (
-        "published on 10000 images",
+        "not on the same images: published on test 0:10000 (10000 images), ours on test 0:200 (200 images)",
         "the data differ: published on cifar10, ours on cifar10-jpeg",
         "the networks differ: published cifar_resnet110, ours cifar_resnet20",
         "published certificates are of kind neyman_pearson, ours dsrs",
@@ -134,20 +157,22 @@ def test_the_closest_published_result_is_taken():
         rows = published_rows(dataset, arch, "gaussian", noise, norm, 0.25).assign(alpha=0.01)
         return rows.assign(method="gaussian@alpha=0.01") if method == "gaussian@alpha=0.01" else rows.iloc[:0]
 
-    found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", "gaussian", "l2", 0.25, 500)
+    found = PublishedCells("imagenet", "resnet50", lookup=lookup).find("gaussian", "gaussian", "l2", 0.25, range(500))
     assert found.alpha == 0.01 and found.source == "ours/large"
     said = replace(CELLS, lookup=lookup).comparison(found, line(images=200, n=100_000))
     assert "published with alpha = 0.01, ours with 0.001" in said
-    assert (
-        PublishedCells("x", "y", lookup=published_rows).find("gaussian", "gaussian", "l2", 0.25, 200).source
-        == "ours/large"
-    )
+    several = PublishedCells("x", "y", lookup=published_rows)
+    assert several.find("gaussian", "gaussian", "l2", 0.25, range(200)).source == "ours/large"
 
 
 def test_real_published_numbers_are_found():
-    found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.25, 10000)
+    found = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.25, range(10_000))
     assert found.source == "alinlab/smoothing-catrs" and found.values[Metric("acr")] == pytest.approx(0.424024)
     assert found.values[certified_at(0.0)] == found.values[Metric("clean_accuracy")] == pytest.approx(0.7665)
+    mnist = PublishedCells("mnist", "lenet")
+    whole, part = (mnist.find("gaussian", "gaussian", "l2", 0.25, range(0, 10_000, step)) for step in (1, 20))
+    assert (whole.images, part.images, part.n_images) == ("0:10000", "0:10000:20", 500)
+    assert part.values[Metric("acr")] - whole.values[Metric("acr")] == pytest.approx(-0.0124, abs=1e-4)
 
 
 def claiming(certificate: str, n: float, alpha: float, digits: float = np.nan) -> PublishedCells:
@@ -218,19 +243,19 @@ def test_rounding_is_said_of_published_numbers_that_were_rounded():
 
 
 def test_numbers_of_every_outcome_stand_beside_every_outcome():
-    found = PublishedCells("cifar10", "wide_resnet40_2").find("stabilized", "dssn", "l1", 3.5, 10_000)
+    found = PublishedCells("cifar10", "wide_resnet40_2").find("stabilized", "dssn", "l1", 3.5, range(10_000))
     assert (found.certificate, found.n, found.alpha, found.digits) == ("dssn", None, 0, None)
     assert found.values[certified_at(4.0)] == 0.3646 and found.values[Metric("clean_accuracy")] == 0.5496
-    drawn = PublishedCells("imagenet", "resnet50").find("gaussian", "ssn", "l1", 2.0, 500)
+    drawn = PublishedCells("imagenet", "resnet50").find("gaussian", "ssn", "l1", 2.0, range(0, 50_000, 100))
     assert (drawn.certificate, drawn.n, drawn.alpha) == ("neyman_pearson", 100_000, 0.0005)
     assert drawn.values[Metric("clean_accuracy")] == 0.504
 
 
 def test_of_several_real_results_the_one_that_fits_best_is_taken():
     """Of Cohen et al. on ImageNet all results that there are were found to be made at alpha 0.01: then files before tables."""
-    found = PublishedCells("imagenet", "resnet50").find("gaussian", "gaussian", "l2", 0.5, 500)
+    found = PublishedCells("imagenet", "resnet50").find("gaussian", "gaussian", "l2", 0.5, range(500))
     assert (found.source, found.method, found.alpha) == ("locuslab/smoothing", "gaussian@alpha=0.01", 0.01)
-    small = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.5, 500)
+    small = PublishedCells("cifar10", "cifar_resnet110").find("gaussian", "gaussian", "l2", 0.5, range(500))
     assert small.alpha == 0.001 and "printed" not in small.source
 
 

@@ -35,6 +35,7 @@ def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
         yield from (f"foreign.{place}.path: {result.path}: {line}" for line in lines)
     if e.foreign:
         yield from _norm_problems(study, e)
+        yield from _beside_problems(e)
 
 
 def foreign_specs(e: Experiment) -> list[dict[str, Any]]:
@@ -66,6 +67,27 @@ def _other_images(path: str) -> str:
         f"has other images or labels than {path}, which has the same label and noise; tables of one line differ in their "
         f"seed alone: certify the same images in the same order, or give the lines different labels"
     )
+
+
+def _beside_problems(e: Experiment) -> Iterator[str]:
+    """A table stands beside rows that there are, one label beside each, and one row beside each label."""
+    rows: dict[tuple[str, str], str] = {}
+    named: dict[tuple[str, str], str | None] = {}
+    for place, result in enumerate(e.foreign):
+        if named.setdefault((result.label, result.noise), result.beside) != result.beside:
+            yield f"foreign.{place}.beside: tables of one label and noise are one line; give all of them the same"
+        if result.beside is None:
+            continue
+        if result.beside not in e.methods or result.noise not in e.noises:
+            yield (
+                f"foreign.{place}.beside: the experiment has no row of {result.beside!r} under {result.noise!r}; its "
+                f"methods are {', '.join(e.methods)}, its noises {', '.join(e.noises)}"
+            )
+        if rows.setdefault((result.beside, result.noise), result.label) != result.label:
+            yield (
+                f"foreign.{place}.beside: {rows[result.beside, result.noise]!r} stands beside {result.beside} under "
+                f"{result.noise} already; leave it out, or give seeds of one line the same label"
+            )
 
 
 def _norm_problems(study: "Study", e: Experiment) -> Iterator[str]:

@@ -61,6 +61,8 @@ class ForeignResult(Record):
     """The seed that its model was trained with, so that tables of several seeds are averaged."""
     norm: Norm = "l2"
     """The norm of its radii, which the format does not say."""
+    beside: str | None = None
+    """Method of the experiment that it is compared with, image by image: the difference and its standard error."""
 
 
 def listing(record: type[Record], setting: str) -> bool:

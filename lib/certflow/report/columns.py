@@ -51,6 +51,8 @@ class Statistic(Enum):
     BOUND = "{}_bound"
     PUBLISHED = "published_{}"
     DIFFERENCE = "difference_{}"
+    PAIRED = "paired_{}"
+    PAIRED_ERROR = "paired_{}_se"
     WINNER_SIGMA = "{}_winner_sigma"
     WINNER_CLEAN = "{}_winner_clean_accuracy"
 

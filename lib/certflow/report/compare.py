@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from certflow.report.columns import CERTIFIED, Metric, certified_at
-from certflow.report.lines import Line
+from certflow.report.lines import Line, describe_images
+from certflow.report.published import image_range, published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +26,7 @@ OTHER_ALPHA = "@alpha=0.01"
 """What follows the method's name where a published result was found to use another alpha than its paper says."""
 
 FACTS = {
-    "source": str, "method": str, "n_images": int, "certificate": str, "n": int, "alpha": float, "digits": int,
+    "source": str, "method": str, "images": str, "n_images": int, "certificate": str, "n": int, "alpha": float, "digits": int,
 }  # fmt: skip
 """Columns of the published numbers that all rows of one result share, and what they hold."""
 
@@ -34,6 +37,8 @@ class PublishedLine:
 
     source: str
     method: str
+    images: str
+    """Numbers of the test images, as `first:end:step`; empty where they are not known."""
     n_images: int
     certificate: str
     """Kind of the certificate."""
@@ -45,6 +50,10 @@ class PublishedLine:
     """Significant digits that radii were rounded to before they were counted; None: they were not rounded."""
     values: Mapping[Metric, float]
     """Our metrics → numbers."""
+
+    def of_images(self, numbers: Sequence[int] | np.ndarray) -> bool:
+        """Is it about just these images of the test split?"""
+        return bool(self.images) and np.array_equal(np.sort(numbers), image_range(self.images))
 
 
 @dataclass(frozen=True)
@@ -67,39 +76,56 @@ class PublishedCells:
         at the same level, in the same norm; else None."""
         if not line.published_as or line.external:
             return None
-        return self.find(line.published_as, line.noise_kind, line.norm, line.sigma, line.n_images)
+        return self.find(line.published_as, line.noise_kind, line.norm, line.sigma, self._numbers(line))
 
-    def find(self, method: str, noise: str, norm: str, sigma: float, n_images: int) -> PublishedLine | None:
+    def _numbers(self, line: Line) -> np.ndarray:
+        """The numbers that our images have in the published data; none where that is another split, or another copy."""
+        same_data = line.split == "test" and self.data in (None, self.dataset)
+        return line.seeds[0].table["idx"].to_numpy(np.int64) if same_data else np.empty(0, np.int64)
+
+    def same_images(self, found: PublishedLine, line: Line) -> bool:
+        """Is a published result about just the images that our line is about?"""
+        return found.of_images(self._numbers(line))
+
+    def find(
+        self, method: str, noise: str, norm: str, sigma: float, numbers: Sequence[int] | np.ndarray
+    ) -> PublishedLine | None:
         """The published result of a training method that is closest to ours; None where there is none.
 
         noise: kind of the noise that is certified under; norm: of the radii. A result under another law, or in another norm,
-        is another quantity: it is never found.
+        is another quantity: it is never found. numbers: of our images in the published test split.
 
-        Preferred, in this order: a small alpha over a larger or unknown one, per-image files over printed tables, as many
-        images as ours, many images over few.
+        Preferred, in this order: a small alpha over a larger or unknown one, the same images as ours, per-image files over
+        printed tables, many images over few.
         """
         import pandas as pd
 
-        lookup = self.lookup or _presets()
+        lookup = self.lookup or published
         names = (method, f"{method}{OTHER_ALPHA}")
         found = [lookup(self.dataset, self.arch, name, noise, norm, sigma) for name in names]
         rows = pd.concat(found, ignore_index=True)
         rows = rows[rows["method"].isin(names)].drop_duplicates()
         lines = [_line(key, group) for key, group in rows.groupby(list(FACTS), sort=False, dropna=False)]
-        lines.sort(key=lambda e: (_risk(e), "printed" in e.source, e.n_images != n_images, -e.n_images))
+        lines.sort(key=lambda e: (_risk(e), not e.of_images(numbers), "printed" in e.source, -e.n_images))
         return lines[0] if lines else None
 
     def comparison(self, found: PublishedLine, ours: Line) -> str:
         """What a reader must know before comparing our line with a published one; no full stop."""
         facts = []
-        if found.n_images != ours.n_images:
-            facts.append(f"published on {found.n_images} images, ours on {ours.images}")
+        if not self.same_images(found, ours):
+            facts.append(f"not on the same images: published on {_described(found)}, ours on {ours.images}")
         if self.data is not None and self.data != self.dataset:
             facts.append(f"the data differ: published on {self.dataset}, ours on {self.data}")
         if self.model is not None and self.model != self.arch:
             facts.append(f"the networks differ: published {self.arch}, ours {self.model}")
         facts += _claims(found, ours)
-        return "; ".join(facts) or f"both on {ours.n_images} images"
+        return "; ".join(facts if not self.same_images(found, ours) else [f"on the same images, {ours.images}", *facts])
+
+
+def _described(found: PublishedLine) -> str:
+    if not found.images:
+        return f"{found.n_images:,} images (which is not stated)"
+    return describe_images(image_range(found.images), "test")
 
 
 def _claims(found: PublishedLine, ours: Line) -> list[str]:
@@ -139,9 +165,3 @@ def _line(facts: Sequence[Any], rows: "pd.DataFrame") -> PublishedLine:
         for (name, type_), fact in zip(FACTS.items(), facts, strict=True)
     }
     return PublishedLine(**stated, values=values)
-
-
-def _presets() -> "Callable[[str, str, str, str, str, float], pd.DataFrame]":
-    from certflow.report.published import published
-
-    return published

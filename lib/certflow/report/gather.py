@@ -51,10 +51,11 @@ def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, ta
 
 def foreign_lines(spec: Mapping[str, Any]) -> list[Line]:
     """The lines made elsewhere, in the order of `spec["foreign"]`, whose entries name their files."""
-    groups: dict[tuple[str, str, str], dict[int, Path]] = {}
+    groups: dict[tuple[str, str, str, str], dict[int, Path]] = {}
     for result in spec["foreign"]:
-        groups.setdefault((result["label"], result["noise"], result["norm"]), {})[result["seed"]] = Path(result["path"])
+        key = (result["label"], result["noise"], result["norm"], result["beside"] or "")
+        groups.setdefault(key, {})[result["seed"]] = Path(result["path"])
     return [
-        read_external_line(label, noise, spec["sigmas"][noise], tables, norm=norm, split=spec["split"])
-        for (label, noise, norm), tables in groups.items()
+        read_external_line(label, noise, spec["sigmas"][noise], tables, norm=norm, split=spec["split"], beside=beside)
+        for (label, noise, norm, beside), tables in groups.items()
     ]

@@ -185,20 +185,37 @@ def line_rows(
     labels = tuple(Cell(_label(row, name)) for name in names)
     own = tuple(replace(_measured(row, field), best=field.metric in best) for field in fields)
     rows = [Row("external" if row["external"] else "ours", labels + own)]
-    if not row["published_source"] or all(np.isnan(_get(row, field, Statistic.PUBLISHED)) for field in fields):
-        return rows
     blank = (Cell(""),) * (len(names) - 1)
-    theirs = tuple(_plain(_get(row, field, Statistic.PUBLISHED), field.show) for field in fields)
-    rows.append(Row("published", (Cell(f"published, n = {whole(row['published_n_images'])}"), *blank, *theirs)))
-    gaps = tuple(
-        _plain(_get(row, field, Statistic.DIFFERENCE), lambda v, show=field.show: signed(show(v)))
-        if field.statistic
-        else Cell("")
-        for field in fields
-    )
-    if any(cell.text not in ("", DASH) for cell in gaps):
-        rows.append(Row("difference", (Cell("ours − published"), *blank, *gaps)))
+    if row["published_source"] and not all(np.isnan(_get(row, field, Statistic.PUBLISHED)) for field in fields):
+        theirs = tuple(_plain(_get(row, field, Statistic.PUBLISHED), field.show) for field in fields)
+        rows.append(Row("published", (Cell(_published_name(row)), *blank, *theirs)))
+        rows += _gaps("ours − published", blank, tuple(_gap(row, field, Statistic.DIFFERENCE) for field in fields))
+    if row.get("paired_with", ""):
+        cells = tuple(_with_error(row, field) for field in fields)
+        rows += _gaps(f"ours − {row['paired_with']}, by image", blank, cells)
     return rows
+
+
+def _published_name(row: "pd.Series") -> str:
+    """That a published row is about our images, or about how many it is."""
+    same = row.get("published_same_images", False)
+    return "published, same images" if same else f"published, n = {whole(row['published_n_images'])}"
+
+
+def _gaps(name: str, blank: tuple[Cell, ...], cells: tuple[Cell, ...]) -> list[Row]:
+    """A row of differences, where there is any in these columns."""
+    return [Row("difference", (Cell(name), *blank, *cells))] if any(c.text not in ("", DASH) for c in cells) else []
+
+
+def _gap(row: "pd.Series", field: Field, statistic: Statistic) -> Cell:
+    """A difference with its sign; nothing of costs."""
+    return _plain(_get(row, field, statistic), lambda v: signed(field.show(v))) if field.statistic else Cell("")
+
+
+def _with_error(row: "pd.Series", field: Field) -> Cell:
+    """A paired difference, and its standard error below it where it is not 0."""
+    error = _get(row, field, Statistic.PAIRED_ERROR)
+    return replace(_gap(row, field, Statistic.PAIRED), small=f"± {field.show(error)}" if error > 0 else "")
 
 
 def _label(row: "pd.Series", name: str) -> str:

@@ -39,7 +39,8 @@ class Line:
     `method`, `noise` and `certificate` are names of configuration entries, as printed. `sigma` is the noise level in pixel
     units of [0,1]. `seeds` holds one table per training seed, all of the same images in the same order. `split` is the part of
     the dataset that the images come from. `published_as` is the name under which published numbers of the same training
-    recipe are looked up, such as `smoothmix`; empty if nothing comparable was published.
+    recipe are looked up, such as `smoothmix`; empty if nothing comparable was published. `beside`, of a line made elsewhere, is
+    the method of ours that it is compared with image by image; empty for none.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Line:
     seeds: tuple[SeedTable, ...]
     published_as: str = ""
     split: str = "test"
+    beside: str = ""
     attacks: tuple[Attacked, ...] = ()
     """What attacks left of the same models on the same images."""
 
@@ -188,10 +190,11 @@ def read_external_line(
     norm: str,
     certificate: str = "",
     split: str = "test",
+    beside: str = "",
 ) -> Line:
     """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`), radii in `norm`."""
     entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in paths.items())
-    return Line(method, noise, sigma, certificate, entries, split=split)
+    return Line(method, noise, sigma, certificate, entries, split=split, beside=beside)
 
 
 def export_field_table(entry: SeedTable, path: Path) -> None:

@@ -51,7 +51,31 @@ def published_notes(summary: "pd.DataFrame") -> list[str]:
     for (source, comparison), part in found.groupby(["published_source", "comparison"], sort=False):
         cells = whose(part, summary, lambda row: f"{row.method} at σ = {row.sigma:g}")
         result.append(f"Published numbers{f' for {cells}' if cells else ''}: {source}; {comparison}.")
-    return [*result, *_rounded(found)]
+    return [*result, *_reduced(found), *_rounded(found), *_paired(summary)]
+
+
+def _reduced(found: "pd.DataFrame") -> list[str]:
+    """Why differences to published numbers on the same images have no standard error."""
+    if not found["published_same_images"].any():
+        return []
+    return [
+        "Of the published results on the same images only such means are known, so that these differences have no standard "
+        "error; with their table of images (`foreign`, `beside`) they are taken image by image."
+    ]
+
+
+def _paired(summary: "pd.DataFrame") -> list[str]:
+    """What the differences image by image are, and over which images."""
+    told = []
+    for row in summary[summary["paired_with"] != ""].itertuples():
+        images = f"over {int(row.paired_images):,} images" if row.paired_images else "no image is in both"
+        told.append(f"{row.method} at σ = {row.sigma:g} − {row.paired_with}, {images}")
+    if not told:
+        return []
+    return [
+        f"Differences by image: {'; '.join(dict.fromkeys(told))}. Means over the images that both are about, and "
+        "below each its standard error over these images. Training again with another seed is not in it."
+    ]
 
 
 def _rounded(found: "pd.DataFrame") -> list[str]:

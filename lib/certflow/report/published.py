@@ -1,6 +1,7 @@
 """Published numbers of the methods, which are data: `data/published/*.csv` in this folder."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent / "data" / "published"
 COLUMNS = (
-    "source", "dataset", "arch", "method", "noise", "norm", "sigma", "n_images", "certificate", "n", "alpha", "digits",
-    "metric", "radius", "value",
+    "source", "dataset", "arch", "method", "noise", "norm", "sigma", "images", "n_images", "certificate", "n", "alpha",
+    "digits", "metric", "radius", "value",
 )  # fmt: skip
 """Columns of a file."""
 NUMBERS = ("sigma", "n_images", "n", "alpha", "digits", "radius", "value")
@@ -81,8 +82,9 @@ def _table(path: Path) -> "pd.DataFrame":
     for number, row in enumerate(read_rows(path, COLUMNS), start=2):
         check_law(path, number, row)
         _check_claim(path, number, row)
+        _check_images(path, number, row)
     with restored(path):
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, keep_default_na=True).fillna({"images": ""})
         table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
         return table
 
@@ -107,6 +109,21 @@ def _check_claim(path: Path, number: int, row: dict[str, str]) -> None:
                 f"line {number}: n is empty where every outcome was counted, and alpha is then 0; "
                 f"got n {row['n']!r} and alpha {row['alpha']!r}"
             )
+
+
+def image_range(images: str) -> range:
+    """The numbers of test images that `first:end` or `first:end:step` means; ValueError for anything else, and for none."""
+    found = re.fullmatch(r"(\d+):(\d+)(?::([1-9]\d*))?", images)
+    if found is None or not (numbers := range(int(found[1]), int(found[2]), int(found[3] or 1))):
+        raise ValueError(f"images must be first:end or first:end:step, as in 0:10000:20, got {images!r}")
+    return numbers
+
+
+def _check_images(path: Path, number: int, row: dict[str, str]) -> None:
+    """`DataError` where a row has other than a whole number of results for each image that it names; copies are several."""
+    with restored(path):
+        if row["images"] and int(row["n_images"]) % (count := len(image_range(row["images"]))):
+            raise ValueError(f"line {number}: {row['images']} are {count} images, but n_images is {row['n_images']}")
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

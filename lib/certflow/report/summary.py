@@ -11,6 +11,7 @@ from certflow.report.decided import decided
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
+from certflow.report.paired import paired
 from certflow.stats import bootstrap_interval, failures_quantile, true_accuracy_lower_bound
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def summarise(
     * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
     * `m_sd`: standard deviation over seeds (n - 1 in the denominator), NaN with one seed;
     * `published_m` and `difference_m` (ours minus published), where `published` knows the cell;
+    * `paired_m` and `paired_m_se`: ours minus the table made elsewhere that names the line's method, image by image, and the
+      standard error (see `certflow.report.paired`, also for paired_with and paired_images);
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
 
@@ -45,8 +48,9 @@ def summarise(
     joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack
     showed no wrong class within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most
     alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
-    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, published_digits
-    (that radii were rounded to before they were counted; NaN: they were not), comparison, tables (paths) and digests, joined by
+    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, published_same_images
+    (whether that is about just our images), published_digits (that radii were rounded to before they were counted; NaN: they
+    were not), comparison, tables (paths) and digests, joined by
     blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
     radii = [float(radius) for radius in radii]
@@ -69,6 +73,7 @@ def summarise(
         row |= decided(line)
         row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
+        row |= paired(line, lines, radii)
         rows.append(row)
     return frame(rows)
 
@@ -146,12 +151,14 @@ def _published(line: Line, row: dict[str, Any], radii: list[float], cells: Publi
     compared = [metric for metric in metrics(radii) if metric.name != "samples_per_image"]
     found = None if cells is None else cells.of(line)
     if found is None:
-        nothing = {"published_source": "", "published_n_images": np.nan, "published_digits": np.nan, "comparison": ""}
+        unknown = dict.fromkeys(("published_n_images", "published_digits"), np.nan)
+        nothing = {"published_source": "", "published_same_images": False, "comparison": ""} | unknown
         theirs = (Statistic.PUBLISHED, Statistic.DIFFERENCE)
         return nothing | {Column(metric, statistic): np.nan for metric in compared for statistic in theirs}
     facts = {
         "published_source": found.source,
         "published_n_images": found.n_images,
+        "published_same_images": cells.same_images(found, line),
         "published_digits": np.nan if found.digits is None else found.digits,
         "comparison": cells.comparison(found, line),
     }
