@@ -75,6 +75,9 @@ CASES = {
     "cifar_resnet110": Case(
         {"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1, gpu_draws=40_960
     ),
+    "cifar_wrn40_2": Case(
+        {"kind": "wide_resnet", "depth": 40, "width": 2}, CIFAR, batch=1000, draws=200, rounds=2, gpu_draws=81_920
+    ),
     "imagenet_resnet50": Case(
         {"kind": "resnet50"}, IMAGENET, batch=400, draws=64, rounds=1, gpu_draws=4096, gpu_rounds=3
     ),
@@ -164,6 +167,7 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> list[dict]:
     """One row per precision and batch size: the field and all variants in turns, the fastest round of each."""
     case = CASES[name].on(device)
+    case = replace(case, draws=options.draws or case.draws)
     torch.manual_seed(0)
     model = network(case.model, case.info).eval()
     flops = operations(model, case.info.shape)
@@ -242,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all; on a CPU all but ImageNet")
     parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
+    parser.add_argument("--draws", type=int, help="noisy copies in one measurement (default: by network and device)")
     parser.add_argument("--device", default=default_device())
     parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
     parser.add_argument("--batches", nargs="+", type=int, help="rows per forward pass (default: by device and image)")

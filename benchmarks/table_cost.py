@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import machine
+from benchmarks.field import default_device, machine
 from benchmarks.sampling import field_counts
 from certflow.certify.radii import gaussian_radius
 from certflow.data.base import Split
@@ -131,10 +131,11 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--model", type=Path, help="a model.safetensors of the pipeline, trained at this sigma")
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(options.device)
     network, split, (shape, classes) = (
         stored(options.model, options.manifest) if options.model else digits(options.sigma)
     )

@@ -1,0 +1,73 @@
+"""What a GPU is asked, the most valuable first: each a command of its own with a time limit of its own."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MNIST = "results/certificates/mnist/lenet/gaussian/gauss-0.25/seed0/every20/cohen/np.tsv"
+"""Of the configuration as it is: the papers' schedule and their 100,000 draws on the field's 500 images."""
+NETWORKS = {
+    "cifar_resnet110": 60, "lenet": 40, "imagenet_resnet50": 60, "cifar_wrn40_2": 60,
+}  # fmt: skip
+"""Network of the sampling ladder → seconds that it may take."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, run in the project's folder. `{json}` in it is the file that it writes its numbers to."""
+
+    name: str
+    command: tuple[str, ...]
+    seconds: float
+    """After which it is ended."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def steps(device: str) -> list[Step]:
+    """All steps on `cuda`, or the same at toy sizes on `cpu`."""
+    toy = device == "cpu"
+    return [
+        Step(
+            "test-gpu", _python("-m", "pytest", "-q", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *_gpu_tests()), 150
+        ),
+        *(_sampling(name, device, seconds) for name, seconds in NETWORKS.items()),
+        *(_sampling(name, device, 90, compiled=True) for name in ("cifar_resnet110", "lenet") if not toy),
+        *(_sampling(name, device, 40, graphs=False) for name in ("lenet", "cifar_resnet110")),
+        Step("table-cost", _benchmark("table_cost", device, *_if(toy, "--images", "2", "--draws", "500")), 60),
+        _training("networks", device, ("--methods",), ("--cases", "lenet", "--methods")),
+        _training("methods", device, ("--cases",), ("--cases", "--methods", "gaussian")),
+        Step("mnist", _python("-m", "snakemake", *_if(toy, "-n"), "--nolock", "--cores", "all", "--", MNIST), 540),
+    ]
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, *arguments)
+
+
+def _if(condition: bool, *arguments: str) -> tuple[str, ...]:
+    return arguments if condition else ()
+
+
+def _benchmark(name: str, device: str, *arguments: str) -> tuple[str, ...]:
+    return _python(f"benchmarks/{name}.py", "--device", device, "--json", "{json}", *arguments)
+
+
+def _sampling(network: str, device: str, seconds: float, *, compiled: bool = False, graphs: bool = True) -> Step:
+    """A network in every precision that the device has units for, in turns with the field's loop."""
+    name = f"sampling-{network}" + "-compiled" * compiled + "-without-graphs" * (not graphs)
+    toy = _if(device == "cpu", "--draws", "4", "--batches", "4", "--rounds", "1", "--precisions", "float32")
+    command = _benchmark("sampling", device, "--cases", network, "--compile", "yes" if compiled else "no", *toy)
+    return Step(name, command, seconds, {} if graphs else {"CERTFLOW_GRAPHS": "0"})
+
+
+def _training(name: str, device: str, whole: tuple[str, ...], toy: tuple[str, ...]) -> Step:
+    chosen = (*toy, "--batch", "16", "--rounds", "1", "--precisions", "float32") if device == "cpu" else whole
+    return Step(f"training-{name}", _benchmark("training", device, *chosen), 60)
+
+
+def _gpu_tests() -> list[str]:
+    """Files with a test of that mark: to import the others takes longer than the tests."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in files if "mark.gpu" in path.read_text(encoding="utf-8")]
