@@ -15,7 +15,7 @@ help:
 	@echo "make mutants   would the tests notice a wrong line? (hours; OPTIONS='--number 20 --seed 3 stats', see docs/tests.md)"
 	@echo "make plan EXPERIMENT=imagenet   jobs, device hours and disk of an experiment, before it runs"
 	@echo "make env     create .venv with the pinned packages"
-	@echo "make lint    formatters and linters, without changing anything (make fix: with)"
+	@echo "make lint    formatters, linters and the type checker, without changing anything (make fix: with)"
 	@echo "make bench   speed against the field's usual loops, as tables (on the GPU where there is one)"
 	@echo "make fuzz    damage files of every format 20,000 times each and see whether a reader trusts one"
 	@echo "make schema  write schemas/config.schema.json, which editors read, and docs/reference.md from the code"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Formatters and linters, silent when there is nothing to say. `tools/lint.sh --fix` formats instead of complaining.
+# Formatters, linters and the type checker, silent when there is nothing to say. `tools/lint.sh --fix` formats instead of complaining.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/uv.sh
@@ -12,5 +12,6 @@ else
     .venv/bin/ruff format -q --check .
     "$UV" tool run -q snakefmt==2.1.0 --check Snakefile rules
 fi
+.venv/bin/ty check -q
 .venv/bin/snakemake --lint
 PYTHONPATH=lib .venv/bin/python -m certflow.config.generated --check

@@ -60,7 +60,7 @@ def steepest(gradient: Images, norm: Norm, fresh: Callable[[], Images]) -> Image
 
 
 def random_point(
-    shape: tuple[int, int, int], index: Int[torch.Tensor, " images"], draw: int, norm: Norm, *, seed: int, stream: int
+    shape: tuple[int, ...], index: Int[torch.Tensor, " images"], draw: int, norm: Norm, *, seed: int, stream: int
 ) -> Images:
     """float64: a uniform point of the unit ball for every image, a function of (seed, stream, index, draw) alone."""
     dim, draws = shape[0] * shape[1] * shape[2], torch.full_like(index, draw)

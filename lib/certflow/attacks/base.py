@@ -82,7 +82,7 @@ class SmoothedAttack(AttackSpec):
     most alpha: a success is a class that the smoothed classifier really gives, up to that.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
+    needs: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
     smoothed: ClassVar[bool] = True
 
     n: int = Field(1000, ge=2)

@@ -1,7 +1,7 @@
 """Attempts on images at given radii, one after the other until one succeeds."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,9 +31,9 @@ class Found:
     norm: np.ndarray
     """float64 [images]: how far the found image is from the given one."""
     label: np.ndarray
-    queries: np.ndarray = field(default=None)
+    queries: np.ndarray
     """int64 [images]: passes of the image and its copies through the network by all attempts."""
-    seconds: np.ndarray = field(default=None)
+    seconds: np.ndarray
     """float64 [images]: wall time of all attempts and their judging, shared out among the images of each."""
 
     @property

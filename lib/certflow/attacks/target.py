@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 
 from certflow.attacks.balls import Images, Norm, Radii, moved, random_point
 from certflow.noise import philox
-from certflow.noise.base import Key, NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.training import losses
 
@@ -52,6 +52,8 @@ class Target:
 
         The only place where an attack knows how noise meets an image; the copies must be differentiable in the images.
         """
+        if not isinstance(self.noise, AdditiveNoise):
+            raise ValueError(f"an attack on the smoothed classifier {self.noise.lacks({'additive'})[0]}")
         draw = torch.arange(number * m, (number + 1) * m, device=self.index.device).repeat_interleave(len(self.index))
         shape, index = tuple(self.x.shape[1:]), self.index.repeat(m)
         rows = self.noise.sample(shape, Key(index, draw, seed=self.seed, stream=Stream.ATTACK_COPIES))

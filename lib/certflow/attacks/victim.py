@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from certflow.certify.predict import predict_classes
-from certflow.kinds.registry import spec_class
 from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.none import NoNoise
 from certflow.noise.streams import Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -34,7 +34,7 @@ class Victim:
 
     def plain_classes(self, x: torch.Tensor, index: np.ndarray) -> np.ndarray:
         """int64 [images]: the classes of images float32 in [0,1], under no noise."""
-        nothing = spec_class("noise", "none")()
+        nothing = NoNoise()
         return self._counts(x, index, nothing, 1, 0).argmax(axis=1)
 
     def smoothed_classes(self, x: torch.Tensor, index: np.ndarray, *, n: int, alpha: float, first: int) -> np.ndarray:
@@ -43,6 +43,15 @@ class Victim:
 
     def _counts(self, x: torch.Tensor, index: np.ndarray, noise: NoiseSpec, n: int, first: int) -> np.ndarray:
         draws, start = np.full(len(x), n, np.int64), np.full(len(x), first, np.int64)
-        stream = Stream.PREDICTION
-        options = {"noise": noise, "seed": self.seed, "stream": stream, "start": start, "quiet": True}
-        return count_classes(self.base, x.cpu(), index, draws, **options).counts
+        counted = count_classes(
+            self.base,
+            x.cpu(),
+            index,
+            draws,
+            noise=noise,
+            seed=self.seed,
+            stream=Stream.PREDICTION,
+            start=start,
+            quiet=True,
+        )
+        return counted.counts

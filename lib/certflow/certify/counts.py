@@ -79,9 +79,8 @@ def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
     _refuse(idx, again, "is planned twice")
     _refuse(idx, idx < 0, "has a negative number")
     for name in ("label", "selected"):
-        _refuse(
-            idx, (column[name] < 0) | (column[name] >= classes), f"{name} {{}} is not below {classes}", column[name]
-        )
+        outside = (column[name] < 0) | (column[name] >= classes)
+        _refuse(idx, outside, f"{name} {{}} is not below {classes}", column[name])
     _refuse(idx, column["n0"] < 0, "n0 is {}, must be at least 0", column["n0"])
     _refuse(idx, (column["k0"] < 0) | (column["k0"] > column["n0"]), "k0 is {}, must be from 0 to n0", column["k0"])
     _refuse(idx, column["n"] < 0, "n is {}, must be at least 0", column["n"])
@@ -140,7 +139,7 @@ def _whole_column(name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64, copy=False)
 
 
-def _refuse(idx: np.ndarray, bad: np.ndarray, what: str, *values: np.ndarray) -> None:
+def _refuse(idx: np.ndarray, bad: np.ndarray | np.bool, what: str, *values: np.ndarray) -> None:
     """CountsError about the first image where `bad` holds; `what` is formatted with that image's `values`."""
     if bad.any():
         row = int(np.argmax(bad))

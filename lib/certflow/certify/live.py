@@ -111,7 +111,7 @@ class Live:
 
     def state(self) -> dict[str, np.ndarray]:
         """What to keep so that another `Live` goes on from here: arrays by name."""
-        numbers = {"seconds": np.float64(self.seconds), "best": np.float64(self.best)}
+        numbers = {"seconds": np.array(self.seconds), "best": np.array(self.best)}
         return {"first": self.first.copy(), "counts": self.counts.copy(), **numbers}
 
     def moments(
@@ -193,8 +193,19 @@ class Live:
 
     def _count(self, draws: np.ndarray, stream: Stream, kept: Kept, start: np.ndarray | None = None) -> np.ndarray:
         """int64 [classes]"""
-        law = {"noise": self.noise, "seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic}
-        found = count_classes(self.base, self.images, self.index, draws, start=start, kept=kept, quiet=True, **law)
+        found = count_classes(
+            self.base,
+            self.images,
+            self.index,
+            draws,
+            noise=self.noise,
+            seed=self.seed,
+            stream=stream,
+            arithmetic=self.sampler.arithmetic,
+            start=start,
+            kept=kept,
+            quiet=True,
+        )
         if stream == Stream.ESTIMATION:
             self.seconds += float(found.seconds[0])
         return found.counts[0]
@@ -259,5 +270,6 @@ def _one(image: Any) -> Any:
 
 def _plain(measurements: list[Measurement], noise: NoiseSpec) -> bool:
     """Whether stage 2 is one set of draws of the noise itself whose number is fixed."""
-    bare = Measurement("counts", noise, Stream.ESTIMATION, None)
-    return len(measurements) == 1 and replace(measurements[0], draws=None) == bare
+    none = np.zeros(0, np.int64)
+    bare = Measurement("counts", noise, Stream.ESTIMATION, none)
+    return len(measurements) == 1 and replace(measurements[0], draws=none) == bare

@@ -73,7 +73,7 @@ class Certified:
 
 def ready(
     model: Model,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     *,
     classes: int | None = None,
     device: str | torch.device | None = None,
@@ -127,7 +127,7 @@ def certify(
     if found:
         raise ValueError("; ".join(found))
     label = _labels(labels, index, base.classes)
-    options = {"seed": seed, "arithmetic": sampler.arithmetic}
+    options: dict[str, Any] = {"seed": seed, "arithmetic": sampler.arithmetic}
     first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
     plan = plan_rows(sampler, noise, dim, index, label, first["selection"], first["seconds"])
     columns = {name: plan[name].to_numpy() for name in plan}
@@ -192,7 +192,7 @@ def _checked(images: Images, index: Any) -> tuple[Images, np.ndarray]:
     return images, np.asarray(index, np.int64)
 
 
-def _shape(model: Model, images: Images) -> tuple[int, int, int]:
+def _shape(model: Model, images: Images) -> tuple[int, ...]:
     if isinstance(model, BaseClassifier):
         return model.shape
     if isinstance(images, Reader):

@@ -70,9 +70,9 @@ def two_bound_radius(
     radius is 0 unless p_lower > p_upper: abstain. p_lower may lie below 1/2. Guarantee and rounding as in `one_bound_radius`.
     With two classes the one-bound form is never worse. ValueError also where the noise has no form with two bounds.
     """
-    for problem in problems(noise, norm, two=True):
-        raise ValueError(problem)
     two = shift_of(noise, norm).two
+    if two is None:
+        raise ValueError(problems(noise, norm, two=True)[0])
     failure, p_upper = two_bounds(k, k_other, n, alpha, u, u_other, slack)
     p_lower = complement_down(failure)
     found = np.where(p_lower > p_upper, two(failure, p_upper, noise, dim), 0.0)

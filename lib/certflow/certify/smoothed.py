@@ -7,15 +7,18 @@ import numpy as np
 import torch
 
 from certflow.certify.base import CertificateSpec
+from certflow.certify.kinds.dssn import DependentSplittingCertificate
+from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.certify.memory import Running, certify, ready, slack_of_votes, votes
 from certflow.certify.predict import checked_votes, prediction_table
-from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm, norms_of
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from certflow.sampling.base import Arithmetic, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.kinds.enumerated import Enumerated
+from certflow.sampling.kinds.fixed import Fixed
 from certflow.sampling.quantizing import quantized
 
 if TYPE_CHECKING:
@@ -149,7 +152,12 @@ class SmoothedClassifier:
 
     def _ready(self, images: torch.Tensor, batch_size: int | None) -> BaseClassifier:
         """A copy of the model as it is now, made ready for images of this shape."""
-        options = {"classes": self.classes, "device": self.device, "inference": self.inference, "batch": batch_size}
+        options: dict[str, Any] = {
+            "classes": self.classes,
+            "device": self.device,
+            "inference": self.inference,
+            "batch": batch_size,
+        }
         return ready(self.model, tuple(images.shape[1:]), **options)
 
 
@@ -158,14 +166,10 @@ def _drawn(
 ) -> tuple[SamplerSpec, CertificateSpec]:
     """Sampler and certificate of Cohen et al., with their numbers where none are given."""
     known = norms_of(noise.kind)
-    norm = norm or ("l2" if "l2" in known or not known else next(iter(known)))
-    n0, n = (
-        checked_draws(name, usual if value is None else value)
-        for name, value, usual in (("n0", n0, 100), ("n", n, 100_000))
-    )
+    usual: Norm = "l2" if "l2" in known or not known else next(iter(known))
+    n0, n = checked_draws("n0", 100 if n0 is None else n0), checked_draws("n", 100_000 if n is None else n)
     alpha = checked_alpha(0.001 if alpha is None else alpha)
-    sampler = spec_class("sampler", "fixed")(n0=n0, n=n, arithmetic=arithmetic)
-    return sampler, spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=alpha, norm=norm)
+    return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm or usual)
 
 
 def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> tuple[SamplerSpec, CertificateSpec]:
@@ -176,12 +180,12 @@ def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> t
             f"certify: every outcome of {noise.kind} noise is counted, so that there are no {', '.join(given)} to choose; "
             "leave them out"
         )
-    certificate = spec_class("certificate", "dssn")(sampler="enumerated")
+    certificate = DependentSplittingCertificate(sampler="enumerated")
     if norm not in (None, certificate.norm):
         raise ValueError(
             f"norm: what is counted under {noise.kind} noise gives radii in {certificate.norm}, not in {norm}"
         )
-    return spec_class("sampler", "enumerated")(), certificate
+    return Enumerated(), certificate
 
 
 def _asked(
@@ -201,7 +205,7 @@ def _asked(
 
 def _told(table: "pd.DataFrame", base: BaseClassifier, rounded_by: np.ndarray | None) -> "pd.DataFrame":
     """The table, saying which function it is about, and which images where they may have been rounded."""
-    table.attrs |= base.describe()
+    table.attrs.update(base.describe())
     if rounded_by is not None:
         table["rounded_by"] = rounded_by
         table.attrs["certified_for"] = CERTIFIED_FOR_ROUNDED

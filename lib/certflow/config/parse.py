@@ -12,6 +12,7 @@ from certflow.config.records import RECORDS, SECTIONS, MethodEntry
 from certflow.config.validation import validated
 from certflow.errors import ConfigError
 from certflow.kinds.registry import spec_class
+from certflow.training.base import MethodSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 """What an entry may be called: names become path segments."""
@@ -73,11 +74,12 @@ def _entry(section: str, fields: dict[str, Any]) -> Any:
         return validated(RECORDS[section], fields)
     if not isinstance(fields.get("kind"), str):
         raise ConfigError([f"kind: is missing; say which kind of {SECTIONS[section]} this is"])
-    cls = spec_class(SECTIONS[section], fields["kind"])
-    return _method(cls, fields) if section == "methods" else validated(cls, fields)
+    if section == "methods":
+        return _method(spec_class("method", fields["kind"]), fields)
+    return validated(spec_class(SECTIONS[section], fields["kind"]), fields)
 
 
-def _method(cls: type, fields: dict[str, Any]) -> MethodEntry:
+def _method(cls: type[MethodSpec], fields: dict[str, Any]) -> MethodEntry:
     """A method's own keys are checked here; with its preset, they are a recipe only on a dataset at a noise level."""
     own = {key: value for key, value in fields.items() if key not in ("kind", *PRESET_KEYS)}
     validated(cls, {"kind": fields["kind"], **own})

@@ -56,7 +56,7 @@ def kinds_in(text: str) -> Known:
 
 def _family(family: str, classes: list[type[Spec]]) -> Iterator[str]:
     """What all kinds of a family have, once, then each kind with what is its own."""
-    base = next(cls for cls in classes[0].__mro__ if Spec in cls.__bases__)
+    base = next(cls for cls in classes[0].__mro__ if issubclass(cls, Spec) and Spec in cls.__bases__)
     shared = described_schema(base)
     del shared["properties"]["kind"]
     if family == "method":
@@ -73,7 +73,7 @@ def _of(record: type[Record], heading: str, schema: dict[str, Any] | None = None
     """Heading, docstring, example and table of a record."""
     schema = schema or described_schema(record)
     parts = [heading, _text(record) + "\n"]
-    if getattr(record, "example", None):
+    if issubclass(record, Spec) and record.example:
         parts.append(f"For example `{_yaml({'kind': record.model_fields['kind'].default, **record.example})}`.\n")
     parts.append(_table(schema) if schema["properties"] else "It has no settings of its own.\n")
     return "\n".join(parts)

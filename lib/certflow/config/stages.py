@@ -27,7 +27,7 @@ class StageSpecs(Entries):
         """Which images a name of `image_sets` stands for."""
         images, entry, corruption = copies_parts(name)
         spec = self.images[images].model_dump(mode="json")
-        if entry is not None:
+        if entry is not None and corruption is not None:
             spec["corruption"] = self.corruptions[entry].of(corruption)
         return plain(spec)
 

@@ -54,7 +54,7 @@ def _record(section: str, entry: Mapping[str, Any]) -> type[Record] | None:
 def _settled(cls: type[Record], name: str, value: Any, said: Any) -> Any:
     """The value with its text as it is, if the setting takes that, else with the text read as YAML does."""
     info = cls.model_fields.get(name)
-    if info is None:
+    if info is None or info.annotation is None:
         return value
     read = _replaced(value, said, _scalar)
     for candidate in (_replaced(value, said, lambda text: None if text in NULL else text), value, read):

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from certflow.data.base import DatasetSpec
 from certflow.errors import DataError
@@ -27,8 +28,18 @@ def source_file(path: Path, root: Path) -> SourceFile:
     return SourceFile(path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path))
 
 
-def data_root(spec: DatasetSpec) -> Path:
-    """The folder that a dataset is looked for in: its `root`, else `$CERTFLOW_DATA/<kind>`, else `data/<kind>`."""
+class Rooted(Protocol):
+    """What has a folder of source files: a dataset, or corrupted copies."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def root(self) -> str | None: ...
+
+
+def data_root(spec: Rooted) -> Path:
+    """The folder that source files are looked for in: its `root`, else `$CERTFLOW_DATA/<kind>`, else `data/<kind>`."""
     if spec.root is not None:
         return _expanded(spec.root)
     return _expanded(os.environ.get("CERTFLOW_DATA") or "data") / spec.kind

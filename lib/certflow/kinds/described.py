@@ -60,7 +60,7 @@ def _own(cls: type) -> dict[str, str]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError):
         return {}
-    body = tree.body[0].body
+    body = [line for part in tree.body if isinstance(part, ast.ClassDef) for line in part.body]
     return {
         first.target.id: " ".join(second.value.value.split())
         for first, second in pairwise(body)

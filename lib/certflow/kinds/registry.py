@@ -11,10 +11,21 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from certflow.errors import ConfigError
 from certflow.kinds.spec import Spec, canonical_json
+
+if TYPE_CHECKING:
+    from certflow.attacks.base import AttackSpec
+    from certflow.certify.base import CertificateSpec
+    from certflow.data.base import DatasetSpec
+    from certflow.data.corruptions.base import CorruptionSpec
+    from certflow.denoising.base import DenoiserSpec
+    from certflow.models.base import ModelSpec
+    from certflow.noise.base import NoiseSpec
+    from certflow.sampling.base import SamplerSpec
+    from certflow.training.base import MethodSpec
 
 PACKAGES = {
     "dataset": "certflow.data.kinds",
@@ -42,13 +53,15 @@ class Unloaded(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         spec = self.__spec__
-        self.__class__ = ModuleType
+        if spec is None or spec.loader is None:
+            raise AttributeError(name)
+        self.__class__ = ModuleType  # ty: ignore[invalid-assignment]  # what `importlib.util.LazyLoader` does
         if spec.submodule_search_locations is not None:
             self.__path__ = spec.submodule_search_locations
         try:
             spec.loader.exec_module(self)
         except BaseException:
-            self.__class__ = Unloaded
+            self.__class__ = Unloaded  # ty: ignore[invalid-assignment]
             raise
         return getattr(self, name)
 
@@ -94,6 +107,26 @@ def kinds(family: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")))
 
 
+@overload
+def spec_class(family: Literal["dataset"], kind: str) -> "type[DatasetSpec]": ...
+@overload
+def spec_class(family: Literal["corruption"], kind: str) -> "type[CorruptionSpec]": ...
+@overload
+def spec_class(family: Literal["noise"], kind: str) -> "type[NoiseSpec]": ...
+@overload
+def spec_class(family: Literal["model"], kind: str) -> "type[ModelSpec]": ...
+@overload
+def spec_class(family: Literal["denoiser"], kind: str) -> "type[DenoiserSpec]": ...
+@overload
+def spec_class(family: Literal["method"], kind: str) -> "type[MethodSpec]": ...
+@overload
+def spec_class(family: Literal["sampler"], kind: str) -> "type[SamplerSpec]": ...
+@overload
+def spec_class(family: Literal["certificate"], kind: str) -> "type[CertificateSpec]": ...
+@overload
+def spec_class(family: Literal["attack"], kind: str) -> "type[AttackSpec]": ...
+@overload
+def spec_class(family: str, kind: str) -> type[Spec]: ...
 def spec_class(family: str, kind: str) -> type[Spec]:
     """The class of a kind; a `ConfigError` that lists the known kinds where there is none."""
     if (family, kind) not in _classes:

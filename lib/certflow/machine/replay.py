@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Literal
 
 import torch
 
@@ -30,10 +31,12 @@ class Recorder:
     `record(work)` returns what repeats the work; by default a capture on CUDA, and None elsewhere: nothing is recorded.
     """
 
-    def __init__(self, device: torch.device, record: Callable[[Work], Work] | None | str = "auto"):
+    def __init__(self, device: torch.device, record: Callable[[Work], Work] | Literal["auto"] | None = "auto"):
         self.stream = _stream(device) if device.type == "cuda" else None
         graphs = self.stream is not None and os.environ.get("CERTFLOW_GRAPHS") != "0"
-        self.record = (self._capture if graphs else None) if record == "auto" else record
+        self.record: Callable[[Work], Work] | None = self._capture if graphs else None
+        if not isinstance(record, str):
+            self.record = record
 
     @contextmanager
     def streamed(self) -> Iterator[None]:
@@ -55,6 +58,8 @@ class Recorder:
         `work` must do the same operations on the same memory at every call, read nothing on the host and leave its results in
         that memory.
         """
+        if self.record is None:
+            return None
         try:
             return self.record(work)
         except RuntimeError as error:

@@ -109,7 +109,7 @@ class AdditiveNoise(NoiseSpec):
 
     offers: ClassVar[frozenset[str]] = frozenset({"additive", "differentiable"})
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape] on the device of `key.image`: the noise; row r depends on its part of the key alone."""
         raise NotImplementedError
 
@@ -117,7 +117,7 @@ class AdditiveNoise(NoiseSpec):
         """See `NoiseSpec.copies`: x plus `sample`."""
         return self.sample(tuple(x.shape[1:]), key).add_(x)
 
-    def steps(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def steps(self, shape: tuple[int, ...], key: Key) -> Any:
         """int16 [rows, *shape]: the law rounded to the grid of 8-bit pixels, in grey levels, for `arithmetic: exact`.
 
         ValueError where the kind has no such form.

@@ -22,7 +22,7 @@ FACE = 2
 
 
 def along(
-    norm: str, shape: tuple[int, int, int], key: Key, length: Float64[Tensor, " rows"]
+    norm: str, shape: tuple[int, ...], key: Key, length: Float64[Tensor, " rows"]
 ) -> Float32[Tensor, "rows channels height width"]:
     """A vector of this length in `norm` for each row, in a direction that is independent of it."""
     values = DIRECTIONS[norm](shape[0] * shape[1] * shape[2], key, length)

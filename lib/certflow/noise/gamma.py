@@ -42,7 +42,7 @@ def _table(shape: float, device: torch.device) -> Float64[Tensor, "panels coeffi
 
 
 # What torch.compiler.assume_constant_result sets; calling that would import the whole compiler, seconds on every job.
-_table._dynamo_marked_constant = True
+setattr(_table, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @lru_cache(maxsize=64)

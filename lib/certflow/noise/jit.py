@@ -75,7 +75,9 @@ SOURCES = {
 Counter = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def words(counter: Counter, key: tuple[int, int], stream: int) -> tuple[torch.Tensor, ...] | None:
+def words(
+    counter: Counter, key: tuple[int, int], stream: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
     """The four 32-bit words as int64 of the common shape; None where the kernel is not available."""
     kernels = _kernels(counter[0].device)
     return None if kernels is None else kernels["words"](*counter, stream=stream, key0=key[0], key1=key[1])

@@ -172,13 +172,14 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
     made = jit.words((group, draw[:, None], image[:, None]), key, int(stream))
     if made is not None:
         return made
-    counter = (group, draw[:, None], image[:, None], torch.full_like(group[:, :1], int(stream)))
+    counter: Counter = (group, draw[:, None], image[:, None], torch.full_like(group[:, :1], int(stream)))
     if image.device.type != "cpu" or torch.compiler.is_compiling():
         return philox(counter, key)
     for number in range(2):
         counter = _round(counter, _round_key(key, number))
     shape = (len(image), groups)
-    full = tuple(word if word.shape == shape else word.expand(shape).contiguous() for word in counter)
+    c0, c1, c2, c3 = (word if word.shape == shape else word.expand(shape).contiguous() for word in counter)
+    full = c0, c1, c2, c3
     high = torch.empty(shape, dtype=torch.int64)
     for number in range(2, ROUNDS):
         full = _round_(full, _round_key(key, number), high)

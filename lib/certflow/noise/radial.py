@@ -13,7 +13,7 @@ from certflow.noise.gamma import log_quantiles
 
 
 def radial_noise(
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     image: Int64[Tensor, " rows"],
     draw: Int64[Tensor, " rows"],
     *,

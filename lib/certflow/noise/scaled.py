@@ -36,7 +36,7 @@ class Independent(Scaled):
         """z, float32 [rows, dim], from values uniform on (-1, 1) with signs of their own (`certflow.noise.philox.signed`)."""
         raise NotImplementedError
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape], see `AdditiveNoise.sample`."""
         dim = math.prod(shape)
         signed = philox.signed(dim, key.image, key.draw, seed=key.seed, stream=key.stream)
@@ -53,7 +53,7 @@ class Radial(Scaled):
         """float64 [rows]: ln ‖z‖."""
         raise NotImplementedError
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape], see `AdditiveNoise.sample`."""
         dim = math.prod(shape)
         length = self.log_length(dim, key).exp() * self.scale(dim)

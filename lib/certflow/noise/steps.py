@@ -85,7 +85,8 @@ def _compared(word: Tensor, lane: Tensor, counter: Counter, limits: Tensor, seed
     leading = limits >> LOW_BITS
     count = torch.bucketize(word, leading)
     (tie,) = (leading[count.clamp(max=len(leading) - 1)] == word).nonzero(as_tuple=True)
-    low = torch.stack(philox(tuple(part[tie] for part in counter), (seed & MASK, seed >> 32)))
+    c0, c1, c2, c3 = (part[tie] for part in counter)
+    low = torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32)))
     low = low.gather(0, lane[tie][None])[0]
     count[tie] = torch.bucketize(_join(word[tie], low), limits, right=True)
     return count
@@ -104,6 +105,6 @@ def _tables(law: Law, device: str | torch.device) -> tuple[Tensor, Tensor, Tenso
         thresholds, argument = law
         limits = thresholds(argument)
         start, high = grid.index_thresholds(limits)
-        arrays = (limits, start, high.view("int32"))
-        _made[key] = tuple(torch.from_numpy(array).to(device) for array in arrays)
+        first, second, third = (torch.from_numpy(array).to(device) for array in (limits, start, high.view("int32")))
+        _made[key] = first, second, third
     return _made[key]

@@ -15,14 +15,14 @@ class Truncated(GeneralizedGaussian):
     No entry of the configuration: sampler `double` draws from it. Exact, without rejection (Li et al. 2022 reject).
     """
 
-    kind: Literal["truncated"] = "truncated"
+    kind: Literal["truncated"] = "truncated"  # ty: ignore[incompatible-attribute-override]  # as the law it is derived from
 
     @property
     def exponent(self) -> None:
         """None: inside a ball it is another law."""
         return None
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape]; `key.parameter`: the percentiles p_T in (0,1]."""
         if key.parameter is None:
             raise ValueError("truncated noise needs the percentile of every row")

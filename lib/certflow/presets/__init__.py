@@ -98,6 +98,8 @@ class Preset(Record):
     def settings(self, row: Row, sigma: float) -> dict[str, Any]:
         """Method fields of a row at one of its noise levels."""
         position = row.position(sigma)
+        if position is None:
+            raise ValueError(f"{row.describe()}: has no noise level {sigma:g}")
         values = {name: choices[position] for name, choices in row.per_sigma.items()}
         return {**(self.recipes[row.recipe] if row.recipe else {}), **row.settings, **values}
 

@@ -87,7 +87,7 @@ class SamplerSpec(Spec):
     """Whether images stop by preset `radii`, in `norm` and at level `alpha`, which are settings of the sampler then."""
 
     two_laws: ClassVar[bool] = False
-    """Whether stage 2 also makes `n_q` draws, a setting of the sampler then, of a second law."""
+    """Whether stage 2 also draws from a second law (`second_draws`)."""
 
     n0: int
     """Stage-1 draws per image; 0 where the certificate chooses the class itself: then there is no first look."""
@@ -123,6 +123,11 @@ class SamplerSpec(Spec):
         dim: number of coordinates of an image, for rules that stop by radii which depend on it; facts: as `facts` made them."""
         draws = np.asarray(plan["n"], np.int64)
         return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
+
+    @property
+    def second_draws(self) -> int:
+        """Draws of each image from the second law, where there is one."""
+        return 0
 
     @property
     def judges_label(self) -> bool:

@@ -33,7 +33,7 @@ class BaseClassifier:
         module: torch.nn.Module | Callable[[torch.Tensor], Any],
         inference: Inference | None = None,
         *,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         classes: int | None = None,
         device: str | torch.device = "cpu",
         batch: int | None = None,
@@ -131,7 +131,7 @@ class BaseClassifier:
         }
 
 
-def default_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
+def default_batch(device: torch.device, shape: tuple[int, ...]) -> int:
     """Rows per forward pass: few enough on a CPU for activations to stay in its cache, many on a GPU."""
     dim = shape[0] * shape[1] * shape[2]
     if device.type == "cpu":

@@ -30,13 +30,13 @@ row at a fixed place of a batch of a fixed shape has the same bits whatever lies
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
-def rows_for(shape: tuple[int, int, int], batch: int) -> int:
+def rows_for(shape: tuple[int, ...], batch: int) -> int:
     """How many probe images there are of a shape: at most `batch`, at least 8, in multiples of 8."""
     wanted = max(ROWS, min(batch, VALUES // int(np.prod(shape))))
     return wanted // ROWS * ROWS
 
 
-def probe_images(rows: int, shape: tuple[int, int, int], seed: int = 0) -> torch.Tensor:
+def probe_images(rows: int, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     """float32 [rows, *shape]: smooth images in [0,1] with noise of several levels, nothing clipped; the same at every call."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(rows, shape[0], *(min(4, side) for side in shape[1:]), generator=generator)

@@ -10,6 +10,7 @@ that holds given shares of the images is a convex programme; every value of its 
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 COSTS = np.concatenate([[0.0], np.geomspace(1.0, 1e8, 160)])
@@ -18,7 +19,7 @@ SWEEPS, HALVINGS = 3, 16
 """How often every price is set anew, and how closely: a looser search gives a lower bound, and still a bound."""
 
 
-def divergence(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def divergence(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     """Kullback-Leibler divergence of a Bernoulli law of mean x from one of mean y, in nats; they broadcast."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return special.rel_entr(x, y) + special.rel_entr(1 - x, 1 - y)

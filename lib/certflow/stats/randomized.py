@@ -62,7 +62,7 @@ def _search(k: np.ndarray, n: np.ndarray, alpha: np.ndarray, u: np.ndarray) -> n
     Regula falsi with the Illinois rule on log tail over log failure, which is nearly straight. `safe` always holds a failure
     probability whose tail is at most alpha, so that stopping early gives away radius, never coverage.
     """
-    safe, bold = plug_in_failure(k, n, alpha), plug_in_failure(k + 1, n, alpha)
+    safe, bold = (np.asarray(plug_in_failure(count, n, alpha)) for count in (k, k + 1))
     goal = np.log(alpha)
     left, right = np.minimum(_log_tail(k, n, u, safe) - goal, 0.0), np.maximum(_log_tail(k, n, u, bold) - goal, 0.0)
     moved = np.zeros(len(k), np.int8)

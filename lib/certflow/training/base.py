@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from certflow.config import Study
+    from certflow.config.entries import Entries
     from certflow.data.base import DataInfo
     from certflow.files.artefact import Provenance
     from certflow.training.assembly import Assembled, Given
@@ -111,7 +112,7 @@ class MethodSpec(Recipe):
         """Entry of `denoisers` that the model is made from, if it is."""
         return None
 
-    def denoiser_entry(self, study: "Study", dataset: str, noise: str) -> str | None:
+    def denoiser_entry(self, study: "Entries", dataset: str, noise: str) -> str | None:
         """Entry of `denoisers` that stands before the classifier in the end: its own, or that of a model it is made from."""
         return self.own_denoiser()
 

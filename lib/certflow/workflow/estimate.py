@@ -58,8 +58,8 @@ class Plan:
     @property
     def hours(self) -> float | None:
         """Device hours of all stages; None where a rate is missing."""
-        hours = [stage.hours for stage in self.stages]
-        return None if None in hours else math.fsum(hours)
+        hours = [stage.hours for stage in self.stages if stage.hours is not None]
+        return math.fsum(hours) if len(hours) == len(self.stages) else None
 
     @property
     def size(self) -> int:
@@ -153,10 +153,12 @@ class _Estimate:
 
     def denoisers(self, made: Iterable[ModelKey]) -> list[tuple[str, str, int]]:
         """(dataset, denoiser, seed) of those that are trained by themselves."""
-        named = {
-            (one.dataset, self.study.own_denoiser(one.dataset, one.method, one.noise), one.seed): None for one in made
-        }
-        return [key for key in named if key[1] is not None and self.study.denoisers[key[1]].train is not None]
+        found: dict[tuple[str, str, int], None] = {}
+        for one in made:
+            denoiser = self.study.own_denoiser(one.dataset, one.method, one.noise)
+            if denoiser is not None and self.study.denoisers[denoiser].train is not None:
+                found[one.dataset, denoiser, one.seed] = None
+        return list(found)
 
     def train(self, stage: Stage, network: str, dataset: str, recipe: MethodSpec | None) -> None:
         """The weights of one network; recipe None: they are brought along or put together."""

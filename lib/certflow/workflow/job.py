@@ -88,7 +88,7 @@ def corrupted_of(job: Any) -> "Corrupted | None":
     from certflow.data.corruptions.store import Corrupted
 
     _, entry, name = copies_parts(job.wildcards.images)
-    if entry is None:
+    if entry is None or name is None:
         return None
     return Corrupted(corruption_of(job, entry), name, job.input.corrupted)
 

@@ -3,7 +3,7 @@
 from certflow.config import Study
 from certflow.kinds.registry import spec_class
 
-RULES = {
+RULES: dict[tuple[bool, str | None], str] = {
     (False, "classifier"): "train_model",
     (False, None): "import_model",
     (True, "denoiser"): "train_denoised",

@@ -46,7 +46,8 @@ def double_radius(
     for kind in np.unique(q_kind):
         rows = np.flatnonzero(q_kind == kind)
         parameter = q_param[rows] * sigma if kind == "scaled" else q_param[rows]
-        part = dsrs_radius(*(bound[rows] for bound in out.values()), dim, k, sigma, str(kind), parameter)
+        pa_low, pa_high, qa_low, qa_high = (bound[rows] for bound in out.values())
+        part = dsrs_radius(pa_low, pa_high, qa_low, qa_high, dim, k, sigma, str(kind), parameter)
         for name in found:
             found[name][rows] = part[name]
     return {**out, **found}

@@ -4,6 +4,7 @@ q/p = kappa e^(-c t) with c = b^2 - 1, b = sigma/beta. Written as h = e^LN (m1 +
 between the two laws, nothing overflows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Ratio:
         """t with h(t) = 0; nan where the multipliers agree in sign."""
         return self._at_share(np.ones_like(self.b))
 
-    def rule(self, nodes: int, extra: list[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray]:
+    def rule(self, nodes: int, extra: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Nodes x = sqrt(t) and P-weights [rows, panels * nodes] for integrals of functions of h, P and Q alike.
 
         extra: further x where panels end, [rows] each; nan for none.

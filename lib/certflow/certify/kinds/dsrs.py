@@ -51,7 +51,7 @@ class DoubleSampling(CertificateSpec):
         found = self._noise_problems(noise)
         if not sampler.two_laws:
             return [*found, f"sampler kind {sampler.kind} draws from one law only; a sampler of kind double is needed"]
-        n, n_q, least = sampler.draws, sampler.n_q, smallest_n_to_certify(self.alpha * self.shares[0])
+        n, n_q, least = sampler.draws or 0, sampler.second_draws, smallest_n_to_certify(self.alpha * self.shares[0])
         if n < least:
             found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
         if n + n_q > LARGEST_N:
@@ -72,8 +72,9 @@ class DoubleSampling(CertificateSpec):
         from certflow.noise.radii.checks import needed_dimension
 
         noise, (plan, counts) = drawn.noise, (drawn.plan, drawn.counts)
-        for problem in self._noise_problems(noise):
-            raise ValueError(problem)
+        exponent = noise.exponent
+        if exponent is None:
+            raise ValueError(self._noise_problems(noise)[0])
         planned, second = planned_counts(plan, counts), second_counts(plan, counts, drawn.extra)
         dim = needed_dimension(drawn.dim, noise)
         target = planned.label if self.target == "label" else planned.selected
@@ -81,9 +82,9 @@ class DoubleSampling(CertificateSpec):
         levels = self.alpha * np.asarray(self.shares)
         found = double_radius(
             (k, planned.n), (k_q, second.n), second.q_kind, second.q_param, self.alpha, levels, self.pooled,
-            dim=dim, k=noise.exponent, sigma=noise.sigma,
+            dim=dim, k=exponent, sigma=noise.sigma,
         )  # fmt: skip
-        for remark in remarks(found["status"], second.q_kind, second.q_param, second.n, dim / 2 - noise.exponent):
+        for remark in remarks(found["status"], second.q_kind, second.q_param, second.n, dim / 2 - exponent):
             logging.getLogger(__name__).warning(remark)
         certified = found["radius"] > 0
         return pd.DataFrame(

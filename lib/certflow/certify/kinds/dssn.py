@@ -35,7 +35,7 @@ class DependentSplittingCertificate(CertificateSpec):
     takes_slack: ClassVar[bool] = True
     norm: Literal["l1"] = "l1"
     """The norm of the radii."""
-    alpha: Literal[0.0] = 0.0
+    alpha: Literal[0.0] = 0.0  # ty: ignore[invalid-type-form]  # pydantic takes numbers, too
     """Always 0: nothing is left to chance."""
     grid: bool = False
     """False: radii are whole grey levels over 255, as in the paper. True: up to just below the next level, as 8-bit images

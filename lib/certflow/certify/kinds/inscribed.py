@@ -64,12 +64,12 @@ class Inscribed(CertificateSpec):
         return revive("certificate", {**given, "sampler": self.sampler, "alpha": self.alpha})
 
     @property
-    def takes_slack(self) -> bool:
+    def takes_slack(self) -> bool:  # ty: ignore[incompatible-property-override]  # a property of the kind elsewhere
         """As the inner certificate."""
         return self.inner().takes_slack
 
     @property
-    def exhaustive(self) -> bool:
+    def exhaustive(self) -> bool:  # ty: ignore[incompatible-property-override]  # a property of the kind elsewhere
         """As the inner certificate."""
         return self.inner().exhaustive
 

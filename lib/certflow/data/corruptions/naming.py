@@ -9,8 +9,9 @@ def copies_name(images: str, entry: str, corruption: str) -> str:
     return MARK.join((images, entry, corruption))
 
 
-def copies_parts(name: str) -> tuple[str, str | None, str | None]:
+def copies_parts(name: str) -> tuple[str, str, str] | tuple[str, None, None]:
     """The `images` entry, the `corruptions` entry and the corruption in a name; the last two None for clean images."""
-    images, *corrupted = name.split(MARK)
-    entry, corruption = corrupted or (None, None)
+    if MARK not in name:
+        return name, None, None
+    images, entry, corruption = name.split(MARK)
     return images, entry, corruption

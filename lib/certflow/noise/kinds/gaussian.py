@@ -27,13 +27,13 @@ class Gaussian(AdditiveNoise):
         """0: the Gaussian is N^g(0, sigma)."""
         return 0
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape]: sigma times the standard normals of `certflow.noise.philox.normals`."""
         channels, height, width = shape
         values = philox.normals(channels * height * width, key.image, key.draw, seed=key.seed, stream=key.stream)
         return values.mul_(self.sigma).view(-1, channels, height, width)
 
-    def steps(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def steps(self, shape: tuple[int, ...], key: Key) -> Any:
         """int16 [rows, *shape]: round(255 e) for e ~ N(0, sigma^2), drawn by whole numbers (`certflow.noise.steps`)."""
         channels, height, width = shape
         dim = channels * height * width

@@ -30,7 +30,7 @@ class GeneralizedGaussian(AdditiveNoise):
     """Root mean square of a coordinate, in [0,1]-pixel units: comparable between all k."""
 
     @property
-    def exponent(self) -> int:
+    def exponent(self) -> int | None:
         """k."""
         return self.k
 
@@ -45,12 +45,12 @@ class GeneralizedGaussian(AdditiveNoise):
         """s = sigma·sqrt(d/(d - 2k)), in [0,1]-pixel units."""
         return self.sigma * math.sqrt(dim / (2 * self.gamma_shape(dim)))
 
-    def law(self, shape: tuple[int, int, int]) -> dict[str, float]:
+    def law(self, shape: tuple[int, ...]) -> dict[str, float]:
         """What `certflow.noise.radial.radial_noise` needs for images of this shape."""
         dim = math.prod(shape)
         return {"gamma_shape": self.gamma_shape(dim), "scale": self.scale(dim)}
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape], see `certflow.noise.radial.radial_noise`."""
         return radial.radial_noise(shape, key.image, key.draw, seed=key.seed, stream=key.stream, **self.law(shape))
 

@@ -14,9 +14,9 @@ class NoNoise(AdditiveNoise):
 
     kind: Literal["none"] = "none"
 
-    sigma: Literal[0.0] = 0.0
+    sigma: Literal[0.0] = 0.0  # ty: ignore[invalid-type-form]  # pydantic takes numbers, too
     """Always 0."""
 
-    def sample(self, shape: tuple[int, int, int], key: Key) -> Any:
+    def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape] of zeros."""
         return torch.zeros(len(key.image), *shape, device=key.image.device)

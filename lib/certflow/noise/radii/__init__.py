@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii.inverse import least_failure
 
 Norm = Literal["l1", "l2", "linf"]
-RadiusOf = Callable[[np.ndarray, NoiseSpec, int | None], np.ndarray]
+RadiusOf = Callable[[np.ndarray, Any, int | None], np.ndarray]
+"""Its second argument is a noise of the kind that it is about."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Shift:
     radius: RadiusOf
     """(failure, noise, dim) → float64 of the shape of `failure`: the certified radius where the selected class is missed with
     probability at most `failure` in [0, 1]. In [0,1]-pixel units, rounded down, 0 for failure >= 1/2; falls with `failure`."""
-    two: Callable[[np.ndarray, np.ndarray, NoiseSpec, int | None], np.ndarray] | None = None
+    two: Callable[[np.ndarray, np.ndarray, Any, int | None], np.ndarray] | None = None
     """(failure, other, noise, dim) → the same where besides no other class has a probability above `other`; 0 unless
     1 - failure > other. None where no such form is known."""
     closed_failure: RadiusOf | None = None
@@ -34,7 +35,7 @@ class Shift:
     standard: Callable[[np.ndarray], np.ndarray] | None = None
     """(failure) → the radius at sigma 1, not rounded and continued beyond 1/2 by -radius(1 - failure), where radii are sigma
     times a function of the failure alone: planners then share their tables between noise levels."""
-    unknown: Callable[[NoiseSpec], str | None] | None = None
+    unknown: Callable[[Any], str | None] | None = None
     """noise → why nothing is known under this instance of the kind, or None where it is; left out where it always is."""
 
     def failure(self, radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
@@ -54,14 +55,14 @@ def kinds_with_radii() -> tuple[str, ...]:
 
 
 @cache
-def norms_of(kind: str) -> dict[str, Shift]:
+def norms_of(kind: str) -> dict[Norm, Shift]:
     """What is known of a kind of noise, by norm, in the order of its file; empty where nothing is."""
     if kind not in kinds_with_radii():
         return {}
     return importlib.import_module(f"{__name__}.kinds.{kind}").NORMS
 
 
-def problem(noise: NoiseSpec, norm: str) -> str | None:
+def problem(noise: NoiseSpec, norm: Norm) -> str | None:
     """Why there is no radius in `norm` under this noise, with what there is; None where there is one."""
     shift = norms_of(noise.kind).get(norm)
     if shift is not None:
@@ -70,7 +71,7 @@ def problem(noise: NoiseSpec, norm: str) -> str | None:
     return f"no {norm} radius is known under noise of kind {noise.kind}; known: {known}"
 
 
-def problems(noise: NoiseSpec, norm: str, two: bool = False) -> list[str]:
+def problems(noise: NoiseSpec, norm: Norm, two: bool = False) -> list[str]:
     """`problem` as the configuration's checks say it (empty: there is a radius). two: one from two bounds is wanted."""
     found = problem(noise, norm)
     if found:
@@ -80,7 +81,7 @@ def problems(noise: NoiseSpec, norm: str, two: bool = False) -> list[str]:
     return []
 
 
-def shift_of(noise: NoiseSpec, norm: str) -> Shift:
+def shift_of(noise: NoiseSpec, norm: Norm) -> Shift:
     """What is known of a noise in a norm; ValueError that lists what is known where this is not."""
     found = problem(noise, norm)
     if found:

@@ -5,6 +5,7 @@ norm are the directions of a shift.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,10 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import RadiusOf, Shift
 from certflow.noise.radii.checks import RADIUS_GUARD
 
-Error = float | Callable[[NoiseSpec, int | None], float]
+Error = float | Callable[[Any, int | None], float]
 
 
-def by_flow(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error = 0.0, **more) -> Shift:
+def by_flow(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error = 0.0, **more: Any) -> Shift:
     """For laws of which the mass p of a set can grow at most at rate Φ(p) while it is shifted by a unit length.
 
     time: (p, noise, dim) → ∫ of dp/Φ from p to 1/2, for p in [0, 1/2], off by at most `error`: how far a shift must be for a
@@ -43,7 +44,7 @@ def by_flow(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error
     return Shift(radius, two, closed_failure, **more)
 
 
-def by_overlap(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error = 0.0, **more) -> Shift:
+def by_overlap(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error = 0.0, **more: Any) -> Shift:
     """For laws of which a shift by r moves every probability by at most t(r), whatever the set.
 
     time: (p, noise, dim) → the r with t(r) = 1/2 - p, for p in [0, 1/2], off by at most `error`. The selected class keeps at
@@ -62,7 +63,7 @@ def by_overlap(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Er
 
 
 def _error(error: Error, noise: NoiseSpec, dim: int | None) -> float:
-    return error(noise, dim) if callable(error) else error
+    return error if isinstance(error, float | int) else error(noise, dim)
 
 
 def _less(value: np.ndarray, error: np.ndarray | float) -> np.ndarray:

@@ -79,6 +79,11 @@ class Double(SamplerSpec):
         """`n`, of the noise itself."""
         return self.n
 
+    @property
+    def second_draws(self) -> int:
+        """`n_q`."""
+        return self.n_q
+
     def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
         """See `SamplerSpec.plan`. Further columns: q_kind (`scaled`, `truncated` or `pooled`), q_param (Q's sigma over the
         noise's, or the percentile, or 1) and n_q (draws of Q, 0 where pooled)."""

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.exp1 import Exp1
 from certflow.noise.radii.checks import needed_dimension
 from certflow.noise.radii.kinds.exp_inf import radial_table, scale
 from certflow.noise.radii.two_bounds import by_flow
 
 
-def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time(p: np.ndarray, noise: Exp1, dim: int | None) -> np.ndarray:
     """From the table that l-infinity noise has in l-infinity."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).time(p)
 
 
-def error(noise: NoiseSpec, dim: int | None) -> float:
+def error(noise: Exp1, dim: int | None) -> float:
     """The table's."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).error
 

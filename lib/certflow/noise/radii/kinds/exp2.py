@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.exp2 import Exp2
 from certflow.noise.radii import Shift
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
 
 
-def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def radius(failure: np.ndarray, noise: Exp2, dim: int | None) -> np.ndarray:
     """From the table of (dim, k, j), at most 6 sigma."""
     from certflow.noise.radii.spherical.profiles import Exponential, profile_table
 

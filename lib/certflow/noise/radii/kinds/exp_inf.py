@@ -6,20 +6,21 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.exp_inf import ExpInf
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.spherical.stirling import log_step
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
+from certflow.noise.scaled import Radial
 
 
-def scale(noise: NoiseSpec, dim: int | None) -> float:
+def scale(noise: Radial, dim: int | None) -> float:
     """λ."""
     checked_sigma(noise.sigma)
     return noise.scale(needed_dimension(dim, noise))
 
 
-def largest_l1(noise: NoiseSpec, dim: int | None) -> float:
+def largest_l1(noise: ExpInf, dim: int | None) -> float:
     """Where time_l1 ends: λ d/(d - 1) Γ((d - j)/k)/Γ((d - j - 1)/k); in one dimension λ Γ(1 + 1/k)."""
     d, k, j = needed_dimension(dim, noise), noise.k, noise.j
     if d == 1:
@@ -27,12 +28,12 @@ def largest_l1(noise: NoiseSpec, dim: int | None) -> float:
     return scale(noise, dim) * d / (d - 1) * math.exp(log_step((d - j - 1) / k, 1 / k))
 
 
-def time_l1(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_l1(p: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
     """Linear: no set's mass grows faster than the density integrates to over the face of the level sets."""
     return largest_l1(noise, dim) * (1 - 2 * p)
 
 
-def failure_l1(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def failure_l1(radii: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
     """Its inverse."""
     return np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / largest_l1(noise, dim), 0.0) / 2
 
@@ -49,17 +50,17 @@ def radial_table(d: int, k: float) -> FlowTable:
     return FlowTable(lambda p: factor * special.gammainc(tilted, special.gammaincinv(a, 2 * p)))
 
 
-def time_linf(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_linf(p: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
     """From the table; -λ ln(2p) for k = 1, exactly."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).time(p)
 
 
-def error_linf(noise: NoiseSpec, dim: int | None) -> float:
+def error_linf(noise: ExpInf, dim: int | None) -> float:
     """The table's."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).error
 
 
-def unknown_linf(noise: NoiseSpec) -> str | None:
+def unknown_linf(noise: ExpInf) -> str | None:
     """Only j = 0 is known."""
     return f"no linf radius is known under exp_inf noise with j={noise.j:g}; use j=0" if noise.j else None
 

@@ -6,19 +6,19 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.expp import ExponentialPower
 from certflow.noise.radii.checks import checked_sigma
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.two_bounds import by_flow
 
 
-def scale(noise: NoiseSpec) -> float:
+def scale(noise: ExponentialPower) -> float:
     """λ."""
     checked_sigma(noise.sigma)
     return noise.scale(1)
 
 
-def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time(p: np.ndarray, noise: ExponentialPower, dim: int | None) -> np.ndarray:
     """For a power of 1 or more the quantile of one coordinate, else from the table."""
     return scale(noise) * (quantile(p, noise.p) if noise.p >= 1 else table(noise.p).time(p))
 
@@ -40,7 +40,7 @@ def table(power: float) -> FlowTable:
     return FlowTable(lambda p: -np.expm1(-special.gammaincinv(1 / power, 2 * p)) / whole)
 
 
-def error(noise: NoiseSpec, dim: int | None) -> float:
+def error(noise: ExponentialPower, dim: int | None) -> float:
     """SciPy's quantiles err by less than 1e-13 of themselves; the table says its own error."""
     return scale(noise) * (1e-12 if noise.p >= 1 else table(noise.p).error)
 

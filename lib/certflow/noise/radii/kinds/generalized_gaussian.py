@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from certflow.noise.radii import Shift
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_dimension, checked_sigma, needed_dimension
 from certflow.noise.radii.kinds import gaussian
 
 
-def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def radius(failure: np.ndarray, noise: GeneralizedGaussian, dim: int | None) -> np.ndarray:
     """From the table of (dim, k), at most 6 sigma; in closed form for k = 0, which is the Gaussian."""
     if noise.k == 0:
         return gaussian.NORMS["l2"].radius(failure, noise, dim)

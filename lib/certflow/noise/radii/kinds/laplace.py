@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.laplace import Laplace
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
 from certflow.noise.radii.two_bounds import by_flow
 
@@ -13,19 +13,19 @@ LEAST_MASS = 1e-30
 """Rates are tabulated from this mass on; smaller ones count as it, which only loses."""
 
 
-def scale(noise: NoiseSpec) -> float:
+def scale(noise: Laplace) -> float:
     """λ."""
     checked_sigma(noise.sigma)
     return noise.scale(1)
 
 
-def time_l1(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_l1(p: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
     """-λ ln(2p), exact: the rate is p."""
     with np.errstate(divide="ignore"):
         return -scale(noise) * np.log(2 * p)
 
 
-def failure_l1(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def failure_l1(radii: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
     """exp(-r/λ)/2."""
     return np.exp(-radii * (1 + 2 * RADIUS_GUARD) / scale(noise)) / 2
 
@@ -71,12 +71,12 @@ def diagonal_table(dim: int) -> DiagonalTable:
     return DiagonalTable(dim)
 
 
-def time_linf(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_linf(p: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
     """From the table."""
     return scale(noise) * diagonal_table(needed_dimension(dim, noise)).time(p)
 
 
-def error_linf(noise: NoiseSpec, dim: int | None) -> float:
+def error_linf(noise: Laplace, dim: int | None) -> float:
     """1e-9 sigma/sqrt(d): binomial masses err by 1e-13 of themselves, rates by sqrt(d) times as much."""
     return 1e-9 * noise.sigma * needed_dimension(dim, noise) ** -0.5
 

@@ -4,13 +4,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.pareto import Pareto
 from certflow.noise.radii.checks import checked_sigma
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.two_bounds import by_flow
 
 
-def scale(noise: NoiseSpec) -> float:
+def scale(noise: Pareto) -> float:
     """λ."""
     checked_sigma(noise.sigma)
     return noise.scale(1)
@@ -27,12 +27,12 @@ def table(a: float) -> FlowTable:
     return FlowTable(rate)
 
 
-def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time(p: np.ndarray, noise: Pareto, dim: int | None) -> np.ndarray:
     """From the table."""
     return scale(noise) * table(noise.a).time(p)
 
 
-def error(noise: NoiseSpec, dim: int | None) -> float:
+def error(noise: Pareto, dim: int | None) -> float:
     """The table's."""
     return scale(noise) * table(noise.a).error
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.pow2 import Pow2
 from certflow.noise.radii import Shift
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
 
 
-def radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def radius(failure: np.ndarray, noise: Pow2, dim: int | None) -> np.ndarray:
     """From the table of (dim, k, a), at most 6 sigma."""
     from certflow.noise.radii.spherical.profiles import Power, profile_table
 

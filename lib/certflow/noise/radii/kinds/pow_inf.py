@@ -5,25 +5,25 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.pow_inf import PowInf
 from certflow.noise.radii.checks import RADIUS_GUARD, needed_dimension
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.kinds.exp_inf import scale
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
 
 
-def largest_l1(noise: NoiseSpec, dim: int | None) -> float:
+def largest_l1(noise: PowInf, dim: int | None) -> float:
     """λ d/(a - d)."""
     d = needed_dimension(dim, noise)
     return scale(noise, dim) * d / (noise.a - d)
 
 
-def time_l1(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_l1(p: np.ndarray, noise: PowInf, dim: int | None) -> np.ndarray:
     """Linear, as under exp_inf noise."""
     return largest_l1(noise, dim) * (1 - 2 * p)
 
 
-def failure_l1(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def failure_l1(radii: np.ndarray, noise: PowInf, dim: int | None) -> np.ndarray:
     """Its inverse."""
     return np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / largest_l1(noise, dim), 0.0) / 2
 
@@ -34,12 +34,12 @@ def table(d: int, a: float) -> FlowTable:
     return FlowTable(lambda p: (a - d) / 2 * special.betainc(d, a + 1 - d, special.betaincinv(d, a - d, 2 * p)))
 
 
-def time_linf(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_linf(p: np.ndarray, noise: PowInf, dim: int | None) -> np.ndarray:
     """From the table."""
     return scale(noise, dim) * table(needed_dimension(dim, noise), noise.a).time(p)
 
 
-def error_linf(noise: NoiseSpec, dim: int | None) -> float:
+def error_linf(noise: PowInf, dim: int | None) -> float:
     """The table's."""
     return scale(noise, dim) * table(needed_dimension(dim, noise), noise.a).error
 

@@ -7,29 +7,29 @@ which is largest in a ball of l-infinity at its corners.
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.ssn import IndependentSplitting
 from certflow.noise.radii import Shift
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, cut, needed_dimension
 from certflow.noise.radii.two_bounds import by_overlap
 
 
-def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time(p: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l1: width (1/2 - p), as a probability changes by at most r / width."""
     return _width(noise) * (0.5 - p)
 
 
-def closed_failure(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def closed_failure(radii: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l1: 1/2 - r / width, rounded down; 0 from half the width on."""
     return np.maximum(0.5 - radii / _width(noise) / (1 - 2 * RADIUS_GUARD), 0.0)
 
 
-def linf_radius(failure: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def linf_radius(failure: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l-infinity: width (1 - (1/2 + failure)^(1/d))."""
     d = needed_dimension(dim, noise)
     return cut(-_width(noise) * np.expm1(np.log1p(np.minimum(failure, 0.5) - 0.5) / d))
 
 
-def _width(noise: NoiseSpec) -> float:
+def _width(noise: IndependentSplitting) -> float:
     checked_sigma(noise.sigma)
     return noise.width
 

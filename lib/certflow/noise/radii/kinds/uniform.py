@@ -2,33 +2,33 @@
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.uniform import Uniform
 from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
 from certflow.noise.radii.two_bounds import by_overlap
 
 
-def scale(noise: NoiseSpec) -> float:
+def scale(noise: Uniform) -> float:
     """λ, half the cube's edge."""
     checked_sigma(noise.sigma)
     return noise.scale(1)
 
 
-def time_l1(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_l1(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """λ(1 - 2p): two cubes shifted against each other along one axis share 1 - r/(2λ) of their volume."""
     return scale(noise) * (1 - 2 * p)
 
 
-def failure_l1(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def failure_l1(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """(1 - r/λ)/2."""
     return np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / scale(noise), 0.0) / 2
 
 
-def time_linf(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def time_linf(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """2λ(1 - (1/2 + p)^(1/d)): along the diagonal they share (1 - r/(2λ))^d."""
     return -2 * scale(noise) * np.expm1(np.log1p(p - 0.5) / needed_dimension(dim, noise))
 
 
-def failure_linf(radii: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
+def failure_linf(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """(1 - r/(2λ))^d - 1/2."""
     share = np.minimum(radii * (1 + 2 * RADIUS_GUARD) / (2 * scale(noise)), 1.0)
     with np.errstate(divide="ignore"):

@@ -8,7 +8,7 @@ ENOUGH = 1e-5
 """A Halley step below this share of t + x leaves an error of its cube, a Newton step of 1e-8 one of its square."""
 
 
-def growth(t: np.ndarray, level: np.ndarray, k: int) -> np.ndarray:
+def growth(t: np.ndarray, level: np.ndarray, k: float) -> np.ndarray:
     """xi_k(t, L): the x >= -t with k ln(1 + x/t) + x = L; for k = 0, max(L, -t). t > 0; t and `level` broadcast, finite.
 
     The density of the noise at radial coordinate t is proportional to t^-k e^-t, so xi is the growth of t that divides the
@@ -32,7 +32,7 @@ def growth(t: np.ndarray, level: np.ndarray, k: int) -> np.ndarray:
     return z
 
 
-def growth_slope(t: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
+def growth_slope(t: np.ndarray, x: np.ndarray, k: float) -> np.ndarray:
     """d xi_k(t, L) / dL at xi = x: (t + x) / (t + x + k)."""
     grown = t + x
     return (grown > 0).astype(np.float64) if k == 0 else grown / (grown + k)
