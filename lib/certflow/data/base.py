@@ -40,8 +40,10 @@ class DataInfo:
 class Split(Protocol):
     """One split of a dataset: random access to images by their position in the full split."""
 
-    labels: np.ndarray
-    """int64 [n]"""
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [n]"""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -109,6 +109,8 @@ class DenoiserSpec(Spec):
         from certflow.denoising.loading import load_into
         from certflow.files.artefact import file_digest
 
+        if self.weights is None:
+            raise ValueError(f"a denoiser of kind {self.kind} is given no weights")
         denoiser = self.build(info, condition)
         load_into(denoiser.network, self.weights)
         return denoiser, {"sha256": file_digest(self.weights)}

@@ -23,7 +23,7 @@ class DenoiseThenClassify(nn.Module):
 
     def __init__(
         self,
-        denoiser: Denoiser | None,
+        denoiser: Denoiser | nn.Identity | None,
         classifier: nn.Module,
         *,
         clamp: bool = False,
@@ -31,7 +31,7 @@ class DenoiseThenClassify(nn.Module):
         learns: Literal["denoiser", "classifier", "both"] = "denoiser",
     ):
         super().__init__()
-        self.denoiser = nn.Identity() if denoiser is None else denoiser
+        self.denoiser: Denoiser | nn.Identity = nn.Identity() if denoiser is None else denoiser
         self.classifier = classifier
         self.clamp, self.resize, self.learns = clamp, resize, learns
         for part in self._resting():

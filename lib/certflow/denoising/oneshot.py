@@ -47,6 +47,7 @@ class OneShot(Denoiser):
         self.schedule, self.mode, self.t_rule = schedule, mode, t_rule
         self.time_scale, self.prediction = time_scale, prediction
         self.padding = (0, -self.width % multiple, 0, -self.height % multiple)
+        self.table: torch.Tensor
         self.register_buffer("table", torch.from_numpy(schedule.levels).log(), persistent=False)
         self.time, self.alpha = (0.0, 1.0) if condition is None else self._settle(condition)
 

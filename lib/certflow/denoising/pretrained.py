@@ -51,7 +51,8 @@ def load_pretrained(spec: "Diffusion", info: DataInfo, condition: float | None) 
             f"{path}: takes images of {channels} channels and gives {outputs}; the data have {info.shape[0]} channels"
         )
     denoiser = spec.build(info, condition, notes)
-    fit(denoiser.network.unet, _modern(state, denoiser.network.unet), path, exact=False)
+    unet: Any = denoiser.network.unet
+    fit(unet, _modern(state, unet), path, exact=False)
     return denoiser, {**notes, "sha256": digest([file_digest(file) for file in files_of(path)])}
 
 

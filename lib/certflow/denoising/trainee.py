@@ -1,6 +1,7 @@
 """What the training loop trains: a denoiser in front of frozen classifiers."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -25,7 +26,9 @@ class Trainee(nn.Module):
 
     def judge(self, number: int) -> DenoiseThenClassify:
         """Whose gradients batch `number`, counted from the first of the training, follows: the surrogates take turns."""
-        return self.surrogates[number % len(self.surrogates)] if self.surrogates else self.composed
+        if not self.surrogates:
+            return self.composed
+        return cast(DenoiseThenClassify, self.surrogates[number % len(self.surrogates)])
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         return self.composed(y)

@@ -76,7 +76,7 @@ def add(network: nn.Module, rank: int) -> None:
     wrong = problem(network, rank)
     if wrong is not None:
         raise ValueError(wrong)
-    last = head(network).removesuffix(".weight")
+    last = (head(network) or "").removesuffix(".weight")
     network.requires_grad_(False)
     network.get_submodule(last).requires_grad_(True)
     for name, layer in targets(network).items():

@@ -5,6 +5,7 @@ Only values that are asked for are read, so that an optimiser beside the weights
 of the file. In archives a checksum is compared that torch itself does not look at.
 """
 
+import io
 import math
 import pickle
 import struct
@@ -12,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,10 +76,10 @@ class Archive:
         if entry.compress_type != zipfile.ZIP_STORED or not entry.file_size == entry.compress_size <= self._size:
             raise ValueError(f"its record {name} is compressed; unpack it and pack it again without (zip -0)")
         if not self._checked:
-            entry.CRC = None
+            entry.CRC = None  # ty: ignore[invalid-assignment]  # how zipfile is told not to compare it
         found = bytearray(entry.file_size)
         with self._zip.open(entry) as record:
-            if record.readinto(found) != len(found) or record.read(1):
+            if cast(io.BufferedIOBase, record).readinto(found) != len(found) or record.read(1):
                 raise ValueError(f"its record {name} is cut off")
         return found
 

@@ -11,6 +11,7 @@ from certflow.data.base import DataInfo, Split
 from certflow.errors import ArtefactError
 from certflow.models.base import ModelSpec
 from certflow.models.findings import Finding, findings
+from certflow.models.normalise import normalisation
 from certflow.models.probing import Probe, Trial, alternatives
 from certflow.models.published import Loaded, load_weights
 from certflow.models.taking import Source
@@ -115,7 +116,7 @@ def examine(
     probe = Probe(network, test, info, noise, seed, torch.device(device), path)
     clean, noisy = (probe.predictions(noisy=way) for way in (False, True))
     trials, labels = tuple(_trials(probe, loaded, options, spec, info)), probe.labels[: probe.images]
-    layer = network[0]
+    layer = normalisation(network)
     return network, Examination(
         path=str(path),
         source=loaded.source,
@@ -133,7 +134,7 @@ def examine(
 def _trials(probe: Probe, loaded: Loaded, options: Mapping[str, Any], spec: ModelSpec, info: DataInfo) -> list[Trial]:
     """Every other way to use the model, tried."""
     network, device = loaded.module, probe.device
-    tried, layers = [], [network[0]]
+    tried, layers = [], [normalisation(network)]
     for name, layer in alternatives(info):
         layer = layer.to(device)
         if not any(layer.does_as(known) for known in layers):

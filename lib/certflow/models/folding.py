@@ -7,6 +7,7 @@ rounding. What does not match these patterns stays as it is.
 """
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -93,14 +94,14 @@ def _trace(module: nn.Module) -> fx.Graph | None:
 def _readers(graph: fx.Graph) -> dict[str, str | None]:
     """Each module that is called exactly once → the one module that reads its output, or None if others read it too."""
     calls = [node for node in graph.nodes if node.op == "call_module"]
-    names = [node.target for node in calls]
-    return {node.target: _reader(node, names) for node in calls if names.count(node.target) == 1}
+    names = [str(node.target) for node in calls]
+    return {str(node.target): _reader(node, names) for node in calls if names.count(str(node.target)) == 1}
 
 
 def _reader(node: fx.Node, names: list[str]) -> str | None:
     users = list(node.users)
-    single = len(users) == 1 and users[0].op == "call_module" and names.count(users[0].target) == 1
-    return users[0].target if single else None
+    single = len(users) == 1 and users[0].op == "call_module" and names.count(str(users[0].target)) == 1
+    return str(users[0].target) if single else None
 
 
 def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
@@ -108,11 +109,13 @@ def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
     readers = _readers(graph)
     start = next(node for node in graph.nodes if node.op == "placeholder")
     name = _reader(start, list(readers))
-    layer = network.get_submodule(name) if name is not None else None
-    if not isinstance(layer, Normalise) or layer.mean is None or readers[name] is None:
+    reader = None if name is None else readers[name]
+    if name is None or reader is None:
         return None
-    first = network.get_submodule(readers[name])
-    if not _plain(first, nn.Conv2d) or first.groups != 1:
+    layer, first = network.get_submodule(name), network.get_submodule(reader)
+    if not isinstance(layer, Normalise) or layer.mean is None or layer.sd is None:
+        return None
+    if not isinstance(first, nn.Conv2d) or not _plain(first, nn.Conv2d) or first.groups != 1:
         return None
     first.weight = _parameter(first.weight.double() / layer.sd.double(), first.weight)
     network.set_submodule(name, nn.Identity())
@@ -122,47 +125,51 @@ def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
 def normalised_convolutions(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the batch normalisations that alone read their output; none in a network that cannot be traced."""
     graph = _trace(network)
-    names = _normalised_convolutions(network, graph) if graph is not None else []
-    return [(network.get_submodule(name), network.get_submodule(reader)) for name, reader in names]
+    return [] if graph is None else [pair for pair, _ in _normalised_convolutions(network, graph)]
 
 
-def _normalised_convolutions(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch normalisations that alone read their output."""
-    return [
-        (name, reader)
-        for name, reader in _readers(graph).items()
-        if reader is not None
-        and _plain(network.get_submodule(name), nn.Conv2d)
-        and _after_affine(network.get_submodule(reader)) is not None
-    ]
+def _normalised_convolutions(
+    network: nn.Module, graph: fx.Graph
+) -> Iterator[tuple[tuple[nn.Conv2d, nn.BatchNorm2d], str]]:
+    """Convolutions and the batch normalisations that alone read their output, with the name of the latter."""
+    for name, reader in _readers(graph).items():
+        convolution, norm = network.get_submodule(name), None if reader is None else network.get_submodule(reader)
+        if reader is None or not isinstance(convolution, nn.Conv2d) or not _plain(convolution, nn.Conv2d):
+            continue
+        if isinstance(norm, nn.BatchNorm2d) and _after_affine(norm) is not None:
+            yield (convolution, norm), reader
 
 
 def _fold_normalisations(network: nn.Module, graph: fx.Graph) -> int:
     """Fold every batch normalisation that is the only reader of a convolution, in place; how many there were."""
-    names = _normalised_convolutions(network, graph)
-    for name, reader in names:
-        convolution, norm = network.get_submodule(name), network.get_submodule(reader)
-        _absorb(convolution, norm)
-        network.set_submodule(reader, _after_affine(norm))
-    return len(names)
+    pairs = list(_normalised_convolutions(network, graph))
+    for (convolution, norm), reader in pairs:
+        rest = _after_affine(norm)
+        if rest is not None:
+            _absorb(convolution, norm)
+            network.set_submodule(reader, rest)
+    return len(pairs)
 
 
-def _after_affine(norm: nn.Module) -> nn.Module | None:
-    """What a batch normalisation does after its affine map; None for other modules, and where it has no fixed statistics."""
-    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or _hooked(norm):
+def _after_affine(norm: nn.BatchNorm2d) -> nn.Module | None:
+    """What a batch normalisation does after its affine map; None where it has no fixed statistics, or does more."""
+    if norm.running_mean is None or norm.running_var is None or _hooked(norm):
         return None
     if type(norm) is nn.BatchNorm2d:
         return nn.Identity()
     # timm's BatchNormAct2d, known by its parts so that timm need not be imported.
-    parts = (getattr(norm, "drop", None), getattr(norm, "act", None))
-    return nn.Sequential(*parts) if all(isinstance(part, nn.Module) for part in parts) else None
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    return nn.Sequential(drop, act) if isinstance(drop, nn.Module) and isinstance(act, nn.Module) else None
 
 
 def _absorb(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """w' = w·γ/√(v+ε), b' = β + (b − μ)·γ/√(v+ε), computed in float64."""
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise ValueError("batch normalisation without running statistics is not one map")
+    scale = (variance.double() + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.double()
-    bias = -norm.running_mean.double() if convolution.bias is None else convolution.bias.double() - norm.running_mean
+    bias = -mean.double() if convolution.bias is None else convolution.bias.double() - mean
     bias = bias * scale if norm.bias is None else bias * scale + norm.bias.double()
     convolution.weight = _parameter(convolution.weight.double() * scale[:, None, None, None], convolution.weight)
     convolution.bias = _parameter(bias, convolution.weight)

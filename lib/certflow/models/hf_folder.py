@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return content
 
 
-def cached(hub: str, revision: str | None, *, download: bool, patterns: Sequence[str]) -> Path:
+def cached(hub: str | None, revision: str | None, *, download: bool, patterns: Sequence[str]) -> Path:
     """The folder of a model in the hub's local cache, filled before where `download` allows that.
 
     `ArtefactError` names the folder that was looked for.
@@ -104,9 +104,12 @@ def cached(hub: str, revision: str | None, *, download: bool, patterns: Sequence
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    settings = {"revision": revision, "local_files_only": not download, "allow_patterns": list(patterns)}
+    if hub is None:
+        raise ArtefactError("hub: neither a model of a hub nor weights are named")
     try:
-        return Path(snapshot_download(hub, **settings))
+        return Path(
+            snapshot_download(hub, revision=revision, local_files_only=not download, allow_patterns=list(patterns))
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
         how = "could not be fetched" if download else "is not in the cache, and `download` is off"

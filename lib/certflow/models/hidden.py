@@ -44,7 +44,7 @@ def hidden_layers(network: nn.Module, x: torch.Tensor, which: Choice = "stages")
             raise ValueError(f"layers: {name} {problem}; name another module")
     if not usable:
         raise ValueError(f"layers: {type(network).__name__} has no hidden layer that can be found by itself; name some")
-    return sorted(usable, key=usable.get)
+    return sorted(usable, key=lambda name: usable[name])
 
 
 _known: WeakKeyDictionary[nn.Module, dict[str, list[str]]] = WeakKeyDictionary()
@@ -72,6 +72,8 @@ def captured(
     def keeper(name: str):
         def keep(module: nn.Module, given: Any, output: Any) -> None:
             output = _tensor(output)
+            if output is None:
+                raise ValueError(f"layers: {name} gives something else than a tensor; name another module")
             pooled = reduced(output, how, mask)
             # Where nothing was pooled it is the output itself, which the next module may write over.
             found[name] = pooled.clone() if pooled.data_ptr() == output.data_ptr() else pooled
@@ -142,6 +144,8 @@ def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
     try:
         with torch.no_grad(), in_mode(network, training=False):
             logits = _tensor(network(x))
+        if logits is None:
+            raise ValueError(f"{type(network).__name__} gives something else than logits")
     finally:
         for handle in handles:
             handle.remove()

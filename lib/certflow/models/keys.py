@@ -133,8 +133,12 @@ def rename(taken: Taken, wanted: Mapping[str, Any], leave_out: Sequence[str] = (
         found = STATISTICS.fullmatch(name)
         if name in theirs:
             weights[theirs[name]] = tensor
-        elif found is not None and candidate.prefix.startswith(found["parents"]) and found.lastgroup not in statistics:
-            statistics[found.lastgroup] = tensor
+        elif (
+            found is not None
+            and candidate.prefix.startswith(found["parents"])
+            and str(found.lastgroup) not in statistics
+        ):
+            statistics[str(found.lastgroup)] = tensor
         elif name in elsewhere or name.rpartition(".")[2] in DERIVED or any(fnmatchcase(name, p) for p in leave_out):
             dropped.append(name)
         else:

@@ -24,6 +24,8 @@ class Normalise(nn.Module):
                 raise ValueError(f"normalisation: {len(mean)} means but {len(sd)} standard deviations")
             if not all(value > 0 for value in sd):
                 raise ValueError(f"normalisation: standard deviations must be above 0, got {list(sd)}")
+        self.mean: torch.Tensor | None
+        self.sd: torch.Tensor | None
         self.register_buffer("mean", None if mean is None else _per_channel(mean))
         self.register_buffer("sd", None if sd is None else _per_channel(sd))
 
@@ -35,20 +37,28 @@ class Normalise(nn.Module):
     def forward(
         self, x: Float[torch.Tensor, "rows channels height width"]
     ) -> Float[torch.Tensor, "rows channels height width"]:
-        return x if self.mean is None else (x - self.mean) / self.sd
+        return x if self.mean is None or self.sd is None else (x - self.mean) / self.sd
 
     def does_as(self, other: "Normalise") -> bool:
         """Whether both layers do the same, up to rounding."""
-        stated = [(layer.mean, layer.sd) for layer in (self, other)]
-        if any(mean is None for mean, _ in stated):
-            return all(mean is None for mean, _ in stated)
-        return all(a.shape == b.shape and torch.allclose(a.cpu(), b.cpu()) for a, b in zip(*stated, strict=True))
+        if self.mean is None or self.sd is None or other.mean is None or other.sd is None:
+            return self.mean is None and other.mean is None
+        pairs = ((self.mean, other.mean), (self.sd, other.sd))
+        return all(a.shape == b.shape and torch.allclose(a.cpu(), b.cpu()) for a, b in pairs)
 
     def extra_repr(self) -> str:
-        return (
-            "identity" if self.mean is None else f"mean={self.mean.flatten().tolist()}, sd={self.sd.flatten().tolist()}"
-        )
+        if self.mean is None or self.sd is None:
+            return "identity"
+        return f"mean={self.mean.flatten().tolist()}, sd={self.sd.flatten().tolist()}"
 
 
 def _per_channel(values: Sequence[float]) -> torch.Tensor:
     return torch.tensor([float(value) for value in values], dtype=torch.float32)[:, None, None]
+
+
+def normalisation(network: nn.Sequential) -> Normalise:
+    """The first layer of a network as `certflow.models.build` makes it."""
+    first = network[0]
+    if not isinstance(first, Normalise):
+        raise TypeError(f"a network begins with its normalisation, not with {type(first).__name__}")
+    return first

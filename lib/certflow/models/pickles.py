@@ -201,7 +201,7 @@ def extent(file: BinaryIO) -> int:
     """Where the pickle that starts at the file's position ends, after checking that reading it takes no more memory than it
     has bytes; the position is left there."""
     for count, (code, argument, _) in enumerate(pickletools.genops(file)):
-        if "PUT" in code.name and argument > count:
+        if "PUT" in code.name and isinstance(argument, int) and argument > count:
             raise pickle.UnpicklingError(f"stores under number {argument} after {count} steps")
         if code.name.startswith("EXT"):
             raise pickle.UnpicklingError("refers to a table outside the file")

@@ -14,7 +14,7 @@ from certflow.data.augmentation import to_unit
 from certflow.data.base import DataInfo, Split
 from certflow.errors import NonFiniteError
 from certflow.models.normalise import Normalise
-from certflow.noise.base import Key, NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.stats import mcnemar
 
@@ -103,10 +103,11 @@ class Probe:
 
         scale: what additive noise is multiplied by; other laws know none but 1.
         """
-        right, trial = np.empty(0, bool), None
+        right = np.empty(0, bool)
+        trial = Trial(name, right, right)
         for end in dict.fromkeys(min(look, len(self.index)) for look in LOOKS):
-            behind = trial is not None and trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses
-            if behind or (trial is not None and self._left <= 0):
+            behind = trial.gains + BEHIND * (len(right) == LOOKS[0]) <= trial.losses
+            if len(right) and (behind or self._left <= 0):
                 break
             self._left -= end - len(right)
             right = np.concatenate([right, self._right(network, np.arange(len(right), end), scale)])
@@ -144,6 +145,11 @@ class Probe:
             found.append(right)
         return np.concatenate(found)
 
+    def _copies(self, x: torch.Tensor, key: Key, scale: float) -> torch.Tensor:
+        if isinstance(self.noise, AdditiveNoise) and scale != 1:
+            return x + scale * self.noise.sample(tuple(x.shape[1:]), key)
+        return self.noise.copies(x, key)
+
     def _batches(self, rows: np.ndarray, noisy: bool, scale: float) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
@@ -152,7 +158,7 @@ class Probe:
             if noisy:
                 image = torch.as_tensor(index, device=self.device)
                 key = Key(image, torch.zeros_like(image), seed=self.seed, stream=Stream.TRAIN_EVALUATION)
-                x = self.noise.copies(x, key) if scale == 1 else x + scale * self.noise.sample(tuple(x.shape[1:]), key)
+                x = self._copies(x, key, scale)
             with torch.inference_mode():
                 yield part, x
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from certflow.models.base import ModelSpec
 from certflow.models.fitting import fit, head
 from certflow.models.keys import Published
 from certflow.models.normalise import Normalise
+from certflow.models.resizing import Network
 from certflow.models.taking import OURS, Source, take
 
 Numbers = tuple[float, ...]
@@ -41,7 +43,7 @@ NAMES = (
 class Loaded:
     """A network in eval mode, where its normalisation came from (`given`, `file` or `data`), and what the file is."""
 
-    module: torch.nn.Sequential
+    module: Network
     normalisation: str
     source: Source
 
@@ -126,7 +128,7 @@ def _selected(
     published: Published,
     theirs: int | None,
     outputs: Sequence[int],
-) -> torch.nn.Sequential:
+) -> Network:
     """The network whose classes are some of the file's outputs: its last layer has those rows only.
 
     The result is compared with the file's own network on random images, so that an architecture whose outputs are not rows of
@@ -171,26 +173,26 @@ def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: st
 
 def _classes(network: torch.nn.Module, published: Published) -> int | None:
     """Rows of the file's last linear layer, where there is one."""
-    weight = published.weights.get(head(network))
+    weight = published.weights.get(head(network) or "")
     return len(weight) if weight is not None and weight.dim() == 2 else None
 
 
 def named(name: str) -> ModelSpec:
     """The spec of an architecture by its name in the papers' code, one of `NAMES`."""
     if name in ("lenet", "mnist_43", "resnet50"):
-        return spec_class("model", name)()
+        return spec_class("model", name).model_validate({})
     if name.startswith("timm:"):
-        return spec_class("model", "timm")(name=name.removeprefix("timm:"))
+        return spec_class("model", "timm").model_validate({"name": name.removeprefix("timm:")})
     resnet = re.fullmatch(r"cifar(?:100)?_resnet(\d+)", name)
     wide = re.fullmatch(r"wide_resnet(\d+)_(\d+)", name)
     if resnet:
-        return spec_class("model", "cifar_resnet")(depth=int(resnet[1]))
+        return spec_class("model", "cifar_resnet").model_validate({"depth": int(resnet[1])})
     if wide:
-        return spec_class("model", "wide_resnet")(depth=int(wide[1]), width=int(wide[2]))
+        return spec_class("model", "wide_resnet").model_validate({"depth": int(wide[1]), "width": int(wide[2])})
     raise ValueError(f"no architecture named {name!r}; known: {', '.join(NAMES)} (other depths and widths alike)")
 
 
-def _usual(name: str, network: torch.nn.Module) -> tuple[Numbers | None, Numbers | None]:
+def _usual(name: str, network: Any) -> tuple[Numbers | None, Numbers | None]:
     """The normalisation that the papers' code applies in front of the architecture of that name."""
     if name == "lenet":
         return None, None

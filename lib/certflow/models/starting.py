@@ -9,6 +9,7 @@ import torch
 from certflow.data.base import DataInfo
 from certflow.files.artefact import file_digest
 from certflow.models.base import ModelSpec
+from certflow.models.normalise import normalisation
 from certflow.models.published import load_weights
 
 
@@ -24,7 +25,7 @@ def start_from(module: torch.nn.Sequential, checkpoint: str | Path, spec: ModelS
     loaded = load_weights(checkpoint, spec, info, classes=info.classes)
     module[1].load_state_dict(loaded.module[1].state_dict())
     facts = {"checkpoint": str(checkpoint), "sha256": file_digest(checkpoint)}
-    if loaded.normalisation == "file" and not loaded.module[0].does_as(module[0]):
+    if loaded.normalisation == "file" and not normalisation(loaded.module).does_as(normalisation(module)):
         facts["note"] = (
             f"its weights were trained behind the normalisation {loaded.module[0].extra_repr()}, this network has "
             f"{module[0].extra_repr()}"

@@ -24,6 +24,8 @@ def _shown(name: str) -> bool:
 @cache
 def _sources() -> tuple[str, ...]:
     found = importlib.util.find_spec("timm")
+    if found is None or found.origin is None:
+        return ()
     folder = Path(found.origin).parent / "models"
     return tuple(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
 

@@ -15,7 +15,7 @@ class Truncated(GeneralizedGaussian):
     No entry of the configuration: sampler `double` draws from it. Exact, without rejection (Li et al. 2022 reject).
     """
 
-    kind: Literal["truncated"] = "truncated"  # ty: ignore[incompatible-attribute-override]  # as the law it is derived from
+    kind: Literal["truncated"] = "truncated"
 
     @property
     def exponent(self) -> None:

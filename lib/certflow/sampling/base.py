@@ -19,8 +19,10 @@ ENGINE_REVISION = 1
 class StoppingRule(Protocol):
     """When an image has been drawn often enough: a rule of its counts at fixed looks, the same for every image."""
 
-    looks: np.ndarray
-    """Increasing int64: the numbers of draws at which an image is looked at. The last one ends it."""
+    @property
+    def looks(self) -> np.ndarray:
+        """Increasing int64: the numbers of draws at which an image is looked at. The last one ends it."""
+        ...
 
     def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """At `looks[look]` draws, from the counts `k` of the selected class (int64 [images]) and the earlier decisions

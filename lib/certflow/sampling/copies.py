@@ -11,6 +11,7 @@ import torch
 
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.pieces import from_parts
+from certflow.noise.splitting import Splitting
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.preparing import Compiled
@@ -22,12 +23,17 @@ GRID_TOLERANCE = 1e-4
 class Copies(Protocol):
     """Noisy copies of images for one network, law, seed and stream."""
 
-    dtype: torch.dtype
-    """Of what is held of an image."""
-    exact: bool
-    """Whether images must be 8-bit ones."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is held of an image."""
+        ...
 
-    def hold(self, images: torch.Tensor) -> torch.Tensor:
+    @property
+    def exact(self) -> bool:
+        """Whether images must be 8-bit ones."""
+        ...
+
+    def hold(self, images: torch.Tensor, /) -> torch.Tensor:
         """What is kept on the device of clean images [images, *shape], uint8 or float32 in [0,1]; of type `dtype`."""
         ...
 
@@ -69,10 +75,14 @@ def copies_of(
             return Pieces(base, lambda levels, image, draw: noise.outcome(levels, draw))
         if isinstance(noise, AdditiveNoise):
             return AddedLevels(base, noise, keyed)
+        if not isinstance(noise, Splitting):
+            raise ValueError(f"arithmetic: exact: copies under noise of kind {noise.kind} are no whole grey levels")
         return Pieces(base, lambda levels, image, draw: noise.pieces(levels, Key(image, draw, **keyed)))
     if every:
         raise ValueError("arithmetic: outcomes are enumerated in exact arithmetic alone")
-    return (Added if isinstance(noise, AdditiveNoise) else Distorted)(base, noise, keyed, parameter)
+    if isinstance(noise, AdditiveNoise):
+        return Added(base, noise, keyed, parameter)
+    return Distorted(base, noise, keyed)
 
 
 class Added:
@@ -81,8 +91,12 @@ class Added:
     dtype, exact = torch.float32, False
 
     def __init__(self, base: BaseClassifier, noise: AdditiveNoise, keyed: dict[str, int], parameter: bool):
-        self.hold = base.prepare
+        self.base = base
         self.noise = _on(base, lambda key: noise.sample(base.shape, key), keyed, warm=not parameter)
+
+    def hold(self, images: torch.Tensor) -> torch.Tensor:
+        """See `Copies.hold`."""
+        return self.base.prepare(images)
 
     def rows(self, held, image, draw, parameter):
         """See `Copies.rows`."""
@@ -95,12 +109,16 @@ class AddedLevels:
     dtype, exact = torch.int16, True
 
     def __init__(self, base: BaseClassifier, noise: AdditiveNoise, keyed: dict[str, int]):
-        self.hold, self.from_levels = base.levels, base.from_levels
+        self.base = base
         self.noise = _on(base, lambda key: noise.steps(base.shape, key), keyed, warm=True)
+
+    def hold(self, images: torch.Tensor) -> torch.Tensor:
+        """See `Copies.hold`."""
+        return self.base.levels(images)
 
     def rows(self, held, image, draw, parameter):
         """See `Copies.rows`."""
-        return self.from_levels(self.noise(image, draw, parameter).add_(held))
+        return self.base.from_levels(self.noise(image, draw, parameter).add_(held))
 
 
 class Distorted:
@@ -108,7 +126,7 @@ class Distorted:
 
     dtype, exact = torch.float32, False
 
-    def __init__(self, base: BaseClassifier, noise: NoiseSpec, keyed: dict[str, int], parameter: bool):
+    def __init__(self, base: BaseClassifier, noise: NoiseSpec, keyed: dict[str, int]):
         self.base, self.noise, self.keyed = base, noise, keyed
 
     def hold(self, images: torch.Tensor) -> torch.Tensor:
@@ -130,11 +148,15 @@ class Pieces:
 
     def __init__(self, base: BaseClassifier, shown: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]):
         """shown: (levels int16 [rows, *shape] or [*shape], image, draw) → int16 [rows, *shape]."""
-        self.base, self.hold, self.shown = base, base.levels, shown
+        self.base, self.shown = base, shown
         number = torch.zeros(1, dtype=torch.int64, device=base.device)
         shown(
             torch.zeros(base.shape, dtype=torch.int16, device=base.device), number, number
         )  # makes tables, unrecorded
+
+    def hold(self, images: torch.Tensor) -> torch.Tensor:
+        """See `Copies.hold`."""
+        return self.base.levels(images)
 
     def rows(self, held, image, draw, parameter):
         """See `Copies.rows`."""

@@ -111,16 +111,16 @@ def count_classes(
             started = time.monotonic()
             # Whole batches: only the last one of all is padded.
             stop = work.limited(row, min(row + -(-chunk // base.batch) * base.batch, total))
-            found, error = work.tried(row, stop)
-            if error is not None:
+            counted = work.tried(row, stop)
+            if isinstance(counted, torch.OutOfMemoryError):
                 work.kept.forget()
                 if not base.halve_batch():
-                    raise error
+                    raise counted
                 if base.device.type == "cuda":
                     torch.cuda.empty_cache()
                 bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
-            first, found, bad = found
+            first, found, bad = counted
             if bad < stop:
                 _raise_non_finite(bad, index, draws, ends, start, describe)
             counts[first : first + len(found)] += found
@@ -164,13 +164,13 @@ class _Work:
         whole = (limit - row) // self.base.batch * self.base.batch
         return limit if limit == stop or whole == 0 else row + whole
 
-    def tried(self, row: int, stop: int) -> tuple[tuple[int, np.ndarray, int] | None, Exception | None]:
+    def tried(self, row: int, stop: int) -> tuple[int, np.ndarray, int] | torch.OutOfMemoryError:
         """`count`, or the error where memory did not suffice. Without its traceback, which would hold the memory still."""
         try:
-            return self.count(row, stop), None
+            return self.count(row, stop)
         except torch.OutOfMemoryError as error:
             error.__context__ = None
-            return None, error.with_traceback(None)
+            return error.with_traceback(None)
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
@@ -184,16 +184,17 @@ class _Work:
 
     def _count_by_graph(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
         base, kept = self.base, self.kept
-        if kept.loop is None:
+        if kept.loop is None or kept.steps is None:
             slots = slots_of(int(np.prod(base.shape)))
             told = {"parameter": self.parameter is not None, "margin": self.margin}
             kept.loop = RowLoop(base, self.copies, slots=slots, **told)
             kept.steps = Replayed(kept.loop.step, Recorder(base.device))
-        with kept.steps.recorder.streamed():
-            kept.loop.load(tables, images, row, stop)
+        loop, steps = kept.loop, kept.steps
+        with steps.recorder.streamed():
+            loop.load(tables, images, row, stop)
             for _ in range(row, stop, base.batch):
-                kept.steps()
-            return kept.loop.counts(len(tables.index))
+                steps()
+            return loop.counts(len(tables.index))
 
     def _count_eagerly(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
         """The same on a CPU, where nothing need be of one size before the network, and one image is not copied to all rows."""

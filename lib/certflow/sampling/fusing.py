@@ -7,6 +7,7 @@ rounding of the convolutions (pooling and ReLU are exact). What does not match s
 
 import copy
 import operator
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ class Traced(nn.Module):
         return self.module.forward(x)
 
 
-def fuse(network: nn.Module, x: torch.Tensor) -> nn.Module | None:
+def fuse(network: nn.Module, x: torch.Tensor) -> fx.GraphModule | None:
     """A copy of `network` (float32, eval mode, on the CPU) with fused kernels, or None where nothing can be fused.
 
     x: float32 [rows, channels, height, width], images to find the shapes of what is inside. None also where the network cannot
@@ -95,7 +96,7 @@ class _Shapes(fx.Interpreter):
 def _drop_identities(module: fx.GraphModule) -> None:
     """Remove calls that return their input, so that neighbours become visible."""
     for node in list(module.graph.nodes):
-        if node.op == "call_module" and type(module.get_submodule(node.target)) in (nn.Identity, nn.Dropout):
+        if node.op == "call_module" and type(_called(module, node)) in (nn.Identity, nn.Dropout):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
 
@@ -113,7 +114,8 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
     """Fuse from the last convolution to the first, so that the residuals seen are those of the original graph."""
     changed = 0
     for node in list(module.graph.nodes):
-        if not _is_convolution(module, node):
+        layer = _convolution(module, node)
+        if layer is None:
             continue
         last, other = node, None
         reader = _only_reader(node)
@@ -125,7 +127,7 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
         if last is node or any(_overwritten(module, value, node, last) for value in (node.args[0], other)):
             continue
         args = (node.args[0],) if other is None else (node.args[0], other)
-        _replace(module, last, FusedConv2d(module.get_submodule(node.target), relu), args)
+        _replace(module, last, FusedConv2d(layer, relu), args)
         changed += 1
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
@@ -152,25 +154,32 @@ def _replace(module: fx.GraphModule, node: fx.Node, new: nn.Module, args: tuple)
     module.graph.erase_node(node)
 
 
+def _called(module: fx.GraphModule, node: fx.Node) -> nn.Module:
+    """The part that a node of kind `call_module` calls: its target is the part's name."""
+    return module.get_submodule(str(node.target))
+
+
 def _only_reader(node: fx.Node) -> fx.Node | None:
     readers = list(node.users)
     return readers[0] if len(readers) == 1 else None
 
 
-def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
+def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
+    """The plain convolution that a node calls; None where it does something else."""
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
-        return False
-    return _is_plain(module.get_submodule(node.target))
+        return None
+    layer = _called(module, node)
+    return layer if _is_plain(layer) else None
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return type(module.get_submodule(node.target)) is nn.ReLU
+        return type(_called(module, node)) is nn.ReLU
     return (node.op == "call_function" and node.target in RELUS) or (
         node.op == "call_method" and node.target in ("relu", "relu_")
     )
@@ -190,7 +199,7 @@ def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_function" and node.target is F.max_pool2d:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         given = dict(zip(names, node.args[1:], strict=False)) | {key: node.kwargs[key] for key in node.kwargs}
-    elif node.op == "call_module" and type(layer := module.get_submodule(node.target)) is nn.MaxPool2d:
+    elif node.op == "call_module" and type(layer := _called(module, node)) is nn.MaxPool2d:
         given = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
         given["return_indices"] = layer.return_indices
     else:
@@ -213,6 +222,6 @@ def _overwritten(module: fx.GraphModule, value: object, start: fx.Node, stop: fx
 
 def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return bool(getattr(module.get_submodule(node.target), "inplace", False))
+        return bool(getattr(_called(module, node), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)

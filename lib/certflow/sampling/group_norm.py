@@ -7,6 +7,7 @@ small images are gone through by whole pixels too, as many images at a time as s
 """
 
 import itertools
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -87,12 +88,13 @@ def replace_group_norms(network: nn.Module) -> None:
 
 def _join_activations(layers: nn.Sequential) -> None:
     for first, second in itertools.pairwise(range(len(layers))):
-        if _narrow(layers[first]) and type(layers[second]) is nn.SiLU and not _hooked(layers[second]):
-            layers[first] = ChannelsLastGroupNorm(layers[first], nn.SiLU(inplace=True))
+        layer = layers[first]
+        if _narrow(layer) and type(layers[second]) is nn.SiLU and not _hooked(layers[second]):
+            layers[first] = ChannelsLastGroupNorm(layer, nn.SiLU(inplace=True))
             layers[second] = nn.Identity()
 
 
-def _narrow(layer: nn.Module) -> bool:
+def _narrow(layer: nn.Module) -> TypeGuard[nn.GroupNorm]:
     return type(layer) is nn.GroupNorm and layer.num_channels // layer.num_groups < WIDE and not _hooked(layer)
 
 

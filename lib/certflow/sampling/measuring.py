@@ -30,7 +30,7 @@ def measure(
         "parameter": measurement.parameter,
         "description": measurement.stream.name.lower(),
     }
-    if measurement.rule is None:
+    if measurement.rule is None or measurement.selected is None:
         options |= {"every": measurement.every, "margin": measurement.margin}
         found = count_classes(base, images, index, measurement.draws, **options)
         unsure = {} if found.unsure is None else {"unsure": found.unsure}

@@ -61,7 +61,7 @@ def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np
     """bool [images]: which decisions the rule has no look for, would not leave as they are, looking at these counts, or
     cannot have come to on the way to them."""
     wrong, rule = np.zeros(len(result["idx"]), bool), measurement.rule
-    if rule is None:
+    if rule is None or measurement.selected is None:
         return wrong
     k = np.take_along_axis(result[measurement.name], measurement.selected[:, None], axis=1)[:, 0]
     look = np.searchsorted(rule.looks, result["drawn"]).clip(max=len(rule.looks) - 1)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from certflow.data.base import DatasetSpec, Split
-from certflow.data.corruptions.store import Corrupted, same_corruption
+from certflow.data.corruptions.store import Copies, Corrupted, same_corruption
 from certflow.data.store import content_digest, open_split
 from certflow.data.subset import Images
 from certflow.errors import ArtefactError, DataError
@@ -25,7 +25,8 @@ class Around:
     """The images that copies are drawn around: clean ones, or corrupted copies of them."""
 
     split: Split
-    corrupted: bool = False
+    corrupted: Copies | None = None
+    """The same split, where it is one of corrupted copies."""
     parents: dict[str, str] = field(default_factory=dict)
     """Digests of what they were made from, besides the dataset."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Around:
         """Positions in the split of the images that the entry `images` chooses; at every severity where they are corrupted."""
         subset = Images.model_validate({key: value for key, value in images.items() if key != "corruption"})
         try:
-            return self.split.indices(subset) if self.corrupted else subset.indices(len(self.split))
+            return subset.indices(len(self.split)) if self.corrupted is None else self.corrupted.indices(subset)
         except ValueError as error:
             raise DataError(f"{manifest}: {error}; change the `images` entry") from None
 
@@ -52,7 +53,7 @@ def around(
     if corrupted is None:
         return Around(open_split(dataset, manifest, images["split"]))
     copies, content = corrupted.open(dataset, manifest)
-    return Around(copies, True, {"images": content}, {"images_per_severity": copies.clean_images})
+    return Around(copies, copies, {"images": content}, {"images_per_severity": copies.clean_images})
 
 
 def checked_origin(path: str | Path, record: Provenance, spec: Mapping[str, Any], manifest: str | Path) -> str:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ from certflow.sampling.probing import (
 from certflow.sampling.settings import compiler_settings
 from certflow.sampling.settling import settle
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCES = {torch.float32: TOLERANCE, torch.bfloat16: 0.5, torch.float16: 0.5}
@@ -48,7 +49,8 @@ refused is one that has little to do with the module, such as after an overflow.
 class Form:
     """One way to compute a module's logits: network(x - shift), in a precision and a layout of the images' memory."""
 
-    network: Callable[[torch.Tensor], torch.Tensor]
+    network: Any
+    """A module from images to logits; compiled, a function."""
     shift: torch.Tensor | None = None
     dtype: torch.dtype = torch.float32
     layout: torch.memory_format = torch.contiguous_format
@@ -165,7 +167,8 @@ def _lowered(forms: list[Form], dtype: torch.dtype, wanted: torch.Tensor, x: tor
     """The last of the forms that can run in the precision; fused kernels need units that not every CPU has."""
     if dtype == torch.float32:
         return forms[-1]
-    name, last, error = str(dtype)[6:], forms[-1], None
+    name, last = str(dtype)[6:], forms[-1]
+    error: ValueError | None = None
     for form in reversed(forms):
         low = replace(form, network=cast(copy.deepcopy(form.network), dtype), dtype=dtype)
         try:

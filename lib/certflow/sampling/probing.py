@@ -57,7 +57,7 @@ def run(network: Callable[[torch.Tensor], Any], x: torch.Tensor, what: str) -> A
         raise ValueError(f"{what} ({first_line(error)})") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException | None) -> str:
     """The cause in a line. TorchScript tells a traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[-1 if lines[0].startswith('The following operation failed') else 0][:200]}"
@@ -121,13 +121,13 @@ def _refuse_random(network: Network, x: torch.Tensor, part: nn.Module, *, certai
 
 def _states(device: torch.device) -> dict[str, Any]:
     """The states of the generators that code takes which has none of its own."""
-    _, keys, place, *_ = np.random.get_state()
+    state = np.random.get_state(legacy=False)["state"]
     torchs = [torch.get_rng_state().numpy().tobytes()]
     if device.type == "cuda":
         torchs.append(torch.cuda.get_rng_state(device).numpy().tobytes())
     return {
         "torch's generator": torchs,
-        "numpy's generator": (keys.tobytes(), place),
+        "numpy's generator": (state["key"].tobytes(), state["pos"]),
         "Python's random module": random.getstate(),
     }
 

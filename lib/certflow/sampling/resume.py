@@ -50,7 +50,7 @@ class Journal:
     def save(self, rows: int, counts: np.ndarray, seconds: np.ndarray) -> None:
         """Store the state, unless the last save is more recent than `seconds`."""
         if self.due():
-            self.write({"rows": np.int64(rows), "counts": counts, "seconds": seconds})
+            self.write({"rows": np.array(rows, np.int64), "counts": counts, "seconds": seconds})
 
     def due(self) -> bool:
         """Whether the last save lies `seconds` or more back."""

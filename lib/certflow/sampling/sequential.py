@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from certflow.kinds.spec import without
 from certflow.machine.progress import progress
 from certflow.sampling.base import StoppingRule
 from certflow.sampling.classifier import BaseClassifier
@@ -28,7 +29,7 @@ class Sequence:
     """The next look."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**vars(self), "look": np.int64(self.look)}
+        return {**vars(self), "look": np.array(self.look, np.int64)}
 
 
 def count_until(
@@ -95,11 +96,11 @@ def _of(active: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
 
 def _resumed(journal: Journal | None) -> Sequence | None:
     arrays = journal.read() if journal else None
-    return None if arrays is None else Sequence(**{**arrays, "look": int(arrays["look"])})
+    return None if arrays is None else Sequence(look=int(arrays["look"]), **without(arrays, "look"))
 
 
 def _store(state: Sequence, journal: Journal | None, instalment: Journal | None) -> None:
     """Keep the state if it is time, and at once where the instalment had to be kept: what it holds is part of the state now."""
-    if journal and (journal.due() or instalment.path.exists()):
+    if journal and instalment and (journal.due() or instalment.path.exists()):
         journal.write(state.arrays())
         instalment.remove()

@@ -15,11 +15,11 @@ def settle(network: nn.Module) -> nn.Module | None:
 
     Whoever uses the copy compares it with the network: what a part says of itself is not trusted.
     """
-    forms = {id(part): part.settled() for part in network.modules() if _settles(part)}
-    forms = {key: form for key, form in forms.items() if form is not None}
+    forms = {id(part): form for part in network.modules() if (form := _settled(part)) is not None}
     return copy.deepcopy(network, forms) if forms else None  # what is in the memo is taken for a copy already made
 
 
-def _settles(part: nn.Module) -> bool:
+def _settled(part: nn.Module) -> nn.Module | None:
     """Asked of the class: modules that were loaded from TorchScript answer for any attribute with an error."""
-    return isinstance(getattr(type(part), "settled", None), FunctionType)
+    method = getattr(type(part), "settled", None)
+    return method(part) if isinstance(method, FunctionType) else None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from certflow.data.base import DatasetSpec, Split
+from certflow.data.base import DatasetSpec, Split, SplitName
 from certflow.data.corruptions.store import Corrupted
 from certflow.data.store import open_split
 from certflow.errors import ArtefactError
@@ -155,7 +155,7 @@ def sample_counts(
         )
     number, shards = shard_number(shard)
     measurements = planned.measurements
-    bounds = shard_bounds(sum(measurement.draws for measurement in measurements), shards)
+    bounds = shard_bounds(np.sum([measurement.draws for measurement in measurements], axis=0), shards)
     part = slice(bounds[number - 1], bounds[number])
     index = planned.rows["idx"].to_numpy(np.int64)[part]
     parents = {**setting.parents, **planned.parents}
@@ -170,7 +170,7 @@ def open_setting(
     manifest: str | Path,
     model: str | Path,
     device: Any,
-    split: str,
+    split: SplitName,
     arithmetic: Arithmetic = "float",
 ) -> Setting:
     """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""

@@ -48,7 +48,9 @@ class Adam:
 
     @torch.no_grad()
     def _update(self, names: list[str], lr: float, weight_decay: float) -> None:
-        names = [name for name in names if self.parameters[name].grad is not None]
+        found = {name: self.parameters[name].grad for name in names}
+        names = [name for name, gradient in found.items() if gradient is not None]
+        gradients = [gradient for gradient in found.values() if gradient is not None]
         if not names:
             return
         for name in names:
@@ -57,7 +59,7 @@ class Adam:
         first, second, steps = map(list, zip(*(self.moments[name] for name in names), strict=True))
         adam(
             [self.parameters[name] for name in names],
-            [self.parameters[name].grad for name in names],
+            gradients,
             first,
             second,
             [],
@@ -122,5 +124,5 @@ class AdamThenSgd:
 
 def _zeros(parameter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Both moments in the parameter's layout, and the number of steps, as the fused kernel wants it."""
-    moments = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
-    return (*moments, torch.zeros((), dtype=torch.float32, device=parameter.device))
+    first, second = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
+    return (first, second, torch.zeros((), dtype=torch.float32, device=parameter.device))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from certflow.noise import philox
-from certflow.noise.base import Key, NoiseSpec
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 
 SLOTS = 1024
@@ -57,6 +57,8 @@ class Batch:
 
     def noise(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
         """`m` fresh draws of additive noise per image, those of slots `first` to `first + m - 1` of this epoch."""
+        if not isinstance(self.noise_spec, AdditiveNoise):
+            raise ValueError(f"this step {self.noise_spec.lacks({'additive'})[0]}")
         rows = self.noise_spec.sample(tuple(self.x.shape[1:]), self._noise_key(m, first))
         return rows.unflatten(0, (m, len(self.index)))
 

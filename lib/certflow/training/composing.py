@@ -55,7 +55,7 @@ def quality(network: DenoiseThenClassify, given: Given, model: str | Path) -> di
     return {"quality": found}
 
 
-def _denoiser(given: Given) -> tuple[Denoiser | None, dict[str, Any]]:
+def _denoiser(given: Given) -> tuple[Denoiser | torch.nn.Identity | None, dict[str, Any]]:
     """The denoiser with the weights it starts from, told its noise level, and facts that its architecture depends on."""
     entry, parts, trained = given.files.denoiser, given.files.parts, given.files.trained
     if entry is None:

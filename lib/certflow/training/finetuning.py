@@ -1,7 +1,7 @@
 """Fine-tuning the classifier behind a frozen denoiser: the pair taken apart, what learns of it, and how it is stored."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def assemble(method: "FtCadis", given: Given) -> Assembled:
     """The network of the method `start`, whose classifier now learns instead; errors as in `MethodSpec.assemble`."""
     record, digest = read_header(given.files.parts["pair"])
-    pair = part(given, "pair")
+    pair = cast(DenoiseThenClassify, part(given, "pair"))
     pair.classifier.requires_grad_(True)
     if method.mode == "lora":
         adapters.add(pair.classifier, method.rank)

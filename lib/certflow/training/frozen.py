@@ -7,10 +7,10 @@ three times as long (half of an attack's time on the 20-50-500 LeNet; with three
 exact up to rounding. Modules are not changed: for the duration of an attack instances carry another `forward`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -45,14 +45,19 @@ def _replace(model: nn.Module) -> list[nn.Module]:
     replaced = []
     for convolution, norm in pairs(model):
         weight, bias = folded(convolution, norm)
-        convolution.forward = partial(_convolve, convolution, weight, bias)
-        norm.forward = _unchanged
+        _set_forward(convolution, partial(_convolve, convolution, weight, bias))
+        _set_forward(norm, _unchanged)
         replaced += [convolution, norm]
     for module in model.modules():
         if _single_channel(module) and "forward" not in vars(module):
-            module.forward = partial(_convolve, module, module.weight, module.bias)
+            _set_forward(module, partial(_convolve, module, module.weight, module.bias))
             replaced.append(module)
     return replaced
+
+
+def _set_forward(module: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """On the module alone, before that of its class."""
+    vars(module)["forward"] = forward
 
 
 def pairs(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
@@ -71,9 +76,12 @@ def pairs(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
 def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
     """w' = w·γ/√(v+ε) and b' = β + (b − μ)·γ/√(v+ε), detached, in the layout of w."""
     with torch.no_grad():
-        scale = (norm.running_var + norm.eps).rsqrt()
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:
+            raise ValueError("batch normalisation without running statistics is not one map")
+        scale = (variance + norm.eps).rsqrt()
         scale = scale if norm.weight is None else scale * norm.weight
-        bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+        bias = -mean if convolution.bias is None else convolution.bias - mean
         bias = bias * scale if norm.bias is None else torch.addcmul(norm.bias, bias, scale)
         return convolution.weight * scale[:, None, None, None], bias
 
@@ -82,13 +90,13 @@ def _unchanged(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _single_channel(module: nn.Module) -> bool:
+def _single_channel(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return type(module) is nn.Conv2d and module.in_channels == 1 and module.padding_mode == "zeros"
 
 
 def _convolve(module: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     """`module` with this weight and bias."""
-    settings = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
+    settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
     if _fold_pays(module, x):
         return _Convolution.apply(x, weight, bias, settings)
     return F.conv2d(x, weight, bias, groups=module.groups, **settings)
@@ -113,7 +121,8 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(x, weight, bias, **settings)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor):
+    def backward(ctx: Any, *gradients: torch.Tensor):
+        (gradient,) = gradients
         (weight,) = ctx.saved_tensors
         columns = weight.flatten(1).t() @ gradient.flatten(2)
         return F.fold(columns, ctx.size, weight.shape[2:], **ctx.settings), None, None, None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -107,8 +107,9 @@ def _training_batches(
 
 def _test_batches(split: Split, device: torch.device, seed: int, ranks: Ranks) -> Batches:
     rows = _rows(ranks, lambda images: [slice(0, images)])
-    settings = {"batch": evaluation.BATCH, "seed": seed, "augmentation": "none", "shuffle": False}
-    return batches(split, device=device, rows=rows, **settings)
+    return batches(
+        split, device=device, rows=rows, batch=evaluation.BATCH, seed=seed, augmentation="none", shuffle=False
+    )
 
 
 def _rows(ranks: Ranks, cut: Callable[[int], Iterable[slice]]) -> Callable[[int], torch.Tensor] | None:
@@ -120,9 +121,9 @@ def _notes(
     method: MethodSpec, module: torch.nn.Module, device: torch.device, start: tuple[int, int], ranks: Ranks
 ) -> dict[str, Any]:
     """Facts about a training for the record of its model."""
-    cuda = device.type == "cuda"
+    cuda, cudnn = device.type == "cuda", cast(Any, torch.backends.cudnn)
     return {
-        **({"float32_convolutions": torch.backends.cudnn.conv.fp32_precision} if cuda else {}),
+        **({"float32_convolutions": cudnn.conv.fp32_precision} if cuda else {}),
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "threads": torch.get_num_threads(),
         "precision": method.precision,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from certflow.machine.replay import WARM, Recorder
+from certflow.machine.replay import WARM, Recorder, Work
 from certflow.training.base import MethodSpec
 from certflow.training.batch import Batch
 
@@ -30,7 +30,11 @@ class RepeatedStep:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.recorder = Recorder(next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
         self.worth = method.repeats and steps >= FEWEST_STEPS
-        self.taken, self.size, self.last, self.replay = 0, 0, None, None
+        self.taken, self.size = 0, 0
+        self.last: tuple[Any, ...] | None = None
+        self.replay: Work | None = None
+        self.gradients: list[torch.Tensor | None] = []
+        self.stats: Stats = {}
 
     def __call__(self, batch: Batch) -> Stats:
         """As `MethodSpec.step`, clearing the gradients before; the statistics are not overwritten later."""
@@ -54,7 +58,7 @@ class RepeatedStep:
 
     def _record(self, batch: Batch) -> None:
         """Prepare `replay` for mini-batches like this one; it fills `gradients` and `stats` from `inputs`."""
-        self.gradients = self.stats = None  # the memory of the graph before
+        self.gradients, self.stats = [], {}  # the memory of the graph before
         self.inputs = replace(batch, x=batch.x.clone(), y=batch.y.clone(), index=batch.index.clone(), recorded=True)
         self.replay = self.recorder.recorded(self._work)
         self.gradients = [parameter.grad for parameter in self.parameters]

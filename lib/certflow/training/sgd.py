@@ -56,9 +56,10 @@ class Sgd:
         if not names:
             return
         velocity = [self.velocity.get(name) for name in names]
+        gradients = [gradient for name in names if (gradient := self.parameters[name].grad) is not None]
         sgd(
             [self.parameters[name] for name in names],
-            [self.parameters[name].grad for name in names],
+            gradients,
             velocity,
             has_sparse_grad=False,
             foreach=False,

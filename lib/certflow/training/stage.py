@@ -61,7 +61,7 @@ def make_model(
     spec and to the content of what was read; it is removed once the model is stored. device: a torch device, or a list of
     several that share a training.
     """
-    arguments = {
+    arguments: dict[str, Any] = {
         "spec": spec,
         "dataset": dataset,
         "method": method,

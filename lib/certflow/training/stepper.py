@@ -118,4 +118,6 @@ class Stepper:
 
     def size(self, number: int) -> int:
         """Images of loader batch `number`, those of all processes together."""
+        if self.images is None:
+            raise ValueError("images: processes that train together must know how many images there are")
         return min(self.method.batch, self.images - number * self.method.batch)

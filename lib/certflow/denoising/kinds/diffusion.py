@@ -106,7 +106,7 @@ class Diffusion(DenoiserSpec):
         from certflow.denoising.networks.unet import UNet
         from certflow.denoising.oneshot import OneShot
 
-        own = {
+        own: dict[str, Any] = {
             "unet": self._settings(info),
             "schedule": {"kind": self.schedule, "steps": self.steps},
             "time_scale": self.time_scale,

@@ -42,4 +42,6 @@ def _initialise(layers: nn.Sequential) -> None:
             nn.init.orthogonal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    nn.init.zeros_(layers[-1].weight)
+    last = layers[-1]
+    if isinstance(last, nn.Conv2d):
+        nn.init.zeros_(last.weight)

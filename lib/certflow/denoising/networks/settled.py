@@ -7,6 +7,7 @@ convolution can do it, queries, keys and values come from one product, no image 
 """
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class SettledUNet(nn.Module):
 class SettledBlock(nn.Module):
     """A residual block of diffusers' `ResnetBlock2D` with the time inside its weights."""
 
-    def __init__(self, block: nn.Module, embedding: Float[torch.Tensor, "one embedding"]):
+    def __init__(self, block: Any, embedding: Float[torch.Tensor, "one embedding"]):
         super().__init__()
         self.first = nn.Sequential(block.norm1, block.nonlinearity)
         self.second = nn.Sequential(block.norm2, block.nonlinearity)
@@ -49,7 +50,8 @@ class SettledBlock(nn.Module):
         if way == "default":
             self.conv1.bias = _parameter(self.conv1.bias.double() + told, self.conv1.bias)
             return
-        norm, (scale, shift) = self.second[0], told.chunk(2)
+        norm: Any = self.second[0]
+        scale, shift = told.chunk(2)
         norm.bias = _parameter(norm.bias.double() * (1 + scale) + shift, norm.bias)
         norm.weight = _parameter(norm.weight.double() * (1 + scale), norm.weight)
 
@@ -69,7 +71,7 @@ class SettledUpsample(nn.Module):
     convolutions of the small image, whose weights are sums of those of the large one (in float64): 4/9 of the products.
     """
 
-    def __init__(self, upsample: nn.Module):
+    def __init__(self, upsample: Any):
         super().__init__()
         self.phases = _phases(convolution) if (convolution := _convolution_of(upsample)) is not None else None
 
@@ -104,14 +106,14 @@ def _pairs(weight: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([first, middle + last], dim=dim), torch.cat([first + middle, last], dim=dim)
 
 
-def _convolution_of(upsample: nn.Module) -> nn.Module | None:
+def _convolution_of(upsample: Any) -> nn.Conv2d | None:
     return upsample.conv if upsample.name == "conv" else upsample.Conv2d_0
 
 
 class SettledAttention(nn.Module):
     """Self-attention over pixels, of diffusers' `Attention` with a group normalisation and a residual."""
 
-    def __init__(self, attention: nn.Module):
+    def __init__(self, attention: Any):
         super().__init__()
         self.norm, self.heads, self.out = attention.group_norm, attention.heads, attention.to_out[0]
         layers = (attention.to_q, attention.to_k, attention.to_v)
@@ -137,7 +139,7 @@ def settle(network: nn.Module, time: float) -> SettledUNet | None:
     if type(network) is not UNet or not _known(network.unet):
         return None
     with torch.no_grad():
-        unet = copy.deepcopy(network.unet).eval()
+        unet: Any = copy.deepcopy(network.unet).eval()
         embedding = _embedding(unet, time)
         _replace_blocks(unet, embedding)
     if any(getattr(part, "time_emb_proj", None) is not None for part in unet.modules()):
@@ -147,12 +149,12 @@ def settle(network: nn.Module, time: float) -> SettledUNet | None:
     return SettledUNet(unet)
 
 
-def _known(unet: nn.Module) -> bool:
+def _known(unet: Any) -> bool:
     """Whether the time enters through residual blocks alone, and there is no class to be told."""
     return unet.config.time_embedding_type == "positional" and unet.class_embedding is None
 
 
-def _embedding(unet: nn.Module, time: float) -> Float[torch.Tensor, "one embedding"]:
+def _embedding(unet: Any, time: float) -> Float[torch.Tensor, "one embedding"]:
     device = unet.conv_in.weight.device
     waves = unet.time_proj(torch.full((1,), time, dtype=torch.float32, device=device))
     return copy.deepcopy(unet.time_embedding).double()(waves.double())

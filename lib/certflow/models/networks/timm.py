@@ -49,7 +49,7 @@ def _create(name: str, info: DataInfo, pretrained: bool, settings: Mapping[str, 
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    size = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
+    size: dict[str, Any] = {"img_size": info.shape[1:]} if config is not None and config.fixed_input_size else {}
     return timm.create_model(
         name,
         pretrained=pretrained,

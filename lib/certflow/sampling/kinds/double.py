@@ -113,6 +113,8 @@ class Double(SamplerSpec):
     ) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
         k = noise.exponent
+        if k is None:
+            raise ValueError(self.noise_problems(noise)[0])
         draws, draws_q = (np.asarray(plan[name], np.int64) for name in ("n", "n_q"))
         if isinstance(self.q, ScaledLaw):
             law, parameter = GeneralizedGaussian(k=k, sigma=self.q.ratio * noise.sigma), None
@@ -150,4 +152,4 @@ class Double(SamplerSpec):
             return self.q.rule
         from certflow.stats.clopper_pearson import clopper_pearson_lower
 
-        return percentile(self.q.rule, clopper_pearson_lower(k0, self.n0, self.level))
+        return percentile(self.q.rule, np.asarray(clopper_pearson_lower(k0, self.n0, self.level)))

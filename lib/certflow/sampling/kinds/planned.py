@@ -70,10 +70,10 @@ class Planned(SamplerSpec):
         hits = equivalent_count(counts, selected, self.n0, noise, self.norm, dim) if two else k0
         values, row = np.unique(hits, return_inverse=True)
         gain = posterior(values, self.n0, self.prior_exponent) @ worth.T
-        if self.price is not None:
-            draws = draws_at_price(n, gain, self.price)[row]
+        if self.budget is not None:
+            draws = self._within_budget(self.budget, n, gain, row)
         else:
-            draws = self._within_budget(n, gain, row)
+            draws = draws_at_price(n, gain, self.price or 0.0)[row]
         return {"selected": selected, "k0": k0, "n": draws}
 
     def cost(self, noise: NoiseSpec) -> float | None:
@@ -103,14 +103,14 @@ class Planned(SamplerSpec):
 
         return problems(noise, self.norm, two=self.bound_form == "auto")
 
-    def _within_budget(self, n: np.ndarray, gain: np.ndarray, row: np.ndarray) -> np.ndarray:
+    def _within_budget(self, budget: float, n: np.ndarray, gain: np.ndarray, row: np.ndarray) -> np.ndarray:
         """int64 [images]: stage-2 draws that cost at most the budget together with stage 1."""
         from certflow.sampling.planning.allocation import draws_for_total
 
         if not len(row):
             return np.zeros(0, np.int64)
-        total = int(np.floor((self.budget - self.n0) * len(row)))
+        total = int(np.floor((budget - self.n0) * len(row)))
         try:
             return draws_for_total(n, gain, row, max(total, 0))
         except ValueError as error:
-            raise ValueError(f"budget={self.budget:g} with n0={self.n0}: {error}; raise the budget") from None
+            raise ValueError(f"budget={budget:g} with n0={self.n0}: {error}; raise the budget") from None

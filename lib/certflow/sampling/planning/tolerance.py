@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from certflow.sampling.planning.scale import Scale
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper, plug_in_failure
@@ -22,7 +23,7 @@ STEPS = 500
 Loss = Literal["absolute", "relative"]
 
 
-def plug_in_radius(n: np.ndarray, p: np.ndarray, alpha: float, scale: Scale) -> np.ndarray:
+def plug_in_radius(n: ArrayLike, p: np.ndarray, alpha: float, scale: Scale) -> np.ndarray:
     """rho(n, p) in units of sigma; no radius where it is negative. The arguments broadcast."""
     n = np.asarray(n, np.float64)
     return scale.radius(plug_in_failure(n * p, n, alpha))

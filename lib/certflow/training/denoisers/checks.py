@@ -85,7 +85,7 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
         except ConfigError as error:
             yield from (f"init_from: {start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
             return
-        if other.denoiser != method.denoiser or other.objective is None:
+        if not isinstance(other, type(method)) or other.denoiser != method.denoiser or other.objective is None:
             yield f"init_from: {start} does not train the denoiser {method.denoiser}"
             return
         passed.append(start)
@@ -103,6 +103,8 @@ def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: 
         pair = study.method(method.start, dataset, noise)
     except ConfigError as error:
         yield from (f"start: {method.start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
+        return
+    if not isinstance(pair, Denoised):
         return
     if pair.denoiser is None:
         yield f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"

@@ -1,6 +1,6 @@
 """Training a denoiser by itself, over a range of noise levels, with no classifier."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from certflow.training.batch import Batch
+    from certflow.training.denoisers.restoration import Restorer
 
 restoration = lazy("certflow.training.denoisers.restoration")
 
@@ -57,12 +58,17 @@ class RangeTraining(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         sigma = restoration.levels(batch.uniform(0)[:, 0], self.sigma_range, self.spacing)
-        return batch.model.loss(batch.x, batch.normal(1), sigma, self.criterion, self.precision), {}
+        return _restorer(batch).loss(batch.x, batch.normal(1), sigma, self.criterion, self.precision), {}
 
     def step(self, batch: "Batch") -> dict[str, "torch.Tensor"]:
-        batch.model.remember(self.average)
+        _restorer(batch).remember(self.average)
         return super().step(batch)
 
     def evaluate(self, model, batches, noise, *, seed: int, epoch: int, ranks):
         """Mean squared error per pixel on test images, at levels spread over the range; it is logged as the test loss."""
         return restoration.evaluate(model, batches, self, seed=seed)
+
+
+def _restorer(batch: "Batch") -> "Restorer":
+    """The model of a batch, which `RangeTraining` trains alone."""
+    return cast("Restorer", batch.model)

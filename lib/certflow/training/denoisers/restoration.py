@@ -38,6 +38,7 @@ class Restorer(nn.Module):
         super().__init__()
         self.live = denoiser
         self.average = copy.deepcopy(denoiser).requires_grad_(False)
+        self.steps: torch.Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.float64))
 
     def loss(self, x: Images, unit: Images, sigma: Levels, criterion: str, precision: str) -> torch.Tensor:

@@ -46,7 +46,7 @@ class External(MethodSpec):
 
     @field_validator("checkpoint")
     @classmethod
-    def _known_places(cls, checkpoint: str) -> str:
+    def _known_places_of_file(cls, checkpoint: str) -> str:
         return checked_pattern(checkpoint)
 
     @model_validator(mode="after")
@@ -90,6 +90,8 @@ class External(MethodSpec):
         from certflow.training.assembly import Assembled
 
         path, test = given.files.checkpoint, given.data.test
+        if path is None:
+            raise ValueError("an external model is made from a checkpoint")
         network, notes = importing.import_model(
             path, self, given.architecture(), given.info, test, given.noise, given.seed, given.device
         )

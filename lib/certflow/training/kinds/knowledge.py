@@ -83,7 +83,7 @@ class Knowledge(MethodSpec):
         each = losses.cross_entropy(logits.softmax(-1) if self.loss_kind == "prob_ce" else logits, batch.y)
         objective = each.mean()
         if weight > 0:
-            penalty = sum(self.penalty(found[name], each) for name in chosen) / len(chosen)
+            penalty = sum((self.penalty(found[name], each) for name in chosen), objective.new_zeros(())) / len(chosen)
             objective = objective + weight * penalty
             told = {"penalty": penalty.detach(), "layer": penalty.new_full((), place)}
         ce = losses.cross_entropy(logits.detach(), batch.y).mean()
