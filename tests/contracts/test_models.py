@@ -24,15 +24,26 @@ CLASSES = 7
 
 def info_of(spec) -> DataInfo:
     """Data that the kind was made for, smaller where it takes that, with a normalisation that folding has to get right."""
+    if spec.item_problems("pixels"):
+        return spec.made_for(CLASSES)
     channels, height, width = spec.natural
-    normalised = DataInfo(CLASSES, spec.natural, mean=(0.4,) * channels, sd=(0.3,) * channels)
+    normalised = spec.made_for(CLASSES, mean=(0.4,) * channels, sd=(0.3,) * channels)
     smaller = replace(normalised, shape=(channels, min(height, 64), min(width, 64)))
     return normalised if spec.problems(smaller) else smaller
 
 
+def items_of(info: DataInfo) -> torch.Tensor:
+    """Three items as a network takes them; texts of one, of half as many and of all tokens."""
+    if info.vocabulary is None:
+        return torch.rand(3, *info.shape)
+    (length,) = info.shape
+    words = torch.randint(1, info.vocabulary, (3, length))
+    return words * (torch.arange(length) < torch.tensor([[1], [length // 2], [length]]))
+
+
 @pytest.fixture(scope="module")
 def made():
-    """Each kind's network, made once: (spec, data, network in eval mode, images)."""
+    """Each kind's network, made once: (spec, data, network in eval mode, images or texts)."""
     found = {}
 
     def of(kind):
@@ -40,7 +51,7 @@ def made():
             torch.manual_seed(4)
             spec = small("model", kind)
             info = info_of(spec)
-            found[kind] = spec, info, build(spec, info).eval(), torch.rand(3, *info.shape)
+            found[kind] = spec, info, build(spec, info).eval(), items_of(info)
         return found[kind]
 
     return of
@@ -101,8 +112,17 @@ def test_every_parameter_learns(kind, made):
 @pytest.mark.parametrize("shape", [(2, 5, 5), (1, 8, 8), (3, 32, 32), (3, 64, 64)])
 def test_images_of_other_shapes_are_taken_or_refused_with_a_reason(kind, shape):
     spec, info = small("model", kind), DataInfo(CLASSES, shape)
-    problems = spec.problems(info)
+    problems = spec.refusals(info)
     assert all(isinstance(reason, str) and reason for reason in problems)
     if problems:
-        with pytest.raises(ValueError, match="images"):
+        with pytest.raises(ValueError, match="images|pixels"):
             build(spec, info)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_says_whether_it_takes_texts(kind):
+    spec = small("model", kind)
+    assert ("tokens" in spec.accepts) == (spec.words is not None)
+    if spec.words is None:
+        with pytest.raises(ValueError, match="these data are tokens"):
+            build(spec, DataInfo(CLASSES, (16,), vocabulary=100))

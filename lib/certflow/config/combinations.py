@@ -12,6 +12,10 @@ from certflow.kinds.registry import spec_class
 def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
     """One line for each problem of an experiment all of whose names are known."""
     info = study.datasets[e.dataset].info()
+    foreign = [*_item_problems(study, e, info.item.name)]
+    yield from foreign
+    if foreign:
+        return
     yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].refusals(info))
     yield from _images_problems(study, e, info)
     yield from _corruption_problems(study, e, info)
@@ -29,6 +33,21 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
 def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
     """Problems of an entry; one about the whole of it starts with a colon where it comes from a `ConfigError`."""
     return (f"{place}: {line.removeprefix(': ')}" for line in lines)
+
+
+def _item_problems(study: Study, e: Experiment, item: str) -> Iterator[str]:
+    """Entries that cannot be used on images, or on texts, at all."""
+    used = {
+        "model": {e.model: study.models[e.model]},
+        "noises": {name: study.noises[name] for name in e.noises},
+        "methods": {name: spec_class("method", study.methods[name].kind) for name in e.methods},
+        "certificates": {name: study.certificates[name] for name in e.certificates},
+        "corruptions": {name: study.corruptions[name] for name in e.corruptions},
+        "attacks": {name: study.attacks[name] for name in e.attacks},
+    }
+    for key, entries in used.items():
+        for name, entry in entries.items():
+            yield from _under(f"{key}: {name} on {e.dataset}", entry.item_problems(item))
 
 
 def _images_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """What every dataset states before anything is read, and what reading it gives."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
+from certflow.data.items import Item, Pixels, Tokens
 from certflow.kinds.spec import Spec
 
 SplitName = Literal["train", "test"]
@@ -16,25 +18,31 @@ Augmentation = Literal["none", "crop_flip", "resized_crop_flip"]
 class DataInfo:
     """Facts about a dataset that are known from its spec alone.
 
-    `shape` is (channels, height, width) of one image as the network sees it; `mean` and `sd` per channel, in [0,1] pixel
-    units, are the normalisation the field uses (None: none); `augmentation` is what training applies by default.
-    `streams` says that the images do not fit in memory and are decoded on the way.
+    `shape` is (channels, height, width) of one image as the network sees it, or (length,) of a text; `mean` and `sd` per
+    channel, in [0,1] pixel units, are the normalisation the field uses (None: none); `augmentation` is what training applies
+    by default. `streams` says that the images do not fit in memory and are decoded on the way.
     """
 
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     mean: tuple[float, ...] | None = None
     sd: tuple[float, ...] | None = None
     augmentation: Augmentation = "none"
     streams: bool = False
     size: dict[str, int] | None = None
-    """Images per split where the spec alone tells, else None."""
+    """Items per split where the spec alone tells, else None."""
+    vocabulary: int | None = None
+    """Number of different tokens, padding included, where the items are texts; None for images."""
+
+    @property
+    def item(self) -> Item:
+        """What is classified."""
+        return Pixels(self.shape) if self.vocabulary is None else Tokens(self.shape, self.vocabulary)
 
     @property
     def dim(self) -> int:
-        """Number of coordinates of one image."""
-        channels, height, width = self.shape
-        return channels * height * width
+        """Number of coordinates of one image, or of tokens of one text."""
+        return math.prod(self.shape)
 
 
 class Split(Protocol):
@@ -48,7 +56,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [k, channels, height, width] of the images at `indices` (int64 [k]), evaluation transform applied."""
+        """Stored items [k, *shape] (`certflow.data.items`) at `indices` (int64 [k]), evaluation transform applied."""
         ...
 
     def describe(self, index: int) -> str:

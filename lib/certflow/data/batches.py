@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from certflow.data.augmentation import PAD, crop_flip, crop_flip_draws, epoch_order, to_unit
+from certflow.data.augmentation import PAD, crop_flip, crop_flip_draws, epoch_order
 from certflow.data.base import Augmentation, Split
+from certflow.data.items import network_input
 from certflow.data.streaming import StreamBatches
 from certflow.data.tree import TreeSplit
 
 Batch = tuple[
     Int64[torch.Tensor, " images"],
-    Float32[torch.Tensor, "images channels height width"],
+    Float32[torch.Tensor, "images channels height width"] | Int64[torch.Tensor, "images length"],
     Int64[torch.Tensor, " images"],
 ]
-"""(positions in the full split, pixels in [0,1], labels), all on the device."""
+"""(positions in the full split, pixels in [0,1] or tokens, labels), all on the device."""
 
 READ = 4096
 """Images read at one time while a split is put on the device."""
@@ -104,7 +105,7 @@ class MemoryBatches:
             pixels = self.images.index_select(0, index)  # whole rows: ten times as fast as indexing
             if self.crops:
                 pixels = crop_flip(pixels, row[index], column[index], flip[index])
-            yield index, to_unit(pixels), self.labels[index]
+            yield index, network_input(pixels), self.labels[index]
 
     def _parts(self, order: torch.Tensor, first: int) -> tuple[torch.Tensor, ...]:
         """The positions of each batch, or of this process's rows of it; sent to the device all at once."""
@@ -115,14 +116,13 @@ class MemoryBatches:
 
 
 def _load(split: Split, device: torch.device, margin: int) -> torch.Tensor:
-    """All images of a split on the device, uint8, with `margin` zeros on each side, read block by block."""
+    """All items of a split on the device, as stored, with `margin` zeros on each side of images, read block by block."""
     images = None
     for start in range(0, len(split), READ):
         block = torch.from_numpy(np.ascontiguousarray(split.read(np.arange(start, min(start + READ, len(split))))))
         if images is None:
-            channels, height, width = block.shape[1:]
-            shape = (len(split), channels, height + 2 * margin, width + 2 * margin)
-            images = torch.zeros(shape, dtype=torch.uint8, device=device)
-            inside = images[:, :, margin : margin + height, margin : margin + width]
+            shape = (len(split), *(size + 2 * margin * (axis > 0) for axis, size in enumerate(block.shape[1:])))
+            images = torch.zeros(shape, dtype=block.dtype, device=device)
+            inside = images if margin == 0 else images[:, :, margin:-margin, margin:-margin]
         inside[start : start + len(block)] = block.to(device)
     return images

@@ -1,8 +1,9 @@
 """Decoded splits on disk, one folder per content: written whole or not at all, and never trusted without its checksum.
 
-A folder holds `labels.npy` (int64 [n]) and, for splits that fit in memory, `images.npy` (uint8 [n, channels, height, width])
-and `hashes.npy` (uint8 [n, 32], SHA-256 of each image); for trees of files also `files.npy` (see `listing_of`). Its name is a
-digest of what it holds, so that two processes which prepare the same thing write the same folder, and either may win.
+A folder holds `labels.npy` (int64 [n]) and, for splits that fit in memory, `images.npy` (items [n, *shape] as
+`certflow.data.items` stores them: uint8 pixels, int32 tokens) and `hashes.npy` (uint8 [n, 32], SHA-256 of each item); for trees
+of files also `files.npy` (see `listing_of`). Its name is a digest of what it holds, so that two processes which prepare the
+same thing write the same folder, and either may win.
 """
 
 import hashlib
@@ -97,7 +98,7 @@ def load(entry: Entry, info: DataInfo, name: str, root: Path, rendering: Any) ->
     labels = np.array(labels, dtype=np.int64)
     if info.streams:
         return TreeSplit(root, listing["path"], labels, rendering, name, listing)
-    images = _open(folder / "images.npy", np.uint8, len(labels), *info.shape)
+    images = _open(folder / "images.npy", np.dtype(info.item.stored), len(labels), *info.shape)
     return CachedSplit(images, labels, hashes, name, folder, None if listing is None else listing["path"])
 
 
@@ -107,6 +108,7 @@ def _content_digest(info: DataInfo, labels: np.ndarray, rows: np.ndarray) -> str
     A tree of hashes (Merkle 1987): a whole split is known by 32 bytes, and any one image can be checked without the rest.
     """
     header = {"classes": info.classes, "shape": [len(labels), *info.shape], "rows": rows.dtype.descr}
+    header |= info.item.header()
     total = hashlib.sha256(canonical_json(header).encode())
     total.update(np.ascontiguousarray(labels, dtype="<i8"))
     total.update(np.ascontiguousarray(rows).view(np.uint8))
@@ -131,11 +133,15 @@ def _require_consistent(split: ArraySplit | TreeSplit, info: DataInfo) -> None:
             f"{info.classes - 1}; correct the labels or the number of classes"
         )
     if isinstance(split, ArraySplit):
-        found, wanted = (split.images.dtype, split.images.shape), (np.uint8, (len(labels), *info.shape))
+        stored = np.dtype(info.item.stored)
+        found, wanted = (split.images.dtype, split.images.shape), (stored, (len(labels), *info.shape))
         if found != wanted:
             raise DataError(
-                f"{split.name}: holds {found[0]} {found[1]}, expected uint8 {wanted[1]}; get the files again"
+                f"{split.name}: holds {found[0]} {found[1]}, expected {stored} {wanted[1]}; get the files again"
             )
+        problem = info.item.problem(split.images)
+        if problem:
+            raise DataError(f"{split.name}: {problem}; prepare it with the vocabulary that it was made with")
 
 
 def _write_pixels(split: ArraySplit | TreeSplit, info: DataInfo, part: Path) -> tuple[np.ndarray | None, np.ndarray]:
@@ -146,7 +152,7 @@ def _write_pixels(split: ArraySplit | TreeSplit, info: DataInfo, part: Path) -> 
     tree = isinstance(split, TreeSplit)
     bar = progress(total, "images", f"preparing {split.name}", quiet=not tree or total < 5_000)
     with bar, open(part / "images.npy", "wb") as handle, ThreadPoolExecutor(READERS) as readers:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (total, *info.shape)}
+        header = {"descr": info.item.stored, "fortran_order": False, "shape": (total, *info.shape)}
         np.lib.format.write_array_header_1_0(handle, header)
         for start in range(0, total, BLOCK):
             block = range(start, min(start + BLOCK, total))
@@ -225,7 +231,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     np.save(path, array, allow_pickle=False)
 
 
-def _open(path: Path, dtype: type | None, *shape: int) -> np.ndarray:
+def _open(path: Path, dtype: Any, *shape: int) -> np.ndarray:
     """Map a file of the cache into memory; an `ArtefactError` where it is missing or damaged.
 
     dtype: None for a listing of files. shape: empty for one dimension of any size.

@@ -50,6 +50,9 @@ class Spec(Record):
     """Settings of a small instance, as they stand in a configuration: those without a default, and whatever makes it quick. The
     tests of all kinds use it, and `docs/reference.md` shows it."""
 
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels"})
+    """What data an entry can be used on: `pixels`, `tokens` (names of `certflow.data.items`)."""
+
     kind: str
     """Which kind of entry this is: the name of the file that defines it."""
 
@@ -57,6 +60,14 @@ class Spec(Record):
     def small(cls, **more: Any) -> Self:
         """The instance that `example` describes, with further settings. Both are plain JSON values."""
         return cls.model_validate_json(canonical_json({**cls.example, **more}))
+
+    @classmethod
+    def item_problems(cls, item: str) -> list[str]:
+        """Why entries of this kind cannot be used on data whose items are `pixels` or `tokens` (empty: they can)."""
+        if item in cls.accepts:
+            return []
+        kind, known = cls.model_fields["kind"].default, " and ".join(sorted(cls.accepts))
+        return [f"{kind} works on {known}; these data are {item}"]
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON values, defaults filled in, without the `unhashed` fields: what `params` and digests are made of."""

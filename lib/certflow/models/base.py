@@ -60,11 +60,13 @@ def _spelled_out(value: Any) -> Any:
 
 
 class ModelSpec(Spec):
-    """Base of all architectures. The network takes images in [0,1] and normalises them itself, first thing."""
+    """Base of all architectures. The network takes images in [0,1] and normalises them itself, first thing; or texts."""
 
     family: ClassVar[str] = "model"
-    natural: ClassVar[tuple[int, int, int]]
-    """Shape of the images that the architecture was made for."""
+    natural: ClassVar[tuple[int, ...]]
+    """Shape of the images that the architecture was made for, or (length,) of the texts."""
+    words: ClassVar[int | None] = None
+    """Size of the vocabulary that `natural` texts are of; None for images."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages that the network is built with and that are not installed with this project."""
 
@@ -88,13 +90,18 @@ class ModelSpec(Spec):
             del fields["resize"]
         return fields
 
+    @classmethod
+    def made_for(cls, classes: int, **more: Any) -> DataInfo:
+        """Data of the `natural` shape."""
+        return DataInfo(classes, cls.natural, vocabulary=cls.words, **more)
+
     def seen(self, info: DataInfo) -> DataInfo:
         """What the data look like to the network."""
         return info if self.resize is None else replace(info, shape=(info.shape[0], *self.resize.sides))
 
     def refusals(self, info: DataInfo) -> list[str]:
-        """`problems` with such data, after resizing if there is any."""
-        return self.problems(self.seen(info))
+        """`problems` with such data, after resizing if there is any; items that the architecture does not take at all."""
+        return self.item_problems(info.item.name) or self.problems(self.seen(info))
 
     def architecture(self) -> dict[str, Any]:
         """The part of `canonical()` that training depends on: everything but `inference`."""
@@ -125,7 +132,7 @@ class ModelSpec(Spec):
         ]
 
     def problems(self, info: DataInfo) -> list[str]:
-        """Why this architecture cannot be used on images of that shape (empty: it can)."""
+        """Why this architecture cannot be used on images or texts of that shape (empty: it can)."""
         return []
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":

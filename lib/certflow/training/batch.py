@@ -22,7 +22,9 @@ def forward(
 
     With `precision` bfloat16 the network runs under autocast; its logits are widened before any loss is taken.
     """
-    rows = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    rows = x.flatten(0, 1)
+    if rows.dim() == 4:
+        rows = rows.contiguous(memory_format=torch.channels_last)
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logits = model(rows)
     return logits.float().unflatten(0, x.shape[:2])
@@ -64,7 +66,7 @@ class Batch:
 
     def copies(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
         """`m` noisy copies of every image, of the draws that `noise` gives where the law is additive."""
-        rows = self.noise_spec.copies(self.x.repeat(m, 1, 1, 1), self._noise_key(m, first))
+        rows = self.noise_spec.copies(self.x.repeat(m, *[1] * (self.x.dim() - 1)), self._noise_key(m, first))
         return rows.unflatten(0, (m, len(self.index)))
 
     def uniform(self, slot: int, count: int = 1) -> Float[torch.Tensor, "images count"]:

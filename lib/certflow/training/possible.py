@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from certflow.data.base import Split
+from certflow.data.items import name_of
 from certflow.noise.base import NoiseSpec
 from certflow.training.base import MethodSpec
 from certflow.training.ranks import Ranks
@@ -18,7 +21,8 @@ def require_possible(
     for name, split in (("training", train_split), ("test", test_split)):
         if len(split) == 0:
             raise ValueError(f"the {name} split has no images")
-    for problem in method.refusals(noise):
+    items = name_of(train_split.read(np.array([0])))
+    for problem in (*method.item_problems(items), *noise.item_problems(items), *method.refusals(noise)):
         raise ValueError(f"method {method.kind}: {problem}")
     if method.splits and len(train_split) < method.noises:
         raise ValueError(

@@ -1,6 +1,6 @@
 """No noise at all: what classifiers meant for denoised or clean images are trained under."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import AdditiveNoise, Key
@@ -13,6 +13,7 @@ class NoNoise(AdditiveNoise):
     """The law that puts all its mass on 0. Training under it is clean training; no certificate can be had from it."""
 
     kind: Literal["none"] = "none"
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
 
     sigma: Literal[0.0] = 0.0  # ty: ignore[invalid-type-form]  # pydantic takes numbers, too
     """Always 0."""
@@ -20,3 +21,7 @@ class NoNoise(AdditiveNoise):
     def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape] of zeros."""
         return torch.zeros(len(key.image), *shape, device=key.image.device)
+
+    def copies(self, x: Any, key: Key) -> Any:
+        """See `NoiseSpec.copies`: the items as they are, texts included."""
+        return x.clone()

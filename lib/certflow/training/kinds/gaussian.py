@@ -21,6 +21,7 @@ class Gaussian(MethodSpec):
     """
 
     kind: Literal["gaussian"] = "gaussian"
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
     splits: ClassVar[bool] = False
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:

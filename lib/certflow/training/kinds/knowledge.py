@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from certflow.training.batch import Batch
 
-continuity, hidden, losses = (
-    lazy(f"certflow.{name}") for name in ("training.continuity", "models.hidden", "training.losses")
+continuity, hidden, items, losses = (
+    lazy(f"certflow.{name}") for name in ("training.continuity", "models.hidden", "data.items", "training.losses")
 )
 
 
@@ -29,6 +29,7 @@ class Knowledge(MethodSpec):
     """
 
     kind: Literal["knowledge"] = "knowledge"
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
     splits: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     extras: ClassVar[tuple[str, ...]] = ("cross_entropy", "collapse", "penalty", "layer")
@@ -78,8 +79,9 @@ class Knowledge(MethodSpec):
         """(1/mB) Σ_{i,b} L_{i,b} + weight·P, P the mean over noises i of the volatility of the B copies."""
         weight, told = self.weight(batch.epoch), {}
         chosen, place = self.chosen(batch) if weight > 0 else ([], 0.0)
-        with hidden.captured(batch.model, chosen, self.reduce) as found:
-            logits = batch.forward(batch.copies(self.noises))
+        copies = batch.copies(self.noises)
+        with hidden.captured(batch.model, chosen, self.reduce, items.counting(copies.flatten(0, 1))) as found:
+            logits = batch.forward(copies)
         each = losses.cross_entropy(logits.softmax(-1) if self.loss_kind == "prob_ce" else logits, batch.y)
         objective = each.mean()
         if weight > 0:
