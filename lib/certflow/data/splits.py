@@ -1,9 +1,10 @@
 """Splits held as arrays: freshly read from source files, or opened from the cache with every image checked as it is read."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def positions(indices: np.ndarray, total: int) -> np.ndarray:
 
 
 def pixel_digest(image: np.ndarray) -> bytes:
-    """SHA-256 (32 bytes) of one image's uint8 pixels in (channel, row, column) order."""
+    """SHA-256 (32 bytes) of one stored item: an image's pixels in (channel, row, column) order, or a text's tokens."""
     return hashlib.sha256(np.ascontiguousarray(image)).digest()
 
 
@@ -32,11 +33,13 @@ class ArraySplit:
     """A split that its reader holds in memory. `name` says where it comes from, `files` what was read."""
 
     images: np.ndarray
-    """uint8 [n, channels, height, width]"""
+    """Items [n, *shape] as `certflow.data.items` stores them."""
     labels: np.ndarray
     """int64 [n]"""
     name: str
     files: Sequence[SourceFile] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of the split besides, such as the words that its tokens stand for."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +59,7 @@ class CachedSplit:
     """
 
     images: np.ndarray
-    """uint8 [n, channels, height, width], usually a read-only memory map"""
+    """Items [n, *shape], usually a read-only memory map"""
     labels: np.ndarray
     """int64 [n]"""
     hashes: np.ndarray
@@ -70,7 +73,7 @@ class CachedSplit:
         return len(self.labels)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [k, channels, height, width]; an `ArtefactError` where the cache was altered."""
+        """Stored items [k, *shape]; an `ArtefactError` where the cache was altered."""
         indices = positions(indices, len(self))
         rows = np.array(self.images[indices])
         found = np.frombuffer(b"".join(map(pixel_digest, rows)), np.uint8).reshape(-1, 32)

@@ -32,6 +32,7 @@ def prepare(spec: DatasetSpec, manifest: str | Path) -> None:
             "source": split.name,
             "listing": entry.listing,
             "files": [file.record() for file in getattr(split, "files", ())],
+            **getattr(split, "notes", {}),
         }
     notes = {"splits": details, "pillow": version("pillow")}
     record = Provenance(format=FORMAT, spec=spec.canonical(), parents=contents, notes=notes)

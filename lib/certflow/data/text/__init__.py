@@ -1,0 +1,1 @@
+"""Texts: files of them, and how they become tokens."""

@@ -1,0 +1,74 @@
+"""Rows of a table of texts from a local file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from certflow.errors import DataError
+
+Format = Literal["tsv", "csv", "jsonl"]
+Column = str | int
+REMEDY = "correct the file, or the columns in the dataset's entry"
+
+
+def read_rows(path: Path, form: Format, header: bool, columns: Sequence[Column]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, the columns asked for) of each row. `DataError` for a row that lacks one, naming file and line.
+
+    `tsv`: columns between tabs, quotes are letters like others, as in GLUE. `csv`: RFC 4180. `jsonl`: an object a line.
+    Without a header columns are numbers, from 0.
+    """
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); convert it first") from error
+    lines = _objects(content, path) if form == "jsonl" else _cells(content, form, header, columns, path)
+    for number, row in lines:
+        try:
+            values = [row[column] for column in columns]
+        except (LookupError, TypeError):
+            wanted = ", ".join(str(column) for column in columns)
+            raise DataError(f"{path}, line {number}: lacks one of the columns {wanted}; {REMEDY}") from None
+        yield number, [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: is not JSON ({error}); {REMEDY}") from error
+
+
+def _cells(
+    content: str, form: Format, header: bool, columns: Sequence[Column], path: Path
+) -> Iterator[tuple[int, Any]]:
+    """Each row by the header's names, or by number."""
+    if form == "tsv":
+        rows = ((number, line.rstrip("\r").split("\t")) for number, line in enumerate(content.split("\n"), 1) if line)
+    else:
+        reader = csv.reader(io.StringIO(content), strict=True)
+        rows = _strict(reader, path)
+    if not header:
+        yield from rows
+        return
+    _, names = next(rows, (0, []))
+    unknown = [column for column in columns if column not in names]
+    if unknown:
+        raise DataError(f"{path}: has no column {unknown[0]!r}, only {', '.join(map(repr, names))}; {REMEDY}")
+    for number, cells in rows:
+        if len(cells) != len(names):
+            raise DataError(f"{path}, line {number}: has {len(cells)} columns, its header {len(names)}; {REMEDY}")
+        yield number, dict(zip(names, cells, strict=True))
+
+
+def _strict(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: is not comma-separated text ({error}); {REMEDY}") from error
