@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from certflow.data.items import counting
 from certflow.models.hidden import Choice, Reduction, captured, hidden_layers
 
 INPUT, LOGITS = "input", "logits"
@@ -41,12 +42,12 @@ def extract(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     layers: Choice = "stages",
     reduce: Reduction = "auto",
-    mask: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    mask: Callable[[torch.Tensor], torch.Tensor | None] = counting,
 ) -> Features:
     """Features of all batches (x [rows, ...], y [rows]). The network is put into eval mode, and left in the mode it had.
 
     x: whatever the network takes; where it holds numbers that are not whole it is the layer `input`, flattened. mask: x →
-    [rows, tokens], 1 where a token counts.
+    [rows, tokens], 1 where a token counts; unless given, all that are not padding.
     """
     training, parts, names = network.training, [], None
     network.eval()
@@ -64,9 +65,9 @@ def extract(
 
 
 def _features(
-    network: torch.nn.Module, x: torch.Tensor, names: Sequence[str], reduce: Reduction, mask: Callable | None
+    network: torch.nn.Module, x: torch.Tensor, names: Sequence[str], reduce: Reduction, mask: Callable
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    with captured(network, names, reduce, None if mask is None else mask(x)) as found:
+    with captured(network, names, reduce, mask(x)) as found:
         logits = network(x).float().cpu().numpy()
     first = {INPUT: x.float().flatten(1)} if x.is_floating_point() and x[0].numel() <= LARGEST_INPUT else {}
     return {name: values.cpu().numpy() for name, values in {**first, **found}.items()}, logits

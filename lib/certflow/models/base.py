@@ -101,7 +101,10 @@ class ModelSpec(Spec):
 
     def refusals(self, info: DataInfo) -> list[str]:
         """`problems` with such data, after resizing if there is any; items that the architecture does not take at all."""
-        return self.item_problems(info.item.name) or self.problems(self.seen(info))
+        found = self.item_problems(info.item.name)
+        if not found and self.resize is not None and info.vocabulary is not None:
+            found = ["resize: texts have no height and width; leave it out"]
+        return found or self.problems(self.seen(info))
 
     def architecture(self) -> dict[str, Any]:
         """The part of `canonical()` that training depends on: everything but `inference`."""
