@@ -155,16 +155,17 @@ def test_volatility_falls_and_accuracy_stays():
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("noise", [NONE, GAUSS], ids=["clean", "noisy"])
 def test_points_stay_in_the_ball_and_where_pixels_may_be(norm, noise):
-    copies = batch(network(), noise).copies(2)
+    mini = batch(network(), noise)
+    copies = mini.copies(2)
     far = copies + 5 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(0))
-    found = nearby.moved(copies, far, 0.3, norm)
+    found = nearby.moved(mini, copies, far, 0.3, norm)
     away = (found - copies).flatten(2)
     size = away.abs().amax(2) if norm == "linf" else away.norm(dim=2)
     assert size.max() <= 0.3 * (1 + 1e-5) and size.min() > 0.05
     assert (found >= copies.clamp(max=0)).all() and (found <= copies.clamp(min=1)).all()
-    drawn = nearby.start(batch(network(), noise), copies, 0.3, norm)
-    assert not torch.equal(drawn, copies) and torch.equal(nearby.moved(copies, drawn, 0.3, norm), drawn)
-    assert nearby.start(batch(network(), noise), copies, 0.0, norm) is copies
+    drawn = nearby.start(mini, copies, 0.3, norm)
+    assert not torch.equal(drawn, copies) and torch.equal(nearby.moved(mini, copies, drawn, 0.3, norm), drawn)
+    assert nearby.start(mini, copies, 0.0, norm) is copies
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -198,7 +199,7 @@ def test_virtual_adversaries_turn_predictions_more_than_chance():
     ce = F.cross_entropy(model(mini.x), mini.y)
     assert plain.item() == pytest.approx(ce.item(), rel=1e-6)
     way = torch.randn(copies.shape, generator=torch.Generator().manual_seed(0)).sign()
-    moved = nearby.moved(copies, copies + 0.2 * way, 0.2, "linf")
+    moved = nearby.moved(mini, copies, copies + 0.2 * way, 0.2, "linf")
     logits, other = model(mini.x)[None], model(moved[0])[None]
     p, q = logits.softmax(-1), other.softmax(-1)
     chance = ((p - q) * (p.log() - q.log())).sum(-1).mean()

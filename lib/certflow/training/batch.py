@@ -1,5 +1,6 @@
 """One mini-batch as a training method sees it: images, labels, and reproducible randomness."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 import torch
 from jaxtyping import Float, Int
 
+from certflow.models import words
 from certflow.noise import philox
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
@@ -39,8 +41,8 @@ class Batch:
     """
 
     model: torch.nn.Module
-    x: Float[torch.Tensor, "images channels height width"]
-    """Clean images in [0,1], augmented."""
+    x: Float[torch.Tensor, "images channels height width"] | Int[torch.Tensor, "images length"]
+    """Clean images in [0,1], augmented, or texts as tokens."""
     y: Int[torch.Tensor, " images"]
     index: Int[torch.Tensor, " images"]
     """Position in the full training split."""
@@ -73,11 +75,28 @@ class Batch:
         """The method's own coins: `count` uniform variates in (0,1) per image. One slot serves one purpose per epoch."""
         return philox.uniforms(count, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
 
+    def points(self, m: int = 1) -> Float[torch.Tensor, "m images channels height width"]:
+        """What attacks move: `m` noisy copies of every image; the vectors of a text's words, [m, images, 1, length, width],
+        through which gradients reach the network's table of words."""
+        copies = self.copies(m)
+        if copies.is_floating_point():
+            return copies
+        return words.vectors(self.model, copies.flatten(0, 1)).unflatten(0, copies.shape[:2])[:, :, None]
+
+    @property
+    def point(self) -> tuple[int, ...]:
+        """(channels, height, width) of one of the `points`."""
+        if self.x.is_floating_point():
+            return tuple(self.x.shape[1:])
+        return 1, self.x.shape[1], words.word_embedding(self.model).embedding_dim
+
     def normal(self, slot: int) -> Float[torch.Tensor, "images channels height width"]:
-        """Standard normal tensors shaped as the images, from the slots that `uniform` draws from."""
-        dim = self.x[0].numel()
-        rows = philox.normals(dim, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
-        return rows.view(self.x.shape)
+        """Standard normal tensors shaped as the `points`, from the slots that `uniform` draws from."""
+        shape = self.point
+        rows = philox.normals(
+            math.prod(shape), self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD
+        )
+        return rows.view(-1, *shape)
 
     def coin(self, slot: int = 0) -> float:
         """A uniform variate in (0,1) for the whole mini-batch, such as decides which layer a penalty looks at this time.
@@ -94,8 +113,11 @@ class Batch:
     def forward(
         self, x: Float[torch.Tensor, "m images channels height width"]
     ) -> Float[torch.Tensor, "m images classes"]:
-        """float32 logits of the model in the batch's precision (see `forward`)."""
-        return forward(self.model, x, self.precision)
+        """float32 logits of the model in the batch's precision (see `forward`), of copies or of `points`."""
+        if self.x.is_floating_point() or not x.is_floating_point():
+            return forward(self.model, x, self.precision)
+        with words.replaced(self.model, x.flatten(0, 1)[:, 0]):
+            return forward(self.model, self.x.expand(len(x), *self.x.shape), self.precision)
 
     def table(self, name: str) -> torch.Tensor:
         """The rows of this batch in a per-image table of the whole training split, such as smoothed predictions."""

@@ -1,11 +1,13 @@
 """Points near noisy copies, and ways from them: what methods that attack every copy by itself have in common."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 
+from certflow.data.items import counting
 from certflow.training.attacks import IMAGE, Noises, gradient, project, unit
 from certflow.training.batch import Batch
 
@@ -18,10 +20,10 @@ def start(batch: Batch, copies: Noises, radius: float, norm: Norm) -> Noises:
         return copies
     if norm == "linf":
         fresh = [2 * _uniform(batch, slot) - 1 for slot in range(len(copies))]
-        return moved(copies, copies + radius * torch.stack(fresh), radius, norm)
+        return moved(batch, copies, copies + radius * torch.stack(fresh), radius, norm)
     ways = torch.stack([unit(batch.normal(slot)) for slot in range(len(copies))])
     sizes = torch.stack([batch.uniform(len(copies) + slot)[..., None, None] for slot in range(len(copies))])
-    return moved(copies, copies + radius * sizes * ways, radius, norm)
+    return moved(batch, copies, copies + radius * sizes * ways, radius, norm)
 
 
 def disturbed(batch: Batch, copies: Noises, sd: float) -> Noises:
@@ -29,13 +31,17 @@ def disturbed(batch: Batch, copies: Noises, sd: float) -> Noises:
     return copies + sd * torch.stack([batch.normal(slot) for slot in range(len(copies))])
 
 
-def moved(copies: Noises, points: Noises, radius: float, norm: Norm) -> Noises:
+def moved(batch: Batch, copies: Noises, points: Noises, radius: float, norm: Norm) -> Noises:
     """The points, brought into the ball around each copy, and to where pixels may be.
 
-    Those of a clean image stay in [0,1]; a pixel that noise took out of it goes no further.
+    Those of a clean image stay in [0,1]; a pixel that noise took out of it goes no further. Vectors of words may be anywhere,
+    and those of padding stay.
     """
-    away = points - copies
+    away, counts = points - copies, counting(batch.x)
+    away = away if counts is None else away * counts[:, None, :, None]
     away = away.clamp(-radius, radius) if norm == "linf" else project(away, radius)
+    if counts is not None:
+        return copies + away
     return torch.minimum(torch.maximum(copies + away, copies.clamp(max=0)), copies.clamp(min=1))
 
 
@@ -52,5 +58,5 @@ def direction(
 
 
 def _uniform(batch: Batch, slot: int) -> torch.Tensor:
-    """Uniform values in (0, 1) like the images."""
-    return batch.uniform(slot, batch.x[0].numel()).view(batch.x.shape)
+    """Uniform values in (0, 1) like the points."""
+    return batch.uniform(slot, math.prod(batch.point)).view(-1, *batch.point)

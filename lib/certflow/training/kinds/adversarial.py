@@ -24,6 +24,7 @@ class Adversarial(MethodSpec):
     """
 
     kind: Literal["adversarial"] = "adversarial"
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
     splits: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     example: ClassVar[dict[str, Any]] = {"eps": 0.05, "steps": 2}
@@ -31,7 +32,7 @@ class Adversarial(MethodSpec):
     norm: Literal["l2", "linf"] = "linf"
     """The ball's norm."""
     eps: float = Field(8 / 255, ge=0)
-    """The ball's radius, [0,1]-pixel units."""
+    """The ball's radius, [0,1]-pixel units; for texts in the space of the words' vectors."""
     steps: int = Field(7, ge=1, le=1000)
     """Steps of the ascent."""
     step_length: float = Field(2.5, gt=0)
@@ -46,7 +47,7 @@ class Adversarial(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/mB) Σ_{i,b} CE(f(x_{i,b} + Δ_{i,b}), y_b), x_{i,b} being the noisy copies."""
-        copies = batch.copies(self.noises)
+        copies = batch.points(self.noises)
 
         def each(at: "torch.Tensor") -> "torch.Tensor":
             return losses.cross_entropy(batch.forward(at), batch.y)
@@ -56,7 +57,7 @@ class Adversarial(MethodSpec):
             found = nearby.start(batch, copies, self.eps if self.random_start else 0.0, self.norm)
             for _ in range(self.steps):
                 found = nearby.moved(
-                    copies, found + length * nearby.direction(each, found, self.norm), self.eps, self.norm
+                    batch, copies, found + length * nearby.direction(each, found, self.norm), self.eps, self.norm
                 )
         logits = batch.forward(found)
         return losses.cross_entropy(logits, batch.y).mean(), {"accuracy": losses.accuracy(logits, batch.y)}

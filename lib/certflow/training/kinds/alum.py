@@ -24,12 +24,13 @@ class Alum(MethodSpec):
     """
 
     kind: Literal["alum"] = "alum"
+    accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
     splits: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     example: ClassVar[dict[str, Any]] = {"radius": 0.05}
 
     radius: float = Field(8 / 255, gt=0)
-    """How far a pixel of a copy is moved, [0,1]-pixel units (l-infinity)."""
+    """How far a pixel of a copy is moved, [0,1]-pixel units (l-infinity); of texts each coordinate of a word's vector."""
     begin: float = Field(1e-5, gt=0)
     """Standard deviation of the random step at the beginning; the published code's value."""
     steps: int = Field(1, ge=1, le=100)
@@ -44,13 +45,13 @@ class Alum(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/mB) Σ_{i,b} [CE(f(x_{i,b}), y_b) + weight·(KL(p ‖ q) + KL(q ‖ p))], p at the copy, q where it was moved to."""
-        copies = batch.copies(self.noises)
+        copies = batch.points(self.noises)
         with attacks.frozen(batch.model):
             target = batch.forward(copies).detach()
             found = nearby.disturbed(batch, copies, self.begin)
             for _ in range(self.steps):
                 way = nearby.direction(lambda at: losses.divergence(target, batch.forward(at)), found, "max")
-                found = nearby.moved(copies, found + self.radius / self.steps * way, self.radius, "linf")
+                found = nearby.moved(batch, copies, found + self.radius / self.steps * way, self.radius, "linf")
         logits, turned = batch.forward(copies), batch.forward(found)
         label = losses.cross_entropy(logits, batch.y).mean()
         both = losses.divergence(logits, turned) + losses.divergence(turned, logits)
