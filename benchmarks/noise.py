@@ -31,11 +31,13 @@ from certflow.noise import (
     Gaussian,
     GeneralizedGaussian,
     Laplace,
+    Pareto,
     Stream,
     Uniform,
     native,
     philox,
 )
+from certflow.noise.base import Key
 
 SHAPES = {784: 256, 3072: 128, 150_528: 4}
 """Values per image → images per call."""
@@ -72,15 +74,15 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
         "generalised": GeneralizedGaussian(k=dim // 2 - 4, sigma=0.5),
         "uniform": Uniform(sigma=0.5),
         "Laplace": Laplace(sigma=0.5),
+        "Pareto": Pareto(sigma=0.5, a=3),
         "exponential power": ExponentialPower(sigma=0.5, p=4),
         "exp_inf": ExpInf(sigma=0.5),
         "exp1": Exp1(sigma=0.5),
     }
+    key = Key(image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
     for name, law in laws.items():
-        found[name] = partial(law.sample, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
-    levels = partial(
-        laws["Gaussian"].steps, (1, 1, dim), image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION
-    )
+        found[name] = partial(law.sample, (1, 1, dim), key)
+    levels = partial(laws["Gaussian"].steps, (1, 1, dim), key)
     found["exact"] = levels
     if device.type == "cpu":
         found["exact, torch"] = partial(in_torch, levels)

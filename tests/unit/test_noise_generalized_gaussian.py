@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from scipy import special
 
-from certflow.noise import GeneralizedGaussian, directions, native, noise, philox
+from certflow.noise import ExponentialPower, GeneralizedGaussian, directions, native, noise, philox
 from certflow.noise.base import Key
 from certflow.noise.gamma import log_quantiles
 from certflow.noise.truncated import Truncated
@@ -172,9 +172,9 @@ def test_the_kind_is_found_by_name():
 
 
 @pytest.mark.slow
-def test_the_compiler_can_follow_every_line():
-    """On a GPU noise is compiled: neither the table of quantiles nor anything else may break the graph."""
-    law = Truncated(k=K, sigma=0.5)
+@pytest.mark.parametrize("law", [Truncated(k=K, sigma=0.5), ExponentialPower(sigma=0.5, p=4)], ids=lambda law: law.kind)
+def test_the_compiler_can_follow_every_line(law):
+    """On a GPU noise is compiled: neither a table of quantiles nor anything else may break the graph."""
 
     def sample(image, draw, percentile):
         return law.sample(SHAPE, Key(image, draw, seed=SEED, stream=3, parameter=percentile))

@@ -66,9 +66,19 @@ def coefficients(shape: float) -> np.ndarray:
     return np.ascontiguousarray(found)
 
 
+def log_quantiles_of(shape: float, mass: np.ndarray, *, above: bool) -> np.ndarray:
+    """ln t with Pr[T > t] = mass where `above`, else with Pr[T ≤ t] = mass; float64, for T ~ Gamma(shape, 1)."""
+    t = special.gammainccinv(shape, mass) if above else special.gammaincinv(shape, mass)
+    return _logarithm(shape, t, np.log1p(-mass) if above else np.log(mass))
+
+
 def _log_quantile(shape: float, z: np.ndarray) -> np.ndarray:
     """ln of the Phi(z)-quantile, from the nearer tail."""
     tail = special.ndtr(-np.abs(z))
     t = np.where(z < 0, special.gammaincinv(shape, tail), special.gammainccinv(shape, tail))
-    lower = (special.log_ndtr(z) + special.gammaln(shape + 1)) / shape
-    return np.where(t > SMALL, np.log(np.maximum(t, SMALL)), lower)
+    return _logarithm(shape, t, special.log_ndtr(z))
+
+
+def _logarithm(shape: float, t: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
+    """ln t, from ln Pr[T ≤ t] where t is too small."""
+    return np.where(t > SMALL, np.log(np.maximum(t, SMALL)), (log_mass + special.gammaln(shape + 1)) / shape)

@@ -40,7 +40,11 @@ class Independent(Scaled):
         """float32 [rows, *shape], see `AdditiveNoise.sample`."""
         dim = math.prod(shape)
         signed = philox.signed(dim, key.image, key.draw, seed=key.seed, stream=key.stream)
-        return self.values(signed).mul_(self.scale(dim)).view(-1, *shape)
+        return self.noise(signed, dim).view(-1, *shape)
+
+    def noise(self, signed: Any, dim: int) -> Any:
+        """λz, from what `values` takes."""
+        return self.values(signed).mul_(self.scale(dim))
 
 
 class Radial(Scaled):

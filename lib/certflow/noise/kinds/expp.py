@@ -3,12 +3,13 @@
 import math
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.scaled import Independent
 
-gamma = lazy("certflow.noise.gamma")
+gamma, quantiles = lazy("certflow.noise.gamma"), lazy("certflow.noise.quantiles")
 
 
 @register("expp")
@@ -23,9 +24,22 @@ class ExponentialPower(Independent):
 
     def unit_sigma(self, dim: int) -> float:
         """sqrt(Γ(3/p) / Γ(1/p))."""
-        return math.exp((math.lgamma(3 / self.p) - math.lgamma(1 / self.p)) / 2)
+        return math.exp(log_unit_sigma(self.p))
 
-    def values(self, signed: Any) -> Any:
+    def noise(self, signed: Any, dim: int) -> Any:
         """|z|^p ~ Gamma(1/p), as the quantile of 1 - |u|, so that the resolution is finest in the tails."""
-        log_power = gamma.log_quantiles(1 / self.p, 1 - signed.abs().double().flatten())
-        return (log_power / self.p).exp().float().view_as(signed).copysign_(signed)
+        return quantiles.inverted(signed, (unit_quantile, self.p)).mul_(self.sigma)
+
+
+def unit_quantile(t: Any, tail: bool, p: float) -> Any:
+    """The size of a variate of standard deviation 1 that is exceeded with probability t; not exceeded, if not `tail`.
+
+    The standard deviation is taken off the logarithm: with small p, z itself is beyond the numbers of a computer.
+    """
+    log_z = gamma.log_quantiles_of(1 / p, t, above=tail) / p
+    return np.exp(log_z - log_unit_sigma(p))
+
+
+def log_unit_sigma(p: float) -> float:
+    """ln sqrt(Γ(3/p) / Γ(1/p))."""
+    return (math.lgamma(3 / p) - math.lgamma(1 / p)) / 2
