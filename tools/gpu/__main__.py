@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         records = run_all(chosen, options.folder, options.seconds, _commit())
     finally:  # what was found until then is shown, however the run ends
-        shown = kept(options.folder / "gpu.json")
+        found = kept(options.folder / "gpu.json")
+        shown = {step.name: found[step.name] for step in steps(options.device) if step.name in found}
         (options.folder / "gpu.md").write_text(page(shown, options.device), encoding="utf-8")
         print(f"numbers  {options.folder / 'gpu.json'}\npage     {options.folder / 'gpu.md'}")
     return 0 if all(records.get(step.name, {}).get("status") == "done" for step in chosen) else 1
