@@ -8,6 +8,7 @@ import pytest
 from scipy import special
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, two_bounds_pay
+from certflow.noise import Gaussian
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower, clopper_pearson_upper, randomized_failure
 
 TABLE = Path(__file__).parent / "data" / "clopper_pearson.csv"
@@ -107,4 +108,4 @@ def test_one_and_two_bounds(shares, one, two):
     k, k_other = (round(1000 * share) for share in shares)
     assert gaussian_radius(k, 100_000, 0.001, 1.0)[0] == pytest.approx(one, abs=5.1e-4)
     assert gaussian_radius_two_bound(k, k_other, 100_000, 0.001, 1.0)[0] == pytest.approx(two, abs=5.1e-4)
-    assert two_bounds_pay(10 * shares[0], 10 * shares[1], 1000, 100_000, 0.001) == (two > one)
+    assert two_bounds_pay(10 * shares[0], 10 * shares[1], 1000, 100_000, 0.001, Gaussian(sigma=1.0)) == (two > one)

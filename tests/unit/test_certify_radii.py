@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound
 from certflow.certify.bounds import guarded
+from certflow.certify.radii import one_bound_radius, two_bound_radius, two_bounds_pay
+from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, Uniform
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 mpmath.mp.dps = 40
@@ -155,3 +157,20 @@ def test_slack_is_given_away_by_every_bound(kn, alpha, slack):
 def test_impossible_slack_is_refused(slack):
     with pytest.raises(ValueError, match="slack: must lie in"):
         gaussian_radius(90, 100, 0.001, 0.5, slack=slack)
+
+
+@pytest.mark.parametrize(
+    "noise", [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)], ids=lambda law: law.kind
+)
+def test_the_form_chosen_beforehand_is_the_one_with_the_larger_radius_under_its_law(noise):
+    norm = "l2" if noise.kind == "gaussian" else "l1"
+    k, k_other, n = np.array([600, 450, 800, 990, 700]), np.array([200, 250, 200, 6, 150]), 1000
+    one = one_bound_radius(k, n, 0.001, noise, 64, norm=norm)[0]
+    two = two_bound_radius(k, k_other, n, 0.001, noise, 64, norm=norm)[0]
+    assert 0 < (two > one).sum() < len(k)
+    assert (two_bounds_pay(k, k_other, 1000, n, 0.001, noise, 64, norm) == (two > one)).all()
+
+
+def test_a_form_is_chosen_under_laws_that_have_both():
+    with pytest.raises(ValueError, match="no l2 radius from two bounds"):
+        two_bounds_pay(60, 20, 100, 1000, 0.001, GeneralizedGaussian(k=4, sigma=0.5), 64)

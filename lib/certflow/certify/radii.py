@@ -8,7 +8,6 @@ noise it is sigma/2 (z(p_lower) - z(p_upper)), z the inverse of the normal distr
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from certflow.certify.bounds import complement_down, failure_bound, two_bounds
 from certflow.noise.base import NoiseSpec
@@ -100,19 +99,33 @@ def gaussian_radius_two_bound(
     return two_bound_radius(k, k_other, n, alpha, Gaussian(sigma=checked_sigma(sigma)), None, u, u_other, slack)
 
 
-def two_bounds_pay(k0: ArrayLike, k0_other: ArrayLike, n0: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
+def two_bounds_pay(
+    k0: ArrayLike,
+    k0_other: ArrayLike,
+    n0: ArrayLike,
+    n: ArrayLike,
+    alpha: float,
+    noise: NoiseSpec,
+    dim: int | None = None,
+    norm: Norm = "l2",
+) -> np.ndarray:
     """bool: would two bounds give the larger radius if the n draws to come fell like the n0 that were made?
 
     k0, k0_other: stage-1 counts of the selected class and of the largest other one; n: stage-2 draws (False where 0). All
     broadcast. Decides the form before stage 2 is looked at, which costs nothing; taking the larger radius afterwards would not
-    be covered by alpha. Compared under Gaussian noise: another law costs radius where it would choose otherwise, not validity.
+    be covered by alpha. Where neither form would certify, the one that lacks less probability. ValueError where the noise has
+    no radius from two bounds in this norm.
     """
+    shift = shift_of(noise, norm)
+    if shift.two is None:
+        raise ValueError(problems(noise, norm, two=True)[0])
     k0, k0_other, n0, n = (
         part.astype(np.float64) for part in np.broadcast_arrays(*map(np.asarray, (k0, k0_other, n0, n)))
     )
     n = np.maximum(n, 1.0)
     k, k_other = n * k0 / n0, n * k0_other / n0
-    one = -special.ndtri(plug_in_failure(k, n, alpha))
-    failure, other = plug_in_failure(k, n, alpha / 2), plug_in_failure(n - k_other, n, alpha / 2)
-    two = -(special.ndtri(failure) + special.ndtri(np.minimum(other, failure))) / 2
-    return two > one
+    alone = np.asarray(plug_in_failure(k, n, alpha))
+    failure, other = (np.asarray(plug_in_failure(count, n, alpha / 2)) for count in (k, n - k_other))
+    other = np.minimum(other, failure)
+    one, two = shift.radius(alone, noise, dim), shift.two(failure, other, noise, dim)
+    return np.where((one > 0) | (two > 0), two > one, failure + other < 2 * alone)[()]

@@ -59,7 +59,7 @@ class NeymanPearson(CertificateSpec):
         planned = planned_counts(drawn.plan, drawn.counts)
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
-        two, u = self._two_bounds(drawn.plan, planned), self._variates(planned, drawn.seed)
+        two, u = self._two_bounds(drawn, planned), self._variates(planned, drawn.seed)
         radius, p_lower, p_upper = self._bounds(planned, two, u, drawn)
         k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
         table = pd.DataFrame(
@@ -80,17 +80,18 @@ class NeymanPearson(CertificateSpec):
             table["u"], table["u_other"] = u.T
         return table
 
-    def _two_bounds(self, plan: "pd.DataFrame", planned: "PlannedCounts") -> np.ndarray:
+    def _two_bounds(self, drawn: Drawn, planned: "PlannedCounts") -> np.ndarray:
         """bool [images]: which images get a bound on the runner-up, from nothing that stage 2 drew."""
         from certflow.certify.counts import CountsError
         from certflow.certify.radii import two_bounds_pay
 
         if self.bound_form != "auto" or planned.classes == 2:
             return np.full(len(planned.idx), self.bound_form == "two")
-        if "k0_other" not in plan.columns:
+        if "k0_other" not in drawn.plan.columns:
             raise CountsError("the plan lacks the column k0_other, from which `bound_form: auto` decides; plan again")
-        k0, k0_other, n0 = (plan[name].to_numpy(np.int64) for name in ("k0", "k0_other", "n0"))
-        return (planned.n > 0) & two_bounds_pay(k0, k0_other, n0, planned.n, self.alpha)
+        k0, k0_other, n0 = (drawn.plan[name].to_numpy(np.int64) for name in ("k0", "k0_other", "n0"))
+        pay = two_bounds_pay(k0, k0_other, n0, planned.n, self.alpha, drawn.noise, drawn.dim, self.norm)
+        return (planned.n > 0) & pay
 
     def _variates(self, planned: "PlannedCounts", seed: int) -> np.ndarray | None:
         """float64 [images, 2]: one uniform variate for each of an image's two bounds, a function of (seed, image) alone."""
