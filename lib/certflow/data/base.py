@@ -3,12 +3,16 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from certflow.data.items import Item, Pixels, Tokens
 from certflow.kinds.spec import Spec
+
+if TYPE_CHECKING:
+    from certflow.data.splits import ArraySplit
+    from certflow.data.tree import TreeSplit
 
 SplitName = Literal["train", "test"]
 Augmentation = Literal["none", "crop_flip", "resized_crop_flip"]
@@ -91,6 +95,6 @@ class DatasetSpec(Spec):
         """What tells cheaply that the source files below `root` are not what they were; "" for files with known checksums."""
         return ""
 
-    def read(self, split: SplitName, root: Path) -> Split:
+    def read(self, split: SplitName, root: Path) -> "ArraySplit | TreeSplit":
         """Read and verify one split from the source files below `root`; a `DataError` names file and remedy."""
         raise NotImplementedError

@@ -117,12 +117,11 @@ class MemoryBatches:
 
 def _load(split: Split, device: torch.device, margin: int) -> torch.Tensor:
     """All items of a split on the device, as stored, with `margin` zeros on each side of images, read block by block."""
-    images = None
+    one = torch.from_numpy(np.ascontiguousarray(split.read(np.arange(1))))
+    shape = (len(split), *(size + 2 * margin * (axis > 0) for axis, size in enumerate(one.shape[1:])))
+    images = torch.zeros(shape, dtype=one.dtype, device=device)
+    inside = images if margin == 0 else images[:, :, margin:-margin, margin:-margin]
     for start in range(0, len(split), READ):
         block = torch.from_numpy(np.ascontiguousarray(split.read(np.arange(start, min(start + READ, len(split))))))
-        if images is None:
-            shape = (len(split), *(size + 2 * margin * (axis > 0) for axis, size in enumerate(block.shape[1:])))
-            images = torch.zeros(shape, dtype=block.dtype, device=device)
-            inside = images if margin == 0 else images[:, :, margin:-margin, margin:-margin]
         inside[start : start + len(block)] = block.to(device)
     return images

@@ -65,7 +65,7 @@ def store(split: ArraySplit | TreeSplit, info: DataInfo, expected: Entry | None 
         if not info.streams:
             _save(part / "hashes.npy", hashes)
         entry = Entry(
-            _content_digest(info, labels, listing if info.streams else hashes),
+            _content_digest(info, labels, listing if info.streams and listing is not None else hashes),
             None if listing is None else _listing_digest(listing),
         )
         if expected is not None and entry != expected:
@@ -90,16 +90,17 @@ def load(entry: Entry, info: DataInfo, name: str, root: Path, rendering: Any) ->
     listing = None if entry.listing is None else _open(folder / "files.npy", None, len(labels))
     hashes = None if info.streams else _open(folder / "hashes.npy", np.uint8, len(labels), 32)
     rows = listing if info.streams else hashes
-    intact = _content_digest(info, labels, rows) == entry.content
+    intact = rows is not None and _content_digest(info, labels, rows) == entry.content
     if not intact or (listing is not None and _listing_digest(listing) != entry.listing):
         raise ArtefactError(
             f"{folder}: was altered after it was written; delete the folder, it is rebuilt from the source"
         )
     labels = np.array(labels, dtype=np.int64)
-    if info.streams:
-        return TreeSplit(root, listing["path"], labels, rendering, name, listing)
+    paths = None if listing is None else listing["path"]
+    if hashes is None:
+        return TreeSplit(root, np.asarray(paths), labels, rendering, name, listing)
     images = _open(folder / "images.npy", np.dtype(info.item.stored), len(labels), *info.shape)
-    return CachedSplit(images, labels, hashes, name, folder, None if listing is None else listing["path"])
+    return CachedSplit(images, labels, hashes, name, folder, paths)
 
 
 def _content_digest(info: DataInfo, labels: np.ndarray, rows: np.ndarray) -> str:
@@ -110,8 +111,8 @@ def _content_digest(info: DataInfo, labels: np.ndarray, rows: np.ndarray) -> str
     header = {"classes": info.classes, "shape": [len(labels), *info.shape], "rows": rows.dtype.descr}
     header |= info.item.header()
     total = hashlib.sha256(canonical_json(header).encode())
-    total.update(np.ascontiguousarray(labels, dtype="<i8"))
-    total.update(np.ascontiguousarray(rows).view(np.uint8))
+    total.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    total.update(np.ascontiguousarray(rows).view(np.uint8).data)
     return total.hexdigest()
 
 
@@ -162,7 +163,7 @@ def _write_pixels(split: ArraySplit | TreeSplit, info: DataInfo, part: Path) -> 
                 pixels = split.read(np.array(block))
             if pixels is not None:
                 hashes[block] = [np.frombuffer(pixel_digest(image), np.uint8) for image in pixels]
-                handle.write(np.ascontiguousarray(pixels))
+                handle.write(np.ascontiguousarray(pixels).data)
             bar.update(len(block))
     if info.streams:
         (part / "images.npy").unlink()
@@ -183,7 +184,7 @@ def _read_files(
         return split.rendering.evaluate(data, split.describe(index))
 
     images = list(readers.map(work, block) if streams else map(work, block))
-    return None if streams else np.stack(images)
+    return None if streams else np.stack([image for image in images if image is not None])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class CifarDataset(DatasetSpec):
         images = np.ascontiguousarray(np.transpose(dataset.data, (0, 3, 1, 2)))
         return ArraySplit(images, np.asarray(dataset.targets, dtype=np.int64), f"{reader.base_folder} {split}", files)
 
-    def _verified(self, reader: type, root: Path, split: SplitName) -> list[SourceFile]:
+    def _verified(self, reader: Any, root: Path, split: SplitName) -> list[SourceFile]:
         """Records of the split's files, after checking all of the dataset's files; downloads them where that is wanted."""
         published = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
         folder = root / reader.base_folder
@@ -64,7 +64,7 @@ class CifarDataset(DatasetSpec):
         wanted = reader.train_list if split == "train" else reader.test_list
         return [source_file(folder / name, root) for name, _ in wanted]
 
-    def _fetch(self, reader: type, root: Path) -> None:
+    def _fetch(self, reader: Any, root: Path) -> None:
         """Download and unpack through torchvision; an intact archive that lies in `root` is only unpacked."""
         try:
             reader(str(root), download=True)

@@ -50,14 +50,18 @@ class IdxDataset(DatasetSpec):
 
     def _locate(self, names: list[str], root: Path) -> list[Path]:
         """Where the named files are; downloads them where that is wanted and one is missing."""
-        found = [_first(root, name, self.torchvision_class) for name in names]
-        if None in found and self.download:
+        found = self._present(names, root)
+        if len(found) < len(names) and self.download:
             self._fetch(root)
-            found = [_first(root, name, self.torchvision_class) for name in names]
-        if None in found:
-            absent = ", ".join(f"{name}.gz" for name, path in zip(names, found, strict=True) if path is None)
+            found = self._present(names, root)
+        absent = ", ".join(f"{name}.gz" for name in names if name not in found)
+        if absent:
             raise missing(self, root, f"the files {absent}")
-        return found
+        return list(found.values())
+
+    def _present(self, names: list[str], root: Path) -> dict[str, Path]:
+        paths = {name: _first(root, name, self.torchvision_class) for name in names}
+        return {name: path for name, path in paths.items() if path is not None}
 
     def _fetch(self, root: Path) -> None:
         """Download all four files through torchvision, which verifies their MD5."""

@@ -10,10 +10,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from certflow.errors import DataError
 
@@ -63,7 +64,7 @@ class Rendering:
     first is taken. The orientation tag of a camera is applied to TIFF alone, as Pillow does; colour profiles are not applied.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     resize: Resize = "none"
     shorter_side: int | None = None
     colour: Colour = "strict"
@@ -208,7 +209,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
     if image.format == "PNG":
         return data[data.index(b"IHDR") + 12]
     if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))
+        return max(cast(TiffImageFile, image).tag_v2.get(258, (1,)))
     if image.format == "PPM":
         # Magic number, width, height, largest value; black-and-white files (P1, P4) have no largest value.
         magic, _, _, largest, *_ = re.sub(rb"#[^\r\n]*", b" ", data[:65_536]).split(None, 4) + [b"1"] * 4

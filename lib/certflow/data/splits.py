@@ -25,7 +25,7 @@ def positions(indices: np.ndarray, total: int) -> np.ndarray:
 
 def pixel_digest(image: np.ndarray) -> bytes:
     """SHA-256 (32 bytes) of one stored item: an image's pixels in (channel, row, column) order, or a text's tokens."""
-    return hashlib.sha256(np.ascontiguousarray(image)).digest()
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ must then have the same content.
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from certflow.data import cache
 from certflow.data.base import DatasetSpec, Split, SplitName
 from certflow.data.cache import Entry
 from certflow.data.source import data_root, missing
+from certflow.data.splits import ArraySplit
+from certflow.data.tree import TreeDataset, TreeSplit
 from certflow.errors import DataError
 from certflow.files.artefact import Provenance, read_record, write_record
 from certflow.kinds.spec import digest
@@ -31,7 +32,7 @@ def prepare(spec: DatasetSpec, manifest: str | Path) -> None:
             "images": len(split),
             "source": split.name,
             "listing": entry.listing,
-            "files": [file.record() for file in getattr(split, "files", ())],
+            "files": [file.record() for file in split.files] if isinstance(split, ArraySplit) else [],
             **getattr(split, "notes", {}),
         }
     notes = {"splits": details, "pillow": version("pillow")}
@@ -73,7 +74,7 @@ def read_manifest(manifest: str | Path) -> Provenance:
     return read_record(manifest, absent="prepare the dataset first", format=FORMAT)
 
 
-def _read(spec: DatasetSpec, name: SplitName) -> Any:
+def _read(spec: DatasetSpec, name: SplitName) -> ArraySplit | TreeSplit:
     """The split from its source files, with the number of images that the spec promises."""
     split = spec.read(name, data_root(spec))
     size = spec.info().size
@@ -89,4 +90,5 @@ def _load(spec: DatasetSpec, entry: Entry, name: str) -> Split:
     info, root = spec.info(), data_root(spec)
     if info.streams and not root.is_dir():
         raise missing(spec, root, "the folder of image files it was prepared from", downloadable=False)
-    return cache.load(entry, info, name, root, spec.rendering() if info.streams else None)
+    rendering = spec.rendering() if isinstance(spec, TreeDataset) and info.streams else None
+    return cache.load(entry, info, name, root, rendering)

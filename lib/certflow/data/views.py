@@ -1,6 +1,7 @@
 """Augmented views of images outside training: the same law as an epoch's, drawn under a number that no epoch has."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from certflow.data.augmentation import crop_flip, crop_flip_draws, pad, resized_crop_words
 from certflow.data.base import Augmentation, Split
 from certflow.data.pixels import CROP_WORDS
+from certflow.data.tree import TreeSplit
 
 VIEW = 2**32 - 1
 """The epoch number that the draws are keyed by; training counts from 0."""
@@ -36,7 +38,8 @@ class Views:
             return crop_flip(pad(pixels), *crop_flip_draws(image, seed=self.seed, epoch=VIEW)).numpy()
         if self.augmentation == "resized_crop_flip":
             words = resized_crop_words(image, count=CROP_WORDS, seed=self.seed, epoch=VIEW).numpy()
-            return np.stack([self.split.crop(i, row) for i, row in zip(image.tolist(), words, strict=True)])
+            tree = cast(TreeSplit, self.split)  # the only images that are not of one size
+            return np.stack([tree.crop(i, row) for i, row in zip(image.tolist(), words, strict=True)])
         return self.split.read(indices)
 
     def describe(self, index: int) -> str:

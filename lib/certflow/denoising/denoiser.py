@@ -82,7 +82,7 @@ class Told(Denoiser):
     told = True
 
     def __init__(
-        self, network: nn.Module, condition: float | None = None, *, shape: tuple[int, int, int], multiple: int = 1
+        self, network: nn.Module, condition: float | None = None, *, shape: tuple[int, ...], multiple: int = 1
     ):
         super().__init__(network, condition)
         _, self.height, self.width = shape

@@ -7,7 +7,7 @@ from certflow.denoising.denoiser import Denoiser
 from certflow.kinds.registry import spec_class
 
 
-def make_denoiser(kind: str, shape: tuple[int, int, int], sigma: float, **fields: Any) -> Denoiser:
+def make_denoiser(kind: str, shape: tuple[int, ...], sigma: float, **fields: Any) -> Denoiser:
     """A denoiser in eval mode for images of `shape` (channels, height, width), told the noise level `sigma` for good.
 
     fields: those of the kind's entry in the configuration, such as `weights`; without weights it starts from fresh ones.

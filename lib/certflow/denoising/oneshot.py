@@ -34,7 +34,7 @@ class OneShot(Denoiser):
         network: nn.Module,
         condition: float | None = None,
         *,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         schedule: Schedule,
         mode: Literal["exact", "paper"] = "exact",
         t_rule: Literal["interp", "ceil"] = "interp",
@@ -140,7 +140,7 @@ def _padded(u: Images, padding: tuple[int, int, int, int]) -> Images:
     return F.pad(u, padding, mode="replicate") if any(padding) else u
 
 
-def _cut(out: Images, shape: tuple[int, int, int]) -> Images:
+def _cut(out: Images, shape: tuple[int, ...]) -> Images:
     """Without the channels of learned variances, and without the padding."""
     channels, height, width = shape
     return out[:, :channels, :height, :width]

@@ -33,7 +33,7 @@ class Brought:
     """The file, or `module:function`."""
     digest: str
     """SHA-256 of what it was brought from. Of Python code only the file that was named is known."""
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     """Channels, height and width of its images; None: those of whatever it is given."""
     classes: int | None = None
     """Number of classes; None: as many as it returns logits."""
@@ -134,7 +134,7 @@ def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
     return Brought(model=model, source="onnx", name=str(path), digest=file_digest(path), **known)
 
 
-def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, int, int], sigma: float) -> Brought:
+def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma: float) -> Brought:
     """The model behind a denoiser that is told the noise level `sigma` for good.
 
     spec: with weights. Where it does not say for which noise levels they are, they are taken to be for this one. Errors as in

@@ -26,7 +26,7 @@ class Given:
     """Images as they were named. Read when asked for, so that a folder need not fit in memory."""
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     index: np.ndarray
     """int64 [images]: their positions, which name them in the noise's counters."""
     read: Callable[[slice], np.ndarray]
@@ -60,7 +60,7 @@ class Given:
 class Looks:
     """How image files become arrays."""
 
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     """What the model takes; None: as the first image is."""
     resize: str = "none"
     """See `certflow.data.pixels.Rendering`."""

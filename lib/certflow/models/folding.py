@@ -44,7 +44,7 @@ class FoldedModel(nn.Module):
         return self.network(x if self.shift is None else x - self.shift)
 
 
-def fold(module: nn.Module, shape: tuple[int, int, int] | None = None) -> FoldedModel:
+def fold(module: nn.Module, shape: tuple[int, ...] | None = None) -> FoldedModel:
     """An eval-mode copy of `module` in float32 with everything folded that can be; `module` itself is not changed.
 
     shape: (channels, height, width) of an image, for the check that both agree on a random batch; found by trial if None.
@@ -188,7 +188,7 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, int, int] | None) -> None:
+def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, ...] | None) -> None:
     """Compare logits of a few random images in float32."""
     x, wanted = _evaluated(original, shape)
     with torch.inference_mode():
@@ -201,7 +201,7 @@ def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, int, int]
         )
 
 
-def _evaluated(network: nn.Module, shape: tuple[int, int, int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _evaluated(network: nn.Module, shape: tuple[int, ...] | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Random noisy images of a shape that the network takes, and its logits on them."""
     channels = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
     shapes = [shape] if shape is not None else [(channels, side, side) for side in SIDES]

@@ -1,6 +1,6 @@
 """Which images an architecture takes, in words."""
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 """(channels, height, width) of one image."""
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 
-def word_embedding(network: nn.Module) -> nn.Module:
+def word_embedding(network: nn.Module) -> nn.Embedding:
     """The layer from tokens [rows, length] to vectors [rows, length, width]; ValueError for a network of anything but texts."""
     for module in (network, *network.children()):
         found = getattr(module, "word_embedding", None)

@@ -4,12 +4,15 @@ The 1,797 images are the test part of the UCI set "Optical Recognition of Handwr
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
+from certflow.data.base import DataInfo, DatasetSpec, SplitName
 from certflow.kinds.registry import lazy, register
+
+if TYPE_CHECKING:
+    from certflow.data.splits import ArraySplit
 
 np = lazy("numpy")
 
@@ -35,7 +38,7 @@ class Digits(DatasetSpec):
     def info(self) -> DataInfo:
         return DataInfo(classes=10, shape=(1, 8, 8), size={"train": 1352, "test": 445})
 
-    def read(self, split: SplitName, root: Path) -> Split:
+    def read(self, split: SplitName, root: Path) -> "ArraySplit":
         from sklearn.datasets import load_digits
 
         from certflow.data.splits import ArraySplit

@@ -34,7 +34,7 @@ def read_rows(path: Path, form: Format, header: bool, columns: Sequence[Column])
         yield number, [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 
-def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[Column, Any]]]:
     for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             try:

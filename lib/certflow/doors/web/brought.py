@@ -35,7 +35,7 @@ class Described:
     noise: NoiseSpec
     """What it was trained under."""
     dataset: DatasetSpec | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     classes: int | None = None
     class_names: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -49,7 +49,7 @@ class Card:
     title: str
     dataset: DatasetSpec | None
     """The data it was trained on, where these are known."""
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     noise: NoiseSpec
     facts: Mapping[str, str]

@@ -36,7 +36,7 @@ class Rendered:
     said: str
 
 
-def rendered(data: bytes, name: str, shape: tuple[int, int, int], fit: str = "crop", invert: bool = False) -> Rendered:
+def rendered(data: bytes, name: str, shape: tuple[int, ...], fit: str = "crop", invert: bool = False) -> Rendered:
     """An image file as the model sees it. `DataError` says what is wrong with the file.
 
     fit: `crop`: the centre, as large as it fits; `squeeze`: all of it, whatever its proportions. invert: swap dark and light.
@@ -52,7 +52,7 @@ def rendered(data: bytes, name: str, shape: tuple[int, int, int], fit: str = "cr
     return Rendered(255 - pixels if invert else pixels, said)
 
 
-def unzipped(data: bytes, shape: tuple[int, int, int], fit: str = "crop") -> list[tuple[str, Rendered]]:
+def unzipped(data: bytes, shape: tuple[int, ...], fit: str = "crop") -> list[tuple[str, Rendered]]:
     """The images of a zip, by name. Nothing is written anywhere, so names of entries cannot lead out of a folder.
 
     `DataError` for what is not a zip, more than `ENTRIES` images, too many bytes, links, and files that are not images.
@@ -120,7 +120,7 @@ def _upright(data: bytes, name: str) -> tuple[bytes, bool]:
     return buffer.getvalue(), True
 
 
-def _said(image: Image.Image, shape: tuple[int, int, int], fit: str, turned: bool, invert: bool) -> str:
+def _said(image: Image.Image, shape: tuple[int, ...], fit: str, turned: bool, invert: bool) -> str:
     """What was done to an image, in words."""
     channels, height, width = shape
     done = ["turned upright"] if turned else []

@@ -134,7 +134,7 @@ def _adaptable(method: "FtCadis", study: "Study", dataset: str, model: str, resi
 
 
 @cache
-def _without_weights(model: str, classes: int, shape: tuple[int, int, int]) -> "torch.nn.Module | None":
+def _without_weights(model: str, classes: int, shape: tuple[int, ...]) -> "torch.nn.Module | None":
     """The network of a model entry without memory for weights, which takes a moment; None where it cannot be built so."""
     import torch
 
