@@ -26,7 +26,7 @@ class DataError(CertflowError):
 
 
 class ArtefactError(CertflowError):
-    """A file of ours that is corrupt, or was made from another specification than the one asked for."""
+    """A file written by certflow that is corrupt, or was made from another specification than the one asked for."""
 
 
 class BusyError(CertflowError):

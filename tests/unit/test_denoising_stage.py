@@ -267,7 +267,7 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
             "bare is itself a denoised method",
         ),
         ({"methods": {"mse": {"init_from": "steady"}}}, "init_from: goes round in a circle"),
-        ({"methods": {"steady": {"init_from": "clean"}}}, "'clean' is no method of kind denoised"),
+        ({"methods": {"steady": {"init_from": "clean"}}}, "'clean' is not a method of kind denoised"),
         ({"methods": {"steady": {"init_from": "ranged"}}}, "ranged does not train the denoiser blind"),
         (
             {"denoisers": {"ranged": {"train": {"sigma_range": [0.0, 0.3]}}}},

@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
     def _level(self) -> float:
         if self._condition is None:
             raise ValueError(
-                "this denoiser has not been given the noise level it is to be told; make it with a condition, which stays fixed"
+                "this denoiser does not know for which noise level it is used; make it with a condition, which stays fixed"
             )
         return self._condition
 

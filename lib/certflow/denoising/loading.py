@@ -1,4 +1,4 @@
-"""Weights of denoisers that were trained elsewhere, put into a network of ours by their names."""
+"""Weights of denoisers that were trained elsewhere, put into certflow's networks by their names."""
 
 from pathlib import Path
 

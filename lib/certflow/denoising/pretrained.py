@@ -93,7 +93,7 @@ def _checkpoint(path: Path, spec: "Diffusion", info: DataInfo) -> tuple[dict[str
     state = read_tensors(path)
     if not is_openai(state):
         raise ArtefactError(
-            f"{path}: is no checkpoint of OpenAI's U-Nets; give the folder of a diffusers model, with its {CONFIG}"
+            f"{path}: is not a checkpoint of OpenAI's U-Nets; give the folder of a diffusers model, with its {CONFIG}"
         )
     found = layout(state, path)
     settings = found.settings(info.shape[1], spec.head_dim, spec.groups)
@@ -110,7 +110,9 @@ def _inside(path: Path) -> tuple[Path, Path, Path | None]:
     """Configuration, weights and scheduler's configuration (if any) of a folder, flat or of a pipeline."""
     home = path / "unet" if (path / "unet" / CONFIG).exists() else path
     if not (home / CONFIG).exists():
-        raise ArtefactError(f"{path}: is no folder of a diffusers model: it has no {CONFIG}, nor unet/{CONFIG}")
+        raise ArtefactError(
+            f"{path}: is not the folder of a diffusers model: it has neither {CONFIG} nor unet/{CONFIG}"
+        )
     weights = next((home / name for name in WEIGHTS if (home / name).exists()), None)
     if weights is None:
         raise ArtefactError(f"{home}: holds no weights; looked for {', '.join(WEIGHTS)}")

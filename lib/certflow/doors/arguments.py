@@ -29,7 +29,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--denoiser",
         metavar="KIND:FILE",
-        help="a denoiser before the model, as JSON, or of a model of ours",
+        help="a denoiser before the model: as JSON, or a model file of the pipeline that has one",
     )
     own.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
     own.add_argument("--compile", action="store_true", help="compile the network, for long jobs")

@@ -159,7 +159,7 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
 
 
 def _model_with_denoiser(arguments: argparse.Namespace) -> "Brought | None":
-    """The model of ours whose denoiser is asked for, where `--denoiser` names a file."""
+    """The model made by the pipeline whose denoiser is asked for, where `--denoiser` names a file."""
     from certflow.doors.bring import from_results
 
     return from_results(arguments.denoiser) if Path(arguments.denoiser or "").is_file() else None

@@ -138,7 +138,7 @@ def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma
     """The model behind a denoiser that is told the noise level `sigma` for good.
 
     spec: with weights. Where it does not say for which noise levels they are, they are taken to be for this one. Errors as in
-    `make_denoiser`; ValueError for models that are no torch modules.
+    `make_denoiser`; ValueError for models that are not torch modules.
     """
     from certflow.denoising.composed import DenoiseThenClassify
     from certflow.denoising.making import make_denoiser

@@ -35,7 +35,7 @@ class Entry:
 
 
 def models(results: str | Path) -> Iterator[Entry]:
-    """Every model of ours below `results`/train, sorted by path. Files that vanish or cannot be read are passed over: the
+    """The pipeline's models below `results`/train, sorted by path. Files that vanish or cannot be read are passed over: the
     workflow may be writing there."""
     for path in sorted(Path(results).glob(PATTERN)):
         try:

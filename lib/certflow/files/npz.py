@@ -52,7 +52,7 @@ def require_intact(file: BinaryIO) -> None:
     file.seek(max(size - SEAL, 0))
     seal = file.read(SEAL)
     if not seal.startswith(MARK) or len(seal) < SEAL:
-        raise ValueError("it does not end with the checksum of an array file of ours: cut off, or made by other means")
+        raise ValueError("it does not end with the checksum that certflow writes: cut off, or made by another program")
     if digest_of(file, size - SEAL).encode() != seal[len(MARK) :]:
         raise ValueError("it differs from what was written")
 

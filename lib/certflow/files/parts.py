@@ -1,7 +1,7 @@
 """Files under way: what is written beside its destination first, and what a kill in the middle of that leaves behind.
 
-The name `<file>.<host>.<process>.part` says who writes it. A process id means something on its own host alone, so that nobody
-takes another host's file for abandoned, unless he holds a lock that keeps all others from writing.
+The name `<file>.<host>.<process>.part` says which process writes it. A process id has a meaning on its own host only. A process
+therefore never deletes another host's file as abandoned, unless it holds the lock that keeps all others from writing.
 """
 
 import os

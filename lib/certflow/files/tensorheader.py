@@ -1,4 +1,4 @@
-"""What a safetensors file of ours says about itself, read without torch and without reading its tensors."""
+"""What a safetensors file written by certflow says about itself, read without torch and without reading its tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -45,10 +45,10 @@ S = TypeVar("S", bound=Spec)
 
 
 class Unloaded(ModuleType):
-    """A module in `sys.modules` whose code runs when something is asked of it that only its code can answer.
+    """A module in `sys.modules` whose code runs at the first access to an attribute that only the code defines.
 
-    The standard library's lazy module runs at any question, even at whether it has a file. While torch is imported it asks that
-    of every module there is; those that import each other would then meet half-loaded.
+    The standard library's lazy module runs at any access, even to `__file__`. Importing torch reads `__file__` of every module
+    in `sys.modules`; lazy modules that import each other would then run while one of them is only half loaded.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -31,7 +31,7 @@ def carried_warnings(*records: Provenance) -> dict[str, list[str]]:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a file is a model file of ours, as far as its header tells."""
+    """Whether a file's header says that certflow wrote it as a model."""
     try:
         return KEY in (read_metadata(path) or {})
     except ArtefactError:

@@ -18,7 +18,7 @@ WRITTEN = 1e-3
 
 
 def misfits(path: str | Path, info: DataInfo) -> list[str]:
-    """Why the model in a folder cannot classify such data; empty: it can, as far as its settings tell."""
+    """Why the model in a folder cannot classify such data; empty: nothing in its settings is against it."""
     try:
         settings = said(path)
     except ArtefactError as error:

@@ -27,7 +27,7 @@ def drawn_from(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_figure(path: str | Path, spec: Mapping[str, Any] | None = None, lines: Sequence[Line] | None = None) -> bytes:
-    """The bytes of a figure of ours; `ArtefactError` where it is damaged, or is drawn from another specification than `spec`
+    """The bytes of a drawn figure; `ArtefactError` where it is damaged, or is drawn from another specification than `spec`
     or from other tables than `lines` (those that are given)."""
     parents = None if lines is None else tables_of(lines)
     return read_picture(path, format=FORMAT, spec=spec, parents=parents)[0]

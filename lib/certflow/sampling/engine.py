@@ -258,8 +258,8 @@ def _check_every(noise: NoiseSpec, draws: np.ndarray, start: np.ndarray) -> None
 
 
 def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
-    """The images must be those of `index` as far as their number tells, of the model's shape, with values in [0,1]; in exact
-    arithmetic they must be 8-bit ones."""
+    """ValueError unless there is one image for each of `index`, of the model's shape, with values in [0,1]; in exact arithmetic
+    the images must be 8-bit ones."""
     if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
         raise ValueError(
             f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"

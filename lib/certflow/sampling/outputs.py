@@ -48,7 +48,7 @@ def _pick(output: Any, rows: int, classes: int | None) -> Pick:
             return next(iter(some.values()))[0]
     shown = ", ".join(f"{name}: {list(value.shape)}" for name, (_, value) in parts.items()) or "no tensor at all"
     raise ValueError(
-        f"the model returns a {type(output).__name__} ({shown}), from which its logits cannot be told; give a function that "
+        f"the model returns a {type(output).__name__} ({shown}), in which no logits are found; give a function that "
         f"returns them alone, such as `lambda x: model(x){_example(output)}`"
     )
 

@@ -103,11 +103,11 @@ class Plan:
 
     @cached_property
     def parents(self) -> dict[str, str]:
-        """How counts name this plan among their parents: by its record, and by all that it tells stage 2.
+        """What counts record about the plan that they were made from: digests of its record, and of what stage 2 reads of it.
 
-        The record alone does not tell plans apart: remade from stage-1 counts of another device, a plan has the same record.
-        Not named are the times of stage 1, which differ from run to run, and the class that is certified unless a stopping rule
-        looks at it: stage 2 does not know it, so that its counts serve any class that stage 1 selects.
+        The record alone is not enough: a plan that is made again from stage-1 counts of another device has the same record.
+        Two things are left out. The times of stage 1 differ from run to run. The class to be certified matters to a stopping
+        rule only: without one stage 2 does not know it, and the counts serve whichever class stage 1 selected.
         """
         told = {measurement.name: measurement.planned() for measurement in self.measurements}
         return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **told})}

@@ -1,4 +1,4 @@
-"""Exact binomial statistics and the bootstrap. Needs numpy and scipy only, imported at first use, and nothing of ours."""
+"""Exact binomial statistics and the bootstrap. Needs numpy and scipy, imported at first use, and nothing else of certflow."""
 
 from certflow.kinds.exports import exports
 

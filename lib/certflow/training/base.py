@@ -51,8 +51,8 @@ class MethodSpec(Recipe):
     """Whether what is stored is a denoiser before a classifier, not the network of the model entry alone."""
 
     start_from: str | None = Field(None, min_length=1)
-    """Checkpoint whose weights training starts from (fine-tuning), relative to where the workflow runs: a published file or one
-    of ours. {noise}, {sigma} and {seed} stand for the noise entry's name, its sigma and the seed, as in `external`."""
+    """Checkpoint whose weights training starts from (fine-tuning), relative to where the workflow runs: a published file, or
+    one made here. {noise}, {sigma} and {seed} stand for the noise entry's name, its sigma and the seed, as in `external`."""
 
     tables: ClassVar[frozenset[str]] = frozenset()
     """Names of the per-image tables that the method reads with `Batch.table` (CAT-RS: smoothed predictions). For each of them

@@ -17,7 +17,7 @@ def run_parallel(function: Callable[..., None], devices: Sequence[str], argument
     """Call `function(ranks=..., device=..., **arguments)` in one fresh process for each of at least two devices, and wait.
 
     function and arguments are pickled. Processes on CUDA devices talk through NCCL, others through gloo; all on the loopback
-    interface. This process's threads are shared out. An error of ours in any of them is raised here; any failure ends all.
+    interface. This process's threads are shared out. A certflow error in any of them is raised here; any failure ends all.
     """
     threads = max(1, torch.get_num_threads() // len(devices))
     context = torch.multiprocessing.get_context("spawn")
@@ -43,7 +43,7 @@ def _worker(
     meeting: str,
     told: Any,
 ) -> None:
-    """The life of one process. An error of ours is told to the parent, which knows it by its class."""
+    """The life of one process. A certflow error is reported to the parent, which raises one of the same class."""
     device = torch.device(devices[rank])
     torch.set_num_threads(threads)
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):

@@ -27,7 +27,7 @@ class Wanted:
     plan: Path | None = None
 
     def fits(self, shard: Path) -> bool:
-        """Whether a shard can be taken as it is, as far as its record tells. One that is damaged cannot."""
+        """Whether a shard's record allows taking the shard as it is. A damaged one cannot be taken."""
         try:
             record = read_arrays_record(shard)
         except CertflowError:

@@ -75,7 +75,7 @@ def busy(error: Full) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """An error of ours."""
+    """An error that certflow raised on purpose."""
     log.exception("%s %s", request.method, request.path)
     return _answer(500, "This should not happen", "The server's log says more. What was running goes on.")
 

@@ -78,7 +78,7 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
             yield f"init_from: goes round in a circle ({' -> '.join([*passed, start])})"
             return
         if start not in study.methods or not issubclass(_kind(study, start), type(method)):
-            yield f"init_from: {start!r} is no method of kind {method.kind}"
+            yield f"init_from: {start!r} is not a method of kind {method.kind}"
             return
         try:
             other = study.method(start, dataset, noise)
