@@ -53,7 +53,7 @@ def _table(law: Law, device: torch.device) -> Float32[Tensor, "powers panels"]:
 
 
 # As in certflow.noise.gamma: a compiled function takes the table for a constant.
-_table._dynamo_marked_constant = True
+setattr(_table, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @lru_cache(maxsize=64)
