@@ -338,7 +338,7 @@ def test_entries_that_do_not_fit_are_refused(tmp_path, home):
     assert "no l1 radius" in pairing_problems(NeymanPearson(sampler="all", norm="l1"), noise, Fixed())[0]
     assert "none to enumerate" in sampler.noise_problems(Gaussian(sigma=0.5))[0] and not sampler.noise_problems(noise)
     for law in (noise, IndependentSplitting(sigma=0.5)):
-        assert "needs noise that is differentiable" in spec_class("attack", "smooth_pgd").small().problems(law)[0]
+        assert "additive and differentiable" in spec_class("attack", "smooth_pgd").small().problems(law)[0]
     with pytest.raises(ValueError):
         DependentSplittingCertificate(sampler="all", alpha=0.001)
     counts = np.array([[100, 31], [66, 66]])
