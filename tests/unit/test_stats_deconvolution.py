@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, softmax
 
-from certflow.stats.deconvolution import GRID, coefficients, density, npmle, observed, smooth, splines
+from certflow.stats.deconvolution import (
+    DEGREES,
+    GRID,
+    Observed,
+    coefficients,
+    density,
+    law_of,
+    npmle,
+    observed,
+    splines,
+)
 
 
 def drawn(images: int = 4000, n: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -14,7 +24,15 @@ def drawn(images: int = 4000, n: int = 150) -> tuple[np.ndarray, np.ndarray]:
     return z, rng.binomial(n, ndtr(z))
 
 
-@pytest.mark.parametrize("fit", [npmle, smooth])
+def smooth(data: Observed) -> np.ndarray:
+    return density(coefficients(data))
+
+
+def combined(data: Observed) -> np.ndarray:
+    return law_of(data).weights
+
+
+@pytest.mark.parametrize("fit", [npmle, smooth, combined])
 def test_shares_below_any_value_come_back(fit):
     z, k = drawn()
     weights = fit(observed(k, np.full(len(k), 150)))
@@ -45,22 +63,58 @@ def test_images_in_another_order_and_split_patterns_give_the_same():
 
 
 def test_splines_are_orthonormal_and_without_a_constant():
-    basis = splines(12)
-    assert basis.T @ basis / len(GRID) == pytest.approx(np.eye(12), abs=1e-9)
-    assert basis.sum(axis=0) == pytest.approx(np.zeros(12), abs=1e-7)
+    basis = splines(DEGREES)
+    assert basis.T @ basis / len(GRID) == pytest.approx(np.eye(DEGREES), abs=1e-9)
+    assert basis.sum(axis=0) == pytest.approx(np.zeros(DEGREES), abs=1e-7)
 
 
 def test_the_fit_is_a_maximum():
     _, k = drawn(500)
     data = observed(k, np.full(500, 150))
-    basis, best = splines(12), coefficients(data)
+    basis, best = splines(DEGREES), coefficients(data)
 
     def loss(beta):
         return -data.images @ np.log(data.likelihood @ softmax(basis @ beta)) + np.linalg.norm(beta)
 
     rng = np.random.default_rng(0)
-    assert all(loss(best) <= loss(best + 0.05 * rng.normal(size=12)) for _ in range(20))
-    assert density(best) == pytest.approx(smooth(data))
+    assert all(loss(best) <= loss(best + 0.05 * rng.normal(size=DEGREES)) for _ in range(20))
+
+
+def test_the_first_step_gives_the_mean_of_all_images_posteriors():
+    _, k = drawn(300)
+    data = observed(k, np.full(300, 150))
+    before = law_of(data, steps=0).weights
+    posteriors = data.likelihood * before / (data.likelihood @ before)[:, None]
+    assert law_of(data, steps=1).weights == pytest.approx(posteriors[data.pattern].mean(axis=0), abs=1e-12)
+
+
+def test_influences_go_through_the_steps_as_derivatives_do():
+    """Against the same steps from weights and shares that were moved a little."""
+    _, k = drawn(400)
+    data = observed(k, np.full(400, 150))
+    start, found = law_of(data, steps=0), law_of(data, steps=4)
+    for pattern in (5, len(data.images) // 2, -5):
+        ends = []
+        for move in (1e-6, -1e-6):
+            weights, shares = start.weights + move * start.influence[pattern], data.images / 400
+            shares[pattern] += move
+            for _ in range(4):
+                weights = weights * ((shares / (data.likelihood @ weights)) @ data.likelihood)
+            ends.append(weights)
+        assert found.influence[pattern] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-6)
+
+
+def test_the_error_is_what_other_samples_of_images_show():
+    found, errors = [], []
+    values = (GRID > 1.0).astype(float)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        k = rng.binomial(100, ndtr(rng.normal(1.0, 1.0, 300)))
+        mean, error = law_of(observed(k, np.full(300, 100))).mean(values)
+        found.append(mean)
+        errors.append(error)
+    # The deviation of 60 numbers is known to 9 %.
+    assert np.mean(errors) == pytest.approx(np.std(found, ddof=1), rel=0.3)
 
 
 def test_counts_that_are_no_counts_are_refused():

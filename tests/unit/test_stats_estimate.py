@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr
+from scipy.stats import binom
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.stats import clopper_pearson_failure
-from certflow.stats.deconvolution import GRID
-from certflow.stats.estimate import certification_power, estimated_accuracy
+from certflow.stats.deconvolution import GRID, law_of, observed
+from certflow.stats.estimate import REACH, certification_power, estimated_accuracy, radius_under
 
 LIMITS = ndtr(-np.array([0.0, 0.5, 1.0, 2.0]))
 
@@ -22,6 +23,17 @@ def test_power_is_how_often_simulated_counts_are_certified():
         shown = (failure[:, None] < LIMITS).mean(axis=0)
         assert shown == pytest.approx(power[at], abs=0.015)
     assert (np.diff(power, axis=0) >= 0).all() and (np.diff(power, axis=1) <= 1e-12).all()
+
+
+def test_the_misses_that_are_allowed_are_those_of_the_whole_list():
+    limits = np.append(LIMITS, [1e-5, 0.004, 0.999])
+    for n in (1, 40, 1000):
+        misses = np.arange(n + 1)
+        proven = np.searchsorted(clopper_pearson_failure(n - misses, n, 0.001), limits) - 1
+        power = certification_power(limits, n, 0.001)
+        assert ((power > 0).any(axis=0) == (proven >= 0)).all()
+        expected = binom.cdf(proven, n, ndtr(-GRID)[:, None])
+        assert power == pytest.approx(np.where(proven >= 0, expected, 0.0), abs=1e-12)
 
 
 def piloted(z: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,26 +53,43 @@ def piloted(z: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_an_estimate_is_near_the_table_and_its_interval_around_it():
     z = np.random.default_rng(1).normal(1.2, 1.2, 2000)
     k, n = piloted(z, 2)
-    assert 100 < n.mean() < 200
-    found = estimated_accuracy(k, n, LIMITS, resamples=20)
+    assert 100 < n.mean() < 160
+    found = estimated_accuracy(k, n, LIMITS)
     truth = np.array([(ndtr(-z) < limit).mean() for limit in LIMITS])
     assert found.value == pytest.approx(truth, abs=0.03)
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
-    assert (found.high - found.low > 0.02).all() and (found.high - found.low < 0.1).all()
-    assert found.weights.sum() == pytest.approx(1)
+    assert (found.high - found.low > 0.03).all() and (found.high - found.low < 0.08).all()
 
 
-def test_it_depends_on_counts_and_seed_alone():
+def test_beyond_what_few_draws_can_tell_there_is_a_ceiling_only():
+    k, n = piloted(np.linspace(-1, 3, 200), 3)
+    found = estimated_accuracy(k, n, ndtr(-np.array([2.0, REACH, 2.6, 3.5])))
+    assert np.isfinite(found.value[:2]).all() and np.isnan(found.value[2:]).all()
+    assert (found.low[2:] == 0).all() and (found.high[2:] == found.high[1]).all()
+
+
+def test_the_average_radius_is_the_area_under_the_accuracies():
+    law = law_of(observed(*piloted(np.random.default_rng(4).normal(0.8, 1.0, 1500), 5)))
+    radii = np.linspace(0, 2, 201)  # at sigma 0.5 and 1,000 draws, nothing is certified beyond
+    found = radius_under(law, radii, ndtr(-2 * radii), 1000, 0.001)
+    shares = law.weights @ certification_power(ndtr(-2 * radii), 1000, 0.001)
+    assert shares[-1] == 0
+    assert found.value == pytest.approx(0.01 * (shares.sum() - shares[0] / 2))
+    assert 0 < found.low < found.value < found.high < 2
+
+
+def test_draws_and_alpha_are_those_of_the_table_that_is_estimated():
     k, n = piloted(np.linspace(-1, 3, 100), 3)
-    one, other = (estimated_accuracy(k, n, LIMITS, resamples=5) for _ in range(2))
-    assert np.array_equal(one.low, other.low) and np.array_equal(one.value, other.value)
+    few, many = (estimated_accuracy(k, n, LIMITS, draws=draws) for draws in (500, 100_000))
+    strict = estimated_accuracy(k, n, LIMITS, draws=500, alpha=1e-6)
+    assert (strict.value < few.value).all() and (few.value < many.value).all()
 
 
 def test_the_pilot_looks_at_misses_only():
     pilot = spec_class("sampler", "pilot")()
-    plan = {"n": np.array([300, 300]), "selected": np.array([0, 0])}
+    plan = {"n": np.array([200, 200]), "selected": np.array([0, 0])}
     (measurement,) = pilot.measurements(plan, Gaussian(sigma=0.5))
-    decided, finished = measurement.rule.judge(0, np.array([45, 46]), np.full(2, -1.0))
+    decided, finished = measurement.rule.judge(0, np.array([72, 73]), np.full(2, -1.0))
     assert finished.tolist() == [True, False] and (decided == -1).all()
-    assert measurement.rule.judge(len(measurement.rule.looks) - 1, np.array([300]), np.array([-1.0]))[1].all()
+    assert measurement.rule.judge(len(measurement.rule.looks) - 1, np.array([200]), np.array([-1.0]))[1].all()
     assert pilot.judges_label and "first: must be at most" in type(pilot)(first=400).problems()[0]

@@ -36,8 +36,8 @@ class Pilot(SamplerSpec):
     """Draw every image `first` times, then on in steps of 15 %, until its label was missed `misses` times or n_max was reached.
 
     Some 120 to 160 draws per image on published models. `certflow.stats.estimate` makes of them an estimate of the table that
-    100,000 draws per image would give, with an interval: not a certificate. (Certificate `anytime` reads these counts too, and
-    its radii are certified, if small.)
+    100,000 draws per image would give, with an interval: not a certificate. Experiments name it under `preview`. (Certificate
+    `anytime` reads these counts too, and its radii are certified, if small.)
     """
 
     kind: Literal["pilot"] = "pilot"
@@ -45,11 +45,11 @@ class Pilot(SamplerSpec):
     sequential: ClassVar[bool] = True
     n0: Literal[0] = 0
     """There is no stage 1: the label is judged."""
-    first: int = Field(50, ge=1, le=10**6)
+    first: int = Field(80, ge=1, le=10**6)
     """Draws of every image."""
-    misses: int = Field(5, ge=1)
+    misses: int = Field(8, ge=1)
     """An image whose label was missed so often is known well enough."""
-    n_max: int = Field(300, ge=1, le=10**6)
+    n_max: int = Field(200, ge=1, le=10**6)
     """Most draws of an image."""
 
     @property
