@@ -20,6 +20,7 @@ include: "rules/predict.smk"
 include: "rules/sample.smk"
 include: "rules/certify.smk"
 include: "rules/attack.smk"
+include: "rules/estimate.smk"
 include: "rules/report.smk"
 
 
@@ -31,6 +32,7 @@ localrules:
     merge_predictions,
     write_table,
     write_corruptions,
+    write_estimate,
     plot_figures,
     write_report,
 

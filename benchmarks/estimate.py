@@ -66,7 +66,7 @@ def study(labels: np.ndarray, images: int, repeats: int) -> None:
         spent.append(n.mean())
         width.append((high - low)[:-1])
     taken = (time.process_time() - start) / repeats
-    usual = 2 * 1.96 * np.sqrt(truth * (1 - truth) / images)[:-1]
+    usual = 2 * 1.96 * np.sqrt(truth[:-1] * (1 - truth[:-1]) / images)
     rms = np.sqrt(np.mean(np.square(apart), axis=0))
     print(f"  {images:,} images, {np.mean(spent):.0f} draws each, {taken:.2f} s an estimate")
     for name, values, form in (

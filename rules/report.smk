@@ -145,6 +145,7 @@ rule write_report:
         p_a=rules.plot_figures.output.p_a_svg,
         cost=rules.plot_figures.output.cost_svg,
         denoised=inputs.denoised_pictures,
+        estimate=inputs.estimate_files,
     output:
         page=report(
             REPORT,

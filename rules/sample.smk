@@ -74,7 +74,7 @@ rule merge_counts:
         shards=count_shards,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=f"results/sample/{COUNTS}.npz",
+        counts=COUNTED,
     log:
         f"results/logs/merge_counts/{COUNTS}.log",
     benchmark:

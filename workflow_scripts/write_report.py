@@ -12,6 +12,7 @@ def main(job):
         training=list(job.input.training),
         page=job.output.page,
         corruptions=getattr(job.input, "corruptions", None),
+        preview=tuple(job.input.estimate) or None,
         attacks=list(job.input.attacks),
     )
 

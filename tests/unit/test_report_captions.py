@@ -5,13 +5,13 @@ from functools import cache
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from jinja2 import Environment, StrictUndefined
 
 from certflow.config import load
+from certflow.config.files import merged
 from certflow.config.parse import sections
 
-CAPTIONS = ("table", "corruptions", "certificate_curves", "p_a", "cost", "certificate", "report")
+CAPTIONS = ("table", "corruptions", "certificate_curves", "p_a", "cost", "certificate", "report", "estimate")
 WILDCARDS = {
     "experiment": "mnist",
     "dataset": "mnist",
@@ -25,17 +25,23 @@ WILDCARDS = {
 }
 
 
+def configured(root):
+    """The configuration, with an estimate of every table."""
+    return merged([root / "config.yaml", root / "configs/preview.yaml"])
+
+
 @cache
 def specs(root, experiment="mnist"):
     """What the rules of a report have as their parameter, and what certifying one of its tables has."""
-    study = load(yaml.safe_load((root / "config.yaml").read_text()))
+    study = load(configured(root))
     names = {key: value for key, value in WILDCARDS.items() if key not in ("experiment", "seed")}
-    return {**study.report_spec(experiment), **study.certificate_spec(**names, seed=int(WILDCARDS["seed"]))}
+    certificate = study.certificate_spec(**names, seed=int(WILDCARDS["seed"]))
+    return {**study.preview_spec(experiment), **study.report_spec(experiment), **certificate}
 
 
 def rendered(root, name, norm="l2", alpha=0.001):
     """The caption as Snakemake renders it, of radii in a norm; a name that does not exist is an error."""
-    config = sections(yaml.safe_load((root / "config.yaml").read_text()), [])
+    config = sections(configured(root), [])
     spec = copy.deepcopy(specs(root)) | {"norm": norm}
     for certificate in (spec["certificate"], *(run["spec"]["certificate"] for run in spec["runs"])):
         certificate |= {"norm": norm, "alpha": alpha}

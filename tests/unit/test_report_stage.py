@@ -94,7 +94,10 @@ def test_a_figure_of_another_configuration_is_not_shown(experiment, tmp_path):
     drawn = {**spec, "plot": {}}
     figures = [str(tmp_path / f"p_a.{ending}") for ending in ("svg", "png")]
     plot_figures(drawn, ours, [*figures, tmp_path / "p_a.pdf"])
-    page, written = {**drawn, "training": [], "strip": None, "corruptions": None}, tmp_path / "page.html"
+    page, written = (
+        {**drawn, "training": [], "strip": None, "corruptions": None, "preview": None},
+        tmp_path / "page.html",
+    )
     write_report(page, ours, figures=figures, training=[], page=written)
     written.unlink()
     for figure in figures:
@@ -111,7 +114,7 @@ def test_pictures_of_other_denoisers_are_not_shown(experiment, tmp_path):
     spec, ours = experiment
     strip, pictures, written = {"images": 3, "runs": []}, tmp_path / "denoised.svg", tmp_path / "page.html"
     write_pictures([pictures], [b'<svg width="72pt"></svg>'], Provenance("figure", strip))
-    page = {**spec, "plot": {}, "training": [], "strip": strip, "corruptions": None}
+    page = {**spec, "plot": {}, "training": [], "strip": strip, "corruptions": None, "preview": None}
     write_report(page, ours, figures=[str(pictures)], training=[], page=written)
     written.unlink()
     with pytest.raises(

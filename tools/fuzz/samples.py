@@ -37,6 +37,7 @@ from certflow.report.attacked import read_attacked
 from certflow.report.corruptions import read_corruptions
 from certflow.report.drawn import read_figure
 from certflow.report.lines import read_line
+from certflow.report.preview import read_preview
 from certflow.report.training import read_training_log
 from certflow.sampling.plan import read_plan
 from certflow.sampling.resume import Journal
@@ -363,6 +364,17 @@ def make_corruptions(folder: Path, number: int) -> None:
 @sample("corruptions table", make_corruptions, "c.*")
 def read_corruptions_of(folder: Path) -> Any:
     return read_corruptions(folder / "c.tsv", wanted(folder))
+
+
+def make_estimate(folder: Path, number: int) -> None:
+    names = {"method": "gaussian", "noise": "gauss-0.25", "norm": "l2", "images": "test 0:12 (12 images)"}
+    table = pd.DataFrame({**names, "n_images": 12, "n": 1000, "sigma": 0.25, "alpha": 0.001, "draws": [150.0, number]})
+    write_table(folder / "e.tsv", table, record("estimate", number))
+
+
+@sample("estimate", make_estimate, "e.*")
+def read_estimate_of(folder: Path) -> Any:
+    return read_preview(folder / "e.tsv", wanted(folder))
 
 
 def make_figure(folder: Path, number: int) -> None:

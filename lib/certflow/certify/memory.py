@@ -118,7 +118,7 @@ def certify(
     not such.
     """
     running = running or Running()
-    images, index = _checked(images, index)
+    images, index = checked_given(images, index)
     base = ready(model, _shape(model, images), **preparing)
     dim = base.dim
     found = problems(noise, sampler, certificate, dim)
@@ -126,20 +126,37 @@ def certify(
         found.append("labels: must be given, since this sampler judges them")
     if found:
         raise ValueError("; ".join(found))
-    label = _labels(labels, index, base.classes)
-    options: dict[str, Any] = {"seed": seed, "arithmetic": sampler.arithmetic}
-    first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
-    plan = plan_rows(sampler, noise, dim, index, label, first["selection"], first["seconds"])
-    columns = {name: plan[name].to_numpy() for name in plan}
-    arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
-    for wanted in sampler.measurements(columns, noise, dim, sampler.facts(columns, noise, dim)):
-        arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
+    label = checked_labels(labels, index, base.classes)
+    plan, arrays = draw(base, images, noise, sampler, label, seed=seed, index=index, running=running)
     drawn = drawn_from(plan, arrays, noise, dim, int(seed), sampler.arithmetic)
     table = certificate_table(drawn, certificate, arrays["seconds"])
     if labels is None:
         table, plan = table.drop(columns=["label", "correct"]), plan.drop(columns="label")
     claim = certificate.claim(drawn)
     return Certified(table, claim, plan, arrays, {**base.describe(), "claim": asdict(claim)})
+
+
+def draw(
+    base: BaseClassifier,
+    images: Images,
+    noise: NoiseSpec,
+    sampler: SamplerSpec,
+    label: np.ndarray,
+    *,
+    seed: int,
+    index: np.ndarray,
+    running: Running,
+) -> tuple["pd.DataFrame", dict[str, np.ndarray]]:
+    """Both stages of sampling: the plan, and the arrays of stage 2 with the seconds of both. Arguments as in `certify`,
+    checked already; label: int64 [images]."""
+    options: dict[str, Any] = {"seed": seed, "arithmetic": sampler.arithmetic}
+    first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
+    plan = plan_rows(sampler, noise, base.dim, index, label, first["selection"], first["seconds"])
+    columns = {name: plan[name].to_numpy() for name in plan}
+    arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
+    for wanted in sampler.measurements(columns, noise, base.dim, sampler.facts(columns, noise, base.dim)):
+        arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
+    return plan, arrays
 
 
 def votes(
@@ -157,7 +174,7 @@ def votes(
 
     They are fresh: no certificate counts them. Arguments as in `certify`.
     """
-    images, index = _checked(images, index)
+    images, index = checked_given(images, index)
     wanted = Measurement("counts", noise, Stream.PREDICTION, np.full(len(index), n, np.int64))
     found = (running or Running()).measure(base, images, index, wanted, seed=seed, arithmetic=arithmetic)
     return {"idx": index, **found}
@@ -184,7 +201,8 @@ def _added(before: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) ->
     return {**found, "seconds": before["seconds"] + found["seconds"]}
 
 
-def _checked(images: Images, index: Any) -> tuple[Images, np.ndarray]:
+def checked_given(images: Images, index: Any) -> tuple[Images, np.ndarray]:
+    """Images as the engine takes them and their positions, or a ValueError."""
     if not isinstance(images, Reader):
         return checked_images(images, index)
     if index is None:
@@ -200,7 +218,7 @@ def _shape(model: Model, images: Images) -> tuple[int, ...]:
     return tuple(images.shape[1:])
 
 
-def _labels(labels: Any, index: np.ndarray, classes: int) -> np.ndarray:
+def checked_labels(labels: Any, index: np.ndarray, classes: int) -> np.ndarray:
     """int64 [images]; class 0 stands where nobody gave any, in a column that is dropped in the end."""
     if labels is None:
         return np.zeros(len(index), np.int64)

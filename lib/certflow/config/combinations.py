@@ -28,6 +28,8 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
         for attack in e.attacks:
             yield from _under(f"attacks: {attack} at {noise}", study.attacks[attack].problems(study.noises[noise]))
     yield from _pair_problems(study, e)
+    if e.preview is not None:
+        yield from _preview_problems(study, e)
 
 
 def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
@@ -106,6 +108,14 @@ def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterat
         except ConfigError as error:
             yield from _under(f"{table}: {name}", error.problems)
         yield from _under(f"{table}: {name}", study.noises[entry.noise].problems(study.datasets[dataset].info().dim))
+
+
+def _preview_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """Noises under which no table can be estimated; with `pairs: possible`, only where that leaves none."""
+    misfits = {noise: study.preview_misfits(e, noise) for noise in e.noises}
+    if e.pairs == "all" or all(misfits.values()):
+        for noise, lines in misfits.items():
+            yield from _under(f"preview: at {noise}", lines)
 
 
 def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:

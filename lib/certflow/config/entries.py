@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from certflow.attacks.base import AttackSpec
 from certflow.certify.base import CertificateSpec, pairing_problems
-from certflow.config.records import AttackRun, Experiment, MethodEntry, ModelKey, Run
+from certflow.certify.preview import preview_problems
+from certflow.config.records import AttackRun, CountsRun, Experiment, MethodEntry, ModelKey, Run
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.base import CorruptionSpec
@@ -144,6 +145,25 @@ class Entries:
             for method in e.methods
             for seed in e.seeds
         ]
+
+    def preview_runs(self, experiment: str) -> list[CountsRun]:
+        """Every file of counts that an experiment's table is estimated from, in the order of its entries."""
+        e = self.experiments[experiment]
+        if e.preview is None:
+            return []
+        fit = [name for name in e.noises if e.pairs == "all" or not self.preview_misfits(e, name)]
+        return [
+            CountsRun(e.dataset, e.model, method, noise, seed, e.images, e.preview.sampler)
+            for noise in fit
+            for method in e.methods
+            for seed in e.seeds
+        ]
+
+    def preview_misfits(self, e: Experiment, noise: str) -> list[str]:
+        """Why a table cannot be estimated under a noise (empty: it can)."""
+        sampler, law = self.samplers[e.preview.sampler], self.noises[noise]
+        dim, norm = self.datasets[e.dataset].info().dim, self.certificates[e.certificates[0]].norm
+        return preview_problems(law, sampler, norm, dim)
 
     def copies(self, experiment: str) -> list[tuple[str, str]]:
         """(entry, name) of every corruption that an experiment evaluates."""

@@ -72,6 +72,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
         "certificates": ("certificates", e.certificates),
         "corruptions": ("corruptions", e.corruptions),
         "attacks": ("attacks", e.attacks),
+        "preview.sampler": ("samplers", [e.preview.sampler] if e.preview else []),
     }
     for key, (section, names) in named.items():
         yield from _unknown(key, names, section, written)

@@ -10,6 +10,7 @@ from certflow.data.subset import Images
 from certflow.kinds.spec import Record
 from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
+from certflow.stats.limits import LARGEST_N
 from certflow.training.predictions import Predictions
 
 SECTIONS = {
@@ -65,6 +66,17 @@ class ForeignResult(Record):
     """Method of the experiment that it is compared with, image by image: the difference and its standard error."""
 
 
+class Preview(Record):
+    """An estimate of the experiment's table from a few draws of each image, before it is made: never a certificate."""
+
+    sampler: str
+    """Entry of `samplers` that makes these draws; kind `pilot` is for it."""
+    n: int = Field(100_000, ge=1, le=LARGEST_N)
+    """Draws per image of the table that is estimated."""
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Failure probability per image of the table that is estimated."""
+
+
 def listing(record: type[Record], setting: str) -> bool:
     """Whether a setting holds a list: experiments may then name one of `lists` instead."""
     return setting in record.model_fields and get_origin(record.model_fields[setting].annotation) is list
@@ -108,6 +120,8 @@ class Experiment(Record):
     envelope: bool = False
     """Also print, for each method and kind of noise, the best over the noise levels at each radius, as many papers do. The
     level is chosen on the images that are certified, so that it is optimistic, and marked so."""
+    preview: Preview | None = None
+    """Also estimate what the table will be: results/estimates/<experiment>.tex, which needs no certificate."""
     title: str = ""
     """The table's caption."""
     remark: str = ""
@@ -165,8 +179,14 @@ class AttackRun(OfModel):
 
 
 @dataclass(frozen=True)
-class Run(OfModel):
-    """Names that identify one certificate table: the wildcards of its path."""
+class CountsRun(OfModel):
+    """Names that identify counts: the wildcards of their path."""
 
     sampler: str
+
+
+@dataclass(frozen=True)
+class Run(CountsRun):
+    """Names that identify one certificate table: the wildcards of its path."""
+
     certificate: str

@@ -59,6 +59,26 @@ class Study(StageSpecs):
         told = "" if asked is None else envelopes.sentence(asked.dataset, asked.arch, kinds, norm)
         return " ".join(part for part in (e.remark, told) if part)
 
+    def preview_spec(self, experiment: str) -> dict[str, Any]:
+        """What the estimate of an experiment's table depends on, besides the counts."""
+        e = self.experiments[experiment]
+        runs = [
+            {**{key: getattr(run, key) for key in ("method", "noise", "seed")}, "spec": self.counts_spec(**vars(run))}
+            for run in self.preview_runs(experiment)
+        ]
+        return plain(
+            {
+                "radii": e.radii,
+                "n": e.preview.n,
+                "alpha": e.preview.alpha,
+                "norm": self.certificates[e.certificates[0]].norm,
+                "split": self.images[e.images].split,
+                "title": e.title or f"Certified accuracy: {experiment}",
+                "plot": e.plot.model_dump(mode="json"),
+                "runs": runs,
+            }
+        )
+
     def corruption_table_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's table of corrupted copies depends on, besides the certificates."""
         e, shared = self.experiments[experiment], self.table_spec(experiment)
@@ -99,7 +119,8 @@ class Study(StageSpecs):
         """What an experiment's page depends on: the figures' spec, and what each other file on it must have been made from.
 
         `training`: the models' specs, in the order of `trained_runs`. `strip`: that of the pictures of denoised images.
-        `corruptions`: that of the table of corrupted copies. None where there is no such thing.
+        `corruptions`: that of the table of corrupted copies. `preview`: that of the estimate. None where there is no such
+        thing.
         """
         e = self.experiments[experiment]
         return plain(
@@ -108,6 +129,7 @@ class Study(StageSpecs):
                 "training": [self.model_spec(*run.of_model) for run in self.trained_runs(experiment)],
                 "strip": self.strip_spec(experiment) if self.denoised_runs(experiment) else None,
                 "corruptions": self.corruption_table_spec(experiment) if e.corruptions else None,
+                "preview": self.preview_spec(experiment) if e.preview else None,
             }
         )
 

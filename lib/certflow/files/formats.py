@@ -88,6 +88,11 @@ FORMATS: dict[str, Format] = {
         dict.fromkeys(("method", "noise", "certificate", "corruption", "norm"), "text")
         | {"severity": "whole", "n_images": "whole", "sigma": "number", "acr": "number"},
     ),
+    "estimate": Format(
+        "table",
+        dict.fromkeys(("method", "noise", "norm", "images"), "text")
+        | {"n_images": "whole", "n": "whole", "sigma": "number", "alpha": "number", "draws": "number"},
+    ),
     "figure": Format("pictures"),
 }
 """Name of a format, as records state it → what it is."""

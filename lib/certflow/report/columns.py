@@ -87,8 +87,13 @@ def columns_of(radii: Sequence[float]) -> dict[str, Column]:
 
 def radii_among(columns: Iterable[str]) -> list[float]:
     """The radii of the certified accuracies among columns, in their order."""
-    means = [column.of for column in columns if isinstance(column, Column) and column.statistic is Statistic.MEAN]
-    return [of.radius for of in means if isinstance(of, Metric) and of.name == CERTIFIED]
+    return [column.of.radius for column in shares_among(columns, CERTIFIED)]
+
+
+def shares_among(columns: Iterable[str], name: str) -> list[Column]:
+    """The columns of the accuracies of that name at their radii, in their order."""
+    means = [column for column in columns if isinstance(column, Column) and column.statistic is Statistic.MEAN]
+    return [column for column in means if isinstance(column.of, Metric) and column.of.name == name]
 
 
 def attacks_among(columns: Iterable[str]) -> dict[tuple[bool, str, str], dict[float, Column]]:

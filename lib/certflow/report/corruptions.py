@@ -10,8 +10,8 @@ from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
 from certflow.report.names import NORMS, level, noise_names
-from certflow.report.notes import common_noise
-from certflow.report.robustness import MEAN, read_robustness, summarise_corruptions
+from certflow.report.notes import common_noise, sampling_error
+from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
 from certflow.report.tables import checked, write_one
 
@@ -83,7 +83,7 @@ def _label(row: Any, several: bool) -> str:
 def notes(summary: "pd.DataFrame") -> list[str]:
     """What stands under the table."""
     copies = summary[(summary["entry"] != "") & (summary["severity"] == 0)]
-    lines = []
+    lines = sampling_error(summary[summary["corruption"] == CLEAN])
     for (entry, severities, total), part in copies.groupby(["entry", "severities", "n_images"], sort=False):
         names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
         graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""

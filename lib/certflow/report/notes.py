@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.report.columns import attacks_among
+from certflow.report.columns import CERTIFIED, attacks_among, shares_among
 from certflow.report.decided import decided_notes
 
 if TYPE_CHECKING:
@@ -14,16 +14,32 @@ if TYPE_CHECKING:
 
 def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
     """All footnotes of a summary's table, as plain text with Unicode signs."""
-    lines = [remark] if remark else []
-    return [*lines, *table_notes(summary), *guarantees(summary), *published_notes(summary)]
+    first, *others = table_notes(summary)
+    return [first, *([remark] if remark else []), *others, *guarantees(summary), *published_notes(summary)]
 
 
 def table_notes(summary: "pd.DataFrame") -> list[str]:
-    """What the printed numbers are, and which images they were measured on."""
+    """The error of the images first; then what the printed numbers are, and which images they were measured on."""
     shared = common_noise(int((~summary["external"]).sum()))
     images = [*_images(summary), *shared, *_external(summary), *_other_images(summary)]
     decided = decided_notes(summary, whose)
-    return [*warnings(summary), _intervals(summary), *decided, *_attacks(summary), *images]
+    return [*sampling_error(summary), *warnings(summary), _intervals(summary), *decided, *_attacks(summary), *images]
+
+
+def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
+    """How far the choice of images alone can move the accuracies of that name: one line, whatever their number of draws.
+
+    The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m); where p is 0 or 1, 3 / m (Hanley, Lippman-Hand 1983).
+    """
+    found: dict[int, float] = {}
+    for images, part in table.groupby("n_images", sort=False):
+        p = part[shares_among(table.columns, name)].to_numpy(np.float64)
+        p = p[np.isfinite(p)]
+        half = np.where((p > 0) & (p < 1), 1.96 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
+        found[int(images)] = float(np.max(half, initial=0.0))
+    # Rounded up: it must not shrink in print.
+    told = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]
+    return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(told)} (95 %)."]
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
 from certflow.report.notes import guarantees, published_notes, table_notes
 from certflow.report.own_envelope import NOTE, envelope_blocks
+from certflow.report.preview_table import preview_blocks, preview_notes
 from certflow.report.trace import Step, trace
 from certflow.report.training import TrainingLog, draw_training
 
@@ -57,6 +59,19 @@ CAPTIONS = {
     ),
 }
 """Figure name → heading and how to read it."""
+ESTIMATE = (
+    "Estimated, not certified",
+    "What the curve of certified accuracy is expected to be, from a few draws of each image. Bands are 95 % intervals for the "
+    "population of images, at each radius by itself. A curve ends where so few draws cannot tell images apart.",
+)
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """The estimate of a table: rows as `certflow.report.preview.estimated` makes them, and its figure."""
+
+    table: "pd.DataFrame"
+    figure: Path
 
 
 def write_page(
@@ -70,13 +85,15 @@ def write_page(
     training: Sequence[TrainingLog] = (),
     envelopes: "pd.DataFrame | None" = None,
     corruptions: "pd.DataFrame | None" = None,
+    preview: Previewed | None = None,
 ) -> None:
     """Write the page of an experiment to `path`: one HTML file that needs no other file and no network.
 
     summary: as `certflow.report.summary.summarise(lines, ...)` made it. figures: svg or png files, embedded in this
     order; a stem in `CAPTIONS` gets its explanation. training: logs of the models that were trained here. envelopes:
     the best over noise levels, as `certflow.report.own_envelope.envelopes_of` made it. corruptions: the table of
-    corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. Equal input gives equal bytes.
+    corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. preview: the estimate of the
+    table. Equal input gives equal bytes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -97,6 +114,9 @@ def write_page(
         "notes": table_notes(summary),
         "corruptions": [] if corruptions is None else [_html_table(block) for block in corruption_blocks(corruptions)],
         "corruption_notes": [] if corruptions is None else corruption_notes(corruptions),
+        "preview": [] if preview is None else [_html_table(block) for block in preview_blocks(preview.table)],
+        "preview_notes": [] if preview is None else preview_notes(preview.table),
+        "preview_figure": None if preview is None else _figure(preview.figure, ESTIMATE),
         "guarantees": guarantees(summary),
         "published": published_notes(summary),
         "figures": [_figure(Path(figure)) for figure in figures],
@@ -166,9 +186,9 @@ def _key(text: str) -> str:
     return found[0].replace(",", "").replace("−", "-").removeprefix("≤ ") if found else text
 
 
-def _figure(path: Path) -> dict[str, str]:
+def _figure(path: Path, caption: tuple[str, str] | None = None) -> dict[str, str]:
     """Heading, explanation, address, and a width in proportion to that on paper."""
-    heading, reading = CAPTIONS.get(path.stem, (path.stem, ""))
+    heading, reading = caption or CAPTIONS.get(path.stem, (path.stem, ""))
     content = read_figure(path)
     width = f"{8 * inches(content):.1f}rem"
     return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[path.suffix]), "width": width}

@@ -18,7 +18,8 @@ from certflow.report.figures import FIGURES, write_figures
 from certflow.report.gather import foreign_lines, own_lines
 from certflow.report.lines import Line
 from certflow.report.own_envelope import envelopes_of
-from certflow.report.page import write_page
+from certflow.report.page import Previewed, write_page
+from certflow.report.preview import read_preview
 from certflow.report.settings import PlotSettings
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
@@ -27,7 +28,7 @@ from certflow.report.training import read_training_log
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("training", "strip", "corruptions")
+SHOWN = ("training", "strip", "corruptions", "preview")
 """What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
 
 
@@ -98,6 +99,12 @@ def plot_figures(
     write_figures(lines, settings, paths, published_cells(spec), spec["radii"], spec)
 
 
+def _previewed(table: str, figure: str, spec: Mapping[str, Any]) -> Previewed:
+    """The estimate as a page shows it; `ArtefactError` where a file is of another specification."""
+    read_figure(figure, spec)
+    return Previewed(read_preview(table, spec), Path(figure))
+
+
 def write_report(
     spec: Mapping[str, Any],
     certificates: Sequence[str],
@@ -106,10 +113,11 @@ def write_report(
     training: Sequence[str],
     page: str,
     corruptions: str | None = None,
+    preview: tuple[str, str] | None = None,
     attacks: Sequence[str] = (),
 ) -> None:
-    """Write an experiment's report page, with its figures (svg or png files), training logs, and its table of corrupted
-    copies (tsv), where it has one, in it.
+    """Write an experiment's report page, with its figures (svg or png files), training logs, its table of corrupted copies
+    (tsv) and its estimate (tsv and svg), where it has these, in it.
 
     spec: `Study.report_spec`, whose `training` is in the order of the logs. Whatever is shown must have been made from it.
     """
@@ -133,4 +141,5 @@ def write_report(
         training=logs,
         envelopes=_envelopes(spec, summary),
         corruptions=None if corruptions is None else read_corruptions(corruptions, spec["corruptions"]),
+        preview=None if preview is None else _previewed(*preview, spec["preview"]),
     )

@@ -34,7 +34,15 @@ def render(plan: Plan) -> str:
     for (what, model), source in plan.rates.sources.items():
         if model in plan.networks:
             lines.append(f"  {what}, {model}: {source}")
+    lines += ["", *_ways(plan)]
     return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
+
+
+def _ways(plan: Plan) -> Iterable[str]:
+    """What sampling costs in each way to this table, side by side."""
+    yield f"{'ways to this table (sampling alone)':<42}{'draws/image':>12}{'hours':>12}"
+    for name, draws, hours, source in plan.ways:
+        yield f"{name:<42}{draws:>12,.0f}{_hours(hours):>12}  {source}"
 
 
 def _advice(plan: Plan) -> Iterable[str]:

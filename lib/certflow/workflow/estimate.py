@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from certflow.config import Run, Study
-from certflow.config.records import AttackRun, ModelKey
+from certflow.config.records import CountsRun, ModelKey, OfModel
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
 from certflow.training.base import MethodSpec
 from certflow.training.predictions import Predictions
 from certflow.workflow.making import rule_of
-from certflow.workflow.rates import Rates
+from certflow.workflow.rates import Rates, ways
 
 TABLE_BYTES = 250
 """Bytes of one image's row in a certificate table and its plan."""
@@ -50,6 +50,8 @@ class Plan:
     shards: int
     stages: list[Stage]
     remarks: list[str] = field(default_factory=list)
+    ways: list[tuple[str, float, float | None, str]] = field(default_factory=list)
+    """Ways to this table: name, draws per image, device hours of sampling (None: no rate), source of the draws."""
 
     @property
     def jobs(self) -> int:
@@ -77,9 +79,10 @@ def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mea
         raise ConfigError([f"experiments: no experiment {experiment!r}; known: {listed(study.experiments)}"])
     runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
     estimate = _Estimate(study, rates, shards, mean_draws)
-    stages = [*estimate.data(experiment), *estimate.models(runs), *estimate.draws(runs)]
+    sampled = [*runs, *study.preview_runs(experiment)]
+    stages = [*estimate.data(experiment), *estimate.models(runs), *estimate.draws(sampled)]
     stages += estimate.products(experiment, runs)
-    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks)
+    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks, estimate.ways(runs))
 
 
 @dataclass(frozen=True)
@@ -178,11 +181,20 @@ class _Estimate:
         hours = self.hours("draws", self.network(base), base.dataset, None if images is None else images * n)
         stage.add(hours, 2 * 8 * (images or 0) * info.classes, self.shards)
 
-    def draws(self, runs: Sequence[Run]) -> list[Stage]:
+    def ways(self, runs: Sequence[Run]) -> list[tuple[str, float, float | None, str]]:
+        """What sampling all models of the runs would take in each way: see `Plan.ways`."""
+        found = {(run.of_model, run.images): run for run in runs}.values()
+        each = [self.hours("draws", self.network(run.of_model), run.dataset, self.images(run)) for run in found]
+        hours = None if None in each else math.fsum(each)
+        return [
+            (name, way.draws, None if hours is None else hours * way.draws, way.source) for name, way in ways().items()
+        ]
+
+    def draws(self, runs: Sequence[CountsRun]) -> list[Stage]:
         """Both stages of sampling; counts are int64 per image and class, compressed to less."""
         first, plan = Stage("presample_counts"), Stage("plan_draws")
         second, merge = Stage("sample_counts"), Stage("merge_counts")
-        for run in {replace(run, certificate=""): run for run in runs}.values():
+        for run in {CountsRun(*run.of_model, run.images, run.sampler): run for run in runs}.values():
             images, sampler = self.images(run), self.study.samplers[run.sampler]
             n = self.mean_draws or sampler.cost(self.study.noises[run.noise])
             if n is None:
@@ -207,6 +219,8 @@ class _Estimate:
         ]
         if self.study.experiments[experiment].corruptions:
             stages.append(Stage("write_corruptions", 1))
+        if self.study.experiments[experiment].preview:
+            stages.append(Stage("write_estimate", 1))
         if self.study.denoised_runs(experiment):
             stages.append(Stage("draw_denoised", 1))
         return stages
@@ -222,7 +236,7 @@ class _Estimate:
             stage.add(hours, (images or 0) * len(attack.eps) * TABLE_BYTES)
         return [stage] if stage.jobs else []
 
-    def images(self, run: Run | AttackRun) -> int | None:
+    def images(self, run: OfModel) -> int | None:
         """How many images are certified; None where the dataset's size is only known once it is read."""
         name, entry, _ = copies_parts(run.images)
         subset, size = self.study.images[name], self.study.datasets[run.dataset].info().size

@@ -97,6 +97,20 @@ class Inputs:
         path = paths.CORRUPTED.format(experiment=w.experiment)
         return {"corruptions": path} if self.study.experiments[w.experiment].corruptions else {}
 
+    def pilot_plans(self, w: Wildcards) -> list[str]:
+        """Every plan that an experiment's table is estimated by."""
+        return [paths.PLAN.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
+
+    def pilot_counts(self, w: Wildcards) -> list[str]:
+        """The counts that were drawn by them."""
+        return [paths.COUNTED.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
+
+    def estimate_files(self, w: Wildcards) -> list[str]:
+        """Table and figure of the estimate, for experiments that have one."""
+        if self.study.experiments[w.experiment].preview is None:
+            return []
+        return [path.format(experiment=w.experiment) for path in (paths.ESTIMATED, paths.ESTIMATED_CURVES)]
+
     def experiment_data(self, w: Wildcards) -> str:
         """The manifest of an experiment's dataset."""
         return paths.DATA.format(dataset=self.study.experiments[w.experiment].dataset)

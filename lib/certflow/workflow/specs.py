@@ -46,6 +46,9 @@ class Specs:
     def corruption_table(self, w: Wildcards) -> dict[str, Any]:
         return self.study.corruption_table_spec(w.experiment)
 
+    def estimate(self, w: Wildcards) -> dict[str, Any]:
+        return self.study.preview_spec(w.experiment)
+
     def figure(self, w: Wildcards) -> dict[str, Any]:
         return self.study.figure_spec(w.experiment)
 

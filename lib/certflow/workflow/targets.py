@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 
 from certflow.config import Study
+from certflow.workflow.leftovers import LAST
 from certflow.workflow.paths import MODEL
 
-LAST = re.compile(r"(?:^|/)results/(?:tables|figures|reports|corruptions)/([^/]+)")
+RESULT = re.compile(rf"(?:^|/)results/(?:{'|'.join(LAST)})/([^/]+)")
 """Path of a last result; its name, or folder, begins with that of the experiment."""
 
 
@@ -22,7 +23,7 @@ def concerned(study: Study, targets: Iterable[str]) -> list[str]:
 
 
 def _named(study: Study, target: str) -> list[str]:
-    match = LAST.search(target)
+    match = RESULT.search(target)
     if match:
         names = {match[1], match[1].rpartition(".")[0]}
         return [name for name in study.experiments if name in names]

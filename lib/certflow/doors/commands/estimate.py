@@ -1,0 +1,118 @@
+"""Estimate what the table of a model would be, from some 130 draws of each image, before hours are spent on it.
+
+Estimated, not certified: no image gets a certificate. The table has a row for each radius: the certified accuracy that N draws
+per image are expected to give, with the ends of a 95 % interval for the population that the images come from (no estimate,
+but an upper end, where so few draws cannot tell). The true classes of the images are needed.
+"""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from certflow.doors.answers import record_of, resumable, write
+from certflow.doors.arguments import add_images, add_model, add_noise, add_output
+from certflow.doors.asking import asked
+from certflow.doors.entries import entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from certflow.certify.preview import Preview
+    from certflow.stats.estimate import Estimate
+
+HELP = "what the table would be, from a few draws of each image: estimated, not certified"
+RADII = "0,0.25,0.5,0.75,1,1.25,1.5"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    add_model(parser)
+    add_images(parser)
+    add_noise(parser)
+    own = parser.add_argument_group("estimate")
+    own.add_argument("--radii", type=_radii, default=_radii(RADII), metavar="R,R,...", help=f"of the table ({RADII})")
+    own.add_argument("--n", type=int, default=100_000, help="draws per image of the table that is estimated (100,000)")
+    own.add_argument("--norm", choices=["l1", "l2", "linf"], default="l2", help="of the radii (l2)")
+    own.add_argument(
+        "--sampler", default="pilot", metavar="KIND", help="makes the few draws: a kind, or an entry as JSON"
+    )
+    add_output(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Draw, estimate, write."""
+    import numpy as np
+
+    from certflow.certify.previewing import previewed
+    from certflow.sampling.arguments import checked_alpha, checked_draws
+    from certflow.sampling.engine import Reader
+
+    wanted = {"n": checked_draws("n", given.n), "alpha": checked_alpha(0.001 if given.alpha is None else given.alpha)}
+    sampler = entry("sampler", given.sampler, arithmetic=given.arithmetic)
+    what = asked(given)
+    if what.given.labels is None:
+        raise ValueError("--labels: an estimate is about the true classes of the images; give them")
+    record = record_of(what, given.seed, sampler=sampler.canonical())
+    with resumable(given, what, record) as running:
+        images = {"seed": given.seed, "index": what.given.index, "running": running}
+        reader = Reader(what.given.read)
+        made, seconds = previewed(
+            what.base, reader, what.noise, sampler, what.given.labels, norm=given.norm, **wanted, **images
+        )
+        found, area = made.accuracy(np.array(given.radii)), made.radius()
+        record |= {"estimated": {**wanted, "norm": given.norm}, "certified": False}
+        summary = _summary(made, area, float(seconds.sum()))
+        line = _line(given.radii, found, summary, wanted["n"])
+        write(given, _table(given.radii, found), record, summary, line)
+    return 0
+
+
+def _table(radii: list[float], found: "Estimate") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame({"radius": radii, "estimated_accuracy": found.value, "low": found.low, "high": found.high})
+
+
+def _summary(made: "Preview", area: "Estimate", seconds: float) -> dict[str, Any]:
+    from certflow.workflow.rates import ways
+
+    per_draw = seconds / max(int(made.draws.sum()), 1)
+    prices = {name: way.draws for name, way in ways().items()} | {"estimate": float(made.draws.mean())}
+    return {
+        "images": len(made.draws),
+        "estimated_acr": {"value": float(area.value), "low": float(area.low), "high": float(area.high)},
+        "seconds": seconds,
+        "price": {
+            name: {"draws_per_image": draws, "seconds": draws * len(made.draws) * per_draw}
+            for name, draws in prices.items()
+        },
+    }
+
+
+def _line(radii: list[float], found: "Estimate", summary: dict[str, Any], n: int) -> str:
+    import numpy as np
+
+    shown = [
+        f"{radius:g}: {value:.1%} ({low:.1%} to {high:.1%})"
+        if np.isfinite(value)
+        else f"{radius:g}: at most {high:.1%}"
+        for radius, value, low, high in zip(radii, found.value, found.low, found.high, strict=True)
+    ]
+    prices = [
+        f"{name} {price['draws_per_image']:,.0f} draws an image, {price['seconds']:,.1f} s"
+        for name, price in summary["price"].items()
+    ]
+    return (
+        f"{summary['images']} images, estimated, NOT certified: with N = {n:,} the accuracy at radius {', '.join(shown)}\n"
+        f"price at the speed of this run: {'; '.join(prices)}"
+    )
+
+
+def _radii(text: str) -> list[float]:
+    """Increasing radii from `0,0.25,0.5`."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [-1.0]
+    if sorted(set(found)) != found or not 0 <= found[0] <= found[-1] < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of increasing radii such as {RADII}")
+    return found
