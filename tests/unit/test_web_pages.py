@@ -4,15 +4,18 @@ import html
 import io
 import json
 import re
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 from web_examples import TOKEN, Web, picture, results_with
 
 from certflow import SmoothedClassifier
-from certflow.certify.memory import certify
+from certflow.certify.memory import certify, ready, votes
+from certflow.certify.predict import prediction_table
 from certflow.doors.bring import from_results
 from certflow.doors.web.ways import ways
+from certflow.doors.web.worker import Full
 from certflow.kinds.registry import spec_class
 
 
@@ -181,6 +184,57 @@ def test_the_api(web):
     assert later.count("event: moment") == len(job.moments) - 1
     wrong = web.client.post("/api/jobs", json={**asked, "alpha": 2}, headers={"X-Certflow-Token": TOKEN})
     assert wrong.status_code == 400 and "alpha" in wrong.json["error"]
+
+
+def told_at_once(web, place: str, **asked):
+    """The answer to a program."""
+    given = {"model": web.model, "image": {"index": 3}, "n": 200, "seed": 5, **asked}
+    return web.client.post(f"/api/{place}", json=given, headers={"X-Certflow-Token": TOKEN})
+
+
+def test_predictions_and_scores_are_the_librarys(web):
+    """For programs, at once: without a job, and with the votes that the command line counts."""
+    card = web.site.cards.all()[0]
+    base = ready(from_results(card.path).model, card.shape, device="cpu")
+    voted = votes(base, image_of(web, 3), card.noise, n=200, seed=5, index=[3])
+    before = len(web.site.jobs.latest(10**6))
+    found, row = told_at_once(web, "predict").json, prediction_table(voted, 0.001).iloc[0]
+    assert (found["predict"], found["k"], found["p_value"]) == (row["predict"], row["k"], row["p_value"])
+    assert found["correct"] == (found["predict"] == found["label"]) and "radius" not in found
+    shares = told_at_once(web, "scores").json["scores"]
+    assert np.array_equal(shares, voted["counts"][0] / 200)
+    assert len(web.site.jobs.latest(10**6)) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"n": 5}, "can never predict"),
+        ({"n": 20_000}, "less than or equal to 10000"),
+        ({"alpha": 0.5}, "alpha"),
+        ({"image": {"index": 10**6}}, "choose a test image"),
+        ({"image": {"base64": "AAAA"}}, "file"),
+        ({"image": 3}, "JSON object"),
+    ],
+)
+def test_predictions_that_cannot_be_are_refused(web, asked, says):
+    answer = told_at_once(web, "predict", **asked)
+    assert answer.status_code == 400 and says in answer.json["error"]
+    assert told_at_once(web, "predict", model="nothing").status_code == 404
+
+
+def test_a_prediction_is_made_between_jobs_and_given_up_where_one_takes_long(web):
+    going, asked = Event(), []
+    busy = Thread(target=lambda: web.site.worker.ask(web.model, lambda ready: going.wait(30)))
+    busy.start()
+    with pytest.raises(Full):
+        web.site.worker.ask(web.model, asked.append, patience=0.05)
+    going.set()
+    busy.join()
+    assert web.site.worker.ask(web.model, lambda ready: ready.card.id) == web.model
+    assert not asked and not web.site.worker.errands
+    with pytest.raises(ZeroDivisionError):
+        web.site.worker.ask(web.model, lambda ready: 1 / 0)
 
 
 def test_the_live_page_sends_its_parts(web, done):

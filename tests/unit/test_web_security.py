@@ -46,7 +46,13 @@ def test_our_own_host_names_are_answered(web, host):
     ],
 )
 def test_another_site_cannot_change_anything(web, headers):
-    for path in (f"/models/{web.model}/certify", "/models/new", f"/models/{web.model}/batch", "/api/jobs"):
+    for path in (
+        f"/models/{web.model}/certify",
+        "/models/new",
+        f"/models/{web.model}/batch",
+        "/api/jobs",
+        "/api/predict",
+    ):
         assert web.client.post(path, data={"index": "1"}, headers=headers).status_code == 403, path
 
 

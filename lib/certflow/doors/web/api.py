@@ -3,12 +3,13 @@
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request, send_file, url_for
 
-from certflow.doors.web import forms, takes
-from certflow.doors.web.asked import AskedBatch, AskedCertify
+from certflow.doors.web import forms, takes, votes
+from certflow.doors.web.asked import AskedBatch, AskedCertify, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.job_pages import job_of
@@ -44,15 +45,24 @@ def make() -> tuple[Response, int, dict[str, str]]:
     card = card_of(str(given.get("model", "")))
     takes.room()
     try:
-        draws = forms.draws_of(given, card)
-        test = here().splits.test(card.dataset)
-        image = _object(given.get("image", {}))
-        picture = forms.chosen(image, None, card, test, here().settings.image_bytes)
+        draws, picture = forms.draws_of(given, card), _image(given, card)
     except forms.Wrong as error:
         abort(400, str(error))
     job = takes.certify(card, draws, picture)
     place = url_for("api.job", name=job.id)
     return jsonify(_job(job)), 201, {"Location": place}
+
+
+@API.post("/api/predict")
+def predict() -> Response:
+    """The smoothed class of an image, or an abstention: {model, image, n, alpha, seed, sigma}."""
+    return _at_once(votes.prediction)
+
+
+@API.post("/api/scores")
+def scores() -> Response:
+    """The shares of votes, of the same."""
+    return _at_once(votes.scores)
 
 
 @API.get("/api/jobs/<name>")
@@ -99,6 +109,23 @@ def bundle(name: str) -> Response:
         archive.writestr("card.json", json.dumps(_model(card), indent=1, sort_keys=True))
         archive.writestr("README.md", _readme(card))
     return _file(buffer.getvalue(), f"{card.id}.zip", "application/zip")
+
+
+def _at_once(answer: Callable[[Card, Votes, forms.Chosen], dict[str, Any]]) -> Response:
+    """What can be waited for."""
+    given = _object(request.get_json())
+    card = card_of(str(given.get("model", "")))
+    takes.room()
+    try:
+        return jsonify({"model": card.id, **answer(card, forms.votes_of(given, card), _image(given, card))})
+    except forms.Wrong as error:
+        abort(400, str(error))
+
+
+def _image(given: dict[str, Any], card: Card) -> forms.Chosen:
+    """The image of a request. `Wrong` where it is none."""
+    image, test = _object(given.get("image", {})), here().splits.test(card.dataset)
+    return forms.chosen(image, None, card, test, here().settings.image_bytes)
 
 
 def _model(card: Card) -> dict[str, Any]:

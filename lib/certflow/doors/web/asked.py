@@ -34,6 +34,21 @@ class Draws(Record):
         return {"n0": self.n0, "n": self.n, "alpha": self.alpha, "arithmetic": self.arithmetic}
 
 
+class Votes(Record):
+    """How many votes on an image are taken at once, without a job, and how."""
+
+    n: int = Field(1000, ge=1, le=10_000)
+    """Votes: few enough to be waited for."""
+    alpha: float = Field(0.001, gt=0, lt=0.5)
+    """Probability that a class is given which is not the smoothed classifier's."""
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    """Seed of all draws."""
+    arithmetic: Literal["float", "exact"] = "float"
+    """`exact`: noise in whole grey levels, see docs/sampling.md."""
+    sigma: float | None = Field(None, gt=0)
+    """Another noise level than the model was trained under."""
+
+
 class Picture(Record):
     """Where an image comes from. Its pixels lie beside the job."""
 

@@ -5,7 +5,7 @@ import binascii
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -13,11 +13,12 @@ from werkzeug.datastructures import FileStorage
 
 from certflow.data.base import Split
 from certflow.doors.web import pictures
-from certflow.doors.web.asked import LONGEST, Draws, Picture
+from certflow.doors.web.asked import LONGEST, Draws, Picture, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.ways import way_named
 from certflow.errors import CertflowError, DataError
 
+R = TypeVar("R", Draws, Votes)
 NAMES = {"way": "certificate", "n0": "first look", "n": "draws"}
 """What forms call some fields."""
 
@@ -40,15 +41,7 @@ class Chosen:
 
 def draws_of(form: Mapping[str, Any], card: Card) -> Draws:
     """How to certify, of a form or JSON; empty fields have their defaults, the seed a random one. `Wrong` at the fields."""
-    given = {name: value for name in Draws.model_fields if (value := form.get(name)) not in (None, "")}
-    given = {name: value.replace(",", "") if isinstance(value, str) else value for name, value in given.items()}
-    given.setdefault("seed", secrets.randbelow(1 << 63))
-    if given.get("sigma") is not None and _same(given["sigma"], card.noise.sigma):
-        del given["sigma"]
-    try:
-        draws = Draws.model_validate(given, strict=False)
-    except ValidationError as error:
-        raise Wrong({str(e["loc"][0]): e["msg"].removeprefix("Input ") for e in error.errors()}) from None
+    draws = _filled(Draws, form, card)
     noise = card.under(draws.sigma)
     try:
         way = way_named(draws.way, noise, card.dim)
@@ -58,6 +51,28 @@ def draws_of(form: Mapping[str, Any], card: Card) -> Draws:
     if found:
         raise Wrong({"way": "; ".join(found)})
     return draws
+
+
+def votes_of(form: Mapping[str, Any], card: Card) -> Votes:
+    """How to vote, of JSON, with defaults as in `draws_of`. `Wrong` at the fields."""
+    asked = _filled(Votes, form, card)
+    found = card.under(asked.sigma).exact_problems() if asked.arithmetic == "exact" else []
+    if found:
+        raise Wrong({"arithmetic": "; ".join(found)})
+    return asked
+
+
+def _filled(record: type[R], form: Mapping[str, Any], card: Card) -> R:
+    """What a form says of a record's fields; a random seed where it says none."""
+    given = {name: value for name in record.model_fields if (value := form.get(name)) not in (None, "")}
+    given = {name: value.replace(",", "") if isinstance(value, str) else value for name, value in given.items()}
+    given.setdefault("seed", secrets.randbelow(1 << 63))
+    if given.get("sigma") is not None and _same(given["sigma"], card.noise.sigma):
+        del given["sigma"]
+    try:
+        return record.model_validate(given, strict=False)
+    except ValidationError as error:
+        raise Wrong({str(e["loc"][0]): e["msg"].removeprefix("Input ") for e in error.errors()}) from None
 
 
 def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: Split | None, limit: int) -> Chosen:

@@ -5,19 +5,33 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any
 
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.jobs import Jobs
-from certflow.doors.web.ready_models import ReadyModels
+from certflow.doors.web.ready_models import Ready, ReadyModels
 from certflow.errors import ArtefactError, CertflowError
 from certflow.sampling.settings import engine_settings
 
 log = logging.getLogger(__name__)
+PATIENCE = 20.0
+"""Seconds that a program waits for the job at work to end."""
 
 
 class Full(Exception):
     """As many jobs wait as may wait."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """Something short that is done between jobs, while the one who asked waits."""
+
+    model: str
+    work: Callable[[Ready], Any]
+    answer: Future = field(default_factory=Future)
 
 
 class Worker:
@@ -26,6 +40,7 @@ class Worker:
     def __init__(self, jobs: Jobs, ready: ReadyModels, card: Callable[[str], Card], limit: int):
         self.jobs, self.models, self.card, self.limit = jobs, ready, card, limit
         self.waiting: deque[Job] = deque()
+        self.errands: deque[Errand] = deque()
         self.changed = threading.Condition()
         self.running: Job | None = None
         self.closing = False
@@ -40,7 +55,7 @@ class Worker:
 
     def room(self) -> bool:
         """Whether one more job may wait."""
-        return len(self.waiting) < self.limit
+        return len(self.waiting) + len(self.errands) < self.limit
 
     def submit(self, job: Job) -> None:
         """Queue a job; `Full` where too many wait."""
@@ -52,6 +67,23 @@ class Worker:
                 job.become("queued", until=job.status.until)
             self.waiting.append(job)
             self.changed.notify()
+
+    def ask(self, model: str, work: Callable[[Ready], Any], patience: float = PATIENCE) -> Any:
+        """What `work` makes of a model, done by the thread before the next job. `Full` where too many wait, or where it was
+        not begun after so many seconds; what the work raises."""
+        errand = Errand(model, work)
+        with self.changed:
+            if not self.room():
+                raise Full
+            self.errands.append(errand)
+            self.changed.notify()
+        wait([errand.answer], patience)
+        if errand.answer.cancel():
+            with self.changed:
+                if errand in self.errands:
+                    self.errands.remove(errand)
+            raise Full
+        return errand.answer.result()
 
     def stop(self, job: Job) -> None:
         """Stop a job; what it has counted stays."""
@@ -87,16 +119,39 @@ class Worker:
     def _loop(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self.waiting or self.closing)
+                self.changed.wait_for(lambda: self.waiting or self.errands or self.closing)
                 if self.closing:
                     return
-                job = self.waiting.popleft()
+                errand = self._errand()
+                job = self.waiting.popleft() if errand is None and self.waiting else None
                 self.running = job
-            try:
-                self._do(job)
-            finally:
-                with self.changed:
-                    self.running = None
+            if errand is not None:
+                self._answer(errand)
+            if job is not None:
+                self._work(job)
+
+    def _work(self, job: Job) -> None:
+        try:
+            self._do(job)
+        finally:
+            with self.changed:
+                self.running = None
+
+    def _errand(self) -> Errand | None:
+        """The next errand that is still waited for."""
+        while self.errands:
+            errand = self.errands.popleft()
+            if errand.answer.set_running_or_notify_cancel():
+                return errand
+        return None
+
+    def _answer(self, errand: Errand) -> None:
+        try:
+            ready = self.models.take(self.card(errand.model))
+            with engine_settings():
+                errand.answer.set_result(errand.work(ready))
+        except Exception as error:  # whoever asked hears of it
+            errand.answer.set_exception(error)
 
     def _do(self, job: Job) -> None:
         """One job, whatever happens in it."""
