@@ -115,6 +115,25 @@ def test_draws_that_a_sampler_chooses_itself_can_be_stated():
     assert fewer.hours == pytest.approx(fixed.hours / 5)
 
 
+def test_the_ways_to_a_table_stand_side_by_side(tmp_path):
+    plan = cost_of(study(), "grid", read_rates(own=rates(tmp_path, fast=FAST)))
+    found = {name: (draws, hours) for name, draws, hours, _ in plan.ways}
+    assert list(found) == ["estimate", "decide", "paper"] and found["paper"][0] == 100_100
+    # 18 models and 500 images, whatever their certificates.
+    assert found["paper"][1] == pytest.approx(18 * 500 * 100_100 / 1000 / 3600)
+    assert found["estimate"][1] < found["decide"][1] / 20
+    text = render(plan)
+    assert "estimated, not certified" in text and text.index("estimate ") < text.index("paper ")
+
+
+def test_an_estimate_is_counted_among_the_jobs(tmp_path):
+    own, preview = read_rates(own=rates(tmp_path, fast=FAST)), {"sampler": "n1000", "n": 100_000}
+    without, found = (stages(cost_of(study(preview=p), "grid", own)) for p in (None, preview))
+    assert found["write_estimate"].jobs == 1 and "write_estimate" not in without
+    assert found["sample_counts"].jobs == without["sample_counts"].jobs + 18
+    assert found["certify_radii"].jobs == without["certify_radii"].jobs
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "units"),
     [

@@ -103,6 +103,33 @@ def test_it_is_what_python_gives(model, home, capsys):
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-12)
 
 
+def test_an_estimate_says_what_it_is_and_what_other_ways_cost(model, tmp_path, capsys):
+    out = tmp_path / "out.tsv"
+    command = ["estimate", "--model", model, "--images", "test::5", "--n", 4000, "--radii", "0,0.25,1.5", "--quiet"]
+    status, printed, err = told(capsys, *command, "--json", "--out", out)
+    table, found = table_of(out.read_text()), json.loads(printed)
+    assert status == 0 and list(table) == ["radius", "estimated_accuracy", "low", "high"] and not found["certified"]
+    assert (table["low"] <= table["estimated_accuracy"].fillna(1)).all() and (table["low"] < table["high"]).all()
+    assert np.isnan(table["estimated_accuracy"][2])  # three sigma: so few draws cannot tell
+    assert found["table"][2]["estimated_accuracy"] is None
+    assert "89 images, estimated, NOT certified: with N = 4,000" in err and "1.5: at most" in err
+    price = found["summary"]["price"]
+    assert 80 <= price["estimate"]["draws_per_image"] <= 200 and price["paper"]["draws_per_image"] == 100_100
+    assert price["paper"]["seconds"] > price["decide"]["seconds"] > price["estimate"]["seconds"]
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_an_estimate_is_near_the_table(model, capsys):
+    images = ["--model", model, "--images", "test::4", "--quiet"]
+    _, out, _ = told(capsys, "estimate", *images, "--n", 500, "--radii", "0,0.25")
+    found = table_of(out)
+    _, out, _ = told(capsys, "certify", *images, "--n", 500)
+    ours = table_of(out)
+    share = [((ours["correct"] == 1) & (ours["radius"] >= radius)).mean() for radius in (0.0, 0.25)]
+    assert found["estimated_accuracy"].tolist() == pytest.approx(share, abs=0.08)
+    assert (found["low"] <= share).all() and (share <= found["high"]).all()
+
+
 def test_images_come_from_arrays_folders_and_splits(home, model, capsys):
     found = {}
     ways = {
