@@ -156,6 +156,12 @@ def certificates(w):
     return inputs.certificates(w)
 
 
+def pilot_counts(w):
+    """The counts that an experiment's table is estimated from."""
+    remake()
+    return inputs.pilot_counts(w)
+
+
 def denoising_models(w):
     """The models of an experiment whose denoised images are shown."""
     remake()

@@ -4,7 +4,7 @@
 rule write_estimate:
     input:
         plans=inputs.pilot_plans,
-        counts=inputs.pilot_counts,
+        counts=pilot_counts,
     output:
         tex="results/estimates/{experiment}.tex",
         tsv=ESTIMATED,

@@ -109,6 +109,13 @@ def test_other_copies_rerun_what_they_change_and_no_training(extended):
     assert after(extended, TABLE, corruptions=changed) == AFTER_TRAINING
 
 
+def test_an_estimate_waits_for_no_certificate(tmp_path):
+    overlays = (ROOT / "configs" / "preview.yaml",)
+    jobs = planned(snakemake(tmp_path, "-n", "results/estimates/digits.tex", overlays=overlays))
+    assert jobs["write_estimate"] == 1 and jobs["sample_counts"] == 7
+    assert not {"certify_radii", "write_table", "write_report"} & set(jobs)
+
+
 def test_missing_files_of_published_copies_are_named_before_anything_runs(tmp_path):
     overlays = (ROOT / "configs" / "corruptions.yaml",)
     output = snakemake(tmp_path, "-n", "results/corruptions/mnist-c.tex", overlays=overlays, check=False)

@@ -417,6 +417,45 @@ def test_a_table_states_radii_in_one_norm(raw):
 PAIRED = {"noises": ["gauss-0.50", "ggauss"], "certificates": ["np", "two"], "methods": ["gaussian-quick"]}
 
 
+def with_preview(raw, sampler="pilot", **changes):
+    raw["samplers"] |= {"pilot": {"kind": "pilot"}, "every": {"kind": "enumerated"}}
+    raw["experiments"]["mnist"] |= {"preview": {"sampler": sampler}, **changes}
+    return raw
+
+
+def test_an_estimate_is_of_every_model_once(raw):
+    study = load(with_preview(raw, certificates=["np", "fast"], seeds=[0, 1]))
+    runs = study.preview_runs("mnist")
+    assert len(runs) == len(set(runs)) == 7 * 3 * 2 and {run.sampler for run in runs} == {"pilot"}
+    spec = study.preview_spec("mnist")
+    assert (spec["n"], spec["alpha"], spec["norm"]) == (100_000, 0.001, "l2")
+    assert spec["runs"][0]["spec"] == study.counts_spec(**vars(runs[0]))
+    assert study.report_spec("mnist")["preview"] == spec and study.report_spec("digits")["preview"] is None
+    assert study.preview_runs("digits") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampler": "pilots"}, "experiments.mnist.preview.sampler: no entry 'pilots' in samplers"),
+        ({"sampler": "every"}, "experiments.mnist.preview: at gauss-0.25: sampler: enumerated counts every outcome"),
+        ({"noises": ["flat"]}, "experiments.mnist.preview: at flat: norm: no l2 radius is known under noise of kind laplace"),
+    ],
+)
+def test_estimates_that_cannot_be_are_named(raw, changes, message):
+    raw["noises"]["flat"] = {"kind": "laplace", "sigma": 0.5}
+    assert any(line.startswith(message) for line in problems(with_preview(raw, **changes)))
+
+
+def test_with_possible_pairs_only_laws_that_fit_are_estimated(raw):
+    raw["noises"]["flat"] = {"kind": "laplace", "sigma": 0.5}
+    raw["certificates"]["l1"] = {"kind": "neyman_pearson", "sampler": "cohen", "alpha": 0.001, "norm": "l1"}
+    changes = {"noises": ["gauss-0.25", "flat"], "certificates": ["l1"], "pairs": "possible", "published": None}
+    raw["noises"] |= {"ball": {"kind": "exp_inf", "sigma": 0.5}}
+    study = load(with_preview(raw, **changes | {"noises": ["flat"]}))
+    assert {run.noise for run in study.preview_runs("mnist")} == {"flat"}
+
+
 @pytest.fixture
 def paired(raw):
     """Two laws and two certificates, of which the one from two bounds is known under Gaussian noise alone."""
