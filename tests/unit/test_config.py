@@ -439,7 +439,10 @@ def test_an_estimate_is_of_every_model_once(raw):
     [
         ({"sampler": "pilots"}, "experiments.mnist.preview.sampler: no entry 'pilots' in samplers"),
         ({"sampler": "every"}, "experiments.mnist.preview: at gauss-0.25: sampler: enumerated counts every outcome"),
-        ({"noises": ["flat"]}, "experiments.mnist.preview: at flat: norm: no l2 radius is known under noise of kind laplace"),
+        (
+            {"noises": ["flat"]},
+            "experiments.mnist.preview: at flat: norm: no l2 radius is known under noise of kind laplace",
+        ),
     ],
 )
 def test_estimates_that_cannot_be_are_named(raw, changes, message):
