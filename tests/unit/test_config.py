@@ -450,15 +450,6 @@ def test_estimates_that_cannot_be_are_named(raw, changes, message):
     assert any(line.startswith(message) for line in problems(with_preview(raw, **changes)))
 
 
-def test_with_possible_pairs_only_laws_that_fit_are_estimated(raw):
-    raw["noises"]["flat"] = {"kind": "laplace", "sigma": 0.5}
-    raw["certificates"]["l1"] = {"kind": "neyman_pearson", "sampler": "cohen", "alpha": 0.001, "norm": "l1"}
-    changes = {"noises": ["gauss-0.25", "flat"], "certificates": ["l1"], "pairs": "possible", "published": None}
-    raw["noises"] |= {"ball": {"kind": "exp_inf", "sigma": 0.5}}
-    study = load(with_preview(raw, **changes | {"noises": ["flat"]}))
-    assert {run.noise for run in study.preview_runs("mnist")} == {"flat"}
-
-
 @pytest.fixture
 def paired(raw):
     """Two laws and two certificates, of which the one from two bounds is known under Gaussian noise alone."""

@@ -1,4 +1,4 @@
-"""The estimate of a table as curves: dashed, with their bands, and named on the axis for what they are."""
+"""The estimate of a table as curves: dashed, with their bands, and named within each panel for what they are."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, legend, look, panels
 
 DASH = (0, (4, 1.5))
+WORDS = {"ha": "right", "va": "top", "fontsize": 7, "color": "#707070"}
 CURVE = 101
 """Radii at which a curve is estimated."""
 Pilots = Mapping[tuple[str, ...], Mapping[int, Pilot]]
@@ -43,7 +44,8 @@ def draw_preview(spec: Mapping[str, Any], pilots: Pilots) -> Figure:
             title = "" if alone else level(sigmas[keys[0]])
             axis.set(xlim=(0, limit), ylim=(0, 100), title=title, xlabel=f"{NORMS[spec['norm']]} radius (pixel units)")
             if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel("ESTIMATED accuracy (%), not certified")
+                axis.set_ylabel("estimated accuracy (%)")
+            axis.text(0.97, 0.95, "estimated,\nnot certified", transform=axis.transAxes, **WORDS)
         figure.suptitle(settings.title or None, fontsize=9)
         handles = [Line2D([], [], color=colour, linestyle=DASH) for colour in colours.values()]
         legend(figure, handles, list(colours))

@@ -8,10 +8,11 @@ from certflow.config import Run, Study
 from certflow.config.records import CountsRun, ModelKey, OfModel
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
+from certflow.sampling.ways import WAYS
 from certflow.training.base import MethodSpec
 from certflow.training.predictions import Predictions
 from certflow.workflow.making import rule_of
-from certflow.workflow.rates import Rates, ways
+from certflow.workflow.rates import Rates
 
 TABLE_BYTES = 250
 """Bytes of one image's row in a certificate table and its plan."""
@@ -187,7 +188,7 @@ class _Estimate:
         each = [self.hours("draws", self.network(run.of_model), run.dataset, self.images(run)) for run in found]
         hours = None if None in each else math.fsum(each)
         return [
-            (name, way.draws, None if hours is None else hours * way.draws, way.source) for name, way in ways().items()
+            (name, way.draws, None if hours is None else hours * way.draws, way.source) for name, way in WAYS.items()
         ]
 
     def draws(self, runs: Sequence[CountsRun]) -> list[Stage]:

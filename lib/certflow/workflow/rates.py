@@ -36,20 +36,11 @@ class Model(Record):
     parameters: int = Field(ge=1)
 
 
-class Way(Record):
-    """What one way to a table takes on published models."""
-
-    draws: float = Field(gt=0)
-    """Draws per image, of both stages."""
-    source: str = "unknown"
-
-
 class File(Record):
     """A file of rates."""
 
     models: dict[str, Model] = {}
     devices: dict[str, Device] = {}
-    ways: dict[str, Way] = {}
 
 
 @dataclass(frozen=True)
@@ -80,11 +71,6 @@ def read_rates(device: str | None = None, own: str | Path | None = None) -> Rate
         parameters={model: one.parameters for model, one in {**shipped.models, **mine.models}.items()},
         sources={(kind, model): line.source for kind, table in tables.items() for model, line in table.items()},
     )
-
-
-def ways() -> dict[str, Way]:
-    """Ways to a table of certified accuracy, from the quickest to the papers', as they are shipped."""
-    return _read(RATES).ways
 
 
 def _read(path: str | Path) -> File:

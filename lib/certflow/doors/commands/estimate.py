@@ -73,10 +73,10 @@ def _table(radii: list[float], found: "Estimate") -> "pd.DataFrame":
 
 
 def _summary(made: "Preview", area: "Estimate", seconds: float) -> dict[str, Any]:
-    from certflow.workflow.rates import ways
+    from certflow.sampling.ways import WAYS
 
     per_draw = seconds / max(int(made.draws.sum()), 1)
-    prices = {name: way.draws for name, way in ways().items()} | {"estimate": float(made.draws.mean())}
+    prices = {name: way.draws for name, way in WAYS.items()} | {"estimate": float(made.draws.mean())}
     return {
         "images": len(made.draws),
         "estimated_acr": {"value": float(area.value), "low": float(area.low), "high": float(area.high)},

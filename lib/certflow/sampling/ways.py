@@ -1,0 +1,21 @@
+"""What ways to a table of certified accuracy take on published models, from the quickest to the papers'."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way."""
+
+    draws: float
+    """Draws per image, of both stages."""
+    source: str
+
+
+WAYS = {
+    "estimate": Way(158, "benchmarks/estimate.py, 118 to 158 on three published tables; estimated, not certified"),
+    "decide": Way(
+        4300, "benchmarks/decide.py, label judged, radii up to 3 sigma on two published tables; beyond: 12,700"
+    ),
+    "paper": Way(100_100, "Cohen et al. 2019: 100 and 100,000"),
+}
