@@ -15,12 +15,17 @@ rule write_estimate:
             category="Tables",
             labels={"experiment": "{experiment}, estimated, not certified"},
         ),
-        figure=multiext("results/figures/{experiment}/estimate", ".pdf", ".png", ".json"),
+        figure=multiext(
+            "results/figures/{experiment}/estimate", ".pdf", ".png", ".json"
+        ),
         svg=report(
             ESTIMATED_CURVES,
             caption="../docs/captions/estimate.rst",
             category="Figures",
-            labels={"experiment": "{experiment}", "figure": "estimated, not certified"},
+            labels={
+                "experiment": "{experiment}",
+                "figure": "estimated, not certified",
+            },
         ),
     log:
         "results/logs/write_estimate/{experiment}.log",
@@ -28,7 +33,9 @@ rule write_estimate:
         "results/benchmarks/write_estimate/{experiment}.tsv"
     wildcard_constraints:
         experiment=names(
-            name for name, experiment in STUDY.experiments.items() if experiment.preview
+            name
+            for name, experiment in STUDY.experiments.items()
+            if experiment.preview
         ),
     conda:
         "../environment.yml"

@@ -57,7 +57,7 @@ class Preview:
         return shift_of(self.noise, self.norm).failure(radii, self.noise, self.dim)
 
 
-def preview_problems(noise: NoiseSpec, sampler: SamplerSpec, norm: str, dim: int) -> list[str]:
+def preview_problems(noise: NoiseSpec, sampler: SamplerSpec, norm: Norm, dim: int) -> list[str]:
     """Why no table can be estimated from this sampler's draws of this noise (empty: it can)."""
     found = [*problems(noise, norm), *sampler.noise_problems(noise, dim)]
     if sampler.enumerates:

@@ -160,7 +160,9 @@ class Entries:
         ]
 
     def preview_misfits(self, e: Experiment, noise: str) -> list[str]:
-        """Why a table cannot be estimated under a noise (empty: it can)."""
+        """Why an experiment's preview cannot be estimated under a noise (empty: it can, or none is asked for)."""
+        if e.preview is None:
+            return []
         sampler, law = self.samplers[e.preview.sampler], self.noises[noise]
         dim, norm = self.datasets[e.dataset].info().dim, self.certificates[e.certificates[0]].norm
         return preview_problems(law, sampler, norm, dim)

@@ -60,8 +60,10 @@ class Study(StageSpecs):
         return " ".join(part for part in (e.remark, told) if part)
 
     def preview_spec(self, experiment: str) -> dict[str, Any]:
-        """What the estimate of an experiment's table depends on, besides the counts."""
+        """What the estimate of an experiment's table depends on, besides the counts. ValueError where none is asked for."""
         e = self.experiments[experiment]
+        if e.preview is None:
+            raise ValueError(f"experiments.{experiment}: asks for no preview")
         runs = [
             {**{key: getattr(run, key) for key in ("method", "noise", "seed")}, "spec": self.counts_spec(**vars(run))}
             for run in self.preview_runs(experiment)

@@ -186,7 +186,8 @@ class _Estimate:
         """What sampling all models of the runs would take in each way: see `Plan.ways`."""
         found = {(run.of_model, run.images): run for run in runs}.values()
         each = [self.hours("draws", self.network(run.of_model), run.dataset, self.images(run)) for run in found]
-        hours = None if None in each else math.fsum(each)
+        known = [hours for hours in each if hours is not None]
+        hours = math.fsum(known) if len(known) == len(each) else None
         return [
             (name, way.draws, None if hours is None else hours * way.draws, way.source) for name, way in WAYS.items()
         ]
