@@ -22,6 +22,7 @@ include: "rules/certify.smk"
 include: "rules/attack.smk"
 include: "rules/estimate.smk"
 include: "rules/report.smk"
+include: "rules/knowledge.smk"
 
 
 # Seconds of work on small files: on a cluster these run beside Snakemake itself, not in the queue.
@@ -35,9 +36,11 @@ localrules:
     write_estimate,
     plot_figures,
     write_report,
+    measure_knowledge,
+    write_diagnosis,
 
 
 rule all:
     default_target: True
     input:
-        inputs.reports(),
+        inputs.pages(),

@@ -26,8 +26,12 @@ from certflow.workflow.paths import (
     DATA,
     DENOISED,
     DENOISER,
+    DIAGNOSIS,
     ESTIMATED,
     ESTIMATED_CURVES,
+    FEATURES,
+    KNOWLEDGE,
+    LAYERS_CERTIFICATE,
     MODEL,
     PLAN,
     PREDICTIONS,
@@ -35,6 +39,7 @@ from certflow.workflow.paths import (
     SHARD,
     TRAINING,
     TRAINING_RECORD,
+    VOLATILITY,
     VOTES,
     VOTES_SHARD,
     WEIGHTS,
@@ -100,7 +105,9 @@ wildcard_constraints:
     sampler=names(STUDY.samplers),
     certificate=names(STUDY.certificates),
     attack=names(STUDY.attacks),
+    knowledge=names(STUDY.knowledge),
     experiment=names(STUDY.experiments),
+    diagnosis=names(STUDY.diagnoses),
 
 
 def growing(amount, unit):
@@ -160,6 +167,12 @@ def pilot_counts(w):
     """The counts that an experiment's table is estimated from."""
     remake()
     return inputs.pilot_counts(w)
+
+
+def volatility_tables(w):
+    """Volatility of the layers of every model of a diagnosis."""
+    remake()
+    return inputs.volatility_tables(w)
 
 
 def denoising_models(w):

@@ -25,8 +25,9 @@ from certflow.files.artefact import (
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import digest
 from certflow.report.figures import write_figures
+from certflow.report.html import inches
 from certflow.report.lines import Line, SeedTable, read_line
-from certflow.report.page import duration, inches, write_page
+from certflow.report.page import duration, write_page
 from certflow.report.settings import PlotSettings
 from certflow.report.summary import summarise
 from certflow.report.trace import chain_paths, trace

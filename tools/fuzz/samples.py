@@ -30,11 +30,13 @@ from certflow.files.artefact import (
     write_record,
     write_table,
 )
+from certflow.knowledge.stage import read_features
 from certflow.models.checkpoint import read_model, save_model
 from certflow.models.header import read_header
 from certflow.noise import Gaussian
 from certflow.report.attacked import read_attacked
 from certflow.report.corruptions import read_corruptions
+from certflow.report.diagnosis.models import read_models
 from certflow.report.drawn import read_figure
 from certflow.report.lines import read_line
 from certflow.report.preview import read_preview
@@ -352,6 +354,39 @@ def make_attack(folder: Path, number: int) -> None:
 def read_attack(folder: Path) -> Any:
     run = {"method": "gaussian", "noise": "gauss-0.25", "attack": "pgd", "spec": wanted(folder)}
     return read_attacked([run], [folder / "pgd.tsv"])
+
+
+def make_features(folder: Path, number: int) -> None:
+    random = np.random.default_rng(number)
+    z = {f"layer {name}": random.normal(size=(6, 4)).astype(np.float32) for name in ("input", "1.conv")}
+    arrays = {"idx": np.arange(6), "label": np.arange(6) % 3, "logits": random.normal(size=(6, 3)).astype(np.float32)}
+    write_arrays(folder / "features.npz", {**arrays, **z}, record("features", number))
+
+
+@sample("features", make_features, "*.npz")
+def read_features_of(folder: Path) -> Any:
+    found, made = read_features(folder / "features.npz", wanted(folder))
+    return found.z, found.logits, found.labels, made
+
+
+def make_layers(folder: Path, number: int) -> None:
+    made = replace(record("volatility", number), notes={**NOTES, "noisy": False})
+    whole = {"dim": 4, "points": 62}
+    numbers = dict.fromkeys(("depth", "volatility", "standard_error", "relative", "relative_error", "ball_score"), 0.25)
+    table = pd.DataFrame({"layer": ["input", "logits"], "loss": "ce", **whole, **numbers, "accuracy": 0.5 + number / 8})
+    write_table(folder / "volatility.tsv", table.assign(remarks=""), made)
+    bounds = dict.fromkeys(("delta", "delta_over_mean", "eta", "alpha", "joint_bound", "conditional_bound"), 0.5)
+    names = {"layer": ["input", "logits"], "bound": "hoeffding", "claim": "distributional", "sound": True}
+    curve = pd.DataFrame({**names, **bounds, "direct_upper": 0.25 * (1 + number), "points": 50, "pairs": 25})
+    write_table(folder / "certificate.tsv", curve, replace(made, format="knowledge certificate"))
+
+
+@sample("volatility", make_layers, "volatility.*")
+@sample("knowledge certificate", make_layers, "certificate.*")
+def read_layers(folder: Path) -> Any:
+    run = {"method": "gaussian", "noise": "gauss-0.25", "seed": 0, "spec": wanted(folder)}
+    (model,) = read_models([run], [folder / "volatility.tsv"], [folder / "certificate.tsv"])
+    return model.volatility, model.certificate, model.record
 
 
 def make_corruptions(folder: Path, number: int) -> None:

@@ -1,12 +1,14 @@
-"""Combinations of entries that cannot work, found before anything runs. Every line starts with the experiment's key."""
+"""Combinations of entries that cannot work, found before anything runs. Every line starts with the key of what names them."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from certflow.config.records import Experiment
+from certflow.config.records import Diagnosis, Experiment
 from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
 from certflow.kinds.registry import spec_class
+from certflow.stats.ranks import LEAST
 
 
 def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
@@ -16,10 +18,39 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
     yield from foreign
     if foreign:
         return
-    yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].refusals(info))
     yield from _images_problems(study, e, info)
     yield from _corruption_problems(study, e, info)
     yield from _norm_problems(study, e)
+    yield from _model_problems(study, e, info)
+    yield from _pair_problems(study, e)
+    if e.preview is not None:
+        yield from _preview_problems(study, e)
+
+
+def diagnosis_problems(study: Study, d: Diagnosis) -> Iterator[str]:
+    """One line for each problem of a diagnosis all of whose names are known."""
+    info = study.datasets[d.dataset].info()
+    foreign = [*_item_problems(study, d, info.item.name)]
+    yield from foreign
+    if foreign:
+        return
+    if d.images is not None:
+        yield from _images_problems(study, d, info)
+    elif d.attacks:
+        yield "images: is missing; say which images are attacked"
+    yield from _model_problems(study, d, info)
+    if d.beside is not None:
+        models = {run.of_model for run in study.runs(d.beside)}
+        if len(models) < LEAST:
+            yield (
+                f"beside: {d.beside} has {len(models)} models, of which a rank correlation says nothing; name an experiment "
+                f"of {LEAST} or more"
+            )
+
+
+def _model_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:
+    """Why the models of an experiment or a diagnosis cannot be made, or attacked."""
+    yield from _under(f"model: {e.model} on {e.dataset}", study.models[e.model].refusals(info))
     yield from _seed_problems(study, e)
     for noise in e.noises:
         yield from _under(f"noises: {noise} on {e.dataset}", study.noises[noise].problems(info.dim))
@@ -27,9 +58,6 @@ def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
             yield from _under(f"methods: {method} at {noise} on {e.dataset}", _method_problems(study, e, method, noise))
         for attack in e.attacks:
             yield from _under(f"attacks: {attack} at {noise}", study.attacks[attack].problems(study.noises[noise]))
-    yield from _pair_problems(study, e)
-    if e.preview is not None:
-        yield from _preview_problems(study, e)
 
 
 def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
@@ -37,22 +65,23 @@ def _under(place: str, lines: Iterable[str]) -> Iterator[str]:
     return (f"{place}: {line.removeprefix(': ')}" for line in lines)
 
 
-def _item_problems(study: Study, e: Experiment, item: str) -> Iterator[str]:
+def _item_problems(study: Study, e: Experiment | Diagnosis, item: str) -> Iterator[str]:
     """Entries that cannot be used on images, or on texts, at all."""
-    used = {
+    used: dict[str, dict[str, Any]] = {
         "model": {e.model: study.models[e.model]},
         "noises": {name: study.noises[name] for name in e.noises},
         "methods": {name: spec_class("method", study.methods[name].kind) for name in e.methods},
-        "certificates": {name: study.certificates[name] for name in e.certificates},
-        "corruptions": {name: study.corruptions[name] for name in e.corruptions},
         "attacks": {name: study.attacks[name] for name in e.attacks},
     }
+    if isinstance(e, Experiment):
+        used["certificates"] = {name: study.certificates[name] for name in e.certificates}
+        used["corruptions"] = {name: study.corruptions[name] for name in e.corruptions}
     for key, entries in used.items():
         for name, entry in entries.items():
             yield from _under(f"{key}: {name} on {e.dataset}", entry.item_problems(item))
 
 
-def _images_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:
+def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:
     images = study.images[e.images]
     if info.size is not None:
         try:
@@ -76,7 +105,7 @@ def _norm_problems(study: Study, e: Experiment) -> Iterator[str]:
         yield f"certificates: radii in {' and '.join(sorted(norms))} do not fit one table; make an experiment of each"
 
 
-def _seed_problems(study: Study, e: Experiment) -> Iterator[str]:
+def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
     """A checkpoint brought along is of one training: it cannot stand for several."""
     for method in e.methods if len(e.seeds) > 1 else ():
         entry = study.methods[method]
@@ -84,8 +113,8 @@ def _seed_problems(study: Study, e: Experiment) -> Iterator[str]:
             yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
 
 
-def _method_problems(study: Study, e: Experiment, method: str, noise: str) -> Iterator[str]:
-    """Why a method's models cannot be made for an experiment at one noise level."""
+def _method_problems(study: Study, e: Experiment | Diagnosis, method: str, noise: str) -> Iterator[str]:
+    """Why a method's models cannot be made at one noise level."""
     try:
         recipe = study.method(method, e.dataset, noise)
     except ConfigError as error:

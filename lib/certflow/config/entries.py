@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from certflow.attacks.base import AttackSpec
 from certflow.certify.base import CertificateSpec, pairing_problems
 from certflow.certify.preview import preview_problems
-from certflow.config.records import AttackRun, CountsRun, Experiment, MethodEntry, ModelKey, Run
+from certflow.config.records import (
+    AttackRun,
+    CountsRun,
+    Diagnosis,
+    Experiment,
+    KnowledgeRun,
+    MethodEntry,
+    ModelKey,
+    Run,
+)
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.base import CorruptionSpec
@@ -15,6 +24,7 @@ from certflow.data.subset import Images
 from certflow.denoising.base import DenoiserSpec
 from certflow.files.paths import made_here
 from certflow.kinds.registry import spec_class
+from certflow.knowledge.settings import Knowledge
 from certflow.models.base import ModelSpec
 from certflow.noise.base import NoiseSpec
 from certflow.presets import preset_settings
@@ -39,7 +49,9 @@ class Entries:
     samplers: Mapping[str, SamplerSpec]
     certificates: Mapping[str, CertificateSpec]
     attacks: Mapping[str, AttackSpec]
+    knowledge: Mapping[str, Knowledge]
     experiments: Mapping[str, Experiment]
+    diagnoses: Mapping[str, Diagnosis]
 
     def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
         """The method's full recipe on a dataset at a noise level: defaults, then its preset's row, then the user's keys."""
@@ -135,9 +147,35 @@ class Entries:
         refused = [f"samplers.{spec.sampler}: {line}" for line in sampler.noise_problems(law, dim)]
         return [*pairing_problems(spec, law, sampler), *refused]
 
-    def attack_runs(self, experiment: str) -> list[AttackRun]:
-        """Every attack table of an experiment, in the order of its entries."""
-        e = self.experiments[experiment]
+    def page(self, name: str) -> Experiment | Diagnosis:
+        """The experiment or the diagnosis of this name."""
+        return self.experiments[name] if name in self.experiments else self.diagnoses[name]
+
+    def knowledge_runs(self, diagnosis: str) -> list[KnowledgeRun]:
+        """Every model of a diagnosis, in the order of its entries."""
+        d = self.diagnoses[diagnosis]
+        return [
+            KnowledgeRun(d.dataset, d.model, method, noise, seed, d.knowledge)
+            for noise in d.noises
+            for method in d.methods
+            for seed in d.seeds
+        ]
+
+    def compared_runs(self, diagnosis: str) -> list[KnowledgeRun]:
+        """The models of the experiment that a diagnosis is put beside, each once; none without one."""
+        d = self.diagnoses[diagnosis]
+        models = [] if d.beside is None else dict.fromkeys(run.of_model for run in self.runs(d.beside))
+        return [KnowledgeRun(*key, d.knowledge) for key in models]
+
+    def page_models(self, name: str) -> list[ModelKey]:
+        """The models of an experiment or of a diagnosis, each once."""
+        diagnosed = name in self.diagnoses
+        runs = [*self.knowledge_runs(name), *self.compared_runs(name)] if diagnosed else self.runs(name)
+        return list(dict.fromkeys(run.of_model for run in runs))
+
+    def attack_runs(self, name: str) -> list[AttackRun]:
+        """Every attack table of an experiment or a diagnosis, in the order of its entries."""
+        e = self.page(name)
         return [
             AttackRun(e.dataset, e.model, method, noise, seed, e.images, attack)
             for attack in e.attacks

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from certflow.config.records import PAGES
 from certflow.config.study import Study
 from certflow.errors import CertflowError
 from certflow.machine.claims import device_problems
@@ -18,12 +19,13 @@ KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
 def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], known: Sequence[str]) -> Iterator[str]:
     """One line for each device that there cannot be, and each missing file of those that models need.
 
-    The models are those of the experiments that `concerned` names. What an experiment with `known` problems needs cannot be
+    The models are those of the experiments and diagnoses that `concerned` names. What one with `known` problems needs cannot be
     said, nor what one needs that names an entry with problems: these are passed over.
     """
     yield from device_problems()
     names = _reached(lambda: concerned(study), known)
-    sound = [name for name in names if not any(line.startswith(f"experiments.{name}.") for line in known)]
+    places = {name: tuple(f"{section}.{name}." for section in PAGES) for name in names}
+    sound = [name for name in names if not any(line.startswith(places[name]) for line in known)]
     yield from dict.fromkeys(line for name in sound for line in _reached(partial(_missing, study, name), known))
 
 
@@ -37,8 +39,8 @@ def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[st
         return []
 
 
-def _missing(study: Study, experiment: str) -> Iterator[str]:
-    needed = study.needed(run.of_model for run in study.runs(experiment))
+def _missing(study: Study, name: str) -> Iterator[str]:
+    needed = study.needed(study.page_models(name))
     for model in dict.fromkeys(model for _, model, *_ in needed):
         yield from (f"models.{model}: {line}" for line in study.models[model].absent())
     for dataset, _, method, noise, seed in needed:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from certflow.config import shorthand
-from certflow.config.records import RECORDS, SECTIONS, MethodEntry
+from certflow.config.records import PAGES, RECORDS, SECTIONS, MethodEntry
 from certflow.config.validation import validated
 from certflow.errors import ConfigError
 from certflow.kinds.registry import spec_class
@@ -33,7 +33,8 @@ def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
     for section, name in [(section, name) for section, entries in written.items() for name in entries]:
         try:
             fields = shorthand.with_recipes(written[section][name], recipes)
-            written[section][name] = shorthand.with_lists(fields, lists) if section == "experiments" else fields
+            record = PAGES.get(section)
+            written[section][name] = fields if record is None else shorthand.with_lists(record, fields, lists)
         except ConfigError as error:
             problems += [_under(f"{section}.{name}", line) for line in error.problems]
     return written
@@ -94,9 +95,9 @@ def _under(place: str, line: str) -> str:
 
 
 def targets(raw: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
-    """Names of the experiments that are made unless others are asked for."""
+    """Names of the experiments and diagnoses that are made unless others are asked for."""
     value = raw.get("targets", [])
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return tuple(value)
-    problems.append(f"targets: must be a list of experiment names, got {value!r}")
+    problems.append(f"targets: must be a list of names, got {value!r}")
     return ()

@@ -1,11 +1,11 @@
 """What is wrong with entries whose own settings are right: names that lead nowhere, and values that do not go together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from certflow.config.combinations import combination_problems
+from certflow.config.combinations import combination_problems, diagnosis_problems
 from certflow.config.foreign import foreign_problems
 from certflow.config.parse import Written
-from certflow.config.records import Experiment
+from certflow.config.records import PAGES, Diagnosis, Experiment
 from certflow.config.study import Study
 from certflow.errors import listed
 from certflow.kinds.registry import spec_class
@@ -19,9 +19,12 @@ FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json"}
 
 def study_problems(study: Study, written: Written) -> Iterator[str]:
     """One line for each problem, with its place. An entry that is written, but could not be parsed, is still a known name."""
+    pages = [name for section in PAGES for name in written[section]]
     for name in study.targets:
-        if name not in written["experiments"]:
-            yield f"targets: no experiment {name!r}; known: {listed(written['experiments'])}"
+        if name not in pages:
+            yield f"targets: no experiment or diagnosis {name!r}; known: {listed(pages)}"
+    for name in sorted({name for name in pages if pages.count(name) > 1}):
+        yield f"diagnoses.{name}: is the name of an experiment, too; rename one"
     for name, certificate in study.certificates.items():
         if certificate.sampler not in written["samplers"]:
             yield (
@@ -34,6 +37,8 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
         yield from (f"predictions.{name}.{line}" for line in _predictions_problems(study, entry, written))
     for name, e in study.experiments.items():
         yield from (f"experiments.{name}.{line}" for line in _experiment_problems(study, e, written))
+    for name, d in study.diagnoses.items():
+        yield from (f"diagnoses.{name}.{line}" for line in _diagnosis_problems(study, d, written))
 
 
 def _path_problems(written: Written) -> Iterator[str]:
@@ -74,22 +79,59 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
         "attacks": ("attacks", e.attacks),
         "preview.sampler": ("samplers", [e.preview.sampler] if e.preview else []),
     }
-    for key, (section, names) in named.items():
-        yield from _unknown(key, names, section, written)
-        if key != "noises":
-            yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    yield from _name_problems(named, written)
+    yield from _seed_problems(e.seeds)
     yield from _list_problems(e)
     yield from _published_problems(e)
     yield from _envelope_problems(study, e)
     yield from foreign_problems(study, e)
-    if all(name in getattr(study, section) for section, names in named.values() for name in names):
+    if _all_there(study, named):
         yield from combination_problems(study, e)
+
+
+def _diagnosis_problems(study: Study, d: Diagnosis, written: Written) -> Iterator[str]:
+    """Unknown names first; impossible combinations where all are known."""
+    named = {
+        "dataset": ("datasets", [d.dataset]),
+        "model": ("models", [d.model]),
+        "noises": ("noises", d.noises),
+        "methods": ("methods", d.methods),
+        "knowledge": ("knowledge", [d.knowledge]),
+        "attacks": ("attacks", d.attacks),
+        "images": ("images", [] if d.images is None else [d.images]),
+        "beside": ("experiments", [] if d.beside is None else [d.beside]),
+    }
+    yield from _name_problems(named, written)
+    yield from _seed_problems(d.seeds)
+    if len(set(d.noises)) < len(d.noises):
+        yield f"noises: one is listed twice, got {d.noises}"
+    if _all_there(study, named):
+        yield from diagnosis_problems(study, d)
+
+
+Named = Mapping[str, tuple[str, Sequence[str]]]
+"""Key of an entry → the section that its names are of, and the names."""
+
+
+def _name_problems(named: Named, written: Written) -> Iterator[str]:
+    """Names that lead nowhere, or are listed twice."""
+    for key, (section, names) in named.items():
+        yield from _unknown(key, names, section, written)
+        if key != "noises":
+            yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
+
+
+def _all_there(study: Study, named: Named) -> bool:
+    return all(name in getattr(study, section) for section, names in named.values() for name in names)
+
+
+def _seed_problems(seeds: Sequence[int]) -> Iterator[str]:
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**64:
+        yield f"seeds: must be different, not negative and below 2**64, got {list(seeds)}"
 
 
 def _list_problems(e: Experiment) -> Iterator[str]:
     """Lists that must increase, or hold nothing twice."""
-    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
-        yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
     if len(set(e.noises)) < len(e.noises):
         yield f"noises: one is listed twice, got {e.noises}"
     theirs = [(result.label, result.noise, result.seed) for result in e.foreign]

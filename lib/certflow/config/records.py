@@ -8,6 +8,7 @@ from pydantic import Field
 
 from certflow.data.subset import Images
 from certflow.kinds.spec import Record
+from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
 from certflow.stats.limits import LARGEST_N
@@ -130,8 +131,48 @@ class Experiment(Record):
     """How the figures look."""
 
 
-RECORDS = {"images": Images, "predictions": Predictions, "experiments": Experiment}
+class Diagnosis(Record):
+    """One page about the knowledge continuity of models: every method × noise, over seeds.
+
+    Where a setting is a list, the name of one of `lists` may stand instead.
+    """
+
+    dataset: str
+    """Entry of `datasets`."""
+    model: str
+    """Entry of `models`: the network that every method trains."""
+    noises: list[str] = Field(min_length=1)
+    """Entries of `noises` that the models are trained under, one without noise among them if wanted."""
+    methods: list[str] = Field(min_length=1)
+    """Entries of `methods`."""
+    seeds: list[int] = Field([0], min_length=1)
+    """Seeds of training. Each of them makes a model of its own."""
+    knowledge: str
+    """Entry of `knowledge`: what is measured of each model."""
+    attacks: list[str] = []
+    """Entries of `attacks`: the accuracy that they leave, over their strength."""
+    images: str | None = None
+    """Entry of `images`: what is attacked. Needed where there are attacks."""
+    beside: str | None = None
+    """An experiment of four models or more: the scores of all of them are compared with their certified accuracy."""
+    title: str = ""
+    """The page's heading."""
+    remark: str = ""
+    """A sentence printed first: what a reader must know."""
+    plot: PlotSettings = PlotSettings()
+    """How the figures look."""
+
+
+RECORDS = {
+    "images": Images,
+    "predictions": Predictions,
+    "knowledge": Knowledge,
+    "experiments": Experiment,
+    "diagnoses": Diagnosis,
+}
 """Section of the configuration whose entries are all of one kind → what they are."""
+PAGES = {"experiments": Experiment, "diagnoses": Diagnosis}
+"""Sections whose entries are made into pages, and may be asked for under `targets`; no two of them have the same name."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +197,13 @@ class ModelKey(NamedTuple):
 
 @dataclass(frozen=True)
 class OfModel:
-    """What is made from one model and a set of images: the wildcards that all such paths begin with."""
+    """What is made from one model: the wildcards that all such paths begin with."""
 
     dataset: str
     model: str
     method: str
     noise: str
     seed: int
-    images: str
 
     @property
     def of_model(self) -> ModelKey:
@@ -172,9 +212,17 @@ class OfModel:
 
 
 @dataclass(frozen=True)
+class KnowledgeRun(OfModel):
+    """Names that identify the tables of one model's layers: the wildcards of their path."""
+
+    knowledge: str
+
+
+@dataclass(frozen=True)
 class AttackRun(OfModel):
     """Names that identify one attack table: the wildcards of its path."""
 
+    images: str
     attack: str
 
 
@@ -182,6 +230,7 @@ class AttackRun(OfModel):
 class CountsRun(OfModel):
     """Names that identify counts: the wildcards of their path."""
 
+    images: str
     sampler: str
 
 

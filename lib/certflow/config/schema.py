@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from certflow.config import RECORDS, SECTIONS
-from certflow.config.records import Experiment, listing
+from certflow.config.records import PAGES, listing
 from certflow.config.shorthand import RECIPE
 from certflow.kinds.described import described_schema
 from certflow.kinds.registry import kinds, spec_class
@@ -35,10 +35,12 @@ ABOUT = {
     "certificates": "How radii follow from the counts of a sampler.",
     "images": "Which images of a split are used.",
     "predictions": "Votes of another model on the training images, which CAT-RS reads.",
+    "knowledge": "What is measured of the hidden layers of models, for `diagnoses`.",
     "experiments": "Tables: every method, noise and certificate that is named, on the same images.",
+    "diagnoses": "Pages about the knowledge continuity of models: volatility by depth, certificate, attacks, scores.",
     "recipes": "Settings that several entries start from: an entry, or a mapping within it, says `recipe: name`.",
-    "lists": "Lists that experiments name instead of writing them out.",
-    "targets": "Experiments that a run without arguments makes.",
+    "lists": "Lists that experiments and diagnoses name instead of writing them out.",
+    "targets": "Experiments and diagnoses that a run without arguments makes.",
 }
 """Section → what its entries are."""
 Known = Mapping[str, Collection[str]]
@@ -83,9 +85,9 @@ def _kind(family: str, kind: str) -> dict[str, Any]:
 
 
 def _record(record: type[Record]) -> dict[str, Any]:
-    """The schema of a section's only kind of entry; the name of a list may stand for one in an experiment."""
+    """The schema of a section's only kind of entry; the name of a list may stand for one in those that become pages."""
     found = described_schema(record)
-    for setting, form in found["properties"].items() if record is Experiment else ():
+    for setting, form in found["properties"].items() if record in PAGES.values() else ():
         if listing(record, setting):
             about = {key: form.pop(key) for key in ("default", "title", "description") if key in form}
             found["properties"][setting] = {"anyOf": [form, {"type": "string"}], **about}

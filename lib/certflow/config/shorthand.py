@@ -1,4 +1,4 @@
-"""What a configuration writes once and names where it is used: `recipes` of settings, and `lists` for experiments.
+"""What a configuration writes once and names where it is used: `recipes` of settings, and `lists` for what becomes a page.
 
 Both are put in before entries are checked, so that everything after it sees whole entries.
 """
@@ -6,8 +6,9 @@ Both are put in before entries are checked, so that everything after it sees who
 from collections.abc import Mapping
 from typing import Any
 
-from certflow.config.records import Experiment, listing
+from certflow.config.records import listing
 from certflow.errors import ConfigError, listed
+from certflow.kinds.spec import Record
 
 RECIPE = "recipe"
 """Key under which an entry, or a mapping within it, names the recipe that it starts from."""
@@ -72,9 +73,9 @@ def _value(key: str, value: Any, known: Mapping[str, Mapping[str, Any]], within:
         raise ConfigError([f"{key}.{line}" for line in error.problems]) from None
 
 
-def with_lists(experiment: Mapping[str, Any], known: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """An experiment's settings, where settings that are lists may be given by name. known: lists by name."""
-    return {key: _list(key, value, known) if listing(Experiment, key) else value for key, value in experiment.items()}
+def with_lists(record: type[Record], fields: Mapping[str, Any], known: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The settings of a record, where those that are lists may be given by name. known: lists by name."""
+    return {key: _list(key, value, known) if listing(record, key) else value for key, value in fields.items()}
 
 
 def _list(key: str, value: Any, known: Mapping[str, list[Any]]) -> Any:

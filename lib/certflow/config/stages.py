@@ -110,6 +110,20 @@ class StageSpecs(Entries):
             }
         )
 
+    def features_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, knowledge: str
+    ) -> dict[str, Any]:
+        """What a model's features depend on, besides the weights. How the model is sampled is no part of it."""
+        made = self.model_spec(dataset, model, method, noise, seed)
+        return plain({**made, "features": self.knowledge[knowledge].extracted()})
+
+    def knowledge_spec(
+        self, dataset: str, model: str, method: str, noise: str, seed: int, knowledge: str
+    ) -> dict[str, Any]:
+        """What the tables of a model's layers depend on: its features, and what is measured of them."""
+        made = self.features_spec(dataset, model, method, noise, seed, knowledge)
+        return plain({**made, "measured": self.knowledge[knowledge].measured()})
+
     def presample_spec(
         self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
     ) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certflow.config.foreign import foreign_specs
-from certflow.config.records import Experiment, Run
+from certflow.config.records import Experiment, KnowledgeRun, Run
 from certflow.config.stages import StageSpecs
 from certflow.data.corruptions.naming import copies_parts
 from certflow.kinds.spec import plain
@@ -43,14 +43,14 @@ class Study(StageSpecs):
             }
         )
 
-    def _attacks(self, experiment: str) -> list[dict[str, Any]]:
-        """Names of every attack table of an experiment, and what it must have been made from."""
+    def _attacks(self, name: str) -> list[dict[str, Any]]:
+        """Names of every attack table of an experiment or a diagnosis, and what it must have been made from."""
         return [
             {
                 **{key: getattr(run, key) for key in ("method", "noise", "seed", "attack")},
                 "spec": self.attack_spec(**vars(run)),
             }
-            for run in self.attack_runs(experiment)
+            for run in self.attack_runs(name)
         ]
 
     def _remark(self, e: Experiment, norm: str) -> str:
@@ -134,6 +134,31 @@ class Study(StageSpecs):
                 "preview": self.preview_spec(experiment) if e.preview else None,
             }
         )
+
+    def diagnosis_spec(self, diagnosis: str) -> dict[str, Any]:
+        """What a diagnosis depends on, besides tables: names and specs of every model's, in the order of `knowledge_runs`, of
+        every attack's, and, where it is put beside an experiment, of `compared_runs` with the experiment's `table_spec`."""
+        d = self.diagnoses[diagnosis]
+        beside = None
+        if d.beside is not None:
+            models = [self._layers_spec(run) for run in self.compared_runs(diagnosis)]
+            beside = {"experiment": d.beside, "models": models, "table": self.table_spec(d.beside)}
+        return plain(
+            {
+                "title": d.title or f"Knowledge continuity: {diagnosis}",
+                "remark": d.remark,
+                "data": {"dataset": d.dataset, "model": d.model, "images": d.images},
+                "models": [self._layers_spec(run) for run in self.knowledge_runs(diagnosis)],
+                "attacks": self._attacks(diagnosis),
+                "beside": beside,
+                "plot": d.plot.model_dump(mode="json"),
+            }
+        )
+
+    def _layers_spec(self, run: KnowledgeRun) -> dict[str, Any]:
+        """A model's names, and what the tables of its layers must have been made from."""
+        names = {key: getattr(run, key) for key in ("method", "noise", "seed")}
+        return {**names, "spec": self.knowledge_spec(**vars(run))}
 
     def strip_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's pictures of denoised images depend on, besides its models."""

@@ -83,6 +83,21 @@ FORMATS: dict[str, Format] = {
         dict.fromkeys(("idx", "label", "predict", "attacked_predict", "success", "queries"), "whole")
         | dict.fromkeys(("norm", "eps", "seconds"), "number"),
     ),
+    "features": Format("arrays", {"idx": "whole images", "label": "whole images", "logits": "number images classes"}),
+    "volatility": Format(
+        "table",
+        dict.fromkeys(("layer", "loss"), "text")
+        | dict.fromkeys(("dim", "points"), "whole")
+        | dict.fromkeys(("depth", "accuracy", "volatility", "relative", "ball_score"), "number")
+        | dict.fromkeys(("standard_error", "relative_error"), "number"),
+    ),
+    "knowledge certificate": Format(
+        "table",
+        dict.fromkeys(("layer", "bound", "claim"), "text")
+        | dict.fromkeys(("delta", "delta_over_mean", "eta", "alpha"), "number")
+        | dict.fromkeys(("joint_bound", "conditional_bound", "direct_upper"), "number")
+        | {"points": "whole", "pairs": "whole", "sound": "truth"},
+    ),
     "corruptions table": Format(
         "table",
         dict.fromkeys(("method", "noise", "certificate", "corruption", "norm"), "text")

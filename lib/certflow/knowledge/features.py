@@ -7,10 +7,9 @@ import numpy as np
 import torch
 
 from certflow.data.items import counting
+from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.models.hidden import Choice, Reduction, captured, hidden_layers
 
-INPUT, LOGITS = "input", "logits"
-"""Names of the first and the last layer, which every network has."""
 LARGEST_INPUT = 20_000
 """Coordinates of an input above which it is left out: 2000 images of 3×224×224 would take a gigabyte."""
 

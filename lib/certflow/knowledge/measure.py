@@ -1,16 +1,15 @@
 """Tables of a network's layers from its features: volatility by depth, and the certificate's curve at each layer."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
-from certflow.kinds.spec import Record
 from certflow.knowledge.balls import discontinuity
 from certflow.knowledge.certificates import certify
 from certflow.knowledge.losses import LOSSES
 from certflow.knowledge.pairs import disjoint_pairs, points
 from certflow.knowledge.ratios import volatilities
+from certflow.knowledge.settings import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,37 +20,16 @@ TUNED = 5
 """One point in so many chooses the distances of the grid, and is not certified with."""
 
 
-class Measured(Record):
-    """What is measured at every layer."""
-
-    distance: Literal["l1", "l2", "linf", "cosine"] = "l2"
-    """Distance between representations."""
-    losses: list[Literal["ce", "prob_ce", "prob", "zero_one"]] = Field(["ce", "prob", "zero_one"], min_length=1)
-    """Losses whose volatility is reported."""
-    stabiliser: float = Field(0.01, ge=0)
-    """Added to every distance."""
-    certified: Literal["prob_ce", "prob", "zero_one"] = "zero_one"
-    """The bounded loss that is certified."""
-    alpha: float = Field(0.05, gt=0, lt=1)
-    """Probability that a layer's curve is wrong anywhere."""
-    bound: Literal["emp_bernstein", "hoeffding", "clt", "bootstrap"] = "emp_bernstein"
-    """How the kernel's mean is bounded; the last two hold only as the sample grows."""
-    etas: list[float] = Field([1.0], min_length=1)
-    """Differences of losses that are certified against."""
-    deltas: int = Field(25, ge=1, le=1000)
-    """Distances of the grid: quantiles of the distances between points that are not certified with."""
-    seed: int = Field(0, ge=0)
-    """Which points are paired."""
-
-
 def volatility_table(features: "Features", spec: Measured) -> "pd.DataFrame":
     """A row for each layer and loss. `relative` is the volatility in units of the mean distance, which does not change with the
-    scale of a layer; `ball_score` that of the probability of the true class, whatever the loss."""
+    scale of a layer, and `relative_error` its standard error; `ball_score` that of the probability of the true class, whatever
+    the loss; `accuracy` that of the network at these points."""
     import pandas as pd
 
     labels, rows = features.labels, []
     losses = {name: LOSSES[name].of(features.logits, labels) for name in spec.losses}
     missed = LOSSES["prob"].of(features.logits, labels)
+    accuracy = 1 - float(LOSSES["zero_one"].of(features.logits, labels).mean())
     for layer, z in features.z.items():
         found = _at(layer, volatilities, z, losses, spec.distance, spec.stabiliser)
         unit = next(iter(found.values())).mean_distance
@@ -65,9 +43,11 @@ def volatility_table(features: "Features", spec: Measured) -> "pd.DataFrame":
                     "dim": z.shape[1],
                     "loss": name,
                     "points": len(z),
+                    "accuracy": accuracy,
                     "volatility": of.value,
                     "standard_error": of.standard_error,
                     "relative": relative[name].value,
+                    "relative_error": relative[name].error_in_units(),
                     "mean_distance": of.mean_distance,
                     "max_distance": of.max_distance,
                     "p99": float(np.quantile(of.per_point, 0.99)),

@@ -25,6 +25,8 @@ class Volatility:
     """Of `value` over samples of n points, 2·sd(per_point)/√n, asymptotic; infinite for two points, which say nothing of it."""
     mean_distance: float
     """Over all pairs."""
+    distances: np.ndarray
+    """float64 [n]: mean distance of each point to all others."""
     max_distance: float
     """Largest of all pairs: the sample's diameter, at most that of the space."""
     zero_pairs: int
@@ -33,6 +35,13 @@ class Volatility:
     """Those of `zero_pairs` whose losses differ: without the condition the volatility would be infinite."""
     remarks: tuple[str, ...] = ()
     """What a reader must know of these numbers."""
+
+    def error_in_units(self) -> float:
+        """Standard error of `value` where the unit of distances was this sample's `mean_distance`, which other samples
+        would have given another one: the value grows with its unit, in proportion where no stabiliser is set, and at most so
+        where one is."""
+        influence = self.per_point + self.value * self.distances / self.mean_distance
+        return standard_error(influence)
 
 
 def volatility(
@@ -91,25 +100,29 @@ class _Sums:
     def __init__(self, losses: Sequence[np.ndarray]):
         self.losses, n = losses, len(losses[0])
         self.ratio, self.kept = [np.zeros(n) for _ in losses], np.full(n, n - 1)
-        self.distance, self.largest, self.infinite = 0.0, 0.0, [0 for _ in losses]
+        self.distance, self.largest, self.infinite = np.zeros(n), 0.0, [0 for _ in losses]
 
     def add(self, block: Block, unit: float, floor: float, stabiliser: float) -> None:
         """Count the pairs of one block."""
         rows, columns, distances = block
         same = rows.start == columns.start
-        self.distance += float(distances.sum()) * (1 if same else 2)
+        row_sums(distances, block, self.distance)
         self.largest = max(self.largest, float(distances.max()))
-        below = np.maximum(distances / unit, floor) + stabiliser
+        below = np.maximum(distances if unit == 1 else distances / unit, floor)
+        below += stabiliser
         if same:
             np.fill_diagonal(below, np.inf)  # a point is no pair with itself: its ratio is 0, and it is not counted
-        zero = below == 0
-        if zero.any():
+        zero = below == 0 if floor + stabiliser == 0 else None
+        if zero is not None:
             row_sums(-zero.astype(np.int64), block, self.kept)
             below[zero] = np.inf
         for number, losses in enumerate(self.losses):
-            difference = np.abs(losses[rows, None] - losses[columns])
-            self.infinite[number] += int((zero & (difference > 0)).sum()) * (1 if same else 2)
-            row_sums(difference / below, block, self.ratio[number])
+            difference = np.subtract.outer(losses[rows], losses[columns])
+            np.abs(difference, out=difference)
+            if zero is not None:
+                self.infinite[number] += int((zero & (difference > 0)).sum()) * (1 if same else 2)
+            difference /= below
+            row_sums(difference, block, self.ratio[number])
 
     def result(self, number: int, remarks: tuple[str, ...]) -> Volatility:
         """What was found for the loss of this number."""
@@ -119,13 +132,20 @@ class _Sums:
         return Volatility(
             value=float(per_point.mean()),
             per_point=per_point,
-            standard_error=math.inf if n == 2 else float(2 * per_point.std(ddof=1) / math.sqrt(n)),
-            mean_distance=self.distance / (n * (n - 1)),
+            standard_error=standard_error(per_point),
+            mean_distance=float(self.distance.sum()) / (n * (n - 1)),
+            distances=self.distance / (n - 1),
             max_distance=self.largest,
             zero_pairs=int((n - 1 - self.kept).sum()) // 2,
             infinite_pairs=infinite,
             remarks=remarks,
         )
+
+
+def standard_error(per_point: np.ndarray) -> float:
+    """Of a mean over pairs, from its means over the pairs of each of n points: 2·sd/√n; infinite for two points."""
+    n = len(per_point)
+    return math.inf if n == 2 else float(2 * per_point.std(ddof=1) / math.sqrt(n))
 
 
 def _remarks(dim: int, bounded: float) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ class Stream(IntEnum):
     SMOOTHED_PREDICTIONS = 5  # class probabilities of training images
     ATTACK = 6  # an attack's random starts, and its direction where the gradient vanishes
     ATTACK_COPIES = 7  # the noisy copies that an attack on the smoothed classifier looks at
+    KNOWLEDGE = 9  # which points a model's features are taken at
+    KNOWLEDGE_COPIES = 10  # one noisy copy of each of them
     TRAIN_NOISE = 16
     TRAIN_AUGMENTATION = 17
     TRAIN_ORDER = 18

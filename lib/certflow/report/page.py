@@ -1,7 +1,5 @@
 """One self-contained HTML page per experiment: what was run, what came out, how sure it is, and where each number is from."""
 
-import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.files.artefact import Provenance, atomic
 from certflow.kinds.spec import canonical_json
 from certflow.report.corruptions import corruption_blocks
 from certflow.report.corruptions import notes as corruption_notes
 from certflow.report.drawn import read_figure
-from certflow.report.layout import Block, Group, Row, blocks, whole
+from certflow.report.html import MEDIA, circumstance, data_uri, html_figure, html_table, write_html
+from certflow.report.layout import blocks, whole
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
 from certflow.report.notes import guarantees, published_notes, table_notes
@@ -25,9 +23,6 @@ from certflow.report.training import TrainingLog, draw_training
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TEMPLATES = Path(__file__).with_name("templates")
-MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 CAPTIONS = {
     "certificate_curves": (
@@ -95,26 +90,17 @@ def write_page(
     corrupted copies, as `certflow.report.robustness.summarise_corruptions` made it. preview: the estimate of the
     table. Equal input gives equal bytes.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     context = {
         "title": title,
         "remark": remark,
         "facts": _facts(summary, lines),
-        "tables": [_html_table(block) for block in blocks(summary)],
-        "envelopes": [] if envelopes is None else [_html_table(block) for block in envelope_blocks(envelopes)],
+        "tables": [html_table(block) for block in blocks(summary)],
+        "envelopes": [] if envelopes is None else [html_table(block) for block in envelope_blocks(envelopes)],
         "envelope_note": NOTE,
         "notes": table_notes(summary),
-        "corruptions": [] if corruptions is None else [_html_table(block) for block in corruption_blocks(corruptions)],
+        "corruptions": [] if corruptions is None else [html_table(block) for block in corruption_blocks(corruptions)],
         "corruption_notes": [] if corruptions is None else corruption_notes(corruptions),
-        "preview": [] if preview is None else [_html_table(block) for block in preview_blocks(preview.table)],
+        "preview": [] if preview is None else [html_table(block) for block in preview_blocks(preview.table)],
         "preview_notes": [] if preview is None else preview_notes(preview.table),
         "preview_figure": None if preview is None else _figure(preview.figure, ESTIMATE),
         "guarantees": guarantees(summary),
@@ -126,13 +112,7 @@ def write_page(
         "traces": [_traced(line) for line in lines],
         "circumstances": _circumstances(lines),
     }
-    with atomic(path) as part:
-        part.write_text(environment.get_template("report.html.j2").render(context), encoding="utf-8")
-
-
-def data_uri(content: bytes, media: str) -> str:
-    """Bytes as an address that a browser opens without a file."""
-    return f"data:{media};base64,{base64.b64encode(content).decode()}"
+    write_html(path, "report.html.j2", context)
 
 
 def _facts(summary: "pd.DataFrame", lines: Sequence[Line]) -> list[tuple[str, str]]:
@@ -152,54 +132,10 @@ def _facts(summary: "pd.DataFrame", lines: Sequence[Line]) -> list[tuple[str, st
     ]
 
 
-def _html_table(block: Block) -> dict[str, Any]:
-    """A block with the noise level as first column, so that its rows can be sorted over all levels.
-
-    Each body is a line with the published rows that belong to it: they stay together when the table is sorted.
-    """
-    bodies: list[list[dict[str, Any]]] = []
-    for group in block.groups:
-        for row in group.rows:
-            if row.role in ("ours", "external"):
-                bodies.append([])
-            bodies[-1].append(_html_row(row, group))
-    return {
-        "columns": (block.grouped_by, *block.columns),
-        "names": 1 + block.names,
-        "over_from": 1 + block.over_from,
-        "over": block.over,
-        "bodies": bodies,
-    }
-
-
-def _html_row(row: Row, group: Group) -> dict[str, Any]:
-    noise = group.title if row.role in ("ours", "external") else ""
-    cells = [{"text": noise, "small": "", "best": False, "key": f"{group.sigma!r}"}]
-    for cell in row.cells:
-        cells.append({"text": cell.text, "small": cell.small, "best": cell.best, "key": _key(cell.text)})
-    return {"role": row.role, "cells": cells}
-
-
-def _key(text: str) -> str:
-    """What a cell is sorted by: its number, if it starts with one."""
-    found = re.match(r"[-−+]?(?:≤ )?[\d,]*\.?\d+", text)
-    return found[0].replace(",", "").replace("−", "-").removeprefix("≤ ") if found else text
-
-
 def _figure(path: Path, caption: tuple[str, str] | None = None) -> dict[str, str]:
     """Heading, explanation, address, and a width in proportion to that on paper."""
     heading, reading = caption or CAPTIONS.get(path.stem, (path.stem, ""))
-    content = read_figure(path)
-    width = f"{8 * inches(content):.1f}rem"
-    return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[path.suffix]), "width": width}
-
-
-def inches(content: bytes) -> float:
-    """Width of one of our figures on paper, from the bytes of its svg (in points) or png (300 dots per inch)."""
-    if content.startswith(b"\x89PNG"):
-        return int.from_bytes(content[16:20], "big") / 300
-    found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
-    return float(found[1]) / 72 if found else 6.75
+    return html_figure(heading, reading, read_figure(path), path.suffix)
 
 
 def _training_figure(logs: Sequence[TrainingLog]) -> str:
@@ -261,18 +197,12 @@ def _circumstances(lines: Sequence[Line]) -> list[dict[str, str]]:
     for line in lines:
         for entry in line.seeds:
             if entry.provenance is not None:
-                labels = found.setdefault(_circumstance(entry.provenance), [])
+                labels = found.setdefault(circumstance(entry.provenance), [])
                 labels += [] if line.label in labels else [line.label]
     return [
         {"device": device, "versions": versions, "notes": remarks, "lines": "; ".join(labels)}
         for (device, versions, remarks), labels in found.items()
     ]
-
-
-def _circumstance(record: Provenance) -> tuple[str, str, str]:
-    versions = ", ".join(f"{name} {number}" for name, number in sorted(record.versions.items()))
-    remarks = ", ".join(f"{name}: {value}" for name, value in sorted(record.notes.items()))
-    return record.device, versions, remarks
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ _HOMES = {
     "smallest_count_to_certify": "clopper_pearson",
     "smallest_n_to_certify": "limits",
     "smallest_n_to_predict": "limits",
+    "spearman": "ranks",
     "true_accuracy_lower_bound": "table_bound",
 }
 

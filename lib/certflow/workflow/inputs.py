@@ -123,6 +123,32 @@ class Inputs:
         listed = [result.path for result in self.study.experiments[w.experiment].foreign]
         return [self.own(path) for path in listed if "{" not in path]
 
-    def reports(self) -> list[str]:
-        """The report page of each experiment listed under `targets`; table and figures are made for it."""
-        return [paths.REPORT.format(experiment=name) for name in self.study.targets]
+    def volatility_tables(self, w: Wildcards) -> list[str]:
+        """Volatility of the layers of every model of a diagnosis."""
+        return [paths.VOLATILITY.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
+
+    def layers_certificates(self, w: Wildcards) -> list[str]:
+        """Certificate of the layers of every model of a diagnosis."""
+        return [paths.LAYERS_CERTIFICATE.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
+
+    def diagnosis_attacks(self, w: Wildcards) -> list[str]:
+        """Every attack table of a diagnosis."""
+        return [paths.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.diagnosis)]
+
+    def compared_tables(self, w: Wildcards) -> list[str]:
+        """Volatility of the layers of every model that a diagnosis is put beside."""
+        return [paths.VOLATILITY.format(**vars(run)) for run in self.study.compared_runs(w.diagnosis)]
+
+    def compared_certificates(self, w: Wildcards) -> list[str]:
+        """Every certificate table of the experiment that a diagnosis is put beside."""
+        beside = self.study.diagnoses[w.diagnosis].beside
+        runs = [] if beside is None else self.study.runs(beside)
+        return [paths.CERTIFICATE.format(**vars(run)) for run in runs]
+
+    def pages(self) -> list[str]:
+        """The page of each experiment and diagnosis listed under `targets`; table and figures are made for it."""
+        diagnosed = self.study.diagnoses
+        return [
+            paths.DIAGNOSIS.format(diagnosis=name) if name in diagnosed else paths.REPORT.format(experiment=name)
+            for name in self.study.targets
+        ]

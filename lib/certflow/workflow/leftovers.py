@@ -5,7 +5,7 @@ from pathlib import Path
 
 from certflow.files.paths import MADE_HERE
 
-LAST = ("tables", "figures", "reports", "corruptions", "estimates")
+LAST = ("tables", "figures", "reports", "corruptions", "estimates", "diagnoses")
 """Folders of `results/` with what is only looked at: no job reads it and finds that it is of another configuration."""
 
 

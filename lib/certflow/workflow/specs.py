@@ -55,5 +55,14 @@ class Specs:
     def report(self, w: Wildcards) -> dict[str, Any]:
         return self.study.report_spec(w.experiment)
 
+    def features(self, w: Wildcards) -> dict[str, Any]:
+        return self.study.features_spec(*model_key(w), w.knowledge)
+
+    def knowledge(self, w: Wildcards) -> dict[str, Any]:
+        return self.study.knowledge_spec(*model_key(w), w.knowledge)
+
+    def diagnosis(self, w: Wildcards) -> dict[str, Any]:
+        return self.study.diagnosis_spec(w.diagnosis)
+
     def strip(self, w: Wildcards) -> dict[str, Any]:
         return self.study.strip_spec(w.experiment)

@@ -1,4 +1,4 @@
-"""Which experiments a command is about: only what they need has to be there."""
+"""Which experiments and diagnoses a command is about: only what they need has to be there."""
 
 import re
 from collections.abc import Iterable
@@ -8,13 +8,14 @@ from certflow.workflow.leftovers import LAST
 from certflow.workflow.paths import MODEL
 
 RESULT = re.compile(rf"(?:^|/)results/(?:{'|'.join(LAST)})/([^/]+)")
-"""Path of a last result; its name, or folder, begins with that of the experiment."""
+"""Path of a last result; its name, or folder, begins with that of the experiment or diagnosis."""
 
 
 def concerned(study: Study, targets: Iterable[str]) -> list[str]:
-    """Names of the experiments that make these targets (paths, or names of rules), or that are made where there are none.
+    """Names of the experiments and diagnoses that make these targets (paths, or names of rules), or that are made where there
+    are none.
 
-    A path of a model, or of what is made from it, is that of all experiments with this model.
+    A path of a model, or of what is made from it, is that of all of them with this model.
     """
     targets = set(targets)
     if not targets or "all" in targets:
@@ -23,15 +24,14 @@ def concerned(study: Study, targets: Iterable[str]) -> list[str]:
 
 
 def _named(study: Study, target: str) -> list[str]:
-    match = RESULT.search(target)
+    match, pages = RESULT.search(target), [*study.experiments, *study.diagnoses]
     if match:
         names = {match[1], match[1].rpartition(".")[0]}
-        return [name for name in study.experiments if name in names]
-    return [name for name in study.experiments if _makes(study, name, target)]
+        return [name for name in pages if name in names]
+    return [name for name in pages if _makes(study, name, target)]
 
 
-def _makes(study: Study, experiment: str, target: str) -> bool:
-    e = study.experiments[experiment]
-    if f"/{e.dataset}/" not in target:
+def _makes(study: Study, name: str, target: str) -> bool:
+    if f"/{study.page(name).dataset}/" not in target:
         return False
-    return any(f"/{MODEL.format(**vars(run))}/" in target for run in study.runs(experiment))
+    return any(f"/{MODEL.format(**key._asdict())}/" in target for key in study.page_models(name))

@@ -1,0 +1,131 @@
+"""The tables of a diagnosis as blocks: models, layers, accuracy under attack, correlations."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from certflow.report.attacked import Attacked
+from certflow.report.diagnosis.figures import LOSS_NAMES, signed
+from certflow.report.diagnosis.models import Diagnosed
+from certflow.report.diagnosis.scores import SCORES, Beside
+from certflow.report.layout import DASH, Block, Cell, Group, Row, percent, whole
+from certflow.report.names import NORMS
+
+Table = Sequence[Sequence[str | Cell]]
+
+
+def block(
+    title: str, columns: Sequence[str], groups: Mapping[str, Table], *, names: int = 1, over: str = "", plain: int = 0
+) -> Block:
+    """Groups of rows of text. title: the heading of the groups' own column. over: a heading above all but the first `names` and
+    `plain` columns."""
+    made = [
+        Group(name, float(number), tuple(Row("ours", tuple(map(_cell, row))) for row in rows))
+        for number, (name, rows) in enumerate(groups.items())
+    ]
+    return Block(tuple(columns), names, tuple(made), over, names + plain, grouped_by=title)
+
+
+def _cell(content: str | Cell) -> Cell:
+    return content if isinstance(content, Cell) else Cell(content)
+
+
+def digits(value: float, count: int) -> str:
+    """So many significant digits, never in exponent form."""
+    if not np.isfinite(value) or value == 0:
+        return "0" if value == 0 else DASH
+    return f"{value:.{max(0, count - 1 - int(np.floor(np.log10(abs(value)))))}f}"
+
+
+def number(value: float) -> str:
+    """Three significant digits."""
+    return digits(value, 3)
+
+
+def measured(value: float, error: float) -> Cell:
+    """A number with its standard error."""
+    return Cell(number(value), f"± {digits(error, 2)}" if np.isfinite(error) and error > 0 else "")
+
+
+def layer_blocks(models: Sequence[Diagnosed]) -> list[Block]:
+    """Volatility and scale-free volatility of each loss, grouped by layer."""
+    losses, blocks = models[0].losses, []
+    columns = [LOSS_NAMES[loss] for loss in losses]
+    for value, error, over in (
+        ("relative", "relative_error", "scale-free volatility (± standard error)"),
+        ("volatility", "standard_error", "volatility (± standard error)"),
+    ):
+        groups: dict[str, list] = {}
+        for layer in dict.fromkeys(layer for model in models for layer in model.layers):
+            for model in models:
+                rows = model.volatility[model.volatility["layer"] == layer]
+                if len(rows):
+                    cells = [measured(row[value], row[error]) for _, row in rows.iterrows()]
+                    groups.setdefault(layer, []).append([model.label, *cells])
+        blocks.append(block("layer", ("model", *columns), groups, over=over))
+    return blocks
+
+
+def facts_block(models: Sequence[Diagnosed]) -> Block:
+    """Accuracy, points and scores of each model."""
+    rows = [
+        [
+            model.label,
+            percent(model.accuracy),
+            whole(float(model.volatility["points"].iloc[0])),
+            *(number(score.of(model)) for score in SCORES),
+        ]
+        for model in models
+    ]
+    noises = dict.fromkeys(model.noise for model in models)
+    groups = {noise: [row for row, model in zip(rows, models, strict=True) if model.noise == noise] for noise in noises}
+    columns = ("model", "accuracy (%)", "points", *(score.name for score in SCORES))
+    return block("trained under", columns, groups, over="score of the model (smaller: more stable)", plain=2)
+
+
+def certificate_block(models: Sequence[Diagnosed]) -> Block:
+    """The bounds at the grid's middle distance, of the first η, grouped by layer."""
+    groups: dict[str, list] = {}
+    for layer in dict.fromkeys(layer for model in models for layer in model.layers):
+        for model in models:
+            rows = model.certificate[model.certificate["layer"] == layer]
+            rows = rows[rows["eta"] == rows["eta"].min()]
+            if len(rows):
+                row = rows.iloc[len(rows) // 2]
+                shares = [percent(1 - row[name]) for name in ("joint_bound", "conditional_bound", "direct_upper")]
+                groups.setdefault(layer, []).append([model.label, f"{row['delta_over_mean']:.2f}", *shares])
+    columns = ("model", "δ / mean distance", "joint", "given close", "counted")
+    return block("layer", columns, groups, over="certified share of random pairs (%), distributional", plain=1)
+
+
+def attack_blocks(models: Sequence[Diagnosed], attacks: Mapping[tuple, tuple[Attacked, ...]]) -> list[Block]:
+    """Accuracy left by each attack: a block for each."""
+    names = list(dict.fromkeys(attack.attack for found in attacks.values() for attack in found))
+    blocks = []
+    for name in names:
+        rows = []
+        for model in models:
+            attack = next(one for one in attacks[model.key] if one.attack == name)
+            rows.append([model.label, *(percent(share) for share in attack.accuracy)])
+        columns = ("model", *(f"{eps:g}" for eps in attack.eps))
+        over = f"accuracy left (%) at {NORMS.get(attack.norm, attack.norm)} strength"
+        blocks.append(block("attack", columns, {name: rows}, over=over))
+    return blocks
+
+
+def beside_blocks(found: Beside) -> list[Block]:
+    """Scores and certified accuracy of each model, then the correlations."""
+    rows = [
+        [one.model.label, *(number(score) for score in one.scores), *(percent(share) for share in one.certified)]
+        for one in found.models
+    ]
+    radii = [f"{radius:g}" for radius in found.radii]
+    over = f"certified accuracy (%) at {NORMS[found.norm]} radius"
+    columns = ("model", *(score.name for score in SCORES), *radii)
+    models = block("experiment", columns, {found.experiment: rows}, over=over, plain=len(SCORES))
+    told = []
+    for place, score in enumerate(SCORES):
+        pairs = [found.correlation(place, radius) for radius in range(len(radii))]
+        told.append([score.name, *(Cell(signed(rho), f"p = {p:.2g}") for rho, p in pairs)])
+    title = f"Spearman's ρ with certified accuracy at {NORMS[found.norm]} radius, n = {len(found.models)} models"
+    return [models, block("experiment", ("score", *radii), {found.experiment: told}, over=title)]
