@@ -62,4 +62,5 @@ def test_every_overlay_says_how_it_is_used(overlay):
         text,
         re.M,
     )
-    assert command and command[1] in yaml.safe_load(text)["experiments"]
+    config = yaml.safe_load(text)
+    assert command and command[1] in {**config["experiments"], **config.get("diagnoses", {})}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, norm
 
 from certflow import knowledge
-from certflow.knowledge import bounds, kernel
+from certflow.knowledge import bounds, kernel, scans
 from certflow.knowledge.pairs import disjoint_pairs, points
 
 DELTAS = [0.5, 1.5, 3.0, 5.0]
@@ -254,3 +254,56 @@ def test_an_unbounded_ratio_is_refused_and_few_points_are_warned_of():
     with pytest.warns(UserWarning, match="40 points"):
         knowledge.certify(z, losses, [1.0], [1.0], 0.05)
     assert knowledge.volatility_upper(z, losses, 0.05, "clt") > knowledge.volatility(z, losses).value
+
+
+# ---- edges that a formula alone does not show
+
+
+def shown(paired=(0.1, 0.3, 0.2), per_point=(0.1, 0.2, 0.3, 0.1), high=1.0):
+    """Evidence as a sample of a few points shows it."""
+    n = len(per_point)
+    return bounds.Evidence(np.array(paired), np.array(per_point), high, lambda: (np.full((n, n), 0.2), 1 - np.eye(n)))
+
+
+@pytest.mark.parametrize("name", ["emp_bernstein", "hoeffding", "clt"])
+def test_bounds_are_rounded_away_from_what_would_be_certified(name):
+    many = shown(paired=np.full(5000, 0.1), per_point=np.linspace(0.05, 0.15, 10_000))
+    exact = bounds.BOUNDS[name].upper(many, 0.05)
+    assert exact < bounds.upper(name, many, 0.05) < exact * (1 + 1e-9)
+
+
+def test_too_few_pairs_say_no_more_than_the_largest_value():
+    assert bounds.upper("emp_bernstein", shown(paired=[0.0], high=0.7), 0.05) == 0.7
+    assert bounds.upper("hoeffding", shown(paired=[], high=0.7), 0.05) == 0.7
+    assert bounds.upper("hoeffding", shown(paired=[0.0, 0.0], per_point=[], high=0.7), 0.5) < 0.7
+
+
+def test_asymptotic_bounds_need_three_points_and_the_bootstrap_pairs_that_fit():
+    for name in ("clt", "bootstrap"):
+        with pytest.raises(ValueError, match="3 points or more"):
+            bounds.upper(name, shown(per_point=(0.1, 0.2)), 0.05)
+        assert bounds.upper("clt", shown(per_point=(0.1, 0.2, 0.3)), 0.05) < 1
+    with pytest.raises(ValueError, match="a resample has no pair"):
+        bounds.resampled_means(np.ones((3, 3)) - np.eye(3), 1 - np.eye(3), 200, 0)
+
+
+def test_the_bootstrap_refuses_more_pairs_than_it_can_hold(monkeypatch):
+    monkeypatch.setattr(bounds, "LARGEST_MATRIX", 4)
+    assert len(bounds.resampled_means(np.ones((4, 4)), np.ones((4, 4)), 3, 0)) == 3
+    with pytest.raises(ValueError, match="at most 4 points, got 5"):
+        bounds.resampled_means(np.ones((5, 5)), np.ones((5, 5)), 3, 0)
+
+
+def test_what_passes_again_after_a_failure_is_not_certified():
+    passes = np.array([[True, False, True], [False, True, True], [True, True, True], [True, True, False]])
+    assert scans._last(passes, np.array([1.0, 2.0, 4.0])).tolist() == [1.0, 0.0, 4.0, 2.0]
+
+
+def test_pairs_at_exactly_the_distance_are_not_below_it():
+    """Points at 0 and 1 alone: distances 0 and 1."""
+    z, losses = np.arange(200) % 2, (np.arange(200) % 4 == 1).astype(float)
+    table = knowledge.certify(z, losses, [1.0], [1.0], 0.05)
+    first, second = disjoint_pairs(200, 0)
+    equal = z[first] == z[second]
+    assert 0.3 < table.near_share[0] == equal.mean() < 0.7
+    assert table.direct_share[0] == (equal & (losses[first] != losses[second])).mean()

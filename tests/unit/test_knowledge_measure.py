@@ -6,7 +6,8 @@ import pytest
 from certflow import knowledge
 from certflow.knowledge.features import Features
 from certflow.knowledge.losses import LOSSES
-from certflow.knowledge.measure import Measured, certificate_table, volatility_table
+from certflow.knowledge.measure import certificate_table, volatility_table
+from certflow.knowledge.settings import Measured
 
 
 def features(n=200):
@@ -28,6 +29,11 @@ def test_volatility_by_layer_and_loss():
     one = knowledge.volatility(found.z["1.b"], LOSSES["ce"].of(found.logits, found.labels), "l2", 0.01)
     assert row.volatility == pytest.approx(one.value) and row.standard_error == pytest.approx(one.standard_error)
     assert row.relative == pytest.approx(one.value * one.mean_distance, rel=0.02) and row.relative != row.volatility
+    unit = knowledge.volatility(
+        found.z["1.b"], LOSSES["ce"].of(found.logits, found.labels), "l2", 0.01, unit=one.mean_distance
+    )
+    assert row.relative == unit.value and row.relative_error == unit.error_in_units() > 0
+    assert set(table.accuracy) == {float((found.logits.argmax(1) == found.labels).mean())}
     p = 1 - LOSSES["prob"].of(found.logits, found.labels)
     assert row.ball_score == pytest.approx(knowledge.discontinuity(found.z["1.b"], p))
 

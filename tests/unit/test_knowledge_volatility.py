@@ -144,6 +144,22 @@ def test_the_standard_error_is_that_of_fresh_samples():
     assert np.std(values) == pytest.approx(np.mean(errors), rel=0.15)
 
 
+def test_the_error_in_units_of_the_samples_own_mean_distance_counts_the_unit_too():
+    """Where losses grow with the distance from the middle, samples with larger distances have larger values, and an error that
+    took the unit for known would be a fifth too small."""
+    values, errors, known = [], [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=(60, 6)) * rng.gamma(2.0, size=(60, 1))
+        losses = rng.gamma(1.0, size=60) + np.linalg.norm(z, axis=1) / 2
+        found = knowledge.volatility(z, losses, unit=knowledge.volatility(z, losses).mean_distance)
+        values.append(found.value)
+        errors.append(found.error_in_units())
+        known.append(found.standard_error)
+    assert np.std(values) == pytest.approx(np.mean(errors), rel=0.12) and np.mean(known) < 0.88 * np.std(values)
+    assert found.distances.mean() == pytest.approx(found.mean_distance) and len(found.distances) == 60
+
+
 # ---- invariances
 
 
