@@ -1,4 +1,4 @@
-"""What an experiment costs before anything runs: jobs, device hours and disk of every stage, from rates."""
+"""What an experiment or a diagnosis costs before anything runs: jobs, device hours and disk of every stage, from rates."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,8 @@ TABLE_BYTES = 250
 """Bytes of one image's row in a certificate table and its plan."""
 REPORT_BYTES = 3_000_000
 """Bytes of an experiment's tables, figures and page."""
+FEATURES = 1000
+"""Numbers kept of one point over all layers, roughly: its pixels and some hundreds of channels."""
 
 
 @dataclass
@@ -71,19 +73,26 @@ class Plan:
 
 
 def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mean_draws: int | None = None) -> Plan:
-    """The plan of one experiment of a checked configuration.
+    """The plan of one experiment or diagnosis of a checked configuration.
 
     shards: jobs per model and sampler in stage 2. mean_draws: stage-2 draws per image to count with, instead of what each
     sampler itself says.
     """
-    if experiment not in study.experiments:
-        raise ConfigError([f"experiments: no experiment {experiment!r}; known: {listed(study.experiments)}"])
-    runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
+    if experiment not in study.experiments and experiment not in study.diagnoses:
+        raise ConfigError(
+            [f"experiments: no experiment {experiment!r}; known: {listed([*study.experiments, *study.diagnoses])}"]
+        )
     estimate = _Estimate(study, rates, shards, mean_draws)
-    sampled = [*runs, *study.preview_runs(experiment)]
-    stages = [*estimate.data(experiment), *estimate.models(runs), *estimate.draws(sampled)]
-    stages += estimate.products(experiment, runs)
-    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks, estimate.ways(runs))
+    ways = []
+    if experiment in study.diagnoses:
+        stages = estimate.diagnosis(experiment)
+    else:
+        runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
+        sampled = [*runs, *study.preview_runs(experiment)]
+        stages = [*estimate.data(experiment), *estimate.models([run.of_model for run in runs]), *estimate.draws(sampled)]
+        stages += estimate.products(experiment, runs)
+        ways = estimate.ways(runs)
+    return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks, ways)
 
 
 @dataclass(frozen=True)
@@ -120,18 +129,18 @@ class _Estimate:
 
     def data(self, experiment: str) -> list[Stage]:
         """Preparation; images that fit in memory are decoded once, one byte per value."""
-        name = self.study.experiments[experiment].dataset
+        name = self.study.page(experiment).dataset
         info, clean, copies = self.study.datasets[name].info(), Stage("prepare_data"), Stage("prepare_copies")
         size = {} if info.augmentation == "resized_crop_flip" or info.size is None else info.size
         clean.add(0.0, sum(size.values()) * math.prod(info.shape))
-        for entry, _ in self.study.copies(experiment):
+        for entry, _ in self.study.copies(experiment) if experiment in self.study.experiments else ():
             levels = len(self.study.corruptions[entry].levels())
             copies.add(0.0, levels * size.get("test", 0) * math.prod(info.shape))
         return [stage for stage in (clean, copies) if stage.jobs]
 
-    def models(self, runs: Sequence[Run]) -> list[Stage]:
+    def models(self, keys: Sequence[ModelKey]) -> list[Stage]:
         """Each model once, those that others are made from included, and votes of base classifiers."""
-        made = self.study.needed(run.of_model for run in runs)
+        made = self.study.needed(keys)
         stages: dict[str, Stage] = {}
         for dataset, denoiser, _seed in self.denoisers(made):
             stage = stages.setdefault("train_denoiser", Stage("train_denoiser"))
@@ -226,6 +235,20 @@ class _Estimate:
         if self.study.denoised_runs(experiment):
             stages.append(Stage("draw_denoised", 1))
         return stages
+
+    def diagnosis(self, name: str) -> list[Stage]:
+        """A diagnosis, with what the experiment that it is put beside needs for its certificates."""
+        d = self.study.diagnoses[name]
+        runs, models = [] if d.beside is None else list(self.study.runs(d.beside)), self.study.page_models(name)
+        certificates, features, tables = Stage("certify_radii"), Stage("extract_features"), Stage("measure_knowledge")
+        for run in runs:
+            certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
+        for key in models:
+            points = self.study.knowledge[d.knowledge].points
+            features.add(self.hours("draws", self.network(key), key.dataset, points), 4 * points * FEATURES)
+            tables.add(0.0)
+        made = [*self.data(name), *self.models(models), *([*self.draws(runs), certificates] if runs else [])]
+        return [*made, features, tables, *self.attacks(name), Stage("write_diagnosis", 1, size=REPORT_BYTES)]
 
     def attacks(self, experiment: str) -> list[Stage]:
         """Attacks: a pass with its gradient costs three draws, and draws judge each attempt."""
