@@ -40,11 +40,12 @@ def diagnosis_problems(study: Study, d: Diagnosis) -> Iterator[str]:
         yield "images: is missing; say which images are attacked"
     yield from _model_problems(study, d, info)
     if d.beside is not None:
-        models = {run.of_model for run in study.runs(d.beside)}
-        if len(models) < LEAST:
+        other = study.experiments[d.beside]
+        models = len(other.methods) * len(other.noises) * len(other.seeds)
+        if models < LEAST:
             yield (
-                f"beside: {d.beside} has {len(models)} models, of which a rank correlation says nothing; name an experiment "
-                f"of {LEAST} or more"
+                f"beside: {d.beside} has {models} models, of which a rank correlation says nothing; name an experiment of "
+                f"{LEAST} or more"
             )
 
 
