@@ -66,7 +66,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
     ("path", "value", "expected"),
     [
         (("experimentz",), {}, "experimentz: no such section"),
-        (("targets",), ["nothing"], "targets: no experiment 'nothing'"),
+        (("targets",), ["nothing"], "targets: no experiment or diagnosis 'nothing'"),
         (("datasets", "a/b"), {"kind": "digits"}, "datasets.a/b: a name is made of"),
         (("datasets", "digits"), {}, "datasets.digits.kind: is missing"),
         (("datasets", "digits"), 3, "datasets.digits: must be a mapping"),
