@@ -8,7 +8,7 @@ from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
 from certflow.kinds.registry import spec_class
-from certflow.stats.ranks import LEAST
+from certflow.stats.limits import LEAST_RANKED
 
 
 def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
@@ -42,10 +42,10 @@ def diagnosis_problems(study: Study, d: Diagnosis) -> Iterator[str]:
     if d.beside is not None:
         other = study.experiments[d.beside]
         models = len(other.methods) * len(other.noises) * len(other.seeds)
-        if models < LEAST:
+        if models < LEAST_RANKED:
             yield (
                 f"beside: {d.beside} has {models} models, of which a rank correlation says nothing; name an experiment of "
-                f"{LEAST} or more"
+                f"{LEAST_RANKED} or more"
             )
 
 

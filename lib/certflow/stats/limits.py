@@ -5,6 +5,10 @@ import math
 LARGEST_N = 10**8
 """Most draws that a bound is computed for: up to here the accuracy of the inverse beta function has been verified."""
 
+LEAST_RANKED = 4
+"""Pairs of values below which a rank correlation tells nothing: of three values six orders are possible, and chance alone
+gives a perfect one of either direction every third time."""
+
 
 def smallest_n_to_certify(alpha: float) -> int:
     """The smallest n with alpha^(1/n) > 1/2: with fewer draws even n hits of n leave the lower bound at 1/2 or below.

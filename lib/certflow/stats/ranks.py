@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-LEAST = 4
-"""Pairs of values below which nothing can be told: of three values six orders are possible, and chance alone gives a perfect
-one of either direction every third time."""
+from certflow.stats.limits import LEAST_RANKED
+
 EXHAUSTIVE = 8
 """Up to so many pairs all orders are counted, 40,320 of them; beyond, `RESAMPLES` are drawn."""
 RESAMPLES = 100_000
@@ -22,13 +21,13 @@ def spearman(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> tuple[float, float
 
     p is the share of the orders of y, each as likely as the other under independence, whose correlation with x is at least as
     far from 0; where they are drawn, (1 + as far) / (1 + drawn), which is valid too (Phipson and Smyth 2010). Equal values
-    share the mean of their ranks. (NaN, 1) where all of x, or of y, are equal. ValueError for fewer than `LEAST` values, or
+    share the mean of their ranks. (NaN, 1) where all of x, or of y, are equal. ValueError for fewer than four values, or
     values that are not finite.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if x.ndim != 1 or x.shape != y.shape or len(x) < LEAST:
+    if x.ndim != 1 or x.shape != y.shape or len(x) < LEAST_RANKED:
         raise ValueError(
-            f"rank correlation: needs {LEAST} or more pairs of values, got {list(x.shape)} and {list(y.shape)}"
+            f"rank correlation: needs {LEAST_RANKED} or more pairs of values, got {list(x.shape)} and {list(y.shape)}"
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("rank correlation: values must be finite; leave out what has none")
