@@ -33,7 +33,7 @@ use rule train_model as train_denoised with:
         method=names(made_by(STUDY, "train_denoised")),
 
 
-# The classifier behind a frozen denoiser instead.
+# The classifier behind such a denoiser instead, fine-tuned or trained anew.
 use rule train_model as finetune_denoised with:
     log:
         f"results/logs/finetune_denoised/{MODEL}.log",

@@ -166,6 +166,16 @@ def test_numbers_of_splitting_noise_are_there_for_all_that_its_paper_trained():
                     }
 
 
+@pytest.mark.parametrize("noise", ["uniform", "laplace", "gaussian"])
+def test_the_recipe_of_the_noise_families_is_that_of_splitting_noise(noise):
+    """The code of the latter is a fork of the former's."""
+    found = preset_settings("yang2020", "cifar10", "gaussian", noise, 0.25)
+    assert found == preset_settings("levine2021", "cifar10", "gaussian", "ssn", 0.25)
+    anew = preset_settings("levine2021_denoised", "cifar10", "retrained", "ssn", 0.5)
+    assert found == {name: value for name, value in anew.items() if name != "frozen"} and anew["frozen"] is False
+    assert [len(row.sigmas) for row in load_preset("yang2020").rows if row.published] == [15, 6, 15]
+
+
 def test_settings_are_the_callers_own():
     preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] = 7
     assert preset_settings("paper", "mnist", "gaussian", "gaussian", 0.25)["lr"] == 0.01

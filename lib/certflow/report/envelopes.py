@@ -32,7 +32,7 @@ def _checked(path: Path) -> list[Row]:
         check_law(path, number, row)
     with restored(path):
         for row in rows:
-            _ = int(row["n"]), _cell(row)
+            _ = _draws(row["n"]), _cell(row)
     return rows
 
 
@@ -58,13 +58,18 @@ def sentence(dataset: str, arch: str, noises: Collection[str], norm: str) -> str
     ):
         method, variant, noise, n, sigmas = key
         cells = "; ".join(_cell(row) for row in group)
-        told.append(f"{method}, {variant} ({noise}, σ among {sigmas.replace(' ', ', ')}; N = {int(n):,}): {cells}.")
+        told.append(f"{method}, {variant} ({noise}, σ among {sigmas.replace(' ', ', ')}; {_draws(n)}): {cells}.")
     if not told:
         return ""
     return (
         f"Published envelopes on {dataset}, {arch}, {NORMS[norm]} radii: at each the best over noise levels and settings, "
         f"standard accuracy of that model in brackets, all in percent. {' '.join(told)}"
     )
+
+
+def _draws(n: str) -> str:
+    """How many draws the numbers rest on; an empty cell: no draws, as every outcome of the noise was counted."""
+    return f"N = {int(n):,}" if n else "every outcome counted"
 
 
 def _cell(row: Row) -> str:

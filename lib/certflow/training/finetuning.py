@@ -1,4 +1,4 @@
-"""Fine-tuning the classifier behind a frozen denoiser: the pair taken apart, what learns of it, and how it is stored."""
+"""Training a classifier behind a denoiser: the pair taken apart, what learns of it, and how it is stored."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 
 from certflow.denoising.composed import DenoiseThenClassify
-from certflow.models import adapters
+from certflow.denoising.stored import seen
+from certflow.models import adapters, build
 from certflow.models.header import carried_warnings, read_header
 from certflow.training.assembly import Assembled, Given
 from certflow.training.batch import Batch
@@ -15,6 +16,7 @@ from certflow.training.composing import part
 
 if TYPE_CHECKING:
     from certflow.training.kinds.ftcadis import FtCadis
+    from certflow.training.kinds.retrained import Retrained
 
 
 def assemble(method: "FtCadis", given: Given) -> Assembled:
@@ -34,6 +36,22 @@ def assemble(method: "FtCadis", given: Given) -> Assembled:
         record.facts,
         {**carried_warnings(record), "trained_parameters": trained},
     )
+
+
+def assemble_anew(method: "Retrained", given: Given) -> Assembled:
+    """The denoiser of the method `start` before a network with fresh weights; errors as in `MethodSpec.assemble`."""
+    record, digest = read_header(given.files.parts["pair"])
+    pair = cast(DenoiseThenClassify, part(given, "pair"))
+    classifier = build(given.architecture(), seen(given.info, pair.resize))
+    pair.denoiser.requires_grad_(True)
+    network = DenoiseThenClassify(
+        pair.denoiser,
+        classifier,
+        clamp=pair.clamp,
+        resize=pair.resize,
+        learns="classifier" if method.frozen else "both",
+    )
+    return Assembled(network, {"data": given.data.digest, "pair": digest}, record.facts, carried_warnings(record))
 
 
 def merge(network: DenoiseThenClassify) -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import torch
 
     from certflow.config import Study
+    from certflow.training.behind import BehindDenoiser
     from certflow.training.kinds.denoised import Classifier, Denoised
     from certflow.training.kinds.ftcadis import FtCadis
+    from certflow.training.kinds.retrained import Retrained
 
 
 def problems(method: "Denoised", study: "Study", name: str, dataset: str, model: str, noise: str) -> Iterator[str]:
@@ -94,27 +96,49 @@ def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: s
 
 def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
     """One line for each reason why the classifier of the denoised method that `method` starts from cannot be fine-tuned."""
-    from certflow.training.kinds.denoised import Denoised
-
-    if method.start not in study.methods or not issubclass(_kind(study, method.start), Denoised):
-        yield f"start: {method.start!r} is not a method of kind denoised, which says the denoiser and the classifier"
+    pair, problems = _pair(method, study, dataset, model, noise)
+    yield from problems
+    if pair is None:
         return
-    try:
-        pair = study.method(method.start, dataset, noise)
-    except ConfigError as error:
-        yield from (f"start: {method.start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
-        return
-    if not isinstance(pair, Denoised):
-        return
-    if pair.denoiser is None:
-        yield f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"
-    problems = list(pair.pairing_problems(study, method.start, dataset, model, noise))
-    yield from (f"start: {method.start}: {line}" for line in problems)
     named = model if pair.classifier is None else pair.classifier.model or model
     if named != model:
         yield f"start: {method.start} takes its classifier from model {named}; name that model in the experiment"
     if method.mode == "lora" and not problems:
         yield from _adaptable(method, study, dataset, model, pair.resize)
+
+
+def retraining_problems(method: "Retrained", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
+    """One line for each reason why no classifier can be trained behind the denoiser that `method` starts from."""
+    pair, problems = _pair(method, study, dataset, model, noise)
+    yield from problems
+    if pair is not None and pair.denoiser in study.denoisers and not method.frozen:
+        if not study.denoisers[pair.denoiser].trainable:
+            yield f"frozen: {pair.denoiser} is used with the weights it has; set frozen: true"
+
+
+def _pair(
+    method: "BehindDenoiser", study: "Study", dataset: str, model: str, noise: str
+) -> tuple["Denoised | None", list[str]]:
+    """The denoised method that `method` starts from (None: there is none), and one line for each reason against it."""
+    from certflow.training.kinds.denoised import Denoised
+
+    if method.start not in study.methods or not issubclass(_kind(study, method.start), Denoised):
+        return None, [
+            f"start: {method.start!r} is not a method of kind denoised, which says the denoiser and the classifier"
+        ]
+    try:
+        pair = study.method(method.start, dataset, noise)
+    except ConfigError as error:
+        return None, [f"start: {method.start} at {noise}: {line.lstrip(': ')}" for line in error.problems]
+    if not isinstance(pair, Denoised):
+        return None, []
+    found = [
+        f"start: {method.start}: {line}" for line in pair.pairing_problems(study, method.start, dataset, model, noise)
+    ]
+    if pair.denoiser is None:
+        bare = f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"
+        found.insert(0, bare)
+    return pair, found
 
 
 def _kind(study: "Study", name: str) -> type[MethodSpec]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
-from certflow.training.base import MethodSpec, Reference
+from certflow.training.behind import BehindDenoiser
 
 if TYPE_CHECKING:
     import torch
@@ -17,26 +17,22 @@ if TYPE_CHECKING:
     from certflow.training.batch import Batch
 
 attacks, losses = lazy("certflow.training.attacks"), lazy("certflow.training.losses")
-composing, finetuning = lazy("certflow.training.composing"), lazy("certflow.training.finetuning")
+finetuning = lazy("certflow.training.finetuning")
 
 
 @register("ftcadis")
-class FtCadis(MethodSpec):
+class FtCadis(BehindDenoiser):
     """Fine-tune a classifier on denoised noisy images: on the copies that still show their class, and on worst-case ones.
 
-    A denoiser sometimes invents another class. Copies that the classifier gets wrong are taken for such and left out; where all
-    copies of an image are right, an attack moves them, too, and the worst one counts. `lbd: 0` is the selection alone, with
-    `selective: false` plain fine-tuning.
+    The denoiser of `start` stays as it is, to the bit. A denoiser sometimes invents another class: copies that the classifier
+    gets wrong are taken for such and left out; where all copies of an image are right, an attack moves them, too, and the worst
+    one counts. `lbd: 0` is the selection alone, with `selective: false` plain fine-tuning.
     """
 
     kind: Literal["ftcadis"] = "ftcadis"
     example: ClassVar[dict[str, Any]] = {"start": "diffusion", "noises": 2, "steps": 2}
-    splits: ClassVar[bool] = False
-    composed: ClassVar[bool] = True
     extras: ClassVar[tuple[str, ...]] = ("masked", "rescued", "loss_ce", "loss_adv")
 
-    start: str = Field(min_length=1)
-    """Entry of methods, of kind `denoised`: its denoiser stays as it is, its classifier is fine-tuned."""
     noises: int = Field(4, ge=1, le=1024)
     """Noise draws per image and step (the paper's M)."""
     lbd: float = Field(4.0, ge=0)
@@ -71,14 +67,6 @@ class FtCadis(MethodSpec):
     weight_decay: float = Field(0.04, ge=0)
     clip: float | None = Field(0.3, gt=0)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.start_from is not None:
-            raise ValueError(
-                "start_from: the classifier is that of `start`; give the checkpoint to the method that brings it"
-            )
-        return self
-
     @property
     def repeats(self) -> bool:
         """Choosing the masked images waits for the device."""
@@ -88,12 +76,6 @@ class FtCadis(MethodSpec):
     def cost(self) -> float:
         """Each denoised copy is learnt from, attacked, and learnt from again; the denoiser's forward pass counts a third."""
         return self.noises * (1 / 3 + (2 + 2 * self.steps / 3 if self.lbd > 0 else 1))
-
-    def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
-        return {"pair": Reference(model, self.start, noise, seed)}
-
-    def denoiser_entry(self, study: Any, dataset: str, noise: str) -> str | None:
-        return study.denoiser_of(dataset, self.start, noise)
 
     def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
         from certflow.training.denoisers.checks import finetuning_problems
@@ -106,9 +88,6 @@ class FtCadis(MethodSpec):
 
     def finish(self, module: "torch.nn.Module") -> None:
         finetuning.merge(module)
-
-    def examine(self, module: Any, given: "Given", model: str | Path) -> dict[str, Any]:
-        return composing.quality(module, given, model)
 
     @classmethod
     def load(

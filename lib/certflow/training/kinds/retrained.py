@@ -1,0 +1,50 @@
+"""A classifier trained from scratch behind a denoiser (Levine and Feizi 2021, appendix)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from certflow.kinds.registry import lazy, register
+from certflow.training.behind import BehindDenoiser
+from certflow.training.kinds.gaussian import Gaussian
+
+if TYPE_CHECKING:
+    import torch
+
+    from certflow.training.assembly import Assembled, Given
+
+finetuning = lazy("certflow.training.finetuning")
+
+
+@register("retrained")
+class Retrained(BehindDenoiser, Gaussian):
+    """What `gaussian` minimises, of a new classifier behind the denoiser of `start`, in place of the one that it has there.
+
+    The classifier is a network of the experiment's model with fresh weights; that of `start` may be another one. In the
+    published code the denoiser goes on learning, at the classifier's learning rate.
+    """
+
+    kind: Literal["retrained"] = "retrained"
+    example: ClassVar[dict[str, Any]] = {"start": "mse"}
+
+    frozen: bool = False
+    """Leave the denoiser as it is, to the bit."""
+
+    def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
+        from certflow.training.denoisers.checks import retraining_problems
+
+        return list(retraining_problems(self, study, dataset, model, noise))
+
+    def assemble(self, given: "Given") -> "Assembled":
+        """The denoiser of `start` before the experiment's network with fresh weights."""
+        return finetuning.assemble_anew(self, given)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, spec: Mapping[str, Any], info: Any, /, **expected: Any
+    ) -> tuple["torch.nn.Module", Any]:
+        from certflow.denoising.stored import load_denoised
+
+        pair = spec["parts"]["pair"]
+        parts = {role: part for role, part in pair["parts"].items() if role != "classifier"}
+        return load_denoised(path, {**pair, "model": spec["model"], "parts": parts}, info, **expected)
