@@ -34,7 +34,8 @@ def render(plan: Plan) -> str:
     for (what, model), source in plan.rates.sources.items():
         if model in plan.networks:
             lines.append(f"  {what}, {model}: {source}")
-    lines += ["", *_ways(plan)]
+    if plan.ways:
+        lines += ["", *_ways(plan)]
     return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
 
 
