@@ -89,7 +89,11 @@ def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mea
     else:
         runs = [*study.runs(experiment), *study.corrupted_runs(experiment)]
         sampled = [*runs, *study.preview_runs(experiment)]
-        stages = [*estimate.data(experiment), *estimate.models([run.of_model for run in runs]), *estimate.draws(sampled)]
+        stages = [
+            *estimate.data(experiment),
+            *estimate.models([run.of_model for run in runs]),
+            *estimate.draws(sampled),
+        ]
         stages += estimate.products(experiment, runs)
         ways = estimate.ways(runs)
     return Plan(experiment, rates, estimate.networks, shards, stages, estimate.remarks, ways)
