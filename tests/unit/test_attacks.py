@@ -10,6 +10,7 @@ from training_examples import network
 
 from certflow import SmoothedClassifier
 from certflow.attacks import balls, running
+from certflow.attacks import victim as victims
 from certflow.attacks.running import attack_images
 from certflow.data.base import DataInfo
 from certflow.data.kinds.mnist import Mnist
@@ -24,8 +25,9 @@ NORMS = ("l2", "linf")
 CASES = {
     kind: {key: value for key, value in spec_class("attack", kind).example.items() if key != "eps"}
     for kind in kinds("attack")
+    if "pixels" in spec_class("attack", kind).accepts
 }
-"""Of each kind the small instance that its file gives, at any radii."""
+"""Of each kind for images the small instance that its file gives, at any radii; test_attacks_texts.py has those for texts."""
 
 
 def example(dtype=torch.float32):
@@ -185,7 +187,7 @@ def test_a_vanished_gradient_is_replaced_by_keyed_normal_values():
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", CASES)
 def test_what_is_found_depends_on_no_other_image_and_stays_in_the_ball(kind, norm, monkeypatch):
-    monkeypatch.setattr(running, "default_batch", lambda device, shape: 8)
+    monkeypatch.setattr(victims, "default_batch", lambda device, shape: 8)
     victim, (x, y), index = victim_of(trained()), small_digits(20), np.arange(100, 120)
     spec, eps = attack(kind, norm=norm, **CASES[kind]), np.linspace(0.0, 0.4 if norm == "linf" else 2.0, 20)
     whole = attack_images(spec, victim, x, y, index, eps)

@@ -66,6 +66,12 @@ class AttackSpec(Spec):
         """
         raise NotImplementedError
 
+    def distance(self, found: "torch.Tensor", x: "torch.Tensor") -> "torch.Tensor":
+        """float64 [images]: how far found images are from the given ones, in units of `eps`."""
+        from certflow.attacks.balls import sizes
+
+        return sizes(found.double() - x.double(), self.norm).flatten()
+
     def predicted(self, victim: "Victim", x: "torch.Tensor", index: "np.ndarray", number: int = 0) -> "np.ndarray":
         """int64 [images]: the classes of images float32 in [0,1], as attempt `number` is judged; -1 where it is not settled."""
         return victim.plain_classes(x, index)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from certflow.attacks.balls import sizes
 from certflow.attacks.base import ABSTAIN, AttackSpec
 from certflow.attacks.target import Target
+from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
 from certflow.errors import NonFiniteError
-from certflow.sampling.classifier import SMALLEST_BATCH, default_batch
-from certflow.training.attacks import check_images
-
-GRADIENT_SHARE = 4
-"""A pass with gradients gets so many times fewer rows than one without, on a GPU: it keeps what every layer gave."""
 
 
 @dataclass
@@ -23,7 +18,7 @@ class Found:
     """What was found near each image: the first success, else the last attempt; the image itself where none was made."""
 
     images: torch.Tensor
-    """float32 [images, ...] in [0,1]."""
+    """Like the given ones."""
     predict: np.ndarray
     """int64 [images]: the class before, -1 where it is not settled."""
     attacked_predict: np.ndarray
@@ -49,7 +44,7 @@ def wrong(predict: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def attack_images(
     spec: AttackSpec,
-    victim: Victim,
+    victim: Victim | TextVictim,
     images: torch.Tensor,
     label: np.ndarray,
     index: np.ndarray,
@@ -58,12 +53,12 @@ def attack_images(
 ) -> Found:
     """Attack every image within its own radius.
 
-    images: float32 [images, ...] in [0,1]. label, index: int64 [images]; the index is the position in the full split. eps:
-    float64 [images]. predict: `spec.predicted` of the images, where it is known. An image that is wrong already, or has
-    radius 0, is left as it is. What is found for an image depends on the model, the image, its index and the seed alone.
+    images: float32 [images, ...] in [0,1], or texts int64 [images, length]. label, index: int64 [images]; the index is the
+    position in the full split. eps: float64 [images]. predict: `spec.predicted` of the images, where it is known. An image that
+    is wrong already, or has radius 0, is left as it is. What is found for an image depends on the model, the image, its index
+    and the seed alone.
     """
-    x = images.to(victim.base.device, torch.float32)
-    check_images(x)
+    x = victim.taken(images)
     label, index, eps = np.array(label, np.int64), np.array(index, np.int64), np.array(eps, np.float64)
     predict = spec.predicted(victim, x, index) if predict is None else predict
     found, after = x.clone(), predict.copy()
@@ -79,13 +74,13 @@ def attack_images(
         queries[rows] += spec.passes
         seconds[rows] += (time.monotonic() - started) / len(rows)
         waiting &= ~wrong(after, label)
-    norm = sizes(found.double() - x.double(), spec.norm).flatten().cpu().numpy()
+    norm = spec.distance(found, x).cpu().numpy()
     return Found(found, predict, after, norm, label, queries, seconds)
 
 
 def attempt(
     spec: AttackSpec,
-    victim: Victim,
+    victim: Victim | TextVictim,
     x: torch.Tensor,
     label: np.ndarray,
     index: np.ndarray,
@@ -95,7 +90,7 @@ def attempt(
     """Attempt `number` on all images, in batches of one size: the last one is filled up with its last image."""
     device, found = x.device, []
     y, at, radii = (torch.from_numpy(values).to(device) for values in (label, index, eps))
-    size = images_at_once(spec, victim)
+    size = victim.at_once(spec.copies)
     with victim.held():
         for begin in range(0, len(x), size):
             rows = torch.arange(begin, begin + size, device=device).clamp(max=len(x) - 1)
@@ -104,14 +99,6 @@ def attempt(
     tried = torch.cat(found)
     _check_finite(tried, index)
     return tried
-
-
-def images_at_once(spec: AttackSpec, victim: Victim) -> int:
-    """Images of a batch: the same for every image of a job, since other sizes may round otherwise."""
-    base = victim.base
-    rows = default_batch(base.device, base.shape)
-    rows = rows if base.device.type == "cpu" else rows // GRADIENT_SHARE
-    return max(1, -(-max(rows, SMALLEST_BATCH) // spec.copies))
 
 
 def _check_finite(tried: torch.Tensor, index: np.ndarray) -> None:

@@ -1,23 +1,28 @@
 """Attacks as a stage of the pipeline: one model, one set of images, one attack, one table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certflow.attacks.running import Found, attack_images
+from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
-from certflow.data.augmentation import to_unit
-from certflow.data.base import DatasetSpec
+from certflow.data.base import DatasetSpec, Split
+from certflow.data.items import Tokens, network_input
+from certflow.data.store import open_split
 from certflow.data.subset import Images
 from certflow.errors import DataError
 from certflow.files.artefact import Provenance, write_table
 from certflow.kinds.registry import revive, spec_class
 from certflow.machine.naming import device_name
 from certflow.machine.progress import progress
+from certflow.models.header import carried_warnings, read_header
 from certflow.sampling.arguments import as_tensor
-from certflow.sampling.stage import Setting, open_setting
+from certflow.sampling.origin import checked_origin
+from certflow.sampling.stage import open_setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +48,15 @@ def attack_model(
     import pandas as pd
 
     subset = Images.model_validate(spec["images"])
-    setting = open_setting(spec, dataset, manifest, model, device, subset.split)
+    opened = _opened(spec, dataset, manifest, model, device, subset.split)
     try:
-        index = subset.indices(len(setting.split))
+        index = subset.indices(len(opened.split))
     except ValueError as error:
         raise DataError(f"{manifest}: {error}; change the `images` entry") from None
-    attack, victim = revive("attack", spec["attack"]), _victim(spec, dataset, model, setting)
-    x = to_unit(as_tensor(setting.split.read(index)))
-    label = setting.split.labels[index].astype(np.int64)
-    predict = attack.predicted(victim, x.to(setting.base.device), index)
+    attack, victim = revive("attack", spec["attack"]), opened.victim
+    x = network_input(as_tensor(opened.split.read(index)))
+    label = opened.split.labels[index].astype(np.int64)
+    predict = attack.predicted(victim, x.to(victim.device), index)
     tables = []
     with progress(len(attack.eps), "radius", "attack") as bar:
         for eps in attack.eps:
@@ -61,9 +66,9 @@ def attack_model(
     record = Provenance(
         format=FORMAT,
         spec=spec,
-        parents=setting.parents,
-        device=device_name(setting.base.device),
-        notes={**setting.notes, "norm": attack.norm, "smoothed": attack.smoothed},
+        parents=opened.parents,
+        device=device_name(victim.device),
+        notes={**opened.notes, "norm": attack.norm, "smoothed": attack.smoothed},
     )
     write_table(table, pd.concat(tables, ignore_index=True), record)
 
@@ -86,7 +91,25 @@ def attack_table(found: Found, index: np.ndarray, eps: float) -> "pd.DataFrame":
     return pd.DataFrame(columns)[list(COLUMNS)]
 
 
-def _victim(spec: Mapping[str, Any], dataset: DatasetSpec, model: str | Path, setting: Setting) -> Victim:
-    """The model as it is judged, which `open_setting` has prepared, and once more as it was written, for gradients."""
-    module, _ = spec_class("method", spec["method"]["kind"]).load(model, spec, dataset.info())
-    return Victim(module.to(setting.base.device), setting.base, setting.noise, setting.seed)
+@dataclass(frozen=True)
+class _Opened:
+    """The model under attack, what it is attacked on, and what to record of both."""
+
+    victim: Victim | TextVictim
+    split: Split
+    parents: Mapping[str, str]
+    notes: Mapping[str, Any]
+
+
+def _opened(
+    spec: Mapping[str, Any], dataset: DatasetSpec, manifest: str | Path, model: str | Path, device: Any, split: str
+) -> _Opened:
+    """The model as it was written, for gradients; of images also as it is judged, which `open_setting` prepares."""
+    module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, dataset.info())
+    if dataset.info().item.name == Tokens.name:
+        parents = {"model": read_header(model)[1], "data": checked_origin(model, record, spec, manifest)}
+        victim = TextVictim(module.to(device), spec["seed"])
+        return _Opened(victim, open_split(dataset, manifest, split), parents, carried_warnings(record))
+    setting = open_setting(spec, dataset, manifest, model, device, split)
+    victim = Victim(module.to(setting.base.device), setting.base, setting.noise, setting.seed)
+    return _Opened(victim, setting.split, setting.parents, setting.notes)

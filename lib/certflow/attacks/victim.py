@@ -11,10 +11,14 @@ from certflow.certify.predict import predict_classes
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.none import NoNoise
 from certflow.noise.streams import Stream
-from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.classifier import SMALLEST_BATCH, BaseClassifier, default_batch
 from certflow.sampling.engine import count_classes
 from certflow.sampling.settings import engine_settings
+from certflow.training.attacks import check_images
 from certflow.training.frozen import frozen
+
+GRADIENT_SHARE = 4
+"""A pass with gradients gets so many times fewer rows than one without, on a GPU: it keeps what every layer gave."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,23 @@ class Victim:
     base: BaseClassifier
     noise: NoiseSpec
     seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.base.device
+
+    def taken(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as the model takes them, after checking that they are in [0,1]."""
+        x = images.to(self.device, torch.float32)
+        check_images(x)
+        return x
+
+    def at_once(self, copies: int) -> int:
+        """Images of a batch, `copies` rows each: the same for every image of a job, since other sizes may round otherwise."""
+        rows = default_batch(self.device, self.base.shape)
+        rows = rows if self.device.type == "cpu" else rows // GRADIENT_SHARE
+        return max(1, -(-max(rows, SMALLEST_BATCH) // copies))
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -13,10 +13,18 @@ from torch import nn
 
 def word_embedding(network: nn.Module) -> nn.Embedding:
     """The layer from tokens [rows, length] to vectors [rows, length, width]; ValueError for a network of anything but texts."""
+    return _of_texts(network).word_embedding
+
+
+def special_tokens(network: nn.Module) -> frozenset[int]:
+    """Tokens that are no words: padding, marks of unknown words and of the ends of texts."""
+    return _of_texts(network).special_tokens
+
+
+def _of_texts(network: nn.Module) -> nn.Module:
     for module in (network, *network.children()):
-        found = getattr(module, "word_embedding", None)
-        if found is not None:
-            return found
+        if hasattr(module, "word_embedding"):
+            return module
     raise ValueError(f"{type(network).__name__} has no `word_embedding`: it does not take texts")
 
 

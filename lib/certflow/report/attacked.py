@@ -1,7 +1,7 @@
 """Attack tables as a report uses them: the share of images that no attack was found for, a ceiling above certified accuracy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Attacked:
     """bool [seeds, images, eps]: not settled as a wrong class, before or after an attack at this or a smaller radius."""
     idx: np.ndarray
     """int64 [images]: positions in the split."""
+    macro_f1: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """float64 [eps]: mean over seeds of `macro_f1` of the classes that an attack left."""
     models: tuple[str, ...] = ()
     """Digest of the weights of each seed."""
 
@@ -62,6 +64,25 @@ def survivors(table: "pd.DataFrame") -> tuple[tuple[float, ...], np.ndarray]:
     return tuple(eps[i] for i in keep), np.logical_and.accumulate(safe, axis=1)[:, keep]
 
 
+def left(table: "pd.DataFrame") -> np.ndarray:
+    """int64 [images, radii], 0 first: the class after the best attack within each radius; the first wrong one stays."""
+    _, safe = survivors(table)
+    radii = np.unique(table["eps"].to_numpy(np.float64))
+    images = len(safe)
+    before = table["predict"].to_numpy(np.int64)[:images]
+    after = table["attacked_predict"].to_numpy(np.int64).reshape(len(radii), images)[radii > 0]
+    found = np.stack([before, *after], axis=1)
+    first = np.where(safe.all(axis=1), found.shape[1] - 1, (~safe).argmax(axis=1))
+    return found[np.arange(images)[:, None], np.minimum(np.arange(found.shape[1]), first[:, None])]
+
+
+def macro_f1(label: np.ndarray, predict: np.ndarray) -> float:
+    """The mean over the classes that occur as label or prediction of 2·right / (labels + predictions); -1 is no class."""
+    classes = np.unique(np.concatenate([label, predict[predict >= 0]]))
+    scores = [2 * ((label == c) & (predict == c)).sum() / ((label == c).sum() + (predict == c).sum()) for c in classes]
+    return float(np.mean(scores))
+
+
 def read_attacked(
     runs: Sequence[Mapping[str, Any]], paths: Sequence[str]
 ) -> dict[tuple[str, str], tuple[Attacked, ...]]:
@@ -79,7 +100,7 @@ def read_attacked(
 
 def _one(attack: str, seeds: Sequence[tuple[str, "pd.DataFrame", Provenance]]) -> Attacked:
     """What an attack left, from the (path, table, record) of each seed."""
-    safe, notes = [], seeds[0][2].notes
+    safe, scores, notes = [], [], seeds[0][2].notes
     for path, table, _ in seeds:
         eps, survived = survivors(table)
         idx = table["idx"].to_numpy(np.int64)[: len(survived)]
@@ -87,5 +108,8 @@ def _one(attack: str, seeds: Sequence[tuple[str, "pd.DataFrame", Provenance]]) -
         if len(table) != len(seeds[0][1]) or not np.array_equal(idx, first):
             raise DataError(f"{path}: was made on other images than {seeds[0][0]}; delete it and run again")
         safe.append(survived)
+        label = table["label"].to_numpy(np.int64)[: len(survived)]
+        scores.append([macro_f1(label, classes) for classes in left(table).T])
     models = tuple(record.parents.get("model", "") for _, _, record in seeds)
-    return Attacked(attack, notes["norm"], notes["smoothed"], eps, np.stack(safe), idx, models)
+    f1 = np.mean(scores, axis=0)
+    return Attacked(attack, notes["norm"], notes["smoothed"], eps, np.stack(safe), idx, f1, models)

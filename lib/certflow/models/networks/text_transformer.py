@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from certflow.data.items import PADDING
+from certflow.data.text.words import SPECIAL
 
 State = tuple[Float[torch.Tensor, "rows tokens width"], Bool[torch.Tensor, "rows tokens"]]
 """What goes from block to block: the tokens' vectors, and which of them count."""
@@ -61,6 +62,9 @@ class TextTransformer(nn.Module):
         self.embedding = Embedding(vocabulary, length, width)
         self.blocks = nn.Sequential(*(Block(width, heads, 2 * width, dropout) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    special_tokens = frozenset(range(SPECIAL))
+    """Tokens that are no words."""
 
     @property
     def word_embedding(self) -> nn.Embedding:
