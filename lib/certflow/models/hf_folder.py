@@ -1,11 +1,12 @@
-"""Folders of image classifiers as transformers writes them: what they say of themselves, read without that library."""
+"""Folders of models as transformers writes them: what they say of themselves, read without that library."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from certflow.data.base import DataInfo
+from certflow.data.text.pretrained import SHIFT
 from certflow.errors import ArtefactError
 from certflow.files.intact import read_bounded, reading
 from certflow.models.shapes import describe
@@ -13,6 +14,7 @@ from certflow.models.shapes import describe
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INPUT = "preprocessor_config.json"
+TOKENIZER = "tokenizer.json"
 WRITTEN = 1e-3
 """1/255 is sometimes written with few digits."""
 
@@ -30,7 +32,54 @@ def _of_classes(path: str | Path, settings: dict[str, Any], info: DataInfo) -> l
     classes = len(settings["id2label"]) if settings.get("id2label") else settings.get("num_labels", 2)
     if classes == info.classes:
         return []
-    return [f"{path}: has {classes} labels, the images have {info.classes} classes; take a model made for them"]
+    return [
+        f"{path}: has {classes} labels, the {_ITEMS[info.item.name]} have {info.classes} classes; take a model made for them"
+    ]
+
+
+_ITEMS = {"pixels": "images", "tokens": "texts"}
+
+
+def text_misfits(path: str | Path, info: DataInfo, *, stored: bool) -> list[str]:
+    """Why the model in a folder cannot classify such texts; stored: by its own last layer."""
+    try:
+        settings = said(path)
+    except ArtefactError as error:
+        return [str(error)]
+    return [*(_of_classes(path, settings, info) if stored else []), *_of_texts(path, settings, info)]
+
+
+def _of_texts(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
+    found, (length,) = [], info.shape
+    if settings.get("is_encoder_decoder") or any("ForCausalLM" in name for name in settings.get("architectures") or ()):
+        found.append(f"{path}: writes texts ({settings.get('model_type')}); take an encoder, such as a BERT")
+    words = settings.get("vocab_size")
+    if words != info.vocabulary - SHIFT:
+        found.append(
+            f"{path}: knows {words} tokens, the data have {info.vocabulary - SHIFT}; use `tokenizer: pretrained` with this "
+            f"folder as `pretrained` and `vocabulary: {words}`"
+        )
+    longest = settings.get("max_position_embeddings")
+    if longest is not None and longest < length:
+        found.append(f"{path}: takes texts of {longest} tokens, the data have {length}; lower the dataset's `length`")
+    return found
+
+
+def special_numbers(path: str | Path) -> frozenset[int]:
+    """The tokenizer's own numbers of marks that are no words; none where the folder has no tokenizer."""
+    file = Path(path) / TOKENIZER
+    marks = read_json(file).get("added_tokens", []) if file.is_file() else []
+    return frozenset(mark["id"] for mark in marks if mark.get("special"))
+
+
+def require_complete(path: str | Path, found: Mapping[str, Any]) -> None:
+    """No weight may be missing, left over or of another shape: transformers draws random numbers for it in silence."""
+    kinds = {"missing_keys": "lacks", "unexpected_keys": "has in addition", "mismatched_keys": "has in another shape"}
+    wrong = [
+        f"{verb} {', '.join(map(str, sorted(found[kind])[:4]))}" for kind, verb in kinds.items() if found.get(kind)
+    ]
+    if wrong:
+        raise ArtefactError(f"{path}: its weights do not fit the classifier: {'; '.join(wrong)}")
 
 
 def _of_images(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
@@ -52,18 +101,16 @@ def said(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
     if missing:
-        raise ArtefactError(
-            f"{path}: is not the folder of an image classifier of transformers: it has no {', '.join(missing)}"
-        )
+        raise ArtefactError(f"{path}: is not the folder of a model of transformers: it has no {', '.join(missing)}")
     settings = read_json(path / CONFIG)
     if "auto_map" in settings:
         raise ArtefactError(f"{path}: comes with code of its own (auto_map in {CONFIG}), which is not run here")
     return settings
 
 
-def files_of(path: str | Path) -> list[str]:
-    """The files of a folder that its function depends on, of those that are there."""
-    return [str(file) for file in (Path(path) / name for name in (CONFIG, WEIGHTS, INPUT)) if file.is_file()]
+def files_of(path: str | Path, names: Sequence[str]) -> list[str]:
+    """The files of a folder that have these names, of those that are there."""
+    return [str(file) for file in (Path(path) / name for name in names) if file.is_file()]
 
 
 def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[float]]:

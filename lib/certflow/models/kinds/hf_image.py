@@ -1,24 +1,18 @@
 """Image classifiers of the transformers library (`huggingface/transformers`), from a folder, a hub, or settings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import register
-from certflow.models.base import ModelSpec
-from certflow.models.kinds.timm import Setting
+from certflow.models.hf_model import TransformersModel
 
 if TYPE_CHECKING:
     import torch
 
-TAKEN = {"image_size", "num_channels", "num_labels", "id2label", "label2id"}
-"""What transformers would take as a setting, too, but the data say."""
-
 
 @register("hf_image")
-class HfImage(ModelSpec):
+class HfImage(TransformersModel):
     """An image classifier as transformers' `save_pretrained` stores it, used with the weights that come with it.
 
     Weights are read from safetensors, and no code that comes with a model is run. The package transformers must be installed.
@@ -36,52 +30,14 @@ class HfImage(ModelSpec):
         },
     }
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
-    requires: ClassVar[tuple[str, ...]] = ("transformers",)
-    unhashed: ClassVar[frozenset[str]] = ModelSpec.unhashed | {"download"}
-
-    weights: str | None = Field(None, min_length=1)
-    """Folder with `config.json`, `model.safetensors` and, if it normalises its input, `preprocessor_config.json`."""
-    hub: str | None = Field(None, min_length=1)
-    """Name of a model on a hub, such as `google/vit-base-patch16-224`; only what lies in the local cache unless `download`."""
-    hub_revision: str | None = None
-    """Commit of the model on the hub; null: its newest."""
-    download: bool = False
-    """Fetch what the cache lacks, where there is a network."""
-    network: str | None = Field(None, min_length=1)
-    """Instead of a model with weights: what transformers calls the type of a model, such as `vit`, with fresh weights."""
-    settings: dict[str, Setting] = {}
-    """Settings of such an architecture, such as `{patch_size: 4, hidden_size: 64, num_hidden_layers: 4}`."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if sum(origin is not None for origin in (self.weights, self.hub, self.network)) != 1:
-            raise ValueError("give one of `weights` (a folder), `hub` and `network`")
-        if self.settings and self.network is None:
-            raise ValueError("settings: a model with weights is built as its config.json says")
-        for name in sorted(self.settings.keys() & TAKEN):
-            raise ValueError(f"settings: {name} is not a setting of the network: the data say it")
-        return self
-
-    @property
-    def brings_weights(self) -> bool:
-        """Unless it is built from settings."""
-        return self.network is None
+    said_by_data: ClassVar[frozenset[str]] = TransformersModel.said_by_data | {"image_size", "num_channels"}
+    read: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors", "preprocessor_config.json")
 
     def problems(self, info: DataInfo) -> list[str]:
         """What a folder's settings say against such data; whether it is there is another question (`absent`)."""
         from certflow.models.hf_folder import misfits
 
         return misfits(self.weights, info) if self.weights is not None and Path(self.weights).exists() else []
-
-    def absent(self) -> list[str]:
-        missing = self.weights is not None and not Path(self.weights).is_dir()
-        folder = [f"weights: there is no folder {self.weights}; put it there, or correct the path"] if missing else []
-        return [*super().absent(), *folder]
-
-    def files(self) -> list[str]:
-        from certflow.models.hf_folder import files_of
-
-        return [] if self.network is not None else files_of(self._folder())
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         from certflow.models.networks import hf_image
@@ -96,11 +52,3 @@ class HfImage(ModelSpec):
         if self.network is not None:
             return self.backbone(info)
         return hf_image.empty(self._folder(), info)
-
-    def _folder(self) -> str:
-        """Where the model lies; `ArtefactError` for one of a hub that is not in its cache."""
-        from certflow.models.hf_folder import cached
-
-        if self.weights is not None:
-            return self.weights
-        return str(cached(self.hub, self.hub_revision, download=self.download, patterns=("*.json", "*.safetensors")))

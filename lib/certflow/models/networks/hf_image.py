@@ -9,7 +9,7 @@ from torch import nn
 
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
-from certflow.models.hf_folder import misfits, normalisation
+from certflow.models.hf_folder import misfits, normalisation, require_complete
 from certflow.models.shapes import describe
 
 
@@ -55,7 +55,7 @@ def load(path: str | Path, info: DataInfo) -> Logits:
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ArtefactError(f"{path}: transformers cannot read it: {error}") from error
-    _require_complete(path, found)
+    require_complete(path, found)
     mean, sd = normalisation(path, info.shape[0])
     return Logits(network, {"num_classes": info.classes, "mean": mean, "std": sd})
 
@@ -73,13 +73,3 @@ def _require_fitting(path: str | Path, info: DataInfo) -> None:
     wrong = misfits(path, info)
     if wrong:
         raise ArtefactError("; ".join(wrong))
-
-
-def _require_complete(path: str | Path, found: Mapping[str, Any]) -> None:
-    """No weight may be missing, left over or of another shape: transformers draws random numbers for it in silence."""
-    kinds = {"missing_keys": "lacks", "unexpected_keys": "has in addition", "mismatched_keys": "has in another shape"}
-    wrong = [
-        f"{verb} {', '.join(map(str, sorted(found[kind])[:4]))}" for kind, verb in kinds.items() if found.get(kind)
-    ]
-    if wrong:
-        raise ArtefactError(f"{path}: its weights do not fit the classifier: {'; '.join(wrong)}")

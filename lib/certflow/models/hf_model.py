@@ -1,0 +1,66 @@
+"""Models of the transformers library (`huggingface/transformers`), from a folder, a hub, or settings."""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from certflow.models.base import ModelSpec
+from certflow.models.kinds.timm import Setting
+
+
+class TransformersModel(ModelSpec):
+    """Base of the kinds that the library builds. It must be installed; no code that comes with a model is run."""
+
+    requires: ClassVar[tuple[str, ...]] = ("transformers",)
+    unhashed: ClassVar[frozenset[str]] = ModelSpec.unhashed | {"download"}
+    said_by_data: ClassVar[frozenset[str]] = frozenset({"num_labels", "id2label", "label2id"})
+    """What transformers would take as a setting, too, but the data say."""
+    read: ClassVar[tuple[str, ...]] = ()
+    """Files of a folder that the function depends on."""
+
+    weights: str | None = Field(None, min_length=1)
+    """Folder with `config.json`, `model.safetensors` and, for images, `preprocessor_config.json` if it normalises its input."""
+    hub: str | None = Field(None, min_length=1)
+    """Name of a model on a hub, such as `google/vit-base-patch16-224`; only what lies in the local cache unless `download`."""
+    hub_revision: str | None = None
+    """Commit of the model on the hub; null: its newest."""
+    download: bool = False
+    """Fetch what the cache lacks, where there is a network."""
+    network: str | None = Field(None, min_length=1)
+    """Instead of a model with weights: what transformers calls the type of a model, such as `vit`, `bert`, with new weights."""
+    settings: dict[str, Setting] = {}
+    """Settings of such an architecture, such as `{patch_size: 4, hidden_size: 64, num_hidden_layers: 4}`."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.weights, self.hub, self.network)) != 1:
+            raise ValueError("give one of `weights` (a folder), `hub` and `network`")
+        if self.settings and self.network is None:
+            raise ValueError("settings: a model with weights is built as its config.json says")
+        for name in sorted(self.settings.keys() & self.said_by_data):
+            raise ValueError(f"settings: {name} is not a setting of the network: the data say it")
+        return self
+
+    @property
+    def brings_weights(self) -> bool:
+        """Unless it is built from settings."""
+        return self.network is None
+
+    def absent(self) -> list[str]:
+        missing = self.weights is not None and not Path(self.weights).is_dir()
+        folder = [f"weights: there is no folder {self.weights}; put it there, or correct the path"] if missing else []
+        return [*super().absent(), *folder]
+
+    def files(self) -> list[str]:
+        from certflow.models.hf_folder import files_of
+
+        return [] if self.network is not None else files_of(self._folder(), self.read)
+
+    def _folder(self) -> str:
+        """Where the model lies; `ArtefactError` for one of a hub that is not in its cache."""
+        from certflow.models.hf_folder import cached
+
+        if self.weights is not None:
+            return self.weights
+        return str(cached(self.hub, self.hub_revision, download=self.download, patterns=("*.json", "*.safetensors")))
