@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
     from certflow.attacks.target import Target
-    from certflow.attacks.victim import Victim
 
 ABSTAIN = -1
 """Class of an image whose votes do not settle it."""
@@ -72,8 +71,11 @@ class AttackSpec(Spec):
 
         return sizes(found.double() - x.double(), self.norm).flatten()
 
-    def predicted(self, victim: "Victim", x: "torch.Tensor", index: "np.ndarray", number: int = 0) -> "np.ndarray":
-        """int64 [images]: the classes of images float32 in [0,1], as attempt `number` is judged; -1 where it is not settled."""
+    def predicted(self, victim: Any, x: "torch.Tensor", index: "np.ndarray", number: int = 0) -> "np.ndarray":
+        """int64 [images]: the classes of images float32 in [0,1], or of texts, as attempt `number` is judged; -1: not settled.
+
+        victim: `certflow.attacks.victim.Victim`, or `certflow.attacks.texts.TextVictim`.
+        """
         return victim.plain_classes(x, index)
 
     def problems(self, noise: NoiseSpec) -> list[str]:
@@ -116,7 +118,7 @@ class SmoothedAttack(AttackSpec):
         """The level at which attempt `number` is judged."""
         return self.alpha / 2.0 ** (number + 1)
 
-    def predicted(self, victim: "Victim", x: "torch.Tensor", index: "np.ndarray", number: int = 0) -> "np.ndarray":
+    def predicted(self, victim: Any, x: "torch.Tensor", index: "np.ndarray", number: int = 0) -> "np.ndarray":
         """See `AttackSpec.predicted`: PREDICT with draws of this attempt alone."""
         return victim.smoothed_classes(x, index, n=self.n, alpha=self.level(number), first=number * self.n)
 

@@ -10,7 +10,7 @@ import numpy as np
 from certflow.attacks.running import Found, attack_images
 from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
-from certflow.data.base import DatasetSpec, Split
+from certflow.data.base import DatasetSpec, Split, SplitName
 from certflow.data.items import Tokens, network_input
 from certflow.data.store import open_split
 from certflow.data.subset import Images
@@ -102,7 +102,12 @@ class _Opened:
 
 
 def _opened(
-    spec: Mapping[str, Any], dataset: DatasetSpec, manifest: str | Path, model: str | Path, device: Any, split: str
+    spec: Mapping[str, Any],
+    dataset: DatasetSpec,
+    manifest: str | Path,
+    model: str | Path,
+    device: Any,
+    split: SplitName,
 ) -> _Opened:
     """The model as it was written, for gradients; of images also as it is judged, which `open_setting` prepares."""
     module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, dataset.info())

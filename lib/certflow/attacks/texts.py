@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from certflow.attacks.target import Target
 from certflow.data.items import PADDING
 from certflow.errors import NonFiniteError
-from certflow.kinds.registry import spec_class
 from certflow.models.words import special_tokens, word_embedding
 from certflow.noise.base import NoiseSpec
+from certflow.noise.kinds.none import NoNoise
 from certflow.sampling.settings import engine_settings
 from certflow.training.frozen import frozen
 
@@ -34,7 +34,7 @@ class TextVictim:
     @property
     def noise(self) -> NoiseSpec:
         """None."""
-        return spec_class("noise", "none")()
+        return NoNoise()
 
     @property
     def device(self) -> torch.device:

@@ -44,6 +44,13 @@ class DataInfo:
         return Pixels(self.shape) if self.vocabulary is None else Tokens(self.shape, self.vocabulary)
 
     @property
+    def words(self) -> int:
+        """`vocabulary` of texts; ValueError for images."""
+        if self.vocabulary is None:
+            raise ValueError("images have no vocabulary")
+        return self.vocabulary
+
+    @property
     def dim(self) -> int:
         """Number of coordinates of one image, or of tokens of one text."""
         return math.prod(self.shape)

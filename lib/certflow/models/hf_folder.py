@@ -50,13 +50,13 @@ def text_misfits(path: str | Path, info: DataInfo, *, stored: bool) -> list[str]
 
 
 def _of_texts(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
-    found, (length,) = [], info.shape
+    found, (length,), known = [], info.shape, info.words - SHIFT
     if settings.get("is_encoder_decoder") or any("ForCausalLM" in name for name in settings.get("architectures") or ()):
         found.append(f"{path}: writes texts ({settings.get('model_type')}); take an encoder, such as a BERT")
     words = settings.get("vocab_size")
-    if words != info.vocabulary - SHIFT:
+    if words != known:
         found.append(
-            f"{path}: knows {words} tokens, the data have {info.vocabulary - SHIFT}; use `tokenizer: pretrained` with this "
+            f"{path}: knows {words} tokens, the data have {known}; use `tokenizer: pretrained` with this "
             f"folder as `pretrained` and `vocabulary: {words}`"
         )
     longest = settings.get("max_position_embeddings")

@@ -108,8 +108,9 @@ def reduced(output: torch.Tensor, how: Reduction = "auto", mask: torch.Tensor | 
 def _parts(network: nn.Module, which: str) -> Iterator[str]:
     """Names of the top-level parts, or of the blocks; behind the normalisation where the network begins with one."""
     root, prefix = (network[1], "1.") if isinstance(network, Network) else (network, "")
-    if hasattr(root, "layer_names"):  # a network that knows its layers, which are not all at its top
-        yield from (prefix + name for name in root.layer_names)
+    known = getattr(root, "layer_names", None)
+    if isinstance(known, list):  # a network that knows its layers, which are not all at its top
+        yield from (prefix + name for name in known)
         return
     for name, child in root.named_children():
         yield from _blocks(prefix + name, child) if which == "blocks" else _stages(prefix + name, child)

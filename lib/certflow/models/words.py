@@ -5,10 +5,18 @@ Tokens are not points between which one could move; attacks and regularisers tha
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import nn
+
+
+class OfTexts(Protocol):
+    """What a backbone that takes texts has besides its `forward`."""
+
+    word_embedding: nn.Embedding
+    special_tokens: frozenset[int]
 
 
 def word_embedding(network: nn.Module) -> nn.Embedding:
@@ -21,10 +29,10 @@ def special_tokens(network: nn.Module) -> frozenset[int]:
     return _of_texts(network).special_tokens
 
 
-def _of_texts(network: nn.Module) -> nn.Module:
+def _of_texts(network: nn.Module) -> OfTexts:
     for module in (network, *network.children()):
         if hasattr(module, "word_embedding"):
-            return module
+            return cast(OfTexts, module)
     raise ValueError(f"{type(network).__name__} has no `word_embedding`: it does not take texts")
 
 

@@ -41,15 +41,15 @@ class Substitution(AttackSpec):
     def attempt(self, target: Any, number: int) -> Any:
         """See `AttackSpec.attempt`."""
         from certflow.attacks.texts import substitute
-        from certflow.data.items import counting
+        from certflow.data.items import PADDING
 
-        allowed = target.eps * counting(target.x).sum(1) if self.norm == "share" else target.eps
+        allowed = target.eps * (target.x != PADDING).sum(1) if self.norm == "share" else target.eps
         return substitute(target, allowed.floor().long(), self.candidates, self.queries)
 
     def distance(self, found: Any, x: Any) -> Any:
         """See `AttackSpec.distance`: words replaced, or their share."""
         from certflow.attacks.texts import replaced_words
-        from certflow.data.items import counting
+        from certflow.data.items import PADDING
 
         changed = replaced_words(found, x).double()
-        return changed if self.norm == "words" else changed / counting(x).sum(1).clamp(min=1)
+        return changed if self.norm == "words" else changed / (x != PADDING).sum(1).clamp(min=1)

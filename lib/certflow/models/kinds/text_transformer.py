@@ -40,6 +40,4 @@ class TextTransformer(ModelSpec):
         from certflow.models.networks.text_transformer import TextTransformer
 
         (length,) = info.shape
-        if info.vocabulary is None:
-            raise ValueError("text_transformer: takes texts, and the dataset holds images")
-        return TextTransformer(info.vocabulary, length, info.classes, self.width, self.depth, self.heads, self.dropout)
+        return TextTransformer(info.words, length, info.classes, self.width, self.depth, self.heads, self.dropout)

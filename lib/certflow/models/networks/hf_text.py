@@ -24,7 +24,7 @@ class TextLogits(nn.Module):
     gets vectors and a mask: some encoders number places by comparing tokens with their own padding.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Linear | None, special: frozenset[int]):
+    def __init__(self, network: Any, head: nn.Linear | None, special: frozenset[int]):
         super().__init__()
         table = network.get_input_embeddings().weight.detach()
         words = nn.Embedding(len(table) + SHIFT, table.shape[1], padding_idx=PADDING)
@@ -38,7 +38,8 @@ class TextLogits(nn.Module):
     @property
     def word_embedding(self) -> nn.Embedding:
         """The vectors of words, before anything else is added."""
-        return self.network.get_input_embeddings()
+        network: Any = self.network
+        return network.get_input_embeddings()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         counts = x != PADDING
@@ -68,7 +69,7 @@ def create(architecture: str, info: DataInfo, settings: Mapping[str, Any], head:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    sizes = {"vocab_size": info.vocabulary - SHIFT, "num_labels": info.classes}
+    sizes = {"vocab_size": info.words - SHIFT, "num_labels": info.classes}
     try:
         config = AutoConfig.for_model(architecture, **sizes, **settings)
         network = _auto(head).from_config(config)
@@ -105,7 +106,7 @@ def _auto(head: str) -> Any:
     return AutoModelForSequenceClassification if head == "stored" else AutoModel
 
 
-def _finished(network: nn.Module, info: DataInfo, head: str, special: frozenset[int]) -> TextLogits:
+def _finished(network: Any, info: DataInfo, head: str, special: frozenset[int]) -> TextLogits:
     """With a new layer behind it, if asked for, and without the pooler that this layer does not read."""
     if head == "stored":
         return TextLogits(network, None, special)
