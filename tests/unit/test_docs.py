@@ -63,4 +63,4 @@ def test_every_overlay_says_how_it_is_used(overlay):
         re.M,
     )
     config = yaml.safe_load(text)
-    assert command and command[1] in {**config["experiments"], **config.get("diagnoses", {})}
+    assert command and command[1] in {**config.get("experiments", {}), **config.get("diagnoses", {})}

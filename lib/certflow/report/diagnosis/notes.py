@@ -89,6 +89,9 @@ def attack_notes(attacks: Mapping[tuple, tuple[Attacked, ...]]) -> list[str]:
     lines = [
         f"{' and '.join(f'{count:,}' for count in sorted(images))} inputs, those of the attack's own entry of `images`."
     ]
+    lines.append(
+        "Macro-F1: the mean over classes of the F1 of the classes after the attack; it weighs rare classes like others."
+    )
     smoothed = [name for name, one in found.items() if one.smoothed]
     if smoothed:
         lines.append(

@@ -99,17 +99,17 @@ def certificate_block(models: Sequence[Diagnosed]) -> Block:
 
 
 def attack_blocks(models: Sequence[Diagnosed], attacks: Mapping[tuple, tuple[Attacked, ...]]) -> list[Block]:
-    """Accuracy left by each attack: a block for each."""
+    """Accuracy and macro-F1 left by each attack: a block for each."""
     names = list(dict.fromkeys(attack.attack for found in attacks.values() for attack in found))
     blocks = []
     for name in names:
-        rows = []
-        for model in models:
-            attack = next(one for one in attacks[model.key] if one.attack == name)
-            rows.append([model.label, *(percent(share) for share in attack.accuracy)])
-        columns = ("model", *(f"{eps:g}" for eps in attack.eps))
-        over = f"accuracy left (%) at {NORMS.get(attack.norm, attack.norm)} strength"
-        blocks.append(block("attack", columns, {name: rows}, over=over))
+        each = {model.label: next(one for one in attacks[model.key] if one.attack == name) for model in models}
+        first = each[models[0].label]
+        columns = ("model", *(f"{eps:g}" for eps in first.eps))
+        for what in ("accuracy", "macro_f1"):
+            rows = [[label, *(percent(share) for share in getattr(one, what))] for label, one in each.items()]
+            over = f"{what.replace('_f1', '-F1')} left (%) at {NORMS.get(first.norm, first.norm)} strength"
+            blocks.append(block("attack", columns, {name: rows}, over=over))
     return blocks
 
 
