@@ -25,7 +25,7 @@ IMAGES = (
 def main() -> None:
     looks = growing_looks(50, LAST)
     density = np.exp(-((GRID - 1.2) ** 2) / 4)
-    test = tuned(1 - P0, looks, density / density.sum(), 0.001, 0.003)
+    (test,) = tuned([1 - P0], looks, density / density.sum(), 0.001, 0.003)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axis = figure.subplots()
     upper, lower = test.accept / looks, np.maximum(test.give_up, 0) / looks

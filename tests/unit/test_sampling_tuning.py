@@ -8,12 +8,20 @@ from stage_examples import Home
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
-from certflow.sampling.ladder import stated_ladder
+from certflow.sampling.ladder import Ladder, stated_ladder
 from certflow.sampling.plan import read_plan
-from certflow.sampling.tuning import REFERENCE, atom_weights, prior_density, reference_power, tuned_ladder
+from certflow.sampling.tuning import (
+    FINE,
+    REFERENCE,
+    prior_density,
+    prior_on_atoms,
+    reference_power,
+    tuned,
+    tuned_ladder,
+)
 from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID
-from certflow.stats.optimal import atoms
+from certflow.stats.optimal import Rungs, atoms, growing_looks
 from certflow.stats.truncated import size
 
 Decide, NOISE = spec_class("sampler", "decide"), Gaussian(sigma=0.5)
@@ -75,20 +83,50 @@ def test_a_radius_that_no_draw_can_prove_is_never_held():
 def test_weights_of_the_prior_are_shares_of_the_density():
     density = np.exp(-((GRID - 1.0) ** 2))
     density /= density.sum()
-    weights = atom_weights(density, float(ndtr(-1.0)))
-    assert weights.sum() == pytest.approx(1, abs=1e-4) and (weights > 0).all()
-    assert weights[: len(weights) // 2].sum() == pytest.approx(0.5, abs=0.01)
+    prior = prior_on_atoms(density, ndtr(-np.array([0.5, 1.0])))
+    assert prior.weights.sum() == pytest.approx(1) and (prior.weights > 0).all() and (np.diff(prior.z) > 0).all()
+    assert prior.weights[prior.z < 1].sum() == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_reference_is_the_power_of_clopper_and_pearson():
     q0 = float(ndtr(-1.0))
-    z, _ = atoms(q0)
-    power = reference_power(q0, 0.001)
+    z, _ = atoms([q0])
+    power = reference_power(q0, z, 0.001)
     at = int(np.argmin(np.abs(power - 0.6)))
     k = np.random.default_rng(0).binomial(REFERENCE, ndtr(z[at]), 20_000)
     shown = (np.asarray(clopper_pearson_failure(k, REFERENCE, 0.001)) < q0).mean()
     assert shown == pytest.approx(power[at], abs=0.02)
     assert (power[z <= 1.0] == 0).all()
+
+
+def test_a_tuned_ladder_loses_what_is_tolerated_and_takes_the_draws_that_were_planned():
+    """Climbed by images of the very law that it is tuned for."""
+    density = np.exp(-((GRID - 1.2) ** 2) / 4)
+    density, failure, looks = density / density.sum(), FAILURE[1:], growing_looks(50, 50_000)
+    prior = prior_on_atoms(density, failure)
+    tests = tuned(failure.tolist(), looks, density, 0.001, 0.006)
+    rules = Rungs(failure, looks, prior, 0.001).solve([2.0 ** (test.reward / FINE) for test in tests])
+    give_up = np.array([*(test.give_up for test in tests), looks])
+    ladder = Ladder(np.array([0.5, 1.0]), looks, np.array([test.accept for test in tests]), give_up)
+    rng = np.random.default_rng(0)
+    z = rng.choice(prior.z, 50_000, p=prior.weights)
+    decided, drawn = climbed(ladder, ndtr(z), rng)
+    wanted = np.mean([reference_power(q0, z, 0.001) for q0 in failure], axis=1)
+    held = (decided[:, None] >= ladder.radii).mean(axis=0)
+    assert wanted - held == pytest.approx([0.006, 0.006], abs=0.002)
+    assert held == pytest.approx(rules[0].held, abs=0.002)
+    assert drawn.mean() == pytest.approx(rules[0].draws, rel=0.1)
+
+
+def climbed(ladder: Ladder, p: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
+    """(decided, draws made) of images of these probabilities."""
+    k, drawn, decided, going = (np.zeros(len(p), int), np.zeros(len(p), int), np.full(len(p), -1.0), np.arange(len(p)))
+    for look, n in enumerate(ladder.looks):
+        k[going] += rng.binomial(n - drawn[going], p[going])
+        drawn[going] = n
+        decided[going], finished = ladder.judge(look, k[going], decided[going])
+        going = going[~finished]
+    return decided, drawn
 
 
 @pytest.mark.parametrize("settings", [{"judge": "label", "n0": 0}, {"judge": "label"}, {"judge": "selected"}])

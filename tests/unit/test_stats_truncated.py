@@ -9,7 +9,8 @@ import pytest
 from scipy.special import ndtr
 
 from certflow.sampling.ladder import planned_ladder
-from certflow.stats.optimal import Problem, atoms, boundaries, growing_looks
+from certflow.stats.lattice import Prior
+from certflow.stats.optimal import Rungs, atoms, boundaries, growing_looks
 from certflow.stats.truncated import GUARD, least_counts, size, spending
 
 LOOKS = np.array([4, 9, 15])
@@ -66,10 +67,17 @@ def test_least_counts_spend_no_more_than_allowed_and_cannot_be_lowered(q0, alpha
         assert spending(looks, lower, q0)[look] > allowed[look] * (1 - 2 * GUARD)
 
 
+SIGMAS = (0.25, 0.5, 1.0)
+
+
+def ladder_of(sigma: float) -> list[float]:
+    """Phi(-r / sigma) for the radii of the shipped ladders, as far as 100,000 draws can prove them."""
+    return [float(ndtr(-r / sigma)) for r in np.arange(0, 2.51, 0.25) if r / sigma <= 3.9]
+
+
 def shipped_limits() -> list[float]:
-    """Phi(-r / sigma) for the radii of every ladder in the shipped configurations and defaults."""
-    radii = np.arange(0, 2.51, 0.25)
-    return sorted({float(ndtr(-r / sigma)) for sigma in (0.25, 0.5, 1.0) for r in radii if r / sigma <= 3.9})
+    """Those of all ladders in the shipped configurations and defaults."""
+    return sorted({q0 for sigma in SIGMAS for q0 in ladder_of(sigma)})
 
 
 @pytest.mark.parametrize("q0", shipped_limits())
@@ -78,14 +86,26 @@ def test_the_mixture_keeps_its_level_at_every_shipped_limit(q0):
     assert size(rule.looks, rule.accept[0], q0) <= 0.001
 
 
-@pytest.mark.parametrize("q0", shipped_limits()[::4])
-def test_the_optimal_test_spends_its_level_and_not_more(q0):
-    looks = growing_looks(50, 100_000)
-    weights = np.full(len(atoms(q0)[0]), 1 / len(atoms(q0)[0]))
-    problem = Problem(q0, tuple(looks.tolist()), tuple(weights))
-    rule, _ = problem.priced(2.0**17, 0.001)
-    accept, give_up = boundaries(q0, looks, rule, 0.001)
-    found = size(looks, accept, q0)
-    assert found <= 0.001
-    assert found > (0.0009 if q0 > 0.001 else 0.0006), "whole numbers leave more unspent where misses are few"
-    assert (give_up < accept).all() or (give_up[-1] == looks[-1] and (give_up[:-1] < accept[:-1]).all())
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_every_optimal_test_of_a_shipped_ladder_spends_its_level_and_not_more(sigma):
+    looks, limits = growing_looks(100, 20_000), ladder_of(sigma)
+    z = atoms(limits)[0]
+    prior = Prior(z, np.full(len(z), 1 / len(z)))
+    rules = Rungs(limits, looks, prior, 0.001).solve([2.0**17] * len(limits))
+    for q0, rule in zip(limits, rules, strict=True):
+        accept, give_up = boundaries(q0, looks, rule, 0.001)
+        found = size(looks, accept, q0)
+        assert found <= 0.001
+        assert found > (0.0009 if q0 > 0.001 else 0.0006), "whole numbers leave more unspent where misses are few"
+        assert (give_up[:-1] < accept[:-1]).all()
+
+
+def test_the_size_is_the_share_of_streams_that_are_rejected():
+    """At p0, 100,000 streams that nobody gives up, drawn step by step."""
+    q0, looks, rng = 0.16, growing_looks(50, 2000), np.random.default_rng(0)
+    accept = least_counts(looks, 0.05 * np.linspace(0.1, 1, len(looks)), q0)
+    misses, rejected = np.zeros(100_000, np.int64), np.zeros(100_000, bool)
+    for draws, n, least in zip(np.diff(looks, prepend=0), looks, accept, strict=True):
+        misses += rng.binomial(draws, q0, len(misses))
+        rejected |= n - misses >= least
+    assert rejected.mean() == pytest.approx(size(looks, accept, q0), abs=4 * (0.05 / len(misses)) ** 0.5)

@@ -1,10 +1,11 @@
 """Which tests suit these images: boundaries of `decide`, tuned on stage 1 and stored in the plan as whole numbers.
 
-Stage 1 shows how many images lie near each radius. Each radius gets the test that takes fewest draws among those that lose no
-more certified accuracy than is tolerated, for images distributed so. Stage-2 draws are fresh, so that tests tuned in this way
-keep their level; how well they were tuned only decides how many draws they take.
+Stage 1 shows how many images lie near each radius. All radii together get the ladder of tests that takes fewest draws among
+those that lose no more certified accuracy than is tolerated at any radius, for images distributed so. Stage-2 draws are fresh,
+so that tests tuned in this way keep their level; how well they were tuned only decides how many draws they take.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,22 @@ from scipy import special
 
 from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID, npmle, observed
-from certflow.stats.optimal import Problem, Rule, atoms, boundaries, growing_looks, least
+from certflow.stats.lattice import Prior
+from certflow.stats.optimal import Rule, Rungs, atoms, boundaries, growing_looks
 
 REFERENCE = 100_000
 """Draws of the table that a loss of certified accuracy is stated against: Cohen et al. 2019."""
-REWARDS = (16, 52)
-"""The reward is 2^(i/2) draws for a whole number i in this range: from 256 to 67 million draws for one more image held."""
-FIRST_REWARD = 34
-"""Where the search for a reward begins."""
+REWARDS = (64, 208)
+"""The reward is 2^(i/`FINE`) draws for a whole number i in this range: from 256 to 67 million draws for one more image held."""
+FINE = 8
+FIRST_REWARD = 128
+"""Where the search for the rewards begins."""
+ROUNDS, LARGEST_STEP = 8, 24
+"""Of that search: how often all rewards are set anew, and by how much at most."""
+RESPONSE = 0.55
+"""A reward is raised by this power of what its radius loses too much: losses fall a little faster than 1 / reward."""
+CLOSE = 1.05
+"""A radius may lose so many times the tolerance; rewards and lattice are no finer."""
 EM_STEPS, FLAT = 50, 0.02
 """Of the prior's fit: few steps from a flat start, and a flat share, keep images in what n0 draws cannot tell apart. A fit that
 sees none there makes tests that give up at once; the g-model does so, and then a radius can lose 6 points."""
@@ -45,14 +54,14 @@ def tuned_ladder(
     """The tests of all radii as plain whole numbers: `looks` [looks], `accept` [radii][looks], `give_up` [radii + 1][looks]
     (the last row always gives up) and `rewards` [radii].
 
-    k0: int64 [images], hits of the judged class among n0 stage-1 draws of each image; failure: float64 [radii], a radius holds
-    where misses are rarer than this; 0: it never does. first, last: the first look, and the most draws. Takes about half a
-    second per radius.
+    k0: int64 [images], hits of the judged class among n0 stage-1 draws of each image; failure: float64 [radii], decreasing, a
+    radius holds where misses are rarer than this; 0: it never does. first, last: the first look, and the most draws. Takes
+    about half a second per radius.
     """
     looks = growing_looks(first, last)
-    density = prior_density(k0, n0)
-    never = Tuned(looks + 1, looks.copy(), 0)
-    found = [tuned(float(q), looks, density, alpha, tolerance) if q > 0 else never for q in failure]
+    possible = [float(q) for q in failure if q > 0]
+    found = tuned(possible, looks, prior_density(k0, n0), alpha, tolerance) if possible else []
+    found += [Tuned(looks + 1, looks.copy(), 0)] * (len(failure) - len(found))
     return {
         "looks": looks.tolist(),
         "accept": [one.accept.tolist() for one in found],
@@ -66,43 +75,72 @@ def prior_density(k0: np.ndarray, n0: int) -> np.ndarray:
     return (1 - FLAT) * npmle(observed(k0, np.full(len(k0), n0)), EM_STEPS) + FLAT / len(GRID)
 
 
-def tuned(q0: float, looks: np.ndarray, density: np.ndarray, alpha: float, tolerance: float) -> Tuned:
-    """The test of p0 = 1 - q0 with the least reward that loses at most `tolerance` against `REFERENCE` draws of every image.
+def tuned(
+    failure: Sequence[float], looks: np.ndarray, density: np.ndarray, alpha: float, tolerance: float
+) -> list[Tuned]:
+    """The tests of p0 = 1 - q0 for each q0 in `failure` (decreasing) that take fewest draws together, and each lose at most
+    `tolerance` against `REFERENCE` draws of every image.
 
     density: weights of images on `certflow.stats.deconvolution.GRID`.
     """
-    weights = atom_weights(density, q0)
-    problem = Problem(q0, tuple(looks.tolist()), tuple((weights / weights.sum()).tolist()))
-    goal = float(reference_power(q0, alpha) @ weights) / weights.sum() - tolerance
-    penalty = 0
-
-    def rule(reward: int) -> Rule:
-        nonlocal penalty
-        found, penalty = problem.priced(2.0 ** (reward / 2), alpha, penalty)
-        return found
-
-    best, reward = least(rule, lambda one: one.power >= goal, REWARDS, FIRST_REWARD)
-    return Tuned(*boundaries(q0, looks, best, alpha), reward)
+    prior = prior_on_atoms(density, failure)
+    goals = np.array([reference_power(q0, prior.z, alpha) @ prior.weights for q0 in failure])
+    rewards, rules = _best_rewards(Rungs(failure, looks, prior, alpha), goals, tolerance)
+    return [
+        Tuned(*boundaries(q0, looks, rule, alpha), reward)
+        for q0, rule, reward in zip(failure, rules, rewards.tolist(), strict=True)
+    ]
 
 
-def atom_weights(density: np.ndarray, q0: float) -> np.ndarray:
-    """float64 [atoms]: the share of images near each atom of a test of p0 = 1 - q0; density: weights on `GRID`.
+def _best_rewards(rungs: Rungs, goals: np.ndarray, tolerance: float) -> tuple[np.ndarray, list[Rule]]:
+    """The rewards at which each radius loses what is tolerated, and the rules for them.
+
+    Fewest draws for given losses are a Lagrangian problem with the rewards as multipliers. All are moved at once, by how much
+    each radius loses too much or too little.
+    """
+    rewards, best = np.full(len(goals), FIRST_REWARD), None
+    for _ in range(ROUNDS):
+        rules = rungs.solve(np.exp2(rewards / FINE).tolist())
+        lost = np.maximum((goals - rules[0].held) / tolerance, 0.05)
+        key = (round(float(np.maximum(lost - CLOSE, 0.0).sum()), 1), rules[0].draws)
+        if best is None or key < best[0]:
+            best = key, rewards, rules
+        step = np.rint(RESPONSE * FINE * np.log2(lost)).astype(np.int64)
+        step = np.where((step == 0) & (lost > CLOSE), 1, step).clip(-LARGEST_STEP, LARGEST_STEP)
+        following = (rewards + step).clip(*REWARDS)
+        if (following == rewards).all():
+            break
+        rewards = following
+    return best[1], best[2]
+
+
+def prior_on_atoms(density: np.ndarray, failure: Sequence[float]) -> Prior:
+    """The share of images near each atom of a ladder; density: weights on `GRID`.
 
     None is less than one unit, and all are whole numbers of units: what differs in the last bits of a machine's arithmetic
     does not differ here.
     """
-    _, edges = atoms(q0)
+    z, edges = atoms(failure)
     middle = (GRID[1:] + GRID[:-1]) / 2
     upto = np.interp(edges, middle, np.cumsum(density)[:-1], left=0.0, right=1.0)
-    return np.maximum(np.rint(np.diff(upto) * UNIT), 1.0) / UNIT
+    weights = np.maximum(np.rint(np.diff(upto) * UNIT), 1.0)
+    return Prior(z, weights / weights.sum())
 
 
-def reference_power(q0: float, alpha: float) -> np.ndarray:
-    """float64 [atoms]: how likely an image at each atom is certified by `REFERENCE` draws; 0 at and below p0."""
-    misses = np.arange(REFERENCE + 1)
-    proven = int(np.searchsorted(clopper_pearson_failure(REFERENCE - misses, REFERENCE, alpha), q0)) - 1
-    z, _ = atoms(q0)
+def reference_power(q0: float, z: np.ndarray, alpha: float) -> np.ndarray:
+    """float64 [atoms]: how likely an image at each probit z is certified by `REFERENCE` draws; 0 at and below p0."""
+    proven = _provable_misses(q0, alpha)
     if proven < 0:
         return np.zeros(len(z))
     power = special.betainc(REFERENCE - proven, proven + 1.0, special.ndtr(z))
     return np.where(z > -special.ndtri(q0), power, 0.0)
+
+
+def _provable_misses(q0: float, alpha: float) -> int:
+    """The most misses among `REFERENCE` draws that prove p > 1 - q0 by Clopper and Pearson's bound; -1: none do."""
+    low, high = -1, REFERENCE
+    while high - low > 1:
+        middle = (low + high) // 2
+        proves = clopper_pearson_failure(REFERENCE - middle, REFERENCE, alpha) < q0
+        low, high = (middle, high) if proves else (low, middle)
+    return low

@@ -1,35 +1,40 @@
-"""Truncated tests that take as few draws as they can: boundaries by backward induction (dynamic programming).
+"""Ladders of truncated tests that take as few draws as they can: boundaries by backward induction (dynamic programming).
 
-An image's probability p is drawn from a known prior. At each look one may reject "p <= p0", which earns `reward` (in draws)
-if p > p0; give up, which earns nothing; or draw on to the next look, at a cost of one per draw. Rejecting costs `penalty`
-times the probability of doing so at p0, and the penalty is set so that this probability is the level (Wald; Arrow, Blackwell
-and Girshick 1949 for the induction).
+An image's probability p is drawn from a known prior. It climbs a ladder: the rung it stands before asks for p > p0, and each
+rung has its p0. At each look one may take the rung, which earns its `reward` (in draws) if p > p0, and stand before the next
+one; give up, which ends the image; or draw on to the next look, at a cost of one per draw. Taking a rung costs `penalty`
+times the probability of doing so at its p0, and the penalty is set so that this probability is the level (Wald; Arrow,
+Blackwell and Girshick 1949 for the induction). Rungs share their draws: an image that goes on to the next rung anyway waits
+for this one at no cost. The induction therefore starts at the highest rung, and what is to come after a rung is part of what
+it is worth.
 
-The induction works on a coarse lattice of miss counts, which costs little power and no validity: what it decides is only *how
-the level is spent over the looks*. `boundaries` then takes the smallest whole numbers that spend it so, by the exact recursion
-of `certflow.stats.truncated`. The result is whole numbers, and every search on the way runs over whole numbers too
-(exponents of rewards and penalties), so that the last bits of a machine's arithmetic do not enter.
+It works on a coarse lattice of miss counts (`certflow.stats.lattice`), which costs little power and no validity: what it
+decides is only *how the level is spent over the looks*. `boundaries` then takes the smallest whole numbers that spend it so,
+by the exact recursion of `certflow.stats.truncated`. Every search runs over whole numbers too (exponents of rewards and
+penalties), so that the last bits of a machine's arithmetic hardly ever enter.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 from scipy import special
 
+from certflow.stats.lattice import Prior, interpolation, path
 from certflow.stats.truncated import least_counts, spending
 
-NODES = 120
-"""Lattice points of a look."""
-REACH = 8.5
-"""The lattice spans so many standard deviations to either side of what p0 would give."""
 STEPS = 0.005 * 1.5 ** np.arange(17)
-"""Distances of the prior's atoms from z(p0), in probits: dense where images are hard to tell from p0."""
+"""Distances of the prior's atoms from the z(p0) that they are nearest to, in probits: dense where images are hard to tell from
+p0."""
 FINE = 8
 PENALTIES = (-160, 240)
 """The penalty is reward * 2^(i/`FINE`) for a whole number i in this range."""
+FREE = 1.0
+"""Draws: a rung is taken at once where its penalty is smaller. Waiting would gain less than the lattice can tell."""
+WORTH, DRAWS, HELD = 0, 1, 2
+"""Columns of what is to come: worth in draws, draws, and from here on the probability of holding each rung, lowest first."""
 T = TypeVar("T")
 
 
@@ -41,95 +46,19 @@ def growing_looks(first: int, last: int) -> np.ndarray:
     return np.array(looks, np.int64)
 
 
-def atoms(q0: float) -> tuple[np.ndarray, np.ndarray]:
-    """(probits of p, edges between them) of the atoms that a prior is put on for a test of p0 = 1 - q0: [34] and [35]."""
-    z = -special.ndtri(q0) + np.concatenate([-STEPS[::-1], STEPS])
-    middle = (z[1:] + z[:-1]) / 2
-    return z, np.concatenate([[-np.inf], middle, [np.inf]])
+def atoms(failure: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """(probits of p, edges between them) of the atoms that a prior is put on for a ladder.
 
-
-@dataclass(frozen=True)
-class Step:
-    """From one look, whose `nodes` (evenly spaced misses) are known, to the next."""
-
-    n: int
-    nodes: np.ndarray
-    draws: int
-    """Until the next look."""
-    laws: np.ndarray
-    """float64 [atoms + 1, 2 + offsets]: under each atom, and last at p0, the law of the misses in this step: probability of
-    fewer than are told apart, of more, and of each offset in steps of the spacing."""
-    onto: np.ndarray
-    """float64 [nodes + offsets - 1, next nodes]: interpolation from the next look's nodes to where the offsets lead."""
-    null: np.ndarray
-    """float64 [nodes, next nodes]: transitions at p0."""
-
-    def transitions(self, laws: np.ndarray) -> np.ndarray:
-        """float64 [nodes, next nodes] of laws [nodes, 2 + offsets]; what leaves the lattice stays at its ends."""
-        nodes, offsets = len(self.nodes), laws.shape[1] - 2
-        band = np.zeros((nodes, nodes + offsets))
-        band[:, :offsets] = laws[:, 2:]
-        shifted = band.reshape(-1)[: nodes * (nodes + offsets - 1)].reshape(nodes, nodes + offsets - 1)
-        found = shifted @ self.onto
-        found[:, 0] += laws[:, 0]
-        found[:, -1] += laws[:, 1]
-        return found
-
-
-def _nodes(n: int, q0: float) -> np.ndarray:
-    reach = REACH * np.sqrt(n * q0 * (1 - q0)) + 12
-    low, high = max(0, int(n * q0 - reach)), min(n, int(n * q0 + reach))
-    return np.arange(low, high + 1, max(1, -(-(high - low) // NODES)) | 1)  # an odd spacing: cells are centred on nodes
-
-
-@lru_cache(maxsize=16)
-def steps(q0: float, looks: tuple[int, ...]) -> tuple[Step, ...]:
-    """The steps from no draws at all to the first look, from there to the second, and so on to the last."""
-    q = np.append(special.ndtr(-atoms(q0)[0]), q0)
-    counts = [0, *looks]
-    lattice = [np.zeros(1, np.int64), *(_nodes(n, q0) for n in looks)]
-    return tuple(
-        _step(n, following - n, q, q0, here, there)
-        for n, following, here, there in zip(counts, counts[1:], lattice, lattice[1:], strict=False)
+    failure: q0 = 1 - p0 of each rung, decreasing. Around each z(p0) atoms lie at the distances `STEPS`, up to half way to the
+    next rung.
+    """
+    rungs = -special.ndtri(np.asarray(failure))
+    cuts = [-np.inf, *((low + high) / 2 for low, high in pairwise(rungs)), np.inf]
+    around = rungs[:, None] + np.concatenate([-STEPS[::-1], STEPS])
+    z = np.concatenate(
+        [row[(row > low) & (row <= high)] for row, (low, high) in zip(around, pairwise(cuts), strict=True)]
     )
-
-
-def _spacing(nodes: np.ndarray) -> int:
-    return int(nodes[1] - nodes[0]) if len(nodes) > 1 else 1
-
-
-def _step(n: int, draws: int, q: np.ndarray, q0: float, here: np.ndarray, there: np.ndarray) -> Step:
-    """Misses in the step are gathered into cells of one spacing. Cells and interpolation widen their law, which is therefore
-    taken so much narrower."""
-    spacing = _spacing(here) if n else _spacing(there)
-    reach = 10 * np.sqrt(draws * q0 * (1 - q0)) + 15
-    low, high = max(0, int((draws * q0 - reach) / spacing)), int((draws * q0 + reach) / spacing) + 1
-    edges = spacing * np.arange(low, high + 2) - spacing // 2 - 1  # the last count below each cell
-    upto = _cdf(edges, draws, q[:, None], (spacing**2 - 1) / 12 + (_spacing(there) ** 2 - 1) / 6)
-    laws = np.concatenate([upto[:, :1], 1 - upto[:, -1:], np.diff(upto, axis=1)], axis=1)
-    places = here[0] + spacing * (low + np.arange(len(here) + high - low))
-    found = Step(n, here, draws, laws, _interpolation(places, there), np.zeros(0))
-    return replace(found, null=found.transitions(np.repeat(laws[-1:], len(here), axis=0)))
-
-
-def _interpolation(places: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """float64 [places, nodes]: weights of linear interpolation, constant beyond the ends."""
-    at = np.clip((places - nodes[0]) / _spacing(nodes), 0, len(nodes) - 1)
-    left = np.minimum(at.astype(np.int64), max(len(nodes) - 2, 0))
-    found, rows = np.zeros((len(places), len(nodes))), np.arange(len(places))
-    found[rows, left] = 1 - (at - left)
-    found[rows, np.minimum(left + 1, len(nodes) - 1)] += at - left
-    return found
-
-
-def _cdf(x: np.ndarray, n: int, q: np.ndarray, narrower: float) -> np.ndarray:
-    """P(Bin(n, q) <= x), by the normal approximation of a variance that is smaller by `narrower` where that is good."""
-    x, q = np.broadcast_arrays(x, q)
-    variance = n * q * (1 - q)
-    rough = special.ndtr((x + 0.5 - n * q) / np.sqrt(np.maximum(variance - narrower, 0.25 * variance + 1e-300)))
-    exact = (variance < 100) & (x >= 0) & (x < n)
-    rough[exact] = special.betainc(n - x[exact], x[exact] + 1.0, 1 - q[exact])
-    return np.where(x < 0, 0.0, np.where(x >= n, 1.0, rough))
+    return z, np.concatenate([[-np.inf], (z[1:] + z[:-1]) / 2, [np.inf]])
 
 
 @dataclass(frozen=True)
@@ -140,75 +69,66 @@ class Rule:
     give_up: np.ndarray
     size: float
     """Probability of a rejection at p0, if nobody gives up."""
-    power: float
-    """Probability of p > p0 and a rejection."""
+    to_come: list[np.ndarray]
+    """float64 [nodes, columns] at each look: see `WORTH`."""
+    whole: np.ndarray
+    """float64 [columns]: the same before the first draw."""
+
+    @property
+    def draws(self) -> float:
+        """Mean draws of an image that begins at this rung."""
+        return float(self.whole[DRAWS])
+
+    @property
+    def held(self) -> np.ndarray:
+        """float64 [rungs]: how likely it holds this rung, and each one above (and p > p0)."""
+        return self.whole[HELD:]
 
 
-@dataclass(frozen=True)
-class _View:
-    """What the prior makes of a look, at its nodes."""
+class Rung:
+    """One test of a ladder, p0 = 1 - q0, under a prior. `above`: the next rung, None for the highest."""
 
-    nodes: np.ndarray
-    above: np.ndarray
-    """P(p > p0 | misses)."""
-    ratio: np.ndarray
-    """Likelihood at p0, relative to that under the prior."""
-    posterior: np.ndarray
-    """float64 [nodes, atoms]."""
+    def __init__(self, q0: float, looks: np.ndarray, prior: Prior, above: "Rung | None" = None):
+        self.q0 = q0
+        self.views, self.steps = path(q0, looks, prior)
+        beside = [] if above is None else zip(self.views, above.views, strict=True)
+        self.onto = [_onto(mine.nodes, its.nodes) for mine, its in beside]
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One test to be planned: p0 = 1 - q0, the looks, and the prior's weights (float64 [atoms], see `atoms`)."""
-
-    q0: float
-    looks: tuple[int, ...]
-    weights: tuple[float, ...]
-
-    @cached_property
-    def _views(self) -> list[_View]:
-        return [self._view(n, _nodes(n, self.q0)) for n in self.looks]
-
-    @cached_property
-    def _ahead(self) -> list[np.ndarray]:
-        """Predictive transitions from each look to the next; the first entry leads from no draws to the first look."""
-        first = np.array([self.weights])
-        return [
-            step.transitions(posterior @ step.laws[:-1])
-            for step, posterior in zip(
-                steps(self.q0, self.looks), [first, *(view.posterior for view in self._views[:-1])], strict=True
-            )
-        ]
-
-    def _view(self, n: int, nodes: np.ndarray) -> _View:
-        z, _ = atoms(self.q0)
-        h = nodes[:, None].astype(np.float64)
-        joint = np.log(self.weights) + h * special.log_ndtr(-z) + (n - h) * special.log_ndtr(z)
-        total = special.logsumexp(joint, axis=1)
-        posterior = np.exp(joint - total[:, None])
-        null = nodes * np.log(self.q0) + (n - nodes) * np.log1p(-self.q0)
-        above = posterior[:, z > -special.ndtri(self.q0)].sum(axis=1)
-        return _View(nodes, above, np.exp(np.minimum(null - total, 600.0)), posterior)
-
-    def solve(self, reward: float, penalty: float) -> Rule:
-        """The best rule at these prices."""
-        path, last = steps(self.q0, self.looks), len(self.looks) - 1
-        reject, give_up = np.zeros(last + 1), np.zeros(last + 1)
-        worth = size = power = on = np.zeros(len(self._views[last].nodes))
+    def solve(self, reward: float, penalty: float, above: Rule | None = None) -> Rule:
+        """The best rule at these prices, given the rule of the rung above."""
+        last, size, following = len(self.views) - 1, np.zeros(0), np.zeros(0)
+        reject, give_up, found = np.zeros(last + 1), np.zeros(last + 1), []
         for look in range(last, -1, -1):
-            view = self._views[look]
+            view = self.views[look]
+            cost = penalty * view.ratio
+            taken = self._taken(look, above)
+            taken[:, WORTH] += reward * view.above - cost
+            on = np.zeros_like(taken)
             if look < last:
-                on = self._ahead[look + 1] @ worth - path[look + 1].draws
-                size = path[look + 1].null @ size
-                power = np.where(on > 0, self._ahead[look + 1] @ power, 0.0)
-            now = reward * view.above - penalty * view.ratio
-            share, reject[look] = _crossing(view.nodes, now - np.maximum(on, 0.0))
-            worth = np.maximum(np.maximum(now, on), 0.0)
-            give_up[look] = _last_above(view.nodes, np.maximum(now, on))
-            size, power = share + (1 - share) * size, share * view.above + (1 - share) * power
-        return Rule(reject, give_up, float((path[0].null @ size)[0]), float((self._ahead[0] @ power)[0]))
+                step = self.steps[look + 1]
+                on, size = step.ahead @ following + _paid(step.draws, on.shape[1]), step.null @ size
+            gain = taken[:, WORTH] - np.maximum(on[:, WORTH], 0.0)
+            gain = np.where(view.above > 0.5, np.maximum(gain, FREE - cost), gain)
+            share, reject[look] = _crossing(view.nodes, gain)
+            give_up[look] = _last_above(view.nodes, np.maximum(taken[:, WORTH], on[:, WORTH]))
+            on[on[:, WORTH] <= 0] = 0.0
+            following = on + share[:, None] * (taken - on)
+            following[:, WORTH] = np.maximum(np.maximum(taken[:, WORTH], on[:, WORTH]), 0.0)
+            size = share if look == last else share + (1 - share) * size
+            found.append(following)
+        first = self.steps[0]
+        whole = (first.ahead @ following + _paid(first.draws, following.shape[1]))[0]
+        return Rule(reject, give_up, float((first.null @ size)[0]), found[::-1], whole)
 
-    def priced(self, reward: float, level: float, guess: int = 0) -> tuple[Rule, int]:
+    def _taken(self, look: int, above: Rule | None) -> np.ndarray:
+        """What is to come, at each node, once this rung is taken: new float64 [nodes, columns]."""
+        view = self.views[look]
+        if above is None:
+            return np.column_stack([np.zeros((len(view.nodes), HELD)), view.above])
+        beyond = self.onto[look] @ above.to_come[look]
+        return np.column_stack([beyond[:, :HELD], view.above, beyond[:, HELD:]])
+
+    def priced(self, reward: float, level: float, above: Rule | None = None, guess: int = 0) -> tuple[Rule, int]:
         """The best rule for a reward whose size is at most `level`, and the least i for which the penalty
         reward * 2^(i/`FINE`) brings this about.
 
@@ -216,9 +136,40 @@ class Problem:
         """
 
         def rule(i: int) -> Rule:
-            return self.solve(reward, reward * 2.0 ** (i / FINE))
+            return self.solve(reward, reward * 2.0 ** (i / FINE), above)
 
         return least(rule, lambda one: one.size <= level, PENALTIES, guess)
+
+
+class Rungs:
+    """A ladder to be planned. failure: q0 of each rung, decreasing; level: of each rung's test."""
+
+    def __init__(self, failure: Sequence[float], looks: np.ndarray, prior: Prior, level: float):
+        self.level, self.rungs, above = level, [], None
+        for q0 in reversed(failure):
+            above = Rung(q0, looks, prior, above)
+            self.rungs.insert(0, above)
+        self._guesses = [0] * len(self.rungs)
+
+    def solve(self, rewards: Sequence[float]) -> list[Rule]:
+        """The best rules at these rewards, lowest rung first; the first one's `draws` and `held` are those of the ladder."""
+        rules: list[Rule] = []
+        for number in reversed(range(len(self.rungs))):
+            above = rules[0] if rules else None
+            found = self.rungs[number].priced(rewards[number], self.level, above, self._guesses[number])
+            rules.insert(0, found[0])
+            self._guesses[number] = found[1]
+        return rules
+
+
+def _onto(mine: np.ndarray, its: np.ndarray) -> np.ndarray:
+    """float64 [my nodes, its nodes]: interpolation; beyond its last node nothing is to come."""
+    return interpolation(mine, its) * (mine <= its[-1])[:, None]
+
+
+def _paid(draws: int, columns: int) -> np.ndarray:
+    """float64 [columns]: what so many draws add to what is to come."""
+    return np.array([-draws, draws, *([0.0] * (columns - HELD))], np.float64)
 
 
 def least(make: Callable[[int], T], good: Callable[[T], bool], bounds: tuple[int, int], guess: int) -> tuple[T, int]:
@@ -248,8 +199,8 @@ def least(make: Callable[[int], T], good: Callable[[T], bool], bounds: tuple[int
 
 
 def _crossing(nodes: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, float]:
-    """(share rejected at each node, threshold on misses): reject from the left as far as `gain` is positive."""
-    good = int(np.argmin(gain > 0)) if not (gain > 0).all() else len(gain)
+    """(share rejected at each node, threshold on misses): reject from the left up to where `gain` is positive."""
+    good = int(np.flatnonzero(gain > 0)[-1]) + 1 if (gain > 0).any() else 0
     share = (np.arange(len(nodes)) < good).astype(np.float64)
     if good == 0:
         return share, float(nodes[0]) - 1.0
