@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 COSTS = np.concatenate([[0.0], np.geomspace(1.0, 1e8, 160)])
-"""Draws of an image that are compared. Between two of them, an image pays the smaller and gets what the larger buys."""
+"""Draws of an image that are compared; see `_at_least` for what lies between two of them."""
 SWEEPS, HALVINGS = 3, 16
 """How often every price is set anew, and how closely: a looser search gives a lower bound, and still a bound."""
 
@@ -46,15 +46,17 @@ def least_draws(failure: np.ndarray, weights: np.ndarray, limits: np.ndarray, he
     """
     possible = failure[:, None] < limits
     information = np.where(possible, divergence(failure[:, None], limits), 0.0)  # [atoms, radii]
-    bought = most_power(information[:, None, :] * COSTS[1:, None], alpha)  # what the next larger cost buys
-    bought = np.concatenate([bought, np.where(possible, 1.0, alpha)[:, None, :]], axis=1)  # [atoms, costs, radii]
-    goals = np.minimum(held, 0.999 * (weights @ np.where(possible, 1.0, alpha)))
+    bought = most_power(information[:, None, :] * COSTS[:, None], alpha)  # [atoms, costs, radii]
+    most = np.where(possible, 1.0, alpha)
+    goals = np.minimum(held, 0.999 * (weights @ most))
 
     def dual(prices: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value of the dual, and the shares that are held at these prices."""
+        """A lower bound of the dual's value, and the shares that are held at these prices."""
         value = COSTS - bought @ prices
         chosen = value.argmin(axis=1)
-        return float(weights @ value.min(axis=1) + prices @ goals), weights @ bought[np.arange(len(value)), chosen]
+        beyond = COSTS[-1] - most @ prices
+        least = np.minimum(_at_least(value), beyond)
+        return float(weights @ least + prices @ goals), weights @ bought[np.arange(len(value)), chosen]
 
     prices, best = np.zeros(len(limits)), 0.0
     for radius in [*range(len(limits))] * SWEEPS:
@@ -65,3 +67,21 @@ def least_draws(failure: np.ndarray, weights: np.ndarray, limits: np.ndarray, he
             best = max(best, value)
             low, high = ((low + high) / 2, high) if shares[radius] < goals[radius] else (low, (low + high) / 2)
     return best
+
+
+def _at_least(value: np.ndarray) -> np.ndarray:
+    """float64 [atoms]: what a convex function of the cost is at least, between any of `COSTS`; value: float64 [atoms, costs].
+
+    Power is a concave function of the cost. Between two costs a convex function lies above the chords of the intervals before
+    and after, extended, and so above the point where they cross.
+    """
+    width = np.diff(COSTS)
+    slope = np.diff(value, axis=1) / width
+    before, after, inside = slope[:, :-2], slope[:, 2:], width[1:-1]
+    left, right = value[:, 1:-2], value[:, 2:-1]
+    turn = np.where(after > before, after - before, 1.0)
+    crossing = np.clip((left - right + after * inside) / turn, 0.0, inside)
+    between = np.maximum(left + before * crossing, right - after * (inside - crossing))
+    first = COSTS[0] + value[:, 1] - COSTS[1]  # no interval before it: the smaller cost, and what the larger buys
+    last = COSTS[-2] + value[:, -1] - COSTS[-1]
+    return np.minimum(between.min(axis=1), np.minimum(first, last))
