@@ -75,10 +75,12 @@ def cohen(p: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 
 def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, climbs: int) -> str:
-    """Mean draws of both stages, accuracy lost at each radius, and the ratio to the least possible."""
+    """Mean draws of both stages, accuracy lost at each radius, and the ratio to the least possible. Standard errors are over
+    populations; of the losses the largest."""
     radii, spent, lost, bounds = np.array(sampler.radii), [], [], []
     limits, start, preparing = special.ndtr(-radii / noise.sigma), time.process_time(), 0.0
     for number in range(populations):
+        drawn_by_climb = []
         generator = np.random.default_rng([7, number])
         p, label, right = population(table, generator)
         judged = label if sampler.judge == "label" else p
@@ -88,16 +90,18 @@ def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, cl
         reference, held = cohen(judged, limits), []
         for _ in range(climbs):
             decided, drawn = climb(rule, judged, generator)
-            spent.append(drawn.mean())
+            drawn_by_climb.append(drawn.mean())
             held.append(decided[:, None] >= radii)
         held = np.mean(held, axis=0)
+        spent.append(np.mean(drawn_by_climb))
         lost.append((right[:, None] * (reference - held)).mean(axis=0))
         bounds.append(least_draws(1 - judged, np.full(len(p), 1 / len(p)), limits, held.mean(axis=0), ALPHA))
     draws, bound = np.mean(spent), np.mean(bounds)
     losses = " ".join(f"{one:+.4f}" for one in np.mean(lost, axis=0))
+    spread, error = (float(np.max(np.std(found, axis=0)) / populations**0.5) for found in (spent, lost))
     return (
-        f"{sampler.test:9}{sampler.judge:9}{draws + sampler.n0:9,.0f} draws, {draws:,.0f} of stage 2, least {bound:,.0f} "
-        f"({draws / bound:.2f}); lost {losses}; tests made in {preparing / populations:.1f} s"
+        f"{sampler.test:9}{sampler.judge:9}{draws + sampler.n0:9,.0f} draws (+-{spread:,.0f}), {draws:,.0f} of stage 2, least "
+        f"{bound:,.0f} ({draws / bound:.2f}); lost {losses} (+-{error:.4f}); tests made in {preparing / populations:.1f} s"
     )
 
 

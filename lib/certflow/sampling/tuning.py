@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from certflow.stats import clopper_pearson_failure
-from certflow.stats.deconvolution import GRID, npmle, observed
+from certflow.stats.deconvolution import GRID, coefficients, density, npmle, observed
 from certflow.stats.lattice import Prior
 from certflow.stats.optimal import Rule, Rungs, atoms, boundaries, growing_looks
 
@@ -30,8 +30,8 @@ RESPONSE = 0.55
 CLOSE = 1.05
 """A radius may lose so many times the tolerance; rewards and lattice are no finer."""
 EM_STEPS, FLAT = 50, 0.02
-"""Of the prior's fit: few steps from a flat start, and a flat share, keep images in what n0 draws cannot tell apart. A fit that
-sees none there makes tests that give up at once; the g-model does so, and then a radius can lose 6 points."""
+"""Of the prior's free fit: few steps from a flat start, and a flat share, keep images in what n0 draws cannot tell apart. A fit
+that sees none there makes tests that give up at once."""
 UNIT = 2**20
 """Weights of the prior are whole multiples of 1 / UNIT."""
 
@@ -71,19 +71,23 @@ def tuned_ladder(
 
 
 def prior_density(k0: np.ndarray, n0: int) -> np.ndarray:
-    """float64 [grid]: the law of the probit of p over images, from stage 1."""
-    return (1 - FLAT) * npmle(observed(k0, np.full(len(k0), n0)), EM_STEPS) + FLAT / len(GRID)
+    """float64 [grid]: the law of the probit of p over images, from stage 1.
+
+    The mean of two fits: the smooth one is the nearer where stage 1 tells images apart, and may see none beyond; the free one
+    keeps what it started with there.
+    """
+    data = observed(k0, np.full(len(k0), n0))
+    free = (1 - FLAT) * npmle(data, EM_STEPS) + FLAT / len(GRID)
+    return (density(coefficients(data)) + free) / 2
 
 
-def tuned(
-    failure: Sequence[float], looks: np.ndarray, density: np.ndarray, alpha: float, tolerance: float
-) -> list[Tuned]:
+def tuned(failure: Sequence[float], looks: np.ndarray, law: np.ndarray, alpha: float, tolerance: float) -> list[Tuned]:
     """The tests of p0 = 1 - q0 for each q0 in `failure` (decreasing) that take fewest draws together, and each lose at most
     `tolerance` against `REFERENCE` draws of every image.
 
-    density: weights of images on `certflow.stats.deconvolution.GRID`.
+    law: weights of images on `certflow.stats.deconvolution.GRID`.
     """
-    prior = prior_on_atoms(density, failure)
+    prior = prior_on_atoms(law, failure)
     goals = np.array([reference_power(q0, prior.z, alpha) @ prior.weights for q0 in failure])
     rewards, rules = _best_rewards(Rungs(failure, looks, prior, alpha), goals, tolerance)
     return [
@@ -114,15 +118,15 @@ def _best_rewards(rungs: Rungs, goals: np.ndarray, tolerance: float) -> tuple[np
     return best[1], best[2]
 
 
-def prior_on_atoms(density: np.ndarray, failure: Sequence[float]) -> Prior:
-    """The share of images near each atom of a ladder; density: weights on `GRID`.
+def prior_on_atoms(law: np.ndarray, failure: Sequence[float]) -> Prior:
+    """The share of images near each atom of a ladder; law: weights on `GRID`.
 
     None is less than one unit, and all are whole numbers of units: what differs in the last bits of a machine's arithmetic
     does not differ here.
     """
     z, edges = atoms(failure)
     middle = (GRID[1:] + GRID[:-1]) / 2
-    upto = np.interp(edges, middle, np.cumsum(density)[:-1], left=0.0, right=1.0)
+    upto = np.interp(edges, middle, np.cumsum(law)[:-1], left=0.0, right=1.0)
     weights = np.maximum(np.rint(np.diff(upto) * UNIT), 1.0)
     return Prior(z, weights / weights.sum())
 
