@@ -1,10 +1,14 @@
-"""What a table of certified accuracy costs: `python benchmarks/table_cost.py [--images 16] [--model FILE --manifest FILE]`.
+"""What a table of certified accuracy costs: `python benchmarks/table_cost.py`, some 40 minutes on one thread of a CPU.
 
 The same network, the same images, in one run: the field's loop at N = 100,000 draws per image with Cohen's certificate, and the
-sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Printed: seconds of
-both, their ratio, and both certified accuracies with their largest difference. By default the embedded digits, on a network
-trained on the spot; any model file of the pipeline on its dataset otherwise. Where the field's loop would take too long,
-`--field-images` runs it on the first few and multiplies; the accuracy at N = 100,000 then comes from our own fixed sampler.
+sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Stage 1 and the
+making of the tests count. Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG
+(`$CERTFLOW_DATA/cifar10-jpeg`, a folder per class), each trained on the spot for the few epochs that `CASES` states; where
+their images are missing, a small network on the embedded digits. `--model` takes a model file of the pipeline instead.
+
+The field's loop makes `--field-draws` draws of the first image, half before and half after ours, and its rate is carried over
+to all. The accuracy at N = 100,000 is that of our own draws, which stop once it is all but certain (`UNSETTLED`) which columns
+of the table the image would reach. The last lines say how many times less time ours takes, by network and precision.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,102 +25,167 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 
-from benchmarks.field import default_device, machine
+from benchmarks.field import PRECISIONS, default_device, field_network, machine, usual_arithmetic
 from benchmarks.sampling import field_counts
-from certflow.certify.radii import gaussian_radius
-from certflow.data.base import Split
+from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.data.store import open_split, prepare
+from certflow.errors import DataError
 from certflow.kinds.registry import revive, spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
+from certflow.models.base import Inference
 from certflow.models.checkpoint import read_model
 from certflow.noise import Gaussian, Stream
-from certflow.report.metrics import certified_accuracy
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.ladder import chance
+from certflow.sampling.precision import native_precisions
 from certflow.sampling.sequential import count_until
+from certflow.sampling.settings import exact_arithmetic
+from certflow.sampling.tuning import provable_misses
+from certflow.stats.optimal import growing_looks
 from certflow.training.loop import train
 
 RADII = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 ALPHA = 0.001
-N_MAX, BETA = 200_000, 0.05  # chosen to lose no more accuracy than the goal allows, see docs/performance.md
+DECIDE = {"judge": "label", "test": "optimal", "look": 50, "n_max": 400_000, "alpha": ALPHA}
+UNSETTLED = 0.002
+"""The reference stops an image where each column's outcome at N draws has a smaller chance than this to be another one."""
 
 
-def digits(sigma: float) -> tuple[torch.nn.Module, Split, tuple]:
-    """A small network trained for some seconds, the test split, and (shape, classes)."""
-    dataset, info = spec_class("dataset", "digits")(), spec_class("dataset", "digits")().info()
-    method = spec_class("method", "gaussian")(epochs=20, batch=64, lr=0.05, schedule="one_cycle", nesterov=True)
+@dataclass(frozen=True)
+class Case:
+    """A network, what it is trained on, and for how long."""
+
+    model: dict
+    dataset: dict
+    sigma: float
+    epochs: int
+    lr: float = 0.05
+
+
+CASES = {
+    "lenet": Case({"kind": "lenet"}, {"kind": "mnist"}, 1.0, 3),
+    "cifar_resnet8": Case(
+        {"kind": "cifar_resnet", "depth": 8},
+        {
+            "kind": "image_folder",
+            "root": str(Path(os.environ.get("CERTFLOW_DATA", "data")) / "cifar10-jpeg"),
+            "classes": 10,
+            "shape": [3, 32, 32],
+            "mean": [0.4914, 0.4822, 0.4465],
+            "sd": [0.2023, 0.1994, 0.2010],
+            "augmentation": "crop_flip",
+        },
+        0.5,
+        3,
+        0.1,
+    ),
+    "digits": Case({"kind": "small_conv"}, {"kind": "digits"}, 0.5, 20),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and what it is tested on."""
+
+    name: str
+    model: dict
+    network: torch.nn.Module
+    info: DataInfo
+    split: Split
+
+
+def trained(name: str, case: Case, device: torch.device) -> Subject:
+    """The case's network, trained from scratch."""
+    dataset = spec_class("dataset", case.dataset["kind"])(**case.dataset)
+    method = spec_class("method", "gaussian")(
+        epochs=case.epochs, batch=128, lr=case.lr, schedule="one_cycle", nesterov=True
+    )
     with tempfile.TemporaryDirectory() as folder:
-        prepare(dataset, Path(folder) / "digits.json")
-        splits = {name: open_split(dataset, Path(folder) / "digits.json", name) for name in ("train", "test")}
+        splits = [_opened(dataset, Path(folder) / "data.json", part) for part in ("train", "test")]
     torch.manual_seed(0)
-    network = build(spec_class("model", "small_conv")(), info)
-    train(method, network, splits["train"], splits["test"], noise=Gaussian(sigma=sigma), seed=0, quiet=True)
-    return network, splits["test"], (info.shape, info.classes)
+    network, start = build(spec_class("model", case.model["kind"])(**case.model), dataset.info()), time.process_time()
+    train(method, network.to(device), *splits, noise=Gaussian(sigma=case.sigma), seed=0, device=device, quiet=True)
+    print(f"{name}: trained for {case.epochs} epochs, {time.process_time() - start:.0f} CPU seconds", flush=True)
+    return Subject(name, case.model, network, dataset.info(), splits[1])
 
 
-def stored(model: Path, manifest: Path) -> tuple[torch.nn.Module, Split, tuple]:
-    """A trained model of the pipeline, the test split it belongs to, and (shape, classes)."""
-    record = read_model(model)[1]
+def _opened(dataset: DatasetSpec, manifest: Path, split: str) -> Split:
+    if not manifest.exists():
+        prepare(dataset, manifest)
+    return open_split(dataset, manifest, split)
+
+
+def stored(model: Path, manifest: Path) -> Subject:
+    """A trained model of the pipeline, with the test split it belongs to."""
+    weights, record = read_model(model)
     dataset = revive("dataset", record.spec["dataset"])
-    info = dataset.info()
-    network = build(revive("model", {"inference": {}, **record.spec["model"]}), info)
-    network.load_state_dict(read_model(model)[0])
-    return network.eval(), open_split(dataset, manifest, "test"), (info.shape, info.classes)
+    spec = revive("model", {"inference": {}, **record.spec["model"]})
+    network = build(spec, dataset.info())
+    network.load_state_dict(weights)
+    return Subject(model.stem, spec.model_dump(), network, dataset.info(), open_split(dataset, manifest, "test"))
 
 
-def selected_classes(base, images, index, noise) -> np.ndarray:
-    """int64 [images]: the class that 100 draws choose."""
-    draws = np.full(len(index), 100)
-    found = count_classes(base, images, index, draws, noise=noise, seed=0, stream=Stream.SELECTION, quiet=True)
-    return found.counts.argmax(axis=1)
+def subjects(options: argparse.Namespace, device: torch.device) -> list[tuple[Subject, float]]:
+    """What is measured, with its noise level. Digits stand in for images that are missing."""
+    if options.model:
+        return [(stored(options.model, options.manifest), options.sigma or 0.5)]
+    found = []
+    for name in options.cases:
+        case = CASES[name]
+        try:
+            found.append((trained(name, case, device), options.sigma or case.sigma))
+        except DataError as error:
+            print(f"{name}: its images are missing, so there is nothing to train it on ({str(error).splitlines()[0]})")
+    if not found:
+        print("digits stand in")
+        found.append((trained("digits", CASES["digits"], device), options.sigma or CASES["digits"].sigma))
+    return found
 
 
-def ours(base, images, index, noise) -> tuple[np.ndarray, np.ndarray, float]:
-    """(class or -1, radius) of each image by `decide`, and mean draws."""
-    selected = selected_classes(base, images, index, noise)
-    sampler = spec_class("sampler", "decide")(radii=RADII, alpha=ALPHA, n_max=N_MAX, beta=BETA)
-    plan = {"n": np.full(len(index), sampler.n_max), "selected": selected}
-    (measurement,) = sampler.measurements(plan, noise)
-    found = count_until(
-        base, images, index, selected, measurement.rule, noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True
-    )
-    held = found.decided >= 0
-    return np.where(held, selected, -1), found.decided.clip(min=0.0), float(found.drawn.mean()) + 100
+@dataclass(frozen=True)
+class Settled:
+    """A stopping rule: until it is all but certain which radii the certificate of `last` draws would give."""
+
+    looks: np.ndarray
+    needed: np.ndarray
+    """int64 [radii]: hits among the last look's draws that certify each radius."""
+
+    def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `StoppingRule.judge`."""
+        likely = chance(k[:, None], self.looks[look], int(self.looks[-1]), self.needed)
+        settled = (likely < UNSETTLED) | (likely > 1 - UNSETTLED)
+        return np.array([-1.0, *RADII])[(likely >= 0.5).sum(axis=1)], settled.all(axis=1)
 
 
-def fixed(base, images, index, noise, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(class or -1, radius) of each image by Cohen's certificate at n draws on our engine."""
-    selected = selected_classes(base, images, index, noise)
-    found = count_classes(
-        base, images, index, np.full(len(index), n), noise=noise, seed=0, stream=Stream.ESTIMATION, quiet=True
-    )
-    return _certified(found.counts, selected, n, noise.sigma)
+def reference(base: BaseClassifier, images, index, labels, noise: Gaussian, n: int) -> np.ndarray:
+    """float64 [images]: the largest of RADII that Cohen's certificate at n draws gives the label; -1: none."""
+    limits = ndtr(-np.array(RADII) / noise.sigma)
+    misses = np.array([provable_misses(float(q0), n, ALPHA) for q0 in limits])
+    rule = Settled(growing_looks(min(1000, n), n), np.where(misses >= 0, n - misses, n + 1))
+    return count_until(base, images, index, labels, rule, **_drawn(noise, Stream.PREDICTION)).decided
 
 
-def field(network, images, classes: int, n: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """(class or -1, radius) of each image by the field's loop: one image at a time, 100 draws, then n."""
-    selected, counts = [], []
-    for image in images:
-        clean = torch.from_numpy(np.array(image)).float() / 255
-        selected.append(int(field_counts(network, clean, 100, 400, classes, sigma).argmax()))
-        counts.append(field_counts(network, clean, n, 400, classes, sigma))
-    return _certified(np.array(counts), np.array(selected), n, sigma)
+def ours(base: BaseClassifier, images, index, labels, noise: Gaussian) -> tuple[np.ndarray, float]:
+    """(largest radius held or -1 of each image, mean draws) by `decide`: stage 1, the plan, stage 2."""
+    sampler = spec_class("sampler", "decide")(radii=RADII, **DECIDE)
+    first = np.full(len(index), sampler.n0)
+    counts = count_classes(base, images, index, first, **_drawn(noise, Stream.SELECTION)).counts
+    k0 = counts[np.arange(len(index)), labels]
+    plan = {"n": np.full(len(index), sampler.n_max), "selected": labels, "k0": k0}
+    (measurement,) = sampler.measurements(plan, noise, None, sampler.facts(plan, noise))
+    found = count_until(base, images, index, labels, measurement.rule, **_drawn(noise, Stream.ESTIMATION))
+    return found.decided, float(found.drawn.mean()) + sampler.n0
 
 
-def _certified(counts, selected, n, sigma) -> tuple[np.ndarray, np.ndarray]:
-    k = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
-    radius, p_lower = gaussian_radius(k, n, ALPHA, sigma)
-    return np.where(p_lower > 0.5, selected, -1), np.asarray(radius)
+def _drawn(noise: Gaussian, stream: Stream) -> dict:
+    return {"noise": noise, "seed": 0, "stream": stream, "quiet": True}
 
 
-def accuracies(predict: np.ndarray, radius: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Certified accuracy at RADII."""
-    return certified_accuracy(predict == labels, radius, RADII)
-
-
-def timed(call) -> tuple[object, float]:
+def seconds_of(call) -> tuple[object, float]:
     """What `call` returns, and the CPU seconds it took (on a GPU: seconds)."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     start = clock()
@@ -123,63 +193,96 @@ def timed(call) -> tuple[object, float]:
     return result, clock() - start
 
 
+def field_seconds(subject: Subject, image: np.ndarray, draws: int, sigma: float, device: torch.device) -> float:
+    """Seconds of one draw by the field's loop."""
+    network = field_network(subject.model, subject.info, subject.network).to(device).eval()
+    clean = torch.from_numpy(np.array(image)).to(device).float() / 255
+    restore_default()
+    usual_arithmetic()
+    field_counts(network, clean, 400, 400, subject.info.classes, sigma)
+    spent = seconds_of(lambda: field_counts(network, clean, draws, 400, subject.info.classes, sigma))[1]
+    keep_freed_memory()
+    exact_arithmetic()
+    return spent / draws
+
+
+def measured(subject: Subject, sigma: float, precision: str, options, device: torch.device) -> dict:
+    """The row of one network in one precision."""
+    index = np.unique(np.linspace(0, len(subject.split) - 1, options.images).round().astype(np.int64))
+    images, labels, noise = (
+        subject.split.read(index),
+        subject.split.labels[index].astype(np.int64),
+        Gaussian(sigma=sigma),
+    )
+    field = [field_seconds(subject, images[0], options.field_draws // 2, sigma, device)]
+    base = BaseClassifier(
+        subject.network.eval(),
+        Inference(precision=precision),
+        shape=subject.info.shape,
+        classes=subject.info.classes,
+        device=device,
+    )
+    count_classes(base, images[:1], index[:1], np.array([base.batch]), **_drawn(noise, Stream.SELECTION))  # warms up
+    (radius, draws), seconds = seconds_of(lambda: ours(base, images, index, labels, noise))
+    field.append(field_seconds(subject, images[0], options.field_draws // 2, sigma, device))
+    theirs = reference(base, images, index, labels, noise, options.draws)
+    mine, cohen = ((found[:, None] >= RADII).mean(axis=0) for found in (radius, theirs))
+    whole = len(index) * (100 + options.draws) * float(np.mean(field))
+    return {
+        "network": subject.name,
+        "precision": precision,
+        "images": len(index),
+        "sigma": sigma,
+        "draws": options.draws,
+        "mean_draws": draws,
+        "seconds": seconds,
+        "field_seconds": whole,
+        "ratio": whole / seconds,
+        "radii": RADII,
+        "accuracy": mine.tolist(),
+        "field_accuracy": cohen.tolist(),
+        "lost": float((cohen - mine).max()),
+    }
+
+
+def told(row: dict) -> str:
+    """The row for a reader."""
+    lines = [
+        f"{row['network']} {row['precision']}, {row['images']} images, sigma {row['sigma']:g}: "
+        f"at most {row['lost']:.3f} of accuracy lost",
+        f"  field's loop, N = {row['draws']:,}: {row['field_seconds']:,.0f} s at the rate of the draws it made",
+        f"  decide on our engine: {row['seconds']:.1f} s, {row['mean_draws']:,.0f} draws an image",
+        "  radius    " + " ".join(f"{radius:6.2f}" for radius in row["radii"]),
+        f"  N={row['draws']:<7} " + " ".join(f"{share:6.3f}" for share in row["field_accuracy"]),
+        "  decide    " + " ".join(f"{share:6.3f}" for share in row["accuracy"]),
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=16, help="test images, evenly spread")
-    parser.add_argument("--field-images", type=int, help="of them, how many the field's loop gets (default: all)")
-    parser.add_argument("--draws", type=int, default=100_000, help="N of the field's loop")
-    parser.add_argument("--sigma", type=float, default=0.5)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["lenet", "cifar_resnet8"])
+    parser.add_argument("--images", type=int, default=100, help="test images, evenly spread")
+    parser.add_argument("--draws", type=int, default=100_000, help="N of the table that is compared with")
+    parser.add_argument("--field-draws", type=int, default=20_000, help="draws that the field's loop is timed on")
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
+    parser.add_argument("--sigma", type=float, help="noise level (default: that of the case; 0.5 for a model file)")
     parser.add_argument("--model", type=Path, help="a model.safetensors of the pipeline, trained at this sigma")
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")
     parser.add_argument("--device", default=default_device())
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device(options.device)
-    network, split, (shape, classes) = (
-        stored(options.model, options.manifest) if options.model else digits(options.sigma)
-    )
-    index = np.linspace(0, len(split) - 1, options.images).round().astype(np.int64)
-    images, labels, noise = split.read(index), split.labels[index].astype(np.int64), Gaussian(sigma=options.sigma)
-    keep_freed_memory()
-    base = BaseClassifier(network, shape=shape, classes=classes, device=device)
-    selected_classes(base, images, index, noise)  # first call: kernels are chosen, memory is taken
-    (predict, radius, draws), seconds = timed(lambda: ours(base, images, index, noise))
-    few = min(options.field_images or options.images, options.images)
-    restore_default()
-    with torch.no_grad():
-        found, field_seconds = timed(
-            lambda: field(network.to(device).eval(), images[:few], classes, options.draws, options.sigma)
-        )
-    keep_freed_memory()
-    theirs = found if few == options.images else fixed(base, images, index, noise, options.draws)
-    field_seconds *= options.images / few
-    mine, reference = accuracies(predict, radius, labels), accuracies(*theirs, labels)
-    report = {
-        "machine": machine(device),
-        "images": options.images,
-        "field_images": few,
-        "sigma": options.sigma,
-        "draws": options.draws,
-        "mean_draws": draws,
-        "seconds": seconds,
-        "field_seconds": field_seconds,
-        "ratio": field_seconds / seconds,
-        "radii": RADII,
-        "accuracy": mine.tolist(),
-        "field_accuracy": reference.tolist(),
-        "lost": float((reference - mine).max()),
-    }
-    print(f"{options.images} images, sigma {options.sigma:g}: {report['ratio']:.0f} times less time, ", end="")
-    print(f"at most {report['lost']:.3f} of accuracy lost")
-    print(f"  field's loop, N = {options.draws}: {field_seconds:.1f} s", end="")
-    print("" if few == options.images else f" (from {few} images; accuracy from our engine's draws)")
-    print(f"  decide on our engine:  {seconds:.2f} s, {draws:.0f} draws an image")
-    print("  radius   " + " ".join(f"{r:6.2f}" for r in RADII))
-    print("  field    " + " ".join(f"{a:6.3f}" for a in reference))
-    print("  decide   " + " ".join(f"{a:6.3f}" for a in mine))
+    device, rows = torch.device(options.device), []
+    print(", ".join(f"{key} {value}" for key, value in machine(device).items()), flush=True)
+    for subject, sigma in subjects(options, device):
+        for precision in options.precisions or native_precisions(device):
+            rows.append(measured(subject, sigma, precision, options, device))
+            print(told(rows[-1]), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        options.json.write_text(json.dumps({"machine": machine(device), "rows": rows}, indent=1) + "\n")
+    for row in rows:
+        print(f"{row['network']} {row['precision']}: {row['ratio']:.0f} times less time")
 
 
 if __name__ == "__main__":

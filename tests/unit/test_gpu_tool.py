@@ -104,9 +104,10 @@ def test_it_runs_at_toy_size_on_a_cpu(tmp_path, monkeypatch, capsys):
 
 def test_the_page_shows_every_kind_of_number():
     cost = {"images": 16, "sigma": 0.5, "draws": 100_000, "mean_draws": 6528.0, "seconds": 2.0, "field_seconds": 80.0}
+    cost |= {"network": "digits", "precision": "float32", "ratio": 40.0, "lost": 0.02}
     step = {"images_per_second": 300.0, "ratio_min": 2.0, "ratio_median": 2.0}
     numbers = {
-        "table-cost": {**cost, "ratio": 40.0, "lost": 0.02, "machine": {"device": "H100"}},
+        "table-cost": {"rows": [cost], "machine": {"device": "H100"}},
         "training-methods": {"cases": {}, "methods": {"macer": {"field_images_per_second": 150.0, "bfloat16": step}}},
         "test-gpu": None,
     }

@@ -42,10 +42,12 @@ def _table_cost(numbers: Mapping[str, Any]) -> str:
     found = numbers.get("table-cost")
     if found is None:
         return ""
-    return (
-        f"A table of {found['images']} digits at σ = {found['sigma']:g}: the field's loop at N = {found['draws']:,} takes "
-        f"{found['field_seconds']:.1f} s, `decide` {found['seconds']:.2f} s with {found['mean_draws']:,.0f} draws an image, "
-        f"{found['ratio']:.0f} times less; at most {100 * found['lost']:.1f} points of certified accuracy are lost."
+    return "\n".join(
+        f"A table of {row['images']} images, {row['network']} in {row['precision']} at σ = {row['sigma']:g}: the field's loop "
+        f"at N = {row['draws']:,} takes {row['field_seconds']:.0f} s, `decide` {row['seconds']:.2f} s with "
+        f"{row['mean_draws']:,.0f} draws an image, {row['ratio']:.0f} times less; at most {100 * row['lost']:.1f} points of "
+        "certified accuracy are lost."
+        for row in found["rows"]
     )
 
 

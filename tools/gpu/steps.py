@@ -38,7 +38,7 @@ def steps(device: str) -> list[Step]:
         *(_sampling(name, device, seconds) for name, seconds in NETWORKS.items()),
         *(_sampling(name, device, 90, compiled=True) for name in ("cifar_resnet110", "lenet") if not toy),
         *(_sampling(name, device, 40, graphs=False) for name in ("lenet", "cifar_resnet110")),
-        Step("table-cost", _benchmark("table_cost", device, *_if(toy, "--images", "2", "--draws", "500")), 60),
+        _table_cost(device),
         _training("networks", device, ("--methods",), ("--cases", "lenet", "--methods")),
         _training("methods", device, ("--cases",), ("--cases", "--methods", "gaussian")),
         Step("mnist", _python("-m", "snakemake", *_if(toy, "-n"), "--nolock", "--cores", "all", "--", MNIST), 540),
@@ -52,6 +52,12 @@ def _python(*arguments: str) -> tuple[str, ...]:
 
 def _if(condition: bool, *arguments: str) -> tuple[str, ...]:
     return arguments if condition else ()
+
+
+def _table_cost(device: str) -> Step:
+    """A table of the embedded digits."""
+    toy = _if(device == "cpu", "--images", "2", "--draws", "500", "--field-draws", "800")
+    return Step("table-cost", _benchmark("table_cost", device, "--cases", "digits", *toy), 60)
 
 
 def _benchmark(name: str, device: str, *arguments: str) -> tuple[str, ...]:

@@ -133,18 +133,18 @@ def prior_on_atoms(law: np.ndarray, failure: Sequence[float]) -> Prior:
 
 def reference_power(q0: float, z: np.ndarray, alpha: float) -> np.ndarray:
     """float64 [atoms]: how likely an image at each probit z is certified by `REFERENCE` draws; 0 at and below p0."""
-    proven = _provable_misses(q0, alpha)
+    proven = provable_misses(q0, REFERENCE, alpha)
     if proven < 0:
         return np.zeros(len(z))
     power = special.betainc(REFERENCE - proven, proven + 1.0, special.ndtr(z))
     return np.where(z > -special.ndtri(q0), power, 0.0)
 
 
-def _provable_misses(q0: float, alpha: float) -> int:
-    """The most misses among `REFERENCE` draws that prove p > 1 - q0 by Clopper and Pearson's bound; -1: none do."""
-    low, high = -1, REFERENCE
+def provable_misses(q0: float, n: int, alpha: float) -> int:
+    """The most misses among n draws that prove p > 1 - q0 by Clopper and Pearson's bound; -1: none do."""
+    low, high = -1, n
     while high - low > 1:
         middle = (low + high) // 2
-        proves = clopper_pearson_failure(REFERENCE - middle, REFERENCE, alpha) < q0
+        proves = clopper_pearson_failure(n - middle, n, alpha) < q0
         low, high = (middle, high) if proves else (low, middle)
     return low

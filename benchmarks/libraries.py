@@ -1,0 +1,94 @@
+"""Against other libraries: certifying by the Adversarial Robustness Toolbox, by `certflow.doors.art` and by our own interface.
+
+`python benchmarks/libraries.py`: the same network, image and number of draws, in turns on one thread, in CPU seconds, the
+fastest of several rounds each. ART runs at its default batch and at larger ones, and is judged by its best.
+`certflow.doors.art` has its constructor and calls; `SmoothedClassifier` is what stands behind it. ART is not among the pinned
+packages: an environment that has it beside ours is made by
+
+    uv venv ART && uv pip install --python ART/bin/python adversarial-robustness-toolbox -e .
+
+Where it is missing the script says so and compares nothing.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from benchmarks.field import CIFAR, MNIST, SIGMA, machine, network
+from certflow import SmoothedClassifier
+from certflow.data.base import DataInfo
+from certflow.doors.art import PyTorchRandomizedSmoothing
+from certflow.noise import Gaussian
+
+CASES = {
+    "LeNet, 1x28x28": ({"kind": "lenet"}, MNIST, 8_000),
+    "ResNet-20, 3x32x32": ({"kind": "cifar_resnet", "depth": 20}, CIFAR, 1_000),
+}
+BATCHES = (32, 256, 1024)
+"""ART's default, and larger ones."""
+N0, ALPHA = 100, 0.001
+
+
+def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Callable[[], object]]:
+    """What is timed, by name: one image certified with n draws."""
+    x = np.random.default_rng(0).random((1, *info.shape), dtype=np.float32)
+    whole = network(model, info).eval()
+    given = {"model": whole, "loss": None, "input_shape": info.shape, "nb_classes": info.classes, "device_type": "cpu"}
+    given |= {"sample_size": N0, "scale": SIGMA, "alpha": ALPHA}
+    theirs, adaptor = toolbox(**given), PyTorchRandomizedSmoothing(**given)
+    ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), classes=info.classes, device="cpu")
+    found = {f"ART, batch {batch}": lambda batch=batch: theirs.certify(x, n=n, batch_size=batch) for batch in BATCHES}
+    found["doors.art"] = lambda: adaptor.certify(x, n=n)
+    found["certflow"] = lambda: ours.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
+    return found
+
+
+def in_turns(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """CPU seconds of each call, the fastest of its rounds; a first round of each is not counted."""
+    spent = {name: [] for name in work}
+    for number in range(rounds + 1):
+        for name, call in work.items():
+            start = time.process_time()
+            call()
+            spent[name] += [time.process_time() - start] if number else []
+    return {name: min(times) for name, times in spent.items()}
+
+
+def row(name: str, n: int, seconds: dict[str, float]) -> str:
+    """Markdown: draws per second of each, and ours and the adaptor's against ART's default and best."""
+    theirs = [seconds[f"ART, batch {batch}"] for batch in BATCHES]
+    ratios = [times / seconds[mine] for mine in ("certflow", "doors.art") for times in (theirs[0], min(theirs))]
+    cells = [name, f"{n:,}", *(f"{(n + N0) / value:,.0f}" for value in seconds.values()), *(f"{r:.1f}" for r in ratios)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    try:
+        from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing as Toolbox
+    except ImportError as error:
+        print(f"adversarial-robustness-toolbox is not installed ({error}); nothing to compare with")
+        return
+    torch.set_num_threads(1)
+    print(", ".join(f"{key} {value}" for key, value in machine(torch.device("cpu")).items()))
+    names = [*(f"ART, batch {batch}" for batch in BATCHES), "doors.art", "certflow"]
+    ratios = [f"{mine} / {theirs}" for mine in ("certflow", "doors.art") for theirs in ("ART default", "ART best")]
+    headings = ["network", "n", *(f"{name}, draws/s" for name in names), *ratios]
+    print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
+    for name, (model, info, n) in CASES.items():
+        print(row(name, n, in_turns(calls(Toolbox, model, info, n), options.rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
