@@ -195,7 +195,10 @@ def seconds_of(call) -> tuple[object, float]:
 
 def field_seconds(subject: Subject, image: np.ndarray, draws: int, sigma: float, device: torch.device) -> float:
     """Seconds of one draw by the field's loop."""
-    network = field_network(subject.model, subject.info, subject.network).to(device).eval()
+    network = subject.network
+    if subject.info.mean or subject.model["kind"] == "lenet":
+        network = field_network(subject.model, subject.info, network)
+    network = network.to(device).eval()
     clean = torch.from_numpy(np.array(image)).to(device).float() / 255
     restore_default()
     usual_arithmetic()
