@@ -34,9 +34,8 @@ def diagnosis_problems(study: Study, d: Diagnosis) -> Iterator[str]:
     yield from foreign
     if foreign:
         return
-    if d.images is not None:
-        yield from _images_problems(study, d, info)
-    elif d.attacks:
+    yield from _images_problems(study, d, info)
+    if d.images is None and d.attacks:
         yield "images: is missing; say which images are attacked"
     yield from _model_problems(study, d, info)
     if d.beside is not None:
@@ -83,8 +82,8 @@ def _item_problems(study: Study, e: Experiment | Diagnosis, item: str) -> Iterat
 
 
 def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:
-    images = study.images[e.images]
-    if info.size is not None:
+    if e.images is not None and info.size is not None:
+        images = study.images[e.images]
         try:
             images.indices(info.size[images.split])
         except ValueError as error:

@@ -165,7 +165,7 @@ class Entries:
         """The models of the experiment that a diagnosis is put beside, each once; none without one."""
         d = self.diagnoses[diagnosis]
         models = [] if d.beside is None else dict.fromkeys(run.of_model for run in self.runs(d.beside))
-        return [KnowledgeRun(*key, d.knowledge) for key in models]
+        return [KnowledgeRun(key.dataset, key.model, key.method, key.noise, key.seed, d.knowledge) for key in models]
 
     def page_models(self, name: str) -> list[ModelKey]:
         """The models of an experiment or of a diagnosis, each once."""
@@ -176,6 +176,8 @@ class Entries:
     def attack_runs(self, name: str) -> list[AttackRun]:
         """Every attack table of an experiment or a diagnosis, in the order of its entries."""
         e = self.page(name)
+        if e.images is None:
+            return []
         return [
             AttackRun(e.dataset, e.model, method, noise, seed, e.images, attack)
             for attack in e.attacks

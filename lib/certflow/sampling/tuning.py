@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID, coefficients, density, npmle, observed
+from certflow.stats.estimate import most_misses
 from certflow.stats.lattice import Prior
 from certflow.stats.optimal import Rule, Rungs, atoms, boundaries, growing_looks
 
@@ -133,18 +133,8 @@ def prior_on_atoms(law: np.ndarray, failure: Sequence[float]) -> Prior:
 
 def reference_power(q0: float, z: np.ndarray, alpha: float) -> np.ndarray:
     """float64 [atoms]: how likely an image at each probit z is certified by `REFERENCE` draws; 0 at and below p0."""
-    proven = provable_misses(q0, REFERENCE, alpha)
+    proven = int(most_misses(np.array([q0]), REFERENCE, alpha)[0])
     if proven < 0:
         return np.zeros(len(z))
     power = special.betainc(REFERENCE - proven, proven + 1.0, special.ndtr(z))
     return np.where(z > -special.ndtri(q0), power, 0.0)
-
-
-def provable_misses(q0: float, n: int, alpha: float) -> int:
-    """The most misses among n draws that prove p > 1 - q0 by Clopper and Pearson's bound; -1: none do."""
-    low, high = -1, n
-    while high - low > 1:
-        middle = (low + high) // 2
-        proves = clopper_pearson_failure(n - middle, n, alpha) < q0
-        low, high = (middle, high) if proves else (low, middle)
-    return low

@@ -39,12 +39,12 @@ def certification_power(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
 
     limits: float64 [radii]; a radius holds where misses are rarer than this. Clopper-Pearson bounds at level alpha.
     """
-    allowed = _most_misses(limits, n, alpha)
+    allowed = most_misses(limits, n, alpha)
     power = special.betainc(n - np.maximum(allowed, 0), np.maximum(allowed, 0) + 1.0, special.ndtr(GRID)[:, None])
     return np.where(allowed >= 0, power, 0.0)
 
 
-def _most_misses(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
+def most_misses(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
     """int64 [radii]: the most misses in n draws that still prove each limit, -1 where none do. By bisection."""
     proven, refuted = np.full(np.shape(limits), -1), np.full(np.shape(limits), n)
     while (refuted - proven > 1).any():

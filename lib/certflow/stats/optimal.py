@@ -117,7 +117,7 @@ class Rung:
             size = share if look == last else share + (1 - share) * size
             found.append(following)
         first = self.steps[0]
-        whole = (first.ahead @ following + _paid(first.draws, following.shape[1]))[0]
+        whole = (first.ahead @ following + _paid(first.draws, following.shape[-1]))[0]
         return Rule(reject, give_up, float((first.null @ size)[0]), found[::-1], whole)
 
     def _taken(self, look: int, above: Rule | None) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from certflow.config import Run, Study
-from certflow.config.records import CountsRun, ModelKey, OfModel
+from certflow.config.records import AttackRun, CountsRun, ModelKey
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import ConfigError, listed
 from certflow.sampling.ways import WAYS
@@ -265,7 +265,7 @@ class _Estimate:
             stage.add(hours, (images or 0) * len(attack.eps) * TABLE_BYTES)
         return [stage] if stage.jobs else []
 
-    def images(self, run: OfModel) -> int | None:
+    def images(self, run: AttackRun | CountsRun) -> int | None:
         """How many images are certified; None where the dataset's size is only known once it is read."""
         name, entry, _ = copies_parts(run.images)
         subset, size = self.study.images[name], self.study.datasets[run.dataset].info().size

@@ -111,8 +111,9 @@ def retraining_problems(method: "Retrained", study: "Study", dataset: str, model
     """One line for each reason why no classifier can be trained behind the denoiser that `method` starts from."""
     pair, problems = _pair(method, study, dataset, model, noise)
     yield from problems
-    if pair is not None and pair.denoiser in study.denoisers and not method.frozen:
-        if not study.denoisers[pair.denoiser].trainable:
+    if pair is not None and pair.denoiser is not None and not method.frozen:
+        denoiser = study.denoisers.get(pair.denoiser)
+        if denoiser is not None and not denoiser.trainable:
             yield f"frozen: {pair.denoiser} is used with the weights it has; set frozen: true"
 
 
