@@ -7,10 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.special import ndtr, ndtri
 
+from certflow.report.deconvolved import LIKELY, estimated_share
 from certflow.report.lines import Line
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
 from certflow.report.style import INK, legend, look, panels
+from certflow.stats.deconvolution import GRID
 
 TICKS = (0.5, 0.9, 0.99, 0.9999, 0.1, 0.01, 0.999, 0.99999, 0.999999)
 """Probabilities to mark, the most wanted first: those that would run into an earlier one's label are left out."""
@@ -26,8 +28,9 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
 
     p_A is the probability that the base classifier gives the selected class under noise, whether that class is right or not.
     On the probit scale the region near 1 is spread out; where radii are sigma times the probit, as l2 radii under Gaussian
-    noise, a second scale says them. Seeds are pooled. Lines from elsewhere state no p_A and are left out; None if no line
-    states it.
+    noise, a second scale says them. Seeds are pooled. Behind the steps, a band holds the share of images whose p_A itself is at
+    most p, estimated from the same counts (`estimated_share`), 95 times of 100. Lines from elsewhere state no p_A and are left
+    out; None if no line states it.
     """
     known = [line for line in lines if all("p_lower" in entry.table.columns for entry in line.seeds)]
     if not known:
@@ -42,7 +45,7 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
             _draw_panel(axis, panel, inches)
         for axis in axes:
             if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel("images with bound ≤ p (%)")
+                axis.set_ylabel("images at most p (%)")
         figure.suptitle(settings.title or None, fontsize=9)
         entries = keys(shown)
         handles = [Line2D([], [], color=s.colour, linestyle=s.dash) for s in entries.values()]
@@ -74,12 +77,20 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
     for series, values in found:
         x, share = cumulative(values, limit)
         axis.plot(x, 100 * share, drawstyle="steps-post", color=series.colour, linestyle=series.dash)
+        law = estimated_share(series.line)
+        if law is not None:
+            _draw_band(axis, *law, series.colour)
     ticks = spaced_ticks(limit, inches)
     axis.set_xticks(ndtri(ticks), [f"{p:g}" for p in ticks])
     axis.set(xlim=(LEFT, limit), ylim=(0, 100))
-    axis.set_xlabel("p: lower bound of $p_A$ (probit scale)", parse_math=True)
+    axis.set_xlabel("p (probit scale)\nsteps: lower bounds of $p_A$ · bands: $p_A$, estimated", parse_math=True)
     _radius_axis(axis, panel, limit)
     axis.set_title(panel.title)
+
+
+def _draw_band(axis, share: np.ndarray, error: np.ndarray, colour: str) -> None:
+    low, high = (np.clip(100 * (share + side * LIKELY * error), 0, 100) for side in (-1, 1))
+    axis.fill_between(GRID, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
 
 
 def spaced_ticks(limit: float, inches: float) -> list[float]:

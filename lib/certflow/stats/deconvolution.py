@@ -127,8 +127,9 @@ def law_of(data: Observed, steps: int = EM_STEPS) -> Law:
     for _ in range(steps):
         seen = data.likelihood @ weights
         pull = (share / seen) @ data.likelihood
-        change = np.diag(1 / seen) - (share / seen**2) * (influence @ data.likelihood.T)
-        weights, influence = weights * pull, influence * pull + weights * (change @ data.likelihood)
+        bend = (data.likelihood * (share / seen**2)[:, None]).T @ data.likelihood
+        change = data.likelihood / seen[:, None] - influence @ bend
+        weights, influence = weights * pull, influence * pull + weights * change
     return Law(weights, influence, data.images)
 
 

@@ -1,0 +1,33 @@
+"""The law of p_A over images, from the counts of a table: what its lower bounds would be if draws left nothing open."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from certflow.report.lines import Line
+from certflow.stats.deconvolution import GRID, law_of, observed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIKELY = 1.96
+"""Standard errors on either side of a band that holds the truth 95 times of 100."""
+
+
+def estimated_share(line: Line) -> tuple[np.ndarray, np.ndarray] | None:
+    """float64 [grid], [grid]: share of all images whose p_A is at most that of each point of `GRID`, and its standard error.
+
+    The images stand for the population that they were taken from. Shares are means over seeds; so is the error, since seeds
+    share their images. None where every outcome was counted, so that nothing is left open, and where tables state no counts.
+    """
+    tables = [entry.table for entry in line.seeds]
+    if line.alpha == 0 or not all({"k", "n"} <= set(table.columns) and table["n"].any() for table in tables):
+        return None
+    found = [_share(table) for table in tables]
+    share, error = (np.mean(values, axis=0) for values in zip(*found, strict=True))
+    return share, error
+
+
+def _share(table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
+    upto = (GRID[:, None] <= GRID).astype(np.float64)  # [points of the law, points asked for]
+    return law_of(observed(table["k"], table["n"])).mean(upto)
