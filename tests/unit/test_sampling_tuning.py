@@ -44,7 +44,7 @@ def test_tests_are_whole_numbers_and_keep_their_level(tests):
     assert looks[0] == 50 and looks[-1] == 5000
     for q0, accept, give_up in zip(FAILURE, tests["accept"], tests["give_up"], strict=False):
         assert all(isinstance(value, int) for value in accept + give_up)
-        assert 0.0008 < size(looks, np.array(accept), q0) <= 0.001
+        assert 0.0007 < size(looks, np.array(accept), q0) <= 0.001  # one count more would spend too much
     ladder = stated_ladder([0.0, 0.5, 1.0], FAILURE, tests, n_max=5000, alpha=0.001)
     assert ladder.give_up[-1].tolist() == tests["looks"]
 
