@@ -284,7 +284,9 @@ def test_an_abstention_is_no_success_and_levels_add_up_to_alpha():
     spec = attack("smooth_pgd", restarts=20, n=1000, alpha=0.01)
     assert math.fsum(spec.level(number) for number in range(20)) < 0.01
     label, before = np.array([1, 1, 1, 1]), np.array([1, 1, -1, 2])
-    found = running.Found(None, before, np.array([-1, 0, 0, 0]), None, label)
+    found = running.Found(
+        torch.empty(0), before, np.array([-1, 0, 0, 0]), np.zeros(4), label, np.ones(4, int), np.zeros(4)
+    )
     assert found.success.tolist() == [False, True, False, False]
 
 

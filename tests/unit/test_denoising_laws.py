@@ -125,7 +125,8 @@ def test_what_cannot_work_is_refused_before_anything_runs(raw, change, message):
         load(changed(raw, anew={**ANEW, **change}))
 
 
-def test_a_denoiser_that_is_not_trained_here_must_be_frozen(raw):  # noqa: F811
+def test_a_denoiser_that_is_not_trained_here_must_be_frozen(raw, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(spec_class("denoiser", "diffusion"), "trainable", False)
     train = {**QUICK, "sigma_range": [0.1, 1.0]}
     raw["denoisers"]["ddpm"] = {"kind": "diffusion", "widths": [8, 8], "head_dim": 8, "groups": 4, "train": train}
     raw["methods"]["shot"] = {"kind": "denoised", "denoiser": "ddpm", "classifier": CLEAN}

@@ -129,7 +129,7 @@ def test_the_condition_is_fixed_for_good():
         denoiser.condition = 0.25
     free = Told(DRUNet(1, **SMALL), shape=(1, 8, 8), multiple=8)
     assert not free.condition_is_frozen
-    with pytest.raises(ValueError, match="has not been given the noise level"):
+    with pytest.raises(ValueError, match="does not know for which noise level it is used"):
         free(torch.zeros(1, 1, 8, 8))
     blind = Blind(DnCNN(1, depth=3, width=2))
     assert blind.condition is None and blind.condition_is_frozen

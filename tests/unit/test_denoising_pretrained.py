@@ -244,7 +244,7 @@ def broken(change):
         (lambda s: s.pop("middle_block.1.qkv.bias"), "lacks middle_block.1.qkv.bias, which a U-Net with channels"),
         (lambda s: s.update({"extra.weight": torch.zeros(1)}), "has not: extra.weight"),
         (lambda s: s.update({"label_emb.weight": torch.zeros(10, 32)}), "conditioned on the class"),
-        (lambda s: s.pop("time_embed.0.weight"), "no checkpoint of OpenAI's U-Nets"),
+        (lambda s: s.pop("time_embed.0.weight"), "is not a checkpoint of OpenAI's U-Nets"),
         (lambda s: s.update({"out.0.bias": torch.full((8,), math.nan)}), "NaN or infinite"),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_folder_becomes_a_denoiser(tmp_path, pipeline):
     "spoil, message",
     [
         (lambda f: (f / "diffusion_pytorch_model.safetensors").unlink(), "holds no weights"),
-        (lambda f: (f / "config.json").unlink(), "it has no config.json"),
+        (lambda f: (f / "config.json").unlink(), "it has neither config.json nor unet/config.json"),
         (lambda f: (f / "config.json").write_text("{"), "is damaged"),
         (
             lambda f: (f / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),

@@ -272,7 +272,8 @@ def test_notes_state_the_guarantee_and_never_round_it_in_our_favour():
     summary = summarise([line(images=300, n=1000), line("macer", images=300), external_line()], RADII, CELLS)
     text = "\n".join(notes(summary, remark="Read this first."))
     q = failures_quantile(300, 0.001, 0.001)
-    assert text.startswith("Read this first.")
+    first, second = text.splitlines()[:2]
+    assert first.startswith("Error of the images, however many draws each gets") and second == "Read this first."
     assert f"≤ α·m = 0.3 among m = 300 images, and more than {q} with probability at most 0.001 (binomial)" in text
     points = float(text.partition("(unrounded) minus ")[2].partition(" points")[0])
     assert q / 300 <= points / 100 < q / 300 + 1e-4

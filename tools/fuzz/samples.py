@@ -403,7 +403,19 @@ def read_corruptions_of(folder: Path) -> Any:
 
 def make_estimate(folder: Path, number: int) -> None:
     names = {"method": "gaussian", "noise": "gauss-0.25", "norm": "l2", "images": "test 0:12 (12 images)"}
-    table = pd.DataFrame({**names, "n_images": 12, "n": 1000, "sigma": 0.25, "alpha": 0.001, "draws": [150.0, number]})
+    table = pd.DataFrame(
+        {
+            **names,
+            "seeds": "0",
+            "counts": "c.npz",
+            "digests": "e",
+            "n_images": 12,
+            "n": 1000,
+            "sigma": 0.25,
+            "alpha": 0.001,
+            "draws": [150.0, number],
+        }
+    )
     write_table(folder / "e.tsv", table, record("estimate", number))
 
 

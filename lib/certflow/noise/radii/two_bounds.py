@@ -35,9 +35,10 @@ def by_flow(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Error
     def two(failure, other, noise, dim):
         first, second = signed(failure, noise, dim), signed(other, noise, dim)
         room = np.nextafter(1 - np.asarray(failure), 0) > other
-        given = _error(error, noise, dim) + RADIUS_GUARD * (abs(first) + abs(second)) / 2
         with np.errstate(invalid="ignore"):
             mean = (first + second) / 2
+            cancelled = (abs(first) + abs(second)) / 2 - abs(mean)  # what is left has the rounding of its terms
+            given = _error(error, noise, dim) + RADIUS_GUARD * cancelled
             found = np.where(np.isfinite(mean), _less(mean, given), mean)  # infinite where f or o is 0 and never grows
         return np.where(room, found, 0.0)
 
@@ -55,9 +56,9 @@ def by_overlap(time: RadiusOf, closed_failure: RadiusOf | None = None, error: Er
         return _less(time(np.minimum(failure, 0.5), noise, dim), _error(error, noise, dim))
 
     def two(failure, other, noise, dim):
-        return radius(
-            np.nextafter((np.asarray(failure) + other) / 2, 1.0), noise, dim
-        )  # the sum may have been rounded down
+        mean = (np.asarray(failure) + other) / 2
+        above = np.where(mean > 0, np.nextafter(mean, 1.0), mean)  # the sum may have been rounded down
+        return radius(above, noise, dim)
 
     return Shift(radius, two, closed_failure, **more)
 
