@@ -330,11 +330,11 @@ def test_no_attack_succeeds_inside_a_certified_ball_of_mnist(shared):
     lenet = build(spec_class("model", "lenet")(), info)
     pixels, labels = (np.array(values[:6000]) for values in (train.read(np.arange(6000)), train.labels))
     model = trained_on(lenet, torch.from_numpy(pixels), torch.from_numpy(labels).long(), sigma=0.5, steps=300)
-    x = torch.from_numpy(np.array(test.read(np.arange(50)))).float() / 255
-    y = np.array(test.labels[:50], np.int64)
+    x = torch.from_numpy(np.array(test.read(np.arange(24)))).float() / 255
+    y = np.array(test.labels[:24], np.int64)
     table = SmoothedClassifier(model, noise, device="cpu").certify(x, n0=50, n=2000, alpha=0.001, quiet=True)
     rows = np.flatnonzero((table["predict"] == y) & (table["radius"] > 0))
     radius, victim = table["radius"].to_numpy()[rows], victim_of(model, noise, shape=(1, 28, 28))
     spec = attack("smooth_pgd", noises=8, steps=10, n=500)
     inside, beyond = (attack_images(spec, victim, x[rows], y[rows], rows, part * radius) for part in (0.95, 1.75))
-    assert len(rows) >= 30 and not inside.success.any() and beyond.success.mean() > 0.4
+    assert len(rows) >= 15 and not inside.success.any() and beyond.success.mean() > 0.4
