@@ -90,7 +90,7 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
 
 def _draw_band(axis, share: np.ndarray, error: np.ndarray, colour: str) -> None:
     low, high = (np.clip(100 * (share + side * LIKELY * error), 0, 100) for side in (-1, 1))
-    axis.fill_between(GRID, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+    axis.fill_between(GRID, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1)
 
 
 def spaced_ticks(limit: float, inches: float) -> list[float]:
