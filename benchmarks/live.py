@@ -30,7 +30,7 @@ from certflow.data.store import content_digest, prepare
 from certflow.doors.web.app import create_app
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.site import NAME, Site
-from certflow.doors.web.work.certify import LOOKING, told
+from certflow.doors.web.tasks.certify import LOOKING, told
 from certflow.files.artefact import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
 from certflow.doors.web.jobs import Jobs
-from certflow.doors.web.work import WORK
+from certflow.doors.web.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_an_error_of_a_job_is_said_and_the_next_one_runs(web, monkeypatch):
     def broken(job, ready):
         raise RuntimeError("of a test")
 
-    monkeypatch.setitem(WORK, "certify", broken)
+    monkeypatch.setitem(TASKS, "certify", broken)
     job = web.ended(web.certify(n="300"))
     assert job.status.state == "failed" and "RuntimeError" in text(web.get(f"/jobs/{job.id}"))
     assert "of a test" in (job.folder / "error.txt").read_text()

@@ -11,8 +11,8 @@ from certflow.doors.web.lines import python_lines, shell_lines
 from certflow.doors.web.pages import card_of, png_of
 from certflow.doors.web.site import here
 from certflow.doors.web.tables import batch_shown
+from certflow.doors.web.tasks.attack import attack_problems
 from certflow.doors.web.view import Shown, shown
-from certflow.doors.web.work.attack import attack_problems
 
 JOBS = Blueprint("jobs", __name__)
 

@@ -155,15 +155,15 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         """One job, whatever happens in it."""
-        from certflow.doors.web.work import WORK
-        from certflow.doors.web.work.following import Stopped
+        from certflow.doors.web.tasks import TASKS
+        from certflow.doors.web.tasks.following import Stopped
 
         try:
             job.become("running")
             job.mend()
             ready = self.models.take(self._card(job))
             with engine_settings():  # held for the whole job: the memory of one instalment is kept for the next
-                WORK[job.asked.work](job, ready)
+                TASKS[job.asked.work](job, ready)
         except Stopped:
             if not self.closing:
                 job.become("stopped")

@@ -10,7 +10,7 @@ from certflow.attacks.victim import Victim
 from certflow.doors.web.asked import AskedAttack
 from certflow.doors.web.job import Job
 from certflow.doors.web.ready_models import Ready
-from certflow.doors.web.work.following import check
+from certflow.doors.web.tasks.following import check
 from certflow.kinds.registry import spec_class
 from certflow.noise.base import NoiseSpec
 
@@ -35,7 +35,7 @@ def attack_problems(noise: NoiseSpec, norm: str) -> list[str]:
 
 
 def attack(job: Job, ready: Ready) -> None:
-    """See `certflow.doors.web.work.WORK`. An attack cannot be resumed; one that was interrupted starts again."""
+    """See `certflow.doors.web.tasks.TASKS`. An attack cannot be resumed; one that was interrupted starts again."""
     asked: AskedAttack = job.asked
     noise, base = ready.card.under(asked.draws.sigma), ready.base
     x = torch.from_numpy(job.pixels()[:1]).to(torch.float32) / 255

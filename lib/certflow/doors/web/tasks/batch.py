@@ -8,15 +8,15 @@ from certflow.certify.memory import certify
 from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.job import Job
 from certflow.doors.web.ready_models import Ready
+from certflow.doors.web.tasks.certify import plain_row
+from certflow.doors.web.tasks.following import check, followed, forget_partial
 from certflow.doors.web.ways import way_named
-from certflow.doors.web.work.certify import plain_row
-from certflow.doors.web.work.following import check, followed, forget_partial
 
 KEPT = ("predict", "radius", "n", "k", "p_lower", "selected", "reason", "seconds")
 
 
 def certify_batch(job: Job, ready: Ready) -> None:
-    """See `certflow.doors.web.work.WORK`. Each image has a certificate of its own, wrong with probability at most alpha."""
+    """See `certflow.doors.web.tasks.TASKS`. Each image has a certificate of its own, wrong with probability at most alpha."""
     asked: AskedBatch = job.asked
     noise = ready.card.under(asked.draws.sigma)
     law = (noise, *way_named(asked.draws.way, noise, ready.card.dim).specs(asked.draws.settings()))

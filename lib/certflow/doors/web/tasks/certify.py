@@ -12,8 +12,8 @@ from certflow.denoising.composed import DenoiseThenClassify
 from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.job import Job
 from certflow.doors.web.ready_models import Ready
+from certflow.doors.web.tasks.following import check, followed, forget_partial
 from certflow.doors.web.ways import way_named
-from certflow.doors.web.work.following import check, followed, forget_partial
 from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Arithmetic
@@ -29,7 +29,7 @@ TOP = 10
 
 
 def certify_one(job: Job, ready: Ready) -> None:
-    """See `certflow.doors.web.work.WORK`."""
+    """See `certflow.doors.web.tasks.TASKS`."""
     asked: AskedCertify = job.asked
     card, base = ready.card, ready.base
     noise = card.under(asked.draws.sigma)

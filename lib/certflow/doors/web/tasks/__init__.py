@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from certflow.doors.web.job import Job
 from certflow.doors.web.ready_models import Ready
-from certflow.doors.web.work.attack import attack
-from certflow.doors.web.work.batch import certify_batch
-from certflow.doors.web.work.certify import certify_one
+from certflow.doors.web.tasks.attack import attack
+from certflow.doors.web.tasks.batch import certify_batch
+from certflow.doors.web.tasks.certify import certify_one
 
-WORK: dict[str, Callable[[Job, Ready], None]] = {
+TASKS: dict[str, Callable[[Job, Ready], None]] = {
     "certify": certify_one,
     "batch": certify_batch,
     "attack": attack,
