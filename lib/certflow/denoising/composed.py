@@ -62,3 +62,10 @@ class DenoiseThenClassify(nn.Module):
 
     def forward(self, y: Images) -> Float[torch.Tensor, "rows classes"]:
         return self.classify(self.denoiser(y))
+
+
+def denoiser_of(model: object) -> Denoiser | None:
+    """The denoiser that stands before a model's classifier; None where there is none."""
+    if not isinstance(model, DenoiseThenClassify) or isinstance(model.denoiser, nn.Identity):
+        return None
+    return model.denoiser

@@ -159,18 +159,19 @@ def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
     Both take images of one shape. ValueError where `other` has no denoiser, `brought` has one of its own or is no torch module,
     or the shapes differ.
     """
-    from certflow.denoising.composed import DenoiseThenClassify
+    from certflow.denoising.composed import DenoiseThenClassify, denoiser_of
 
-    if not isinstance(other.model, DenoiseThenClassify) or isinstance(other.model.denoiser, torch.nn.Identity):
+    denoiser = denoiser_of(other.model)
+    if denoiser is None:
         raise ValueError(f"{other.name}: has no denoiser; name a model that was trained behind one")
     if not isinstance(brought.model, torch.nn.Module):
         raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
-    if isinstance(brought.model, DenoiseThenClassify):
+    if denoiser_of(brought.model) is not None:
         raise ValueError(f"{brought.name}: has a denoiser of its own; name a classifier alone")
     if brought.shape is not None and brought.shape != other.shape:
         shapes = " and ".join("x".join(map(str, shape)) for shape in (brought.shape, other.shape))
         raise ValueError(f"{brought.name} and {other.name}: take images of different shapes ({shapes})")
-    model = DenoiseThenClassify(other.model.denoiser, brought.model, clamp=other.model.clamp)
+    model = DenoiseThenClassify(denoiser, brought.model, clamp=other.model.clamp)
     told = digest([brought.digest, "denoiser of", other.digest])
     warnings = (*brought.warnings, *other.warnings)
     return replace(brought, model=model, digest=told, shape=other.shape, noise=other.noise, warnings=warnings)

@@ -72,6 +72,11 @@ class Card:
         return math.prod(self.shape)
 
     @property
+    def alone(self) -> str:
+        """The id of the classifier by itself."""
+        return self.id.partition(BEHIND)[0]
+
+    @property
     def is_torch(self) -> bool:
         """Whether it is a torch module: such models have gradients, and take a denoiser before them."""
         return self.path.suffix != ONNX

@@ -44,8 +44,7 @@ def model(name: str) -> str:
 @PAGES.get("/models/<name>/behind")
 def behind(name: str) -> Response:
     """The same model with the denoiser that a form names before it, or with none."""
-    card, other = card_of(name), request.args.get("denoiser", "")
-    alone = card.id.partition(BEHIND)[0]
+    alone, other = card_of(name).alone, request.args.get("denoiser", "")
     return redirect(url_for("pages.model", name=f"{alone}{BEHIND}{other}" if other else alone), 303)
 
 

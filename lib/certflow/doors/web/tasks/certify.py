@@ -8,7 +8,7 @@ import torch
 
 from certflow.certify.live import Live, Moment, grows, noisy_copies
 from certflow.certify.memory import certify
-from certflow.denoising.composed import DenoiseThenClassify
+from certflow.denoising.composed import denoiser_of
 from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.job import Job
 from certflow.doors.web.ready_models import Ready
@@ -124,9 +124,9 @@ def keep_copies(job: Job, ready: Ready, image: torch.Tensor, noise: NoiseSpec, a
     copies = torch.from_numpy(noisy)
     classes = base.classify(base.prepare(copies))[0].cpu().numpy()
     found = {"noisy": noisy, "classes": classes}
-    model = ready.brought.model
-    if isinstance(model, DenoiseThenClassify) and not isinstance(model.denoiser, torch.nn.Identity):
-        found["denoised"] = model.denoiser(copies.to(next(model.parameters()).device)).float().cpu().numpy()
+    denoiser = denoiser_of(ready.brought.model)
+    if denoiser is not None:
+        found["denoised"] = denoiser(copies.to(next(denoiser.parameters()).device)).float().cpu().numpy()
     job.write_copies(**found)
 
 
