@@ -13,7 +13,7 @@ from certflow.data.text.pretrained import SHIFT, Pretrained
 from certflow.errors import ArtefactError, DataError
 from certflow.models import build, words
 from certflow.models.assemble import skeleton
-from certflow.models.hf_folder import text_misfits
+from certflow.models.hf_folder import misfits
 from certflow.models.hidden import hidden_layers
 from certflow.models.kinds.hf_text import HfText
 
@@ -48,12 +48,12 @@ def told(folder, **more):
     ],
 )
 def test_what_does_not_fit_is_found_in_the_settings(tmp_path, more, message):
-    found = text_misfits(told(tmp_path / "model", **more), INFO, stored=True)
+    found = misfits(told(tmp_path / "model", **more), INFO, stored=True)
     assert found == [] if message is None else message in found[0]
 
 
 def test_an_encoder_alone_needs_no_labels(tmp_path):
-    assert text_misfits(told(tmp_path / "model", num_labels=2), INFO, stored=False) == []
+    assert misfits(told(tmp_path / "model", num_labels=2), INFO, stored=False) == []
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,24 @@ WRITTEN = 1e-3
 """1/255 is sometimes written with few digits."""
 
 
-def misfits(path: str | Path, info: DataInfo) -> list[str]:
-    """Why the model in a folder cannot classify such data; empty: nothing in its settings is against it."""
+def misfits(path: str | Path, info: DataInfo, *, stored: bool = True) -> list[str]:
+    """Why the model in a folder cannot classify such data; empty: nothing in its settings is against it.
+
+    stored: by its own last layer.
+    """
     try:
         settings = said(path)
     except ArtefactError as error:
         return [str(error)]
-    return [*_of_classes(path, settings, info), *_of_images(path, settings, info)]
+    of_items = _of_images if info.vocabulary is None else _of_texts
+    return [*(_of_classes(path, settings, info) if stored else []), *of_items(path, settings, info)]
+
+
+def require_fitting(path: str | Path, info: DataInfo, *, stored: bool = True) -> None:
+    """`ArtefactError` with all `misfits`, if there are any."""
+    wrong = misfits(path, info, stored=stored)
+    if wrong:
+        raise ArtefactError("; ".join(wrong))
 
 
 def _of_classes(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
@@ -38,15 +49,6 @@ def _of_classes(path: str | Path, settings: dict[str, Any], info: DataInfo) -> l
 
 
 _ITEMS = {"pixels": "images", "tokens": "texts"}
-
-
-def text_misfits(path: str | Path, info: DataInfo, *, stored: bool) -> list[str]:
-    """Why the model in a folder cannot classify such texts; stored: by its own last layer."""
-    try:
-        settings = said(path)
-    except ArtefactError as error:
-        return [str(error)]
-    return [*(_of_classes(path, settings, info) if stored else []), *_of_texts(path, settings, info)]
 
 
 def _of_texts(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:

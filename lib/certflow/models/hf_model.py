@@ -5,6 +5,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from certflow.data.base import DataInfo
 from certflow.models.base import ModelSpec
 from certflow.models.kinds.timm import Setting
 
@@ -46,6 +47,19 @@ class TransformersModel(ModelSpec):
     def brings_weights(self) -> bool:
         """Unless it is built from settings."""
         return self.network is None
+
+    @property
+    def own_layer(self) -> bool:
+        """Whether the last layer is the one that the folder has."""
+        return True
+
+    def problems(self, info: DataInfo) -> list[str]:
+        """What a folder's settings say against such data; whether it is there is another question (`absent`)."""
+        from certflow.models.hf_folder import misfits
+
+        if self.weights is None or not Path(self.weights).exists():
+            return []
+        return misfits(self.weights, info, stored=self.own_layer)
 
     def absent(self) -> list[str]:
         missing = self.weights is not None and not Path(self.weights).is_dir()

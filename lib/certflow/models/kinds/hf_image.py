@@ -1,6 +1,5 @@
 """Image classifiers of the transformers library (`huggingface/transformers`), from a folder, a hub, or settings."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from certflow.data.base import DataInfo
@@ -32,12 +31,6 @@ class HfImage(TransformersModel):
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     said_by_data: ClassVar[frozenset[str]] = TransformersModel.said_by_data | {"image_size", "num_channels"}
     read: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors", "preprocessor_config.json")
-
-    def problems(self, info: DataInfo) -> list[str]:
-        """What a folder's settings say against such data; whether it is there is another question (`absent`)."""
-        from certflow.models.hf_folder import misfits
-
-        return misfits(self.weights, info) if self.weights is not None and Path(self.weights).exists() else []
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         from certflow.models.networks import hf_image

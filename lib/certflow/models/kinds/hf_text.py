@@ -1,6 +1,5 @@
 """Encoders and classifiers of texts of the transformers library (`huggingface/transformers`)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -48,12 +47,9 @@ class HfText(TransformersModel):
             raise ValueError("normalise: texts are not normalised; leave it out")
         return self
 
-    def problems(self, info: DataInfo) -> list[str]:
-        """What a folder's settings say against such data; whether it is there is another question (`absent`)."""
-        from certflow.models.hf_folder import text_misfits
-
-        there = self.weights is not None and Path(self.weights).exists()
-        return text_misfits(self.weights, info, stored=self.head == "stored") if there else []
+    @property
+    def own_layer(self) -> bool:
+        return self.head == "stored"
 
     def backbone(self, info: DataInfo) -> "torch.nn.Module":
         return self._network(info, "load")

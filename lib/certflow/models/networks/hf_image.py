@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from certflow.data.base import DataInfo
-from certflow.errors import ArtefactError
-from certflow.models.hf_folder import misfits, normalisation, require_complete
+from certflow.models.hf_folder import normalisation, require_fitting
+from certflow.models.networks.hf import building, loaded, unloaded
 from certflow.models.shapes import describe
 
 
@@ -29,47 +29,27 @@ class Logits(nn.Module):
 
 def create(architecture: str, info: DataInfo, settings: Mapping[str, Any]) -> Logits:
     """A classifier with fresh weights; ValueError where transformers knows no such architecture or settings."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForImageClassification
 
     sizes = {"image_size": list(info.shape[1:]), "num_channels": info.shape[0], "num_labels": info.classes}
-    try:
+    with building(architecture, f"{describe(info.shape)} images"):
         config = AutoConfig.for_model(architecture, **sizes, **settings)
-        network = AutoModelForImageClassification.from_config(config)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
-        raise ValueError(
-            f"transformers could not build {architecture} for {describe(info.shape)} images: {error}"
-        ) from error
-    return Logits(network, {})
+        return Logits(AutoModelForImageClassification.from_config(config), {})
 
 
 def load(path: str | Path, info: DataInfo) -> Logits:
     """The classifier in a folder with its weights, float32; `ArtefactError` for one that does not fit, key by key."""
     from transformers import AutoModelForImageClassification
 
-    _require_fitting(path, info)
-    settings = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
-    try:
-        network, found = AutoModelForImageClassification.from_pretrained(
-            str(path), output_loading_info=True, **settings
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ArtefactError(f"{path}: transformers cannot read it: {error}") from error
-    require_complete(path, found)
+    require_fitting(path, info)
+    network = loaded(AutoModelForImageClassification, path)
     mean, sd = normalisation(path, info.shape[0])
     return Logits(network, {"num_classes": info.classes, "mean": mean, "std": sd})
 
 
 def empty(path: str | Path, info: DataInfo) -> Logits:
     """The same network for weights that are about to be loaded."""
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification
 
-    _require_fitting(path, info)
-    config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    return Logits(AutoModelForImageClassification.from_config(config), {})
-
-
-def _require_fitting(path: str | Path, info: DataInfo) -> None:
-    wrong = misfits(path, info)
-    if wrong:
-        raise ArtefactError("; ".join(wrong))
+    require_fitting(path, info)
+    return Logits(unloaded(AutoModelForImageClassification, path), {})

@@ -10,8 +10,8 @@ from torch import nn
 from certflow.data.base import DataInfo
 from certflow.data.items import PADDING
 from certflow.data.text.pretrained import SHIFT
-from certflow.errors import ArtefactError
-from certflow.models.hf_folder import require_complete, special_numbers, text_misfits
+from certflow.models.hf_folder import require_fitting, special_numbers
+from certflow.models.networks.hf import building, loaded, unloaded
 
 LIKE_BERT = 0.02
 """Standard deviation of a new layer's weights."""
@@ -66,37 +66,24 @@ def _layers(network: nn.Module) -> list[str]:
 
 def create(architecture: str, info: DataInfo, settings: Mapping[str, Any], head: str) -> TextLogits:
     """A classifier with fresh weights; ValueError where transformers knows no such architecture or settings."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     sizes = {"vocab_size": info.words - SHIFT, "num_labels": info.classes}
-    try:
+    with building(architecture, "texts"):
         config = AutoConfig.for_model(architecture, **sizes, **settings)
-        network = _auto(head).from_config(config)
-        return _finished(network, info, head, frozenset())
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
-        raise ValueError(f"transformers could not build {architecture} for texts: {error}") from error
+        return _finished(_auto(head).from_config(config), info, head, frozenset())
 
 
 def load(path: str | Path, info: DataInfo, head: str) -> TextLogits:
     """The model in a folder with its weights, float32; `ArtefactError` for one that does not fit, key by key."""
-    _require_fitting(path, info, head)
-    settings = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
-    try:
-        network, found = _auto(head).from_pretrained(str(path), output_loading_info=True, **settings)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ArtefactError(f"{path}: transformers cannot read it: {error}") from error
-    require_complete(path, found)
-    return _finished(network, info, head, special_numbers(path))
+    require_fitting(path, info, stored=head == "stored")
+    return _finished(loaded(_auto(head), path), info, head, special_numbers(path))
 
 
 def empty(path: str | Path, info: DataInfo, head: str) -> TextLogits:
     """The same network for weights that are about to be loaded."""
-    from transformers import AutoConfig
-
-    _require_fitting(path, info, head)
-    config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    return _finished(_auto(head).from_config(config), info, head, special_numbers(path))
+    require_fitting(path, info, stored=head == "stored")
+    return _finished(unloaded(_auto(head), path), info, head, special_numbers(path))
 
 
 def _auto(head: str) -> Any:
@@ -116,9 +103,3 @@ def _finished(network: Any, info: DataInfo, head: str, special: frozenset[int]) 
     nn.init.normal_(last.weight, std=LIKE_BERT)
     nn.init.zeros_(last.bias)
     return TextLogits(network, last, special)
-
-
-def _require_fitting(path: str | Path, info: DataInfo, head: str) -> None:
-    wrong = text_misfits(path, info, stored=head == "stored")
-    if wrong:
-        raise ArtefactError("; ".join(wrong))
