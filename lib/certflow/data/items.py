@@ -47,8 +47,9 @@ class Tokens:
 
     def problem(self, block: np.ndarray) -> str | None:
         """See `Pixels.problem`."""
-        if block.size and (block.min() < 0 or block.max() >= self.vocabulary):
-            return f"holds token {block.max()}, but the vocabulary has the tokens 0 to {self.vocabulary - 1}"
+        unknown = block[(block < 0) | (block >= self.vocabulary)]
+        if unknown.size:
+            return f"holds token {unknown[0]}, but the vocabulary has the tokens 0 to {self.vocabulary - 1}"
         return None
 
 
