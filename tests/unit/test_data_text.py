@@ -87,6 +87,21 @@ def test_a_cache_that_is_gone_is_rebuilt_only_from_the_same_tables(place):
         open_split(spec, place / "m.json", "train")
 
 
+def test_another_table_or_tokenizer_is_noticed(place):
+    spec = table(place, SST2, text="sentence")
+    learnt = spec.source_state(place)
+    states = [learnt]
+    for text in ("{}", "{ }"):
+        (place / "tokenizer.json").write_text(text)
+        given = {"root": str(place), "tokenizer": "pretrained", "pretrained": str(place)}
+        states += [TextTable(classes=["0", "1"], **given).source_state(place), R8(**given).source_state(place)]
+    assert len(set(states)) == 5 and spec.source_state(place) == learnt
+    table(place, SST2 + SST2, text="sentence")
+    assert spec.source_state(place) not in states and R8().source_state(place) == ""
+    (place / spec.test).unlink()
+    assert spec.source_state(place) == ""
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_published_task_is_read_by_its_columns(place, task):
     """The columns of each task's entry, in a table that has them and others in another order."""

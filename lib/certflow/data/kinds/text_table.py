@@ -60,14 +60,8 @@ class TextTable(TextDataset):
     def info(self) -> DataInfo:
         return DataInfo(classes=len(self.classes), shape=(self.length,), vocabulary=self.tokens)
 
-    def source_state(self, root: Path) -> str:
-        """Sizes and times of the two tables; "" where they are gone (the cache serves)."""
-        from certflow.kinds.spec import digest
-
-        files = [root / self.train, root / self.test]
-        if not all(file.is_file() for file in files):
-            return ""
-        return digest([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+    def tables(self, root: Path) -> list[Path]:
+        return [root / self.train, root / self.test]
 
     def texts(self, split: SplitName, root: Path) -> Texts:
         from certflow.data.source import missing, source_file

@@ -65,14 +65,28 @@ class TextDataset(DatasetSpec):
         """The split from its files below `root`; a `DataError` names file and remedy."""
         raise NotImplementedError
 
-    def encoder(self, root: Path) -> "Words | Pretrained":
-        """What turns texts into tokens; words are learnt anew from the training split."""
+    def tables(self, root: Path) -> list[Path]:
+        """Those files of `texts` that have no known checksums."""
+        return []
+
+    def source_state(self, root: Path) -> str:
+        """Sizes and times of `tables` and of a pretrained tokenizer; "" where one is gone (the cache serves)."""
+        from certflow.data.text.pretrained import FILE
+        from certflow.kinds.spec import digest
+
+        files = [*self.tables(root), *([] if self.pretrained is None else [Path(self.pretrained) / FILE])]
+        if not files or not all(file.is_file() for file in files):
+            return ""
+        return digest([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+
+    def encoder(self, root: Path, train: Texts | None = None) -> "Words | Pretrained":
+        """What turns texts into tokens; words are learnt anew from the training split. train: this split, if it is read."""
         from certflow.data.text.pretrained import FILE, Pretrained
         from certflow.data.text.words import Words
         from certflow.errors import DataError
 
         if self.tokenizer == "words":
-            train = self.texts("train", root)
+            train = self.texts("train", root) if train is None else train
             return Words.learnt([*train.texts, *(train.pairs or ())], self.vocabulary)
         if self.pretrained is None:
             raise DataError(f"{self.kind}: tokenizer: pretrained needs `pretrained`, the folder of its {FILE}")
@@ -82,7 +96,8 @@ class TextDataset(DatasetSpec):
         """The split as tokens, int32 [n, length]."""
         from certflow.data.splits import ArraySplit
 
-        found, encoder = self.texts(split, root), self.encoder(root)
+        found = self.texts(split, root)
+        encoder = self.encoder(root, found if split == "train" else None)
         rows = np.zeros((len(found.texts), self.length), dtype=np.int32)
         for row, text, pair in zip(rows, found.texts, found.pairs or [None] * len(rows), strict=True):
             tokens = encoder.encode(text, pair, self.length)
