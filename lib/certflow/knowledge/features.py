@@ -9,6 +9,7 @@ import torch
 from certflow.data.items import counting
 from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.models.hidden import Choice, Reduction, captured, hidden_layers
+from certflow.models.modes import in_mode
 
 LARGEST_INPUT = 20_000
 """Coordinates of an input above which it is left out: 2000 images of 3×224×224 would take a gigabyte."""
@@ -48,14 +49,11 @@ def extract(
     x: whatever the network takes; where it holds numbers that are not whole it is the layer `input`, flattened. mask: x →
     [rows, tokens], 1 where a token counts; unless given, all that are not padding.
     """
-    training, parts, names = network.training, [], None
-    network.eval()
-    try:
+    parts, names = [], None
+    with in_mode(network, training=False):
         for x, y in batches:
             names = names or hidden_layers(network, x[:1], layers)
             parts.append((*_features(network, x, names, reduce, mask), y.cpu().numpy()))
-    finally:
-        network.train(training)
     if not parts:
         raise ValueError("batches: there are none")
     whole = {name: np.concatenate([found[name] for found, _, _ in parts]) for name in parts[0][0]}
