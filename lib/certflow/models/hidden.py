@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from certflow.errors import listed
+from certflow.models import words
 from certflow.models.modes import in_mode
 from certflow.models.resizing import Network
 
@@ -99,10 +100,7 @@ def reduced(output: torch.Tensor, how: Reduction = "auto", mask: torch.Tensor | 
         return output[:, 0]
     if output.dim() > 3:
         return output.flatten(2).mean(2)
-    if mask is None:
-        return output.mean(1)
-    weight = mask.to(output.dtype)[..., None]
-    return (output * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return output.mean(1) if mask is None else words.mean(output, mask)
 
 
 def _parts(network: nn.Module, which: str) -> Iterator[str]:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Protocol, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import nn
+
+from certflow.data.items import PADDING
 
 
 class OfTexts(Protocol):
@@ -39,6 +41,19 @@ def _of_texts(network: nn.Module) -> OfTexts:
 def vectors(network: nn.Module, tokens: Int[torch.Tensor, "rows length"]) -> Float[torch.Tensor, "rows length width"]:
     """The vector of each token; gradients reach the network's table of words."""
     return word_embedding(network)(tokens)
+
+
+def seen(tokens: Int[torch.Tensor, "rows length"]) -> Bool[torch.Tensor, "rows length"]:
+    """Which tokens attention looks at: all but padding. A text of no word at all looks at its first padding, since a softmax
+    over nothing is no number."""
+    counts = tokens != PADDING
+    return torch.cat([torch.ones_like(counts[:, :1]), counts[:, 1:]], dim=1)
+
+
+def mean(values: Float[torch.Tensor, "rows length width"], counts: torch.Tensor) -> Float[torch.Tensor, "rows width"]:
+    """The mean of each row's vectors over the tokens that count (not 0 in `counts`, [rows, length]); 0 where none does."""
+    weight = counts.to(values.dtype)[..., None]
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 @contextmanager

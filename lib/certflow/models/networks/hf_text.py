@@ -10,6 +10,7 @@ from torch import nn
 from certflow.data.base import DataInfo
 from certflow.data.items import PADDING
 from certflow.data.text.pretrained import SHIFT
+from certflow.models import words
 from certflow.models.hf_folder import require_fitting, special_numbers
 from certflow.models.networks.hf import building, loaded, unloaded
 
@@ -27,10 +28,10 @@ class TextLogits(nn.Module):
     def __init__(self, network: Any, head: nn.Linear | None, special: frozenset[int]):
         super().__init__()
         table = network.get_input_embeddings().weight.detach()
-        words = nn.Embedding(len(table) + SHIFT, table.shape[1], padding_idx=PADDING)
+        shifted = nn.Embedding(len(table) + SHIFT, table.shape[1], padding_idx=PADDING)
         with torch.no_grad():
-            words.weight.copy_(torch.cat([torch.zeros_like(table[:SHIFT]), table]))
-        network.set_input_embeddings(words)
+            shifted.weight.copy_(torch.cat([torch.zeros_like(table[:SHIFT]), table]))
+        network.set_input_embeddings(shifted)
         self.network, self.head = network, head
         self.special_tokens = frozenset({PADDING, *(number + SHIFT for number in special)})
         self.layer_names = [f"network.{name}" for name in _layers(network)]
@@ -42,14 +43,10 @@ class TextLogits(nn.Module):
         return network.get_input_embeddings()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        counts = x != PADDING
-        # A text of no word at all looks at its first padding.
-        seen = torch.cat([torch.ones_like(counts[:, :1]), counts[:, 1:]], dim=1)
-        out = self.network(inputs_embeds=self.word_embedding(x), attention_mask=seen.long())
+        out = self.network(inputs_embeds=self.word_embedding(x), attention_mask=words.seen(x).long())
         if self.head is None:
             return out.logits
-        weight = counts.to(out.last_hidden_state.dtype)[..., None]
-        return self.head((out.last_hidden_state * weight).sum(1) / weight.sum(1).clamp(min=1))
+        return self.head(words.mean(out.last_hidden_state, x != PADDING))
 
 
 def _layers(network: nn.Module) -> list[str]:

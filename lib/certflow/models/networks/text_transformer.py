@@ -7,6 +7,7 @@ from torch import nn
 
 from certflow.data.items import PADDING
 from certflow.data.text.words import SPECIAL
+from certflow.models import words
 
 State = tuple[Float[torch.Tensor, "rows tokens width"], Bool[torch.Tensor, "rows tokens"]]
 """What goes from block to block: the tokens' vectors, and which of them count."""
@@ -72,10 +73,5 @@ class TextTransformer(nn.Module):
         return self.embedding.words
 
     def forward(self, x: Int[torch.Tensor, "rows tokens"]) -> Float[torch.Tensor, "rows classes"]:
-        counts = x != PADDING
-        # A text of no word at all looks at its first padding: a softmax over nothing is no number.
-        seen = torch.cat([torch.ones_like(counts[:, :1]), counts[:, 1:]], dim=1)
-        found, _ = self.blocks((self.embedding(x), seen))
-        weight = counts.to(found.dtype)[..., None]
-        mean = (self.norm(found) * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return self.head(mean)
+        found, _ = self.blocks((self.embedding(x), words.seen(x)))
+        return self.head(words.mean(self.norm(found), x != PADDING))
