@@ -18,10 +18,10 @@ from certflow.noise import (
     Gaussian,
     GeneralizedGaussian,
     IndependentSplitting,
-    gamma,
     philox,
     pieces,
     steps,
+    tables,
 )
 from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.truncated import Truncated
@@ -54,14 +54,14 @@ LAWS = {
 def cuda():
     """The device, and tables on it forgotten afterwards: they have no values."""
     steps._made.clear()
-    gamma._device_table.cache_clear()
+    tables.kept.cache_clear()
     pieces.offsets.cache_clear()
     try:
         with fake_cuda() as watch:
             yield watch
     finally:
         steps._made.clear()
-        gamma._device_table.cache_clear()
+        tables.kept.cache_clear()
         pieces.offsets.cache_clear()
         frozen._pairs.clear()
 

@@ -13,6 +13,8 @@ from jaxtyping import Float64
 from scipy import special
 from torch import Tensor
 
+from certflow.noise.tables import on_device
+
 EDGE = 9.5
 """The table covers -EDGE ≤ z ≤ EDGE; the end panels' polynomials serve beyond it."""
 PER_UNIT = 8
@@ -36,23 +38,9 @@ def log_quantiles(shape: float, v: Float64[Tensor, " rows"]) -> Float64[Tensor, 
     return value
 
 
-def _table(shape: float, device: torch.device) -> Float64[Tensor, "panels coefficients"]:
-    """Coefficients of ascending powers of w, where w runs from -1 to 1 through a panel."""
-    return _device_table(shape, device)
-
-
-# What torch.compiler.assume_constant_result sets; calling that would import the whole compiler, seconds on every job.
-setattr(_table, "_dynamo_marked_constant", True)  # noqa: B010
-
-
 @lru_cache(maxsize=64)
-def _device_table(shape: float, device: torch.device) -> Tensor:
-    return torch.as_tensor(coefficients(shape), device=device)
-
-
-@lru_cache(maxsize=64)
-def coefficients(shape: float) -> np.ndarray:
-    """The table, float64 [panels, DEGREE + 1]: interpolation of ln t at each panel's Chebyshev points."""
+def coefficients(shape: float) -> Float64[np.ndarray, "panels powers"]:
+    """Of ascending powers of w, which runs from -1 to 1 through a panel: interpolation of ln t at its Chebyshev points."""
     if not shape >= LEAST_SHAPE:
         raise ValueError(f"shape must be at least {LEAST_SHAPE}, got {shape}")
     panels = round(2 * EDGE * PER_UNIT)
@@ -64,6 +52,9 @@ def coefficients(shape: float) -> np.ndarray:
     found = np.linalg.solve(np.vander(w, increasing=True), values.T).T
     found[:, 0] += centre
     return np.ascontiguousarray(found)
+
+
+_table = on_device(coefficients)
 
 
 def log_quantiles_of(shape: float, mass: np.ndarray, *, above: bool) -> np.ndarray:

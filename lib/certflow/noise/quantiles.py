@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from certflow.noise.tables import on_device
+
 PANELS = 16
 """Panels to a power of 2."""
 BITS = 23 - 4
@@ -47,20 +49,6 @@ def inverted(signed: Float32[Tensor, "*shape"], law: Law) -> Float32[Tensor, "*s
     return value.view_as(signed).copysign_(signed)
 
 
-def _table(law: Law, device: torch.device) -> Float32[Tensor, "powers panels"]:
-    """`table` on a device."""
-    return _device_table(law, device)
-
-
-# As in certflow.noise.gamma: a compiled function takes the table for a constant.
-setattr(_table, "_dynamo_marked_constant", True)  # noqa: B010
-
-
-@lru_cache(maxsize=64)
-def _device_table(law: Law, device: torch.device) -> Tensor:
-    return torch.as_tensor(table(law), device=device)
-
-
 @lru_cache(maxsize=64)
 def table(law: Law) -> Float32[np.ndarray, "powers panels"]:
     """Coefficients of the ascending powers of w, which runs from -1 to 1 through a panel; the panels of v, then those of 1 - v.
@@ -72,6 +60,9 @@ def table(law: Law) -> Float32[np.ndarray, "powers panels"]:
         if max(error for _, error in ends) <= ERROR:
             return np.concatenate([found for found, _ in ends], axis=1).astype(np.float32)
     raise ValueError(f"{law[1]}: its quantiles vary too fast for polynomials of degree {LARGEST_DEGREE}")
+
+
+_table = on_device(table)
 
 
 def _fitted(law: Law, degree: int, tail: bool) -> tuple[Float64[np.ndarray, "powers panels"], float]:
