@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from field import MNIST, network
 
+from benchmarks.field import MNIST, network
 from certflow import knowledge
 from certflow.kinds.registry import spec_class
 from certflow.knowledge import bounds, kernel

@@ -1,13 +1,15 @@
 """What the preview of a table costs: `python benchmarks/preview_cost.py [--images 400 --model FILE --manifest FILE]`.
 
 The same network in one run: the sampler `pilot` on our engine with the estimate made of its counts, and the field's loop with
-its 100 and 100,000 draws on the first few images, multiplied. Printed: CPU seconds of both (on a GPU: seconds) and their
-ratio, which is that of the draws times that of the speeds. By default the embedded digits, on a network trained on the spot.
+its 100 and 100,000 draws per image, at the rate of the draws that it makes of the first one. Printed: CPU seconds of both (on a
+GPU: seconds) and their ratio, which is that of the draws times that of the speeds. By default the embedded digits, on a network
+trained on the spot.
 """
 
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,10 +19,10 @@ import numpy as np
 import torch
 
 from benchmarks.field import machine
-from benchmarks.table_cost import digits, field, stored, timed
+from benchmarks.table_cost import CASES, field_seconds, seconds_of, stored, trained
 from certflow.certify.previewing import previewed
 from certflow.kinds.registry import spec_class
-from certflow.machine.memory import keep_freed_memory, restore_default
+from certflow.machine.memory import keep_freed_memory
 from certflow.noise import Gaussian
 from certflow.sampling.classifier import BaseClassifier
 
@@ -30,19 +32,21 @@ RADII = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=400, help="test images, evenly spread")
-    parser.add_argument("--field-images", type=int, default=2, help="how many the field's loop gets")
-    parser.add_argument("--draws", type=int, default=100_000, help="N of the field's loop")
+    parser.add_argument("--draws", type=int, default=100_000, help="N of the table that is estimated")
+    parser.add_argument("--field-draws", type=int, default=20_000, help="draws that the field's loop is timed on")
     parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--model", type=Path, help="a model.safetensors of the pipeline, trained at this sigma")
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = stored(options.model, options.manifest) if options.model else digits(options.sigma)
-    network, split, (shape, classes) = made
+    case = replace(CASES["digits"], sigma=options.sigma)
+    subject = stored(options.model, options.manifest) if options.model else trained("digits", case, device)
+    network, split, info = subject.network.eval(), subject.split, subject.info
     index = np.unique(np.linspace(0, len(split) - 1, options.images).round().astype(np.int64))
     images, labels, noise = split.read(index), split.labels[index].astype(np.int64), Gaussian(sigma=options.sigma)
-    base, pilot = BaseClassifier(network, shape=shape, classes=classes, device=device), spec_class("sampler", "pilot")()
+    base = BaseClassifier(network, shape=info.shape, classes=info.classes, device=device)
+    pilot = spec_class("sampler", "pilot")()
 
     def preview():
         found, _ = previewed(base, torch.from_numpy(images), noise, pilot, labels, n=options.draws, index=index)
@@ -50,18 +54,14 @@ def main() -> None:
 
     keep_freed_memory()
     preview()  # first call: kernels are chosen, memory is taken
-    (draws, estimate), seconds = timed(preview)
-    restore_default()
-    few = images[: options.field_images]
-    with torch.no_grad():
-        plain = network.to(device).eval()
-        _, theirs = timed(lambda: field(plain, few, classes, options.draws, options.sigma))
-    theirs *= len(index) / len(few)
+    (draws, estimate), seconds = seconds_of(preview)
+    rate = field_seconds(subject, images[0], options.field_draws, options.sigma, device)
+    theirs = len(index) * (100 + options.draws) * rate
     ratio, fewer = theirs / seconds, (options.draws + 100) / draws
     print(
         f"{machine(device)}\n{len(index)} images, sigma {options.sigma:g}: the preview takes {ratio:,.0f} times less time"
     )
-    print(f"  field's loop, N = {options.draws:,}: {theirs:,.0f} s (from {len(few)} images)")
+    print(f"  field's loop, N = {options.draws:,}: {theirs:,.0f} s at the rate of {options.field_draws:,} draws")
     print(f"  preview: {seconds:.2f} s, {draws:.0f} draws an image ({fewer:,.0f} times fewer)")
     print(f"  each draw of ours is {ratio / fewer:.1f} times faster, the estimate included")
     for radius, *ends in zip(RADII, estimate.value, estimate.low, estimate.high, strict=True):

@@ -44,7 +44,7 @@ from certflow.sampling.ladder import chance
 from certflow.sampling.precision import native_precisions
 from certflow.sampling.sequential import count_until
 from certflow.sampling.settings import exact_arithmetic
-from certflow.sampling.tuning import provable_misses
+from certflow.stats.estimate import most_misses
 from certflow.stats.optimal import growing_looks
 from certflow.training.loop import train
 
@@ -164,7 +164,7 @@ class Settled:
 def reference(base: BaseClassifier, images, index, labels, noise: Gaussian, n: int) -> np.ndarray:
     """float64 [images]: the largest of RADII that Cohen's certificate at n draws gives the label; -1: none."""
     limits = ndtr(-np.array(RADII) / noise.sigma)
-    misses = np.array([provable_misses(float(q0), n, ALPHA) for q0 in limits])
+    misses = most_misses(limits, n, ALPHA)
     rule = Settled(growing_looks(min(1000, n), n), np.where(misses >= 0, n - misses, n + 1))
     return count_until(base, images, index, labels, rule, **_drawn(noise, Stream.PREDICTION)).decided
 
