@@ -26,7 +26,7 @@ from benchmarks.planning import ALPHA, from_table, stated_law
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import StoppingRule
-from certflow.stats import clopper_pearson_failure
+from certflow.stats.estimate import certification_power
 from certflow.stats.limit import least_draws
 
 RADII = {
@@ -69,9 +69,7 @@ def rule_of(sampler, p: np.ndarray, noise: Gaussian, generator) -> StoppingRule:
 
 def cohen(p: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """float64 [images, radii]: how likely Cohen's test holds each radius."""
-    misses = np.arange(COHEN + 1)
-    proven = np.searchsorted(clopper_pearson_failure(COHEN - misses, COHEN, ALPHA), limits) - 1
-    return special.betainc(COHEN - proven, proven + 1.0, p[:, None])
+    return certification_power(limits, COHEN, ALPHA, p)
 
 
 def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, climbs: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from certflow.stats.deconvolution import GRID, coefficients, density, npmle, observed
-from certflow.stats.estimate import most_misses
+from certflow.stats.estimate import certification_power
 from certflow.stats.lattice import Prior
 from certflow.stats.optimal import Rule, Rungs, atoms, boundaries, growing_looks
 
@@ -133,8 +133,5 @@ def prior_on_atoms(law: np.ndarray, failure: Sequence[float]) -> Prior:
 
 def reference_power(q0: float, z: np.ndarray, alpha: float) -> np.ndarray:
     """float64 [atoms]: how likely an image at each probit z is certified by `REFERENCE` draws; 0 at and below p0."""
-    proven = int(most_misses(np.array([q0]), REFERENCE, alpha)[0])
-    if proven < 0:
-        return np.zeros(len(z))
-    power = special.betainc(REFERENCE - proven, proven + 1.0, special.ndtr(z))
+    power = certification_power(np.array([q0]), REFERENCE, alpha, special.ndtr(z))[:, 0]
     return np.where(z > -special.ndtri(q0), power, 0.0)

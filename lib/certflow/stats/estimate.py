@@ -21,6 +21,8 @@ from certflow.stats.deconvolution import GRID, Law, law_of, observed
 
 SHIFT = 0.0064
 """Standard deviation of what smoothing shifts, in shares of the most that an image can contribute: 0.64 points of accuracy."""
+P = special.ndtr(GRID)
+"""Probabilities that a law is about."""
 REACH = 2.5
 """Probits of p up to which accuracies are estimated. A few hundred draws cannot tell images beyond from each other."""
 
@@ -34,13 +36,13 @@ class Estimate:
     high: np.ndarray
 
 
-def certification_power(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
-    """float64 [grid, radii]: how likely n draws prove each radius of an image at each grid point.
+def certification_power(limits: np.ndarray, n: int, alpha: float, p: np.ndarray = P) -> np.ndarray:
+    """float64 [images, radii]: how likely n draws prove each radius of images whose label has the probabilities p.
 
     limits: float64 [radii]; a radius holds where misses are rarer than this. Clopper-Pearson bounds at level alpha.
     """
     allowed = most_misses(limits, n, alpha)
-    power = special.betainc(n - np.maximum(allowed, 0), np.maximum(allowed, 0) + 1.0, special.ndtr(GRID)[:, None])
+    power = special.betainc(n - np.maximum(allowed, 0), np.maximum(allowed, 0) + 1.0, p[:, None])
     return np.where(allowed >= 0, power, 0.0)
 
 
