@@ -234,6 +234,11 @@ BAD = {
     "no model from code": (["--python", "own_models:number"], ["--noise", NOISE], "returned a int"),
     "broken code": (["--python", "own_models:broken"], ["--noise", NOISE], "own_models.py:19: ZeroDivisionError"),
     "denoiser": (["--model", "MODEL"], ["--denoiser", "drunet"], "--denoiser drunet: names no weights"),
+    "denoiser as long JSON": (
+        ["--model", "MODEL"],
+        ["--denoiser", '{"kind": "drunet"' + " " * 5000 + "}"],
+        "names no weights",
+    ),
     "JSON": (["--model", "MODEL"], ["--sampler", "{n: 3}"], "is not JSON"),
 }
 

@@ -162,7 +162,8 @@ def _model_with_denoiser(arguments: argparse.Namespace) -> "Brought | None":
     """The model made by the pipeline whose denoiser is asked for, where `--denoiser` names a file."""
     from certflow.doors.bring import from_results
 
-    return from_results(arguments.denoiser) if Path(arguments.denoiser or "").is_file() else None
+    text = arguments.denoiser or ""
+    return None if text.startswith("{") or not Path(text).is_file() else from_results(text)
 
 
 def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", noise: "NoiseSpec") -> "Brought":

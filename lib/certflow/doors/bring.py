@@ -143,14 +143,13 @@ def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma
     from certflow.denoising.composed import DenoiseThenClassify
     from certflow.denoising.making import make_denoiser
 
-    if not isinstance(brought.model, torch.nn.Module):
-        raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
+    classifier = _module(brought)
     level = {"sigma_range": (sigma, sigma)} if spec.range() is None else {}
     settings = spec.model_dump(exclude={"kind"}, exclude_unset=True) | level
     denoiser = make_denoiser(spec.kind, shape, sigma, **settings)
     files = [file_digest(path) for path in spec.files()]
     told = digest([brought.digest, spec.canonical(), files, sigma])
-    return replace(brought, model=DenoiseThenClassify(denoiser, brought.model), digest=told)
+    return replace(brought, model=DenoiseThenClassify(denoiser, classifier), digest=told)
 
 
 def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
@@ -164,17 +163,23 @@ def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
     denoiser = denoiser_of(other.model)
     if denoiser is None:
         raise ValueError(f"{other.name}: has no denoiser; name a model that was trained behind one")
-    if not isinstance(brought.model, torch.nn.Module):
-        raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
-    if denoiser_of(brought.model) is not None:
+    classifier = _module(brought)
+    if denoiser_of(classifier) is not None:
         raise ValueError(f"{brought.name}: has a denoiser of its own; name a classifier alone")
     if brought.shape is not None and brought.shape != other.shape:
         shapes = " and ".join("x".join(map(str, shape)) for shape in (brought.shape, other.shape))
         raise ValueError(f"{brought.name} and {other.name}: take images of different shapes ({shapes})")
-    model = DenoiseThenClassify(denoiser, brought.model, clamp=other.model.clamp)
+    model = DenoiseThenClassify(denoiser, classifier, clamp=other.model.clamp)
     told = digest([brought.digest, "denoiser of", other.digest])
     warnings = (*brought.warnings, *other.warnings)
     return replace(brought, model=model, digest=told, shape=other.shape, noise=other.noise, warnings=warnings)
+
+
+def _module(brought: Brought) -> torch.nn.Module:
+    """The model that a denoiser is put before; ValueError for what is no torch module."""
+    if not isinstance(brought.model, torch.nn.Module):
+        raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
+    return brought.model
 
 
 def _examined(
