@@ -8,6 +8,8 @@ but an upper end, where so few draws cannot tell). The true classes of the image
 import argparse
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from certflow.doors.answers import record_of, resumable, write
 from certflow.doors.arguments import add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
@@ -40,8 +42,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw, estimate, write."""
-    import numpy as np
-
     from certflow.certify.previewing import previewed
     from certflow.sampling.arguments import checked_alpha, checked_draws
     from certflow.sampling.engine import Reader
@@ -89,8 +89,6 @@ def _summary(made: "Preview", area: "Estimate", seconds: float) -> dict[str, Any
 
 
 def _line(radii: list[float], found: "Estimate", summary: dict[str, Any], n: int) -> str:
-    import numpy as np
-
     shown = [
         f"{radius:g}: {value:.1%} ({low:.1%} to {high:.1%})"
         if np.isfinite(value)
