@@ -11,41 +11,41 @@ from certflow.kinds.registry import spec_class
 from certflow.stats.limits import LEAST_RANKED
 
 
-def combination_problems(study: Study, e: Experiment) -> Iterator[str]:
-    """One line for each problem of an experiment all of whose names are known."""
+def combination_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
+    """One line for each problem of an experiment or a diagnosis all of whose names are known."""
     info = study.datasets[e.dataset].info()
-    foreign = [*_item_problems(study, e, info.item.name)]
-    yield from foreign
-    if foreign:
+    unfit = [*_item_problems(study, e, info.item.name)]
+    yield from unfit
+    if unfit:
         return
     yield from _images_problems(study, e, info)
-    yield from _corruption_problems(study, e, info)
-    yield from _norm_problems(study, e)
     yield from _model_problems(study, e, info)
-    yield from _pair_problems(study, e)
-    if e.preview is not None:
+    if isinstance(e, Diagnosis):
+        yield from _attacked_problems(e)
+        yield from _beside_problems(study, e)
+    else:
+        yield from _corruption_problems(study, e, info)
+        yield from _norm_problems(study, e)
+        yield from _pair_problems(study, e)
         yield from _preview_problems(study, e)
 
 
-def diagnosis_problems(study: Study, d: Diagnosis) -> Iterator[str]:
-    """One line for each problem of a diagnosis all of whose names are known."""
-    info = study.datasets[d.dataset].info()
-    foreign = [*_item_problems(study, d, info.item.name)]
-    yield from foreign
-    if foreign:
-        return
-    yield from _images_problems(study, d, info)
+def _attacked_problems(d: Diagnosis) -> Iterator[str]:
     if d.images is None and d.attacks:
         yield "images: is missing; say which images are attacked"
-    yield from _model_problems(study, d, info)
-    if d.beside is not None:
-        other = study.experiments[d.beside]
-        models = len(other.methods) * len(other.noises) * len(other.seeds)
-        if models < LEAST_RANKED:
-            yield (
-                f"beside: {d.beside} has {models} models, of which a rank correlation says nothing; name an experiment of "
-                f"{LEAST_RANKED} or more"
-            )
+
+
+def _beside_problems(study: Study, d: Diagnosis) -> Iterator[str]:
+    """An experiment of too few models to rank them."""
+    if d.beside is None:
+        return
+    other = study.experiments[d.beside]
+    models = len(other.methods) * len(other.noises) * len(other.seeds)
+    if models < LEAST_RANKED:
+        yield (
+            f"beside: {d.beside} has {models} models, of which a rank correlation says nothing; name an experiment of "
+            f"{LEAST_RANKED} or more"
+        )
 
 
 def _model_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:

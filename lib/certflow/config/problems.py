@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from certflow.config.combinations import combination_problems, diagnosis_problems
+from certflow.config.combinations import combination_problems
 from certflow.config.foreign import foreign_problems
 from certflow.config.parse import Written
 from certflow.config.records import PAGES, Diagnosis, Experiment
@@ -80,7 +80,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
         "preview.sampler": ("samplers", [e.preview.sampler] if e.preview else []),
     }
     yield from _name_problems(named, written)
-    yield from _seed_problems(e.seeds)
+    yield from _twice_problems(e)
     yield from _list_problems(e)
     yield from _published_problems(e)
     yield from _envelope_problems(study, e)
@@ -102,11 +102,9 @@ def _diagnosis_problems(study: Study, d: Diagnosis, written: Written) -> Iterato
         "beside": ("experiments", [] if d.beside is None else [d.beside]),
     }
     yield from _name_problems(named, written)
-    yield from _seed_problems(d.seeds)
-    if len(set(d.noises)) < len(d.noises):
-        yield f"noises: one is listed twice, got {d.noises}"
+    yield from _twice_problems(d)
     if _all_there(study, named):
-        yield from diagnosis_problems(study, d)
+        yield from combination_problems(study, d)
 
 
 Named = Mapping[str, tuple[str, Sequence[str]]]
@@ -125,15 +123,16 @@ def _all_there(study: Study, named: Named) -> bool:
     return all(name in getattr(study, section) for section, names in named.values() for name in names)
 
 
-def _seed_problems(seeds: Sequence[int]) -> Iterator[str]:
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**64:
-        yield f"seeds: must be different, not negative and below 2**64, got {list(seeds)}"
+def _twice_problems(e: Experiment | Diagnosis) -> Iterator[str]:
+    """Seeds and noises that are listed twice, and numbers that are no seeds."""
+    if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
+        yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
+    if len(set(e.noises)) < len(e.noises):
+        yield f"noises: one is listed twice, got {e.noises}"
 
 
 def _list_problems(e: Experiment) -> Iterator[str]:
-    """Lists that must increase, or hold nothing twice."""
-    if len(set(e.noises)) < len(e.noises):
-        yield f"noises: one is listed twice, got {e.noises}"
+    """Lists of an experiment alone that must increase, or hold nothing twice."""
     theirs = [(result.label, result.noise, result.seed) for result in e.foreign]
     if len(set(theirs)) < len(theirs):
         yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"

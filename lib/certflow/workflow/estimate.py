@@ -118,7 +118,7 @@ class _Estimate:
         """How rates call a model: its kind and size (`ModelSpec.size_name`); behind a denoiser, `<denoiser>+<kind>`."""
         spec = self.study.models[made.model]
         denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
-        return f"{denoiser}+" * (denoiser is not None) + f"{spec.size_name}"
+        return f"{denoiser}+" * (denoiser is not None) + spec.size_name
 
     def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
         """Hours of so many passes at the network's rate; None, and a remark, where rate or number is unknown."""
