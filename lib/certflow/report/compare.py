@@ -111,15 +111,15 @@ class PublishedCells:
 
     def comparison(self, found: PublishedLine, ours: Line) -> str:
         """What a reader must know before comparing our line with a published one; no full stop."""
-        facts = []
-        if not self.same_images(found, ours):
-            facts.append(f"not on the same images: published on {_described(found)}, ours on {ours.images}")
+        same = f"on the same images, {ours.images}"
+        other = f"not on the same images: published on {_described(found)}, ours on {ours.images}"
+        facts = [same if self.same_images(found, ours) else other]
         if self.data is not None and self.data != self.dataset:
             facts.append(f"the data differ: published on {self.dataset}, ours on {self.data}")
         if self.model is not None and self.model != self.arch:
             facts.append(f"the networks differ: published {self.arch}, ours {self.model}")
         facts += _claims(found, ours)
-        return "; ".join(facts if not self.same_images(found, ours) else [f"on the same images, {ours.images}", *facts])
+        return "; ".join(facts)
 
 
 def _described(found: PublishedLine) -> str:

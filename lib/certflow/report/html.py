@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,18 @@ def inches(content: bytes) -> float:
     return float(found[1]) / 72 if found else 6.75
 
 
-def circumstance(record: Provenance) -> tuple[str, str, str]:
+def circumstances(labelled: Iterable[tuple[str, Provenance]]) -> list[dict[str, str]]:
+    """Devices, versions and facts found out on the way, each combination once, with the labels that it holds for."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for label, record in labelled:
+        found.setdefault(_circumstance(record), {})[label] = None
+    return [
+        {"device": device, "versions": versions, "notes": remarks, "lines": "; ".join(labels)}
+        for (device, versions, remarks), labels in found.items()
+    ]
+
+
+def _circumstance(record: Provenance) -> tuple[str, str, str]:
     """Device, versions and facts found out on the way, as text."""
     versions = ", ".join(f"{name} {number}" for name, number in sorted(record.versions.items()))
     remarks = ", ".join(f"{name}: {value}" for name, value in sorted(record.notes.items()))

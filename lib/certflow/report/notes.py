@@ -75,7 +75,7 @@ def _reduced(found: "pd.DataFrame") -> list[str]:
     if not found["published_same_images"].any():
         return []
     return [
-        "Of the published results on the same images only such means are known, so that these differences have no standard "
+        "Of the published results on the same images only means are known, so that these differences have no standard "
         "error; with their table of images (`foreign`, `beside`) they are taken image by image."
     ]
 

@@ -11,7 +11,7 @@ from certflow.kinds.spec import canonical_json
 from certflow.report.corruptions import corruption_blocks
 from certflow.report.corruptions import notes as corruption_notes
 from certflow.report.drawn import read_figure
-from certflow.report.html import MEDIA, circumstance, data_uri, html_figure, html_table, write_html
+from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, html_table, write_html
 from certflow.report.layout import blocks, whole
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
@@ -57,7 +57,7 @@ CAPTIONS = {
 }
 """Figure name → heading and how to read it."""
 ESTIMATE = (
-    "Estimated, not certified",
+    "Estimated accuracy over the radius, not certified",
     "What the curve of certified accuracy is expected to be, from a few draws of each image. Bands are 95 % intervals for the "
     "population of images, at each radius by itself. A curve ends where so few draws cannot tell images apart.",
 )
@@ -112,7 +112,9 @@ def write_page(
         "models": [_model_cost(log) for log in training],
         "costs": [_cost(line) for line in lines],
         "traces": [_traced(line) for line in lines],
-        "circumstances": _circumstances(lines),
+        "circumstances": circumstances(
+            (line.label, entry.provenance) for line in lines for entry in line.seeds if entry.provenance is not None
+        ),
     }
     write_html(path, "report.html.j2", context)
 
@@ -191,20 +193,6 @@ def _settings(steps: Sequence[Step]) -> list[tuple[str, str]]:
             if isinstance(value, Mapping):
                 found.setdefault(name, canonical_json(value))
     return sorted(found.items())
-
-
-def _circumstances(lines: Sequence[Line]) -> list[dict[str, str]]:
-    """Devices, versions and facts found out on the way, each combination once, with the lines that it holds for."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for line in lines:
-        for entry in line.seeds:
-            if entry.provenance is not None:
-                labels = found.setdefault(circumstance(entry.provenance), [])
-                labels += [] if line.label in labels else [line.label]
-    return [
-        {"device": device, "versions": versions, "notes": remarks, "lines": "; ".join(labels)}
-        for (device, versions, remarks), labels in found.items()
-    ]
 
 
 def duration(seconds: float) -> str:

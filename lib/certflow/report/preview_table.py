@@ -1,6 +1,7 @@
 """How the estimate of a table is printed: every heading and the first notes say that nothing in it is certified."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,7 @@ def preview_blocks(table: "pd.DataFrame") -> list[Block]:
         headings = (["ACR"] if i == 0 else []) + [f"{radius:g}" for radius in chunk]
         block = _block(table, headings, lambda row, metrics=metrics: [_cell(row, metric) for metric in metrics])
         over, first = f"{TITLE}: accuracy (%) at {norm} radius", len(block.columns) - len(chunk)
-        blocks.append(Block(block.columns, block.names, block.groups, over, first, block.grouped_by))
+        blocks.append(replace(block, over=over, over_from=first))
     price = ["draws/image", "s/image", "images", "seeds", "N estimated for", "times fewer draws"]
     return [*blocks, _block(table, price, _price)]
 
@@ -60,7 +61,7 @@ def _block(table: "pd.DataFrame", headings: Sequence[str], cells) -> Block:
             rows.append(Row("ours", (*map(Cell, told), *cells(row))))
         groups.append(Group(level(sigma), float(sigma), tuple(rows)))
     block = Block((*names, *headings), len(names), tuple(groups))
-    return Block(block.columns, block.names, block.groups, grouped_by="level") if several else block
+    return replace(block, grouped_by="level") if several else block
 
 
 def preview_notes(table: "pd.DataFrame") -> list[str]:

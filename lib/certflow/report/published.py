@@ -84,7 +84,7 @@ def _table(path: Path) -> "pd.DataFrame":
         _check_claim(path, number, row)
         _check_images(path, number, row)
     with restored(path):
-        table = pd.read_csv(path, keep_default_na=True).fillna({"images": ""})
+        table = pd.read_csv(path).fillna({"images": ""})
         table.astype(dict.fromkeys(NUMBERS, float))  # ValueError where one is not a number
         return table
 

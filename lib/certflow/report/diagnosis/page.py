@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.kinds.spec import canonical_json
 from certflow.report.diagnosis import notes, tables
-from certflow.report.html import circumstance, html_figure, html_table, write_html
+from certflow.report.html import circumstances, html_figure, html_table, write_html
 from certflow.report.layout import Block
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_diagnosis_page(
         "sections": _sections(found, pictures),
         "files": [{"of": Path(name).parent.name, "path": name, "digest": digest} for name, digest in files.items()],
         "settings": _settings(found.models[0]),
-        "circumstances": _circumstances(found.models),
+        "circumstances": circumstances((model.label, model.record) for model in found.models),
     }
     write_html(path, "diagnosis.html.j2", context)
 
@@ -89,14 +89,3 @@ def _settings(model: "Diagnosed") -> list[tuple[str, str]]:
     """Entries of the configuration that a model's tables state."""
     spec = model.record.spec
     return [(name, canonical_json(value)) for name, value in sorted(spec.items()) if isinstance(value, Mapping)]
-
-
-def _circumstances(models: Sequence["Diagnosed"]) -> list[dict[str, str]]:
-    """Devices and versions, each combination once, with the models that it holds for."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for model in models:
-        found.setdefault(circumstance(model.record), []).append(model.label)
-    return [
-        {"device": device, "versions": versions, "notes": remarks, "lines": "; ".join(labels)}
-        for (device, versions, remarks), labels in found.items()
-    ]
