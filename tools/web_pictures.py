@@ -67,7 +67,10 @@ def taken(browser, address: str) -> None:
 def save(page: Page, name: str, height: int = 860) -> None:
     """A picture of what is seen, with few colours."""
     time.sleep(0.5)
-    width = page.viewport_size["width"]
+    size = page.viewport_size
+    if size is None:
+        raise ValueError("the browser has no fixed window; give it one")
+    width = size["width"]
     data = page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": height})
     image = Image.open(io.BytesIO(data)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     TO.mkdir(exist_ok=True)

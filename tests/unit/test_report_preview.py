@@ -16,8 +16,8 @@ from certflow.report.columns import radii_among
 from certflow.report.drawn import read_figure
 from certflow.report.notes import notes
 from certflow.report.page import Previewed, write_page
-from certflow.report.preview import estimated, read_pilots, read_preview, write_preview
-from certflow.report.preview_table import preview_blocks, preview_notes, radii_of
+from certflow.report.preview import ESTIMATED, estimated, read_pilots, read_preview, write_preview
+from certflow.report.preview_table import preview_blocks, preview_notes
 from certflow.report.settings import PlotSettings
 from certflow.report.summary import summarise
 
@@ -56,7 +56,7 @@ def test_it_is_the_estimate_of_the_labels_counts(counted):
 
 def test_no_column_is_called_certified(counted):
     table = estimated(counted[0], read_pilots(*counted))
-    assert radii_of(table) == RADII and radii_among(table.columns) == []
+    assert radii_among(table.columns, ESTIMATED) == RADII and radii_among(table.columns) == []
     assert not [name for name in table if "certified" in name]
 
 

@@ -5,6 +5,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 Mutation = Callable[[bytes, bytes, Random], bytes]
@@ -127,25 +128,34 @@ def edit_json(content: bytes, other: bytes, random: Random) -> bytes:
     return text + b"\n"
 
 
+@dataclass
+class _Member:
+    """One file of an archive."""
+
+    name: str
+    content: bytes
+
+
 def edit_zip(content: bytes, other: bytes, random: Random) -> bytes:
     """A member of an archive is changed, dropped, doubled or exchanged with another, and the archive is packed anew."""
     if not content.startswith(b"PK"):
         return edit_json(content, other, random)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [[info.filename, archive.read(info)] for info in archive.infolist()]
+        members = [_Member(info.filename, archive.read(info)) for info in archive.infolist()]
         comment = archive.comment
     one, two = random.choice(members), random.choice(members)
     what = random.choice(("change", "change", "drop", "double", "exchange", "rename"))
     if what == "change":
-        one[1] = random.choice((flip_bits, digit, overwrite, truncate, edit_json))(one[1], one[1], random)
+        change = random.choice((flip_bits, digit, overwrite, truncate, edit_json))
+        one.content = change(one.content, one.content, random)
     elif what == "exchange":
-        one[1], two[1] = two[1], one[1]
+        one.content, two.content = two.content, one.content
     elif what == "drop":
         members.remove(one)
     elif what == "double":
-        members.append([f"{one[0]}.npy", one[1]])
+        members.append(_Member(f"{one.name}.npy", one.content))
     else:
-        one[0] = f"{two[0]}_"
+        one.name = f"{two.name}_"
     return _packed(members, random.choice((comment, b"")))
 
 
@@ -208,10 +218,10 @@ def _edited(value: object, random: Random) -> object:
     return value + 1 if isinstance(value, int | float) and random.random() < 0.5 else random.choice(others)
 
 
-def _packed(members: list[list], comment: bytes) -> bytes:
+def _packed(members: list[_Member], comment: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members:
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+        for member in members:
+            archive.writestr(zipfile.ZipInfo(member.name, (1980, 1, 1, 0, 0, 0)), member.content, zipfile.ZIP_DEFLATED)
         archive.comment = comment
     return buffer.getvalue()

@@ -18,6 +18,7 @@ from certflow.data.corruptions.store import Corrupted, prepare_corrupted
 from certflow.data.kinds.image_folder import ImageFolder
 from certflow.data.splits import ArraySplit
 from certflow.data.store import open_split, prepare
+from certflow.data.tree import TreeSplit
 from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.brought import Described, read_card
 from certflow.doors.web.jobs import Jobs
@@ -134,7 +135,7 @@ def make_data(folder: Path, number: int) -> None:
 def read_data(folder: Path) -> Any:
     with cache_in(folder):
         split = open_split(Tiny(number=number_of(folder)), folder / "tiny.json", "test")
-        return split.labels, split.read(np.arange(len(split))), split.name
+        return split.labels, split.read(np.arange(len(split))), split.describe(0)
 
 
 def folders(folder: Path) -> ImageFolder:
@@ -155,6 +156,7 @@ def make_tree(folder: Path, number: int) -> None:
 def read_tree(folder: Path) -> Any:
     with cache_in(folder):
         split = open_split(folders(folder), folder / "tree.json", "test")
+        assert isinstance(split, TreeSplit)
         return split.labels, split.paths, split.listing, split.read(np.arange(len(split)))
 
 
@@ -204,7 +206,7 @@ def make_job(folder: Path, number: int) -> None:
     asked = AskedCertify(model="m", draws=Draws(n=100 + number), picture=Picture(index=number))
     images = np.random.default_rng(number).integers(0, 256, (1, 1, 4, 5), np.uint8)
     job = Jobs(folder / "jobs").create(asked, images, job_id(number))
-    numbers = {"seconds": np.float64(1.5), "best": np.float64(0.25)}
+    numbers = {"seconds": np.array(1.5), "best": np.array(0.25)}
     job.write_counts({"first": np.array([9, 1, number]), "counts": np.array([90, 9, 1]), **numbers})
 
 
@@ -309,7 +311,7 @@ def read_votes(folder: Path) -> Any:
 def make_journal(folder: Path, number: int) -> None:
     arrays = counts_of(number)
     Journal(folder / "x.partial", f"job {number}", noted=False).write(
-        {"rows": np.int64(2), "counts": arrays["counts"], "seconds": arrays["seconds"]}
+        {"rows": np.array(2), "counts": arrays["counts"], "seconds": arrays["seconds"]}
     )
 
 
@@ -353,7 +355,7 @@ def make_attack(folder: Path, number: int) -> None:
 @sample("attack", make_attack, "pgd.*")
 def read_attack(folder: Path) -> Any:
     run = {"method": "gaussian", "noise": "gauss-0.25", "attack": "pgd", "spec": wanted(folder)}
-    return read_attacked([run], [folder / "pgd.tsv"])
+    return read_attacked([run], [str(folder / "pgd.tsv")])
 
 
 def make_features(folder: Path, number: int) -> None:
@@ -385,7 +387,7 @@ def make_layers(folder: Path, number: int) -> None:
 @sample("knowledge certificate", make_layers, "certificate.*")
 def read_layers(folder: Path) -> Any:
     run = {"method": "gaussian", "noise": "gauss-0.25", "seed": 0, "spec": wanted(folder)}
-    (model,) = read_models([run], [folder / "volatility.tsv"], [folder / "certificate.tsv"])
+    (model,) = read_models([run], [str(folder / "volatility.tsv")], [str(folder / "certificate.tsv")])
     return model.volatility, model.certificate, model.record
 
 

@@ -9,12 +9,12 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-COMPARE = {
+COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
     ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
     ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
 }  # fmt: skip
-ARITHMETIC = {
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
     ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
     ast.BitXor: ast.BitAnd,
@@ -26,6 +26,8 @@ NAMES = {
 NAMES |= {other: name for name, other in NAMES.items()}
 JOIN = " ;; "
 """What stands between lines of code in the lists."""
+Place = ast.stmt | ast.expr
+"""A part of a file that knows where it stands."""
 SYMMETRIC = {"minimum", "maximum", "min", "max", "logaddexp", "array_equal", "gcd"}
 """Calls whose arguments may change places."""
 
@@ -70,7 +72,8 @@ def edits_of(source: str) -> list[Edit]:
 def statement_at(source: str, line: int) -> tuple[tuple[int, int], bool]:
     """First and last line of the innermost statement at a line (of its head where it has a body), and whether it runs when the
     file is imported."""
-    inside = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.stmt) and n.lineno <= line <= n.end_lineno]
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    inside = [node for node in statements if node.lineno <= line <= _end(node)[0]]
     functions = [node for node in inside if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     innermost = max(inside, key=lambda node: node.lineno)
     early = not any(node.body[0].lineno <= line for node in functions)
@@ -80,7 +83,14 @@ def statement_at(source: str, line: int) -> tuple[tuple[int, int], bool]:
 def _header_end(node: ast.stmt) -> int:
     """Last line of a statement, or of its head where it has a body."""
     body = getattr(node, "body", None)
-    return max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else node.end_lineno
+    return max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else _end(node)[0]
+
+
+def _end(node: Place) -> tuple[int, int]:
+    """Line and column at which a part of a parsed file ends."""
+    if node.end_lineno is None or node.end_col_offset is None:
+        raise ValueError("only trees that were parsed from text have places")
+    return node.end_lineno, node.end_col_offset
 
 
 def _compiles(text: str) -> bool:
@@ -122,7 +132,7 @@ class _Walk:
         for kind, target, text in (*self._whole(node), *self._parts(node)):
             yield Edit(kind, *self._range(target), text, lines, early)
 
-    def _whole(self, node: ast.stmt) -> Iterator[tuple[str, ast.AST, str]]:
+    def _whole(self, node: ast.stmt) -> Iterator[tuple[str, Place, str]]:
         """Changes of a statement as a whole."""
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             yield "statement", node, "pass"
@@ -138,7 +148,7 @@ class _Walk:
         if isinstance(node, ast.If | ast.While):
             yield "branch", node.test, f"not ({self._text(node.test)})"
 
-    def _parts(self, node: ast.stmt) -> Iterator[tuple[str, ast.AST, str]]:
+    def _parts(self, node: ast.stmt) -> Iterator[tuple[str, Place, str]]:
         """Changes of the expressions of a statement (of its head where it has a body)."""
         for part in _expressions(node):
             if isinstance(part, ast.Constant):
@@ -160,20 +170,20 @@ class _Walk:
             elif isinstance(part, ast.Attribute | ast.Name) and _name(part) in NAMES:
                 yield "boundary", part, _renamed(part, self._text(part))
 
-    def _compare(self, node: ast.Compare) -> Iterator[tuple[str, ast.AST, str]]:
+    def _compare(self, node: ast.Compare) -> Iterator[tuple[str, Place, str]]:
         for place, operator in enumerate(node.ops):
             for other in COMPARE[type(operator)]:
                 operators = [*node.ops[:place], other(), *node.ops[place + 1 :]]
                 yield "compare", node, f"({ast.unparse(ast.Compare(node.left, operators, node.comparators))})"
 
-    def _boolean(self, node: ast.BoolOp) -> Iterator[tuple[str, ast.AST, str]]:
+    def _boolean(self, node: ast.BoolOp) -> Iterator[tuple[str, Place, str]]:
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         yield "boolean", node, f"({ast.unparse(ast.BoolOp(other, node.values))})"
         for place in range(len(node.values)):
             rest = [value for number, value in enumerate(node.values) if number != place]
             yield "boolean", node, f"({ast.unparse(ast.BoolOp(node.op, rest) if len(rest) > 1 else rest[0])})"
 
-    def _call(self, node: ast.Call) -> Iterator[tuple[str, ast.AST, str]]:
+    def _call(self, node: ast.Call) -> Iterator[tuple[str, Place, str]]:
         symmetric = isinstance(node.func, ast.Attribute | ast.Name) and _name(node.func) in SYMMETRIC
         for place in range(0 if symmetric else len(node.args) - 1):
             if not any(isinstance(argument, ast.Starred) for argument in node.args[place : place + 2]):
@@ -184,14 +194,14 @@ class _Walk:
             rest = [other for other in node.keywords if other is not keyword]
             yield "keyword", node, ast.unparse(ast.Call(node.func, node.args, rest))
 
-    def _range(self, node: ast.AST) -> tuple[int, int]:
-        return self._place(node.lineno, node.col_offset), self._place(node.end_lineno, node.end_col_offset)
+    def _range(self, node: Place) -> tuple[int, int]:
+        return self._place(node.lineno, node.col_offset), self._place(*_end(node))
 
     def _place(self, line: int, column: int) -> int:
         """The character at a line and a column, which counts bytes."""
         return self.starts[line - 1] + len(self.rows[line - 1].encode()[:column].decode())
 
-    def _text(self, node: ast.AST) -> str:
+    def _text(self, node: Place) -> str:
         start, stop = self._range(node)
         return self.source[start:stop]
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import copies
 import report
@@ -44,9 +45,12 @@ class Worker:
 
     def ask(self, **job) -> dict:
         """The answer to one job."""
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        asked, answers = self.process.stdin, self.process.stdout
+        if asked is None or answers is None:
+            raise RuntimeError("a worker is asked through pipes, and this one has none")
+        asked.write(json.dumps(job) + "\n")
+        asked.flush()
+        line = answers.readline()
         if not line:
             raise RuntimeError("a worker has ended; its message stands above")
         answer = json.loads(line)
@@ -111,7 +115,7 @@ class Runs:
     def _lines_of(self, file: str, common: str) -> dict:
         kept = self.kept / f"{file.replace('/', '.')}.json"
         key = common + copies.digest(self.original, [file])
-        known = json.loads(kept.read_text()) if kept.exists() else {}
+        known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
         if known.get("key") != key:
             answer = self.ask(map=file, limit=3600)
             known = {"key": key, "tests": answer.get("tests", {})}
@@ -176,7 +180,13 @@ class Runs:
     def _result(self, change: Change, until: float) -> dict | None:
         source = self._source(change.path)
         name = key_of(change.path, source, change.text)
-        result = {"package": change.package, "kind": change.kind, "path": change.path, "by": "", "tests": 0}
+        result: dict[str, Any] = {
+            "package": change.package,
+            "kind": change.kind,
+            "path": change.path,
+            "by": "",
+            "tests": 0,
+        }
         result |= {"change": name[1:], "diff": report.diff(change.path, source, change.text)}
         if name in self.equivalent:
             return {**result, "outcome": "equivalent"}

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from certflow.certify.memory import Running
     from certflow.doors.asking import Asked
+    from certflow.sampling.base import Measurement
 
 FINGERPRINT = 16
 """Rows whose logits tell one model from another."""
@@ -67,25 +69,25 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
     """
     from certflow.certify.memory import Running
     from certflow.files.parts import remove_parts
-    from certflow.sampling.resume import Journal
+    from certflow.sampling.resume import SAVE_SECONDS, Journal
 
-    shown = {"describe": asked.given.describe, "quiet": arguments.quiet}
+    running = Running(describe=asked.given.describe, quiet=arguments.quiet)
     if arguments.out is None:
-        yield Running(**shown)
+        yield running
         return
     journals: list[Journal] = []
     with exclusive(arguments.out, "certifying") as locked:
         remove_parts(arguments.out, locked=locked)
 
-        def journal(measurement: Any) -> Journal:
+        def journal(measurement: "Measurement") -> Journal:
             identity = {**record, "measurement": measurement.name, **measurement.planned()}
             path = Path(f"{arguments.out}{_suffix(measurement.name)}.partial")
             # Stage 1 is kept whole: a run that is killed in stage 2 must not draw it again.
-            often = {"seconds": 0.0} if measurement.name == "selection" else {}
-            journals.append(Journal(path, digest(identity), locked=locked, **often))
+            seconds = 0.0 if measurement.name == "selection" else SAVE_SECONDS
+            journals.append(Journal(path, digest(identity), seconds, locked=locked))
             return journals[-1]
 
-        yield Running(journals=journal, **shown)
+        yield replace(running, journals=journal)
         for finished in journals:
             finished.remove()
 

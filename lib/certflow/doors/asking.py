@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from certflow.doors.entries import entry, settings
 from certflow.errors import DataError
 
 if TYPE_CHECKING:
-    from certflow.doors.bring import Brought
+    from certflow.doors.bring import Brought, PipelineModel
     from certflow.doors.given import Given
     from certflow.noise.base import NoiseSpec
     from certflow.sampling.classifier import BaseClassifier
@@ -89,6 +88,7 @@ def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"
 
 def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
     from certflow.doors import bring
+    from certflow.models.base import ModelSpec
     from certflow.models.published import NAMES, named
 
     if (arguments.arch is None) == (arguments.kind is None):
@@ -96,14 +96,22 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
             f"{arguments.model}: is not a model of the pipeline; tell its architecture: --kind with --set, or --arch "
             f"({', '.join(NAMES)})"
         )
-    model = arguments.arch or entry("model", arguments.kind, **settings(arguments.set))
+    model = arguments.arch or entry(ModelSpec, arguments.kind, **settings(arguments.set))
     natural = (named(model) if isinstance(model, str) else model).natural
     given = _images(arguments, arguments.shape or natural, None)
     options = {name: getattr(arguments, name) for name in ("mean", "sd", "weights", "leave_out")}
-    enough = given.labels is not None and len(given) >= ENOUGH
-    looked = {"test": Labelled(given), "noise": _noise(arguments, None)} if enough else {}
-    found = {"info": given.info, "classes": arguments.classes or (given.info.classes if given.info else None)}
-    return bring.from_checkpoint(arguments.model, model, seed=arguments.seed, **found, **looked, **options), given
+    labels = given.labels if len(given) >= ENOUGH else None
+    found = bring.from_checkpoint(
+        arguments.model,
+        model,
+        info=given.info,
+        classes=arguments.classes or (given.info.classes if given.info else None),
+        test=None if labels is None else Labelled(given, labels),
+        noise=None if labels is None else _noise(arguments, None),
+        seed=arguments.seed,
+        **options,
+    )
+    return found, given
 
 
 def _no_architecture(arguments: argparse.Namespace) -> None:
@@ -117,13 +125,13 @@ def _no_architecture(arguments: argparse.Namespace) -> None:
 class Labelled:
     """Given images as a split, for the doctor."""
 
-    def __init__(self, given: "Given"):
-        self.given, self.labels = given, given.labels
+    def __init__(self, given: "Given", labels: np.ndarray):
+        self.given, self.labels = given, labels
 
     def __len__(self) -> int:
         return len(self.given)
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
+    def read(self, indices: np.ndarray) -> np.ndarray:
         """uint8 [images, channels, height, width]"""
         found = np.concatenate([self.given.read(slice(row, row + 1)) for row in map(int, indices)])
         return found if found.dtype == np.uint8 else (found * 255).round().astype(np.uint8)
@@ -144,6 +152,8 @@ def _images(arguments: argparse.Namespace, shape: Any, own: Any) -> "Given":
 
 
 def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSpec":
+    from certflow.noise.base import NoiseSpec
+
     text = arguments.noise
     if text is None:
         if brought is None or brought.noise is None:
@@ -151,14 +161,14 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
         return brought.noise
     kind, _, sigma = text.partition(":")
     if text.startswith("{") or not sigma:
-        return entry("noise", text)
+        return entry(NoiseSpec, text)
     try:
-        return entry("noise", kind, sigma=float(sigma))
+        return entry(NoiseSpec, kind, sigma=float(sigma))
     except ValueError:
         raise DataError(f"--noise {text}: {sigma!r} is not a number; write such as gaussian:0.25") from None
 
 
-def _model_with_denoiser(arguments: argparse.Namespace) -> "Brought | None":
+def _model_with_denoiser(arguments: argparse.Namespace) -> "PipelineModel | None":
     """The model made by the pipeline whose denoiser is asked for, where `--denoiser` names a file."""
     from certflow.doors.bring import from_results
 
@@ -167,11 +177,12 @@ def _model_with_denoiser(arguments: argparse.Namespace) -> "Brought | None":
 
 
 def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", noise: "NoiseSpec") -> "Brought":
+    from certflow.denoising.base import DenoiserSpec
     from certflow.doors.bring import behind
 
     text = arguments.denoiser
     kind, _, file = text.partition(":")
-    spec = entry("denoiser", text) if text.startswith("{") else entry("denoiser", kind, weights=file or None)
+    spec = entry(DenoiserSpec, text) if text.startswith("{") else entry(DenoiserSpec, kind, weights=file or None)
     if not spec.trained or spec.train is not None:
         raise DataError(
             f"--denoiser {text}: names no weights; write such as drunet:drunet_gray.pth, an entry as JSON, or a model file of "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from certflow.data.base import DataInfo, DatasetSpec, Split
@@ -55,7 +56,18 @@ class Brought:
         return {"source": self.source, "name": self.name, "sha256": self.digest, "warnings": list(self.warnings)}
 
 
-def from_results(path: str | Path) -> Brought:
+@dataclass(frozen=True)
+class PipelineModel(Brought):
+    """A model that the pipeline made: everything is known about it."""
+
+    model: torch.nn.Module
+    shape: tuple[int, ...]
+    classes: int
+    noise: NoiseSpec
+    dataset: DatasetSpec
+
+
+def from_results(path: str | Path) -> PipelineModel:
     """The model of a file that the pipeline wrote (`results/train/.../model.safetensors`).
 
     Its record says everything: architecture, data, noise. Errors as in `MethodSpec.load`, and an `ArtefactError` for files of
@@ -67,7 +79,7 @@ def from_results(path: str | Path) -> Brought:
     dataset = revive("dataset", made["dataset"])
     info = dataset.info()
     module, _ = spec_class("method", made["method"]["kind"]).load(path, made, info)
-    return Brought(
+    return PipelineModel(
         model=module,
         source="results",
         name=str(path),
@@ -129,9 +141,15 @@ def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
     from certflow.doors.onnx import OnnxModel
 
     model = OnnxModel(path, device)
-    plain = Inference(fold=False)
-    known = {"shape": model.shape, "classes": model.classes, "inference": plain}
-    return Brought(model=model, source="onnx", name=str(path), digest=file_digest(path), **known)
+    return Brought(
+        model=model,
+        source="onnx",
+        name=str(path),
+        digest=file_digest(path),
+        shape=model.shape,
+        classes=model.classes,
+        inference=Inference(fold=False),
+    )
 
 
 def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma: float) -> Brought:
@@ -152,7 +170,7 @@ def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma
     return replace(brought, model=DenoiseThenClassify(denoiser, classifier), digest=told)
 
 
-def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
+def behind_denoiser_of(brought: Brought, other: PipelineModel) -> Brought:
     """The model behind the denoiser of another one, which was told its noise level; to be sampled under that one's noise.
 
     Both take images of one shape. ValueError where `other` has no denoiser, `brought` has one of its own or is no torch module,
@@ -160,8 +178,8 @@ def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
     """
     from certflow.denoising.composed import DenoiseThenClassify, denoiser_of
 
-    denoiser = denoiser_of(other.model)
-    if denoiser is None:
+    composed = other.model
+    if not isinstance(composed, DenoiseThenClassify) or denoiser_of(composed) is None:
         raise ValueError(f"{other.name}: has no denoiser; name a model that was trained behind one")
     classifier = _module(brought)
     if denoiser_of(classifier) is not None:
@@ -169,7 +187,7 @@ def behind_denoiser_of(brought: Brought, other: Brought) -> Brought:
     if brought.shape is not None and brought.shape != other.shape:
         shapes = " and ".join("x".join(map(str, shape)) for shape in (brought.shape, other.shape))
         raise ValueError(f"{brought.name} and {other.name}: take images of different shapes ({shapes})")
-    model = DenoiseThenClassify(denoiser, classifier, clamp=other.model.clamp)
+    model = DenoiseThenClassify(denoiser_of(composed), classifier, clamp=composed.clamp)
     told = digest([brought.digest, "denoiser of", other.digest])
     warnings = (*brought.warnings, *other.warnings)
     return replace(brought, model=model, digest=told, shape=other.shape, noise=other.noise, warnings=warnings)
@@ -185,7 +203,7 @@ def _module(brought: Brought) -> torch.nn.Module:
 def _examined(
     path: str | Path,
     spec: ModelSpec,
-    network: torch.nn.Module,
+    network: torch.nn.Sequential,
     info: DataInfo | None,
     classes: int | None,
     test: Split,
@@ -195,9 +213,11 @@ def _examined(
 ) -> tuple[torch.nn.Module, "Examination"]:
     """The network again, as the doctor loads it: normalised as the one at hand."""
     from certflow.models.examination import examine
+    from certflow.models.normalise import normalisation
 
-    shape = test.read([0]).shape[1:] if info is None else info.shape
-    mean, sd = (_numbers(values) for values in (network[0].mean, network[0].sd))
+    shape = test.read(np.array([0])).shape[1:] if info is None else info.shape
+    layer = normalisation(network)
+    mean, sd = (_numbers(values) for values in (layer.mean, layer.sd))
     seen = DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
     return examine(path, options, spec, seen, test, noise, seed)
 

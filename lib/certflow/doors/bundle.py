@@ -12,7 +12,7 @@ from certflow.errors import ArtefactError
 from certflow.files.artefact import atomic
 
 if TYPE_CHECKING:
-    from certflow.doors.bring import Brought
+    from certflow.doors.bring import PipelineModel
 
 WEIGHTS, CARD, README, ONNX = "model.safetensors", "card.json", "README.md", "model.onnx"
 TOLERANCE = 1e-4
@@ -36,8 +36,8 @@ table = SmoothedClassifier(brought.model, brought.noise).certify(images)  # [ima
 """
 
 
-def card(brought: "Brought") -> dict[str, Any]:
-    """What a stranger needs to know of a model brought from results: plain values."""
+def card(brought: "PipelineModel") -> dict[str, Any]:
+    """What a stranger needs to know of a model: plain values."""
     return {
         "certflow": __version__,
         "weights_sha256": brought.digest,
@@ -49,7 +49,7 @@ def card(brought: "Brought") -> dict[str, Any]:
     }
 
 
-def write_bundle(brought: "Brought", folder: str | Path, *, onnx: bool = False) -> list[Path]:
+def write_bundle(brought: "PipelineModel", folder: str | Path, *, onnx: bool = False) -> list[Path]:
     """Write the bundle; its files. The weights are the pipeline's file itself, so that `from_results` reads them.
 
     onnx: also `model.onnx`, with a free batch axis, compared with the network where onnxruntime is there. `ArtefactError` where
@@ -72,7 +72,7 @@ def write_bundle(brought: "Brought", folder: str | Path, *, onnx: bool = False) 
     return [folder / name for name in names]
 
 
-def export_onnx(brought: "Brought", path: str | Path) -> None:
+def export_onnx(brought: "PipelineModel", path: str | Path) -> None:
     """The network as an ONNX file: input `images` float32 [batch, channels, height, width] in [0,1], output `logits`."""
     try:
         import onnxscript  # noqa: F401  # what torch exports with
@@ -80,8 +80,17 @@ def export_onnx(brought: "Brought", path: str | Path) -> None:
         raise ImportError("exporting to ONNX needs the package onnxscript: pip install 'certflow[onnx]'") from error
     x = torch.rand(3, *brought.shape, generator=torch.Generator().manual_seed(0))
     network, batch = brought.model.eval(), torch.export.Dim("batch", min=1)
-    names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: batch},)}
-    torch.onnx.export(network, (x,), str(path), dynamo=True, external_data=False, verbose=False, **names)
+    torch.onnx.export(
+        network,
+        (x,),
+        str(path),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: batch},),
+    )
     _compare(network, path, x)
 
 
@@ -99,7 +108,7 @@ def _compare(network: torch.nn.Module, path: str | Path, x: torch.Tensor) -> Non
         raise ArtefactError(f"{path}: the exported network gives other logits; certify the safetensors file instead")
 
 
-def _readme(brought: "Brought") -> str:
+def _readme(brought: "PipelineModel") -> str:
     made = brought.made
     kinds = {key: made[key]["kind"] for key in ("dataset", "model", "method")}
     noise = f"{made['noise']['kind']} (sigma {made['noise']['sigma']:g})"

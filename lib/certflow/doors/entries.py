@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from certflow.errors import ConfigError, DataError
 from certflow.kinds.spec import Spec
 
+S = TypeVar("S", bound=Spec)
 
-def entry(family: str, text: str, **fields: Any) -> Spec:
+
+def entry(base: type[S], text: str, **fields: Any) -> S:
     """An entry of a configuration from a kind's name or JSON, with these fields where they are not None.
+
+    base: of the family, such as `NoiseSpec`.
 
     `DataError` for unknown kinds, fields and values.
     """
@@ -18,24 +22,29 @@ def entry(family: str, text: str, **fields: Any) -> Spec:
     own = read_json(text) if text.startswith("{") else {"kind": text}
     stated = {name: value for name, value in fields.items() if value is not None}
     try:
-        return validated(_class(family, own), {**own, **stated})
+        return validated(_class(base, own), {**own, **stated})
     except ConfigError as error:
-        raise DataError(f"{family} {text}: {'; '.join(line.removeprefix(': ') for line in error.problems)}") from None
+        raise DataError(
+            f"{base.family} {text}: {'; '.join(line.removeprefix(': ') for line in error.problems)}"
+        ) from None
 
 
-def fitting(family: str, text: str, **fields: Any) -> dict[str, Any]:
+def fitting(base: type[Spec], text: str, **fields: Any) -> dict[str, Any]:
     """Those of `fields` that the kind has."""
-    known = _class(family, read_json(text) if text.startswith("{") else {"kind": text}).model_fields
+    known = _class(base, read_json(text) if text.startswith("{") else {"kind": text}).model_fields
     return {name: value for name, value in fields.items() if name in known}
 
 
-def _class(family: str, own: Mapping[str, Any]) -> type[Spec]:
+def _class(base: type[S], own: Mapping[str, Any]) -> type[S]:
     from certflow.kinds.registry import spec_class
 
     try:
-        return spec_class(family, str(own.get("kind", "")))
+        found = spec_class(base.family, str(own.get("kind", "")))
     except ConfigError as error:
-        raise DataError(f"{family} {own.get('kind', '')}: {'; '.join(error.problems)}") from None
+        raise DataError(f"{base.family} {own.get('kind', '')}: {'; '.join(error.problems)}") from None
+    if not issubclass(found, base):
+        raise TypeError(f"{found.__name__}: is registered as a {base.family} and must be a {base.__name__}")
+    return found
 
 
 def read_json(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from certflow.data.base import DataInfo, DatasetSpec
-from certflow.data.pixels import MODES, Rendering
+from certflow.data.pixels import MODES, Colour, Rendering, Resize
 from certflow.data.source import data_root
 from certflow.data.tree import ENDINGS, TreeDataset, find_images
 from certflow.errors import DataError
@@ -62,9 +62,9 @@ class Looks:
 
     shape: tuple[int, ...] | None = None
     """What the model takes; None: as the first image is."""
-    resize: str = "none"
+    resize: Resize = "none"
     """See `certflow.data.pixels.Rendering`."""
-    colour: str = "strict"
+    colour: Colour = "strict"
     """See `certflow.data.pixels.Rendering`."""
     root: str | None = None
     """Folder of a data set's files."""
@@ -74,6 +74,8 @@ def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
     """The images that `text` names: FOLDER, FILE.npy, KIND:SPLIT, or only SPLIT of the data set `own` of the model; each may be
     followed by [start:stop:step], or ::step. `DataError` says what else could be written."""
     parts = PART.fullmatch(text)
+    if parts is None:  # never: its first group takes what the others leave
+        raise DataError(f"{text}: names no images; name {NAMED}")
     name, chosen = parts["name"], _slice(parts)
     place = Path(name).expanduser()
     if place.is_dir():
@@ -123,12 +125,19 @@ def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
     if split not in SPLITS or (not kind and own is None):
         raise DataError(f"{name}: is not there; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
     root = {} if looks.root is None else {"root": looks.root}
-    spec = entry("dataset", kind, **root) if kind else own.model_copy(update=root)
+    spec = entry(DatasetSpec, kind, **root) if kind or own is None else own.model_copy(update=root)
     data = spec.read(split, data_root(spec))
     index, info = np.arange(len(data), dtype=np.int64), spec.info()
-    read = lambda rows: data.read(index[rows])  # noqa: E731
-    known = {"labels": np.asarray(data.labels, np.int64), "info": info, "dataset": spec}
-    return Given(name=f"{spec.kind}:{split}", shape=info.shape, index=index, read=read, describe=data.describe, **known)
+    return Given(
+        name=f"{spec.kind}:{split}",
+        shape=info.shape,
+        index=index,
+        read=lambda rows: data.read(index[rows]),
+        describe=data.describe,
+        labels=np.asarray(data.labels, np.int64),
+        info=info,
+        dataset=spec,
+    )
 
 
 def _array(path: Path) -> Given:

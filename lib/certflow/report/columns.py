@@ -85,15 +85,24 @@ def columns_of(radii: Sequence[float]) -> dict[str, Column]:
     return {str(column): column for column in found}
 
 
-def radii_among(columns: Iterable[str]) -> list[float]:
-    """The radii of the certified accuracies among columns, in their order."""
-    return [column.of.radius for column in shares_among(columns, CERTIFIED)]
+def radii_among(columns: Iterable[str], name: str = CERTIFIED) -> list[float]:
+    """The radii of the accuracies of that name among columns, in their order."""
+    return list(_shares(columns, name))
 
 
 def shares_among(columns: Iterable[str], name: str) -> list[Column]:
     """The columns of the accuracies of that name at their radii, in their order."""
-    means = [column for column in columns if isinstance(column, Column) and column.statistic is Statistic.MEAN]
-    return [column for column in means if isinstance(column.of, Metric) and column.of.name == name]
+    return list(_shares(columns, name).values())
+
+
+def _shares(columns: Iterable[str], name: str) -> dict[float, Column]:
+    """Radius → column, of the accuracies of that name."""
+    found: dict[float, Column] = {}
+    for column in columns:
+        if isinstance(column, Column) and column.statistic is Statistic.MEAN and isinstance(of := column.of, Metric):
+            if of.name == name and of.radius is not None:
+                found[of.radius] = column
+    return found
 
 
 def attacks_among(columns: Iterable[str]) -> dict[tuple[bool, str, str], dict[float, Column]]:

@@ -157,10 +157,13 @@ def _drawn(low: int | None, high: int | None) -> str:
 
 def _line(facts: Sequence[Any], rows: "pd.DataFrame") -> PublishedLine:
     """One result from its `FACTS`, NaN where its file has nothing, and its rows."""
-    values = {Metric(NAMES[row.metric]): float(row.value) for row in rows.itertuples() if row.metric in NAMES}
+    named = zip(rows["metric"], rows["value"], strict=True)
+    values = {Metric(NAMES[name]): float(value) for name, value in named if name in NAMES}
     curve = rows[rows["metric"] == CERTIFIED]
-    values.update({certified_at(row.radius): float(row.value) for row in curve.itertuples()})
-    stated = {
+    values |= {
+        certified_at(radius): float(value) for radius, value in zip(curve["radius"], curve["value"], strict=True)
+    }
+    stated: dict[str, Any] = {
         name: None if fact != fact else type_(fact)  # NaN alone differs from itself
         for (name, type_), fact in zip(FACTS.items(), facts, strict=True)
     }

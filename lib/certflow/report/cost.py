@@ -38,7 +38,7 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
         for axis, name in ((left, "average certified radius"), (right, f"certified accuracy at {radius:g} (%)")):
             axis.set(xscale="log", xlabel="mean draws per image", ylabel=name)
             _ticks(axis)
-        figure.suptitle(settings.title or None, fontsize=9)
+        figure.suptitle(settings.title, fontsize=9)
         handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
         legend(figure, handles, _labels(known))
     return figure

@@ -49,7 +49,7 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
             axis.set_ylim(0, min(100, 10 * np.ceil(top / 10 + 0.2)))
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("certified accuracy (%)")
-        figure.suptitle(settings.title or None, fontsize=9)
+        figure.suptitle(settings.title, fontsize=9)
         _legend(figure, shown, any_published, above)
     return figure
 

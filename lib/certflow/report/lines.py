@@ -28,8 +28,17 @@ class SeedTable:
     table: "pd.DataFrame"
     path: Path
     provenance: Provenance | None = None
-    norm: str | None = None
+    norm: str = ""
     """The norm of the radii, as the entry of a table made elsewhere says; ours claim it themselves."""
+
+    @property
+    def record(self) -> Provenance:
+        """`provenance` of a table of ours; `ArtefactError` for one made elsewhere."""
+        if self.provenance is None:
+            raise ArtefactError(
+                f"{self.path}: was made elsewhere and does not say from what; make it with the pipeline"
+            )
+        return self.provenance
 
 
 @dataclass(frozen=True)
@@ -148,8 +157,9 @@ class Line:
     @property
     def noise_says(self) -> str:
         """How the copies were drawn, in the noise's own words; empty where a table does not say it."""
-        record = self.seeds[0].provenance
-        return revive("noise", record.spec["noise"]).says(self.arithmetic == "exact") if self.arithmetic else ""
+        if not self.arithmetic:
+            return ""
+        return revive("noise", self.seeds[0].record.spec["noise"]).says(self.arithmetic == "exact")
 
     @property
     def warnings(self) -> list[str]:
@@ -222,13 +232,13 @@ def stacked(line: Line, values: Callable[["pd.DataFrame"], np.ndarray]) -> np.nd
     return np.stack([np.asarray(values(entry.table), np.float64) for entry in line.seeds])
 
 
-def _norm(entry: SeedTable) -> str | None:
+def _norm(entry: SeedTable) -> str:
     return entry.norm if entry.provenance is None else _claim(entry)["norm"]
 
 
 def _claim(entry: SeedTable) -> Mapping[str, Any]:
     """What the radii of a table of ours say; `ArtefactError` where it does not state that."""
-    claim = entry.provenance.notes.get("claim")
+    claim = entry.record.notes.get("claim")
     if not isinstance(claim, Mapping) or not {"norm", "alpha", "domain"} <= set(claim):
         raise ArtefactError(f"{entry.path}: does not state what its radii claim; delete it and run again")
     return claim

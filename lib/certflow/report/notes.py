@@ -32,11 +32,12 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
     The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m); where p is 0 or 1, 3 / m (Hanley, Lippman-Hand 1983).
     """
     found: dict[int, float] = {}
-    for images, part in table.groupby("n_images", sort=False):
-        p = part[shares_among(table.columns, name)].to_numpy(np.float64)
+    counts = table["n_images"].to_numpy(np.int64)
+    for images in dict.fromkeys(counts.tolist()):
+        p = table.loc[counts == images, shares_among(table.columns, name)].to_numpy(np.float64)
         p = p[np.isfinite(p)]
         half = np.where((p > 0) & (p < 1), 1.96 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
-        found[int(images)] = float(np.max(half, initial=0.0))
+        found[images] = float(np.max(half, initial=0.0))
     # Rounded up: it must not shrink in print.
     told = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]
     return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(told)} (95 %)."]

@@ -1,11 +1,11 @@
 """Our own envelopes: at each radius the best over noise levels, as many papers print it. The choice makes it optimistic."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.report.columns import Column, Metric, Statistic, certified_at, frame, radii_among
+from certflow.report.columns import Column, Metric, Statistic, UnderAttack, certified_at, frame, radii_among
 from certflow.report.layout import Block, Cell, Group, Row, best_rows, chunks, name_columns, percent, radius_fields
 from certflow.report.names import NORMS, level
 
@@ -59,14 +59,14 @@ def envelope_blocks(envelopes: "pd.DataFrame") -> list[Block]:
                 _cells(row, names, chunk, {metric for metric, winners in best.items() if index in winners})
                 for index, row in part.iterrows()
             ]
-            groups.append(Group(f"σ = {levels.replace(' ', ', ')}", np.inf, tuple(rows)))
+            groups.append(Group(f"σ = {str(levels).replace(' ', ', ')}", np.inf, tuple(rows)))
         columns = (*names.values(), *(field.heading for field in fields))
         over = f"best over noise levels (%) at {norm} radius (chosen on these images: optimistic)"
         blocks.append(Block(columns, len(names), tuple(groups), over, len(names), grouped_by="chosen from"))
     return blocks
 
 
-def _cells(row: "pd.Series", names: dict[str, str], radii: Sequence[float], best: set[Metric]) -> Row:
+def _cells(row: "pd.Series", names: dict[str, str], radii: Sequence[float], best: Set[Metric | UnderAttack]) -> Row:
     """The names of a row, then the best at each radius with its winner below."""
     cells = [Cell(str(row[name])) for name in names]
     for metric in map(certified_at, radii):

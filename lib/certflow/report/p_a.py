@@ -46,7 +46,7 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
         for axis in axes:
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("images at most p (%)")
-        figure.suptitle(settings.title or None, fontsize=9)
+        figure.suptitle(settings.title, fontsize=9)
         entries = keys(shown)
         handles = [Line2D([], [], color=s.colour, linestyle=s.dash) for s in entries.values()]
         legend(figure, handles, list(entries))

@@ -181,8 +181,9 @@ def _cost(line: Line) -> dict[str, str]:
 
 def _traced(line: Line) -> dict[str, Any]:
     """Every seed's chain of files, and the settings that they state."""
-    chains = [{"seed": entry.seed, "steps": trace(entry)} for entry in line.seeds]
-    return {"line": line.label, "chains": chains, "settings": _settings(chains[0]["steps"])}
+    steps = [trace(entry) for entry in line.seeds]
+    chains = [{"seed": entry.seed, "steps": own} for entry, own in zip(line.seeds, steps, strict=True)]
+    return {"line": line.label, "chains": chains, "settings": _settings(steps[0])}
 
 
 def _settings(steps: Sequence[Step]) -> list[tuple[str, str]]:

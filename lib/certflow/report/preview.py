@@ -100,7 +100,7 @@ def _row(spec: Mapping[str, Any], names: tuple[str, ...], seeds: Mapping[int, Pi
 
 def _together(pilot: Pilot, radii: Sequence[float]) -> Estimate:
     """The average radius, then the accuracies."""
-    both = pilot.preview.radius(), pilot.preview.accuracy(radii)
+    both = pilot.preview.radius(), pilot.preview.accuracy(np.array(radii, np.float64))
     return Estimate(*(np.hstack([getattr(one, end) for one in both]) for end in ("value", "low", "high")))
 
 

@@ -46,7 +46,7 @@ def draw_preview(spec: Mapping[str, Any], pilots: Pilots) -> Figure:
             if axis.get_subplotspec().is_first_col():
                 axis.set_ylabel("estimated accuracy (%)")
             axis.text(0.97, 0.95, "estimated,\nnot certified", transform=axis.transAxes, **WORDS)
-        figure.suptitle(settings.title or None, fontsize=9)
+        figure.suptitle(settings.title, fontsize=9)
         handles = [Line2D([], [], color=colour, linestyle=DASH) for colour in colours.values()]
         legend(figure, handles, list(colours))
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certflow.report.columns import Column, Metric, Statistic, shares_among
+from certflow.report.columns import Column, Metric, Statistic, radii_among
 from certflow.report.layout import DASH, Block, Cell, Group, Row, chunks, number, percent, seconds, whole
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise, sampling_error
@@ -19,15 +19,10 @@ if TYPE_CHECKING:
 TITLE = "estimated, not certified"
 
 
-def radii_of(table: "pd.DataFrame") -> list[float]:
-    """The radii of an estimate's columns."""
-    return [column.of.radius for column in shares_among(table.columns, ESTIMATED)]
-
-
 def preview_blocks(table: "pd.DataFrame") -> list[Block]:
     """Tabulars: estimated accuracies with the average radius first, then what they were estimated from."""
     blocks, norm = [], NORMS[table["norm"].iloc[0]]
-    for i, chunk in enumerate(chunks(radii_of(table))):
+    for i, chunk in enumerate(chunks(radii_among(table.columns, ESTIMATED))):
         metrics = ([ACR] if i == 0 else []) + [Metric(ESTIMATED, radius) for radius in chunk]
         headings = (["ACR"] if i == 0 else []) + [f"{radius:g}" for radius in chunk]
         block = _block(table, headings, lambda row, metrics=metrics: [_cell(row, metric) for metric in metrics])
@@ -76,7 +71,7 @@ def preview_notes(table: "pd.DataFrame") -> list[str]:
         "Small print: 95 % interval for the population that the images were taken from. It holds the errors of images and of "
         f"draws, and a standard error of {points} points for what smoothing the law shifts.",
     ]
-    if any(table[Column(Metric(ESTIMATED, radius))].isna().any() for radius in radii_of(table)):
+    if any(table[Column(Metric(ESTIMATED, radius))].isna().any() for radius in radii_among(table.columns, ESTIMATED)):
         lines.append(
             f"{DASH}: so few draws cannot tell images apart whose label is missed less often than at {REACH:g} standard "
             "deviations; accuracy is at most the number below, since it never grows with the radius."

@@ -48,14 +48,16 @@ def read_robustness(spec: Mapping[str, Any], certificates: Sequence[str], copies
     clean = own_lines(spec, spec["runs"], certificates)
     corrupted = own_lines(spec, spec["copies"], copies, ("entry", "corruption"))
     return [
-        Robustness(line, {other[len(key) :]: copy for other, copy in corrupted.items() if other[: len(key)] == key})
+        Robustness(
+            line, {(entry, name): copy for (*names, entry, name), copy in corrupted.items() if tuple(names) == key}
+        )
         for key, line in clean.items()
     ]
 
 
 def measured(line: Line, radii: Sequence[float]) -> Measured:
     """The per-image values of a line on corrupted copies, copies of one image together."""
-    n = int(line.seeds[0].provenance.notes["images_per_severity"])
+    n = int(line.seeds[0].record.notes["images_per_severity"])
     severity, image = np.divmod(line.seeds[0].table["idx"].to_numpy(np.int64), n)
     found = np.unique(severity)
     grid = image.reshape(len(found), -1) if len(image) % len(found) == 0 else image[None, :0]
@@ -128,7 +130,7 @@ def _row(
     lookup: Lookup | None = None,
 ) -> dict[str, Any]:
     draws = line.draws
-    row = {
+    row: dict[str, Any] = {
         **{name: getattr(line, name) for name in ("method", "noise", "noise_kind", "sigma", "certificate")},
         "entry": entry,
         "corruption": corruption,
@@ -141,7 +143,7 @@ def _row(
         "n": np.nan if draws is None else draws[1],
         "external": False,
         "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
-        "digests": " ".join(seed.provenance.digest for seed in line.seeds) if corruption != MEAN else "",
+        "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
     }
     row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0)
     theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)

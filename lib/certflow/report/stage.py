@@ -43,8 +43,9 @@ def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], attacks: Se
     ours = _attacked(ours, spec, attacks)
     require_same_labels([*ours, *theirs])
     end = split_end(ours[0], spec["runs"][0]["spec"]["images"])
-    for line in theirs if end is not None else ():
-        require_in_split(line, end)
+    if end is not None:
+        for line in theirs:
+            require_in_split(line, end)
     return [*ours, *theirs]
 
 
@@ -65,7 +66,7 @@ def _require_same(line: Line, attack: Attacked) -> None:
             f"{line.label}: attack {attack.attack} was made on other images; delete its table and run again"
         )
     for entry, model in zip(line.seeds, attack.models, strict=True):
-        if entry.provenance.parents.get("model", model) != model:
+        if entry.record.parents.get("model", model) != model:
             raise ArtefactError(
                 f"{entry.path}: certifies other weights than attack {attack.attack} was made on; delete the older of both "
                 "tables and run again"

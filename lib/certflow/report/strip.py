@@ -11,6 +11,7 @@ import torch
 from certflow.data.augmentation import to_unit
 from certflow.data.base import DatasetSpec, Split
 from certflow.data.store import content_digest, open_split
+from certflow.denoising.composed import denoiser_of
 from certflow.errors import DataError
 from certflow.files.artefact import Provenance
 from certflow.kinds.registry import revive, spec_class
@@ -112,7 +113,10 @@ def draw_denoised(
         network, record = kind.load(path, run["spec"], info, spec=run["spec"])
         if record.parents.get("data") not in (None, data):
             raise DataError(f"{path}: was made from other images than those of {manifest}; delete it and run again")
-        denoisers.setdefault(run["noise"], {})[run["method"]] = network.denoiser.to(device).eval()
+        denoiser = denoiser_of(network)
+        if denoiser is None:
+            raise DataError(f"{path}: has no denoiser to be shown; leave its method out of the strip")
+        denoisers.setdefault(run["noise"], {})[run["method"]] = denoiser.to(device).eval()
         noises[run["noise"]] = revive("noise", run["spec"]["noise"])
     strips = [strip(denoisers[name], test, noises[name], index, seed=spec["seed"], device=device) for name in denoisers]
     parents = {"data": content_digest(manifest, "test"), **{str(path): read_header(path)[1] for path in models}}

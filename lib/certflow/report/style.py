@@ -4,12 +4,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from certflow.files.artefact import Provenance, write_pictures
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
 """Okabe and Ito 2008 without yellow, which is too faint for lines on white; brown as the eighth."""
@@ -20,7 +24,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2
 INK = "#262626"
 FAINT = "#D9D9D9"
 
-RC = {
+RC: "dict[RcKeyType, Any]" = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.labelsize": 7.5,
@@ -97,8 +101,8 @@ def panels(count: int, width: float, height: float, *, sharey: bool = True) -> t
     """
     columns = count if count <= 3 else (2 if count == 4 else 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width / 2 if count == 1 else width, height * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02)
+    figure = Figure(figsize=(width / 2 if count == 1 else width, height * rows), layout=layout)
     axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for spare in axes[count:]:
         spare.remove()

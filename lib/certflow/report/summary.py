@@ -150,7 +150,7 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:
     compared = [metric for metric in metrics(radii) if metric.name != "samples_per_image"]
     found = None if cells is None else cells.of(line)
-    if found is None:
+    if cells is None or found is None:
         unknown = dict.fromkeys(("published_n_images", "published_digits"), np.nan)
         nothing = {"published_source": "", "published_same_images": False, "comparison": ""} | unknown
         theirs = (Statistic.PUBLISHED, Statistic.DIFFERENCE)

@@ -41,14 +41,14 @@ def trace(entry: SeedTable) -> list[Step]:
     for stage, key, read in _READERS:
         path = paths.get(stage)
         step, found = _step(STAGES[stage], path, recorded.get(key, ""), read)
-        if stage == "plan" and step.state == "as used":
+        if stage == "plan" and path is not None and found is not None and step.state == "as used":
             step = replace(step, state=_as_told(path, found, recorded))
         steps.append(step)
         if found is not None and step.state == "as used":
             recorded = {**found.parents, **recorded}
         if stage == "train" and path is not None and path.with_name("training.tsv").exists():
             steps.append(_log(path.with_name("training.tsv"), found))
-        if stage == "train" and found is not None:
+        if stage == "train" and path is not None and found is not None:
             steps += _learnt_from(found, path)
     return steps
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FAINT = {"alpha": 0.45, "linewidth": 0.8}
+FAINT: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.8}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def draw_training(logs: Sequence[TrainingLog], width: float = 6.75, height: floa
 def _draw_log(panels: Sequence, log: TrainingLog, colour: str) -> None:
     table, (left, right) = log.table, panels
     epoch = table["epoch"] + 1
-    marker = {"marker": "o", "markersize": 3} if len(table) == 1 else {}
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(table) == 1 else {}
     left.plot(epoch, table["train_loss"], color=colour, **FAINT)
     left.plot(epoch, table["test_loss"], color=colour, **marker)
     if "train_accuracy" in table and table["train_accuracy"].notna().any():

@@ -17,6 +17,10 @@ from certflow.doors.entries import entry, fitting
 if TYPE_CHECKING:
     import pandas as pd
 
+    from certflow.certify.base import CertificateSpec, Claim
+    from certflow.doors.asking import Asked
+    from certflow.sampling.base import SamplerSpec
+
 HELP = "a class and a certified radius for each image"
 REQUIRED = 3
 """Exit status where `--require` does not hold."""
@@ -75,16 +79,19 @@ def run(given: argparse.Namespace) -> int:
     return _required(found.table, given.require)
 
 
-def _specs(given: argparse.Namespace) -> tuple[Any, Any]:
+def _specs(given: argparse.Namespace) -> tuple["SamplerSpec", "CertificateSpec"]:
     """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both."""
+    from certflow.certify.base import CertificateSpec
+    from certflow.sampling.base import SamplerSpec
+
     both = {"alpha": given.alpha, "norm": given.norm}
     drawn = {"n0": given.n0, "n": given.n, "arithmetic": given.arithmetic}
-    sampler = entry("sampler", given.sampler, **drawn, **fitting("sampler", given.sampler, **both))
+    sampler = entry(SamplerSpec, given.sampler, **drawn, **fitting(SamplerSpec, given.sampler, **both))
     kind = given.certificate or ("sequential" if sampler.sequential else "neyman_pearson")
-    return sampler, entry("certificate", kind, sampler=sampler.kind, **both)
+    return sampler, entry(CertificateSpec, kind, sampler=sampler.kind, **both)
 
 
-def _check(given: argparse.Namespace, what: Any, found: list[str]) -> None:
+def _check(given: argparse.Namespace, what: "Asked", found: list[str]) -> None:
     """ValueError with every reason, before anything is drawn."""
     if given.require and what.given.labels is None:
         found = [*found, "--require: needs the true classes of the images; give --labels"]
@@ -122,7 +129,7 @@ def _summary(table: "pd.DataFrame", required: list[tuple[float, float]]) -> dict
     }
 
 
-def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: Any) -> str:
+def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: "Claim") -> str:
     shares = summary.get("certified_accuracy", summary.get("certified"))
     what = "certified and right" if "correct" in table else "certified"
     listed = ", ".join(f"at {radius}: {share:.1%}" for radius, share in shares.items())

@@ -5,9 +5,12 @@ Nothing in the file is run. Exit status 3: something looks wrong with the way th
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from certflow.doors.entries import entry
+
+if TYPE_CHECKING:
+    from certflow.models.examination import Examination
 
 HELP = "what a weight file is, and how its model does on a few test images"
 WRONG = 3
@@ -50,14 +53,17 @@ def describe(path: str) -> str:
         return "\n".join([*lines, *([f"Beside   {', '.join(file.beside)}"] if file.beside else [])])
 
 
-def _examined(given: argparse.Namespace) -> Any:
+def _examined(given: argparse.Namespace) -> "Examination":
+    from certflow.data.base import DatasetSpec
     from certflow.data.source import data_root
+    from certflow.models.base import ModelSpec
     from certflow.models.examination import examine
     from certflow.models.published import named
+    from certflow.noise.base import NoiseSpec
 
-    dataset = entry("dataset", given.dataset, root=given.root)
-    spec = entry("model", given.arch) if given.arch.startswith("{") else named(given.arch)
-    noise = entry("noise", "gaussian", sigma=given.sigma)
+    dataset = entry(DatasetSpec, given.dataset, root=given.root)
+    spec = entry(ModelSpec, given.arch) if given.arch.startswith("{") else named(given.arch)
+    noise = entry(NoiseSpec, "gaussian", sigma=given.sigma)
     options = {"mean": given.mean, "sd": given.sd, "weights": given.weights, "leave_out": given.leave_out}
     test = dataset.read("test", data_root(dataset))
     return examine(given.checkpoint, options, spec, dataset.info(), test, noise, given.seed)[1]

@@ -44,24 +44,33 @@ def run(given: argparse.Namespace) -> int:
     """Draw, estimate, write."""
     from certflow.certify.previewing import previewed
     from certflow.sampling.arguments import checked_alpha, checked_draws
+    from certflow.sampling.base import SamplerSpec
     from certflow.sampling.engine import Reader
 
-    wanted = {"n": checked_draws("n", given.n), "alpha": checked_alpha(0.001 if given.alpha is None else given.alpha)}
-    sampler = entry("sampler", given.sampler, arithmetic=given.arithmetic)
+    n, alpha = checked_draws("n", given.n), checked_alpha(0.001 if given.alpha is None else given.alpha)
+    sampler = entry(SamplerSpec, given.sampler, arithmetic=given.arithmetic)
     what = asked(given)
     if what.given.labels is None:
         raise ValueError("--labels: an estimate is about the true classes of the images; give them")
     record = record_of(what, given.seed, sampler=sampler.canonical())
     with resumable(given, what, record) as running:
-        images = {"seed": given.seed, "index": what.given.index, "running": running}
-        reader = Reader(what.given.read)
         made, seconds = previewed(
-            what.base, reader, what.noise, sampler, what.given.labels, norm=given.norm, **wanted, **images
+            what.base,
+            Reader(what.given.read),
+            what.noise,
+            sampler,
+            what.given.labels,
+            n=n,
+            alpha=alpha,
+            norm=given.norm,
+            seed=given.seed,
+            index=what.given.index,
+            running=running,
         )
         found, area = made.accuracy(np.array(given.radii)), made.radius()
-        record |= {"estimated": {**wanted, "norm": given.norm}, "certified": False}
+        record |= {"estimated": {"n": n, "alpha": alpha, "norm": given.norm}, "certified": False}
         summary = _summary(made, area, float(seconds.sum()))
-        line = _line(given.radii, found, summary, wanted["n"])
+        line = _line(given.radii, found, summary, n)
         write(given, _table(given.radii, found), record, summary, line)
     return 0
 

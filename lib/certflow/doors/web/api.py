@@ -9,9 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, request, send_file, url_for
 
 from certflow.doors.web import forms, takes, votes
-from certflow.doors.web.asked import AskedBatch, AskedCertify, Votes
+from certflow.doors.web.asked import Votes
 from certflow.doors.web.cards import Card
-from certflow.doors.web.job import Job
+from certflow.doors.web.job import Job, certifies_one, certifies_several
 from certflow.doors.web.job_pages import job_of
 from certflow.doors.web.lines import UPLOADED
 from certflow.doors.web.pages import card_of, file_of
@@ -93,7 +93,7 @@ def download(name: str, what: str) -> Response:
         return send_file((found.folder / what).resolve(), as_attachment=True, download_name=f"{name}.npz")
     if what == UPLOADED:
         images, buffer = found.pixels(), io.BytesIO()
-        np.save(buffer, images if isinstance(found.asked, AskedBatch) else images[0])
+        np.save(buffer, images if certifies_several(found) else images[0])
         return _file(buffer.getvalue(), UPLOADED, "application/octet-stream")
     abort(404, "There is no such file (yet).")
 
@@ -159,9 +159,9 @@ def _job(found: Job, whole: bool = False) -> dict[str, Any]:
 
 def _rows(found: Job) -> list[dict[str, Any]]:
     """Rows of the job's table."""
-    if isinstance(found.asked, AskedBatch):
+    if certifies_several(found):
         return found.table
-    if not isinstance(found.asked, AskedCertify):
+    if not certifies_one(found):
         return found.found.get("rows", [])
     picture = found.asked.picture
     view = shown(found, card_of(found.asked.model))

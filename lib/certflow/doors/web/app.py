@@ -41,7 +41,7 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     app.config["MAX_CONTENT_LENGTH"] = settings.image_bytes + FORM_BYTES
     app.jinja_env.filters.update(down=down, duration=duration, ago=ago)
-    app.jinja_env.globals.update(version=__version__)
+    app.context_processor(lambda: {"version": __version__})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     guard.install(app)
     for part in (pages.PAGES, job_pages.JOBS, batches.BATCHES, bringing.BRINGING, api.API, streams.STREAMS):

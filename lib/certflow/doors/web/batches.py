@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import LONGEST, Draws, Picture
@@ -28,7 +29,7 @@ def batch(name: str) -> str:
 
 
 @BATCHES.post("/models/<name>/batch")
-def start(name: str) -> Response | tuple[str, int]:
+def start(name: str) -> BaseResponse | tuple[str, int]:
     """Start a job."""
     card, site = card_of(name), here()
     request.max_content_length = site.settings.zip_bytes + MEGABYTE

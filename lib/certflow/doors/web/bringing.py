@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.datastructures import FileStorage
+from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
@@ -39,17 +40,17 @@ def new() -> str:
 
 
 @BRINGING.post("/models/new")
-def bring() -> Response | tuple[str, int]:
+def bring() -> BaseResponse | tuple[str, int]:
     """Take the model in, or say at the fields what is wrong."""
     site = here()
     request.max_content_length = site.settings.model_bytes + MEGABYTE
-    file = request.files.get("file")
     if not ONE.acquire(blocking=False):
         raise Full
     try:
-        described, suffix = _described(request.form, file)
+        file = _sent(request.files.get("file"))
+        described, suffix = _described(request.form, file.filename or "")
         test = site.splits.test(described.dataset)
-        made = brought.keep(lambda path: file.save(path), suffix, described, test, site.settings.own)
+        made = brought.keep(file.save, suffix, described, test, site.settings.own)
     except Wrong as error:
         return _form(error.errors, request.form), 400
     except (CertflowError, ValueError, ImportError) as error:
@@ -92,18 +93,23 @@ def datasets() -> tuple[str, ...]:
 
 def _bare(kind: str) -> bool:
     try:
-        spec_class("noise", kind)(sigma=0.5)
+        spec_class("noise", kind).model_validate({"sigma": 0.5})
     except ValidationError:
         return False
     return True
 
 
-def _described(form: Mapping[str, str], file: FileStorage | None) -> tuple[Described, str]:
-    """What the form says, and the ending of the file; `Wrong` at the fields."""
-    errors: dict[str, str] = {}
+def _sent(file: FileStorage | None) -> FileStorage:
+    """The file of weights; `Wrong` where none was chosen."""
     if file is None or not file.filename:
         raise Wrong({"file": "choose a file of weights"})
-    suffix = Path(file.filename.replace("\\", "/")).suffix.lower()
+    return file
+
+
+def _described(form: Mapping[str, str], filename: str) -> tuple[Described, str]:
+    """What the form says, and the ending of the file; `Wrong` at the fields."""
+    errors: dict[str, str] = {}
+    suffix = Path(filename.replace("\\", "/")).suffix.lower()
     if suffix not in SUFFIXES:
         errors["file"] = f"weights end in {', '.join(SUFFIXES)}"
     known = form.get("architecture", "").strip()
@@ -118,7 +124,7 @@ def _described(form: Mapping[str, str], file: FileStorage | None) -> tuple[Descr
         raise Wrong(errors)
     names = tuple(part.strip() for part in form.get("class_names", "").split(",") if part.strip())
     return Described(
-        name=(form.get("name", "").strip() or Path(file.filename).stem)[:LONGEST],
+        name=(form.get("name", "").strip() or Path(filename).stem)[:LONGEST],
         architecture="" if suffix == ONNX else known,
         noise=noise,
         dataset=dataset,

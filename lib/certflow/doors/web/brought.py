@@ -115,6 +115,8 @@ def read_card(path: Path) -> "Card":
     weights = path.parent / record.notes["file"]
     kind = "no data given" if described.dataset is None else described.dataset.kind
     info = described.info()
+    if info is None:
+        raise ArtefactError(f"{path}: does not say what images the model takes; bring the model again")
     facts = {"data": kind, "network": described.architecture or "ONNX", "method": "brought along"}
     return Card(
         id=path.parent.name,
@@ -174,10 +176,17 @@ def _brought(path: Path, described: Described, test: Split | None) -> "Brought":
 
     if path.suffix == ONNX:
         return bring.from_onnx(path)
-    looked = {} if test is None else {"test": test, "noise": described.noise}
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in described.options.items()}
-    known = {"info": described.info(), "classes": described.classes}
-    return bring.from_checkpoint(path, architecture(described.architecture), **known, **looked, **options)
+    given = described.options.items()
+    options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given}
+    return bring.from_checkpoint(
+        path,
+        architecture(described.architecture),
+        info=described.info(),
+        classes=described.classes,
+        test=test,
+        noise=described.noise,
+        **options,
+    )
 
 
 def _described(spec: Mapping[str, Any]) -> Described:

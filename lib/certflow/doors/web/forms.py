@@ -96,8 +96,8 @@ def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: 
         raise DataError(f"{name}: is larger than {limit >> 20} MB; make it smaller first")
     drawing = name == "drawing.png"
     made = pictures.rendered(data, name, card.shape, "squeeze" if drawing else fit, invert)
-    source = {"source": "drawing", "name": "drawing"} if drawing else {"source": "upload", "name": name}
-    return Chosen(made.pixels, Picture(**source, rendered=made.said))
+    source, called = ("drawing", "drawing") if drawing else ("upload", name)
+    return Chosen(made.pixels, Picture(source=source, name=called, rendered=made.said))
 
 
 def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chosen:

@@ -15,16 +15,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from certflow.doors.web.asked import Asked
+from certflow.doors.web.asked import Asked, AskedBatch, AskedCertify
 from certflow.files.artefact import Provenance, atomic, read_arrays, write_arrays
 from certflow.kinds.spec import Record
 
 State = Literal["queued", "running", "done", "stopped", "failed"]
+A = TypeVar("A", bound=Asked, covariant=True)
 ENDED = ("done", "stopped", "failed")
 
 
@@ -45,16 +46,21 @@ class Status(Record):
     """Time of the last change of state."""
 
 
-class Job:
+class Job(Generic[A]):
     """One job; shared by the worker, which changes it, and by pages, which wait for changes."""
 
-    def __init__(self, folder: Path, asked: Asked, made: float):
-        self.folder, self.id, self.asked, self.made = folder, folder.name, asked, made
+    def __init__(self, folder: Path, asked: A, made: float):
+        self.folder, self.id, self._asked, self.made = folder, folder.name, asked, made
         self.changed = threading.Condition()
         self.version = 0
         self.stopping = threading.Event()
         self.status = _read_status(folder)
         self._moments: list[dict[str, Any]] | None = None
+
+    @property
+    def asked(self) -> A:
+        """What was asked for; never changes."""
+        return self._asked
 
     @property
     def ended(self) -> bool:
@@ -138,7 +144,7 @@ class Job:
     def write_copies(self, **pictures: np.ndarray) -> None:
         """Keep pictures for the page."""
         with atomic(self.folder / "copies.npz") as part, open(part, "wb") as file:
-            np.savez_compressed(file, **pictures)
+            np.savez_compressed(file, allow_pickle=False, **pictures)
 
     def copies(self) -> dict[str, np.ndarray]:
         """Pictures for the page; empty before there are any."""
@@ -164,6 +170,16 @@ class Job:
             self.status = status
             self.version += 1
             self.changed.notify_all()
+
+
+def certifies_one(job: Job[Asked]) -> TypeGuard[Job[AskedCertify]]:
+    """Whether the job is a certificate of one image."""
+    return isinstance(job.asked, AskedCertify)
+
+
+def certifies_several(job: Job[Asked]) -> TypeGuard[Job[AskedBatch]]:
+    """Whether the job is a batch of certificates."""
+    return isinstance(job.asked, AskedBatch)
 
 
 def _read_status(folder: Path) -> Status:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, url_for
+from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import pictures, takes
-from certflow.doors.web.asked import AskedAttack, AskedCertify
-from certflow.doors.web.job import Job
+from certflow.doors.web.job import Job, certifies_one, certifies_several
 from certflow.doors.web.lines import python_lines, shell_lines
 from certflow.doors.web.pages import card_of, png_of
 from certflow.doors.web.site import here
@@ -25,24 +25,26 @@ def job(name: str) -> str:
 
 
 @JOBS.post("/jobs/<name>/stop")
-def stop(name: str) -> Response:
+def stop(name: str) -> BaseResponse:
     """Stop a job."""
     here().worker.stop(job_of(name))
     return redirect(url_for("jobs.job", name=name), 303)
 
 
 @JOBS.post("/jobs/<name>/further")
-def further(name: str) -> Response:
+def further(name: str) -> BaseResponse:
     """Go on with the same draws, where the certificate allows looking."""
     takes.further(job_of(name))
     return redirect(url_for("jobs.job", name=name), 303)
 
 
 @JOBS.post("/jobs/<name>/attack")
-def attack(name: str) -> Response:
+def attack(name: str) -> BaseResponse:
     """Attack what was certified."""
     found = job_of(name)
-    view = _shown(found)
+    if not certifies_one(found):
+        abort(409, "Only certificates of one image can be attacked.")
+    view = shown(found, card_of(found.asked.model))
     problem = attackable(view)
     if problem:
         abort(409, problem)
@@ -51,7 +53,7 @@ def attack(name: str) -> Response:
 
 
 @JOBS.post("/jobs/<name>/delete")
-def delete(name: str) -> Response:
+def delete(name: str) -> BaseResponse:
     """Delete a job that has ended."""
     found = job_of(name)
     try:
@@ -99,14 +101,14 @@ def context(found: Job) -> dict[str, Any]:
     known = {"job": found, "card": card, "place": here().worker.place(found), "attackable": "no model"}
     if card is None:
         return known
-    if isinstance(found.asked, AskedCertify):
+    if certifies_one(found):
         view = shown(found, card)
         law = (found.asked, view.made_by, view.law.certificate)
         lines = {"python": python_lines(card, *law), "shell": shell_lines(card, *law)}
         return {**known, "shown": view, "attackable": attackable(view), "copies": found.copies(), **lines}
-    if isinstance(found.asked, AskedAttack):
-        return {**known, "rows": found.found.get("rows", [])}
-    return {**known, "batch": batch_shown(found, card)}
+    if certifies_several(found):
+        return {**known, "batch": batch_shown(found, card)}
+    return {**known, "rows": found.found.get("rows", [])}
 
 
 def attackable(view: Shown) -> str:
@@ -116,9 +118,3 @@ def attackable(view: Shown) -> str:
     if not view.card.is_torch:
         return "ONNX models give no gradients to follow."
     return "; ".join(attack_problems(view.law.noise, view.law.way.norm))
-
-
-def _shown(found: Job) -> Shown:
-    if not isinstance(found.asked, AskedCertify):
-        abort(409, "Only certificates of one image can be attacked.")
-    return shown(found, card_of(found.asked.model))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from certflow.certify.base import CertificateSpec
 from certflow.certify.live import grows
+from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.ways import Way, way_named
@@ -33,7 +34,7 @@ class Law:
         return self.certificate.alpha
 
 
-def law_of(job: Job, card: Card) -> Law:
+def law_of(job: Job[AskedCertify], card: Card) -> Law:
     """The specifications that a job was asked for; ValueError where they are not possible (any more)."""
     draws = job.asked.draws
     noise = card.under(draws.sigma)

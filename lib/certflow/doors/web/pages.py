@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_file, url_for
+from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import AskedAttack, AskedCertify, Draws
@@ -42,14 +43,14 @@ def model(name: str) -> str:
 
 
 @PAGES.get("/models/<name>/behind")
-def behind(name: str) -> Response:
+def behind(name: str) -> BaseResponse:
     """The same model with the denoiser that a form names before it, or with none."""
     alone, other = card_of(name).alone, request.args.get("denoiser", "")
     return redirect(url_for("pages.model", name=f"{alone}{BEHIND}{other}" if other else alone), 303)
 
 
 @PAGES.post("/models/<name>/certify")
-def certify(name: str) -> Response | tuple[str, int]:
+def certify(name: str) -> BaseResponse | tuple[str, int]:
     """Start a job of one image."""
     card, site = card_of(name), here()
     takes.room()
@@ -64,7 +65,7 @@ def certify(name: str) -> Response | tuple[str, int]:
         picture = forms.chosen(request.form, request.files.get("file"), card, test, site.settings.image_bytes)
     except forms.Wrong as error:
         errors |= error.errors
-    if errors:
+    if draws is None or picture is None:
         return _form(card, errors, request.form), 400
     job = takes.certify(card, draws, picture)
     return redirect(url_for("jobs.job", name=job.id), 303)
@@ -108,13 +109,13 @@ def health() -> dict[str, Any]:
 
 
 @PAGES.get("/form")
-def form() -> Response:
+def form() -> BaseResponse:
     """An address that other programs know."""
     return redirect(url_for("pages.models"), 301)
 
 
 @PAGES.get("/favicon.ico")
-def favicon() -> Response:
+def favicon() -> BaseResponse:
     """Browsers ask for it by itself."""
     return redirect(url_for("static", filename="favicon.svg"), 301)
 

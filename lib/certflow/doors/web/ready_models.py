@@ -52,8 +52,8 @@ class ReadyModels:
     def _loaded(self, card: Card) -> Ready:
         brought = brought_of(card)
         device = None if self.settings.device == "auto" else torch.device(self.settings.device)
-        options = {"classes": card.classes, "device": device, "inference": brought.inference}
-        return Ready(card, brought, ready(brought.model, card.shape, **options))
+        base = ready(brought.model, card.shape, classes=card.classes, device=device, inference=brought.inference)
+        return Ready(card, brought, base)
 
 
 def brought_of(card: Card) -> Brought:

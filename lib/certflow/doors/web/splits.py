@@ -15,7 +15,7 @@ class Splits:
 
     def __init__(self, results: Path):
         self.results, self.lock = results, threading.Lock()
-        self.held: dict[str, Split] = {}
+        self.held: dict[str, Split | None] = {}
 
     def test(self, dataset: DatasetSpec | None) -> Split | None:
         """The test split; None where the data are unknown or their files are not there."""

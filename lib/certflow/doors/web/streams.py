@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, copy_current_request_context, render_template, request
 
 from certflow.doors.web.job import Job
 from certflow.doors.web.job_pages import context, job_of
@@ -49,15 +49,14 @@ def parts(job: Job) -> dict[str, Any]:
 
 
 def _streamed(job: Job, made: Callable[[], dict[str, Any]]) -> Response:
-    app = current_app._get_current_object()
+    made = copy_current_request_context(made)
 
     def told() -> Iterator[str]:
         seen = -1
         while True:
             seen, changed = job.version, seen != job.version
             if changed:
-                with app.app_context(), app.test_request_context():
-                    found = made()
+                found = made()
                 yield _event("change", found, seen)
                 if found["ended"]:
                     return

@@ -18,7 +18,7 @@ COLUMNS = ("idx", "label", "predict", "radius", "correct", "n", "k", "p_lower", 
 class BatchShown:
     """A batch as a page shows it."""
 
-    job: Job
+    job: Job[AskedBatch]
     card: Card
     rows: list[dict[str, Any]]
 
@@ -35,7 +35,7 @@ class BatchShown:
     @property
     def norm(self) -> str:
         """The norm of the radii."""
-        asked: AskedBatch = self.job.asked
+        asked = self.job.asked
         return way_named(asked.draws.way, self.card.under(asked.draws.sigma), self.card.dim).norm
 
     @property
@@ -62,7 +62,7 @@ class BatchShown:
         return 100 * len(self.rows) / self.total
 
 
-def batch_shown(job: Job, card: Card) -> BatchShown:
+def batch_shown(job: Job[AskedBatch], card: Card) -> BatchShown:
     """A batch as far as it is."""
     return BatchShown(job, card, job.table)
 

@@ -1,13 +1,11 @@
 """Requests that were found to be in order become jobs."""
 
-from typing import Any
-
 import numpy as np
 
-from certflow.doors.web.asked import AskedAttack, AskedBatch, AskedCertify, Draws
+from certflow.doors.web.asked import Asked, AskedAttack, AskedBatch, AskedCertify, Draws
 from certflow.doors.web.cards import Card
 from certflow.doors.web.forms import Chosen
-from certflow.doors.web.job import Job
+from certflow.doors.web.job import Job, certifies_one
 from certflow.doors.web.site import here
 from certflow.doors.web.view import Shown, shown
 from certflow.doors.web.worker import Full
@@ -30,9 +28,13 @@ def batch(card: Card, draws: Draws, images: list[Chosen]) -> Job:
     return _submitted(asked, np.stack([image.pixels for image in images]))
 
 
-def attack(found: Job, view: Shown) -> Job:
-    """Attacks on a job's certificate. They have a seed of their own draws, the certificate's: streams differ."""
-    asked, moment = found.asked, view.moment
+def attack(found: Job[AskedCertify], view: Shown) -> Job:
+    """Attacks on a job's certificate. They have a seed of their own draws, the certificate's: streams differ.
+
+    ValueError where there is nothing that can be attacked."""
+    asked, moment, norm = found.asked, view.moment, view.law.way.norm
+    if moment is None or norm not in ("l2", "linf"):
+        raise ValueError("there is no certificate in l2 or l-infinity to attack")
     made = AskedAttack(
         model=asked.model,
         certified=found.id,
@@ -40,7 +42,7 @@ def attack(found: Job, view: Shown) -> Job:
         picture=asked.picture,
         target=moment["selected"],
         radius=moment["best"],
-        norm=view.law.way.norm,
+        norm=norm,
     )
     return _submitted(made, found.pixels())
 
@@ -59,12 +61,12 @@ def further(found: Job) -> None:
 
 def _beyond(found: Job) -> int | None:
     """Draws in all, where one may go on beyond those that were planned."""
-    if not isinstance(found.asked, AskedCertify):
+    if not certifies_one(found):
         return None
     return shown(found, here().cards.get(found.asked.model)).further
 
 
-def _submitted(asked: Any, images: np.ndarray) -> Job:
+def _submitted(asked: Asked, images: np.ndarray) -> Job:
     room()
     job = here().jobs.create(asked, images)
     here().worker.submit(job)

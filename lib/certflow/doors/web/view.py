@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certflow.doors.web import charts, limits
+from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import Law, law_of
@@ -20,7 +21,7 @@ LARGEST = 10_000_000
 class Shown:
     """A job of one image as a page shows it."""
 
-    job: Job
+    job: Job[AskedCertify]
     card: Card
     law: Law
     moment: dict[str, Any] | None
@@ -175,9 +176,10 @@ class Shown:
     @property
     def left(self) -> str:
         """Time left."""
-        if self.job.ended or not self.rate or not self.law.grows:
+        moment = self.moment
+        if moment is None or self.job.ended or not self.rate or not self.law.grows:
             return ""
-        return duration((self.until - self.moment["drawn"]) / self.rate)
+        return duration((self.until - moment["drawn"]) / self.rate)
 
     @property
     def done(self) -> float:
@@ -223,7 +225,7 @@ def outcome(job: Job) -> str:
     return f"radius {down(moment['best'])}" if moment["best"] > 0 else "abstains"
 
 
-def shown(job: Job, card: Card) -> Shown:
+def shown(job: Job[AskedCertify], card: Card) -> Shown:
     """A job of one image."""
     law = law_of(job, card)
     moments = job.moments

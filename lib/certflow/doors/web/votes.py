@@ -23,7 +23,7 @@ def prediction(card: Card, asked: Votes, image: Chosen) -> dict[str, Any]:
     found, slack = _voted(card, asked, image)
     row = prediction_table(found, asked.alpha, slack, _labels(image)).iloc[0]
     predict = int(row["predict"])
-    told = {"predict": predict, "class": card.named(predict) if predict >= 0 else None}
+    told: dict[str, Any] = {"predict": predict, "class": card.named(predict) if predict >= 0 else None}
     told |= {"k": int(row["k"]), "p_value": float(row["p_value"]), "alpha": asked.alpha}
     return _told(asked, image) | told | ({} if image.picture.label is None else {"correct": int(row["correct"])})
 
@@ -48,9 +48,16 @@ def _labels(image: Chosen) -> np.ndarray | None:
 def _voted(card: Card, asked: Votes, image: Chosen) -> tuple[dict[str, np.ndarray], float]:
     """The votes, and by how much they may miss the law together."""
     noise = card.under(asked.sigma)
-    options = {"n": asked.n, "seed": asked.seed, "index": [image.picture.index], "arithmetic": asked.arithmetic}
 
     def work(ready: Ready) -> dict[str, np.ndarray]:
-        return votes(ready.base, torch.from_numpy(image.pixels[None]), noise, **options)
+        return votes(
+            ready.base,
+            torch.from_numpy(image.pixels[None]),
+            noise,
+            n=asked.n,
+            seed=asked.seed,
+            index=[image.picture.index],
+            arithmetic=asked.arithmetic,
+        )
 
     return here().worker.ask(card.id, work), slack_of_votes(noise, card.dim, asked.n, asked.arithmetic)

@@ -54,7 +54,7 @@ class Way:
 
     certificate: str
     sampler: str
-    norm: str
+    norm: Norm
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ class Way:
         """What people should know of it."""
         if self.certificate in WORDS:
             return WORDS[self.certificate][1]
-        return " ".join(inspect.getdoc(spec_class("certificate", self.certificate)).split("\n\n")[0].split())
+        return " ".join((inspect.getdoc(spec_class("certificate", self.certificate)) or "").split("\n\n")[0].split())
 
     @property
     def draws(self) -> bool:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -49,9 +50,8 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
     """Volatility of each loss by layer: as it is (above) and in units of each layer's mean distance (below)."""
     losses, layers = models[0].losses, common_layers(models)
     with look():
-        height = settings.height_inches * 0.9
-        figure = Figure(figsize=(settings.width_inches, 2 * height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04)
+        size = (settings.width_inches, 2 * 0.9 * settings.height_inches)
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04))
         axes = figure.subplots(2, len(losses), squeeze=False, sharex=True)
         for column, loss in enumerate(losses):
             for axis, (value, error) in zip(
@@ -124,8 +124,7 @@ def draw_certificate(models: Sequence[Diagnosed], settings: PlotSettings) -> Fig
                 layers = shown_layers(model)
                 layer = layers[min(number, len(layers) - 1)]
                 titles.append(layer)
-                rows = model.certificate[model.certificate["layer"] == layer]
-                rows = rows[rows["eta"] == rows["eta"].min()]
+                rows = model.bounds(layer)
                 for column, dash in CURVES.items():
                     axis.plot(
                         rows["delta_over_mean"],
@@ -194,10 +193,11 @@ def _legend(
     labels: Sequence[str] = (),
     *,
     marker: str | None = None,
-    line: str = "-",
+    line: Literal["-", "none"] = "-",
 ) -> None:
     """The models, then what else is given. marker: "" for models that are drawn without markers."""
     own = [Line2D([], [], linestyle=line, linewidth=1, markersize=3.5, **style) for style in looks(models)]
-    for handle in own if marker is not None else ():
-        handle.set_marker(marker)
+    if marker is not None:
+        for handle in own:
+            handle.set_marker(marker)
     legend(figure, [*own, *handles], [*(model.label for model in models), *labels])

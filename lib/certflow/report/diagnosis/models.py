@@ -64,6 +64,18 @@ class Diagnosed:
         """The rows of one loss, a layer each, in forward order."""
         return self.volatility[self.volatility["loss"] == loss]
 
+    @property
+    def certified(self) -> "pd.DataFrame":
+        """`certificate`; ValueError where none was read."""
+        if self.certificate is None:
+            raise ValueError(f"{self.label}: its certificate was not read")
+        return self.certificate
+
+    def bounds(self, layer: str) -> "pd.DataFrame":
+        """The bounds of a layer for the first η, a distance each."""
+        rows = self.certified[self.certified["layer"] == layer]
+        return rows[rows["eta"] == rows["eta"].min()]
+
 
 def read_models(
     runs: Sequence[Mapping[str, Any]], volatility: Sequence[str], certificate: Sequence[str] | None = None
@@ -77,8 +89,9 @@ def read_models(
         table, record = read_table(path, text=("remarks",), format="volatility", spec=run["spec"])
         curve = None
         if certificate is not None:
-            form = {"format": "knowledge certificate", "spec": run["spec"], "parents": record.parents}
-            curve, _ = read_table(certificate[place], **form)
+            curve, _ = read_table(
+                certificate[place], format="knowledge certificate", spec=run["spec"], parents=record.parents
+            )
         names = {name: run[name] for name in NAMES}
         found.append(
             Diagnosed(**names, label=label, path=Path(path), volatility=table, record=record, certificate=curve)

@@ -69,7 +69,7 @@ def layer_notes(models: Sequence[Diagnosed]) -> list[str]:
 
 def certificate_notes(models: Sequence[Diagnosed]) -> list[str]:
     """What stands under the certificate."""
-    measured, row = models[0].record.spec["measured"], models[0].certificate.iloc[0]
+    measured, row = models[0].record.spec["measured"], models[0].certified.iloc[0]
     lines = [
         f"Loss {measured['certified']}, η = {min(measured['etas']):g}; each curve, at all its distances together, is wrong "
         f"with probability at most {measured['alpha']:g} ({measured['bound']}, {row['points']:,} points, {row['pairs']:,} "

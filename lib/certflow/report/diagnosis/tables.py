@@ -88,8 +88,7 @@ def certificate_block(models: Sequence[Diagnosed]) -> Block:
     groups: dict[str, list] = {}
     for layer in dict.fromkeys(layer for model in models for layer in model.layers):
         for model in models:
-            rows = model.certificate[model.certificate["layer"] == layer]
-            rows = rows[rows["eta"] == rows["eta"].min()]
+            rows = model.bounds(layer)
             if len(rows):
                 row = rows.iloc[len(rows) // 2]
                 shares = [percent(1 - row[name]) for name in ("joint_bound", "conditional_bound", "direct_upper")]

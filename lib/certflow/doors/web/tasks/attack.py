@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from certflow.attacks.base import AttackSpec
 from certflow.attacks.running import attack_images
 from certflow.attacks.victim import Victim
 from certflow.doors.web.asked import AskedAttack
@@ -19,27 +20,29 @@ JUST_INSIDE = 1 - 1e-6
 """The ball that is certified is open: an attack at the radius itself stays this far inside it."""
 
 
-def attack_spec(asked: AskedAttack, factor: float) -> Any:
+def attack_spec(asked: AskedAttack, factor: float) -> AttackSpec:
     """The attack at one multiple of the certified radius."""
     eps = factor * asked.radius * (JUST_INSIDE if factor == 1 else 1.0)
     settings = {"norm": asked.norm, "eps": [eps], "steps": asked.steps, "noises": asked.noises, "n": asked.votes}
-    return spec_class("attack", KIND)(**settings, alpha=asked.draws.alpha)
+    return spec_class("attack", KIND).model_validate({**settings, "alpha": asked.draws.alpha})
 
 
 def attack_problems(noise: NoiseSpec, norm: str) -> list[str]:
     """Why models of this noise cannot be attacked here (empty: they can)."""
-    found = spec_class("attack", KIND)(eps=[0.1]).problems(noise)
+    found = spec_class("attack", KIND).model_validate({"eps": [0.1]}).problems(noise)
     if norm not in ("l2", "linf"):
         found.append(f"attacks are known in l2 and l-infinity, not in {norm}")
     return found
 
 
-def attack(job: Job, ready: Ready) -> None:
+def attack(job: Job[AskedAttack], ready: Ready) -> None:
     """See `certflow.doors.web.tasks.TASKS`. An attack cannot be resumed; one that was interrupted starts again."""
-    asked: AskedAttack = job.asked
+    asked, model = job.asked, ready.brought.model
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError("the model is not a torch module and gives no gradients to follow")
     noise, base = ready.card.under(asked.draws.sigma), ready.base
     x = torch.from_numpy(job.pixels()[:1]).to(torch.float32) / 255
-    victim = Victim(ready.brought.model.to(base.device), base, noise, asked.draws.seed)
+    victim = Victim(model.to(base.device), base, noise, asked.draws.seed)
     at = {"label": np.array([asked.target]), "index": np.array([asked.picture.index])}
     rows: list[dict[str, Any]] = []
     images: list[np.ndarray] = []

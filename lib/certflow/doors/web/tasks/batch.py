@@ -15,9 +15,9 @@ from certflow.doors.web.ways import way_named
 KEPT = ("predict", "radius", "n", "k", "p_lower", "selected", "reason", "seconds")
 
 
-def certify_batch(job: Job, ready: Ready) -> None:
+def certify_batch(job: Job[AskedBatch], ready: Ready) -> None:
     """See `certflow.doors.web.tasks.TASKS`. Each image has a certificate of its own, wrong with probability at most alpha."""
-    asked: AskedBatch = job.asked
+    asked = job.asked
     noise = ready.card.under(asked.draws.sigma)
     law = (noise, *way_named(asked.draws.way, noise, ready.card.dim).specs(asked.draws.settings()))
     images, total = job.pixels(), len(asked.pictures)

@@ -28,9 +28,9 @@ TOP = 10
 """Classes whose counts are told by themselves."""
 
 
-def certify_one(job: Job, ready: Ready) -> None:
+def certify_one(job: Job[AskedCertify], ready: Ready) -> None:
     """See `certflow.doors.web.tasks.TASKS`."""
-    asked: AskedCertify = job.asked
+    asked = job.asked
     card, base = ready.card, ready.base
     noise = card.under(asked.draws.sigma)
     sampler, certificate = way_named(asked.draws.way, noise, card.dim).specs(asked.draws.settings())
@@ -42,7 +42,7 @@ def certify_one(job: Job, ready: Ready) -> None:
         _at_once(job, ready, image, law)
 
 
-def _grow(job: Job, ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
+def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
     asked = job.asked
     place = {"seed": asked.draws.seed, "index": asked.picture.index}
     live = Live(ready.base, image[0], *law, **place, state=job.counts())
@@ -63,7 +63,7 @@ def _grow(job: Job, ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]
         job.write_counts(live.state())
 
 
-def _at_once(job: Job, ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
+def _at_once(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
     asked = job.asked
     noise, sampler, certificate = law
     keep_copies(job, ready, image, noise, sampler.arithmetic)
@@ -72,7 +72,7 @@ def _at_once(job: Job, ready: Ready, image: torch.Tensor, law: tuple[Any, Any, A
     row = plain_row(found.table.iloc[0].to_dict())
     counts = np.asarray(found.arrays["counts"][0])
     selected = int(row.get("selected", row["predict"]))
-    numbers = {"seconds": np.float64(row["seconds"]), "best": np.float64(row["radius"])}
+    numbers = {"seconds": np.array(row["seconds"]), "best": np.array(row["radius"])}
     job.write_counts({"first": np.zeros_like(counts), "counts": counts, **numbers})
     job.write_found({"row": row, "claim": found.notes["claim"]})
     job.add_moment(
@@ -116,7 +116,9 @@ def plain_row(row: dict[str, Any]) -> dict[str, Any]:
 
 @engine_settings()
 @torch.inference_mode()
-def keep_copies(job: Job, ready: Ready, image: torch.Tensor, noise: NoiseSpec, arithmetic: Arithmetic) -> None:
+def keep_copies(
+    job: Job[AskedCertify], ready: Ready, image: torch.Tensor, noise: NoiseSpec, arithmetic: Arithmetic
+) -> None:
     """Keep a few noisy copies as they are counted, their denoised forms where there is a denoiser, and their classes."""
     asked, base = job.asked, ready.base
     law = {"seed": asked.draws.seed, "stream": Stream.SELECTION, "arithmetic": arithmetic}
