@@ -176,7 +176,7 @@ def ours(base: BaseClassifier, images, index, labels, noise: Gaussian) -> tuple[
     counts = count_classes(base, images, index, first, **_drawn(noise, Stream.SELECTION)).counts
     k0 = counts[np.arange(len(index)), labels]
     plan = {"n": np.full(len(index), sampler.n_max), "selected": labels, "k0": k0}
-    (measurement,) = sampler.measurements(plan, noise, None, sampler.facts(plan, noise))
+    (measurement,) = sampler.measurements(sampler.planned(plan, noise))
     found = count_until(base, images, index, labels, measurement.rule, **_drawn(noise, Stream.ESTIMATION))
     return found.decided, float(found.drawn.mean()) + sampler.n0
 

@@ -8,6 +8,7 @@ from halfspaces import DIRECTIONS, Beside, stopped
 from certflow.kinds.registry import kinds, spec_class
 from certflow.noise.base import AdditiveNoise
 from certflow.noise.streams import Stream
+from certflow.sampling.base import PlannedImages
 
 KINDS = kinds("sampler")
 FITTING = [
@@ -85,7 +86,7 @@ def test_classes_by_other_names_get_the_same_plan(kind, noise):
 def test_what_is_measured_follows_from_the_plan_row_by_row(kind, noise):
     sampler, law = small("sampler", kind), small("noise", noise)
     plan = sampler.plan(first_counts(sampler.n0), law, DIM)
-    measured = sampler.measurements(plan, law, DIM)
+    measured = sampler.measurements(PlannedImages(plan, law, DIM))
     streams = [m.stream for m in measured]
     assert measured[0].name == "counts" and len({m.name for m in measured}) == len(measured)
     assert Stream.SELECTION not in streams and len(set(streams)) == len(streams), (
@@ -93,7 +94,7 @@ def test_what_is_measured_follows_from_the_plan_row_by_row(kind, noise):
     )
     assert np.array_equal(measured[0].draws, plan["n"])
     part = slice(5, 17)
-    of_part = sampler.measurements({name: values[part] for name, values in plan.items()}, law, DIM)
+    of_part = sampler.measurements(PlannedImages({name: values[part] for name, values in plan.items()}, law, DIM))
     for whole, some in zip(measured, of_part, strict=True):
         assert (
             whole.part(part).planned() == some.planned() and whole.noise == some.noise and whole.stream == some.stream
@@ -109,7 +110,7 @@ def test_a_rule_ends_every_image_within_its_draws(kind, noise):
     beside = Beside(DIRECTIONS["one pixel"], law, images=2)
     n0 = np.full(len(beside.offset), sampler.n0)
     plan = sampler.plan(np.stack([n0 // 5, n0 - n0 // 5], axis=1), law, DIM)
-    for measurement in sampler.measurements(plan, law, DIM):
+    for measurement in sampler.measurements(PlannedImages(plan, law, DIM)):
         assert (measurement.rule is not None) <= spec_class("sampler", kind).sequential
         if measurement.rule is None:
             continue

@@ -24,6 +24,7 @@ from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.streams import Stream
+from certflow.sampling.base import PlannedImages
 from certflow.sampling.ladder import LARGEST_DIM, ladder
 from certflow.stats import (
     clopper_pearson_failure,
@@ -239,7 +240,7 @@ def test_exact_decisions_give_the_distance_of_the_largest_image_away(monkeypatch
     monkeypatch.setattr(Gaussian, "distance", lambda noise, dim: asked.append(dim) or 0.01)
     sampler = spec_class("sampler", "decide")(n0=9, radii=[0.0, 0.5], n_max=300, look=100, arithmetic="exact")
     columns = {"n": np.array([300, 300]), "selected": np.array([0, 1])}
-    (measurement,) = sampler.measurements(columns, Gaussian(sigma=0.5))
+    (measurement,) = sampler.measurements(PlannedImages(columns, Gaussian(sigma=0.5)))
     radii, looks = np.array([0.0, 0.5]), measurement.rule.looks
     wanted = ladder(radii, ndtr(-radii / 0.5), looks, alpha=0.001, beta=0.02, slack=0.01)
     np.testing.assert_array_equal(measurement.rule.accept, wanted.accept)

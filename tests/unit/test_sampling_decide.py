@@ -17,7 +17,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Measurement
+from certflow.sampling.base import Measurement, PlannedImages
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.ladder import chance, give_up_counts, ladder
@@ -121,7 +121,7 @@ def test_slack_makes_every_rung_harder():
 def test_exact_arithmetic_gives_its_distance_away():
     noise, plan = Gaussian(sigma=0.5), {"n": np.array([100_000]), "selected": np.array([0])}
     rules = [
-        Decide(arithmetic=arithmetic, n_max=100_000).measurements(plan, noise)[0].rule
+        Decide(arithmetic=arithmetic, n_max=100_000).measurements(PlannedImages(plan, noise))[0].rule
         for arithmetic in ("float", "exact")
     ]
     assert (rules[1].accept >= rules[0].accept).all() and (rules[1].accept - rules[0].accept <= 1).all()

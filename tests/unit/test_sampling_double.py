@@ -15,6 +15,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.noise import Gaussian, GeneralizedGaussian, Stream
 from certflow.noise.truncated import Truncated
+from certflow.sampling.base import PlannedImages
 from certflow.sampling.engine import count_classes
 from certflow.sampling.kinds.double import Double, ScaledLaw, TruncatedLaw
 from certflow.sampling.merge import merge_counts
@@ -87,14 +88,15 @@ def test_a_plan_of_scaled_laws():
 def test_measurements_have_streams_of_their_own():
     sampler = Double(q=TruncatedLaw(rule="x+"), n=10, n_q=5)
     plan = sampler.plan(stage_1(), NOISE)
-    first, second = sampler.measurements(plan, NOISE)
+    first, second = sampler.measurements(PlannedImages(plan, NOISE))
     assert (first.name, first.noise, first.stream) == ("counts", NOISE, Stream.ESTIMATION)
     assert (second.name, second.stream) == ("counts_q", Stream.SECOND_DISTRIBUTION)
     assert second.noise == Truncated(k=28, sigma=0.5)
     assert first.draws.tolist() == plan["n"].tolist() and second.draws.tolist() == plan["n_q"].tolist()
     assert first.parameter is None and second.parameter.tolist() == plan["q_param"].tolist()
     sampler = Double(q=ScaledLaw(ratio=0.5))
-    (_, second) = sampler.measurements(sampler.plan(stage_1(), Gaussian(sigma=0.5)), Gaussian(sigma=0.5))
+    gaussian = Gaussian(sigma=0.5)
+    (_, second) = sampler.measurements(PlannedImages(sampler.plan(stage_1(), gaussian), gaussian))
     assert second.noise == GeneralizedGaussian(k=0, sigma=0.25) and second.parameter is None
 
 
@@ -225,7 +227,7 @@ def test_counts_of_a_network_that_measures_the_norm():
                 parameter=m.parameter,
                 quiet=True,
             ).counts[0, 0]
-            for m in sampler.measurements(plan, NOISE)
+            for m in sampler.measurements(PlannedImages(plan, NOISE))
         )
         assert stats.binomtest(int(p), n, 0.4).pvalue > 1e-6
         assert stats.binomtest(int(q_counts), n, expected).pvalue > 1e-6

@@ -21,7 +21,7 @@ from certflow.sampling.base import Arithmetic, Measurement, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Reader, Watch
 from certflow.sampling.measuring import measure
-from certflow.sampling.plan import plan_rows
+from certflow.sampling.plan import columns_of, plan_rows
 from certflow.sampling.resume import Journal
 from certflow.sampling.settings import engine_settings
 
@@ -152,9 +152,8 @@ def draw(
     options: dict[str, Any] = {"seed": seed, "arithmetic": sampler.arithmetic}
     first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
     plan = plan_rows(sampler, noise, base.dim, index, label, first["selection"], first["seconds"])
-    columns = {name: plan[name].to_numpy() for name in plan}
     arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
-    for wanted in sampler.measurements(columns, noise, base.dim, sampler.facts(columns, noise, base.dim)):
+    for wanted in sampler.measurements(sampler.planned(columns_of(plan), noise, base.dim)):
         arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
     return plan, arrays
 

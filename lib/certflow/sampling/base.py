@@ -1,8 +1,7 @@
 """What every sampler decides: how many draws each image gets, from stage-1 counts alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -71,6 +70,19 @@ class Measurement:
         return {name: value for name, value in found.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class PlannedImages:
+    """Images with what `SamplerSpec.plan` fixed for each of them, and what they are drawn under."""
+
+    plan: Mapping[str, np.ndarray]
+    """Name of a column → a value per image."""
+    noise: NoiseSpec
+    dim: int | None = None
+    """Number of coordinates of an image, for rules that stop by radii which depend on it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler said of all of them together (`SamplerSpec.facts`)."""
+
+
 class SamplerSpec(Spec):
     """Base of all samplers. Torch-free: planning is arithmetic on counts.
 
@@ -109,22 +121,19 @@ class SamplerSpec(Spec):
         dim: number of coordinates of an image, for planners that weigh draws by radii which depend on it."""
         raise NotImplementedError
 
-    def facts(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None) -> dict[str, Any]:
-        """What the plan says of all images together, from its columns: plain JSON values, kept in its record."""
+    def facts(self, images: PlannedImages) -> dict[str, Any]:
+        """What the plan says of all images together: plain JSON values, kept in its record."""
         return {}
 
-    def measurements(
-        self,
-        plan: Mapping[str, np.ndarray],
-        noise: NoiseSpec,
-        dim: int | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Measurement]:
-        """What stage 2 draws for the images of `plan` (its columns, by name): by default, n draws of the noise itself.
+    def planned(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None) -> PlannedImages:
+        """The images of a new plan, with the facts about all of them. plan, noise, dim: see `PlannedImages`."""
+        images = PlannedImages(plan, noise, dim)
+        return replace(images, facts=self.facts(images))
 
-        dim: number of coordinates of an image, for rules that stop by radii which depend on it; facts: as `facts` made them."""
-        draws = np.asarray(plan["n"], np.int64)
-        return [Measurement("counts", noise, Stream.ESTIMATION, draws)]
+    def measurements(self, images: PlannedImages) -> list[Measurement]:
+        """What stage 2 draws: by default, n draws of the noise itself."""
+        draws = np.asarray(images.plan["n"], np.int64)
+        return [Measurement("counts", images.noise, Stream.ESTIMATION, draws)]
 
     @property
     def second_draws(self) -> int:

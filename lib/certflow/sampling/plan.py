@@ -13,7 +13,7 @@ from certflow.files.artefact import Provenance, read_arrays, read_table, write_t
 from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest, without
 from certflow.noise.base import NoiseSpec
-from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
     dim = revive("dataset", spec["dataset"]).info().dim
     table = plan_rows(sampler, noise, dim, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
-    facts = sampler.facts({name: table[name].to_numpy() for name in table}, noise, dim)
+    facts = sampler.planned(columns_of(table), noise, dim).facts
     parents = {"presample": record.digest, **record.parents}
     write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes, facts=facts))
 
@@ -67,6 +67,11 @@ def plan_rows(
     )
 
 
+def columns_of(rows: "pd.DataFrame") -> dict[str, np.ndarray]:
+    """The columns of a plan by name."""
+    return {name: rows[name].to_numpy() for name in rows}
+
+
 def about_label(counts: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
     """The columns `selected` and `k0` of a plan that judges each image's label; counts: int64 [images, classes]."""
     return {"selected": label.astype(np.int64), "k0": np.take_along_axis(counts, label[:, None], axis=1)[:, 0]}
@@ -98,8 +103,8 @@ class Plan:
     @cached_property
     def measurements(self) -> list[Measurement]:
         """What stage 2 draws for all images."""
-        columns = {name: self.rows[name].to_numpy() for name in self.rows}
-        return self.sampler.measurements(columns, self.noise, self.dim, self.record.facts)
+        images = PlannedImages(columns_of(self.rows), self.noise, self.dim, self.record.facts)
+        return self.sampler.measurements(images)
 
     @cached_property
     def parents(self) -> dict[str, str]:

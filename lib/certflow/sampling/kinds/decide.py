@@ -1,7 +1,6 @@
 """Draw each image only until it is decided which preset radii it holds: for tables of certified accuracy."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Measurement, SamplerSpec, StoppingRule
+from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
 
 
 @register("decide")
@@ -73,31 +72,25 @@ class Decide(SamplerSpec):
         k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
         return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n_max, np.int64)}
 
-    def facts(self, plan: Mapping[str, np.ndarray], noise: NoiseSpec, dim: int | None = None) -> dict[str, Any]:
+    def facts(self, images: PlannedImages) -> dict[str, Any]:
         """The boundaries of `optimal` as whole numbers; see `certflow.sampling.tuning.tuned_ladder`."""
         from certflow.sampling.tuning import tuned_ladder
 
         if self.test == "mixture":
             return {}
-        k0 = np.asarray(plan["k0"], np.int64)
-        failure = self._failure(noise, dim) - self._slack(noise)
+        k0 = np.asarray(images.plan["k0"], np.int64)
+        failure = self._failure(images.noise, images.dim) - self._slack(images.noise)
         return {
             "tests": tuned_ladder(
                 k0, self.n0, failure, first=self.look, last=self.n_max, alpha=self.alpha, tolerance=self.tolerance
             )
         }
 
-    def measurements(
-        self,
-        plan: Mapping[str, np.ndarray],
-        noise: NoiseSpec,
-        dim: int | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Measurement]:
+    def measurements(self, images: PlannedImages) -> list[Measurement]:
         """See `SamplerSpec.measurements`: draws of the noise, ended by a `Ladder`."""
-        draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
-        rule = self._rule(noise, dim, facts)
-        return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
+        draws, selected = (np.asarray(images.plan[name], np.int64) for name in ("n", "selected"))
+        rule = self._rule(images.noise, images.dim, images.facts)
+        return [Measurement("counts", images.noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
 
     def _rule(self, noise: NoiseSpec, dim: int | None, facts: Mapping[str, Any]) -> StoppingRule:
         from certflow.sampling.ladder import planned_ladder, stated_ladder

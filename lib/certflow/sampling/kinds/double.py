@@ -1,7 +1,5 @@
 """Two sets of counts per image, under the noise and under a second law (Li, Zhang, Xie and Li 2022, DSRS)."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +10,7 @@ from certflow.kinds.spec import Record
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 from certflow.sampling.planning.percentiles import RULES, percentile
 from certflow.stats.limits import LARGEST_N
 
@@ -104,14 +102,9 @@ class Double(SamplerSpec):
         """Draws of both laws."""
         return self.n + self.n_q
 
-    def measurements(
-        self,
-        plan: Mapping[str, np.ndarray],
-        noise: NoiseSpec,
-        dim: int | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Measurement]:
+    def measurements(self, images: PlannedImages) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
+        plan, noise = images.plan, images.noise
         k = noise.exponent
         if k is None:
             raise ValueError(self.noise_problems(noise)[0])

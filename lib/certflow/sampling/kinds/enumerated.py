@@ -1,8 +1,6 @@
 """Every outcome of the noise, once: nothing is drawn, and what is counted is the smoothed classifier itself."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +8,7 @@ from pydantic import Field
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 
 
 @register("enumerated")
@@ -35,16 +33,10 @@ class Enumerated(SamplerSpec):
         zeros = np.zeros(len(counts), np.int64)
         return {"selected": zeros, "k0": zeros, "n": np.full(len(counts), noise.outcomes, np.int64)}
 
-    def measurements(
-        self,
-        plan: Mapping[str, np.ndarray],
-        noise: NoiseSpec,
-        dim: int | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Measurement]:
+    def measurements(self, images: PlannedImages) -> list[Measurement]:
         """See `SamplerSpec.measurements`: each outcome once."""
-        draws = np.asarray(plan["n"], np.int64)
-        return [Measurement("counts", noise, Stream.ESTIMATION, draws, every=True, margin=self.margin)]
+        draws = np.asarray(images.plan["n"], np.int64)
+        return [Measurement("counts", images.noise, Stream.ESTIMATION, draws, every=True, margin=self.margin)]
 
     def cost(self, noise: NoiseSpec) -> int | None:
         """The number of outcomes."""

@@ -1,8 +1,6 @@
 """A few draws of each image, from which a whole table is estimated before it is made."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +9,7 @@ from pydantic import Field
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Measurement, SamplerSpec
+from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,13 @@ class Pilot(SamplerSpec):
         k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
         return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n_max, np.int64)}
 
-    def measurements(
-        self,
-        plan: Mapping[str, np.ndarray],
-        noise: NoiseSpec,
-        dim: int | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Measurement]:
+    def measurements(self, images: PlannedImages) -> list[Measurement]:
         """See `SamplerSpec.measurements`: draws of the noise, ended by `Misses`."""
         from certflow.stats.optimal import growing_looks
 
-        draws, selected = (np.asarray(plan[name], np.int64) for name in ("n", "selected"))
+        draws, selected = (np.asarray(images.plan[name], np.int64) for name in ("n", "selected"))
         rule = Misses(growing_looks(self.first, self.n_max), self.misses)
-        return [Measurement("counts", noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
+        return [Measurement("counts", images.noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
 
     def problems(self) -> list[str]:
         """The first look must fit."""
