@@ -26,6 +26,7 @@ from benchmarks.planning import ALPHA, from_table, stated_law
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import StoppingRule
+from certflow.sampling.climbing import climbed
 from certflow.stats.estimate import certification_power
 from certflow.stats.limit import least_draws
 
@@ -47,24 +48,11 @@ def population(table: pd.DataFrame, generator) -> tuple[np.ndarray, np.ndarray, 
     return p, np.where(right, p, generator.uniform(0, 1 - p)), right
 
 
-def climb(rule: StoppingRule, p: np.ndarray, generator) -> tuple[np.ndarray, np.ndarray]:
-    """(decided, drawn) of images of probability p."""
-    k, drawn, decided, going = np.zeros(len(p), int), np.zeros(len(p), int), np.full(len(p), -1.0), np.arange(len(p))
-    for look, n in enumerate(rule.looks):
-        k[going] += generator.binomial(n - drawn[going], p[going])
-        drawn[going] = n
-        decided[going], finished = rule.judge(look, k[going], decided[going])
-        going = going[~finished]
-        if not len(going):
-            break
-    return decided, drawn
-
-
 def rule_of(sampler, p: np.ndarray, noise: Gaussian, generator) -> StoppingRule:
     """The sampler's own way from stage 1 to its stopping rule."""
     plan = {"n": np.full(len(p), sampler.n_max), "selected": np.zeros(len(p), int), "n0": np.full(len(p), sampler.n0)}
     plan["k0"] = generator.binomial(sampler.n0, p)
-    return sampler.measurements(plan, noise, None, sampler.facts(plan, noise, None))[0].rule
+    return sampler.measurements(sampler.planned(plan, noise))[0].rule
 
 
 def cohen(p: np.ndarray, limits: np.ndarray) -> np.ndarray:
@@ -87,7 +75,8 @@ def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, cl
         preparing += time.process_time() - start
         reference, held = cohen(judged, limits), []
         for _ in range(climbs):
-            decided, drawn = climb(rule, judged, generator)
+            found = climbed(rule, judged, generator)
+            decided, drawn = found.decided, found.drawn
             drawn_by_climb.append(drawn.mean())
             held.append(decided[:, None] >= radii)
         held = np.mean(held, axis=0)
@@ -107,7 +96,7 @@ def false_claims(rule: StoppingRule, limit: float, streams: int) -> float:
     """Share of streams at p = 1 - limit for which the first radius is claimed."""
     generator, wrong = np.random.default_rng(0), 0
     for _ in range(0, streams, 100_000):
-        decided, _ = climb(rule, np.full(100_000, 1 - limit), generator)
+        decided = climbed(rule, np.full(100_000, 1 - limit), generator).decided
         wrong += int((decided >= 0).sum())
     return wrong / streams
 

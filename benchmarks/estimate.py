@@ -22,6 +22,7 @@ from scipy import special
 from benchmarks.decide import ALPHA, COHEN, RADII, cohen, population, rule_of
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.climbing import climbed
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import accuracy_under, radius_under
 
@@ -29,16 +30,6 @@ MULTIPLES = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
 """Radii over sigma."""
 FARTHEST = 4.0
 """Beyond what N draws can prove, over sigma."""
-
-
-def piloted(rule, p: np.ndarray, generator) -> tuple[np.ndarray, np.ndarray]:
-    """(k, n) of each image."""
-    k, n, going = np.zeros(len(p), int), np.zeros(len(p), int), np.arange(len(p))
-    for look, drawn in enumerate(rule.looks):
-        k[going] += generator.binomial(drawn - n[going], p[going])
-        n[going] = drawn
-        going = going[~rule.judge(look, k[going], np.full(len(going), -1.0))[1]]
-    return k, n
 
 
 def study(labels: np.ndarray, images: int, repeats: int) -> None:
@@ -57,7 +48,8 @@ def study(labels: np.ndarray, images: int, repeats: int) -> None:
         generator = np.random.default_rng([11, images, repeat])
         chosen = generator.integers(len(labels), size=images)
         rule = rule_of(sampler, labels[chosen], Gaussian(sigma=1.0), generator)
-        k, n = piloted(rule, labels[chosen], generator)
+        found = climbed(rule, labels[chosen], generator)
+        k, n = found.k, found.drawn
         law = law_of(observed(k, n))
         both = accuracy_under(law, limits, COHEN, ALPHA), radius_under(law, points, chances, COHEN, ALPHA)
         value, low, high = (np.hstack([getattr(one, end) for one in both]) for end in ("value", "low", "high"))

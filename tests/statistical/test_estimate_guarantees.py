@@ -7,6 +7,8 @@ from scipy.special import ndtr, ndtri
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.base import PlannedImages
+from certflow.sampling.climbing import climbed
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import Estimate, accuracy_under
 
@@ -29,13 +31,10 @@ def piloted(p: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(k, n) of the sampler's own rule."""
     pilot = spec_class("sampler", "pilot")()
     plan = {"n": np.full(len(p), pilot.n_max), "selected": np.zeros(len(p), int)}
-    rule = pilot.measurements(plan, Gaussian(sigma=0.5))[0].rule
-    random, k, n, going = np.random.default_rng(seed), np.zeros(len(p), int), np.zeros(len(p), int), np.arange(len(p))
-    for look, drawn in enumerate(rule.looks):
-        k[going] += random.binomial(drawn - n[going], p[going])
-        n[going] = drawn
-        going = going[~rule.judge(look, k[going], np.full(len(going), -1.0))[1]]
-    return k, n
+    found = climbed(
+        pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))[0].rule, p, np.random.default_rng(seed)
+    )
+    return found.k, found.drawn
 
 
 def certified(p: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
+from certflow.sampling.climbing import climbed
 from certflow.sampling.ladder import ladder
 from certflow.stats.sequential import look_schedule
 
@@ -18,15 +19,8 @@ def climbs(p: float, radii: list[float], alpha: float, rng: np.random.Generator)
     """(largest radius held, draws made) of PATHS images whose class has probability p, sigma = 1."""
     looks = look_schedule(50, 5000, growth=1.0)
     rule = ladder(np.array(radii), ndtr(-np.array(radii)), looks, alpha=alpha, beta=0.001)
-    k, decided, drawn = np.zeros(PATHS, np.int64), np.full(PATHS, -1.0), np.zeros(PATHS, np.int64)
-    active, before = np.arange(PATHS), 0
-    for look, n in enumerate(looks):
-        k[active] += rng.binomial(n - before, p, len(active))
-        drawn[active], before = n, n
-        decided[active], finished = rule.judge(look, k[active], decided[active])
-        active = active[~finished]
-    assert len(active) == 0
-    return decided, drawn
+    found = climbed(rule, np.full(PATHS, p), rng)
+    return found.decided, found.drawn
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.5, 0.85, 1.5, 2.3])

@@ -8,6 +8,7 @@ from stage_examples import Home
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.climbing import climbed
 from certflow.sampling.ladder import Ladder, stated_ladder
 from certflow.sampling.plan import read_plan
 from certflow.sampling.tuning import (
@@ -110,23 +111,12 @@ def test_a_tuned_ladder_loses_what_is_tolerated_and_takes_the_draws_that_were_pl
     ladder = Ladder(np.array([0.5, 1.0]), looks, np.array([test.accept for test in tests]), give_up)
     rng = np.random.default_rng(0)
     z = rng.choice(prior.z, 50_000, p=prior.weights)
-    decided, drawn = climbed(ladder, ndtr(z), rng)
+    found = climbed(ladder, ndtr(z), rng)
     wanted = np.mean([reference_power(q0, z, 0.001) for q0 in failure], axis=1)
-    held = (decided[:, None] >= ladder.radii).mean(axis=0)
+    held = (found.decided[:, None] >= ladder.radii).mean(axis=0)
     assert wanted - held == pytest.approx([0.006, 0.006], abs=0.002)
     assert held == pytest.approx(rules[0].held, abs=0.002)
-    assert drawn.mean() == pytest.approx(rules[0].draws, rel=0.1)
-
-
-def climbed(ladder: Ladder, p: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
-    """(decided, draws made) of images of these probabilities."""
-    k, drawn, decided, going = (np.zeros(len(p), int), np.zeros(len(p), int), np.full(len(p), -1.0), np.arange(len(p)))
-    for look, n in enumerate(ladder.looks):
-        k[going] += rng.binomial(n - drawn[going], p[going])
-        drawn[going] = n
-        decided[going], finished = ladder.judge(look, k[going], decided[going])
-        going = going[~finished]
-    return decided, drawn
+    assert found.drawn.mean() == pytest.approx(rules[0].draws, rel=0.1)
 
 
 @pytest.mark.parametrize("settings", [{"judge": "label", "n0": 0}, {"judge": "label"}, {"judge": "selected"}])

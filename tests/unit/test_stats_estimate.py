@@ -7,6 +7,8 @@ from scipy.stats import binom
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.base import PlannedImages
+from certflow.sampling.climbing import climbed
 from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID, law_of, observed
 from certflow.stats.estimate import REACH, certification_power, estimated_accuracy, radius_under
@@ -40,14 +42,10 @@ def piloted(z: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(k, n) of the sampler's own rule."""
     pilot = spec_class("sampler", "pilot")()
     plan = {"n": np.full(len(z), pilot.n_max), "selected": np.zeros(len(z), int)}
-    rule = pilot.measurements(plan, Gaussian(sigma=0.5))[0].rule
-    rng, k, n, going = np.random.default_rng(seed), np.zeros(len(z), int), np.zeros(len(z), int), np.arange(len(z))
-    for look, drawn in enumerate(rule.looks):
-        k[going] += rng.binomial(drawn - n[going], ndtr(z[going]))
-        n[going] = drawn
-        going = going[~rule.judge(look, k[going], np.full(len(going), -1.0))[1]]
-    assert len(going) == 0
-    return k, n
+    found = climbed(
+        pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))[0].rule, ndtr(z), np.random.default_rng(seed)
+    )
+    return found.k, found.drawn
 
 
 def test_an_estimate_is_near_the_table_and_its_interval_around_it():
@@ -88,7 +86,7 @@ def test_draws_and_alpha_are_those_of_the_table_that_is_estimated():
 def test_the_pilot_looks_at_misses_only():
     pilot = spec_class("sampler", "pilot")()
     plan = {"n": np.array([200, 200]), "selected": np.array([0, 0])}
-    (measurement,) = pilot.measurements(plan, Gaussian(sigma=0.5))
+    (measurement,) = pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))
     decided, finished = measurement.rule.judge(0, np.array([72, 73]), np.full(2, -1.0))
     assert finished.tolist() == [True, False] and (decided == -1).all()
     assert measurement.rule.judge(len(measurement.rule.looks) - 1, np.array([200]), np.array([-1.0]))[1].all()

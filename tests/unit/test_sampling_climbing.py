@@ -1,0 +1,38 @@
+"""Stopping rules tried on images of known probability."""
+
+import numpy as np
+import pytest
+
+from certflow.sampling.climbing import climbed
+
+
+class AtOnce:
+    """Ends images at the look of their class's first draw, and all of them at the last where `ends`."""
+
+    looks = np.array([1, 3, 7])
+
+    def __init__(self, ends: bool = True):
+        self.ends = ends
+
+    def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.where(k > 0, float(look), decided), (k > 0) | (self.ends and look == 2)
+
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        return np.full(len(k), float(look))
+
+
+def test_images_end_where_the_rule_says():
+    found = climbed(AtOnce(), np.array([1.0, 0.0, 1.0]), np.random.default_rng(0))
+    assert found.k.tolist() == [1, 0, 1] and found.drawn.tolist() == [1, 7, 1] and found.decided.tolist() == [0, -1, 0]
+
+
+def test_draws_between_looks_are_fresh_ones():
+    found, chance = climbed(AtOnce(), np.full(20_000, 0.3), np.random.default_rng(1)), 0.7
+    ended = [(found.drawn == n).mean() for n in (1, 3, 7)]
+    assert ended == pytest.approx([1 - chance, chance - chance**3, chance**3], abs=0.015)
+    assert found.k[found.drawn == 3].mean() == pytest.approx(2 * 0.3 / (1 - chance**2), abs=0.02)
+
+
+def test_a_rule_that_does_not_end_is_refused():
+    with pytest.raises(RuntimeError, match="left 1 images unfinished"):
+        climbed(AtOnce(ends=False), np.array([1.0, 0.0]), np.random.default_rng(0))
