@@ -22,6 +22,7 @@ from scipy import special
 from benchmarks.decide import ALPHA, COHEN, RADII, cohen, population, rule_of
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.report.metrics import Z95
 from certflow.sampling.climbing import climbed
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import accuracy_under, radius_under
@@ -58,7 +59,7 @@ def study(labels: np.ndarray, images: int, repeats: int) -> None:
         spent.append(n.mean())
         width.append((high - low)[:-1])
     taken = (time.process_time() - start) / repeats
-    usual = 2 * 1.96 * np.sqrt(truth[:-1] * (1 - truth[:-1]) / images)
+    usual = 2 * Z95 * np.sqrt(truth[:-1] * (1 - truth[:-1]) / images)
     rms = np.sqrt(np.mean(np.square(apart), axis=0))
     print(f"  {images:,} images, {np.mean(spent):.0f} draws each, {taken:.2f} s an estimate")
     for name, values, form in (

@@ -10,9 +10,6 @@ from certflow.stats.deconvolution import GRID, law_of, observed
 if TYPE_CHECKING:
     import pandas as pd
 
-LIKELY = 1.96
-"""Standard errors on either side of a band that holds the truth 95 times of 100."""
-
 
 def estimated_share(line: Line) -> tuple[np.ndarray, np.ndarray] | None:
     """float64 [grid], [grid]: share of all images whose p_A is at most that of each point of `GRID`, and its standard error.

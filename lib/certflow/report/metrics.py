@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     import pandas as pd
 
+Z95 = 1.96
+"""Standard errors to either side of a 95 % interval of what is nearly normal."""
 SLACK = 1e-9
 """Radii this far below a threshold still reach it: a threshold such as 0.1 * 3 is not the nearest number to 0.3."""
 

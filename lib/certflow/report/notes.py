@@ -7,6 +7,7 @@ import numpy as np
 
 from certflow.report.columns import CERTIFIED, attacks_among, shares_among
 from certflow.report.decided import decided_notes
+from certflow.report.metrics import Z95
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
     for images in dict.fromkeys(counts.tolist()):
         p = table.loc[counts == images, shares_among(table.columns, name)].to_numpy(np.float64)
         p = p[np.isfinite(p)]
-        half = np.where((p > 0) & (p < 1), 1.96 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
+        half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
         found[images] = float(np.max(half, initial=0.0))
     # Rounded up: it must not shrink in print.
     told = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]

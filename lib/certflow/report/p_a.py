@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.special import ndtr, ndtri
 
-from certflow.report.deconvolved import LIKELY, estimated_share
+from certflow.report.deconvolved import estimated_share
 from certflow.report.lines import Line
+from certflow.report.metrics import Z95
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
 from certflow.report.style import INK, legend, look, panels
@@ -89,7 +90,7 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
 
 
 def _draw_band(axis, share: np.ndarray, error: np.ndarray, colour: str) -> None:
-    low, high = (np.clip(100 * (share + side * LIKELY * error), 0, 100) for side in (-1, 1))
+    low, high = (np.clip(100 * (share + side * Z95 * error), 0, 100) for side in (-1, 1))
     axis.fill_between(GRID, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1)
 
 

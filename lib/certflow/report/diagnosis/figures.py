@@ -14,6 +14,7 @@ from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.report.attacked import Attacked
 from certflow.report.diagnosis.models import Diagnosed, common_layers
 from certflow.report.diagnosis.scores import SCORES, Beside
+from certflow.report.metrics import Z95
 from certflow.report.names import NORMS
 from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, DASHES, INK, legend, look, panels
@@ -22,8 +23,6 @@ from certflow.stats import bootstrap_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-NORMAL = 1.96
-"""Standard errors on either side of a 95 % interval of what is nearly normal."""
 SHOWN = 3
 """Most layers whose certificates are drawn: the first hidden one, the middle one and the last."""
 LOSS_NAMES = {
@@ -59,7 +58,7 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
             ):
                 for model, style in zip(models, looks(models), strict=True):
                     rows = model.of(loss)
-                    _by_depth(axis, rows, layers, rows[value], NORMAL * rows[error], style)
+                    _by_depth(axis, rows, layers, rows[value], Z95 * rows[error], style)
             axes[0, column].set_title(LOSS_NAMES[loss])
             if all((model.of(loss)["volatility"] > 0).all() for model in models):
                 _logarithmic(axes[0, column])
