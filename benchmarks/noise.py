@@ -34,10 +34,10 @@ from certflow.noise import (
     Pareto,
     Stream,
     Uniform,
-    native,
     philox,
 )
 from certflow.noise.base import Key
+from certflow.noise.fast import native
 
 SHAPES = {784: 256, 3072: 128, 150_528: 4}
 """Values per image → images per call."""

@@ -43,8 +43,8 @@ from certflow.noise import Gaussian, Stream
 from certflow.noise.base import Key
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.precision import native_precisions
-from certflow.sampling.rows import Kept
 from certflow.sampling.settings import exact_arithmetic
 
 

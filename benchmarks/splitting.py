@@ -28,8 +28,8 @@ from certflow.noise import DependentSplitting, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.precision import native_precisions
-from certflow.sampling.rows import Kept
 from certflow.sampling.settings import exact_arithmetic
 
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}

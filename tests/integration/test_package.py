@@ -12,11 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
-DATA = ("noise/philox.c", "presets/paper.yaml", "report/data/published/mnist.csv", "report/data/envelopes/denoised.csv")
+DATA = (
+    "noise/fast/philox.c",
+    "presets/paper.yaml",
+    "report/data/published/mnist.csv",
+    "report/data/envelopes/denoised.csv",
+)
 CHECK = """
 import certflow
 from pathlib import Path
-from certflow.noise import native
+from certflow.noise.fast import native
 from certflow.presets import preset_names
 from certflow.report.envelopes import known
 from certflow.report.published import published

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from certflow.machine.replay import Recorder
-from certflow.training import repeated
+from certflow.training.fast import repeated
 
 COPIES = ("_to_copy", "copy_", "copy", "set_", "_copy_from", "lift_fresh", "lift_fresh_copy", "detach")
 

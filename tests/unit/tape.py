@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from certflow.machine import replay
-from certflow.noise import native
-from certflow.training import frozen, repeated
+from certflow.noise.fast import native
+from certflow.training.fast import frozen, repeated
 
 READING = (
     "_local_scalar_dense",

@@ -27,10 +27,12 @@ from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
-from certflow.sampling.rows import RowLoop, Tables
-from certflow.training import evaluation, frozen
+from certflow.sampling.fast.row_loop import RowLoop
+from certflow.sampling.rows import Tables
+from certflow.training import evaluation
 from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.denoisers.restoration import Restorer
+from certflow.training.fast import frozen
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
 from certflow.training.stepper import Stepper

@@ -14,7 +14,7 @@ from certflow.denoising.oneshot import SettledOneShot
 from certflow.denoising.openai import Layout
 from certflow.models.base import Inference
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.fusing import FusedConv2d
+from certflow.sampling.fast.fusing import FusedConv2d
 
 OWN = settings(3, 8, widths=(8, 16), layers=1, attention=(1,), head_dim=8, groups=4, dropout=0.1)
 HUB = {"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": None, "layers_per_block": 2}

@@ -11,12 +11,12 @@ from training_examples import patterns, timeless, weights
 from certflow.denoising.trainee import Trainee
 from certflow.noise import Gaussian, noise
 from certflow.training import train
-from certflow.training.adam import Adam, AdamThenSgd
 from certflow.training.batch import Batch
 from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.denoisers.restoration import Restorer, levels
+from certflow.training.fast.adam import Adam, AdamThenSgd
+from certflow.training.fast.sgd import Sgd
 from certflow.training.kinds.denoised import Denoised
-from certflow.training.sgd import Sgd
 
 NAMED = {"method": "clean", "noise": "clean"}
 FIELDS = {"denoiser": "d", "classifier": NAMED, "batch": 16, "schedule": "one_cycle"}

@@ -17,8 +17,9 @@ from certflow.models.base import Inference
 from certflow.models.kinds.cifar_resnet import CifarResNet
 from certflow.models.kinds.lenet import LeNet
 from certflow.models.kinds.small_conv import SmallConv
-from certflow.noise import Gaussian, GeneralizedGaussian, jit, philox
+from certflow.noise import Gaussian, GeneralizedGaussian, philox
 from certflow.noise.base import Key
+from certflow.noise.fast import jit
 from certflow.noise.streams import Stream
 from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier

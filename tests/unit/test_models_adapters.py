@@ -8,7 +8,7 @@ from timm.models import create_model
 from torch import nn
 
 from certflow.models import adapters
-from certflow.training.adam import Adam
+from certflow.training.fast.adam import Adam
 from certflow.training.layerwise import decays, layers, rates
 
 DIM, RANK = 16, 2

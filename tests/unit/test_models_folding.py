@@ -180,7 +180,7 @@ def test_double_precision_is_not_needed_but_half_is_widened():
 
 
 def test_a_wrong_fold_is_noticed(monkeypatch):
-    from certflow.models import folding
+    from certflow.models.fast import folding
 
     network = randomise(build(spec("small_conv"), DIGITS))
     right = folding._absorb

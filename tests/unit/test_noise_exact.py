@@ -10,8 +10,9 @@ import torch
 from scipy import special, stats
 
 import certflow.noise.steps as module
-from certflow.noise import Gaussian, grid, native, philox
+from certflow.noise import Gaussian, grid, philox
 from certflow.noise.base import AdditiveNoise, Key
+from certflow.noise.fast import native
 from certflow.noise.steps import HIGH_STREAM, LOW_BITS, _searched, steps
 
 SEED = 0x0123456789ABCDEF

@@ -9,8 +9,9 @@ import torch
 from pydantic import ValidationError
 from scipy import special
 
-from certflow.noise import ExponentialPower, GeneralizedGaussian, directions, native, noise, philox
+from certflow.noise import ExponentialPower, GeneralizedGaussian, directions, noise, philox
 from certflow.noise.base import Key
+from certflow.noise.fast import native
 from certflow.noise.gamma import log_quantiles
 from certflow.noise.truncated import Truncated
 

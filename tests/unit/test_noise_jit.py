@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, jit, native, philox
+from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, philox
 from certflow.noise.base import Key
-from certflow.noise.jit import SOURCES
+from certflow.noise.fast import jit, native
+from certflow.noise.fast.jit import SOURCES
 
 
 def library(folder: Path) -> ctypes.CDLL:

@@ -7,7 +7,7 @@ import pytest
 from report_samples import external_line, line
 from scipy.special import ndtr
 
-from certflow.report.deconvolved import LIKELY, estimated_share
+from certflow.report.deconvolved import estimated_share
 from certflow.report.p_a import draw_p_a
 from certflow.report.settings import PlotSettings
 from certflow.stats.deconvolution import GRID
@@ -21,7 +21,7 @@ def test_the_band_holds_the_true_law(n):
     share, error = estimated_share(line(images=2000, mean=MEAN, spread=SPREAD, n=n))
     true = ndtr((GRID - MEAN) / SPREAD)
     assert np.abs(share - true)[INSIDE].max() < 0.04
-    assert (np.abs(share - true) <= 2.5 * LIKELY * error + 0.005)[INSIDE].all()
+    assert (np.abs(share - true) <= 2.5 * 1.96 * error + 0.005)[INSIDE].all()
     assert (np.diff(share) >= 0).all() and share[-1] == pytest.approx(1.0)
 
 

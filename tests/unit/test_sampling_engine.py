@@ -256,7 +256,7 @@ def test_seconds_are_shared_out_by_draws():
 
 
 def test_compiling_without_a_compiler_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("certflow.sampling.preparing.shutil.which", lambda name: None)
+    monkeypatch.setattr("certflow.sampling.fast.steps.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"inference\.compile: needs a C\+\+ compiler"):
         BaseClassifier(network(), Inference(precision="float32", compile=True), shape=SHAPE)
 

@@ -13,10 +13,10 @@ from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.models.folding import fold
-from certflow.sampling import fusing
+from certflow.models.fast.folding import fold
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.fusing import FusedConv2d, PairwiseMaxPool2d, fuse
+from certflow.sampling.fast import fusing
+from certflow.sampling.fast.fusing import FusedConv2d, PairwiseMaxPool2d, fuse
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 

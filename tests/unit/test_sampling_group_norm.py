@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from certflow.models.base import Inference
-from certflow.sampling import group_norm
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.group_norm import ChannelsLastGroupNorm, replace_group_norms
+from certflow.sampling.fast import group_norm
+from certflow.sampling.fast.group_norm import ChannelsLastGroupNorm, replace_group_norms
 
 SHAPES = [(8, 16, 8, 7, 7), (3, 6, 3, 5, 9), (5, 12, 1, 4, 4), (2, 8, 8, 1, 3), (2, 8, 4, 32, 32)]
 """Rows, channels, groups, height, width; the last is large enough for torch's own."""

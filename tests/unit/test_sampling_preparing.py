@@ -13,9 +13,9 @@ from certflow.errors import NonFiniteError
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
-from certflow.sampling import preparing
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast import steps
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()
@@ -154,7 +154,7 @@ def test_logits_that_are_no_numbers_are_refused_at_once():
 )
 @pytest.mark.parametrize("how", ["wrong", "failing"])
 def test_a_step_that_fails_or_changes_the_function_is_left_out(step, name, how, monkeypatch):
-    right = getattr(preparing, step)
+    right = getattr(steps, step)
 
     def broken(form, *rest):
         if how == "failing":
@@ -164,7 +164,7 @@ def test_a_step_that_fails_or_changes_the_function_is_left_out(step, name, how, 
         weights.data = weights.data * 1.01
         return found
 
-    monkeypatch.setattr(preparing, step, broken)
+    monkeypatch.setattr(steps, step, broken)
     make = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))  # noqa: E731
     torch.manual_seed(0)
     model = make().eval()

@@ -10,13 +10,15 @@ from tape import taped
 from certflow.errors import NonFiniteError
 from certflow.machine import replay
 from certflow.models.base import Inference
-from certflow.noise import Gaussian, GeneralizedGaussian, native, steps
+from certflow.noise import Gaussian, GeneralizedGaussian, steps
 from certflow.noise.base import Key
+from certflow.noise.fast import native
 from certflow.noise.streams import Stream
 from certflow.noise.truncated import Truncated
-from certflow.sampling import engine, rows
+from certflow.sampling import engine
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast import row_loop
 from certflow.sampling.sequential import count_until
 
 SHAPE = (1, 4, 4)
@@ -54,7 +56,7 @@ def recordings(monkeypatch) -> list:
     monkeypatch.setattr(native, "_library", lambda: None)  # on a GPU noise comes from torch's operations
     monkeypatch.setattr(steps, "_looked_up", steps._searched)
     monkeypatch.setattr(engine._Work, "by_graph", True)
-    monkeypatch.setattr(engine, "Recorder", lambda device: replay.Recorder(device, record))
+    monkeypatch.setattr(row_loop, "Recorder", lambda device: replay.Recorder(device, record))
     return made
 
 
@@ -80,7 +82,7 @@ def test_repeated_work_counts_what_the_plain_loop_counts(law, request):
 def test_few_images_at_a_time_and_short_chunks_change_nothing(slots, chunk, monkeypatch, request):
     plain = counted()
     recordings = request.getfixturevalue("recordings")
-    monkeypatch.setattr(engine, "slots_of", lambda dim: slots)
+    monkeypatch.setattr(row_loop, "slots_of", lambda dim: slots)
     monkeypatch.setattr(engine, "CHUNK_ROWS", chunk)
     monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.0)
     assert np.array_equal(counted(), plain)
@@ -223,8 +225,8 @@ def test_a_graph_serves_all_looks_of_a_sequential_test(request):
 
 def test_images_held_at_a_time_fill_a_bounded_memory():
     for dim in (64, 784, 3072, 150_528, 10**9):
-        assert 16 <= rows.slots_of(dim) <= rows.MOST_SLOTS
-    assert rows.slots_of(150_528) * 4 * 150_528 <= rows.SLOT_BYTES
+        assert 16 <= row_loop.slots_of(dim) <= row_loop.MOST_SLOTS
+    assert row_loop.slots_of(150_528) * 4 * 150_528 <= row_loop.SLOT_BYTES
 
 
 def test_work_is_done_once_for_every_call_whether_repeated_or_not():

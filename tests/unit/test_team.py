@@ -16,7 +16,7 @@ from certflow.files.artefact import atomic
 from certflow.files.lock import exclusive, lock_path
 from certflow.files.parts import part_path
 from certflow.machine.claims import claim
-from certflow.noise import native
+from certflow.noise.fast import native
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two other users")
 

@@ -8,9 +8,10 @@ from training_examples import TRAINABLE, network, patterns, timeless, weights
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian as GaussianNoise
-from certflow.training import repeated, train
+from certflow.training import train
 from certflow.training.batch import Batch
 from certflow.training.denoisers.ranges import RangeTraining
+from certflow.training.fast import repeated
 from certflow.training.gradients import accumulated
 from certflow.training.kinds.gaussian import Gaussian
 

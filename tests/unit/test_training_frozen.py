@@ -6,8 +6,8 @@ import torch
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
 from certflow.models import build
-from certflow.training import frozen as module
-from certflow.training.frozen import frozen, pairs
+from certflow.training.fast import frozen as module
+from certflow.training.fast.frozen import frozen, pairs
 
 
 def both(model, x):
@@ -121,7 +121,7 @@ def test_weights_of_the_moment_are_folded_not_those_of_the_first_attack():
 
 def test_a_network_is_traced_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("certflow.models.folding.normalised_convolutions", lambda model: calls.append(model) or [])
+    monkeypatch.setattr("certflow.models.fast.folding.normalised_convolutions", lambda model: calls.append(model) or [])
     model = torch.nn.Conv2d(2, 3, 3)
     for _ in range(3):
         with frozen(model):

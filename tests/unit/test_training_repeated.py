@@ -10,8 +10,9 @@ from training_examples import TRAINABLE, network, patterns, timeless, weights
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian, GeneralizedGaussian
-from certflow.training import repeated, train
+from certflow.training import train
 from certflow.training.denoisers.ranges import RangeTraining
+from certflow.training.fast import repeated
 
 COMMON = {"epochs": 2, "lr": 0.05, "schedule": "one_cycle", "batch": 12}
 MORE = {"gaussian": {"nesterov": True}}

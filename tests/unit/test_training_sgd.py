@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from certflow.training.sgd import Sgd
+from certflow.training.fast.sgd import Sgd
 
 
 def conv_net() -> torch.nn.Module:

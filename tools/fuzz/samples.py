@@ -45,9 +45,9 @@ from certflow.report.training import read_training_log
 from certflow.sampling.plan import read_plan
 from certflow.sampling.resume import Journal
 from certflow.training.checkpoint import Position, load_state, save_state
+from certflow.training.fast.sgd import Sgd
 from certflow.training.log import LogFile
 from certflow.training.predictions import read_predictions
-from certflow.training.sgd import Sgd
 
 SPEC = {"noise": {"kind": "gaussian", "revision": 1, "sigma": 0.25}, "seed": 3, "radii": [0.25]}
 PARENTS = {"model": "a" * 64, "data": "b" * 64}

@@ -16,7 +16,7 @@ from certflow.models.words import special_tokens, word_embedding
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.none import NoNoise
 from certflow.sampling.settings import engine_settings
-from certflow.training.frozen import frozen
+from certflow.training.fast.frozen import frozen
 
 ROWS = 64
 """Texts that are judged in one pass: always so many, since other numbers of rows may round otherwise."""

@@ -15,7 +15,7 @@ from certflow.sampling.classifier import SMALLEST_BATCH, BaseClassifier, default
 from certflow.sampling.engine import count_classes
 from certflow.sampling.settings import engine_settings
 from certflow.training.attacks import check_images
-from certflow.training.frozen import frozen
+from certflow.training.fast.frozen import frozen
 
 GRADIENT_SHARE = 4
 """A pass with gradients gets so many times fewer rows than one without, on a GPU: it keeps what every layer gave."""

@@ -18,8 +18,8 @@ from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.plan import columns_of, plan_rows
-from certflow.sampling.rows import Kept
 from certflow.sampling.settings import engine_settings
 from certflow.stats import anytime_failure
 from certflow.stats.limits import LARGEST_N

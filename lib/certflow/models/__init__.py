@@ -3,10 +3,10 @@
 from certflow.kinds.exports import exports
 
 _HOMES = {
-    "FoldedModel": "folding",
+    "FoldedModel": "fast.folding",
     "Normalise": "normalise",
     "build": "assemble",
-    "fold": "folding",
+    "fold": "fast.folding",
     "import_model": "importing",
     "load_checkpoint": "published",
     "load_model": "checkpoint",

@@ -2,8 +2,8 @@
 
 A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has no state, so a draw does
 not depend on the batch it sits in, on the order of work, on the device's launch geometry or on a restart. The same lines
-run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU with a C compiler `certflow.noise.native`
-computes the same uniforms faster, on CUDA `certflow.noise.jit` does.
+run on CPU and CUDA, eagerly and compiled, and give the same integers; on a CPU with a C compiler `certflow.noise.fast.native`
+computes the same uniforms faster, on CUDA `certflow.noise.fast.jit` does.
 
 Layout. One image has d elements and n4 = ceil(d/4) groups. The key is (low, high) half of the 64-bit seed; the counter is
 (group, draw, image, stream). Element e is lane e // n4 of group e % n4: planar, so that nothing is interleaved. The last
@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from certflow.noise import jit, native
-from certflow.noise.native import Form
+from certflow.noise.fast import jit, native
+from certflow.noise.fast.native import Form
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Int16, Int64
 from torch import Tensor
 
-from certflow.noise import grid, native
+from certflow.noise import grid
+from certflow.noise.fast import native
 from certflow.noise.philox import MASK, Counter, _blocks, _check, _words, philox
 
 HIGH_STREAM = 1 << 31

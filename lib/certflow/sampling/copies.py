@@ -14,7 +14,7 @@ from certflow.noise.pieces import from_parts
 from certflow.noise.splitting import Splitting
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.preparing import Compiled
+from certflow.sampling.fast.steps import Compiled
 
 GRID_TOLERANCE = 1e-4
 """How far, in grey levels, a pixel given as a float may lie from a whole one."""

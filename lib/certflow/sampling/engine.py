@@ -14,14 +14,15 @@ import torch
 
 from certflow.errors import NonFiniteError
 from certflow.machine.progress import progress
-from certflow.machine.replay import Recorder, Replayed
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.arguments import as_tensor
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.copies import Copies, check_grid, copies_of
+from certflow.sampling.copies import Copies, copies_of
+from certflow.sampling.fast.row_loop import Kept, last_row
+from certflow.sampling.images import Reader, check_images
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import Kept, RowLoop, Tables, columns_of, slots_of
+from certflow.sampling.rows import Tables, columns_of, count_rows
 from certflow.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
@@ -42,16 +43,6 @@ class Counts:
     seconds: np.ndarray
     unsure: np.ndarray | None = None
     """int64 [images]: how many of the votes were unsure, where a margin was given."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Images that are read when their turn comes, so that a job's images need not fit in memory.
-
-    read: slice of the job's images → uint8 [images, *base.shape]. An image may be read more than once.
-    """
-
-    read: Callable[[slice], np.ndarray]
 
 
 @engine_settings()
@@ -156,13 +147,8 @@ class _Work:
         return self.base.device.type != "cpu"
 
     def limited(self, row: int, stop: int) -> int:
-        """Where to stop at the latest: on a GPU so many images are held as have room, and batches stay whole if they can."""
-        if not self.by_graph:
-            return stop
-        last = self._images_of(row, stop)[0] + slots_of(int(np.prod(self.base.shape))) - 1
-        limit = min(stop, int(self.ends[min(last, len(self.ends) - 1)]))
-        whole = (limit - row) // self.base.batch * self.base.batch
-        return limit if limit == stop or whole == 0 else row + whole
+        """Where to stop at the latest: on a GPU so many images are held as have room."""
+        return last_row(row, stop, self.ends, self.base) if self.by_graph else stop
 
     def tried(self, row: int, stop: int) -> tuple[int, np.ndarray, int] | torch.OutOfMemoryError:
         """`count`, or the error where memory did not suffice. Without its traceback, which would hold the memory still."""
@@ -174,61 +160,19 @@ class _Work:
 
     def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
         """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
-        first, last = self._images_of(row, stop)
+        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
         touched = slice(first, last + 1)
         begins = np.concatenate([[0], self.ends])[touched] - self.start[touched]
         parameter = None if self.parameter is None else self.parameter[touched]
         tables, images = Tables(self.index[touched], self.ends[touched], begins, parameter), self._read(touched)
-        counted = self._count_by_graph if self.by_graph else self._count_eagerly
-        return first, *counted(tables, images, row, stop)
-
-    def _count_by_graph(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
-        base, kept = self.base, self.kept
-        if kept.loop is None or kept.steps is None:
-            slots = slots_of(int(np.prod(base.shape)))
-            told = {"parameter": self.parameter is not None, "margin": self.margin}
-            kept.loop = RowLoop(base, self.copies, slots=slots, **told)
-            kept.steps = Replayed(kept.loop.step, Recorder(base.device))
-        loop, steps = kept.loop, kept.steps
-        with steps.recorder.streamed():
-            loop.load(tables, images, row, stop)
-            for _ in range(row, stop, base.batch):
-                steps()
-            return loop.counts(len(tables.index))
-
-    def _count_eagerly(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> tuple[np.ndarray, int]:
-        """The same on a CPU, where nothing need be of one size before the network, and one image is not copied to all rows."""
-        base = self.base
-        index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
-        parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
-        clean = self.copies.hold(images)
-        columns = columns_of(base, self.margin)
-        counts = torch.zeros(len(index) * columns, dtype=torch.int64)
-        bad = torch.full((), stop, dtype=torch.int64)
-        for begin in range(row, stop, base.batch):
-            end = min(begin + base.batch, stop)
-            one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
-            rows = torch.arange(begin, end)
-            slot = torch.searchsorted(ends, rows, right=True)
-            held, values = clean[one] if one == other else clean[slot], None if parameter is None else parameter[slot]
-            noisy = self.copies.rows(held, index[slot], rows - starts[slot], values)
-            classes, finite, unsure = base.votes(noisy, self.margin)
-            counts.index_add_(0, slot * columns + classes, torch.ones_like(classes))
-            if unsure is not None:
-                counts.index_add_(0, slot * columns + base.classes, unsure.long())
-            bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
-        return counts.reshape(-1, columns).numpy(), int(bad)
-
-    def _images_of(self, row: int, stop: int) -> tuple[int, int]:
-        """The first and the last image of rows row..stop-1."""
-        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
-        return first, last
+        count = self.kept.count_rows if self.by_graph else count_rows
+        return first, *count(self.base, self.copies, self.margin, tables, images, row, stop)
 
     def _read(self, rows: slice) -> torch.Tensor:
         if not isinstance(self.images, Reader):
             return self.images[rows]
         images = as_tensor(self.images.read(rows))
-        _check_images(self.base, images, self.index[rows], self.copies.exact)
+        check_images(self.base, images, self.index[rows], self.copies.exact)
         return images
 
 
@@ -244,7 +188,7 @@ def _checked(
         raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
     if not isinstance(images, Reader):
         images = as_tensor(images)
-        _check_images(base, images, index, exact)
+        check_images(base, images, index, exact)
     return images, index, draws
 
 
@@ -254,34 +198,6 @@ def _check_every(noise: NoiseSpec, draws: np.ndarray, start: np.ndarray) -> None
         raise ValueError(
             f"draws: every outcome of {noise.kind} noise is to be counted once, which takes {noise.outcomes} of them, from "
             f"number 0 on; got {np.unique(draws).tolist()}"
-        )
-
-
-def _check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
-    """ValueError unless there is one image for each of `index`, of the model's shape, with values in [0,1]; in exact arithmetic
-    the images must be 8-bit ones."""
-    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
-        raise ValueError(
-            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
-        )
-    if len(images) != len(index):
-        raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
-    if images.dtype != torch.uint8:
-        check_range(images, index)
-        if exact:
-            check_grid(images, index)
-
-
-def check_range(images: torch.Tensor, index: np.ndarray) -> None:
-    """ValueError naming the first of the images, which are not uint8, that is not of floats in [0,1]."""
-    if not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
-    inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
-    if not bool(inside.all()):
-        worst = int((~inside).nonzero()[0])
-        raise ValueError(
-            f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
-            "255 by 255"
         )
 
 

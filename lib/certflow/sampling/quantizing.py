@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from certflow.sampling.engine import check_range
+from certflow.sampling.images import check_range
 
 SMALLEST = 1e-150
 """The least distance that is told apart from none: squares of smaller ones are not float64 numbers."""

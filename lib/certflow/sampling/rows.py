@@ -1,23 +1,12 @@
-"""One batch of rows as a fixed sequence of operations on fixed memory, with nothing read by the host: work for a CUDA graph.
-
-What differs between batches lies on the device: which rows are next (a number that every batch moves on by itself), where each
-image's rows end, the images, and the counts.
-"""
+"""A range of rows, counted. A row is one draw of one image."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from certflow.machine.replay import Replayed
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import Copies
-
-SLOT_BYTES = 1 << 26
-"""Images held on the device at a time fill about so much memory,"""
-MOST_SLOTS = 4096
-"""and are no more than these."""
-LAST_ROW = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -31,82 +20,39 @@ class Tables:
     parameter: np.ndarray | None
 
 
-def slots_of(dim: int) -> int:
-    """How many images of `dim` values are held at a time."""
-    return max(16, min(MOST_SLOTS, SLOT_BYTES // (4 * dim)))
-
-
 def columns_of(base: BaseClassifier, margin: float | None) -> int:
     """How many numbers are counted of an image: one for each class and, with a margin, one for unsure votes."""
     return base.classes + (margin is not None)
 
 
-class RowLoop:
-    """Memory for `slots` images and their counts, and `step`, which counts one batch of rows.
-
-    Between `load` and `counts` every `step` does the same operations on the same memory. Rows from the last one on repeat the
-    last one, and are not counted.
-    """
-
-    def __init__(
-        self, base: BaseClassifier, copies: Copies, *, slots: int, parameter: bool, margin: float | None = None
-    ):
-        self.base, self.copies, self.slots, self.batch, self.margin = base, copies, slots, base.batch, margin
-        self.columns = columns_of(base, margin)
-        zeros = lambda *shape, dtype=torch.int64: torch.zeros(shape, dtype=dtype, device=base.device)  # noqa: E731
-        self.row, self.stop, self.bad = zeros(), zeros(), zeros()
-        self.index, self.ends, self.begins = zeros(slots), zeros(slots), zeros(slots)
-        self.clean = zeros(slots, *base.shape, dtype=copies.dtype)
-        self.parameter = zeros(slots, dtype=torch.float64) if parameter else None
-        self.votes = zeros(slots * self.columns)
-        self.offsets = torch.arange(base.batch, device=base.device)
-
-    def load(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> None:
-        """Set up rows row..stop-1, of the images of `tables`: at most `slots`."""
-        used = len(tables.index)
-        self.row.fill_(row)
-        self.stop.fill_(stop)
-        self.bad.fill_(stop)
-        self.votes.zero_()
-        self.ends.fill_(LAST_ROW)
-        for memory, values in ((self.index, tables.index), (self.ends, tables.ends), (self.begins, tables.begins)):
-            memory[:used].copy_(torch.from_numpy(values))
-        if self.parameter is not None:
-            self.parameter[:used].copy_(torch.from_numpy(tables.parameter))
-        self.clean[:used].copy_(self.copies.hold(images))
-
-    def step(self) -> None:
-        """Count the next batch of rows."""
-        rows = self.row + self.offsets
-        wanted = rows < self.stop
-        rows = torch.minimum(rows, self.stop - 1)
-        slot = torch.searchsorted(self.ends, rows, right=True)
-        parameter = None if self.parameter is None else self.parameter.index_select(0, slot)
-        draw = rows - self.begins.index_select(0, slot)
-        held, image = self.clean.index_select(0, slot), self.index.index_select(0, slot)
-        classes, finite, unsure = self.base.votes(self.copies.rows(held, image, draw, parameter), self.margin)
-        first = slot * self.columns
-        self.votes.index_add_(0, first + classes, wanted.long())
+def count_rows(
+    base: BaseClassifier,
+    copies: Copies,
+    margin: float | None,
+    tables: Tables,
+    images: torch.Tensor,
+    row: int,
+    stop: int,
+) -> tuple[np.ndarray, int]:
+    """Counts int64 [images, columns] of rows row..stop-1, all of the images of `tables`, and the first row with bad logits, or
+    `stop`. On the CPU; `certflow.sampling.fast.row_loop` does the same on a GPU."""
+    index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
+    parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
+    clean = copies.hold(images)
+    columns = columns_of(base, margin)
+    counts = torch.zeros(len(index) * columns, dtype=torch.int64)
+    bad = torch.full((), stop, dtype=torch.int64)
+    for begin in range(row, stop, base.batch):
+        end = min(begin + base.batch, stop)
+        one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
+        rows = torch.arange(begin, end)
+        slot = torch.searchsorted(ends, rows, right=True)
+        # One image is not copied to all rows.
+        held, values = clean[one] if one == other else clean[slot], None if parameter is None else parameter[slot]
+        noisy = copies.rows(held, index[slot], rows - starts[slot], values)
+        classes, finite, unsure = base.votes(noisy, margin)
+        counts.index_add_(0, slot * columns + classes, torch.ones_like(classes))
         if unsure is not None:
-            self.votes.index_add_(0, first + self.base.classes, (wanted & unsure).long())
-        first_bad = torch.where(finite | ~wanted, self.stop, rows).min()
-        self.bad.copy_(torch.minimum(self.bad, first_bad))
-        self.row += self.batch
-
-    def counts(self, images: int) -> tuple[np.ndarray, int]:
-        """Counts int64 [images, columns] of the rows that `step` has seen since `load`, and the first row with bad logits."""
-        votes = self.votes[: images * self.columns].reshape(images, -1)
-        return votes.cpu().numpy(), int(self.bad)
-
-
-@dataclass
-class Kept:
-    """The device's memory and graph from one call of `count_classes` to the next; for calls that differ in images and draws
-    alone."""
-
-    loop: RowLoop | None = None
-    steps: Replayed | None = None
-
-    def forget(self) -> None:
-        """Let go of the memory."""
-        self.loop = self.steps = None
+            counts.index_add_(0, slot * columns + base.classes, unsure.long())
+        bad = torch.minimum(bad, torch.where(finite, stop, rows).min())
+    return counts.reshape(-1, columns).numpy(), int(bad)

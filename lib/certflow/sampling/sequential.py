@@ -11,8 +11,8 @@ from certflow.machine.progress import progress
 from certflow.sampling.base import StoppingRule
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Watch, count_classes
+from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import Kept
 
 
 @dataclass

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from certflow.training import losses
 from certflow.training.batch import Batch
-from certflow.training.frozen import frozen
+from certflow.training.fast.frozen import frozen
 
 IMAGE = (-3, -2, -1)
 """The axes of one image."""

@@ -81,7 +81,7 @@ class MethodSpec(Recipe):
     @property
     def repeats(self) -> bool:
         """Whether `step` does the same operations at every mini-batch of an epoch and reads nothing on the host: then a GPU may
-        repeat a recording of them (`certflow.training.repeated`). False where the number of the batch decides."""
+        repeat a recording of them (`certflow.training.fast.repeated`). False where the number of the batch decides."""
         return True
 
     @property

@@ -55,7 +55,7 @@ class Batch:
     part: int = 0
     """Of the mini-batch within its loader batch."""
     recorded: bool = False
-    """Whether the operations on this batch are being recorded, to be repeated on others (`certflow.training.repeated`)."""
+    """Whether the operations on this batch are being recorded, to be repeated on others (`certflow.training.fast.repeated`)."""
     precision: str = "float32"
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Optimiser(Protocol):
-    """What the training loop asks of an optimiser (see `certflow.training.sgd`)."""
+    """What the training loop asks of an optimiser (see `certflow.training.fast.sgd`)."""
 
     def clear(self) -> None: ...
 
@@ -148,9 +148,9 @@ class Recipe(Spec):
 
     def optimiser(self, parameters: Iterable[tuple[str, "torch.nn.Parameter"]], steps: int) -> Optimiser:
         """What updates the parameters; `steps` is the number of its steps per epoch."""
-        from certflow.training.adam import Adam
+        from certflow.training.fast.adam import Adam
+        from certflow.training.fast.sgd import Sgd
         from certflow.training.layerwise import decays
-        from certflow.training.sgd import Sgd
 
         named = dict(parameters)
         if self.update == "sgd":

@@ -7,10 +7,10 @@ import torch
 from certflow.noise.base import NoiseSpec
 from certflow.training.base import MethodSpec
 from certflow.training.batch import Batch
+from certflow.training.fast.repeated import RepeatedStep
 from certflow.training.gradients import accumulated, clip
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
-from certflow.training.repeated import RepeatedStep
 from certflow.training.seeding import seed_batch
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import nn
 
 from certflow.denoising.networks.unet import UNet
-from certflow.models.added import AddedConv2d
+from certflow.models.fast.added import AddedConv2d
 
 Images = Float[torch.Tensor, "rows channels height width"]
 

@@ -165,7 +165,7 @@ class Denoised(MethodSpec):
 
     def optimiser(self, parameters: Any, steps: int) -> Optimiser:
         """As in every method, and both in turn."""
-        from certflow.training.adam import AdamThenSgd
+        from certflow.training.fast.adam import AdamThenSgd
 
         if self.update == "adam_then_sgd":
             return AdamThenSgd(parameters, switch=self.switch_epoch * steps, momentum=self.momentum)

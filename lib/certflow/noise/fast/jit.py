@@ -15,7 +15,7 @@ from functools import cache
 import torch
 
 from certflow.files.private import keep_compilers_private
-from certflow.noise.native import Form
+from certflow.noise.fast.native import Form
 
 ROUNDS = """
     unsigned int c0 = (unsigned int) group, c1 = (unsigned int) draw, c2 = (unsigned int) image, c3 = (unsigned int) stream;

@@ -1,11 +1,11 @@
-"""Adam, and Adam followed by SGD, in the manner of `certflow.training.sgd`: torch's fused kernel without its constructor."""
+"""Adam, and Adam followed by SGD, in the manner of the SGD beside it: torch's fused kernel without its constructor."""
 
 from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch.optim.adam import adam
 
-from certflow.training.sgd import Sgd
+from certflow.training.fast.sgd import Sgd
 
 Parameters = Iterable[tuple[str, torch.nn.Parameter]]
 

@@ -22,7 +22,7 @@ import torch
 from certflow.files.artefact import file_digest
 from certflow.files.parts import part_path, remove_abandoned_parts
 from certflow.files.private import cache_folders, first_private, scratch
-from certflow.noise.agreement import agrees
+from certflow.noise.fast.agreement import agrees
 
 SOURCE = Path(__file__).with_name("philox.c")
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")

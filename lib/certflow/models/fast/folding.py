@@ -15,8 +15,8 @@ from torch import fx, nn
 
 from certflow.errors import CertflowError
 from certflow.models.agreement import TOLERANCE, agree, difference
+from certflow.models.fast.opaque import Tracer
 from certflow.models.normalise import Normalise
-from certflow.models.opaque import Tracer
 from certflow.models.shapes import describe
 
 SIDES = (32, 28, 8, 224, 64, 96, 16)

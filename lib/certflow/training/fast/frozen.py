@@ -63,7 +63,7 @@ def _set_forward(module: nn.Module, forward: Callable[[torch.Tensor], torch.Tens
 def pairs(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the batch normalisations with fixed statistics that alone read them; none where tracing fails."""
     if model not in _pairs:
-        from certflow.models.folding import normalised_convolutions
+        from certflow.models.fast.folding import normalised_convolutions
 
         _pairs[model] = [
             (convolution, norm)

@@ -1,5 +1,5 @@
 /* Philox4x32-10 for the CPU: uniforms with the same bits as lib/certflow/noise/philox.py and grey levels equal to lib/certflow/noise/steps.py,
- * an order of magnitude faster than torch's integer operations. Compiled on first use by lib/certflow/noise/native.py; without a
+ * an order of magnitude faster than torch's integer operations. Compiled on first use by lib/certflow/noise/fast/native.py; without a
  * compiler the torch versions do the work.
  *
  * Lane l of group g in row r: lanes[l][r * stride + g] for floats, out[(4 * r + l) * groups + g] for levels. Every operation

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
 
-from certflow.models.added import AddedConv2d
-from certflow.models.opaque import trace
+from certflow.models.fast.added import AddedConv2d
+from certflow.models.fast.opaque import trace
 
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
 ADDS = (operator.add, operator.iadd, torch.add)

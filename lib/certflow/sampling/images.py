@@ -1,0 +1,48 @@
+"""Images as the engine takes them: of the model's shape, in [0,1], in memory or read when their turn comes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.copies import check_grid
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Images that are read when their turn comes, so that a job's images need not fit in memory.
+
+    read: slice of the job's images → uint8 [images, *base.shape]. An image may be read more than once.
+    """
+
+    read: Callable[[slice], np.ndarray]
+
+
+def check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
+    """ValueError unless there is one image for each of `index`, of the model's shape, with values in [0,1]; in exact arithmetic
+    the images must be 8-bit ones."""
+    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
+        raise ValueError(
+            f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
+        )
+    if len(images) != len(index):
+        raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
+    if images.dtype != torch.uint8:
+        check_range(images, index)
+        if exact:
+            check_grid(images, index)
+
+
+def check_range(images: torch.Tensor, index: np.ndarray) -> None:
+    """ValueError naming the first of the images, which are not uint8, that is not of floats in [0,1]."""
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+    inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
+    if not bool(inside.all()):
+        worst = int((~inside).nonzero()[0])
+        raise ValueError(
+            f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
+            "255 by 255"
+        )
