@@ -1,7 +1,6 @@
 """A private copy of the working tree: what is changed and run there cannot touch the files that somebody works on."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,15 +30,21 @@ def copied(root: Path, folder: Path) -> Path:
 
 
 def written(path: Path, text: str) -> None:
-    """Put other text into a file. Its time changes, so that stored bytecode of the old text is not taken for it."""
-    before = path.stat().st_mtime
+    """Put other text into a file."""
     path.write_text(text, encoding="utf-8")
-    os.utime(path, (before + 10, before + 10))
+    _forget_bytecode(path)
 
 
 def restored(path: Path, original: Path) -> None:
-    """The original text and time, for which stored bytecode is valid again."""
+    """Put the original file back."""
     shutil.copy2(original, path)
+    _forget_bytecode(path)
+
+
+def _forget_bytecode(path: Path) -> None:
+    """Stored bytecode knows the text by time and length alone, which do not tell two changes apart."""
+    for stored in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        stored.unlink()
 
 
 def digest(root: Path, names: list[str]) -> str:

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import Any
 
 import copies
 import report
 from edits import JOIN, edits_of, statement_at
 from listed import applied, entries, key_of
+from maps import Kept
 
 HERE = Path(__file__).resolve().parent
 MOST_TESTS = 400
@@ -73,7 +73,6 @@ class Runs:
         self.original = copies.copied(root, folder / "original")
         self.names = [str(path.relative_to(self.original)) for path in self.original.rglob("*.py") if path.is_file()]
         self.names = [name for name in self.names if not name.startswith(".venv")]
-        self.code = copies.digest(self.original, [name for name in self.names if name.startswith(f"{library}/")])
         self.workers: Queue[Worker] = Queue()
         self.all = [Worker(root, self.original, folder / f"worker{number}", library) for number in range(processes)]
         for worker in self.all:
@@ -103,27 +102,13 @@ class Runs:
             self.workers.put(worker)
 
     def find_lines(self, tests: list[str]) -> None:
-        """Which lines every test runs: from the last time where neither code nor test have changed since."""
-        helpers = [name for name in self.names if name.startswith("tests/") and "/test_" not in name]
-        common = self.code + copies.digest(self.original, helpers)
+        """Which lines every test runs."""
         files = sorted(name for name in self.names if "/test_" in name and any(_within(name, part) for part in tests))
+        kept = Kept(self.original, self.kept, self.names)
         with ThreadPoolExecutor(len(self.all)) as pool:
-            for file, found in zip(files, pool.map(lambda file: self._lines_of(file, common), files), strict=True):
+            for file, found in zip(files, pool.map(lambda file: kept.lines(file, self.ask), files), strict=True):
                 self.lines |= found
                 print(f"{file}: {len(found)} tests", file=sys.stderr, flush=True)
-
-    def _lines_of(self, file: str, common: str) -> dict:
-        kept = self.kept / f"{file.replace('/', '.')}.json"
-        key = common + copies.digest(self.original, [file])
-        known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-        if known.get("key") != key:
-            answer = self.ask(map=file, limit=3600)
-            known = {"key": key, "tests": answer.get("tests", {})}
-            if "tests" not in answer:
-                print(f"{file}: left out ({answer})", file=sys.stderr, flush=True)
-            else:
-                kept.write_text(json.dumps(known))
-        return known["tests"]
 
     def sample(self, packages: list[str], number: int, seed: int) -> list[Change]:
         """`number` random changes of each package."""
@@ -220,7 +205,8 @@ class Runs:
         return self.ask(path=change.path, text=change.text, files=files, **limits)
 
     def _files(self, change: Change) -> list[tuple[str, list[str]]]:
-        """The tests that run the change, by file: first the files that have noticed most in this module, then the fastest."""
+        """The tests that run the change, by file: first the files that have noticed most in this module, then those
+        with its name or its package's, then the fastest."""
         users = self._users(change.path) if change.early else {change.path}
         tests = [test for test, found in self.lines.items() if _runs(found["lines"], change, users)]
         tests = sorted(tests, key=lambda test: self.lines[test]["seconds"])[:MOST_TESTS]
@@ -228,7 +214,10 @@ class Runs:
         for test in tests:
             files[test.split("::")[0]].append(test)
         cost = {file: sum(self.lines[test]["seconds"] for test in part) for file, part in files.items()}
-        return sorted(files.items(), key=lambda item: (-self.killers[change.path][item[0]], cost[item[0]]))
+        parts = Path(change.path).with_suffix("").parts[-2:]
+        akin = {file: sum(part in file for part in parts) for file in files}
+        noticed = self.killers[change.path]
+        return sorted(files.items(), key=lambda item: (-noticed[item[0]], -akin[item[0]], cost[item[0]]))
 
     def _users(self, path: str) -> set[str]:
         """The file and all that import it."""
