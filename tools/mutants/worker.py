@@ -17,9 +17,16 @@ import copies
 import tracing
 
 HEAVY = (
-    "numpy", "scipy.special", "scipy.stats", "scipy.interpolate", "pandas", "pydantic", "torch", "mpmath", "hypothesis",
-    "jaxtyping", "beartype",
-)  # fmt: skip
+    "numpy",
+    "scipy.special",
+    "scipy.stats",
+    "scipy.interpolate",
+    "pandas",
+    "pydantic",
+    "torch",
+    "mpmath",
+    "pytest",
+)
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
 STEPS = (0, 2, 8, None)
 """Test files are collected and run in these portions."""
@@ -130,6 +137,9 @@ def main(tree: Path, original: Path, folder: str) -> None:
     os.chdir(tree)
     sys.path[:1] = [str(tree / "lib"), str(tree)]
     os.environ["PYTHONPATH"] = str(tree / "lib")  # processes that tests start
+    sys.dont_write_bytecode = (
+        False  # whatever the environment says: else all modules are compiled anew for every change
+    )
     for name in HEAVY:
         __import__(name)
     import torch
