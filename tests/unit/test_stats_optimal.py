@@ -1,0 +1,190 @@
+"""Ladders by backward induction: an independent slow induction over whole counts, prices, searches, and what is spent."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+from scipy.stats import binom
+
+from certflow.stats.lattice import Prior
+from certflow.stats.optimal import Rung, Rungs, atoms, boundaries, growing_looks, least
+from certflow.stats.truncated import spending
+
+PRIOR = Prior(np.array([-0.6, 0.1, 0.9, 1.8]), np.array([0.2, 0.3, 0.4, 0.1]))
+LOOKS = np.array([2, 5, 9])
+REWARD, PENALTY = 40.0, 30.0
+
+
+def likelihoods(misses: int, n: int) -> list[float]:
+    """Weight of each atom times the likelihood of so many misses in n draws."""
+    q = ndtr(-PRIOR.z)
+    return [w * x**misses * (1 - x) ** (n - misses) for w, x in zip(PRIOR.weights, q, strict=True)]
+
+
+def crossing(gain: list[float]) -> float:
+    """Up to how many misses one rejects: half way counts as linear interpolation says."""
+    good = [h for h, value in enumerate(gain) if value > 0]
+    if not good:
+        return -1.0
+    last = good[-1]
+    return float(last) if last + 1 == len(gain) else last + gain[last] / (gain[last] - gain[last + 1])
+
+
+def hopeless(value: list[float]) -> float:
+    """From how many misses on nothing is worth a draw."""
+    good = [h for h, one in enumerate(value) if one > 0]
+    if not good:
+        return 0.0
+    last = good[-1]
+    if last + 1 == len(value):
+        return last + 1.0
+    return last + (value[last] / (value[last] - value[last + 1]) if value[last + 1] < 0 else 0.5)
+
+
+def induction(q0: float, beyond: list[np.ndarray] | None) -> dict:
+    """A rung's rule by loops over all counts of misses, with exact binomial laws; `beyond`: what is to come after it."""
+    q, rungs = ndtr(-PRIOR.z), 1 if beyond is None else beyond[0].shape[1] - 1
+    reject, give_up, to_come, following, size = [], [], [], [], []
+    for look in reversed(range(len(LOOKS))):
+        n, taken, on, null, above, ratio = int(LOOKS[look]), [], [], [], [], []
+        for h in range(n + 1):
+            seen = likelihoods(h, n)
+            above.append(sum(x for x, one in zip(seen, q, strict=True) if one < q0) / sum(seen))
+            ratio.append(q0**h * (1 - q0) ** (n - h) / sum(seen))
+            after = np.zeros(1 + rungs) if beyond is None else beyond[look][h]
+            row = np.array([after[0], after[1], above[h], *after[2:]]) if beyond is not None else np.zeros(3)
+            row[2] = above[h]
+            row[0] += REWARD * above[h] - PENALTY * ratio[h]
+            taken.append(row)
+            if look + 1 == len(LOOKS):
+                on.append(np.zeros_like(row))
+                null.append(0.0)
+                continue
+            draws = int(LOOKS[look + 1]) - n
+            x = np.arange(draws + 1)
+            law = sum(w * binom.pmf(x, draws, one) for w, one in zip(seen, q, strict=True)) / sum(seen)
+            later = sum(p * following[h + m] for m, p in enumerate(law))
+            on.append(later + np.array([-draws, draws, *[0.0] * (len(row) - 2)]))
+            null.append(sum(p * size[h + m] for m, p in enumerate(binom.pmf(x, draws, q0))))
+        gain = [t[0] - max(o[0], 0.0) for t, o in zip(taken, on, strict=True)]
+        gain = [max(g, 1.0 - PENALTY * r) if a > 0.5 else g for g, a, r in zip(gain, above, ratio, strict=True)]
+        threshold = crossing(gain)
+        reject.insert(0, threshold)
+        give_up.insert(0, hopeless([max(t[0], o[0]) for t, o in zip(taken, on, strict=True)]))
+        last = threshold in (-1.0, float(n))
+        share = [float(h <= threshold) if last else min(max(threshold - h + 0.5, 0.0), 1.0) for h in range(n + 1)]
+        going = [o if o[0] > 0 else np.zeros_like(o) for o in on]
+        following = [s * t + (1 - s) * o for s, t, o in zip(share, taken, going, strict=True)]
+        for row, t, o in zip(following, taken, on, strict=True):
+            row[0] = max(t[0], o[0], 0.0)
+        size = [s + (1 - s) * later for s, later in zip(share, null, strict=True)]
+        to_come.insert(0, np.array(following))
+    n = int(LOOKS[0])
+    law = sum(w * binom.pmf(np.arange(n + 1), n, one) for w, one in zip(PRIOR.weights, q, strict=True))
+    whole = law @ to_come[0] + np.array([-n, n, *[0.0] * (to_come[0].shape[1] - 2)])
+    found = {"reject": reject, "give_up": give_up, "to_come": to_come, "whole": whole}
+    return found | {"size": binom.pmf(np.arange(n + 1), n, q0) @ np.array(size)}
+
+
+def test_rules_are_those_of_an_induction_over_all_counts():
+    """Few draws, so that the lattice holds every count. Two rungs: the lower one is worth what comes after it, too."""
+    upper, beyond = Rung(0.2, LOOKS, PRIOR), None
+    lower, rule, rules = Rung(0.45, LOOKS, PRIOR, upper), None, []
+    for rung in (upper, lower):
+        rule = rung.solve(REWARD, PENALTY, rule)
+        wanted = induction(rung.q0, beyond)
+        beyond = wanted["to_come"]
+        assert rule.reject == pytest.approx(wanted["reject"], abs=1e-9)
+        assert rule.give_up == pytest.approx(wanted["give_up"], abs=1e-9)
+        assert rule.size == pytest.approx(wanted["size"], rel=1e-9)
+        assert rule.whole == pytest.approx(wanted["whole"], rel=1e-9)
+        assert all(one == pytest.approx(other, abs=1e-9) for one, other in zip(rule.to_come, beyond, strict=True))
+        rules.append(rule)
+    assert rules[1].draws == rules[1].whole[1] and list(rules[1].held) == list(rules[1].whole[2:])
+    assert len(rules[1].held) == 2 and len(rules[0].held) == 1
+    assert 2 < rules[1].draws < 9 and 0 < rules[1].held[1] < rules[1].held[0] < 1, "some of everything happens"
+
+
+@pytest.mark.parametrize("penalty", [1e-9, 1e9])
+def test_a_rung_that_costs_nothing_is_taken_at_once_and_one_that_costs_all_never(penalty):
+    rule = Rung(0.3, LOOKS, PRIOR).solve(REWARD, penalty)
+    assert (rule.size > 0.9) if penalty < 1 else (rule.size == 0 and (rule.reject == -1).all())
+    assert rule.draws == 2, "either way there is no reason to draw on"
+
+
+def test_the_penalty_is_the_least_eighth_of_an_octave_that_keeps_the_level():
+    rung = Rung(0.2, np.array([20, 40, 80]), PRIOR)
+    found, i = rung.priced(300.0, 0.01)
+    again = rung.solve(300.0, 300.0 * 2 ** (i / 8))
+    assert found.size == again.size <= 0.01 < rung.solve(300.0, 300.0 * 2 ** ((i - 1) / 8)).size
+    for guess in (i, i - 30, i + 7, 10**6, -(10**6)):
+        other, at = rung.priced(300.0, 0.01, guess=guess)
+        assert at == i and other.size == found.size
+
+
+def test_a_ladder_is_solved_from_its_highest_rung_down_and_from_any_guesses_alike():
+    looks, failure = np.array([20, 40, 80]), [0.4, 0.2]
+    rungs = Rungs(failure, looks, PRIOR, 0.01)
+    lower, upper = rungs.solve([100.0, 300.0])
+    alone = Rung(0.2, looks, PRIOR)
+    rule = alone.priced(300.0, 0.01)[0]
+    both = Rung(0.4, looks, PRIOR, alone).priced(100.0, 0.01, rule)[0]
+    assert np.array_equal(upper.reject, rule.reject) and np.array_equal(lower.reject, both.reject)
+    assert lower.draws == both.draws and len(lower.held) == 2
+    rungs.solve([1.0, 1e6])
+    assert np.array_equal(rungs.solve([100.0, 300.0])[0].reject, lower.reject)
+
+
+@pytest.mark.parametrize("threshold", [-160, -159, -3, 0, 1, 77, 239, 240, 1000])
+def test_a_search_finds_the_least_that_is_good_in_few_steps(threshold):
+    for guess in (-500, -160, 0, 76, 78, 239, 500):
+        tried = []
+        found, i = least(lambda i, tried=tried: tried.append(i) or -i, lambda x: -x >= threshold, (-160, 240), guess)
+        assert (found, i) == (-min(threshold, 240), min(threshold, 240))
+        assert len(tried) == len(set(tried)) <= 19 and -160 <= min(tried) and max(tried) <= 240
+        if abs(threshold - guess) <= 1 and -160 < threshold < 239:
+            assert len(tried) <= 4, "a good guess saves the search"
+
+
+def test_looks_are_15_percent_apart():
+    looks = growing_looks(50, 1000)
+    assert looks.tolist() == [50, 57, 65, 74, 85, 97, 111, 127, 146, 167, 192, 220, 253, 290, 333, 382, 439, 504, 579,
+                              665, 764, 878, 1000]  # fmt: skip
+    assert growing_looks(1, 9).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9] and growing_looks(8, 8).tolist() == [8]
+    assert growing_looks(20, 8).tolist() == [8]
+
+
+def test_atoms_lie_around_their_rung_at_growing_distances():
+    steps = [0.005 * 1.5**i for i in range(17)]
+    z, edges = atoms([float(ndtr(-1.0))])
+    assert z == pytest.approx(sorted([1 + s for s in steps] + [1 - s for s in steps]))
+    assert edges[0] == -math.inf and edges[-1] == math.inf
+    assert edges[1:-1] == pytest.approx([(a + b) / 2 for a, b in zip(z[:-1], z[1:], strict=True)])
+
+
+def test_atoms_of_two_rungs_reach_half_way():
+    z, edges = atoms([float(ndtr(-0.4)), float(ndtr(-1.4))])
+    near = np.abs(z[:, None] - np.array([0.4, 1.4]))
+    own = near.argmin(axis=1)
+    assert (np.diff(z) > 0).all() and (np.diff(own) >= 0).all() and len(edges) == len(z) + 1
+    distances = np.log(near.min(axis=1) / 0.005) / np.log(1.5)
+    assert distances == pytest.approx(np.round(distances), abs=1e-6)
+    assert (z <= 0.9).sum() == 17 + 12 and (z > 0.9).sum() == 12 + 17, "0.005 * 1.5^11 is the last below one half"
+
+
+def test_boundaries_spend_the_level_as_the_rule_would():
+    q0, looks = 0.2, np.array([30, 60, 120, 240])
+    rule = Rung(q0, looks, PRIOR).priced(500.0, 0.02)[0]
+    accept, give_up = boundaries(q0, looks, rule, 0.02)
+    wished = spending(looks, looks - np.floor(rule.reject).astype(int), q0)
+    allowed = 0.02 * wished / wished[-1]
+    spent = spending(looks, accept, q0)
+    assert (spent <= allowed).all()
+    for look in range(4):
+        fewer = accept.copy()
+        fewer[look] -= 1
+        assert spending(looks, fewer, q0)[look] > allowed[look] * (1 - 1e-5)
+    wanted = np.minimum(np.maximum(looks - np.ceil(rule.give_up), -1), accept - 1)
+    assert give_up[:-1].tolist() == wanted[:-1].tolist() and give_up[-1] == 240 and accept.dtype == np.int64
+    assert ndtri(1 - q0) > 0 and (give_up[:-1] > 0).any()
