@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr, softmax
+from scipy.stats import binom
 
 from certflow.stats.deconvolution import (
     DEGREES,
@@ -117,6 +118,69 @@ def test_the_error_is_what_other_samples_of_images_show():
     assert np.mean(errors) == pytest.approx(np.std(found, ddof=1), rel=0.3)
 
 
-def test_counts_that_are_no_counts_are_refused():
+def test_likelihoods_are_binomial_and_at_most_1():
+    k, n = np.array([3, 0, 7, 3, 0]), np.array([10, 5, 7, 10, 0])
+    data = observed(k, n)
+    assert data.likelihood.shape == (4, len(GRID)) and data.images.tolist() == [1, 1, 2, 1]
+    assert data.likelihood.max(axis=1) == pytest.approx(np.ones(4))
+    for image in range(5):
+        wanted = binom.pmf(k[image], n[image], ndtr(GRID))
+        assert data.likelihood[data.pattern[image]] == pytest.approx(wanted / wanted.max(), abs=1e-12)
+
+
+def test_a_natural_spline_is_straight_beyond_its_knots_and_cubic_between():
+    """Whatever the coefficients: third differences are constant between two knots, and vanish at both ends."""
+    log = splines(8) @ np.random.default_rng(0).normal(size=8)
+    third = np.diff(log, 3) / (GRID[1] - GRID[0]) ** 3
+    knots = np.linspace(0, len(GRID) - 1, 9)
+    for low, high in zip(knots[:-1], knots[1:], strict=True):
+        inside = third[int(np.ceil(low)) : int(high) - 2]
+        assert np.ptp(inside) < 1e-6 * np.abs(third).max()
+    second = np.diff(log, 2)
+    assert abs(second[0]) < 0.2 * np.abs(second).max() and abs(second[-1]) < 0.2 * np.abs(second).max()
+    assert GRID[0] == -3 and GRID[-1] == 5 and len(GRID) == 241 and splines(DEGREES).shape == (241, 14)
+
+
+def test_the_gradient_that_the_fit_follows_vanishes_at_its_maximum():
+    _, k = drawn(200)
+    data = observed(k, np.full(200, 150))
+    best = coefficients(data)
+
+    def loss(beta):
+        return -data.images @ np.log(data.likelihood @ density(beta)) + np.linalg.norm(beta)
+
+    for direction in np.eye(DEGREES):
+        slope = (loss(best + 1e-4 * direction) - loss(best - 1e-4 * direction)) / 2e-4
+        assert abs(slope) < 0.02 * 200**0.5
+
+
+def test_moving_an_image_moves_the_fit_as_its_influence_says():
+    """Of the g-model, whose second derivatives are taken as squares of scores: near, where many images are."""
+    _, k = drawn(3000, 60)
+    data = observed(k, np.full(3000, 60))
+    found = law_of(data, steps=0)
+    centre = found.influence - (data.images @ found.influence) / data.images.sum()
+    values = (GRID > 1.0).astype(float)
+    for pattern in (len(data.images) // 3, len(data.images) // 2):
+        images = data.images.copy()
+        images[pattern] += 30
+        moved = density(coefficients(Observed(data.likelihood, images, data.pattern)))
+        wanted = (moved - found.weights) @ values
+        assert 30 / 3030 * centre[pattern] @ values == pytest.approx(wanted, rel=0.25, abs=2e-4)
+
+
+def test_the_error_of_a_mean_is_the_deviation_of_what_images_contribute():
+    """Image by image; so many images of one pattern count as often."""
+    _, k = drawn(150)
+    law = law_of(observed(k, np.full(150, 150)))
+    values = np.column_stack([GRID > 0.5, GRID])
+    mean, error = law.mean(values.astype(float))
+    each = np.repeat(law.influence @ values, law.images.astype(int), axis=0)
+    assert mean == pytest.approx(law.weights @ values) and len(each) == 150
+    assert error == pytest.approx(each.std(axis=0) / np.sqrt(150), rel=1e-9)
+
+
+@pytest.mark.parametrize(("k", "n"), [([5], [4]), ([-1], [4]), ([], []), ([1, 5], [2, 4])])
+def test_counts_that_are_no_counts_are_refused(k, n):
     with pytest.raises(ValueError, match="0 <= k <= n"):
-        observed([5], [4])
+        observed(k, n)
