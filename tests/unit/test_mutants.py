@@ -71,6 +71,12 @@ def test_messages_docstrings_and_symmetric_calls_are_left_alone(tool):
         assert "a - 1" not in text
 
 
+def test_examples_of_kinds_are_left_alone(tool):
+    """Any small instance serves."""
+    source = "class Kind:\n    example: dict = {'n': 3}\n    most: int = 4\n"
+    assert {edit.lines for edit in tool["edits"].edits_of(source)} == {(3, 3)}
+
+
 def test_a_change_knows_its_statement_and_whether_that_runs_at_import(tool):
     statement_at = tool["edits"].statement_at
     assert statement_at(SOURCE, 5) == ((5, 5), True) and statement_at(SOURCE, 8) == ((8, 8), True)

@@ -1,7 +1,8 @@
 """All single changes of a Python file that a test should notice: another operator, constant, order, branch or statement.
 
 A change is made in the text, not in the tree: everything else in the file stays as it is, so a survivor can be shown as a diff.
-Left alone: docstrings, annotations, imports, text, and the arguments of `raise` (messages).
+Left alone: docstrings, annotations, imports, text, the arguments of `raise` (messages), and a kind's `example`, which is any
+small instance of it.
 """
 
 import ast
@@ -116,7 +117,8 @@ class _Walk:
 
     def _block(self, body: list[ast.stmt], early: bool) -> Iterator[Edit]:
         for node in body:
-            if isinstance(node, ast.Import | ast.ImportFrom) or _is_docstring(node) or _is_for_checkers(node):
+            silent = _is_docstring(node) or _is_for_checkers(node) or _is_example(node)
+            if silent or isinstance(node, ast.Import | ast.ImportFrom):
                 continue
             yield from self._statement(node, early)
             inside = early and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -247,6 +249,10 @@ def _renamed(node: ast.Attribute | ast.Name, text: str) -> str:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_example(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "example"
 
 
 def _is_for_checkers(node: ast.stmt) -> bool:
