@@ -220,12 +220,14 @@ class Runs:
         return sorted(files.items(), key=lambda item: (-noticed[item[0]], -akin[item[0]], cost[item[0]]))
 
     def _users(self, path: str) -> set[str]:
-        """The file and all that import it."""
-        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        """The file and all that import it; of a kind, which nobody imports by name, what describes all kinds."""
+        inside = Path(path).relative_to(Path(self.library).parent).with_suffix("")
+        module = ".".join(inside.parts).removesuffix(".__init__")
         package, _, name = module.rpartition(".")
         asks = (f"from {module} import", f"import {module}", f"from {package} import {name}")
         code = [other for other in self.names if other.startswith(f"{self.library}/")]
-        return {path, *(other for other in code if any(text in self._source(other) for text in asks))}
+        users = {path, *(other for other in code if any(text in self._source(other) for text in asks))}
+        return users | ({f"{self.library}/kinds/described.py"} if "/kinds/" in path else set())
 
 
 def _runs(lines: dict[str, list[int]], change: Change, users: set[str]) -> bool:

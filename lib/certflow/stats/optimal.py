@@ -190,9 +190,8 @@ def least(make: Callable[[int], T], good: Callable[[T], bool], bounds: tuple[int
             high = at
         else:
             low = at
-        one_sided = (low < bounds[0]) != (high == bounds[1])
         at = (low + high) // 2
-        if one_sided and high - low > 2 * width:
+        if high - low > 2 * width:  # one end is still that of the bounds
             at = high - width if low < bounds[0] else low + width
             width *= 2
     return made[high] if high in made else make(high), high
