@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from certflow import SmoothedClassifier
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
-from certflow.certify.bounds import guarded
+from certflow.certify.bounds import complement_down, guarded
 from certflow.certify.double_sampling.counted import lower, upper
 from certflow.certify.kinds.inscribed import inscribed_radius
 from certflow.certify.predict import predict_classes
@@ -153,6 +153,14 @@ def test_complements_and_slack_are_rounded_away_from_the_claim():
         for claimed, bare, failure in zip(rival, above, lost, strict=True):
             wanted = min(Fraction(float(bare)), Fraction(float(failure))) + Fraction(slack)
             assert Fraction(float(claimed)) >= min(wanted, 1)
+
+
+def test_a_complement_is_the_largest_number_that_is_not_above():
+    failure = np.concatenate([np.random.default_rng(5).uniform(0, 1, 300), [0.0, 0.25, 0.5, 1e-17, 1.0]])
+    for lost, kept in zip(failure, complement_down(failure), strict=True):
+        room = 1 - Fraction(float(lost))
+        assert Fraction(float(kept)) <= room
+        assert lost > 0.5 or kept == 1.0 or room < Fraction(float(np.nextafter(kept, 2.0)))
 
 
 def test_slack_is_taken_from_both_of_two_bounds():

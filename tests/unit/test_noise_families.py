@@ -183,6 +183,19 @@ def test_tables_are_never_above_the_integral():
         assert np.abs(away).max() <= table.error < 1e-6
 
 
+def test_the_stated_error_of_a_table_covers_what_its_cells_cannot_follow():
+    """A rate with a kink: one cell's cubic and rule are off by far more than all others'."""
+    for kink in (0.2, 0.05, 0.4111):
+        p = np.concatenate([np.geomspace(kink / 1.02, kink * 1.02, 4001), [1e-9]])
+        exact = np.where(p < kink, np.log(kink / np.minimum(p, kink)) + (0.5 - kink) / kink, (0.5 - p) / kink)
+        table = FlowTable(lambda q, kink=kink: np.minimum(q, kink))
+        away = np.abs(table.time(p) - exact)
+        assert 1e-9 < away.max() <= table.error < 1e-4
+        beyond = table.time(np.array([0.0, np.exp(-30) / 4, np.exp(-30) / 2]))
+        assert beyond == pytest.approx(np.full(3, beyond[2]), rel=1e-12)
+    assert FlowTable(lambda q: q).error > 2e-11, "rounding has its share: 1e-12 of the largest time"
+
+
 def test_pareto_is_its_hypergeometric_form():
     for a in (3.0, 6.0, 100.0):
         u, b = 2 * P - 1, a / (a + 1)

@@ -1,11 +1,15 @@
 """What people give to the public door: taken in every form that means one thing, refused in a sentence otherwise."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from certflow import SmoothedClassifier
 from certflow.noise import Gaussian
+from certflow.sampling.arguments import as_tensor, checked_alpha, checked_draws, checked_images, warn_of_scale
+from certflow.stats.limits import LARGEST_N
 
 torch.manual_seed(0)
 NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
@@ -73,3 +77,60 @@ def test_what_are_no_images_is_refused():
 def test_a_sigma_for_pixels_to_255_is_pointed_out():
     with pytest.warns(UserWarning, match=r"if it is meant for pixels from 0 to 255, give sigma=64/255 = 0.251"):
         certify(sigma=64)
+
+
+def test_the_edges_of_what_is_taken_for_a_number():
+    assert (
+        checked_draws("n", LARGEST_N) == 10**8 and checked_draws("n", 1) == 1 and checked_draws("n", np.uint8(7)) == 7
+    )
+    for value in (0, -1, 1.5, True, np.True_, "9", None, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="n must be a whole number of at least 1"):
+            checked_draws("n", value)
+    with pytest.raises(ValueError, match="at most 100,000,000"):
+        checked_draws("n", 10**8 + 1)
+    assert checked_alpha(0.499) == 0.499 and checked_alpha(np.float32(0.25)) == 0.25 and checked_alpha(1e-9) == 1e-9
+    for value in (0, 0.5, 1, -0.1, True, "0.1", None, float("nan")):
+        with pytest.raises(ValueError, match="alpha must lie strictly between 0 and 0.5"):
+            checked_alpha(value)
+
+
+def test_only_what_must_have_its_channels_last_is_refused():
+    for shape in [(1, 3, 3, 3), (2, 4, 9, 3), (2, 9, 4, 3), (2, 5, 5, 5), (2, 5, 6, 4), (2, 8, 9, 1), (2, 64, 9, 9)]:
+        assert checked_images(np.zeros(shape), None)[0].shape == shape
+    for shape in [(2, 5, 5, 4), (2, 5, 5, 1), (2, 5, 9, 3), (2, 5, 5, 3)]:
+        with pytest.raises(ValueError, match="channels"):
+            checked_images(np.zeros(shape), None)
+    with pytest.raises(ValueError, match=r"make images\[None\]"):
+        checked_images(np.zeros((3, 8, 8)), None)
+    for shape in [(8, 8), (1, 2, 3, 8, 8)]:
+        with pytest.raises(ValueError, match=r"got \[[0-9, ]*\]$"):
+            checked_images(np.zeros(shape), None)
+
+
+def test_names_of_images_are_whole_numbers_one_for_each():
+    assert checked_images(IMAGES, None)[1].tolist() == [0, 1] and checked_images(IMAGES, [7, 3])[1].tolist() == [7, 3]
+    for indices in ([1], [1, 2, 3], [1.0, 2.0], [[1, 2]], 3):
+        with pytest.raises(ValueError, match="indices must be 2 integers"):
+            checked_images(IMAGES, indices)
+
+
+def test_memory_that_torch_can_use_is_not_copied_and_other_memory_is():
+    shared, read_only = IMAGES.copy(), IMAGES.copy()
+    read_only.setflags(write=False)
+    taken = as_tensor(shared)
+    taken[0, 0, 0, 0] = 9
+    assert shared[0, 0, 0, 0] == 9
+    for array in (read_only, IMAGES[..., ::-1], IMAGES.astype(">f4")):
+        taken = as_tensor(array)
+        assert np.array_equal(taken.numpy(), array.astype("=f4"))
+        taken += 1
+        assert not np.array_equal(taken.numpy(), array)
+    assert not as_tensor([torch.ones(2, requires_grad=True)]).requires_grad and as_tensor([]).shape == (0,)
+
+
+@pytest.mark.parametrize(("sigma", "warns"), [(4.0, False), (4.01, True)])
+def test_a_usual_sigma_is_not_commented_on(sigma, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_scale(Gaussian(sigma=sigma))
+    assert bool(caught) == warns

@@ -123,6 +123,94 @@ def test_what_is_fused_and_what_is_not(how, fusions):
         assert torch.allclose(outputs(fused, 9, 3, 6, 6), outputs(network, 9, 3, 6, 6), **close)
 
 
+POOLS = [
+    (nn.MaxPool2d(2), True),
+    (nn.MaxPool2d((2, 2), (2, 2), (0, 0)), True),
+    (nn.MaxPool2d(2, 1), False),
+    (nn.MaxPool2d(3, 2), False),
+    (nn.MaxPool2d((2, 3), 2), False),
+    (nn.MaxPool2d(2, 2, 1), False),
+    (nn.MaxPool2d(2, 2, dilation=2), False),
+    (nn.MaxPool2d(2, 2, ceil_mode=True), False),
+    (nn.AvgPool2d(2), False),
+    (lambda x: F.max_pool2d(x, 2), True),
+    (lambda x: F.max_pool2d(x, kernel_size=2, stride=2), True),
+    (lambda x: F.max_pool2d(x, 2, 2, 1), False),
+    (lambda x: F.max_pool2d(x, 2, stride=1), False),
+    (lambda x: F.max_pool2d(x, 2, ceil_mode=True), False),
+    (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], False),
+    (lambda x: F.avg_pool2d(x, 2), False),
+]
+
+
+class Pooled(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.a, self.pool = nn.Conv2d(3, 4, 3, padding=1), pool
+
+    def forward(self, x):
+        return self.pool(F.relu(self.a(x))).flatten(1)
+
+
+@pytest.mark.parametrize(("pool", "pairwise"), POOLS)
+def test_pooling_over_pairs_alone_is_replaced(pool, pairwise):
+    torch.manual_seed(0)
+    network = channels_last(Pooled(pool))
+    fused = fuse(network, batch(8, 3, 7, 7))
+    assert parts(fused, PairwiseMaxPool2d) == pairwise and parts(fused, FusedConv2d) == 1
+    assert torch.equal(outputs(fused, 9, 3, 7, 7), outputs(network, 9, 3, 7, 7))
+
+
+CONVOLUTIONS = [
+    (dict(stride=2), True),
+    (dict(dilation=2), True),
+    (dict(groups=3), True),
+    (dict(bias=False), True),
+    (dict(padding=(0, 1)), True),
+    (dict(padding="same"), False),
+    (dict(padding=1, padding_mode="reflect"), False),
+]
+
+
+@pytest.mark.parametrize(("settings", "fusible"), CONVOLUTIONS)
+def test_plain_convolutions_of_any_geometry_are_fused(settings, fusible):
+    torch.manual_seed(0)
+    network = channels_last(nn.Sequential(nn.Conv2d(3, 6, 3, **settings), nn.ReLU(), nn.Flatten()))
+    fused = fuse(network, batch(8, 3, 7, 7))
+    assert (fused is not None) == fusible
+    if fused is not None:
+        close = dict(rtol=0, atol=1e-6)
+        assert torch.allclose(outputs(fused, 9, 3, 7, 7), outputs(network, 9, 3, 7, 7), **close)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [nn.ReLU6(), nn.GELU(), nn.Sequential(), lambda x: x.sigmoid(), lambda x: F.relu6(x), lambda x: x.neg()],
+)
+def test_nothing_but_relu_goes_into_a_convolution(after):
+    assert fuse(channels_last(Pooled(after)).a, batch(8, 3, 7, 7)) is None
+    network = channels_last(nn.Sequential(nn.Conv2d(3, 4, 3)))
+    network.append(after if isinstance(after, nn.Module) else Applied(after))
+    assert fuse(network, batch(8, 3, 7, 7)) is None
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def test_watched_convolutions_and_inputs_that_are_kept_stay_as_they_are():
+    watched = nn.Conv2d(3, 4, 3)
+    watched.register_forward_hook(lambda module, given, output: 2 * output)
+    assert fuse(channels_last(nn.Sequential(watched, nn.ReLU())), batch(8, 3, 7, 7)) is None
+    dropped = channels_last(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.ReLU()))
+    assert parts(fuse(dropped, batch(8, 3, 7, 7)), FusedConv2d) == 1
+
+
 def test_code_that_cannot_be_traced_is_left_alone():
     class Branching(nn.Module):
         def __init__(self):

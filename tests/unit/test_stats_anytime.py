@@ -1,5 +1,7 @@
 """The bound for all times: inverts the e-process, stays below the bound for one time, and refuses what has no meaning."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,15 @@ def test_more_hits_and_a_larger_alpha_raise_it():
     bounds = anytime_lower(k, 1000, ALPHA)
     assert (np.diff(bounds) >= 0).all() and bounds[-1] > 0.98
     assert anytime_lower(900, 1000, 0.05) > anytime_lower(900, 1000, 0.001)
+
+
+def test_the_lower_bound_is_the_largest_number_that_leaves_the_failure():
+    """Rounded down where 1 - failure has no float64, and not where it has one."""
+    k = np.arange(300, 1001, 7)
+    failure, lower = anytime_failure(k, 1000, ALPHA), anytime_lower(k, 1000, ALPHA)
+    for one, left in zip(lower, failure, strict=True):
+        room = 1 - Fraction(float(left))
+        assert Fraction(float(one)) <= room < Fraction(float(np.nextafter(one, 1.0)))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,8 @@ def test_a_search_finds_the_least_that_is_good_in_few_steps(threshold):
         tried = []
         found, i = least(lambda i, tried=tried: tried.append(i) or -i, lambda x: -x >= threshold, (-160, 240), guess)
         assert (found, i) == (-min(threshold, 240), min(threshold, 240))
-        assert len(tried) == len(set(tried)) <= 19 and -160 <= min(tried) and max(tried) <= 240
+        assert len(tried) == len(set(tried)) <= 19 and -160 <= min(tried)
+        assert max(tried) < 240 or (threshold >= 240 and tried.index(240) == len(tried) - 1), "that it is good is known"
         if abs(threshold - guess) <= 1 and -160 < threshold < 239:
             assert len(tried) <= 4, "a good guess saves the search"
 
