@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from certflow.kinds.registry import spec_class
 from certflow.sampling.planning.allocation import draws_at_price
@@ -9,6 +10,9 @@ from certflow.sampling.planning.posterior import posterior
 from certflow.sampling.planning.scale import scale_of
 from certflow.sampling.planning.tolerance import draws_table, tolerant_draws
 from certflow.sampling.planning.utility import utility
+from certflow.sampling.tuning import tuned
+from certflow.stats.deconvolution import GRID
+from certflow.stats.optimal import growing_looks
 
 SCALE = scale_of(spec_class("noise", "gaussian")(sigma=0.5), "l2", None)
 LIMITS = {"n_max": 100_000, "granularity": 200, "alpha": 0.001, "scale": SCALE}
@@ -67,3 +71,23 @@ def test_draws_at_a_price(price, pairs):
     steps = np.searchsorted(n, found) - np.searchsorted(n, expected)
     assert (np.abs(steps) <= 1).all() and n[np.searchsorted(n, expected)].tolist() == expected.tolist()
     np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+LADDER = [
+    # reward, counts from which on a radius holds, counts up to which it is given up, at looks 1, 11, 21, 31 and the last
+    (115, "91 312 1174 4590 14050", "58 262 1103 4512 20000"),
+    (118, "99 362 1397 5525 16999", "74 321 1338 5456 20000"),
+    (134, "101 397 1579 6335 19612", "92 380 1550 6294 20000"),
+]
+
+
+def test_tests_that_are_tuned_again_are_those_that_were_planned():
+    """Of images around 1.2 probits: stored plans stay what the same settings give. Bits of other machines may move a count."""
+    law = np.exp(-np.square(GRID - 1.2) / 4)
+    failure = ndtr(-np.array([0.5, 1.0, 2.0])).tolist()
+    found = tuned(failure, growing_looks(100, 20_000), law / law.sum(), alpha=0.001, tolerance=0.01)
+    for one, (reward, accept, give_up) in zip(found, LADDER, strict=True):
+        at = [0, 10, 20, 30, -1]
+        assert one.reward == reward
+        assert np.abs(one.accept[at] - np.array(accept.split(), int)).max() <= 1
+        assert np.abs(one.give_up[at] - np.array(give_up.split(), int)).max() <= 1
