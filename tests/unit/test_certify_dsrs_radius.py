@@ -7,6 +7,7 @@ import pytest
 from scipy import special, stats
 
 from certflow.certify import dsrs_radius, gg_np_radius
+from certflow.certify.double_sampling import scaled, truncated
 
 PROBABILITIES = np.array([0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9998])
 NP_RADII = {
@@ -71,6 +72,22 @@ def test_double_sampling_radii(row):
     assert found["status"] == "ok"
     assert found["dual"] >= 0.5
     assert found["radius"] > found["radius_np"]
+
+
+STEPS = (21, 22, 22, 23, 25, 13, 14, 14, 15, 27, 24)
+"""Evaluations of the masses that `DOUBLE` takes below 10,000 coordinates: two to four for each one of the dual."""
+
+
+def test_multipliers_are_found_in_few_steps(monkeypatch):
+    """A search that errs in its derivatives, its starts or its ends comes to the same radius, by more steps or by fewer."""
+    asked = []
+    for module, name in ((truncated, "mass"), (scaled, "moments")):
+        made = getattr(module, name)
+        counted = lambda *a, made=made, **o: asked.append(0) or made(*a, **o)  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
+    for steps, (*problem, _, _) in zip(STEPS, [row for row in DOUBLE if row[0] < 10_000], strict=True):
+        asked.clear()
+        assert 4 <= one(*problem)["n_eval"] <= 7 and abs(len(asked) - steps) <= 1
 
 
 def test_intervals_that_no_classifier_has_give_the_np_radius():
