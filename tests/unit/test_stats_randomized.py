@@ -9,6 +9,7 @@ from certflow.stats import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     effective_u,
+    randomized,
     randomized_failure,
     randomized_upper,
     smallest_count_to_certify,
@@ -42,6 +43,17 @@ def test_bounds_solve_their_equation_from_the_safe_side(n):
         failure = float(randomized_failure(k, n, alpha, u))
         tail = (1 - u) * binomial_tail(k + 1, n, failure) + u * binomial_tail(k, n, failure)
         assert -1e-9 < tail / mpmath.mpf(alpha) - 1 < 1e-10
+
+
+def test_the_search_takes_eight_steps_and_ends_where_nothing_is_left_to_find(monkeypatch):
+    """Two of them for the ends of the bracket. A step that errs would still come to the root, later."""
+    asked, tail = [], randomized._log_tail
+    monkeypatch.setattr(randomized, "_log_tail", lambda k, *rest: asked.append(len(k)) or tail(k, *rest))
+    generator = np.random.default_rng(3)
+    n = generator.integers(2, 10**5, 400)
+    k, u = (n * generator.random(400)).astype(np.int64), generator.uniform(0.02, 0.99, 400)
+    randomized_failure(k, n, ALPHA, u)
+    assert len(asked) <= 16 and 7.5 < sum(asked) / 400 < 8.5
 
 
 def test_ends_are_the_plain_bounds():
