@@ -21,11 +21,12 @@ from certflow.certify.double_sampling.scaled import ScaledDual
 from certflow.certify.double_sampling.tracing import BACK, trace
 from certflow.certify.double_sampling.truncated import TruncatedDual
 from certflow.certify.kinds.dsrs import SIDES, DoubleSampling
-from certflow.noise import GeneralizedGaussian
+from certflow.noise import Exp2, GeneralizedGaussian, Pow2
 from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.radii.spherical import half_table as half_table_module
 from certflow.noise.radii.spherical.angle import CELLS, AngleLaw, angle_law
 from certflow.noise.radii.spherical.half_table import GUARD, LEAST_FAILURE, HalfTable, half_table
+from certflow.noise.radii.spherical.profiles import Exponential, Power, ProfileTable
 from certflow.noise.radii.spherical.radial import TAIL, radial_law
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper
 
@@ -203,6 +204,34 @@ def test_more_nodes_are_taken_until_the_error_is_small(monkeypatch):
 
     monkeypatch.setattr(HalfTable, "_measured_error", measured)
     assert HalfTable(56, 20).mass_error == 1e-13 and asked == [32, 64, 128]
+
+
+def tables() -> list[tuple]:
+    """Class and arguments of a table of every kind, and how many Newton steps its levels take."""
+    exponential, power = Exp2(sigma=1.0, k=1.0), Pow2(sigma=1.0, k=2.0, a=60.0)
+    return [
+        (HalfTable, (56, 20), 4),
+        (HalfTable, (784, 380), 4),
+        (HalfTable, (3072, 0), 1),
+        (ProfileTable, (Exponential(64, 1.0, 1 / exponential.scale(64), 0.0),), 4),
+        (ProfileTable, (Power(64, 2.0, 1 / power.scale(64), 60.0),), 4),
+    ]
+
+
+@pytest.mark.parametrize("kind, arguments, steps", tables(), ids=lambda value: getattr(value, "__name__", ""))
+def test_levels_are_found_in_few_steps_and_the_nodes_suffice(kind, arguments, steps):
+    """A slope that errs would lead to the same levels, by more steps."""
+    asked = []
+
+    class Counted(kind):
+        knots = 100
+
+        def masses(self, r, level, nodes, slope=False):
+            asked.append((nodes, slope))
+            return super().masses(r, level, nodes, slope)
+
+    Counted(*arguments)
+    assert asked == [(32, True)] * steps + [(32, False)] + [(64, False)] * 2
 
 
 class Told:
