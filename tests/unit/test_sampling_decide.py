@@ -95,6 +95,26 @@ def test_the_chance_of_a_radius_is_about_its_beta_binomial_law(k, n, needed):
     assert chance(np.array(k), np.array(n), 1000, needed) == pytest.approx(exact, abs=0.03)
 
 
+def test_the_chance_has_the_mean_and_the_spread_of_that_law_and_its_ends():
+    """The normal law of the beta-binomial's moments, with half a count for continuity."""
+    for k, n, needed in [(90, 100, 950), (480, 500, 965), (3, 50, 120), (0, 10, 300), (700, 701, 990)]:
+        law = stats.betabinom(1000 - n, k + 0.5, n - k + 0.5)
+        wanted = ndtr((k + law.mean() - needed + 0.5) / law.std())
+        assert chance(np.array(k), np.array(n), 1000, needed) == pytest.approx(wanted, rel=1e-9)
+    at = lambda k, n, needed: float(chance(np.array(k), np.array(n), 1000, needed))  # noqa: E731
+    assert at(89, 990, 100) == 0 < at(90, 990, 100), "all that is left must hit"
+    assert (at(100, 1000, 100), at(99, 1000, 100)) == (1, 0)
+
+
+def test_counts_are_given_up_up_to_the_last_that_has_too_small_a_chance():
+    looks = look_schedule(50, 2000)
+    for needed, beta in ((1200, 0.02), (1990, 0.3)):
+        for n, last in zip(looks, give_up_counts(looks, needed, beta), strict=True):
+            k = np.arange(n + 1)
+            hopeless = chance(k, np.full(n + 1, n), 2000, needed) < beta
+            assert last == (k[hopeless].max() if hopeless.any() else -1)
+
+
 def test_nothing_is_given_up_that_could_still_hold_when_beta_is_tiny():
     looks = look_schedule(50, 2000)
     for needed in (1200, 1990, 2000):
