@@ -156,13 +156,29 @@ def test_the_lowest_class_wins_ties():
         (np.zeros((1, *SHAPE), np.int32), [0], [5], "images must be uint8 or floating point"),
         (np.zeros((2, *SHAPE), np.uint8), [3, 3], [5, 5], "index must hold different positions"),
         (np.zeros((1, *SHAPE), np.uint8), [-1], [5], "index must hold different positions"),
+        (np.zeros((1, *SHAPE), np.uint8), [2**32], [5], "index must hold different positions"),
         (np.zeros((1, *SHAPE), np.uint8), [0], [-5], "draws must lie in"),
+        (np.zeros((1, *SHAPE), np.uint8), [0], [2**32], "draws must lie in"),
+        (np.zeros((2, *SHAPE), np.uint8), [0, 1], [5], "indices and 1 numbers of draws do not belong together"),
+        (np.full((1, *SHAPE), -1e-6, np.float32), [7], [5], "image 7: has values outside"),
+        (np.zeros(SHAPE, np.uint8), [0], [5], "images must have shape"),
         (np.zeros((2, *SHAPE), np.uint8), [0], [5], "do not belong together"),
     ],
 )
 def test_bad_input_is_refused(x, index, draws, message):
     with pytest.raises(ValueError, match=message):
         counted(base(), x, index, draws)
+
+
+def test_the_last_position_and_the_last_draw_can_be_counted():
+    x, last = images(1), 2**32 - 1
+    whole = counted(base(), np.concatenate([x, x]), [last, 0], [3, 3])
+    assert whole.sum() == 6
+    assert counted(base(), x, [last], [1], start=np.array([last])).sum() == 1
+    for start in ([last + 1], [-1], [last, 0]):
+        with pytest.raises(ValueError, match="start must hold one draw number per image"):
+            counted(base(), x, [0], [1], start=np.array(start))
+    assert counted(base(), np.float32([0, 1]).repeat(8).reshape(1, *SHAPE), [0], [2]).sum() == 2, "0 and 1 are pixels"
 
 
 class Stubborn(torch.nn.Dropout):
