@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from certflow.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
 from certflow.certify.base import Claim, Drawn
+from certflow.certify.double_sampling.counted import remarks
 from certflow.certify.kinds.dsrs import DoubleSampling
 from certflow.certify.kinds.inscribed import Inscribed, inscribed_radius
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
@@ -260,3 +261,21 @@ def test_the_log_says_what_looks_odd(caplog):
     caplog.clear()
     certify(DSRS, [N, 2 * N], [48_000, 90_000], [N, 0], [49_000, 0], ["scaled", "pooled"], [0.8, 1.0])
     assert caplog.text == ""
+
+
+def test_what_looks_odd_begins_where_it_is_said_to():
+    """One image in a hundred, an overlap of 1 %, a thousand draws: at the limit nothing is said, beyond it something is."""
+
+    def said(status="ok", kind="truncated", parameter=0.6, n_q=N, a=12.0) -> list[str]:
+        images = np.atleast_1d(status)
+        kinds, draws = np.full(len(images), kind), np.full(len(images), n_q)
+        return [line[:12] for line in remarks(images, kinds, np.full(len(images), parameter), draws, a)]
+
+    assert said() == said(n_q=1000) == said(n_q=0) == said(kind="pooled", n_q=10) == said(status=[]) == []
+    assert said(n_q=999) == said(n_q=1) == ["fewer than 1"]
+    assert said(status=["ok"] * 99 + ["infeasible"]) == []
+    assert said(status=["ok"] * 98 + ["infeasible"] * 2) == ["2.0% of the "]
+    for target, wanted in ((0.0101, []), (0.0099, ["the second l"])):
+        c = target ** (1 / 12.0)
+        assert said(kind="scaled", parameter=c / (1 + np.sqrt(1 - c * c))) == wanted
+    assert said(kind="truncated", parameter=0.01) == []
