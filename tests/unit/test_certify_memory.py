@@ -1,5 +1,7 @@
 """CERTIFY on arrays and in instalments: the pipeline's counts bit for bit, and nothing called certified that is not."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -276,6 +278,15 @@ def test_looking_less_changes_the_looks_and_not_the_counts(base, test_images):
     wanted = [0, *(drawn for drawn in doubled if drawn < 3000), 3000]
     assert [moment.drawn for moment in seldom] == wanted, "the first look comes after one batch"
     assert len(often) > len(seldom) and np.array_equal(often[-1].counts, seldom[-1].counts)
+
+
+def test_instalments_grow_until_looking_takes_its_share(base, test_images, monkeypatch):
+    """A look of 10 ms at 1,000 draws a second is worth 1,000 draws where 1 % of the time may go into looking."""
+    clock = itertools.count(10**6)
+    monkeypatch.setattr("certflow.certify.live.time.thread_time", lambda: next(clock) / 100)
+    monkeypatch.setattr(Live, "_rate", lambda self: 1000.0)
+    live = Live(base, test_images[0][0], NOISE, sampler_of("fixed", n=5000), ANYTIME, seed=SEED)
+    assert [m.drawn for m in live.moments(looking=0.01)] == [0, 256, 512, 1024, 2048, 3072, 4096, 5000]
 
 
 @pytest.mark.parametrize(("kind", "may"), [("fixed", True), ("planned", True), ("double", False), ("decide", False)])
