@@ -17,7 +17,7 @@ from runs import Runs
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("stats", "certify", "sampling", "noise")
-TESTS = ("tests/unit", "tests/golden", "tests/statistical")
+TESTS = ("tests/unit", "tests/golden", "tests/statistical", "tests/contracts")
 
 
 def parsed() -> argparse.Namespace:
