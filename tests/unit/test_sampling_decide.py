@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -170,7 +171,7 @@ INDEX = np.array([3, 0, 8, 2, 11, 5, 6])
 RULE = ladder(RADII, ndtr(-RADII / SIGMA), look_schedule(50, 3000), alpha=0.001, beta=0.001)
 
 
-def drawn_until(rule, journal=None, subset=slice(None)):
+def drawn_until(rule, journal=None, subset=slice(None), **options):
     return count_until(
         base(),
         images()[subset],
@@ -182,7 +183,26 @@ def drawn_until(rule, journal=None, subset=slice(None)):
         stream=Stream.ESTIMATION,
         journal=journal,
         quiet=True,
+        **options,
     )
+
+
+class SecondLook:
+    """Ends the even images at the first look and all others at the second."""
+
+    looks = np.array([10, 20, 30, 40])
+
+    def judge(self, look, k, decided):
+        return np.full(len(k), float(look)), np.arange(len(k)) % 2 == 0 if look == 0 else np.ones(len(k), bool)
+
+
+def test_work_ends_with_the_last_image_and_takes_the_time_that_is_stated():
+    told, began = [], time.monotonic()
+    found = drawn_until(SecondLook(), description="climb", watch=lambda *news: told.append(news))
+    assert 0 < found.seconds.min() and found.seconds.sum() <= time.monotonic() - began
+    assert told == [("climb", 4, 7), ("climb", 7, 7)] and found.look == 2, "nobody is looked at a third time"
+    assert found.drawn.tolist() == [10, 20] * 3 + [10] and found.decided.tolist() == [0, 1] * 3 + [0]
+    assert found.counts.sum(axis=1).tolist() == found.drawn.tolist()
 
 
 def test_counts_are_those_of_the_first_draws_and_of_no_other_image():
