@@ -1,5 +1,7 @@
 """Tests tuned on stage 1: whole numbers in the plan, exact sizes, and what the two ways of judging plan."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -98,6 +100,7 @@ def test_the_reference_is_the_power_of_clopper_and_pearson():
     shown = (np.asarray(clopper_pearson_failure(k, REFERENCE, 0.001)) < q0).mean()
     assert shown == pytest.approx(power[at], abs=0.02)
     assert (power[z <= 1.0] == 0).all()
+    assert f"{REFERENCE:,} draws of every image" in " ".join(inspect.getsource(Decide).split()), "as the setting says"
 
 
 def test_a_tuned_ladder_loses_what_is_tolerated_and_takes_the_draws_that_were_planned():
