@@ -68,7 +68,7 @@ def default_device() -> str:
 
 
 def usual_arithmetic() -> None:
-    """What torch does unless it is told: TF32 in convolutions, algorithms that need not be deterministic."""
+    """What torch does by itself: TF32 in convolutions, algorithms that need not be deterministic."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = True
     for operation in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):

@@ -30,7 +30,7 @@ from certflow.data.store import content_digest, prepare
 from certflow.doors.web.app import create_app
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.site import NAME, Site
-from certflow.doors.web.tasks.certify import LOOKING, told
+from certflow.doors.web.tasks.certify import LOOKING, plain_moment
 from certflow.files.artefact import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
@@ -67,7 +67,7 @@ def overhead(model: dict, info: DataInfo, draws: int) -> dict[str, float]:
     @engine_settings()  # as the application's worker holds them
     def watched() -> None:
         moments = Live(base, image[0], noise, sampler, certificate).moments(looking=LOOKING)
-        looks.append(sum(1 for moment in moments if told(moment)))
+        looks.append(sum(1 for moment in moments if plain_moment(moment)))
 
     found = in_turns({"at_once": at_once, "watched": watched})
     return {

@@ -73,11 +73,11 @@ def measure(sigma: float, images: int, rounds: int, precision: str, device: torc
     floats = (pixels / 255).to(device)
     inference = Inference(precision=precision, compile=device.type == "cuda")
     base = BaseClassifier(ours, inference, shape=CIFAR.shape, classes=CIFAR.classes, device=device)
-    told = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "arithmetic": "exact", "every": True, "quiet": True}
+    how = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "arithmetic": "exact", "every": True, "quiet": True}
     kept, number, found = Kept(), np.full(images, noise.cuts), {}
 
     def enumerated() -> None:
-        found["ours"] = count_classes(base, pixels, np.arange(images), number, kept=kept, **told).counts
+        found["ours"] = count_classes(base, pixels, np.arange(images), number, kept=kept, **how).counts
 
     def published() -> None:
         found["theirs"] = published_counts(theirs, floats, noise)

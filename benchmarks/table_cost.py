@@ -248,7 +248,7 @@ def measured(subject: Subject, sigma: float, precision: str, options, device: to
     }
 
 
-def told(row: dict) -> str:
+def line_of(row: dict) -> str:
     """The row for a reader."""
     lines = [
         f"{row['network']} {row['precision']}, {row['images']} images, sigma {row['sigma']:g}: "
@@ -281,7 +281,7 @@ def main() -> None:
     for subject, sigma in subjects(options, device):
         for precision in options.precisions or native_precisions(device):
             rows.append(measured(subject, sigma, precision, options, device))
-            print(told(rows[-1]), flush=True)
+            print(line_of(rows[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(device), "rows": rows}, indent=1) + "\n")
     for row in rows:

@@ -15,7 +15,7 @@ def made(kind, info, sigma=0.5):
     """The denoiser of the kind's example, with weights that are fresh but not trivial."""
     torch.manual_seed(2)
     spec = small("denoiser", kind)
-    denoiser = spec.build(info, sigma if spec.told else None)
+    denoiser = spec.build(info, sigma if spec.takes_level else None)
     with torch.no_grad():
         for parameter in denoiser.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -37,14 +37,14 @@ def test_it_gives_an_image_for_each_noisy_one(kind, info):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_it_is_told_is_settled_when_it_is_made(kind):
     spec, denoiser = made(kind, GREY)
-    assert denoiser.told == spec.told and denoiser.condition_is_frozen
-    assert denoiser.condition == (0.5 if spec.told else None)
+    assert denoiser.takes_level == spec.takes_level and denoiser.condition_is_frozen
+    assert denoiser.condition == (0.5 if spec.takes_level else None)
     y = torch.rand(4, *GREY.shape)
     with torch.inference_mode():
         same, other = denoiser.at(y, torch.full((4,), 0.5)), denoiser.at(y, torch.full((4,), 0.1))
         torch.testing.assert_close(same, denoiser(y), rtol=1e-4, atol=1e-4)
-    assert torch.equal(same, other) != spec.told
-    if spec.told:
+    assert torch.equal(same, other) != spec.takes_level
+    if spec.takes_level:
         with pytest.raises(ValueError, match="noise level"):
             spec.build(GREY, None)(y)
 
@@ -52,7 +52,7 @@ def test_what_it_is_told_is_settled_when_it_is_made(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_weights_load_into_a_second_one(kind):
     spec, denoiser = made(kind, GREY)
-    again = spec.build(GREY, 0.5 if spec.told else None).eval()
+    again = spec.build(GREY, 0.5 if spec.takes_level else None).eval()
     again.load_state_dict(denoiser.state_dict())
     y = torch.rand(2, *GREY.shape)
     with torch.inference_mode():

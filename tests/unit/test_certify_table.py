@@ -302,7 +302,7 @@ def test_slack_reaches_every_form_of_the_bound(options):
 
 def test_a_certificate_that_cannot_give_slack_away_is_not_asked_to():
     double = spec_class("certificate", "dsrs")(sampler="x")
-    with pytest.raises(ValueError, match="kind dsrs know no exact noise"):
+    with pytest.raises(ValueError, match="kind dsrs cannot use exact noise"):
         certificate_table(Drawn(plan(), COUNTS, GAUSSIAN, slack=1e-12), double, SECONDS)
 
 

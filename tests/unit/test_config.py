@@ -95,7 +95,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (
             ("methods", "gaussian-quick", "preset_dataset"),
             "mnist",
-            "methods.gaussian-quick.preset_dataset: has a meaning",
+            "methods.gaussian-quick.preset_dataset: is only used",
         ),
         (
             ("experiments", "digits", "foreign"),
@@ -394,7 +394,7 @@ def test_a_certificate_must_know_exact_noise(raw):
     exact = sampler.model_copy(update={"arithmetic": "exact"})
     assert exact_problems(Other(sampler="x"), noise, sampler) == []
     (problem,) = exact_problems(Other(sampler="x"), noise, exact)
-    assert problem == "certificates of kind other know no exact noise; use a sampler with `arithmetic: float`"
+    assert problem == "certificates of kind other cannot use exact noise; use a sampler with `arithmetic: float`"
     inner = spec_class("certificate", "inscribed")
     assert exact_problems(inner(norm="linf", sampler="x", of={"kind": "neyman_pearson"}), noise, exact) == []
     assert len(exact_problems(inner(norm="linf", sampler="x", of={"kind": "dsrs"}), noise, exact)) == 1

@@ -60,7 +60,7 @@ def test_experiments_name_lists(raw):
         ),
         ("methods", "m", {"kind": "gaussian", "recipe": None}, "methods.m.recipe: there is no recipe None; known: "),
         ("methods", "m", {"kind": "gaussian", "recipe": "wrong"}, "methods.m.epochz: no such setting"),
-        ("methods", "m", {"kind": "gaussian", "recipe": "loop"}, "methods.m.recipe: 'loop' is made from itself"),
+        ("methods", "m", {"kind": "gaussian", "recipe": "loop"}, "methods.m.recipe: 'loop' refers to itself"),
         (
             "denoisers",
             "d",

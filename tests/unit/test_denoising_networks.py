@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from certflow.data.base import DataInfo
 from certflow.denoising import make_denoiser
-from certflow.denoising.denoiser import Blind, Told
+from certflow.denoising.denoiser import Blind, LevelPlane
 from certflow.denoising.kinds.dncnn import DnCNN as DnCNNSpec
 from certflow.denoising.kinds.drunet import DRUNet as DRUNetSpec
 from certflow.denoising.kinds.memnet import MemNet as MemNetSpec
@@ -97,7 +97,7 @@ def test_memnet_follows_its_definition():
 def test_drunet_is_homogeneous():
     torch.manual_seed(0)
     network, y = DRUNet(1, **SMALL), torch.randn(2, 1, 8, 8)
-    one, two = (Told(network, condition, shape=(1, 8, 8), multiple=8) for condition in (0.25, 0.5))
+    one, two = (LevelPlane(network, condition, shape=(1, 8, 8), multiple=8) for condition in (0.25, 0.5))
     with torch.no_grad():
         assert torch.equal(two(2 * y), 2 * one(y))
         assert not torch.equal(one(y), two(y))
@@ -107,7 +107,7 @@ def test_sides_that_are_no_multiples_are_padded_and_cut_back():
     torch.manual_seed(0)
     network, y = DRUNet(1, **SMALL), torch.randn(2, 1, 28, 26)
     with torch.no_grad():
-        found = Told(network, 0.3, shape=(1, 28, 26), multiple=8)(y)
+        found = LevelPlane(network, 0.3, shape=(1, 28, 26), multiple=8)(y)
         padded = F.pad(torch.cat([y, torch.full_like(y, 0.3)], 1), (0, 6, 0, 4), mode="replicate")
         assert torch.equal(found, network(padded)[:, :, :28, :26])
 
@@ -115,19 +115,19 @@ def test_sides_that_are_no_multiples_are_padded_and_cut_back():
 def test_every_row_may_be_told_its_own_level_in_training():
     torch.manual_seed(0)
     network, y = DRUNet(1, **SMALL).eval(), torch.randn(2, 1, 8, 8)
-    free = Told(network, shape=(1, 8, 8), multiple=8)
-    fixed = [Told(network, condition, shape=(1, 8, 8), multiple=8) for condition in (0.1, 0.9)]
+    free = LevelPlane(network, shape=(1, 8, 8), multiple=8)
+    fixed = [LevelPlane(network, condition, shape=(1, 8, 8), multiple=8) for condition in (0.1, 0.9)]
     with torch.no_grad():
         found = free.at(y, torch.tensor([0.1, 0.9]))
         torch.testing.assert_close(found, torch.cat([fixed[0](y[:1]), fixed[1](y[1:])]))
 
 
 def test_the_condition_is_fixed_for_good():
-    denoiser = Told(DRUNet(1, **SMALL), 0.5, shape=(1, 8, 8), multiple=8)
+    denoiser = LevelPlane(DRUNet(1, **SMALL), 0.5, shape=(1, 8, 8), multiple=8)
     assert denoiser.condition == 0.5 and denoiser.condition_is_frozen
     with pytest.raises(AttributeError):
         denoiser.condition = 0.25
-    free = Told(DRUNet(1, **SMALL), shape=(1, 8, 8), multiple=8)
+    free = LevelPlane(DRUNet(1, **SMALL), shape=(1, 8, 8), multiple=8)
     assert not free.condition_is_frozen
     with pytest.raises(ValueError, match="does not know for which noise level it is used"):
         free(torch.zeros(1, 1, 8, 8))
@@ -136,7 +136,7 @@ def test_the_condition_is_fixed_for_good():
     with pytest.raises(ValueError, match="takes no noise level"):
         Blind(DnCNN(1, depth=3, width=2), 0.5)
     with pytest.raises(ValueError, match="above 0"):
-        Told(DRUNet(1, **SMALL), float("nan"), shape=(1, 8, 8))
+        LevelPlane(DRUNet(1, **SMALL), float("nan"), shape=(1, 8, 8))
 
 
 SMALL_SPECS = {

@@ -185,7 +185,7 @@ def test_a_denoiser_trained_over_a_range_serves_every_level(shop):
 def test_a_model_told_another_level_is_refused(shop):
     spec = shop.study.model_spec("digits", "small", "ranged", "gauss-0.50", 0)
     info = shop.study.datasets["digits"].info()
-    with pytest.raises(ArtefactError, match="told the noise level 0.25, not 0.5"):
+    with pytest.raises(ArtefactError, match="made for the noise level 0.25, not 0.5"):
         load_denoised(shop.model("ranged", "gauss-0.25"), spec, info)
     with pytest.raises(ArtefactError, match="noise.sigma: file has 0.25, asked for 0.5"):
         load_denoised(shop.model("ranged", "gauss-0.25"), spec, info, spec=spec)

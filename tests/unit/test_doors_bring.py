@@ -52,7 +52,7 @@ def test_results_say_themselves_what_they_are(home, images):
     wanted, record = load_model(home.given["model"], MODEL, DIGITS.info())
     assert torch.equal(logits(brought.model, images), logits(wanted, images))
     assert (brought.shape, brought.classes, brought.noise, brought.dataset) == ((1, 8, 8), 10, NOISE, DIGITS)
-    assert brought.made == record.spec and brought.told()["source"] == "results" and len(brought.digest) == 64
+    assert brought.made == record.spec and brought.recorded()["source"] == "results" and len(brought.digest) == 64
     with pytest.raises(ArtefactError, match="digits.json: is damaged"):
         from_results(home.folder / "digits.json")
 
@@ -196,6 +196,6 @@ def test_without_onnxruntime_it_says_what_to_install(monkeypatch, tmp_path):
 
 def test_what_was_brought_is_plain(home):
     brought = from_results(home.given["model"])
-    assert json.loads(json.dumps(brought.told())) == brought.told()
+    assert json.loads(json.dumps(brought.recorded())) == brought.recorded()
     assert brought.noise == Gaussian(sigma=0.5)
     assert ready(brought.model, brought.shape, classes=brought.classes, device="cpu").classes == 10

@@ -190,7 +190,7 @@ def test_code_of_ones_own_is_run(home, capsys, monkeypatch):
 
 BAD = {
     "no model": (["--model", "none.pth", "--arch", "lenet"], [], "none.pth: is not there"),
-    "no architecture": (["--model", "w.pth"], [], "is not a model of the pipeline; tell its architecture"),
+    "no architecture": (["--model", "w.pth"], [], "is not a model of the pipeline; state its architecture"),
     "an architecture too many": (["--model", "MODEL", "--arch", "lenet"], [], "--arch: is for weights made elsewhere"),
     "unknown architecture": (["--model", "w.pth", "--arch", "lenett"], [], "no architecture named 'lenett'"),
     "another architecture": (["--model", "w.pth", "--arch", "lenet"], [], "w.pth"),

@@ -203,7 +203,7 @@ def test_weights_that_are_no_numbers_are_noticed():
 
 
 def test_images_that_the_network_cannot_take_are_named():
-    with pytest.raises(CertflowError, match="takes no such images .3x16x16: "):
+    with pytest.raises(CertflowError, match="cannot take such images .3x16x16: "):
         fold(build(spec("cifar_resnet", depth=8), CIFAR), (3, 16, 16))
 
 

@@ -141,7 +141,7 @@ def test_decisions_that_the_rule_cannot_have_taken_are_refused(tmp_path, wrong):
     arrays, record = read_arrays(shard)
     arrays["counts"][0] = wrong.get("first", arrays["counts"][0])
     write_arrays(shard, {**arrays, **{name: wrong[name] for name in wrong if name in arrays}}, record)
-    with pytest.raises(ArtefactError, match=r"image idx \d: no decision of its stopping rule"):
+    with pytest.raises(ArtefactError, match=r"image idx \d: was not decided by its stopping rule"):
         merge_counts(spec_of("decide"), shards=[shard], plan=plan, counts=tmp_path / "x.npz")
 
 

@@ -83,7 +83,7 @@ def _ended(command: list[str], step: Step, output, seconds: float) -> str:
         return "done" if process.wait(seconds) == 0 else "failed"
     except subprocess.TimeoutExpired:
         return "out of time"
-    finally:  # also when this program itself is told to stop
+    finally:  # also when this program itself is stopped
         _end(process)
 
 

@@ -131,6 +131,6 @@ def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Samp
     found = noise.exact_problems()
     if not certificate.takes_slack:
         found.append(
-            f"certificates of kind {certificate.kind} know no exact noise; use a sampler with `arithmetic: float`"
+            f"certificates of kind {certificate.kind} cannot use exact noise; use a sampler with `arithmetic: float`"
         )
     return found

@@ -122,7 +122,7 @@ class SmoothedClassifier:
         quantize_input: bool = False,
         quiet: bool = False,
     ) -> "pd.DataFrame":
-        """PREDICT: the smoothed class per image, or -1 where n draws do not tell; wrong with probability at most alpha each.
+        """PREDICT: the smoothed class per image, or -1 where n draws are too few; wrong with probability at most alpha each.
 
         Arguments as in `certify`; with quantize_input the class is the rounded image's. Columns: idx, predict, radius
         (always 0: a prediction claims no robustness), n, k (how many draws gave the most frequent class), p_value (two-sided

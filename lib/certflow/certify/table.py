@@ -42,7 +42,7 @@ def certificate_table(
     import pandas as pd
 
     if drawn.slack and not certificate.takes_slack:
-        raise ValueError(f"certificates of kind {certificate.kind} know no exact noise")
+        raise ValueError(f"certificates of kind {certificate.kind} cannot use exact noise")
     plan = drawn.plan
     try:
         planned = planned_counts(plan, drawn.counts)

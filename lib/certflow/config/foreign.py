@@ -44,7 +44,7 @@ def foreign_specs(e: Experiment) -> list[dict[str, Any]]:
 
 
 def _beyond(table: Columns, info: DataInfo, split: str) -> Iterator[str]:
-    """Numbers that the dataset does not have: classes, and images where the specification tells how many there are."""
+    """Numbers that the dataset does not have: classes, and images where the specification says how many there are."""
     limits = {"label": (info.classes, "classes"), "predict": (info.classes, "classes")}
     if info.size is not None:
         limits["idx"] = (info.size[split], f"images in its {split} split")

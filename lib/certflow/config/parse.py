@@ -1,6 +1,6 @@
 """From the mapping that was read to entries; what is wrong with their form is collected, with its place in the file.
 
-The functions append what is wrong to `problems` and go on with the rest: a reader is told everything at once.
+The functions append what is wrong to `problems` and go on with the rest: a reader sees everything at once.
 """
 
 import re
@@ -85,7 +85,7 @@ def _method(cls: type[MethodSpec], fields: dict[str, Any]) -> MethodEntry:
     own = {key: value for key, value in fields.items() if key not in ("kind", *PRESET_KEYS)}
     validated(cls, {"kind": fields["kind"], **own})
     if "preset_dataset" in fields and "preset" not in fields:
-        raise ConfigError(["preset_dataset: has a meaning together with `preset` only"])
+        raise ConfigError(["preset_dataset: is only used together with `preset`"])
     return MethodEntry(fields["kind"], fields.get("preset"), fields.get("preset_dataset"), own)
 
 

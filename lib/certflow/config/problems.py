@@ -124,7 +124,7 @@ def _all_there(study: Study, named: Named) -> bool:
 
 
 def _twice_problems(e: Experiment | Diagnosis) -> Iterator[str]:
-    """Seeds and noises that are listed twice, and numbers that are no seeds."""
+    """Seeds and noises that are listed twice, and numbers that are not seeds."""
     if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
         yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
     if len(set(e.noises)) < len(e.noises):

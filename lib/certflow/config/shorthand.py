@@ -15,7 +15,7 @@ RECIPE = "recipe"
 
 
 def recipes(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Mapping[str, Any]]:
-    """The recipes by name. A recipe is settings without a kind, which every entry says itself."""
+    """The recipes by name. A recipe is settings without a kind, which every entry states on its own."""
     good = {}
     for name, settings in _named(raw, "recipes", problems).items():
         if not isinstance(settings, Mapping):
@@ -60,7 +60,7 @@ def with_recipes(
     if not isinstance(name, str) or name not in known:
         raise ConfigError([f"{RECIPE}: there is no recipe {name!r}; known: {listed(known)}"])
     if name in within:
-        raise ConfigError([f"{RECIPE}: {name!r} is made from itself"])
+        raise ConfigError([f"{RECIPE}: {name!r} refers to itself"])
     return {**with_recipes(known[name], known, (*within, name)), **own}
 
 

@@ -113,7 +113,7 @@ class StageSpecs(Entries):
     def features_spec(
         self, dataset: str, model: str, method: str, noise: str, seed: int, knowledge: str
     ) -> dict[str, Any]:
-        """What a model's features depend on, besides the weights. How the model is sampled is no part of it."""
+        """What a model's features depend on, besides the weights. How the model is sampled is not part of it."""
         made = self.model_spec(dataset, model, method, noise, seed)
         return plain({**made, "features": self.knowledge[knowledge].extracted()})
 

@@ -56,8 +56,8 @@ class Study(StageSpecs):
     def _remark(self, e: Experiment, norm: str) -> str:
         """The experiment's own remark, and the published envelopes that it asks for, of its kinds of noise and its norm."""
         kinds, asked = {self.noises[name].kind for name in e.noises}, e.envelopes
-        told = "" if asked is None else envelopes.sentence(asked.dataset, asked.arch, kinds, norm)
-        return " ".join(part for part in (e.remark, told) if part)
+        published = "" if asked is None else envelopes.sentence(asked.dataset, asked.arch, kinds, norm)
+        return " ".join(part for part in (e.remark, published) if part)
 
     def preview_spec(self, experiment: str) -> dict[str, Any]:
         """What the estimate of an experiment's table depends on, besides the counts. ValueError where none is asked for."""

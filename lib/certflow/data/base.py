@@ -34,7 +34,7 @@ class DataInfo:
     augmentation: Augmentation = "none"
     streams: bool = False
     size: dict[str, int] | None = None
-    """Items per split where the spec alone tells, else None."""
+    """Items per split where the spec alone says it, else None."""
     vocabulary: int | None = None
     """Number of different tokens, padding included, where the items are texts; None for images."""
 

@@ -83,7 +83,7 @@ class Rendering:
         return _array(self._sized(self.open(data, where), where))
 
     def check(self, data: bytes, where: str) -> None:
-        """What can be told without decoding: that it is an image file of such colours, and its size where that is fixed."""
+        """What can be seen without decoding: that it is an image file of such colours, and its size where that is fixed."""
         self._recognised(data, where)
 
     def random_crop(self, data: bytes, where: str, words: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where source files lie, how they are told from damaged or foreign ones, and what is said when they are missing."""
+"""Where source files lie, how they are distinguished from damaged or foreign ones, and what is said when they are missing."""
 
 import hashlib
 import os
@@ -55,9 +55,7 @@ def _expanded(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise DataError(
-            f"{path}: this system knows no such home folder; set HOME, or write the path in full"
-        ) from error
+        raise DataError(f"{path}: this system has no such home folder; set HOME, or write the path in full") from error
 
 
 def missing(spec: DatasetSpec, path: Path, wanted: str, *, downloadable: bool = True) -> DataError:

@@ -12,7 +12,7 @@ from certflow.data.pixels import CROP_WORDS
 from certflow.data.tree import TreeSplit
 
 Order = tuple[int, np.ndarray | None]
-"""What a worker is told: which image, and the random words for its crop (None: the evaluation transform)."""
+"""What a worker is asked for: which image, and the random words for its crop (None: the evaluation transform)."""
 
 
 class Decoder(Dataset):

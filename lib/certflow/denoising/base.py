@@ -25,8 +25,8 @@ class DenoiserSpec(Spec):
     """
 
     family: ClassVar[str] = "denoiser"
-    told: ClassVar[bool] = False
-    """Whether the network is told the noise level."""
+    takes_level: ClassVar[bool] = False
+    """Whether the network is given the noise level."""
     trainable: ClassVar[bool] = True
     """Whether a method of kind `denoised` may train it with an objective."""
     unhashed: ClassVar[frozenset[str]] = frozenset({"weights", "allow_sigma_extrapolation"})
@@ -55,7 +55,7 @@ class DenoiserSpec(Spec):
                 raise ValueError(f"sigma_range must rise from 0 or more, got {[low, high]}")
             if self.train is not None:
                 raise ValueError(
-                    "sigma_range tells what `weights` were trained for; for training here it stands in `train`"
+                    "sigma_range states what `weights` were trained for; for training here, set it in `train`"
                 )
         return self
 
@@ -98,7 +98,7 @@ class DenoiserSpec(Spec):
         return {f"denoiser.{number}" if number else "denoiser": path for number, path in enumerate(self.files())}
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
-        """The denoiser with fresh weights. condition: the noise level it is told for good; kinds that are told none ignore it.
+        """The denoiser with fresh weights. condition: the noise level it is given for good; kinds that take none ignore it.
 
         notes: what `load_weights` found out about weights made elsewhere and the architecture depends on.
         """

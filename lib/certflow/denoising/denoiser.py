@@ -1,8 +1,8 @@
-"""Denoisers as fixed functions of the noisy image: what they are told about the noise is settled when they are made.
+"""Denoisers as fixed functions of the noisy image: what they know of the noise is settled when they are made.
 
-A certificate that compares two laws of noise needs the same base classifier under both. A network that were told the noise
-level being sampled would be another function under each, so the level it is told is a property of the denoiser, which never
-follows the noise and cannot be set afterwards.
+A certificate that compares two laws of noise needs the same base classifier under both. A network that was given the
+noise level being sampled would be another function under each, so the level it is given is a property of the denoiser, which
+never follows the noise and cannot be set afterwards.
 """
 
 import torch
@@ -16,21 +16,21 @@ Images = Float[torch.Tensor, "rows channels height width"]
 class Denoiser(nn.Module):
     """y [rows, channels, height, width], a [0,1] image with noise that is not clipped → an image in [0,1] units.
 
-    `condition` is the noise level that `network` is told, in [0,1]-pixel units: a number for good, or None where the network
-    is told nothing or has not been given a level yet (`condition_is_frozen` says which).
+    `condition` is the noise level that `network` is given, in [0,1]-pixel units: one number for good, or None where the network
+    takes none or has not been given one yet (`condition_is_frozen` says which).
     """
 
-    told: bool = False
+    takes_level: bool = False
     """Whether the network takes a noise level at all."""
     predicts_noise: bool = False
     """Whether the network's own output is the noise of unit variance, not the image."""
 
     def __init__(self, network: nn.Module, condition: float | None = None):
         super().__init__()
-        if condition is not None and not self.told:
+        if condition is not None and not self.takes_level:
             raise ValueError(f"{type(network).__name__} takes no noise level, so none can be frozen; got {condition}")
         if condition is not None and not 0 < condition < float("inf"):
-            raise ValueError(f"the noise level that a denoiser is told must be a number above 0, got {condition}")
+            raise ValueError(f"the noise level of a denoiser must be a number above 0, got {condition}")
         self.network = network
         self._condition = condition
 
@@ -41,17 +41,17 @@ class Denoiser(nn.Module):
     @property
     def condition_is_frozen(self) -> bool:
         """Whether this is one fixed function. The sampler refuses it otherwise."""
-        return self._condition is not None or not self.told
+        return self._condition is not None or not self.takes_level
 
     def forward(self, y: Images) -> Images:
         raise NotImplementedError
 
     def at(self, y: Images, sigma: Float[torch.Tensor, " rows"]) -> Images:
-        """Denoised images where row r is told sigma[r]: for training over a range of levels, never for sampling."""
+        """Denoised images where row r is given sigma[r]: for training over a range of levels, never for sampling."""
         raise NotImplementedError
 
     def compare(self, x: Images, noise: Images, sigma: Float[torch.Tensor, " rows"]) -> tuple[Images, Images]:
-        """(what the network says, what it should say) about x + noise, of which it is told sigma: for training over a range."""
+        """(what the network says, what it should say) about x + noise, given sigma: for training over a range."""
         return self.at(x + noise, sigma), x
 
     def _level(self) -> float:
@@ -72,14 +72,14 @@ class Blind(Denoiser):
         return self.network(y)
 
 
-class Told(Denoiser):
+class LevelPlane(Denoiser):
     """A network that takes the noise level as one more input plane, and images whose sides are multiples of `multiple`.
 
-    shape: (channels, height, width) of an image. Sides that are no multiples are enlarged by repeating the last row and
+    shape: (channels, height, width) of an image. Sides that are not multiples are enlarged by repeating the last row and
     column, and the output is cut back.
     """
 
-    told = True
+    takes_level = True
 
     def __init__(
         self, network: nn.Module, condition: float | None = None, *, shape: tuple[int, ...], multiple: int = 1

@@ -21,11 +21,11 @@ class OneShot(Denoiser):
     `exact`: ā = 1/(1 + 4σ²), so that the scale fits the noise drawn, at a time between steps (`interp`) or at the next step
     (`ceil`). `paper`: step and scale of the first t with at least that much noise, as in the published code, which also draws
     that little more noise; here noise stays the certificate's own. shape: (channels, height, width) of an image; sides that
-    are no multiples of `multiple` are enlarged by repeating the last row and column. The network may give twice as many
+    are not multiples of `multiple` are enlarged by repeating the last row and column. The network may give twice as many
     channels (learned variances): the first half is used.
     """
 
-    told = True
+    takes_level = True
     predicts_noise = True
     opaque = True
 

@@ -1,6 +1,6 @@
 """Checkpoints of `openai/improved-diffusion` and `openai/guided-diffusion` under the names of diffusers' `UNet2DModel`.
 
-The layout is read off names and shapes; only the width of an attention head cannot be told from a file. Their queries, keys
+The layout is read off names and shapes; only the width of an attention head cannot be read from a file. Their queries, keys
 and values lie in one tensor with rows [head][query, key, value][dim], and have to be rearranged: without that the weights load
 without any error, and the network is wrong.
 """
@@ -69,7 +69,7 @@ def is_openai(state: State) -> bool:
 
 
 def layout(state: State, path: str | Path) -> Layout:
-    """What the names and shapes of a checkpoint tell; `ArtefactError` where they are of no such network."""
+    """What the names and shapes of a checkpoint show; `ArtefactError` where they are of no such network."""
     if "label_emb.weight" in state:
         raise ArtefactError(
             f"{path}: is conditioned on the class, which a denoiser must not know; take an unconditional one"

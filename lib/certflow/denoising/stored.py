@@ -1,4 +1,4 @@
-"""Denoise-then-classify networks from their files: the same bits, and told the same noise level, as when they were written."""
+"""Denoise-then-classify networks from their files: the same bits, and given the same noise level, as when they were written."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,13 +31,13 @@ def load_denoised(
     """The network that the method of kind `denoised` in `spec` wrote, in eval mode on the CPU, and its provenance.
 
     `expected` as in `certflow.models.load_model`. Raises `ArtefactError` for a file that is missing, damaged or altered, was
-    made from another specification, does not fit the network, or was told another noise level than the one of `spec`.
+    made from another specification, does not fit the network, or was made for another noise level than the one of `spec`.
     """
     state, provenance = read_tensors(path, **{"format": FORMAT, **expected})
-    condition, told = condition_of(spec), provenance.facts.get("condition")
-    if told is not None and told != condition:
+    condition, made_for = condition_of(spec), provenance.facts.get("condition")
+    if made_for is not None and made_for != condition:
         raise ArtefactError(
-            f"{path}: its denoiser is told the noise level {told}, not {condition}; delete it and run again"
+            f"{path}: its denoiser was made for the noise level {made_for}, not {condition}; delete it and run again"
         )
     method = spec["method"]
     denoiser = None
@@ -68,7 +68,7 @@ def fresh(
 
 
 def condition_of(spec: Mapping[str, Any]) -> float:
-    """The noise level that a denoiser is told for good: that of the noise entry its method is made for."""
+    """The noise level that a denoiser is given for good: that of the noise entry its method is made for."""
     return float(revive("noise", spec["noise"]).sigma)
 
 

@@ -33,7 +33,7 @@ def record_of(asked: "Asked", seed: int, **more: Any) -> dict[str, Any]:
 
     given = asked.given
     return {
-        "model": asked.brought.told(),
+        "model": asked.brought.recorded(),
         "images": {"name": given.name, "sha256": given.digest(), "number": len(given), "shape": list(given.shape)},
         "noise": asked.noise.canonical(),
         "seed": seed,

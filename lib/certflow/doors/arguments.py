@@ -19,7 +19,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of --kind, such as depth=40"
     )
-    own.add_argument("--classes", type=int, help="number of classes, where the file does not tell")
+    own.add_argument("--classes", type=int, help="number of classes, where the file does not say")
     own.add_argument("--mean", type=float, nargs="+", help="normalisation in [0,1] pixels, where the file stores none")
     own.add_argument("--sd", type=float, nargs="+")
     own.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set of the file")

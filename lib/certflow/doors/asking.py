@@ -93,7 +93,7 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
 
     if (arguments.arch is None) == (arguments.kind is None):
         raise DataError(
-            f"{arguments.model}: is not a model of the pipeline; tell its architecture: --kind with --set, or --arch "
+            f"{arguments.model}: is not a model of the pipeline; state its architecture: --kind with --set, or --arch "
             f"({', '.join(NAMES)})"
         )
     model = arguments.arch or entry(ModelSpec, arguments.kind, **settings(arguments.set))
@@ -118,7 +118,7 @@ def _no_architecture(arguments: argparse.Namespace) -> None:
     stated = [name for name in ("arch", "kind", "mean", "sd") if getattr(arguments, name) is not None]
     if stated:
         raise DataError(
-            f"--{stated[0]}: is for weights made elsewhere; this model says itself what it is. Leave it out"
+            f"--{stated[0]}: is for weights made elsewhere; the file of this model states it already. Leave it out"
         )
 
 
@@ -157,7 +157,7 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
     text = arguments.noise
     if text is None:
         if brought is None or brought.noise is None:
-            raise DataError("--noise: is not known for this model; say such as --noise gaussian:0.25")
+            raise DataError("--noise: is not known for this model; give it, for example --noise gaussian:0.25")
         return brought.noise
     kind, _, sigma = text.partition(":")
     if text.startswith("{") or not sigma:
@@ -165,7 +165,7 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
     try:
         return entry(NoiseSpec, kind, sigma=float(sigma))
     except ValueError:
-        raise DataError(f"--noise {text}: {sigma!r} is not a number; write such as gaussian:0.25") from None
+        raise DataError(f"--noise {text}: {sigma!r} is not a number; write for example gaussian:0.25") from None
 
 
 def _model_with_denoiser(arguments: argparse.Namespace) -> "PipelineModel | None":
@@ -185,8 +185,8 @@ def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", n
     spec = entry(DenoiserSpec, text) if text.startswith("{") else entry(DenoiserSpec, kind, weights=file or None)
     if not spec.trained or spec.train is not None:
         raise DataError(
-            f"--denoiser {text}: names no weights; write such as drunet:drunet_gray.pth, an entry as JSON, or a model file of "
-            "the pipeline that was trained behind a denoiser"
+            f"--denoiser {text}: names no weights; write for example drunet:drunet_gray.pth, an entry as JSON, or a model file "
+            "of the pipeline that was trained behind a denoiser"
         )
     return behind(brought, spec, given.shape, noise.sigma)
 

@@ -51,7 +51,7 @@ class Brought:
     examination: "Examination | None" = None
     """What the doctor found out (source `checkpoint`, with test images)."""
 
-    def told(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Plain values for a record."""
         return {"source": self.source, "name": self.name, "sha256": self.digest, "warnings": list(self.warnings)}
 
@@ -153,7 +153,7 @@ def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
 
 
 def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma: float) -> Brought:
-    """The model behind a denoiser that is told the noise level `sigma` for good.
+    """The model behind a denoiser that is given the noise level `sigma` for good.
 
     spec: with weights. Where it does not say for which noise levels they are, they are taken to be for this one. Errors as in
     `make_denoiser`; ValueError for models that are not torch modules.
@@ -166,15 +166,15 @@ def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma
     settings = spec.model_dump(exclude={"kind"}, exclude_unset=True) | level
     denoiser = make_denoiser(spec.kind, shape, sigma, **settings)
     files = [file_digest(path) for path in spec.files()]
-    told = digest([brought.digest, spec.canonical(), files, sigma])
-    return replace(brought, model=DenoiseThenClassify(denoiser, classifier), digest=told)
+    identity = digest([brought.digest, spec.canonical(), files, sigma])
+    return replace(brought, model=DenoiseThenClassify(denoiser, classifier), digest=identity)
 
 
 def behind_denoiser_of(brought: Brought, other: PipelineModel) -> Brought:
-    """The model behind the denoiser of another one, which was told its noise level; to be sampled under that one's noise.
+    """The model behind the denoiser of another one, which was given its noise level; to be sampled under that one's noise.
 
-    Both take images of one shape. ValueError where `other` has no denoiser, `brought` has one of its own or is no torch module,
-    or the shapes differ.
+    Both take images of one shape. ValueError where `other` has no denoiser, `brought` has one of its own or is not a torch
+    module, or the shapes differ.
     """
     from certflow.denoising.composed import DenoiseThenClassify, denoiser_of
 
@@ -188,13 +188,13 @@ def behind_denoiser_of(brought: Brought, other: PipelineModel) -> Brought:
         shapes = " and ".join("x".join(map(str, shape)) for shape in (brought.shape, other.shape))
         raise ValueError(f"{brought.name} and {other.name}: take images of different shapes ({shapes})")
     model = DenoiseThenClassify(denoiser_of(composed), classifier, clamp=composed.clamp)
-    told = digest([brought.digest, "denoiser of", other.digest])
+    identity = digest([brought.digest, "denoiser of", other.digest])
     warnings = (*brought.warnings, *other.warnings)
-    return replace(brought, model=model, digest=told, shape=other.shape, noise=other.noise, warnings=warnings)
+    return replace(brought, model=model, digest=identity, shape=other.shape, noise=other.noise, warnings=warnings)
 
 
 def _module(brought: Brought) -> torch.nn.Module:
-    """The model that a denoiser is put before; ValueError for what is no torch module."""
+    """The model that a denoiser is put before; ValueError for what is not a torch module."""
     if not isinstance(brought.model, torch.nn.Module):
         raise ValueError(f"{brought.name}: a denoiser needs a torch module behind it; put it into the model itself")
     return brought.model
@@ -211,7 +211,7 @@ def _examined(
     seed: int,
     options: Mapping[str, Any],
 ) -> tuple[torch.nn.Module, "Examination"]:
-    """The network again, as the doctor loads it: normalised as the one at hand."""
+    """The network again, as the doctor loads it: normalised as the one that was loaded already."""
     from certflow.models.examination import examine
     from certflow.models.normalise import normalisation
 

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _shown  # ty: ignore[invalid-assignment]  # as the library tells one to do
+            warnings.showwarning = _shown  # ty: ignore[invalid-assignment]  # the documented way to show warnings otherwise
             return given.run(given)
     except (CertflowError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -52,7 +52,7 @@ def read_json(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise DataError(f'{text}: is not JSON ({error}); write such as {{"kind": "fixed", "n": 1000}}') from error
+        raise DataError(f'{text}: is not JSON ({error}); write for example {{"kind": "fixed", "n": 1000}}') from error
     return found
 
 

@@ -34,7 +34,7 @@ class OnnxModel:
 
     @property
     def classes(self) -> int | None:
-        """Number of logits; None where the file does not tell."""
+        """Number of logits; None where the file does not say."""
         shape = self.output.shape
         return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
 

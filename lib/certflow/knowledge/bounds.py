@@ -88,7 +88,7 @@ def bernstein_width(variance: np.ndarray | float, m: int, high: float, alpha: fl
 
 
 def resampled_means(matrix: np.ndarray, weights: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """float64 [resamples]: means over the pairs of n points drawn with replacement; a point and its copy are no pair.
+    """float64 [resamples]: means over the pairs of n points drawn with replacement; a point and its copy are not a pair.
 
     With c_i the times that point i was drawn it is cᵀKc / cᵀWc: products of matrices instead of resampled ones.
     """

@@ -111,7 +111,7 @@ class _Sums:
         below = np.maximum(distances if unit == 1 else distances / unit, floor)
         below += stabiliser
         if same:
-            np.fill_diagonal(below, np.inf)  # a point is no pair with itself: its ratio is 0, and it is not counted
+            np.fill_diagonal(below, np.inf)  # a point is not a pair with itself: its ratio is 0, and it is not counted
         zero = below == 0 if floor + stabiliser == 0 else None
         if zero is not None:
             row_sums(-zero.astype(np.int64), block, self.kept)

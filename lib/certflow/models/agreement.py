@@ -13,7 +13,7 @@ ROUNDINGS = 64
 
 
 def difference(wanted: Logits, found: Logits) -> float:
-    """The largest difference of two networks' logits on the same images, relative to what the logits tell.
+    """The largest difference of two networks' logits on the same images, relative to what the logits say.
 
     What is common to all classes of an image changes no prediction, and what is common to all images tells nothing about
     them; so both are left out of the scale, and the first also of the difference. A large offset thus hides nothing. Infinite

@@ -39,5 +39,5 @@ def load_model(
 
 
 def read_model(path: str | Path, **expected: Any) -> tuple[dict[str, torch.Tensor], Provenance]:
-    """The state and provenance of a model file of ours, as `certflow.files.tensorfile.read_tensors` reads it."""
+    """The state and provenance of one of our model files, as `certflow.files.tensorfile.read_tensors` reads it."""
     return read_tensors(path, **expected)

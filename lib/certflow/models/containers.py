@@ -61,7 +61,7 @@ class Archive:
         if len(pickled) != 1:
             raise ValueError(f"it holds {len(pickled)} records named data.pkl, one is needed")
         self._folder = pickled[0].removesuffix("data.pkl")
-        # Torch can be told to write no checksums, and then writes zeros.
+        # Torch can be set to write no checksums, and then writes zeros.
         self._checked = any(entry.CRC for entry in self._zip.infolist())
         if self._optional("byteorder", b"little") != b"little":
             raise ValueError("its numbers are stored big end first; save it again on a little-endian machine")
@@ -76,7 +76,7 @@ class Archive:
         if entry.compress_type != zipfile.ZIP_STORED or not entry.file_size == entry.compress_size <= self._size:
             raise ValueError(f"its record {name} is compressed; unpack it and pack it again without (zip -0)")
         if not self._checked:
-            entry.CRC = None  # ty: ignore[invalid-assignment]  # how zipfile is told not to compare it
+            entry.CRC = None  # ty: ignore[invalid-assignment]  # how to keep zipfile from comparing it
         found = bytearray(entry.file_size)
         with self._zip.open(entry) as record:
             if cast(io.BufferedIOBase, record).readinto(found) != len(found) or record.read(1):

@@ -48,7 +48,7 @@ def _check_values(path: str | Path, key: str, tensor: torch.Tensor, dtype: torch
     if tensor.is_floating_point() or tensor.is_complex():
         wide = tensor.float() if tensor.element_size() == 1 else tensor  # not all operations know numbers of 8 bits
         if not bool(wide.isfinite().all()):
-            raise ArtefactError(f"{path}: {key} holds values that are NaN or infinite; the model is of no use")
+            raise ArtefactError(f"{path}: {key} holds values that are NaN or infinite; the model cannot be used")
         if not (dtype.is_floating_point or dtype.is_complex) and not torch.equal(wide, wide.to(dtype).to(wide.dtype)):
             raise ArtefactError(f"{path}: {key} holds fractions, the network needs {dtype}; take another file")
 

@@ -1,4 +1,4 @@
-"""What a model file of ours says about itself, read without torch and without reading its weights."""
+"""What one of our model files says about itself, read without torch and without reading its weights."""
 
 from pathlib import Path
 

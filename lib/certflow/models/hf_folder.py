@@ -68,7 +68,7 @@ def _of_texts(path: str | Path, settings: dict[str, Any], info: DataInfo) -> lis
 
 
 def special_numbers(path: str | Path) -> frozenset[int]:
-    """The tokenizer's own numbers of marks that are no words; none where the folder has no tokenizer."""
+    """The tokenizer's own numbers of marks that are not words; none where the folder has no tokenizer."""
     file = Path(path) / TOKENIZER
     marks = read_json(file).get("added_tokens", []) if file.is_file() else []
     return frozenset(mark["id"] for mark in marks if mark.get("special"))
@@ -121,11 +121,11 @@ def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[fl
     The file's own are those of grey levels 0 to 255 times its `rescale_factor`, nearly always 1/255.
     """
     file = Path(path) / INPUT
-    told = read_json(file) if file.is_file() else {}
+    stated = read_json(file) if file.is_file() else {}
     mean, sd = [0.0] * channels, [1.0] * channels
-    if told.get("do_normalize", True) and "image_mean" in told:
-        mean, sd = _per_channel(told["image_mean"], channels), _per_channel(told["image_std"], channels)
-    largest = 255 * (told.get("rescale_factor") or 1 / 255)
+    if stated.get("do_normalize", True) and "image_mean" in stated:
+        mean, sd = _per_channel(stated["image_mean"], channels), _per_channel(stated["image_std"], channels)
+    largest = 255 * (stated.get("rescale_factor") or 1 / 255)
     if abs(largest - 1) < WRITTEN:
         return mean, sd
     return [value / largest for value in mean], [value / largest for value in sd]

@@ -74,7 +74,7 @@ def captured(
         def keep(module: nn.Module, given: Any, output: Any) -> None:
             output = _tensor(output)
             if output is None:
-                raise ValueError(f"layers: {name} gives something else than a tensor; name another module")
+                raise ValueError(f"layers: {name} gives something other than a tensor; name another module")
             pooled = reduced(output, how, mask)
             # Where nothing was pooled it is the output itself, which the next module may write over.
             found[name] = pooled.clone() if pooled.data_ptr() == output.data_ptr() else pooled
@@ -147,7 +147,7 @@ def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
         with torch.no_grad(), in_mode(network, training=False):
             logits = _tensor(network(x))
         if logits is None:
-            raise ValueError(f"{type(network).__name__} gives something else than logits")
+            raise ValueError(f"{type(network).__name__} gives something other than logits")
     finally:
         for handle in handles:
             handle.remove()

@@ -132,7 +132,9 @@ class Probe:
             finite = logits.isfinite().all(1)
             if not bool(finite.all()):
                 image = self.test.describe(int(self.index[part[int(finite.int().argmin())]]))
-                raise NonFiniteError(f"{self.path}: its logits on {image} are NaN or infinite; the model is of no use")
+                raise NonFiniteError(
+                    f"{self.path}: its logits on {image} are NaN or infinite; the model cannot be used"
+                )
             found.append(logits.argmax(1).cpu().numpy())
         return np.concatenate(found)
 

@@ -81,9 +81,9 @@ class WeightFile:
 def weight_file(path: str | Path) -> Iterator[WeightFile]:
     """A weight file, open; its tensors have shapes and dtypes, and no values yet.
 
-    The format is told by the content, not by the name: safetensors, or `torch.save` (both of its formats). Nothing in it is
-    run: objects beside the weights are replaced by stand-ins that hold nothing. Raises `ArtefactError` for a missing or damaged
-    file, and for one that holds no weights, with what it is and how to mend it.
+    The format is recognised by the content, not by the name: safetensors, or `torch.save` (both of its formats). Nothing in it
+    is run: objects beside the weights are replaced by stand-ins that hold nothing. Raises `ArtefactError` for a missing or
+    damaged file, and for one that holds no weights, with what it is and how to mend it.
     """
     path = Path(path)
     try:

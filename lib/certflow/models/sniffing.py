@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes, in a sentence that says what to do with one that holds no weights."""
+"""What a file is, by its first bytes, in a sentence that says what to do with one that holds no weights."""
 
 import html
 import re

@@ -27,7 +27,7 @@ def word_embedding(network: nn.Module) -> nn.Embedding:
 
 
 def special_tokens(network: nn.Module) -> frozenset[int]:
-    """Tokens that are no words: padding, marks of unknown words and of the ends of texts."""
+    """Tokens that are not words: padding, marks of unknown words and of the ends of texts."""
     return _of_texts(network).special_tokens
 
 
@@ -45,7 +45,7 @@ def vectors(network: nn.Module, tokens: Int[torch.Tensor, "rows length"]) -> Flo
 
 def seen(tokens: Int[torch.Tensor, "rows length"]) -> Bool[torch.Tensor, "rows length"]:
     """Which tokens attention looks at: all but padding. A text of no word at all looks at its first padding, since a softmax
-    over nothing is no number."""
+    over nothing is not a number."""
     counts = tokens != PADDING
     return torch.cat([torch.ones_like(counts[:, :1]), counts[:, 1:]], dim=1)
 

@@ -23,7 +23,7 @@ from jaxtyping import Int32, Int64, UInt32
 LEVELS = 255
 """Grey levels per unit of pixel value."""
 REACH = 9
-"""Standard deviations up to which levels are told apart; what lies beyond belongs to the outermost ones."""
+"""Standard deviations up to which levels are distinguished; what lies beyond belongs to the outermost ones."""
 BITS = 62
 DIGITS = 60
 """Decimal digits in which thresholds are computed."""

@@ -77,7 +77,7 @@ def left(table: "pd.DataFrame") -> np.ndarray:
 
 
 def macro_f1(label: np.ndarray, predict: np.ndarray) -> float:
-    """The mean over the classes that occur as label or prediction of 2·right / (labels + predictions); -1 is no class."""
+    """The mean over the classes that occur as label or prediction of 2·right / (labels + predictions); -1 is not a class."""
     classes = np.unique(np.concatenate([label, predict[predict >= 0]]))
     scores = [2 * ((label == c) & (predict == c)).sum() / ((label == c).sum() + (predict == c).sum()) for c in classes]
     return float(np.mean(scores))

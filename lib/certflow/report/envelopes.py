@@ -52,18 +52,18 @@ def sentence(dataset: str, arch: str, noises: Collection[str], norm: str) -> str
     Of radii in `norm` under one of `noises` (kinds) alone; empty where none of these is known.
     """
     rows = [row for row in envelopes(dataset, arch) if row["noise"] in noises and row["norm"] == norm]
-    told = []
+    sentences = []
     for key, group in groupby(
         rows, lambda row: tuple(row[name] for name in ("method", "variant", "noise", "n", "sigmas"))
     ):
         method, variant, noise, n, sigmas = key
         cells = "; ".join(_cell(row) for row in group)
-        told.append(f"{method}, {variant} ({noise}, σ among {sigmas.replace(' ', ', ')}; {_draws(n)}): {cells}.")
-    if not told:
+        sentences.append(f"{method}, {variant} ({noise}, σ among {sigmas.replace(' ', ', ')}; {_draws(n)}): {cells}.")
+    if not sentences:
         return ""
     return (
         f"Published envelopes on {dataset}, {arch}, {NORMS[norm]} radii: at each the best over noise levels and settings, "
-        f"standard accuracy of that model in brackets, all in percent. {' '.join(told)}"
+        f"standard accuracy of that model in brackets, all in percent. {' '.join(sentences)}"
     )
 
 

@@ -33,7 +33,7 @@ class SeedTable:
 
     @property
     def record(self) -> Provenance:
-        """`provenance` of a table of ours; `ArtefactError` for one made elsewhere."""
+        """`provenance` of one of our tables; `ArtefactError` for one made elsewhere."""
         if self.provenance is None:
             raise ArtefactError(
                 f"{self.path}: was made elsewhere and does not say from what; make it with the pipeline"
@@ -49,7 +49,7 @@ class Line:
     units of [0,1]. `seeds` holds one table per training seed, all of the same images in the same order. `split` is the part of
     the dataset that the images come from. `published_as` is the name under which published numbers of the same training
     recipe are looked up, such as `smoothmix`; empty if nothing comparable was published. `beside`, of a line made elsewhere, is
-    the method of ours that it is compared with image by image; empty for none.
+    our method that it is compared with image by image; empty for none.
     """
 
     method: str
@@ -183,7 +183,7 @@ def read_line(
     published_as: str = "",
     split: str = "test",
 ) -> Line:
-    """A line of ours. paths: training seed → certificate table, checked against its provenance as it is read."""
+    """One of our lines. paths: training seed → certificate table, checked against its provenance as it is read."""
     entries = []
     for seed, path in paths.items():
         table, provenance = read_table(path)
@@ -237,7 +237,7 @@ def _norm(entry: SeedTable) -> str:
 
 
 def _claim(entry: SeedTable) -> Mapping[str, Any]:
-    """What the radii of a table of ours say; `ArtefactError` where it does not state that."""
+    """What the radii of one of our tables say; `ArtefactError` where it does not state that."""
     claim = entry.record.notes.get("claim")
     if not isinstance(claim, Mapping) or not {"norm", "alpha", "domain"} <= set(claim):
         raise ArtefactError(f"{entry.path}: does not state what its radii claim; delete it and run again")

@@ -40,8 +40,8 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
         half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
         found[images] = float(np.max(half, initial=0.0))
     # Rounded up: it must not shrink in print.
-    told = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]
-    return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(told)} (95 %)."]
+    listed = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]
+    return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:
@@ -84,28 +84,28 @@ def _reduced(found: "pd.DataFrame") -> list[str]:
 
 def _paired(summary: "pd.DataFrame") -> list[str]:
     """What the differences image by image are, and over which images."""
-    told = []
+    listed = []
     for row in summary[summary["paired_with"] != ""].itertuples():
         images = f"over {int(row.paired_images):,} images" if row.paired_images else "no image is in both"
-        told.append(f"{row.method} at σ = {row.sigma:g} − {row.paired_with}, {images}")
-    if not told:
+        listed.append(f"{row.method} at σ = {row.sigma:g} − {row.paired_with}, {images}")
+    if not listed:
         return []
     return [
-        f"Differences by image: {'; '.join(dict.fromkeys(told))}. Means over the images that both are about, and "
+        f"Differences by image: {'; '.join(dict.fromkeys(listed))}. Means over the images that both are about, and "
         "below each its standard error over these images. Training again with another seed is not in it."
     ]
 
 
 def _rounded(found: "pd.DataFrame") -> list[str]:
     """What rounding adds to published numbers, and to which. found: rows that have published numbers."""
-    told = []
+    listed = []
     for digits, part in found.groupby("published_digits"):
         sources = "" if len(part) == len(found) else f" of {', '.join(dict.fromkeys(part['published_source']))}"
-        told.append(
+        listed.append(
             f"Published radii{sources} were rounded to {digits:.0f} digits before counting, which can only add to certified "
             "accuracies (up to 0.3 points at three digits)."
         )
-    return told
+    return listed
 
 
 def whose(part: "pd.DataFrame", summary: "pd.DataFrame", name: Callable[[Any], str] | None = None) -> str:
@@ -252,12 +252,12 @@ def _other_images(summary: "pd.DataFrame") -> list[str]:
     rows = summary[summary["other_images"] != ""]
     if not len(rows):
         return []
-    told = []
+    listed = []
     for row in rows.itertuples():
         ours = "all of them" if row.shared_images == row.n_images else f"{row.shared_images:,} of them"
-        told.append(f"{row.method} at σ = {row.sigma:g} ({row.n_images:,} images, {ours} among ours)")
+        listed.append(f"{row.method} at σ = {row.sigma:g} ({row.n_images:,} images, {ours} among ours)")
     count = int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0])
     return [
-        f"Not on our {count:,} images, so that the rates do not compare: {'; '.join(dict.fromkeys(told))}. These rows are "
+        f"Not on our {count:,} images, so that the rates do not compare: {'; '.join(dict.fromkeys(listed))}. These rows are "
         "never in bold; bold marks the best of the others. A file with fewer images may be incomplete."
     ]

@@ -10,7 +10,7 @@ from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
 
 COSTS = ("samples_per_image", "seconds_per_image")
-"""Metrics that are no property of the classifier."""
+"""Metrics that are not properties of the classifier."""
 
 
 def paired_metrics(radii: Sequence[float]) -> list[Metric]:

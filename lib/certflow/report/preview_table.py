@@ -52,8 +52,8 @@ def _block(table: "pd.DataFrame", headings: Sequence[str], cells) -> Block:
     for sigma in dict.fromkeys(table["sigma"]):
         rows = []
         for _, row in table[table["sigma"] == sigma].iterrows():
-            told = (row["method"], laws[row["noise"]])[: len(names)]
-            rows.append(Row("ours", (*map(Cell, told), *cells(row))))
+            printed = (row["method"], laws[row["noise"]])[: len(names)]
+            rows.append(Row("ours", (*map(Cell, printed), *cells(row))))
         groups.append(Group(level(sigma), float(sigma), tuple(rows)))
     block = Block((*names, *headings), len(names), tuple(groups))
     return replace(block, grouped_by="level") if several else block
@@ -66,7 +66,7 @@ def preview_notes(table: "pd.DataFrame") -> list[str]:
     lines = [
         *sampling_error(table, ESTIMATED),
         f"Estimated, not certified: what N = {', '.join(known)} draws of each image at α = {row['alpha']:g} would give. It is "
-        "computed from the law of the label's probability over images, which a few draws of each tell. No image has a "
+        "computed from the law of the label's probability over images, which a few draws of each show. No image has a "
         "certificate here; decide by these numbers what to certify, and print those of the certificates.",
         "Small print: 95 % interval for the population that the images were taken from. It holds the errors of images and of "
         f"draws, and a standard error of {points} points for what smoothing the law shifts.",

@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito 2008 without yellow, which is too faint for lines on white; brown as the eighth."""
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
-"""Line styles, so that lines are told apart in grey print too."""
+"""Line styles, so that lines can be distinguished in grey print too."""
 
 INK = "#262626"
 FAINT = "#D9D9D9"
@@ -61,7 +61,7 @@ RC: "dict[RcKeyType, Any]" = {
     "savefig.dpi": 300,
 }
 """Settings of matplotlib; fonts are embedded as TrueType, as conferences ask. Dollar signs are what a user has typed, not the
-beginning of a formula: a text of ours that is one says `parse_math=True`."""
+beginning of a formula: our own text that is one says `parse_math=True`."""
 
 METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 """What is left out of a file so that equal figures have equal bytes."""

@@ -42,7 +42,7 @@ def trace(entry: SeedTable) -> list[Step]:
         path = paths.get(stage)
         step, found = _step(STAGES[stage], path, recorded.get(key, ""), read)
         if stage == "plan" and path is not None and found is not None and step.state == "as used":
-            step = replace(step, state=_as_told(path, found, recorded))
+            step = replace(step, state=_as_planned(path, found, recorded))
         steps.append(step)
         if found is not None and step.state == "as used":
             recorded = {**found.parents, **recorded}
@@ -53,8 +53,8 @@ def trace(entry: SeedTable) -> list[Step]:
     return steps
 
 
-def _as_told(path: Path, plan: Provenance, recorded: Mapping[str, str]) -> str:
-    """The state of a plan of the right record: one that was remade may tell stage 2 something else."""
+def _as_planned(path: Path, plan: Provenance, recorded: Mapping[str, str]) -> str:
+    """The state of a plan of the right record: one that was remade may ask stage 2 for something else."""
     return "as used" if read_plan(path, plan.spec).parents["told"] == recorded.get("told") else "changed since"
 
 

@@ -76,7 +76,7 @@ def copies_of(
         if isinstance(noise, AdditiveNoise):
             return AddedLevels(base, noise, keyed)
         if not isinstance(noise, Splitting):
-            raise ValueError(f"arithmetic: exact: copies under noise of kind {noise.kind} are no whole grey levels")
+            raise ValueError(f"arithmetic: exact: copies under noise of kind {noise.kind} are not whole grey levels")
         return Pieces(base, lambda levels, image, draw: noise.pieces(levels, Key(image, draw, **keyed)))
     if every:
         raise ValueError("arithmetic: outcomes are enumerated in exact arithmetic alone")

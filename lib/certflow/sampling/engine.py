@@ -32,7 +32,7 @@ CHUNK_SECONDS = 5.0
 
 
 Watch = Callable[[str, int, int], None]
-"""(what is counted, units done, units in all): how work that shows no bar of its own tells how far it is."""
+"""(what is counted, units done, units in all): how work that shows no bar of its own reports how far it is."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def count_classes(
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
     grid of 8-bit pixels with exact arithmetic.
     """
-    told = {"arithmetic": arithmetic, "parameter": parameter is not None, "every": every}
-    copies = copies_of(base, noise, seed=seed, stream=stream, **told)
+    how = {"arithmetic": arithmetic, "parameter": parameter is not None, "every": every}
+    copies = copies_of(base, noise, seed=seed, stream=stream, **how)
     images, index, draws = _checked(base, images, index, draws, copies.exact)
     start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
     if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):

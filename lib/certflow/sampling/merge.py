@@ -53,7 +53,7 @@ def _complete(result: Mapping[str, np.ndarray], planned: Plan) -> None:
         wrong = _misjudged(result, measurement)
         if wrong.any():
             raise ArtefactError(
-                f"{planned.path}: image idx {result['idx'][wrong][0]}: no decision of its stopping rule; delete the shards"
+                f"{planned.path}: image idx {result['idx'][wrong][0]}: was not decided by its stopping rule; delete the shards"
             )
 
 

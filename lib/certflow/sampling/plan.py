@@ -114,8 +114,8 @@ class Plan:
         Two things are left out. The times of stage 1 differ from run to run. The class to be certified matters to a stopping
         rule only: without one stage 2 does not know it, and the counts serve whichever class stage 1 selected.
         """
-        told = {measurement.name: measurement.planned() for measurement in self.measurements}
-        return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **told})}
+        draws = {measurement.name: measurement.planned() for measurement in self.measurements}
+        return {"plan": self.record.digest, "told": digest({"idx": self.rows["idx"].tolist(), **draws})}
 
     def require(self, path: str | Path, counted: Provenance) -> None:
         """ArtefactError unless the counts at `path`, recorded as `counted`, were drawn as this plan says."""

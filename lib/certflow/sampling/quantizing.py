@@ -6,7 +6,7 @@ import torch
 from certflow.sampling.images import check_range
 
 SMALLEST = 1e-150
-"""The least distance that is told apart from none: squares of smaller ones are not float64 numbers."""
+"""The least distance that differs from none: squares of smaller ones are not float64 numbers."""
 
 
 def quantized(images: torch.Tensor, index: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:

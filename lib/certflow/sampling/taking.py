@@ -43,7 +43,7 @@ def take(model: Any) -> nn.Module:
     _refuse(
         network,
         _follows_noise,
-        "parts of the model are told a noise level that is not fixed, so it is not one function: {}; build the denoiser with a "
+        "parts of the model take a noise level that is not fixed, so it is not one function: {}; build the denoiser with a "
         "condition",
     )
     _refuse(network, _mixes_rows, "the model normalises by the batch it sees, so rows are not independent: {}")
@@ -129,5 +129,5 @@ def _mixes_rows(part: nn.Module) -> bool:
 
 
 def _follows_noise(part: nn.Module) -> bool:
-    """A denoiser that has not been given, once and for all, the noise level it is told (see `certflow.denoising.denoiser`)."""
+    """A denoiser that has not been given, once and for all, the noise level it takes (see `certflow.denoising.denoiser`)."""
     return not getattr(part, "condition_is_frozen", True)

@@ -160,7 +160,7 @@ class MethodSpec(Recipe):
         return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision, ranks=ranks)
 
     def judge(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Raise a `TrainingError` where the log, up to the epoch just trained, shows that it is no use to go on."""
+        """Raise a `TrainingError` where the log, up to the epoch just trained, shows that it is useless to go on."""
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """The scalar to minimise on one mini-batch, and what to log of it.

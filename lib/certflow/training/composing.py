@@ -37,8 +37,8 @@ def compose(method: "Denoised", given: Given) -> Assembled:
     require_contents(given.spec, contents({} if entry is None else entry.brought()))
     network = DenoiseThenClassify(denoiser, _classifier(given), clamp=method.clamp, resize=method.resize)
     surrogates = [part(given, role) for role in sorted(parts) if role.startswith("surrogate")]
-    told = denoiser is not None and denoiser.told
-    facts = {"condition": condition_of(given.spec) if told else None, **found}
+    takes_level = denoiser is not None and denoiser.takes_level
+    facts = {"condition": condition_of(given.spec) if takes_level else None, **found}
     return Assembled(
         network,
         {"data": given.data.digest, **_digests(given, found)},
@@ -56,7 +56,7 @@ def quality(network: DenoiseThenClassify, given: Given, model: str | Path) -> di
 
 
 def _denoiser(given: Given) -> tuple[Denoiser | torch.nn.Identity | None, dict[str, Any]]:
-    """The denoiser with the weights it starts from, told its noise level, and facts that its architecture depends on."""
+    """The denoiser with the weights it starts from, given its noise level, and facts that its architecture depends on."""
     entry, parts, trained = given.files.denoiser, given.files.parts, given.files.trained
     if entry is None:
         return None, {}
@@ -76,7 +76,7 @@ def _denoiser(given: Given) -> tuple[Denoiser | torch.nn.Identity | None, dict[s
 def load_trained(
     path: str | Path, spec: Mapping[str, Any], denoiser: DenoiserSpec, info: DataInfo, condition: float | None
 ) -> Denoiser:
-    """The denoiser that `train_denoiser` wrote, told a noise level. `ArtefactError` if it was made from another spec."""
+    """The denoiser that `train_denoiser` wrote, given a noise level. `ArtefactError` if it was made from another spec."""
     wanted = {"dataset": spec["dataset"], "denoiser": spec["parts"]["denoiser"], "seed": spec["seed"]}
     state, _ = read_tensors(path, format=DENOISER, spec=wanted)
     found = fresh(denoiser, info, condition)

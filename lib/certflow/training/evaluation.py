@@ -43,7 +43,7 @@ def evaluate(
 
     Processes that train together (`ranks`) each bring their rows of the batches, and all get the result.
 
-    The model's own mode is put back. A loss that is no number raises `NonFiniteError`: running statistics can overflow
+    The model's own mode is put back. A loss that is not a number raises `NonFiniteError`: running statistics can overflow
     while every training loss, which does not use them, stays finite.
     """
     totals = []

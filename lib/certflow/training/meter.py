@@ -35,7 +35,7 @@ class Meter:
         return len(self._pending)
 
     def read(self, where: str) -> None:
-        """Add up the pending steps; a `NonFiniteError` names the first step whose objective or loss is no number."""
+        """Add up the pending steps; a `NonFiniteError` names the first step whose objective or loss is not a number."""
         if not self._pending:
             return
         stats = [line for _, line in self._pending]

@@ -21,16 +21,16 @@ def run_parallel(function: Callable[..., None], devices: Sequence[str], argument
     """
     threads = max(1, torch.get_num_threads() // len(devices))
     context = torch.multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
+    failures = context.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="certflow-") as folder:
         meeting = f"file://{Path(folder) / 'meeting'}"
-        passed = (function, list(devices), arguments, threads, meeting, told)
+        passed = (function, list(devices), arguments, threads, meeting, failures)
         try:
             torch.multiprocessing.spawn(_worker, passed, nprocs=len(devices))
         except torch.multiprocessing.ProcessExitedException as error:
-            if told.empty():
+            if failures.empty():
                 raise CertflowError(f"a process of a training on {len(devices)} devices ended: {error}") from error
-            name, message = told.get()
+            name, message = failures.get()
             raise getattr(errors, name, CertflowError)(message) from None
 
 
@@ -41,7 +41,7 @@ def _worker(
     arguments: dict[str, Any],
     threads: int,
     meeting: str,
-    told: Any,
+    failures: Any,
 ) -> None:
     """The life of one process. A certflow error is reported to the parent, which raises one of the same class."""
     device = torch.device(devices[rank])
@@ -55,6 +55,6 @@ def _worker(
     try:
         function(ranks=Ranks(rank, len(devices)), device=device, **arguments)
     except CertflowError as error:
-        told.put((type(error).__name__, str(error)))
+        failures.put((type(error).__name__, str(error)))
         os._exit(1)  # at once: a farewell to processes that still wait for this one would wait, too
     torch.distributed.destroy_process_group()

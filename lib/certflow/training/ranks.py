@@ -59,9 +59,9 @@ class Ranks:
         ]
         buffers = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
         device = gradients[0].device
-        told = {**stats, "loss": stats.get("loss", stats.get("objective"))}
+        given = {**stats, "loss": stats.get("loss", stats.get("objective"))}
         names = (*STATS, *extras)
-        values = [_scalar(told.get(name), images, device) for name in names]
+        values = [_scalar(given.get(name), images, device) for name in names]
         tensors = [*gradients, *buffers, *values]
         flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors]).mul_(images / total)
         torch.distributed.all_reduce(flat)

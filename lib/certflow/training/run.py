@@ -18,7 +18,7 @@ from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper
 
 READ_EVERY = 50
-"""Steps between two reads from the device: they show the loss, and find one that is no number."""
+"""Steps between two reads from the device: they show the loss, and find one that is not a number."""
 EPOCH_SECONDS = 1.0
 """A state younger than this is not stored again at the end of an epoch (epochs of tiny data take less)."""
 

@@ -67,7 +67,7 @@ def _size(size: int) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; errors of ours end it with their message alone."""
+    """The command; our own errors end it with their message alone."""
     parser = argparse.ArgumentParser(prog="python -m certflow.workflow.cost", description=__doc__.splitlines()[0])
     parser.add_argument("experiment")
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: that of this folder")

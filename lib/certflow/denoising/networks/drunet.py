@@ -1,4 +1,4 @@
-"""DRUNet (Zhang et al. 2021), the U-Net of residual blocks that is told the noise level; keys as in `cszn/DPIR`."""
+"""DRUNet (Zhang et al. 2021), the U-Net of residual blocks that is given the noise level; keys as in `cszn/DPIR`."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ class SettledUNet(nn.Module):
         self.unet = unet
 
     def forward(self, u: Images) -> Images:
-        return self.unet(u, u.new_zeros(1), return_dict=False)[0]  # what it is told of the time, its parts ignore
+        return self.unet(u, u.new_zeros(1), return_dict=False)[0]  # its parts ignore the time it is given
 
 
 class SettledBlock(nn.Module):
@@ -43,15 +43,15 @@ class SettledBlock(nn.Module):
         self.shortcut, self.conv2 = block.conv_shortcut, AddedConv2d(block.conv2)
         self.divisor = float(block.output_scale_factor)
         if block.time_emb_proj is not None:
-            told = embedding if block.skip_time_act else block.nonlinearity(embedding)
-            self._absorb(copy.deepcopy(block.time_emb_proj).double()(told)[0], block.time_embedding_norm)
+            embedded = embedding if block.skip_time_act else block.nonlinearity(embedding)
+            self._absorb(copy.deepcopy(block.time_emb_proj).double()(embedded)[0], block.time_embedding_norm)
 
-    def _absorb(self, told: Float[torch.Tensor, " values"], way: str) -> None:
+    def _absorb(self, embedded: Float[torch.Tensor, " values"], way: str) -> None:
         if way == "default":
-            self.conv1.bias = _parameter(self.conv1.bias.double() + told, self.conv1.bias)
+            self.conv1.bias = _parameter(self.conv1.bias.double() + embedded, self.conv1.bias)
             return
         norm: Any = self.second[0]
-        scale, shift = told.chunk(2)
+        scale, shift = embedded.chunk(2)
         norm.bias = _parameter(norm.bias.double() * (1 + scale) + shift, norm.bias)
         norm.weight = _parameter(norm.weight.double() * (1 + scale), norm.weight)
 
@@ -150,7 +150,7 @@ def settle(network: nn.Module, time: float) -> SettledUNet | None:
 
 
 def _known(unet: Any) -> bool:
-    """Whether the time enters through residual blocks alone, and there is no class to be told."""
+    """Whether the time enters through residual blocks alone, and no class has to be given."""
     return unet.config.time_embedding_type == "positional" and unet.class_embedding is None
 
 

@@ -1,8 +1,8 @@
 """Estimate what the table of a model would be, from some 130 draws of each image, before hours are spent on it.
 
 Estimated, not certified: no image gets a certificate. The table has a row for each radius: the certified accuracy that N draws
-per image are expected to give, with the ends of a 95 % interval for the population that the images come from (no estimate,
-but an upper end, where so few draws cannot tell). The true classes of the images are needed.
+per image are expected to give, with the ends of a 95 % interval for the population that the images come from (where so few
+draws do not suffice, only an upper end is given). The true classes of the images are needed.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Serve the web application: choose a model and an image, and watch the certified radius grow.
 
-It listens on this machine alone unless told otherwise, needs no network, and keeps its jobs in results/web, so that they
-survive a restart. Models are those below results/train, and those that are brought in the browser.
+It listens on this machine alone unless `--host` says otherwise, needs no network, and keeps its jobs in results/web, so that
+they survive a restart. Models are those below results/train, and those that are brought in the browser.
 """
 
 import argparse

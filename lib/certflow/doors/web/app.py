@@ -18,7 +18,7 @@ FORM_BYTES = MEGABYTE
 """Most bytes of a form's fields that are not files."""
 PLAIN = {
     404: "There is nothing at this address.",
-    405: "This address is asked for in another way.",
+    405: "This address does not take requests of this kind.",
     413: "What was sent is too large.",
 }
 """What is said instead of the library's own words."""

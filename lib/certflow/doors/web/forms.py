@@ -111,8 +111,8 @@ def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chos
 
 def from_test(test: Split, index: int) -> Chosen:
     """A test image. IndexError where there is none of that number."""
-    told = Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
-    return Chosen(test.read(np.array([index]))[0], told)
+    picture = Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
+    return Chosen(test.read(np.array([index]))[0], picture)
 
 
 def _problems(specs: tuple[Any, Any], noise: Any, dim: int) -> list[str]:

@@ -95,7 +95,7 @@ class Job(Generic[A]):
         self._announce(self.status)
 
     def cut_moments(self, drawn: int) -> None:
-        """Forget moments after more draws than `drawn`: they were told, but their counts were not saved before a kill."""
+        """Forget moments after more draws than `drawn`: they were shown, but their counts were not saved before a kill."""
         self._moments = [moment for moment in self.moments if moment["drawn"] <= drawn]
         with atomic(self.folder / "moments.jsonl") as part:
             part.write_text("".join(json.dumps(moment) + "\n" for moment in self._moments))

@@ -18,7 +18,7 @@ class Settings:
     hosts: tuple[str, ...] = LOOPBACK
     """Host names under which the pages may be asked for."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-    """What programs that are no browser show with their requests that change something."""
+    """What programs that are not browsers show with their requests that change something."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     queue: int = 32

@@ -51,7 +51,7 @@ def parts(job: Job) -> dict[str, Any]:
 def _streamed(job: Job, made: Callable[[], dict[str, Any]]) -> Response:
     made = copy_current_request_context(made)
 
-    def told() -> Iterator[str]:
+    def changes() -> Iterator[str]:
         seen = -1
         while True:
             seen, changed = job.version, seen != job.version
@@ -64,7 +64,7 @@ def _streamed(job: Job, made: Callable[[], dict[str, Any]]) -> Response:
             elif job.wait(seen, ALIVE) == seen:
                 yield ": still here\n\n"
 
-    return _followed(told())
+    return _followed(changes())
 
 
 def _moments(job: Job, seen: int) -> Iterator[str]:
@@ -81,12 +81,12 @@ def _moments(job: Job, seen: int) -> Iterator[str]:
             yield ": still here\n\n"
 
 
-def _followed(told: Iterator[str]) -> Response:
+def _followed(events: Iterator[str]) -> Response:
     """The events, if so many may be followed at once; else a word that one must ask now and then."""
     room = here().streams
     if not room.acquire(blocking=False):
         return Response("event: full\ndata: {}\n\n", mimetype="text/event-stream")
-    answer = Response(told, mimetype="text/event-stream")
+    answer = Response(events, mimetype="text/event-stream")
     answer.call_on_close(room.release)
     return answer
 

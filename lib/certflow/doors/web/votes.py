@@ -23,19 +23,19 @@ def prediction(card: Card, asked: Votes, image: Chosen) -> dict[str, Any]:
     found, slack = _voted(card, asked, image)
     row = prediction_table(found, asked.alpha, slack, _labels(image)).iloc[0]
     predict = int(row["predict"])
-    told: dict[str, Any] = {"predict": predict, "class": card.named(predict) if predict >= 0 else None}
-    told |= {"k": int(row["k"]), "p_value": float(row["p_value"]), "alpha": asked.alpha}
-    return _told(asked, image) | told | ({} if image.picture.label is None else {"correct": int(row["correct"])})
+    found_out: dict[str, Any] = {"predict": predict, "class": card.named(predict) if predict >= 0 else None}
+    found_out |= {"k": int(row["k"]), "p_value": float(row["p_value"]), "alpha": asked.alpha}
+    return _asked(asked, image) | found_out | ({} if image.picture.label is None else {"correct": int(row["correct"])})
 
 
 def scores(card: Card, asked: Votes, image: Chosen) -> dict[str, Any]:
     """The share of votes for each class: estimates without a guarantee."""
     found, _ = _voted(card, asked, image)
     row = score_table(found).iloc[0]
-    return _told(asked, image) | {"scores": [float(row[f"score_{number}"]) for number in range(card.classes)]}
+    return _asked(asked, image) | {"scores": [float(row[f"score_{number}"]) for number in range(card.classes)]}
 
 
-def _told(asked: Votes, image: Chosen) -> dict[str, Any]:
+def _asked(asked: Votes, image: Chosen) -> dict[str, Any]:
     known = {} if image.picture.label is None else {"label": image.picture.label}
     return {"image": image.picture.name, "n": asked.n, "seed": str(asked.seed), **known}
 

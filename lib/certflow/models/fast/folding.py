@@ -166,7 +166,7 @@ def _absorb(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """w' = w·γ/√(v+ε), b' = β + (b − μ)·γ/√(v+ε), computed in float64."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
-        raise ValueError("batch normalisation without running statistics is not one map")
+        raise ValueError("batch normalisation without running statistics is not one fixed function")
     scale = (variance.double() + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.double()
     bias = -mean.double() if convolution.bias is None else convolution.bias.double() - mean
@@ -214,4 +214,4 @@ def _evaluated(network: nn.Module, shape: tuple[int, ...] | None) -> tuple[torch
                 return x, network(x)
         except RuntimeError as error:
             reasons.append(f"{describe(size)}: {str(error).splitlines()[0]}")
-    raise CertflowError(f"the network takes no such images ({'; '.join(reasons)})")
+    raise CertflowError(f"the network cannot take such images ({'; '.join(reasons)})")

@@ -65,7 +65,7 @@ class TextTransformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 
     special_tokens = frozenset(range(SPECIAL))
-    """Tokens that are no words."""
+    """Tokens that are not words."""
 
     @property
     def word_embedding(self) -> nn.Embedding:

@@ -68,5 +68,5 @@ def _check(name: str, network: nn.Module, info: DataInfo) -> None:
         raise ValueError(f"timm's {name} cannot take {describe(info.shape)} images: {error}") from error
     if shape != (1, info.classes):
         raise ValueError(
-            f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed: no classifier"
+            f"timm's {name} gives an output of shape {shape} where (1, {info.classes}) is needed, so it is not a classifier"
         )

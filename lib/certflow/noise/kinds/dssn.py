@@ -58,8 +58,8 @@ class DependentSplitting(Splitting):
 
     def says(self, exact: bool) -> str:
         """See `NoiseSpec.says`."""
-        told = f"all {self.cuts:,} shifts of the cuts; deterministic, for the recorded device and precision"
-        return f"every outcome counted ({told})"
+        which = f"all {self.cuts:,} shifts of the cuts; deterministic, for the recorded device and precision"
+        return f"every outcome counted ({which})"
 
     def _shift(self, key: Key) -> Any:
         """int64 [rows], in [0, L)."""

@@ -122,9 +122,9 @@ def beside_blocks(found: Beside) -> list[Block]:
     over = f"certified accuracy (%) at {NORMS[found.norm]} radius"
     columns = ("model", *(score.name for score in SCORES), *radii)
     models = block("experiment", columns, {found.experiment: rows}, over=over, plain=len(SCORES))
-    told = []
+    correlations = []
     for place, score in enumerate(SCORES):
         pairs = [found.correlation(place, radius) for radius in range(len(radii))]
-        told.append([score.name, *(Cell(signed(rho), f"p = {p:.2g}") for rho, p in pairs)])
+        correlations.append([score.name, *(Cell(signed(rho), f"p = {p:.2g}") for rho, p in pairs)])
     title = f"Spearman's ρ with certified accuracy at {NORMS[found.norm]} radius, n = {len(found.models)} models"
-    return [models, block("experiment", ("score", *radii), {found.experiment: told}, over=title)]
+    return [models, block("experiment", ("score", *radii), {found.experiment: correlations}, over=title)]

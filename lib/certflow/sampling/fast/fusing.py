@@ -135,7 +135,7 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
 
 
 def _fuse_sums(module: fx.GraphModule) -> int:
-    """Fuse convolutions that say themselves what they are added to, as opaque modules have them."""
+    """Fuse convolutions that know what they are added to, as opaque modules have them."""
     sums = [(name, part) for name, part in module.named_modules() if type(part) is AddedConv2d]
     plain = [(name, part.convolution) for name, part in sums if _is_plain(part.convolution)]
     for name, convolution in plain:

@@ -52,7 +52,7 @@ class TruncatedLaw(Record):
 class Double(SamplerSpec):
     """n fresh draws of the noise P and n_q of a second law Q for every image: what certificate `dsrs` needs.
 
-    Counts under Q tell where the class is lost, near the image or far away, which the noise's own counts cannot. Stage 1 fixes
+    Counts under Q show where the class is lost, near the image or far away, which the noise's own counts cannot. Stage 1 fixes
     class, percentile and, for the `+` rules, which images are *pooled*: where all n0 draws agree, a second law has
     nothing to tell, and n + n_q draws of P certify more. The paper pools after it has seen P's draws, which costs level; here
     everything is fixed before any certified draw, so the certificates hold at their full level.

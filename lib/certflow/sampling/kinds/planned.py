@@ -16,7 +16,7 @@ from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
 class Planned(SamplerSpec):
     """Spend a mean number of draws per image so that the expected average certified radius is as large as it can be.
 
-    n0 draws tell roughly how often an image's class is missed; the expected radius after n more follows; and the n of all
+    n0 draws show roughly how often an image's class is missed; the expected radius after n more follows; and the n of all
     images are chosen so that one more draw gains the same everywhere. Draws leave images that nothing can save and images
     whose radius hardly grows any more, for those that almost never miss. Give `budget` or `price`.
 

@@ -78,7 +78,7 @@ def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, 
     with torch.no_grad():
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
-            raise ValueError("batch normalisation without running statistics is not one map")
+            raise ValueError("batch normalisation without running statistics is not one fixed function")
         scale = (variance + norm.eps).rsqrt()
         scale = scale if norm.weight is None else scale * norm.weight
         bias = -mean if convolution.bias is None else convolution.bias - mean

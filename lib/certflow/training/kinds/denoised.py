@@ -44,7 +44,7 @@ class Classifier(Record):
 class Denoised(MethodSpec):
     """Base classifier f(D(y)): the classifier f frozen, the denoiser D trained for the noise entry at hand, or brought along.
 
-    D is told the noise entry's sigma for good, if it is told a level at all. With an `objective`, D is trained here at that
+    D is given the noise entry's sigma for good, if it takes a level at all. With an `objective`, D is trained here at that
     noise level, from the weights of its own entry or of another denoised method, else from fresh ones; the recipe's defaults
     are those of Salman et al. (Adam, 1e-3, a tenth every 30 of 90 epochs).
     """

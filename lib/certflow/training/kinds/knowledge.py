@@ -25,7 +25,7 @@ class Knowledge(MethodSpec):
     """Minimise the cross-entropy of noisy copies, plus the volatility of one hidden layer over the pairs of the batch.
 
     The layer is drawn anew for each mini-batch, deep ones more often. Under no noise the copies are the images. Loader
-    batches are not split, and are worked on whole: a penalty of pairs is no mean over images.
+    batches are not split, and are worked on whole: a penalty of pairs is not a mean over images.
     """
 
     kind: Literal["knowledge"] = "knowledge"
@@ -77,7 +77,7 @@ class Knowledge(MethodSpec):
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/mB) Σ_{i,b} L_{i,b} + weight·P, P the mean over noises i of the volatility of the B copies."""
-        weight, told = self.weight(batch.epoch), {}
+        weight, logged = self.weight(batch.epoch), {}
         chosen, place = self.chosen(batch) if weight > 0 else ([], 0.0)
         copies = batch.copies(self.noises)
         with hidden.captured(batch.model, chosen, self.reduce, items.counting(copies.flatten(0, 1))) as found:
@@ -87,10 +87,10 @@ class Knowledge(MethodSpec):
         if weight > 0:
             penalty = sum((self.penalty(found[name], each) for name in chosen), objective.new_zeros(())) / len(chosen)
             objective = objective + weight * penalty
-            told = {"penalty": penalty.detach(), "layer": penalty.new_full((), place)}
+            logged = {"penalty": penalty.detach(), "layer": penalty.new_full((), place)}
         ce = losses.cross_entropy(logits.detach(), batch.y).mean()
         return objective, {
-            **told,
+            **logged,
             "cross_entropy": ce,
             "collapse": ce / math.log(logits.shape[-1]),
             "accuracy": losses.accuracy(logits, batch.y),

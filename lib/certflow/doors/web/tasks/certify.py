@@ -25,7 +25,7 @@ SAVED = 1.0
 """Seconds between two saves of the counts: what a kill can lose."""
 COPIES = 3
 TOP = 10
-"""Classes whose counts are told by themselves."""
+"""Classes whose counts are listed one by one."""
 
 
 def certify_one(job: Job[AskedCertify], ready: Ready) -> None:
@@ -52,7 +52,7 @@ def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[
     try:
         for moment in live.moments(job.status.until or asked.draws.n, looking=LOOKING):
             if moment.drawn > seen:
-                job.add_moment(told(moment))
+                job.add_moment(plain_moment(moment))
             if moment.drawn and not job.copies():
                 keep_copies(job, ready, image, law[0], law[1].arithmetic)
             if time.monotonic() - saved > SAVED:
@@ -91,7 +91,7 @@ def _at_once(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tup
     forget_partial(job)
 
 
-def told(moment: Moment) -> dict[str, Any]:
+def plain_moment(moment: Moment) -> dict[str, Any]:
     """A moment as plain values for pages."""
     return {
         "drawn": moment.drawn,

@@ -21,15 +21,15 @@ def check(job: Job) -> None:
         raise Stopped
 
 
-def followed(job: Job, base: BaseClassifier, image: int, told: Callable[[int, int], None] | None = None) -> Running:
+def followed(job: Job, base: BaseClassifier, image: int, progress: Callable[[int, int], None] | None = None) -> Running:
     """How the counting of one of a job's images is followed: resumable after a kill, stoppable, and seen on the page.
 
-    told: hears (draws done, draws in all) of a stage, instead of the job's own progress.
+    progress: hears (draws done, draws in all) of a stage, instead of the job's own progress.
     """
 
     def watch(stage: str, done: int, total: int) -> None:
         check(job)
-        (told or job.progress)(done, total)
+        (progress or job.progress)(done, total)
 
     def journal(wanted: Measurement) -> Journal:
         made = {"job": job.id, "image": image, "engine": ENGINE_REVISION, "notes": base.describe()}
