@@ -23,10 +23,10 @@ import pandas as pd
 from scipy import special
 
 from benchmarks.planning import ALPHA, from_table, stated_law
-from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import StoppingRule
 from certflow.sampling.climbing import climbed
+from certflow.sampling.kinds.decide import Decide
 from certflow.stats.estimate import certification_power
 from certflow.stats.limit import least_draws
 
@@ -111,7 +111,6 @@ def main() -> None:
     parser.add_argument("--climbs", type=int, default=10)
     parser.add_argument("--streams", type=int, default=0)
     options = parser.parse_args()
-    decide = spec_class("sampler", "decide")
     tables = pd.read_csv(options.golden) if options.golden else pd.DataFrame({"source": []})
     for source, radii in (RADII if options.golden else {"stated law": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}).items():
         if options.only not in source:
@@ -126,10 +125,11 @@ def main() -> None:
             ("mixture", "selected"),
         ):
             more = {"n_max": options.n_max, "look": 50} if test == "optimal" else {}
-            sampler = decide(test=test, judge=judge, radii=list(radii), tolerance=options.tolerance, **more)
+            wanted = {"test": test, "judge": judge, "radii": list(radii), "tolerance": options.tolerance, **more}
+            sampler = Decide.model_validate(wanted)
             print(" ", measured(sampler, table, noise, options.populations, options.climbs), flush=True)
         if options.streams:
-            sampler = decide(test="optimal", judge="label", radii=[radii[0]], n_max=options.n_max, look=50)
+            sampler = Decide(test="optimal", judge="label", radii=[radii[0]], n_max=options.n_max, look=50)
             p = population(table, np.random.default_rng(0))[1]
             rule, limit = (
                 rule_of(sampler, p, noise, np.random.default_rng(1)),

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -91,7 +92,7 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     composed = DenoiseThenClassify(denoiser, classifier).eval()
     image, clean = torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8), torch.rand(case.info.shape)
     index, draws, noise = np.zeros(1, np.int64), np.array([case.draws]), Gaussian(sigma=SIGMA)
-    keyed = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    keyed: dict[str, Any] = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
     bases = {
         precision: BaseClassifier(
             composed, Inference(precision=precision), shape=case.info.shape, classes=case.info.classes, device=device

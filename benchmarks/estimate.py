@@ -20,10 +20,10 @@ import pandas as pd
 from scipy import special
 
 from benchmarks.decide import ALPHA, COHEN, RADII, cohen, population, rule_of
-from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.report.metrics import Z95
 from certflow.sampling.climbing import climbed
+from certflow.sampling.kinds.pilot import Pilot
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import accuracy_under, radius_under
 
@@ -38,7 +38,7 @@ def study(labels: np.ndarray, images: int, repeats: int) -> None:
     over sigma."""
     limits, sampler, points = (
         special.ndtr(-MULTIPLES),
-        spec_class("sampler", "pilot")(),
+        Pilot(),
         np.linspace(0.0, FARTHEST, 161),
     )
     chances = special.ndtr(-points)

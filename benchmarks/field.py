@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ CIFAR = DataInfo(10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2
 class FieldNormalise(torch.nn.Module):
     """(x − mean) / sd with both repeated to the size of the batch."""
 
+    mean: torch.Tensor
+    sd: torch.Tensor
+
     def __init__(self, info: DataInfo):
         super().__init__()
         self.register_buffer("mean", torch.tensor(info.mean))
@@ -43,7 +47,8 @@ class FieldLeNet(torch.nn.Module):
 
     def __init__(self, ours: torch.nn.Module):
         super().__init__()
-        self.conv1, self.conv2, self.fc1, self.fc2 = ours.conv1, ours.conv2, ours.fc1, ours.fc2
+        layers = (ours.get_submodule(name) for name in ("conv1", "conv2", "fc1", "fc2"))
+        self.conv1, self.conv2, self.fc1, self.fc2 = layers
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -51,12 +56,12 @@ class FieldLeNet(torch.nn.Module):
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
-def network(model: dict, info: DataInfo) -> torch.nn.Module:
+def network(model: dict, info: DataInfo) -> torch.nn.Sequential:
     """Our network of a model entry."""
     return build(spec_class("model", model["kind"])(**model), info)
 
 
-def field_network(model: dict, info: DataInfo, ours: torch.nn.Module | None = None) -> torch.nn.Module:
+def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None = None) -> torch.nn.Module:
     """The field's network, with the weights of ours if that is given."""
     ours = network(model, info) if ours is None else ours
     return FieldLeNet(ours[1]) if model["kind"] == "lenet" else torch.nn.Sequential(FieldNormalise(info), ours[1])
@@ -71,7 +76,8 @@ def usual_arithmetic() -> None:
     """What torch does by itself: TF32 in convolutions, algorithms that need not be deterministic."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = True
-    for operation in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+    cudnn: Any = torch.backends.cudnn
+    for operation in (cudnn.conv, cudnn.rnn):
         operation.fp32_precision = "tf32"
     torch.backends.cudnn.deterministic = False
 

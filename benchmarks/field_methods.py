@@ -6,7 +6,7 @@ generator, and numbers are read back wherever that is the shortest thing to writ
 mini-batch, and the logits of one noisy copy of each image, for the accuracy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
 import torch
@@ -43,6 +43,12 @@ def cross_entropy(logits, y: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(torch.cat(logits), y.repeat(len(logits)))
 
 
+def mean_of(values: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Added one by one, as the field's code does."""
+    first, *others = values
+    return sum(others, first) / (1 + len(others))
+
+
 def divergence(p: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return F.kl_div(F.log_softmax(logits, 1), p, reduction="none").sum(1)
 
@@ -50,7 +56,7 @@ def divergence(p: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 def ascent(model: Network, x: torch.Tensor, y: torch.Tensor, noises: list[torch.Tensor]) -> torch.Tensor:
     """Gradient of −log of the mean probability of the label, divided by its norm."""
     x = x.detach().requires_grad_()
-    mean = sum(F.softmax(model(x + noise), 1) for noise in noises) / len(noises)
+    mean = mean_of(F.softmax(model(x + noise), 1) for noise in noises)
     (g,) = torch.autograd.grad(F.nll_loss(mean.clamp(min=1e-20).log(), y, reduction="sum"), x)
     return g / (g.flatten(1).norm(dim=1).view(-1, 1, 1, 1) + 1e-8)
 
@@ -85,8 +91,8 @@ def macer(spec, model, x, y, sigma):
 def regularised(spec, model, x, y, noises):
     """Cross-entropy and consistency, and logits."""
     logits = passed(model, x, noises)
-    mean = sum(F.softmax(z, 1) for z in logits) / len(logits)
-    kl = sum(divergence(mean, z) for z in logits) / len(logits)
+    mean = mean_of(F.softmax(z, 1) for z in logits)
+    kl = mean_of(divergence(mean, z) for z in logits)
     entropy = -(mean * mean.clamp(min=1e-20).log()).sum(1)
     return cross_entropy(logits, y) + (spec.lbd * kl + spec.eta * entropy).mean(), logits[0]
 
@@ -122,11 +128,11 @@ def smoothmix(spec, model, x, y, sigma):
             found = (found + spec.alpha * ascent(model, found, y, noises)).clamp(0, 1)
     start = (x + kept(start - x, spec.alpha * spec.mix_step)).clamp(0, 1) if spec.mix_step else x
     logits = passed(model, start, noises)
-    mean = sum(F.softmax(z, 1) for z in logits) / len(logits)
+    mean = mean_of(F.softmax(z, 1) for z in logits)
     r = torch.rand(len(x), 1, 1, 1) / 2
     target = (1 - r[:, :, 0, 0]) * mean + r[:, :, 0, 0] / mean.shape[1]
     mixed = passed(model, (1 - r) * start + r * found, noises)
-    mixture = sum((divergence(target, z) * (mean.argmax(1) == y)).mean() for z in mixed) / len(mixed)
+    mixture = mean_of((divergence(target, z) * (mean.argmax(1) == y)).mean() for z in mixed)
     return cross_entropy(logits, y) + spec.eta * mixture, logits[0]
 
 

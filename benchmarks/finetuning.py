@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -40,7 +41,7 @@ from certflow.training.stepper import Stepper
 SIGMA = 0.5
 DIGITS = DataInfo(classes=10, shape=(1, 8, 8))
 VIT = {"kind": "timm", "name": "vit_tiny_patch16_224"}
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "start": "pair",
     "noises": 4,
     "steps": 4,
@@ -156,7 +157,7 @@ def their_step(spec: FtCadis, case: Case, x, y, precision: str) -> tuple[Callabl
         optimiser.zero_grad()
         loss.backward()
         for parameter in named.values():
-            torch.nn.utils.clip_grad_norm_(parameter, spec.clip)
+            torch.nn.utils.clip_grad_norm_(parameter, RECIPE["clip"])
         optimiser.step()
         met.append([number.item() for number in (loss, *logged)][-1])
 
@@ -193,7 +194,7 @@ def denoiser_cost(case: Case, x: torch.Tensor, copies: int, rounds: int) -> floa
 def measure(case: Case, fraction: float, rounds: int, device: torch.device, precision: str) -> dict:
     """Both steps in turns: seconds of each, their ratio, and what the ratio can be at the fraction of masked images met."""
     torch.manual_seed(1)
-    spec = FtCadis(**{**RECIPE, "batch": case.batch, "lr": 1e-9})
+    spec = FtCadis.model_validate({**RECIPE, "batch": case.batch, "lr": 1e-9})
     x = torch.rand(case.batch, *case.info.shape, device=device)
     y = labels(case, x, fraction)
     theirs, met = their_step(spec, case, x, y, precision)
@@ -205,7 +206,7 @@ def measure(case: Case, fraction: float, rounds: int, device: torch.device, prec
         times["published"].append(seconds(theirs, device))
         times["ours"].append(seconds(ours, device))
     meter.read("benchmark")
-    masked, work = meter.mean("masked"), 3 + 2 * spec.steps
+    masked, work = meter.mean("masked") or 0.0, 3 + 2 * spec.steps
     cost = denoiser_cost(case, x, spec.noises, rounds)
     ratio = statistics.median(a / b for a, b in zip(times["published"], times["ours"], strict=True))
     bound = (cost + 3 + work) / (cost + 3 + work * statistics.fmean([masked, statistics.fmean(met)]))

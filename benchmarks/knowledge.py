@@ -22,11 +22,12 @@ import torch
 
 from benchmarks.field import MNIST, network
 from certflow import knowledge
-from certflow.kinds.registry import spec_class
 from certflow.knowledge import bounds, kernel
 from certflow.knowledge.pairs import points
 from certflow.models.hidden import captured, known_layers
+from certflow.noise.kinds.none import NoNoise
 from certflow.training.batch import Batch
+from certflow.training.kinds.knowledge import Knowledge
 
 BATCH = 128
 PARTS = ("volatility", "deltas", "score", "bootstrap", "training")
@@ -106,9 +107,9 @@ def training() -> None:
     model = network({"kind": "lenet"}, MNIST)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(BATCH, 1, 28, 28, generator=generator), torch.randint(0, 10, (BATCH,), generator=generator)
-    noise = spec_class("noise", "none")()
+    noise = NoNoise()
     batch = Batch(model, x, y, torch.arange(BATCH), noise, seed=0, epoch=3, epochs=4)
-    plain, penalised = (spec_class("method", "knowledge")(epochs=4, lbd=lbd) for lbd in (0.0, 10.0))
+    plain, penalised = (Knowledge(epochs=4, lbd=lbd) for lbd in (0.0, 10.0))
     known_layers(model, x[:1], "stages")
     base = seconds(lambda: plain.step(batch), 15)
     say(

@@ -15,7 +15,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -42,11 +44,19 @@ def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Calla
     """What is timed, by name: one image certified with n draws."""
     x = np.random.default_rng(0).random((1, *info.shape), dtype=np.float32)
     whole = network(model, info).eval()
-    given = {"model": whole, "loss": None, "input_shape": info.shape, "nb_classes": info.classes, "device_type": "cpu"}
+    given: dict[str, Any] = {
+        "model": whole,
+        "loss": None,
+        "input_shape": info.shape,
+        "nb_classes": info.classes,
+        "device_type": "cpu",
+    }
     given |= {"sample_size": N0, "scale": SIGMA, "alpha": ALPHA}
     theirs, adaptor = toolbox(**given), PyTorchRandomizedSmoothing(**given)
     ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), classes=info.classes, device="cpu")
-    found = {f"ART, batch {batch}": lambda batch=batch: theirs.certify(x, n=n, batch_size=batch) for batch in BATCHES}
+    found: dict[str, Callable[[], object]] = {
+        f"ART, batch {batch}": partial(theirs.certify, x, n=n, batch_size=batch) for batch in BATCHES
+    }
     found["doors.art"] = lambda: adaptor.certify(x, n=n)
     found["certflow"] = lambda: ours.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
     return found

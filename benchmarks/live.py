@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,21 +25,25 @@ import numpy as np
 import torch
 
 from benchmarks.field import CIFAR, MNIST, machine, network, seconds
+from certflow.certify.kinds.anytime import Anytime
 from certflow.certify.live import Live
 from certflow.data.base import DataInfo
+from certflow.data.kinds.digits import Digits
 from certflow.data.store import content_digest, prepare
 from certflow.doors.web.app import create_app
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.site import NAME, Site
 from certflow.doors.web.tasks.certify import LOOKING, plain_moment
 from certflow.files.artefact import Provenance
-from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.models.base import Inference
+from certflow.models.kinds.small_conv import SmallConv
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.kinds.fixed import Fixed
 from certflow.sampling.settings import engine_settings
+from certflow.training.kinds.gaussian import Gaussian as GaussianTraining
 
 CASES: dict[str, tuple[dict, DataInfo, int]] = {
     "lenet": ({"kind": "lenet"}, MNIST, 20_000),
@@ -55,10 +60,10 @@ def overhead(model: dict, info: DataInfo, draws: int) -> dict[str, float]:
     base = BaseClassifier(network(model, info), Inference(), shape=info.shape, classes=info.classes)
     image = torch.randint(0, 256, (1, *info.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     noise, looks = Gaussian(sigma=0.25), []
-    sampler = spec_class("sampler", "fixed")(n0=100, n=draws)
-    certificate = spec_class("certificate", "anytime")(sampler="fixed")
+    sampler = Fixed(n0=100, n=draws)
+    certificate = Anytime(sampler="fixed")
     zero, many = np.zeros(1, np.int64), np.array([draws])
-    options = {"noise": noise, "seed": 0, "quiet": True}
+    options: dict[str, Any] = {"noise": noise, "seed": 0, "quiet": True}
 
     def at_once() -> None:
         count_classes(base, image, zero, np.array([100]), stream=Stream.SELECTION, **options)
@@ -91,10 +96,10 @@ def in_turns(works: dict[str, Callable[[], None]]) -> dict[str, float]:
 
 def application(folder: Path) -> tuple[Site, object, str]:
     """The application over one model of digits with random weights; its site, a client, and the model's id."""
-    digits, small = spec_class("dataset", "digits")(), spec_class("model", "small_conv")()
+    digits, small = Digits(), SmallConv()
     manifest = folder / "data/digits.json"
     prepare(digits, manifest)
-    method, noise = spec_class("method", "gaussian")(), Gaussian(sigma=0.05)
+    method, noise = GaussianTraining(), Gaussian(sigma=0.05)
     entries = {"dataset": digits.canonical(), "model": small.architecture(), "method": method.canonical()}
     record = Provenance(
         format="model",

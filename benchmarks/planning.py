@@ -25,6 +25,9 @@ from certflow.certify.base import Drawn
 from certflow.certify.field_table import read_field_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.kinds.fixed import Fixed
+from certflow.sampling.kinds.iss import Iss
+from certflow.sampling.kinds.planned import Planned
 from certflow.stats import clopper_pearson_failure
 
 ALPHA = 0.001
@@ -75,12 +78,11 @@ def certified(sampler, bound: dict, p: np.ndarray, right: np.ndarray, noise: Gau
 
 def contenders(budget: int) -> dict[str, tuple]:
     """What is compared at one mean number of draws: sampler and settings of the certificate."""
-    fixed, planned = spec_class("sampler", "fixed"), spec_class("sampler", "planned")
     return {
-        "equal": (fixed(n0=100, n=budget - 100), {}),
-        "planned": (planned(budget=float(budget)), {}),
-        "planned, n_max 1e6": (planned(budget=float(budget), n_max=10**6), {}),
-        "  and randomised": (planned(budget=float(budget), n_max=10**6), {"bound": "randomized"}),
+        "equal": (Fixed(n0=100, n=budget - 100), {}),
+        "planned": (Planned(budget=float(budget)), {}),
+        "planned, n_max 1e6": (Planned(budget=float(budget), n_max=10**6), {}),
+        "  and randomised": (Planned(budget=float(budget), n_max=10**6), {"bound": "randomized"}),
     }
 
 
@@ -100,7 +102,7 @@ def planning_seconds() -> None:
     for n_max in (10**5, 10**6):
         utility.cache_clear()
         start = time.process_time()
-        spec_class("sampler", "planned")(budget=10_000.0, n_max=n_max).plan(first, Gaussian(sigma=0.5))
+        Planned(budget=10_000.0, n_max=n_max).plan(first, Gaussian(sigma=0.5))
         print(f"planning 10,000 images, n_max = {n_max:,}: {time.process_time() - start:.2f} CPU seconds")
 
 
@@ -128,10 +130,10 @@ def main() -> None:
     planning_seconds()
     print(f"{'':22}{'mean draws':>12}{'ACR':>9}{'at 0':>8}   sigma {options.sigma:g}, alpha {ALPHA:g}")
     for tolerance in (0.01, 0.05, 0.1):
-        sampler = spec_class("sampler", "iss")(tolerance=tolerance)
+        sampler = Iss(tolerance=tolerance)
         spent, acr, accuracy = measured(sampler, {}, population, noise, options.repeats)
         print(f"{f'iss, tolerance {tolerance:g}':22}{spent:12,.0f}{acr:9.4f}{accuracy:8.3f}")
-        planned = spec_class("sampler", "planned")(n0=1000, budget=float(spent))
+        planned = Planned(n0=1000, budget=float(spent))
         spent, acr, accuracy = measured(planned, {}, population, noise, options.repeats)
         print(f"{'  planned, as many':22}{spent:12,.0f}{acr:9.4f}{accuracy:8.3f}")
     for budget in BUDGETS:

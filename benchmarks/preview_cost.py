@@ -21,10 +21,10 @@ import torch
 from benchmarks.field import machine
 from benchmarks.table_cost import CASES, field_seconds, seconds_of, stored, trained
 from certflow.certify.previewing import previewed
-from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory
 from certflow.noise import Gaussian
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.kinds.pilot import Pilot
 
 RADII = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 
@@ -46,7 +46,7 @@ def main() -> None:
     index = np.unique(np.linspace(0, len(split) - 1, options.images).round().astype(np.int64))
     images, labels, noise = split.read(index), split.labels[index].astype(np.int64), Gaussian(sigma=options.sigma)
     base = BaseClassifier(network, shape=info.shape, classes=info.classes, device=device)
-    pilot = spec_class("sampler", "pilot")()
+    pilot = Pilot()
 
     def preview():
         found, _ = previewed(base, torch.from_numpy(images), noise, pilot, labels, n=options.draws, index=index)

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -41,6 +42,7 @@ from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian, Stream
 from certflow.noise.base import Key
+from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
@@ -125,23 +127,23 @@ def variant(
     noise, image = Gaussian(sigma=SIGMA), torch.randint(0, 256, (1, *case.info.shape), dtype=torch.uint8)
     index, draws = np.zeros(1, np.int64), np.array([case.draws])
     rows = torch.arange(base.batch, device=device)
-    options = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
-    kept = {arithmetic: Kept() for arithmetic in ("float", "exact")}  # a graph serves all images of a job
+    options: dict[str, Any] = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    kept: dict[Arithmetic, Kept] = {"float": Kept(), "exact": Kept()}  # a graph serves all images of a job
     warm = np.array([min(case.draws, (1 if device.type == "cpu" else 8) * base.batch)])
-    keyed = {"image": torch.zeros_like(rows), "draw": rows, "seed": 0, "stream": Stream.ESTIMATION}
-    noisy = base.prepare(image) + noise.sample(case.info.shape, Key(**keyed))
+    key = Key(torch.zeros_like(rows), rows, seed=0, stream=Stream.ESTIMATION)
+    noisy = base.prepare(image) + noise.sample(case.info.shape, key)
     for arithmetic in kept:  # first call: kernels are chosen and compiled, memory is taken, a graph is made
         count_classes(base, image, index, warm, arithmetic=arithmetic, kept=kept[arithmetic], **options)
     return Variant(
         base,
         ours=lambda: count_classes(base, image, index, draws, kept=kept["float"], **options),
         exact=lambda: count_classes(base, image, index, draws, arithmetic="exact", kept=kept["exact"], **options),
-        noise=lambda: noise.sample(case.info.shape, Key(**keyed)),
+        noise=lambda: noise.sample(case.info.shape, key),
         forward=torch.inference_mode()(lambda: base.logits(noisy)),
     )
 
 
-def operations(model: torch.nn.Module, shape: tuple[int, int, int]) -> int:
+def operations(model: torch.nn.Module, shape: tuple[int, ...]) -> int:
     """Multiplications and additions of convolutions and linear layers for one image."""
     found = []
 

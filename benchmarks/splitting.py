@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,7 +30,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
-from certflow.sampling.precision import native_precisions
+from certflow.sampling.precision import Precision, native_precisions
 from certflow.sampling.settings import exact_arithmetic
 
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
@@ -41,7 +42,9 @@ PAIR, REPEATS = 2, 128
 def published_counts(model: torch.nn.Module, images: torch.Tensor, noise: DependentSplitting) -> np.ndarray:
     """Class counts int64 [images, classes] of float images [images, channels, height, width], the published way."""
     cuts, shape = noise.cuts, images.shape[1:]
-    offsets = torch.from_numpy(np.random.RandomState(noise.offsets_seed).randint(cuts, size=shape.numel())).view(shape)
+    offsets = torch.from_numpy(np.random.RandomState(noise.offsets_seed).randint(cuts, size=math.prod(shape))).view(
+        shape
+    )
     offsets, found = offsets.to(images.device), []
     for pair in images.split(PAIR):
         votes = []
@@ -64,7 +67,7 @@ def middles(x: torch.Tensor, cut: torch.Tensor, width: float) -> torch.Tensor:
     return ((cut + piece * width).clamp(max=1) + (cut + (piece - 1) * width).clamp(min=0)) / 2
 
 
-def measure(sigma: float, images: int, rounds: int, precision: str, device: torch.device) -> dict:
+def measure(sigma: float, images: int, rounds: int, precision: Precision, device: torch.device) -> dict:
     """One row: images per second of either way, and how the counts compare."""
     torch.manual_seed(0)
     ours, noise = network(MODEL, CIFAR).eval(), DependentSplitting(sigma=sigma)
@@ -73,7 +76,8 @@ def measure(sigma: float, images: int, rounds: int, precision: str, device: torc
     floats = (pixels / 255).to(device)
     inference = Inference(precision=precision, compile=device.type == "cuda")
     base = BaseClassifier(ours, inference, shape=CIFAR.shape, classes=CIFAR.classes, device=device)
-    how = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "arithmetic": "exact", "every": True, "quiet": True}
+    how: dict[str, Any] = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    how |= {"arithmetic": "exact", "every": True}
     kept, number, found = Kept(), np.full(images, noise.cuts), {}
 
     def enumerated() -> None:
@@ -132,7 +136,7 @@ def main() -> None:
     given = parser.parse_args()
     device = torch.device(given.device)
     torch.set_num_threads(1)
-    precisions = ["float32", *(name for name in native_precisions(device) if name != "float32")]
+    precisions: list[Precision] = ["float32", *(name for name in native_precisions(device) if name != "float32")]
     rows = []
     print(
         f"{'sigma':>6} {'precision':>9} {'ours/s':>8} {'theirs/s':>9} {'ratio':>6} {'cutting':>8} {'votes apart':>11}"

@@ -17,8 +17,10 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,7 +31,7 @@ from scipy.special import ndtr
 
 from benchmarks.field import PRECISIONS, default_device, field_network, machine, usual_arithmetic
 from benchmarks.sampling import field_counts
-from certflow.data.base import DataInfo, DatasetSpec, Split
+from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
 from certflow.errors import DataError
 from certflow.kinds.registry import revive, spec_class
@@ -40,12 +42,14 @@ from certflow.models.checkpoint import read_model
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.kinds.decide import Decide
 from certflow.sampling.ladder import chance
-from certflow.sampling.precision import native_precisions
+from certflow.sampling.precision import Precision, native_precisions
 from certflow.sampling.sequential import count_until
 from certflow.sampling.settings import exact_arithmetic
 from certflow.stats.estimate import most_misses
 from certflow.stats.optimal import growing_looks
+from certflow.training.kinds.gaussian import Gaussian as GaussianTraining
 from certflow.training.loop import train
 
 RADII = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
@@ -93,7 +97,7 @@ class Subject:
 
     name: str
     model: dict
-    network: torch.nn.Module
+    network: torch.nn.Sequential
     info: DataInfo
     split: Split
 
@@ -101,11 +105,10 @@ class Subject:
 def trained(name: str, case: Case, device: torch.device) -> Subject:
     """The case's network, trained from scratch."""
     dataset = spec_class("dataset", case.dataset["kind"])(**case.dataset)
-    method = spec_class("method", "gaussian")(
-        epochs=case.epochs, batch=128, lr=case.lr, schedule="one_cycle", nesterov=True
-    )
+    method = GaussianTraining(epochs=case.epochs, batch=128, lr=case.lr, schedule="one_cycle", nesterov=True)
     with tempfile.TemporaryDirectory() as folder:
-        splits = [_opened(dataset, Path(folder) / "data.json", part) for part in ("train", "test")]
+        manifest = Path(folder) / "data.json"
+        splits = _opened(dataset, manifest, "train"), _opened(dataset, manifest, "test")
     torch.manual_seed(0)
     network, start = build(spec_class("model", case.model["kind"])(**case.model), dataset.info()), time.process_time()
     train(method, network.to(device), *splits, noise=Gaussian(sigma=case.sigma), seed=0, device=device, quiet=True)
@@ -113,7 +116,7 @@ def trained(name: str, case: Case, device: torch.device) -> Subject:
     return Subject(name, case.model, network, dataset.info(), splits[1])
 
 
-def _opened(dataset: DatasetSpec, manifest: Path, split: str) -> Split:
+def _opened(dataset: DatasetSpec, manifest: Path, split: SplitName) -> Split:
     if not manifest.exists():
         prepare(dataset, manifest)
     return open_split(dataset, manifest, split)
@@ -156,9 +159,14 @@ class Settled:
 
     def judge(self, look: int, k: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `StoppingRule.judge`."""
-        likely = chance(k[:, None], self.looks[look], int(self.looks[-1]), self.needed)
+        last = int(self.looks[-1])
+        likely = np.column_stack([chance(k, self.looks[look], last, needed) for needed in self.needed.tolist()])
         settled = (likely < UNSETTLED) | (likely > 1 - UNSETTLED)
-        return np.array([-1.0, *RADII])[(likely >= 0.5).sum(axis=1)], settled.all(axis=1)
+        return np.array([-1.0, *RADII])[(likely >= 0.5).sum(axis=1)], np.logical_and.reduce(settled, axis=1)
+
+    def most(self, look: int, k: np.ndarray) -> np.ndarray:
+        """See `StoppingRule.most`."""
+        return np.full(len(k), RADII[-1])
 
 
 def reference(base: BaseClassifier, images, index, labels, noise: Gaussian, n: int) -> np.ndarray:
@@ -171,21 +179,25 @@ def reference(base: BaseClassifier, images, index, labels, noise: Gaussian, n: i
 
 def ours(base: BaseClassifier, images, index, labels, noise: Gaussian) -> tuple[np.ndarray, float]:
     """(largest radius held or -1 of each image, mean draws) by `decide`: stage 1, the plan, stage 2."""
-    sampler = spec_class("sampler", "decide")(radii=RADII, **DECIDE)
+    sampler = Decide.model_validate({"radii": RADII, **DECIDE})
     first = np.full(len(index), sampler.n0)
     counts = count_classes(base, images, index, first, **_drawn(noise, Stream.SELECTION)).counts
     k0 = counts[np.arange(len(index)), labels]
     plan = {"n": np.full(len(index), sampler.n_max), "selected": labels, "k0": k0}
     (measurement,) = sampler.measurements(sampler.planned(plan, noise))
+    assert measurement.rule is not None, "images end where they are decided"
     found = count_until(base, images, index, labels, measurement.rule, **_drawn(noise, Stream.ESTIMATION))
     return found.decided, float(found.drawn.mean()) + sampler.n0
 
 
-def _drawn(noise: Gaussian, stream: Stream) -> dict:
+def _drawn(noise: Gaussian, stream: Stream) -> dict[str, Any]:
     return {"noise": noise, "seed": 0, "stream": stream, "quiet": True}
 
 
-def seconds_of(call) -> tuple[object, float]:
+R = TypeVar("R")
+
+
+def seconds_of(call: Callable[[], R]) -> tuple[R, float]:
     """What `call` returns, and the CPU seconds it took (on a GPU: seconds)."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     start = clock()
@@ -209,7 +221,7 @@ def field_seconds(subject: Subject, image: np.ndarray, draws: int, sigma: float,
     return spent / draws
 
 
-def measured(subject: Subject, sigma: float, precision: str, options, device: torch.device) -> dict:
+def measured(subject: Subject, sigma: float, precision: Precision, options, device: torch.device) -> dict:
     """The row of one network in one precision."""
     index = np.unique(np.linspace(0, len(subject.split) - 1, options.images).round().astype(np.int64))
     images, labels, noise = (

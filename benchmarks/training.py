@@ -13,9 +13,10 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,9 +54,8 @@ def gaussian(**fields) -> MethodSpec:
 def papers(kind: str, batch: int) -> MethodSpec:
     """A method as the papers train it on MNIST, on smaller loader batches; MACER with the term that it may defer."""
     settings = preset_settings("paper", "mnist", kind, "gaussian", SIGMA)
-    return spec_class("method", kind)(
-        **{**settings, "batch": batch, **({"deferred": False} if kind == "macer" else {})}
-    )
+    more = {"deferred": False} if kind == "macer" else {}
+    return spec_class("method", kind).model_validate({**settings, "batch": batch, **more})
 
 
 CASES = {
@@ -101,7 +101,9 @@ def field_loader(case: Case, split: RandomSplit, device: torch.device) -> torch.
             image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
             return transform(image), int(split.labels[index])
 
-    workers = {"num_workers": 4, "persistent_workers": True, "pin_memory": True} if device.type == "cuda" else {}
+    workers: dict[str, Any] = (
+        {"num_workers": 4, "persistent_workers": True, "pin_memory": True} if device.type == "cuda" else {}
+    )
     return torch.utils.data.DataLoader(
         Pictures(), batch_size=case.method.batch, shuffle=True, drop_last=True, **workers
     )
@@ -143,7 +145,7 @@ def our_steps(case: Case, split: RandomSplit, device: torch.device, precision: s
         epoch += 1
 
 
-def measure(case: Case, rounds: int, device: torch.device, precisions: list[str]) -> dict:
+def measure(case: Case, rounds: int, device: torch.device, precisions: Sequence[str]) -> dict:
     """Both variants in turns; ratio of the field's time to ours, by the fastest round and by the median."""
     batch = case.method.batch
     split = RandomSplit(case.info, 16 * batch)
@@ -169,7 +171,7 @@ def measure(case: Case, rounds: int, device: torch.device, precisions: list[str]
     return result
 
 
-def show(name: str, found: dict, precisions: list[str]) -> None:
+def show(name: str, found: dict, precisions: Sequence[str]) -> None:
     print(f"{name}: field {found['field_images_per_second']:.0f} images/s")
     for precision in precisions:
         ours = found[precision]
