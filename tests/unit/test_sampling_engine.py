@@ -11,7 +11,7 @@ from certflow.noise import Gaussian, philox
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.sampling import engine
-from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.classifier import BaseClassifier, default_batch
 from certflow.sampling.engine import count_classes
 
 SHAPE = (1, 4, 4)
@@ -231,6 +231,17 @@ def test_impossible_seeds_are_refused(seed):
 def test_tiny_batches_are_padded_to_rows_that_take_the_same_kernels():
     assert base(1).batch == 8
     assert np.array_equal(counted(base(1), images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
+
+
+@pytest.mark.parametrize(
+    ("shape", "cpu", "gpu"), [((1, 32, 32), 256, 4096), ((3, 32, 32), 200, 2048), ((3, 64, 64), 32, 256)]
+)
+def test_batches_are_small_on_a_cpu_and_large_on_a_gpu(shape, cpu, gpu):
+    assert default_batch(torch.device("cpu"), shape) == cpu and default_batch(torch.device("cuda"), shape) == gpu
+    assert (
+        default_batch(torch.device("cpu"), (1, 1, 4097)) == 32
+        and default_batch(torch.device("cpu"), (1, 1, 4096)) == 200
+    )
 
 
 class Hungry(torch.nn.Module):

@@ -110,8 +110,15 @@ def in_place(net, x):
     return hidden.relu_()
 
 
+def read_between(net, x):
+    hidden = net.a(x)
+    later = net.b(hidden)
+    return F.relu(later + torch.sigmoid(hidden))  # reads what `b` reads, and leaves it as it is
+
+
 @pytest.mark.parametrize(
-    ("how", "fusions"), [(both, 1), (in_place, 1), (reused, 0), (broadcast, 0), (doubled, 0), (overwritten, 0)]
+    ("how", "fusions"),
+    [(both, 1), (in_place, 1), (read_between, 1), (reused, 0), (broadcast, 0), (doubled, 0), (overwritten, 0)],
 )
 def test_what_is_fused_and_what_is_not(how, fusions):
     torch.manual_seed(0)

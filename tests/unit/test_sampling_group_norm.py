@@ -106,6 +106,16 @@ def test_narrow_groups_are_replaced_and_others_stay():
     assert type(network.start[1].activation) is nn.SiLU and type(network.start[2]) is nn.Identity
 
 
+def test_a_layer_is_replaced_wherever_it_stands_and_a_network_of_nothing_else_stays():
+    shared, network = nn.GroupNorm(8, 32), nn.Module()
+    network.one, network.other = shared, nn.Sequential(nn.ReLU(), shared)
+    replace_group_norms(network)
+    assert type(network.one) is type(network.other[1]) is ChannelsLastGroupNorm
+    alone = nn.GroupNorm(8, 32)
+    replace_group_norms(alone)
+    assert type(alone) is nn.GroupNorm
+
+
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.03)])
 def test_a_network_with_group_normalisation_is_sampled_with_ours(precision, tolerance):
     torch.manual_seed(0)

@@ -226,7 +226,8 @@ def test_a_graph_serves_all_looks_of_a_sequential_test(request):
 def test_images_held_at_a_time_fill_a_bounded_memory():
     for dim in (64, 784, 3072, 150_528, 10**9):
         assert 16 <= row_loop.slots_of(dim) <= row_loop.MOST_SLOTS
-    assert row_loop.slots_of(150_528) * 4 * 150_528 <= row_loop.SLOT_BYTES
+    assert row_loop.slots_of(150_528) * 4 * 150_528 <= row_loop.SLOT_BYTES == 2**26
+    assert [row_loop.slots_of(dim) for dim in (3072, 150_528, 10**9)] == [4096, 111, 16]
 
 
 def test_work_is_done_once_for_every_call_whether_repeated_or_not():

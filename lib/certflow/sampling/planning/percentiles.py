@@ -2,8 +2,8 @@
 
 import numpy as np
 
-SMALLEST, LARGEST = 0.05, 0.98
-"""What a rule's percentile is clipped to: the published one passes 1 for p_lower > 1 - e^-10."""
+LARGEST = 0.98
+"""What a rule's percentile is cut to: the published one passes 1 for p_lower > 1 - e^-10. None is below 1/4."""
 RULES = ("x", "x+", "x2", "x2+")
 
 
@@ -21,4 +21,4 @@ def percentile(rule: str, p_lower: np.ndarray) -> np.ndarray:
         found = np.maximum(p_lower - 0.1, 0.4)
     else:
         raise ValueError(f"no rule {rule!r}; known: {', '.join(RULES)}")
-    return np.clip(found, SMALLEST, LARGEST)
+    return np.minimum(found, LARGEST)
