@@ -208,10 +208,49 @@ class Placed(nn.Module):
         return self.net(x * (1 + 0.001 * torch.arange(len(x), dtype=x.dtype))[:, None, None, None].to(x.device))
 
 
-@pytest.mark.parametrize("model", [Mixing(0.02), Mixing(0.005), Mixing(1e-5), Offset(), Placed()])
+class Largest(nn.Module):
+    """Looks at the largest value in the batch, which half of the batch does not decide."""
+
+    def __init__(self, sign: int):
+        super().__init__()
+        self.net, self.sign = Net(), sign
+
+    def forward(self, x):
+        return self.net(x) + 1e-3 * (self.sign * x).amax() * torch.arange(5, dtype=x.dtype)
+
+
+MIXING = [Mixing(0.02), Mixing(0.005), Mixing(1e-5), Offset(), Placed(), Largest(1), Largest(-1)]
+
+
+@pytest.mark.parametrize("model", MIXING)
 def test_models_whose_rows_know_of_each_other_are_refused(model):
     with pytest.raises(ValueError, match="change with the other images of its batch"):
         prepared(model)
+
+
+class Learning(nn.Module):
+    """Goes on learning a mean at inference; with a rate of 0 it only writes down what was there."""
+
+    def __init__(self, rate: float, rebind: bool = False):
+        super().__init__()
+        self.net, self.rate, self.rebind = Net(), rate, rebind
+        self.register_buffer("mean", torch.full((), 0.1))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.calls += 1
+        if self.rebind:
+            self.mean = self.mean + self.rate * (x.mean() - self.mean)
+        else:
+            self.mean += self.rate * (x.mean() - self.mean)
+        return self.net(x - self.mean)
+
+
+@pytest.mark.parametrize("rebind", [False, True])
+def test_a_model_that_goes_on_learning_is_refused_and_one_that_counts_is_not(rebind):
+    with pytest.raises(ValueError, match=r"changes with every call \(mean\)"):
+        prepared(Learning(1e-6, rebind))
+    prepared(Learning(0.0, rebind))
 
 
 class Dropping(nn.Module):

@@ -22,6 +22,7 @@ from certflow.sampling.probing import (
     ROWS,
     check_repeats,
     check_rows,
+    company_images,
     first_line,
     generators_kept,
     probe_images,
@@ -57,7 +58,7 @@ def prepare(
         if inference.compile:
             x = probe_images(batch, shape).to(device)
             form = _tried(form, "compile", partial(compiled, device=device), form.logits(x), x)
-        check_rows(form.logits, x, 1 - probe_images(len(x), shape, seed=1).to(device), dtype)
+        check_rows(form.logits, x, company_images(len(x), shape).to(device), dtype)
     return form, wanted.shape[1]
 
 

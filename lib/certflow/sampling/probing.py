@@ -1,7 +1,7 @@
 """Images to try a network on, and what is found out with them: whether it is one fixed function of a row."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -45,6 +45,14 @@ def probe_images(rows: int, shape: tuple[int, ...], seed: int = 0) -> torch.Tens
     return F.interpolate(coarse, size=shape[1:], mode="bilinear") + sigma[:, None, None, None] * noise
 
 
+def company_images(rows: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """float32 [rows, *shape]: other images than `probe_images`, of twice their range.
+
+    Whatever a model makes of a whole batch, its largest value too, then changes with half of the batch.
+    """
+    return 1.5 - 2 * probe_images(rows, shape, seed=1)
+
+
 def run(network: Callable[[torch.Tensor], Any], x: torch.Tensor, what: str) -> Any:
     """`network(x)`, given a copy that it may overwrite. ValueError saying `what` did not work, with the cause's first line."""
     try:
@@ -66,11 +74,13 @@ def first_line(error: BaseException | None) -> str:
 def check_repeats(network: Network, x: torch.Tensor, part: nn.Module) -> torch.Tensor:
     """`network(x)`, logits; ValueError, naming the place, where the network is random: the same batch must give the same bits.
 
-    part: its modules. Asked of a model as it was given, for tracing it may take a random number for a constant.
+    Likewise where a call changes what the network holds, for then it is another function after every call. part: its modules.
+    Asked of a model as it was given, for tracing it may take a random number for a constant.
     """
-    before = _states(x.device)
+    before, held = _states(x.device), _held(part)
     first = network(x)
     moved = _states(x.device) != before
+    _refuse_learning(network, x, part, held)
     repeated = _same(first, network(x))
     if moved or not repeated:
         _refuse_random(network, x, part, certain=not repeated)
@@ -93,6 +103,40 @@ def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: to
             "the model's logits of an image change with the other images of its batch, so draws are not independent; use a "
             "model that treats every row by itself (statistics of the batch, dynamic quantisation and attention over the batch "
             "do not)"
+        )
+
+
+def _held(part: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
+    """The numbers that modules hold, by name, and how often each tensor was written to; whole numbers, which count, are left out."""
+    named = [*part.named_parameters(), *part.named_buffers()]
+    return {
+        name: (tensor, -1 if tensor.is_inference() else tensor._version)
+        for name, tensor in named
+        if tensor.is_floating_point() or tensor.is_complex()
+    }
+
+
+def _refuse_learning(
+    network: Network, x: torch.Tensor, part: nn.Module, before: Mapping[str, tuple[torch.Tensor, int]]
+) -> None:
+    """ValueError where calls change the numbers that modules hold. before: `_held` before the last call.
+
+    Only tensors that were written to are copied and compared: a model may be large, and may write what was there.
+    """
+    written = {
+        name: tensor.clone()
+        for name, (tensor, version) in _held(part).items()
+        if name not in before or before[name][0] is not tensor or before[name][1] != version
+    }
+    if not written:
+        return
+    network(x)
+    now = _held(part)
+    changed = [name for name, tensor in written.items() if name not in now or not torch.equal(tensor, now[name][0])]
+    if changed:
+        raise ValueError(
+            f"the model changes with every call ({', '.join(changed[:3])}), so it is not one fixed function; let it use what it "
+            "has learned without learning on, as `.eval()` does for layers of torch"
         )
 
 
