@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certflow.certify import gaussian_radius, gaussian_radius_two_bound
+from certflow.certify import gaussian_radius, gaussian_radius_two_bound, radius
 from certflow.certify.bounds import guarded
 from certflow.certify.radii import one_bound_radius, two_bound_radius, two_bounds_pay
 from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, Uniform
@@ -174,3 +174,24 @@ def test_the_form_chosen_beforehand_is_the_one_with_the_larger_radius_under_its_
 def test_a_form_is_chosen_under_laws_that_have_both():
     with pytest.raises(ValueError, match="no l2 radius from two bounds"):
         two_bounds_pay(60, 20, 100, 1000, 0.001, GeneralizedGaussian(k=4, sigma=0.5), 64)
+
+
+@pytest.mark.parametrize("dim", [0, -3, 3072.0, True, "64"])
+@pytest.mark.parametrize(
+    ("noise", "norm"), [(Uniform(sigma=0.5), "linf"), (Laplace(sigma=0.5), "linf"), (Gaussian(sigma=0.5), "l2")]
+)
+def test_a_radius_is_of_images_that_can_be(noise, norm, dim):
+    """Left alone, some formulas give NaN or numbers for them, beyond every true radius."""
+    with pytest.raises(ValueError, match="dim: must be the number of coordinates"):
+        radius(noise, norm, [0.0, 0.9, 1.0], dim)
+
+
+@pytest.mark.parametrize("p_lower", ["0.9", True, None, [0.9, "1"], 0.9j, float("nan"), -0.1, 1.1])
+def test_a_probability_is_a_number_from_0_to_1(p_lower):
+    with pytest.raises(ValueError, match="p_lower: must be probabilities from 0 to 1"):
+        radius(Gaussian(sigma=0.5), "l2", p_lower)
+
+
+def test_a_radius_needs_a_noise():
+    with pytest.raises(TypeError, match="noise: must be a noise such as"):
+        radius("gaussian", "l2", 0.9)

@@ -240,6 +240,33 @@ BAD = {
         "names no weights",
     ),
     "JSON": (["--model", "MODEL"], ["--sampler", "{n: 3}"], "is not JSON"),
+    "averages of ours": (["--model", "MODEL"], ["--weights", "ema"], "--weights: is for weights made elsewhere"),
+    "settings of ours": (["--model", "MODEL"], ["--set", "depth=3"], "--set: is for weights made elsewhere"),
+    "settings of a name": (["--model", "w.pth", "--arch", "lenet"], ["--set", "depth=3"], "--set: is for --kind"),
+    "no name of images": (["--model", "MODEL"], ["--images", ""], "no images are named"),
+    "a home that is not there": (["--model", "MODEL"], ["--images", "~nobody-9/x.npy"], "cannot be looked for"),
+    "too long a name": (["--model", "MODEL"], ["--images", "x" * 5000], "cannot be looked for"),
+    "several arrays": (["--model", "MODEL"], ["--images", "several.npy"], "several.npy: cannot be read as an array"),
+    "a pipe": (["--model", "MODEL"], ["--images", "pipe.npy"], "pipe.npy: cannot be read as an array"),
+    "a pipe of weights": (["--model", "pipe.npy", "--arch", "lenet"], [], "pipe.npy"),
+    "a resized array": (["--model", "MODEL"], ["--images", "images.npy", "--resize", "exact"], "--resize is for image"),
+    "numbers too wide": (["--model", "MODEL"], ["--images", "long.npy"], "must hold images"),
+    "labels too large": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "huge.csv"],
+        "is not a whole number",
+    ),
+    "labels too long": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "wide.csv"],
+        "line 2: cannot be read",
+    ),
+    "no device": (["--model", "MODEL"], ["--device", "gpu"], "device: 'gpu' is not a device"),
+    "no such device": (["--model", "MODEL"], ["--device", "cuda:99"], "device: cuda:99 is not there"),
+    "a batch too large": (["--model", "MODEL"], ["--batch", "100000000000"], "batch size must be"),
+    "no name of the output": (["--model", "MODEL"], ["--out", ""], "no file can be put"),
+    "a folder for the output": (["--model", "MODEL"], ["--out", "by_class"], "no file can be put"),
+    "a device for the output": (["--model", "MODEL"], ["--out", "/proc/out.tsv"], "no file can be put"),
 }
 
 
@@ -250,6 +277,12 @@ def spoiled(home):
     np.save(home.folder / "wide.npy", np.repeat(images, 3, axis=1))
     np.save(home.folder / "large.npy", images.astype(np.float32))
     np.save(home.folder / "whole.npy", images.astype(np.int64))
+    np.save(home.folder / "long.npy", images.astype(np.longdouble))
+    with open(home.folder / "several.npy", "wb") as file:
+        np.savez(file, images=images)
+    os.mkfifo(home.folder / "pipe.npy")
+    (home.folder / "huge.csv").write_text("idx,label\n" + "\n".join(f"{i},{'9' * 5000}" for i in range(12)))
+    (home.folder / "wide.csv").write_text(f"idx,label\n0,{'9' * 200_000}\n")
     (home.folder / "text.npy").write_text("hello")
     (home.folder / "few.csv").write_text("idx,label\n0,3\n")
     (home.folder / "bare.csv").write_text("0,3\n1,4\n")
@@ -280,6 +313,7 @@ def test_bad_input_is_named_with_its_remedy(spoiled, model, capsys, monkeypatch,
         ["certify", "--model", "a", "--images", "c", "--require", "50%@0.25"],
         ["certify", "--model", "a", "--images", "c", "--shape", "3x32x32"],
         ["certify", "--model", "a", "--images", "c", "--n", "many"],
+        ["certify", "--model", "a", "--images", "c", "--classes", "0"],
         ["nothing"],
     ],
 )

@@ -239,6 +239,11 @@ def test_the_paper_formula_does_not_hold():
         ({"loss_max": math.inf}, "bounded loss, such as prob_ce, prob, zero_one"),
         ({"loss_max": 0.5}, "more than loss_max=0.5"),
         ({"loss_max": -1.0}, "loss_max: must be above 0"),
+        ({"floor": -1.0}, "floor: must not be negative"),
+        ({"floor": math.nan}, "floor: must not be negative"),
+        ({"stabiliser": -0.1}, "stabiliser: must not be negative"),
+        ({"bound": "bootstrap", "resamples": 1}, "resamples: the spread of resampled means needs 2"),
+        ({"z": np.array([1j, 2, 3])}, "must be real numbers"),
     ],
 )
 def test_bad_requests_are_named(changes, message):

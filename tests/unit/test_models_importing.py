@@ -87,6 +87,12 @@ def test_a_good_model_is_imported_without_a_word(checkpoint, test_split, capsys)
     assert not network.training
 
 
+def test_a_normalisation_stated_for_pixels_to_255_is_told(checkpoint, test_split):
+    notes = bring(checkpoint, test_split, mean=(76.5,), sd=(51.0,))[1]
+    assert "as given, divided by 255 (mean: [0.3], sd: [0.2])" in notes["alternatives"]
+    assert notes["warning"].endswith("(mean: [0.3], sd: [0.2])")
+
+
 def test_noisy_accuracy_is_the_plain_count(checkpoint, test_split):
     """Against a loop over single images, each with its own draw."""
     network, notes = bring(checkpoint, test_split)

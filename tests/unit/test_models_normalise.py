@@ -48,6 +48,9 @@ def test_statistics_are_buffers_of_one_value_per_channel():
         ((0.5,), (0.5, 0.5), "1 means but 2"),
         ((0.5,), (0.0,), "must be above 0"),
         ((0.5,), (float("nan"),), "must be above 0"),
+        ((0.5,), (float("inf"),), "above 0 and finite"),
+        ((float("nan"),), (0.5,), "means must be finite"),
+        ((float("-inf"),), None, "means must be finite"),
     ],
 )
 def test_impossible_statistics_are_refused(mean, sd, message):

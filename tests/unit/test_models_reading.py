@@ -5,6 +5,7 @@ import collections
 import datetime
 import gzip
 import io
+import os
 import pathlib
 import pickle
 import tarfile
@@ -296,6 +297,7 @@ FOREIGN = {
     "module": (lambda p: torch.save(Net(), p), r"Net to be unpickled.*torch.save\(model.state_dict"),
     "module inside": (lambda p: torch.save({"model": nn.Linear(2, 2)}, p), "model is a whole torch.nn.modules.linear"),
     "folder": (lambda p: p.mkdir(), "is a folder; name the weight file in it"),
+    "pipe": (os.mkfifo, "is not a regular file; name the weight file"),
 }
 
 

@@ -10,7 +10,7 @@ from certflow.errors import ArtefactError
 from certflow.files.artefact import atomic
 from certflow.files.attempts import journal_path, note_attempt
 from certflow.files.lock import exclusive, lock_path
-from certflow.files.opening import create_new, open_plain, require_no_planted_link
+from certflow.files.opening import create_new, open_plain, require_no_planted_link, require_place
 from certflow.files.parts import part_path
 from certflow.machine.claims import claim
 from certflow.workflow.job import attached
@@ -96,6 +96,24 @@ def test_an_artefact_is_not_written_through_what_lies_under_its_temporary_name(t
     with atomic(path) as part:
         part.write_text("counts")
     assert path.read_text() == "counts"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "folder", "pipe", "/dev/null", "/dev/stdout", "/proc/x/y", "x" * 300])
+def test_no_artefact_takes_the_place_of_a_folder_or_a_device(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.mkdir("folder")
+    with pytest.raises(ArtefactError, match="cannot be written|no file can be put"):
+        require_place(name)
+    if not name.startswith("/"):  # never try those of the system, which root can replace
+        with pytest.raises(ArtefactError), atomic(name):
+            raise AssertionError("was begun")
+    assert sorted(os.listdir()) == ["folder", "pipe"]
+
+
+def test_memory_that_is_shared_is_a_place_for_files(tmp_path):
+    for path in (tmp_path / "new" / "x", "/dev/shm/x"):
+        require_place(path)
 
 
 def test_an_artefact_takes_the_place_of_a_link(tmp_path, victim):

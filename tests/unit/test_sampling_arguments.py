@@ -69,6 +69,45 @@ def test_images_laid_out_otherwise_are_refused(images, message):
         certify(images)
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([torch.rand(3, 8, 8), torch.rand(3, 8, 9)], "images must be of one shape"),
+        ([IMAGES[0], IMAGES[0, :, :4]], "images must be of one shape"),
+        (torch.rand(2, 3, 8, 8).to_sparse(), "dense tensor that holds values"),
+        (torch.empty(2, 3, 8, 8, device="meta"), "dense tensor that holds values"),
+        (np.ma.masked_array(IMAGES, IMAGES > 0.5), "a masked array has pixels without a value"),
+        (IMAGES.astype(np.longdouble), "of at most 64 bits"),
+    ],
+)
+def test_what_is_not_one_plain_array_of_images_is_refused(images, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        certify(images)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise": None}, "noise: must be a noise such as"),
+        ({"noise": "gaussian"}, "noise: must be a noise such as"),
+        ({"noise": Gaussian}, "noise: must be a noise such as"),
+        ({"inference": "bfloat16"}, "inference: must be such as"),
+        ({"device": "gpu"}, "device: 'gpu' is not a device; write cpu, cuda"),
+        ({"device": "meta"}, "have no values"),
+        ({"device": "cuda:99"}, "device: cuda:99 is not there"),
+    ],
+)
+def test_settings_of_another_type_are_refused_before_anything_runs(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        SmoothedClassifier(NET, **{"noise": Gaussian(sigma=0.25), **options})
+
+
+@pytest.mark.parametrize("rows", [0, -1, 1.5, "8", True, 2**40])
+def test_a_batch_is_a_number_of_rows(rows):
+    with pytest.raises(ValueError, match="batch size must be at least 1"):
+        certify(batch_size=rows)
+
+
 def test_what_are_no_images_is_refused():
     with pytest.raises(TypeError, match="images must be numbers in a tensor or an array"):
         certify(np.array(["a.png"]))

@@ -13,6 +13,7 @@ import torch
 
 from certflow.certify.base import CertificateSpec, Claim, drawn_from, pairing_problems
 from certflow.certify.table import certificate_table
+from certflow.machine.naming import checked_device
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
@@ -86,8 +87,7 @@ def ready(
     """
     if isinstance(model, BaseClassifier):
         return model
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return BaseClassifier(model, inference, shape=shape, classes=classes, device=device, batch=batch)
+    return BaseClassifier(model, inference, shape=shape, classes=classes, device=checked_device(device), batch=batch)
 
 
 @engine_settings()

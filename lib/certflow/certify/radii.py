@@ -13,7 +13,7 @@ from certflow.certify.bounds import complement_down, failure_bound, two_bounds
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.gaussian import Gaussian
 from certflow.noise.radii import Norm, problems, shift_of
-from certflow.noise.radii.checks import checked_sigma
+from certflow.noise.radii.checks import checked_coordinates, checked_sigma
 from certflow.stats import plug_in_failure
 
 
@@ -24,10 +24,11 @@ def radius(noise: NoiseSpec, norm: Norm, p_lower: ArrayLike, dim: int | None = N
     float64 of that shape, in [0,1]-pixel units, rounded down, 0 where p_lower <= 1/2. ValueError for a norm in which no radius
     is known under this noise, a probability out of range, or a missing `dim`.
     """
-    p_lower = np.asarray(p_lower, np.float64)
-    if not ((p_lower >= 0) & (p_lower <= 1)).all():
+    p_lower = np.asarray(p_lower)
+    if p_lower.size and p_lower.dtype.kind not in "fiu" or not ((p_lower >= 0) & (p_lower <= 1)).all():
         raise ValueError("p_lower: must be probabilities from 0 to 1")
-    return np.asarray(shift_of(noise, norm).radius(1.0 - p_lower, noise, dim))[()]
+    dim = None if dim is None else checked_coordinates(dim)
+    return np.asarray(shift_of(noise, norm).radius(1.0 - p_lower.astype(np.float64), noise, dim))[()]
 
 
 def one_bound_radius(

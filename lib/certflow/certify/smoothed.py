@@ -11,8 +11,9 @@ from certflow.certify.kinds.dssn import DependentSplittingCertificate
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.certify.memory import Running, certify, ready, slack_of_votes, votes
 from certflow.certify.predict import checked_votes, prediction_table
-from certflow.models.base import Inference
-from certflow.noise.base import NoiseSpec
+from certflow.machine.naming import checked_device
+from certflow.models.base import Inference, checked_inference
+from certflow.noise.base import NoiseSpec, checked_noise
 from certflow.noise.radii import Norm, norms_of
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from certflow.sampling.base import Arithmetic, SamplerSpec
@@ -49,9 +50,10 @@ class SmoothedClassifier:
         device: str | torch.device | None = None,
         inference: Inference | None = None,
     ):
-        self.model, self.noise, self.classes, self.inference = model, noise, classes, inference or Inference()
+        self.model, self.noise, self.classes = model, checked_noise(noise), classes
+        self.inference = checked_inference(inference)
         warn_of_scale(noise)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = checked_device(device)
 
     def certify(
         self,

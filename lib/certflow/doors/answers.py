@@ -13,6 +13,7 @@ import numpy as np
 
 from certflow.files.artefact import atomic, versions
 from certflow.files.lock import exclusive
+from certflow.files.opening import require_place
 from certflow.kinds.spec import digest
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
     if arguments.out is None:
         yield running
         return
+    require_place(arguments.out)
     journals: list[Journal] = []
     with exclusive(arguments.out, "certifying") as locked:
         remove_parts(arguments.out, locked=locked)

@@ -19,7 +19,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of --kind, such as depth=40"
     )
-    own.add_argument("--classes", type=int, help="number of classes, where the file does not say")
+    own.add_argument("--classes", type=_classes, help="number of classes, where the file does not say")
     own.add_argument("--mean", type=float, nargs="+", help="normalisation in [0,1] pixels, where the file stores none")
     own.add_argument("--sd", type=float, nargs="+")
     own.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set of the file")
@@ -75,6 +75,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
     own.add_argument("--json", action="store_true", help="a JSON document with the record on standard output")
     own.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _classes(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 2 <= int(text[:9]):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of classes, whole and at least 2")
+    return int(text[:9])
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -61,11 +61,9 @@ def asked(arguments: argparse.Namespace) -> Asked:
 
 def _device(arguments: argparse.Namespace) -> str:
     """The device that is named, else the first GPU where there is one."""
-    import torch
+    from certflow.machine.naming import checked_device
 
-    if arguments.device != "auto":
-        return arguments.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(checked_device(None if arguments.device == "auto" else arguments.device))
 
 
 def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
@@ -96,6 +94,8 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
             f"{arguments.model}: is not a model of the pipeline; state its architecture: --kind with --set, or --arch "
             f"({', '.join(NAMES)})"
         )
+    if arguments.arch and arguments.set:
+        raise DataError("--set: is for --kind; --arch states the whole architecture. Leave one of them out")
     model = arguments.arch or entry(ModelSpec, arguments.kind, **settings(arguments.set))
     natural = (named(model) if isinstance(model, str) else model).natural
     given = _images(arguments, arguments.shape or natural, None)
@@ -115,7 +115,8 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
 
 
 def _no_architecture(arguments: argparse.Namespace) -> None:
-    stated = [name for name in ("arch", "kind", "mean", "sd") if getattr(arguments, name) is not None]
+    usual = {**dict.fromkeys(("arch", "kind", "mean", "sd")), "set": [], "leave_out": [], "weights": "auto"}
+    stated = [name.replace("_", "-") for name, value in usual.items() if getattr(arguments, name) != value]
     if stated:
         raise DataError(
             f"--{stated[0]}: is for weights made elsewhere; the file of this model states it already. Leave it out"

@@ -46,6 +46,9 @@ def _run(given: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        print(f"error: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted; with --out, the same command goes on from here", file=sys.stderr)
         return INTERRUPTED

@@ -14,8 +14,13 @@ from certflow.data.pixels import MODES, Colour, Rendering, Resize
 from certflow.data.source import data_root
 from certflow.data.tree import ENDINGS, TreeDataset, find_images
 from certflow.errors import DataError
+from certflow.files.intact import DAMAGE, opened
+from certflow.files.npz import map_array
 
-PART = re.compile(r"(?P<name>.*?)(?:\[(?P<start>\d*):(?P<stop>\d*)(?::(?P<step>\d*))?\]|::(?P<each>\d+))?", re.DOTALL)
+PART = re.compile(
+    r"(?P<name>.*?)(?:\[(?P<start>\d{0,18}):(?P<stop>\d{0,18})(?::(?P<step>\d{0,18}))?\]|::(?P<each>\d{1,18}))?",
+    re.DOTALL,
+)
 SPLITS = ("train", "test")
 NAMED = "a folder of images, a .npy file, or a split such as mnist:test or mnist:test::20 (every twentieth image)"
 LAYOUT = "[images, channels, height, width]"
@@ -77,14 +82,31 @@ def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
     if parts is None:  # never: its first group takes what the others leave
         raise DataError(f"{text}: names no images; name {NAMED}")
     name, chosen = parts["name"], _slice(parts)
-    place = Path(name).expanduser()
+    place = _place(name)
     if place.is_dir():
         found = _folder(place, looks, own)
     elif place.suffix == ".npy":
-        found = _array(place)
+        found = _array(place, looks)
     else:
         found = _split(name, looks, own)
     return _part(found, chosen, text)
+
+
+def _place(name: str) -> Path:
+    """Where the images would lie; `DataError` for what cannot be a path."""
+    try:
+        place = Path(name).expanduser()
+        place.is_dir()
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # too long a name, a folder that may not be entered, an unknown user's home
+        raise DataError(
+            f"{name[:80]}: cannot be looked for ({getattr(error, 'strerror', None) or error}); name {NAMED}"
+        ) from error
+    if not name:
+        raise DataError(f"no images are named; name {NAMED}")
+    return place
 
 
 def _slice(parts: re.Match) -> slice:
@@ -140,15 +162,23 @@ def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
     )
 
 
-def _array(path: Path) -> Given:
+def read_array(path: Path, what: str) -> np.ndarray:
+    """The numbers of a file of `numpy.save`, mapped into memory and read-only; `DataError` where it is none."""
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as an array ({reason}); save it by numpy.save") from error
+        with opened(path) as file:
+            return map_array(file)
+    except DAMAGE as error:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read as an array ({reason}); write {what}") from error
+
+
+def _array(path: Path, looks: Looks) -> Given:
+    if looks.resize != "none":
+        raise DataError(f"{path}: --resize is for image files; resize the array before it is saved, or leave it out")
+    images = read_array(path, f"images {LAYOUT} by numpy.save")
     if images.ndim == 3:
         images = images[:, None]
-    if images.ndim != 4 or images.dtype.kind not in "uf" or (images.dtype.kind == "u" and images.dtype != np.uint8):
+    if images.ndim != 4 or not (images.dtype == np.uint8 or (images.dtype.kind == "f" and images.dtype.itemsize <= 8)):
         raise DataError(
             f"{path}: must hold images {LAYOUT}, uint8 or floats from 0 to 1, holds {images.dtype} {list(images.shape)}"
         )

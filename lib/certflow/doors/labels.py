@@ -1,14 +1,17 @@
 """True classes of images from a file: an array, or a table that names images by file or number."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
 
-from certflow.doors.given import Given
+from certflow.doors.given import Given, read_array
 from certflow.errors import DataError
+from certflow.files.intact import read_bounded
 
 KEYS = ("idx", "file")
+NUMBER = re.compile(r"[0-9]{1,18}")
 WRITTEN = "a table with a header `idx,label` or `file,label`, or an array of whole numbers saved by numpy.save"
 
 
@@ -27,10 +30,7 @@ def with_labels(given: Given, path: str | Path) -> Given:
 
 
 def _array(path: Path, images: int) -> np.ndarray:
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as an array of labels; write {WRITTEN}") from error
+    labels = read_array(path, WRITTEN)
     if labels.shape != (images,) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: must hold {images} whole numbers, one for each image, holds {labels.dtype} {list(labels.shape)}"
@@ -41,9 +41,11 @@ def _array(path: Path, images: int) -> np.ndarray:
 def _rows(path: Path) -> tuple[str, dict[str, list[str]]]:
     """Which column names images, and label texts by what stands there."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        text = read_bounded(path).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = (
+            "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
+        )
         raise DataError(f"{path}: cannot be read ({reason}); write {WRITTEN}") from error
     lines = text.splitlines()
     separator = "\t" if lines and "\t" in lines[0] else ","
@@ -54,9 +56,12 @@ def _rows(path: Path) -> tuple[str, dict[str, list[str]]]:
     if key is None or "label" not in columns:
         raise DataError(f"{path}: has the columns {', '.join(columns) or 'none'}; write {WRITTEN}")
     rows: dict[str, list[str]] = {}
-    for row in table:
-        name = (row[key] or "").strip()
-        rows.setdefault(Path(name).name if key == "file" else name, []).append((row["label"] or "").strip())
+    try:
+        for row in table:
+            name = (row[key] or "").strip()
+            rows.setdefault(Path(name).name if key == "file" else name, []).append((row["label"] or "").strip())
+    except csv.Error as error:
+        raise DataError(f"{path}: line {table.line_num + 1}: cannot be read ({error}); write {WRITTEN}") from error
     return key, rows
 
 
@@ -69,6 +74,6 @@ def _label(path: Path, rows: dict[str, list[str]], name: str) -> int:
     if len(found) != 1:
         what = "has no label" if not found else f"has {len(found)} labels"
         raise DataError(f"{path}: image {name} {what}; give each image one")
-    if not found[0].isascii() or not found[0].isdecimal():
+    if not NUMBER.fullmatch(found[0]):
         raise DataError(f"{path}: image {name}: label {found[0]!r} is not a whole number from 0 on")
     return int(found[0])

@@ -25,7 +25,7 @@ from pydantic import StringConstraints
 from certflow.errors import ArtefactError
 from certflow.files.formats import FORMATS, Typed, require_container, require_layout
 from certflow.files.intact import digest_of, opened, read_bounded, reading
-from certflow.files.opening import create_new, open_plain
+from certflow.files.opening import create_new, open_plain, require_place
 from certflow.files.parts import part_path, remove_abandoned_parts
 from certflow.kinds.spec import Record, canonical_json, digest
 
@@ -45,10 +45,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try is removed. Where another user has put a link in the way, nothing is written through it (`certflow.files.opening`).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned_parts(path)
+    require_place(path)
     part = part_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned_parts(path)
         create_new(part)
         yield part
         _flush(part)

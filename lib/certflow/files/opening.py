@@ -13,6 +13,10 @@ from certflow.errors import ArtefactError
 from certflow.files.private import OTHERS, looked_up, trusted
 
 TRIES = 10
+SYSTEM = ("/dev/", "/proc/", "/sys/")
+"""Folders in which names stand for something else than files,"""
+SHARED_MEMORY = "/dev/shm/"
+"""but for this one."""
 
 
 def open_plain(path: str | Path, flags: int, mode: int = 0o666) -> int:
@@ -44,6 +48,26 @@ def create_new(path: str | Path) -> None:
         except FileExistsError:
             Path(path).unlink(missing_ok=True)
     raise _planted(path, "a file that comes back whenever it is removed")
+
+
+def require_place(path: str | Path) -> None:
+    """ArtefactError where no file can be put at `path`: what is there is a folder, a device or a pipe, or it has no name.
+
+    A file takes the place of what was there. Of a device, or of a name in a folder of the system such as /dev/stdout, it must
+    not: the whole machine would miss it.
+    """
+    path = Path(path)
+    try:
+        around = f"{os.path.realpath(path.parent)}/"
+        systems = around.startswith(SYSTEM) and not around.startswith(SHARED_MEMORY)
+        there = None if path.name == "" or systems else path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says so
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArtefactError(f"{str(path)[:200]}: cannot be written ({reason}); name another file") from error
+    if there is None or not stat.S_ISREG(there):
+        raise ArtefactError(f"{path}: is a folder or a device, where no file can be put; name another file")
 
 
 def require_no_planted_link(path: str | Path) -> None:

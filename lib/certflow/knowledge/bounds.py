@@ -92,6 +92,8 @@ def resampled_means(matrix: np.ndarray, weights: np.ndarray, resamples: int, see
 
     With c_i the times that point i was drawn it is cᵀKc / cᵀWc: products of matrices instead of resampled ones.
     """
+    if resamples < 2:
+        raise ValueError(f"resamples: the spread of resampled means needs 2 or more, got {resamples}")
     if len(matrix) > LARGEST_MATRIX:
         raise ValueError(
             f"the bootstrap holds all pairs of at most {LARGEST_MATRIX} points, got {len(matrix)}; give fewer"

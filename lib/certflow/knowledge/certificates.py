@@ -19,6 +19,7 @@ from certflow.knowledge import bounds
 from certflow.knowledge.asked import Asked, asked, require_range
 from certflow.knowledge.evidence import Pairs, kernel_evidence, volatility_evidence
 from certflow.knowledge.pairs import points
+from certflow.knowledge.ratios import require_steadying
 from certflow.stats import clopper_pearson_upper
 from certflow.stats.checks import level
 
@@ -63,6 +64,7 @@ def certify(
 
     sample = points(z, losses, distance)
     wish = asked(sample, deltas, etas, alpha, bound, loss_max)
+    require_steadying(stabiliser, floor)
     pairs = Pairs.drawn(sample, anchors, seed)
     share = alpha / len(wish.deltas) if whole_curve else alpha
     linear = None

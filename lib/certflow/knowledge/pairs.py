@@ -46,6 +46,10 @@ def points(z: ArrayLike, losses: ArrayLike, distance: str = "l2") -> Points:
     """The sample, checked. z: [n, dim], or [n] for scalars; losses: [n]; at least two points, all values finite."""
     if distance not in DISTANCES:
         raise ValueError(f"distance: no distance {distance!r}; known: {listed(DISTANCES)}")
+    if np.iscomplexobj(z) or np.iscomplexobj(losses):
+        raise ValueError(
+            "z and losses must be real numbers; give the real and imaginary parts as coordinates of their own"
+        )
     z, losses = np.asarray(z, np.float64), np.asarray(losses, np.float64)
     z = z[:, None] if z.ndim == 1 else z
     if z.ndim != 2 or losses.shape != z.shape[:1] or z.shape[1] == 0:

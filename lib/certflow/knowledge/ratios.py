@@ -76,13 +76,18 @@ def volatilities(
     return dict(zip(losses, ratios(samples, stabiliser=stabiliser, floor=floor, unit=unit), strict=True))
 
 
+def require_steadying(stabiliser: float, floor: float) -> None:
+    """ValueError unless both can be put under a ratio: finite and not negative."""
+    for name, value in (("stabiliser", stabiliser), ("floor", floor)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}: must not be negative or infinite, got {value}")
+
+
 def ratios(
     samples: Sequence[Points], *, stabiliser: float = 0.0, floor: float = 0.0, unit: float = 1.0
 ) -> list[Volatility]:
     """The volatility of samples of the same points, which differ in their losses alone."""
-    for name, value in (("stabiliser", stabiliser), ("floor", floor)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name}: must not be negative or infinite, got {value}")
+    require_steadying(stabiliser, floor)
     if not 0 < unit < math.inf:
         raise ValueError(f"unit: must be above 0 and finite, got {unit}")
     found = _Sums([sample.losses for sample in samples])

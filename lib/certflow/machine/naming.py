@@ -3,6 +3,29 @@
 import platform
 from typing import Any
 
+DEVICES = "cpu, cuda, or such as cuda:1"
+
+
+def checked_device(device: Any = None) -> Any:
+    """The torch device of that name, if it is one that models run on and it is there; ValueError otherwise.
+
+    None: the first GPU where there is one, else the CPU.
+    """
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: {device!r} is not a device; write {DEVICES}") from error
+    if found.type == "meta":
+        raise ValueError(f"device: tensors on {device!r} have no values; write {DEVICES}")
+    there = torch.cuda.device_count() if found.type == "cuda" else 0
+    if found.type == "cuda" and (found.index or 0) >= there:
+        raise ValueError(f"device: {found} is not there; this machine has {there or 'no'} CUDA devices; write cpu")
+    return found
+
 
 def device_name(device: Any) -> str:
     """Such as `NVIDIA H200` or `cpu (x86_64, AVX512)`. device: a torch device, or its name."""

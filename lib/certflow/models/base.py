@@ -28,6 +28,15 @@ class Inference(Record):
     rounding)."""
 
 
+def checked_inference(inference: Any) -> Inference:
+    """`inference`, the usual one for None; TypeError with an example for anything else."""
+    if inference is None or isinstance(inference, Inference):
+        return inference or Inference()
+    raise TypeError(
+        f'inference: must be such as certflow.models.base.Inference(precision="bfloat16"), got {inference!r}'
+    )
+
+
 class Resize(Record):
     """How images are resized before a network that was made for another size: part of the function that is certified.
 

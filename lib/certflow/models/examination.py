@@ -12,7 +12,7 @@ from certflow.errors import ArtefactError
 from certflow.models.base import ModelSpec
 from certflow.models.findings import Finding, findings
 from certflow.models.normalise import normalisation
-from certflow.models.probing import Probe, Trial, alternatives
+from certflow.models.probing import Probe, Trial, alternatives, scaled_down
 from certflow.models.published import Loaded, load_weights
 from certflow.models.taking import Source
 from certflow.noise.base import NoiseSpec
@@ -135,7 +135,7 @@ def _trials(probe: Probe, loaded: Loaded, options: Mapping[str, Any], spec: Mode
     """Every other way to use the model, tried."""
     network, device = loaded.module, probe.device
     tried, layers = [], [normalisation(network)]
-    for name, layer in alternatives(info):
+    for name, layer in (*scaled_down(layers[0]), *alternatives(info)):
         layer = layer.to(device)
         if not any(layer.does_as(known) for known in layers):
             layers.append(layer)

@@ -1,5 +1,6 @@
 """The first layer of every network: from [0,1] pixels to the range the network was made for."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +23,10 @@ class Normalise(nn.Module):
             sd = [1.0] * len(mean) if sd is None else sd
             if len(mean) != len(sd):
                 raise ValueError(f"normalisation: {len(mean)} means but {len(sd)} standard deviations")
-            if not all(value > 0 for value in sd):
-                raise ValueError(f"normalisation: standard deviations must be above 0, got {list(sd)}")
+            if not all(0 < value < math.inf for value in sd):
+                raise ValueError(f"normalisation: standard deviations must be above 0 and finite, got {list(sd)}")
+            if not all(math.isfinite(value) for value in mean):
+                raise ValueError(f"normalisation: means must be finite, got {list(mean)}")
         self.mean: torch.Tensor | None
         self.sd: torch.Tensor | None
         self.register_buffer("mean", None if mean is None else _per_channel(mean))

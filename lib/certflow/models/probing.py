@@ -181,6 +181,15 @@ def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
         yield f"{name} (mean: {mean}, sd: {sd})", Normalise(mean, sd)
 
 
+def scaled_down(given: Normalise) -> Iterator[tuple[str, Normalise]]:
+    """A normalisation that was stated for pixels from 0 to 255, as it is for pixels in [0,1]; none where it cannot be one."""
+    if given.mean is None or given.sd is None or float(given.mean.max()) <= 1:
+        return
+    mean, sd = ([value / 255 for value in values.flatten().tolist()] for values in (given.mean, given.sd))
+    written = [", ".join(f"{value:.4g}" for value in values) for values in (mean, sd)]
+    yield f"as given, divided by 255 (mean: [{written[0]}], sd: [{written[1]}])", Normalise(mean, sd)
+
+
 def _operations(network: torch.nn.Module, info: DataInfo, device: torch.device) -> int:
     """Floating point operations for one image, at least 1."""
     with torch.no_grad(), _Operations() as counted:

@@ -37,6 +37,8 @@ def misnomer(path: Path) -> str | None:
     """
     if path.is_dir():
         return f"is a folder; name the weight file in it ({_weight_files(path)})"
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        return "is not a regular file; name the weight file"
     with open(path, "rb") as file:
         head = file.read(HEAD)
     if not head:

@@ -104,6 +104,15 @@ class NoiseSpec(Spec):
         return []
 
 
+def checked_noise(noise: Any) -> NoiseSpec:
+    """`noise`, if it is one; TypeError with an example otherwise."""
+    if not isinstance(noise, NoiseSpec):
+        raise TypeError(
+            f"noise: must be a noise such as certflow.noise.Gaussian(sigma=0.25), got {noise!r} ({type(noise).__name__})"
+        )
+    return noise
+
+
 class AdditiveNoise(NoiseSpec):
     """Noise that is added to the image and does not depend on it."""
 

@@ -14,6 +14,8 @@ from certflow.stats.limits import LARGEST_N
 
 LARGEST_USUAL_SIGMA = 4.0
 """Noise of more than this, in [0,1]-pixel units, drowns any image: it is likely to be meant on a scale of 0 to 255."""
+LARGEST_BATCH = 2**20
+"""Rows per forward pass; no device has memory for more."""
 CHANNELS = (1, 3, 4)
 """How many channels images have that are laid out with channels last."""
 SHAPE = "[images, channels, height, width]"
@@ -41,6 +43,13 @@ def checked_draws(name: str, value: Any) -> int:
     return number
 
 
+def checked_batch(rows: Any) -> int:
+    """A number of rows per forward pass."""
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or not 1 <= rows <= LARGEST_BATCH:
+        raise ValueError(f"batch size must be at least 1, whole, and at most {LARGEST_BATCH:,}, got {rows!r}")
+    return int(rows)
+
+
 def checked_images(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
     """Images as a tensor of four dimensions, and their names as int64 [images]."""
     images = as_tensor(images)
@@ -64,17 +73,33 @@ def as_tensor(images: Any) -> torch.Tensor:
     or has its bytes in another order.
     """
     if isinstance(images, torch.Tensor):
-        return images.detach()
-    if isinstance(images, Sequence) and len(images) and all(isinstance(image, torch.Tensor) for image in images):
-        return torch.stack(list(images)).detach()
-    array = np.asarray(images)
-    if array.dtype.kind not in "fiub":
+        return _dense(images)
+    if isinstance(images, np.ma.MaskedArray):
         raise TypeError(
-            f"images must be numbers in a tensor or an array {SHAPE}, got {type(images).__name__} of {array.dtype}"
+            "images: a masked array has pixels without a value; give a plain array, such as images.filled(0)"
+        )
+    if isinstance(images, Sequence) and len({np.shape(image) for image in images if hasattr(image, "shape")}) > 1:
+        raise ValueError(
+            f"images must be of one shape, to be one array {SHAPE}; certify those of each shape by themselves"
+        )
+    if isinstance(images, Sequence) and len(images) and all(isinstance(image, torch.Tensor) for image in images):
+        return torch.stack([_dense(image) for image in images])
+    array = np.asarray(images)
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"images must be numbers in a tensor or an array {SHAPE}, of at most 64 bits, got {type(images).__name__} of "
+            f"{array.dtype}"
         )
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     backwards = any(stride < 0 for stride in array.strides)
     return torch.from_numpy(array.copy() if backwards else np.require(array, requirements=["W"]))
+
+
+def _dense(images: torch.Tensor) -> torch.Tensor:
+    """The tensor without gradients; ValueError where its values do not lie in memory one by one."""
+    if images.layout != torch.strided or images.is_meta or images.is_quantized:
+        raise ValueError("images must be a dense tensor that holds values: images.to_dense(), or images.dequantize()")
+    return images.detach()
 
 
 def warn_of_scale(noise: NoiseSpec) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from certflow.data.augmentation import to_unit
 from certflow.models.base import Inference
+from certflow.sampling.arguments import checked_batch
 from certflow.sampling.preparing import prepare
 from certflow.sampling.settings import engine_settings
 from certflow.sampling.taking import take
@@ -41,9 +42,7 @@ class BaseClassifier:
         inference = inference or Inference()
         self.shape, self.device = tuple(shape), torch.device(device)
         self.precision = inference.precision
-        if batch is not None and batch < 1:
-            raise ValueError(f"batch size must be at least 1, got {batch}")
-        self.batch = max(SMALLEST_BATCH, batch or default_batch(self.device, shape))
+        self.batch = max(SMALLEST_BATCH, default_batch(self.device, shape) if batch is None else checked_batch(batch))
         with engine_settings():
             self.form, self.classes = prepare(
                 take(module), inference, shape=self.shape, classes=classes, device=self.device, batch=self.batch

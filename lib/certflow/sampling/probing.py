@@ -107,7 +107,7 @@ def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: to
 
 
 def _held(part: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
-    """The numbers that modules hold, by name, and how often each tensor was written to; whole numbers, which count, are left out."""
+    """The numbers that modules hold, by name, and how often each tensor was written to. Whole ones only count: left out."""
     named = [*part.named_parameters(), *part.named_buffers()]
     return {
         name: (tensor, -1 if tensor.is_inference() else tensor._version)
@@ -135,8 +135,8 @@ def _refuse_learning(
     changed = [name for name, tensor in written.items() if name not in now or not torch.equal(tensor, now[name][0])]
     if changed:
         raise ValueError(
-            f"the model changes with every call ({', '.join(changed[:3])}), so it is not one fixed function; let it use what it "
-            "has learned without learning on, as `.eval()` does for layers of torch"
+            f"the model changes with every call ({', '.join(changed[:3])}), so it is not one fixed function; let it use what "
+            "it has learned without learning on, as `.eval()` does for layers of torch"
         )
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from certflow.certify.memory import ready
 from certflow.doors.bring import Brought, behind_denoiser_of, from_results
 from certflow.doors.web.brought import load
@@ -51,7 +49,7 @@ class ReadyModels:
 
     def _loaded(self, card: Card) -> Ready:
         brought = brought_of(card)
-        device = None if self.settings.device == "auto" else torch.device(self.settings.device)
+        device = None if self.settings.device == "auto" else self.settings.device
         base = ready(brought.model, card.shape, classes=card.classes, device=device, inference=brought.inference)
         return Ready(card, brought, base)
 

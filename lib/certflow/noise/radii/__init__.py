@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from certflow.noise.base import NoiseSpec
+from certflow.noise.base import NoiseSpec, checked_noise
 from certflow.noise.radii.inverse import least_failure
 
 Norm = Literal["l1", "l2", "linf"]
@@ -83,7 +83,7 @@ def problems(noise: NoiseSpec, norm: Norm, two: bool = False) -> list[str]:
 
 def shift_of(noise: NoiseSpec, norm: Norm) -> Shift:
     """What is known of a noise in a norm; ValueError that lists what is known where this is not."""
-    found = problem(noise, norm)
+    found = problem(checked_noise(noise), norm)
     if found:
         raise ValueError(found)
     return norms_of(noise.kind)[norm]

@@ -36,10 +36,18 @@ def checked_dimension(d: int, k: int) -> tuple[int, int]:
     return int(d), int(k)
 
 
+def checked_coordinates(dim: int) -> int:
+    """`dim` as an int, if it is a number of coordinates that an image can have; ValueError otherwise."""
+    whole = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+    if not whole or dim < 1:
+        raise ValueError(f"dim: must be the number of coordinates of an image, whole and at least 1, got {dim!r}")
+    return int(dim)
+
+
 def needed_dimension(dim: int | None, noise: NoiseSpec) -> int:
     """`dim`, or a ValueError that says what needs it."""
     if dim is None:
         raise ValueError(
             f"dim: radii under {noise.kind} noise depend on the number of coordinates of an image; give it"
         )
-    return int(dim)
+    return checked_coordinates(dim)
