@@ -68,6 +68,7 @@ try:
             if STARTED is None
             else (lambda study: concerned(study, STARTED.targets))
         ),
+        files=[] if STARTED is None else dict.fromkeys(workflow.configfiles),
     )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None

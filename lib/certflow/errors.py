@@ -1,5 +1,6 @@
 """The errors of certflow. Each says where the trouble is, what it is, and how to mend it."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -41,6 +42,9 @@ class TrainingError(CertflowError):
     """A training that goes on but learns nothing any more; says how to change its recipe."""
 
 
-def listed(names: Iterable[str]) -> str:
-    """The names that there are, as messages list them."""
-    return ", ".join(names) or "none"
+def listed(names: Iterable[str], meant: object = None) -> str:
+    """The names that there are, as messages list them; where one of them is close to what was `meant`, it is suggested."""
+    names = list(names)
+    text = ", ".join(names) or "none"
+    close = difflib.get_close_matches(meant, names, n=1) if isinstance(meant, str) else []
+    return f"{text}; did you mean {close[0]}?" if close else text

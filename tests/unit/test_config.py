@@ -2,6 +2,7 @@
 
 import copy
 import re
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
 from certflow.config import load
-from certflow.config.files import merged
+from certflow.config.files import merged, repeated_keys
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
 from certflow.training.base import ReadsPredictions
@@ -482,3 +483,71 @@ def test_each_noise_and_certificate_must_keep_a_pair(paired, left, message):
     paired["experiments"]["digits"] |= {"pairs": "possible", **left}
     (line,) = problems(paired)
     assert re.search(message, line)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("experiments.digits.radi", [0.25], "did you mean radii?"),
+        ("experiments.digits.methods", ["gausian"], "did you mean gaussian?"),
+        ("methods.gaussian.kind", "gausian", "did you mean gaussian?"),
+        ("methods.gaussian.epohcs", 3, "did you mean epochs?"),
+        ("certificates.fast.sampler", "fats", "did you mean fast?"),
+        ("experimets", {}, "did you mean experiments?"),
+        ("targets", ["digit"], "did you mean digits?"),
+        ("experiments.digits.methods", "sevn", "did you mean seven?"),
+    ],
+)
+def test_what_is_misspelt_is_suggested(raw, path, value, message):
+    *sections, key = path.split(".")
+    place = raw
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    assert any(message in line for line in problems(raw)), problems(raw)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("methods: {gaussian: {lr: 1e-3}}", "lr: should be a valid number, got '1e-3'; .*: write 0.001$"),
+        ("methods: {gaussian: {lr: 1e-7}}", "write 1.0e-07$"),
+        ("methods: {gaussian: {lr: 'fast'}}", "got 'fast'$"),
+        ("methods: {gaussian: {epochs: 1e2}}", "write 100$"),
+        ("samplers: {n1000: {n: '100,000'}}", "write 100000$"),
+        ("experiments: {digits: {methods: [on]}}", "got True; YAML takes no, off, yes and on for truth values"),
+        ("methods: {off: {kind: gaussian}}", "methods.False: .*quote numbers, and the words no, off, yes, on and null"),
+        (f"methods: {{{'x' * 101}: {{kind: gaussian}}}}", "up to 100 letters"),
+        ("models: {small: {resize: 0}}", "^models.small.resize.size: should be greater than 0, got 0$"),
+    ],
+)
+def test_what_yaml_reads_otherwise_than_it_looks_is_explained(raw, tmp_path, written, message):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(written)
+    found = problems(merged([ROOT / "config.yaml", path]))
+    assert any(re.search(message, line) for line in found), found
+    assert yaml.safe_load("1.0e-07") == 1e-07
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n", ["b.c: is written in line 3 and again in line 5", "a: "]),
+        ("a: [{k: 1}, {k: 1, k: 2}]", ["a.1.k: is written in line 1 and again in line 1"]),
+        ("a: &x {k: 1, k: 2}\nb: *x\nc: [*x, *x]\n", ["a.k: is written in line 1"]),
+        ("a: {k: 1}\nb: {k: 1}\n", []),
+        ("a: [", []),
+        ("", []),
+    ],
+)
+def test_a_key_that_is_written_twice_is_named(raw, tmp_path, text, lines):
+    """YAML's readers keep the last one and lose the others: a whole section may be gone."""
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    found = list(repeated_keys(path))
+    assert len(found) == len(lines) and all(line.startswith(start) for line, start in zip(found, lines, strict=True))
+    with pytest.raises(ConfigError) if lines else nullcontext():
+        load(raw, files=[path])
+    if lines:
+        with pytest.raises(ConfigError, match="twice.yaml"):
+            merged([path])

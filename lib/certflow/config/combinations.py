@@ -130,7 +130,7 @@ def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterat
     """What stands in the way of a table that a method reads: entry `name` of `predictions`, on this dataset."""
     entry = study.predictions.get(name)
     if entry is None:
-        yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions)}"
+        yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions, name)}"
     elif entry.method in study.methods and entry.noise in study.noises:
         try:
             study.method(entry.method, dataset, entry.noise)

@@ -1,8 +1,10 @@
 """From the mapping that was read to a checked study."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from certflow.config.files import repeated_keys
 from certflow.config.outside import outside_problems
 from certflow.config.parse import parsed, sections, targets
 from certflow.config.problems import study_problems
@@ -14,13 +16,15 @@ def load(
     raw: Mapping[str, Any],
     source: str = "config.yaml",
     concerned: Callable[[Study], Iterable[str]] | None = None,
+    files: Iterable[str | Path] = (),
 ) -> Study:
     """Check a configuration and resolve it, or raise one `ConfigError` with every problem found.
 
     raw: the mapping as read from YAML, overlays already merged. source: how messages call the file. concerned: says which
     experiments are to run; where it is given, the files that they need and the devices of the environment are checked, too.
+    files: YAML files that `raw` was read from by a reader that takes a key twice.
     """
-    problems: list[str] = []
+    problems = [line for path in files for line in repeated_keys(path)]
     written = sections(raw, problems)
     entries = parsed(written, problems)
     study = Study(targets=targets(raw, problems), **entries)

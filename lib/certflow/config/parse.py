@@ -10,12 +10,12 @@ from typing import Any
 from certflow.config import shorthand
 from certflow.config.records import PAGES, RECORDS, SECTIONS, MethodEntry
 from certflow.config.validation import validated
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, listed
 from certflow.kinds.registry import spec_class
 from certflow.training.base import MethodSpec
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""What an entry may be called: names become path segments."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+"""What an entry may be called: names become path segments, of which file systems take 255 characters, endings included."""
 
 PRESET_KEYS = ("preset", "preset_dataset")
 """What an entry of `methods` may say besides its kind's settings."""
@@ -27,7 +27,7 @@ Written = Mapping[str, Mapping[str, dict[str, Any]]]
 def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
     """The named entries of every section there can be, with what recipes and lists stand for in its place."""
     known = {*SECTIONS, *RECORDS, "targets", "recipes", "lists"}
-    problems += [f"{key}: no such section; known: {', '.join(sorted(known))}" for key in raw if key not in known]
+    problems += [f"{key}: no such section; known: {listed(sorted(known), key)}" for key in raw if key not in known]
     recipes, lists = shorthand.recipes(raw, problems), shorthand.lists(raw, problems)
     written = {section: _section(raw, section, problems) for section in (*SECTIONS, *RECORDS)}
     for section, name in [(section, name) for section, entries in written.items() for name in entries]:
@@ -49,7 +49,8 @@ def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[
     for name, fields in value.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
             problems.append(
-                f"{section}.{name}: a name is made of letters, digits and ._+- and becomes a folder; quote numbers"
+                f"{section}.{name}: a name is made of up to 100 letters, digits and ._+- and becomes a folder; quote numbers, "
+                "and the words no, off, yes, on and null"
             )
         elif not isinstance(fields, Mapping):
             problems.append(f"{section}.{name}: must be a mapping of settings, got {fields!r}")

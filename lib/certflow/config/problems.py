@@ -22,13 +22,14 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
     pages = [name for section in PAGES for name in written[section]]
     for name in study.targets:
         if name not in pages:
-            yield f"targets: no experiment or diagnosis {name!r}; known: {listed(pages)}"
+            yield f"targets: no experiment or diagnosis {name!r}; known: {listed(pages, name)}"
     for name in sorted({name for name in pages if pages.count(name) > 1}):
         yield f"diagnoses.{name}: is the name of an experiment, too; rename one"
     for name, certificate in study.certificates.items():
         if certificate.sampler not in written["samplers"]:
             yield (
-                f"certificates.{name}.sampler: no sampler {certificate.sampler!r}; known: {listed(written['samplers'])}"
+                f"certificates.{name}.sampler: no sampler {certificate.sampler!r}; known: "
+                f"{listed(written['samplers'], certificate.sampler)}"
             )
     yield from _path_problems(written)
     for name, sampler in study.samplers.items():
@@ -51,7 +52,7 @@ def _path_problems(written: Written) -> Iterator[str]:
 
 def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> Iterator[str]:
     for name in sorted(set(names) - set(written[section])):
-        yield f"{key}: no entry {name!r} in {section}; known: {listed(written[section])}"
+        yield f"{key}: no entry {name!r} in {section}; known: {listed(written[section], name)}"
 
 
 def _predictions_problems(study: Study, entry: Predictions, written: Written) -> Iterator[str]:
@@ -153,8 +154,9 @@ def _published_problems(e: Experiment) -> Iterator[str]:
     if e.published is not None:
         dataset, arch = e.published.dataset, e.published.arch
         if dataset not in published_datasets():
-            yield f"published.dataset: no published numbers of {dataset!r}; known: {listed(published_datasets())}"
+            yield f"published.dataset: no published numbers of {dataset!r}; known: {listed(published_datasets(), dataset)}"
         elif arch not in published_archs(dataset):
-            yield f"published.arch: no published numbers of {arch!r} on {dataset}; known: {listed(published_archs(dataset))}"
+            known = listed(published_archs(dataset), arch)
+            yield f"published.arch: no published numbers of {arch!r} on {dataset}; known: {known}"
     if e.envelopes is not None and not envelopes.envelopes(e.envelopes.dataset, e.envelopes.arch):
         yield f"envelopes: none of {e.envelopes.dataset} {e.envelopes.arch}; known: {', '.join(envelopes.known())}"

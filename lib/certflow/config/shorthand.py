@@ -58,7 +58,7 @@ def with_recipes(
         return own
     name = fields[RECIPE]
     if not isinstance(name, str) or name not in known:
-        raise ConfigError([f"{RECIPE}: there is no recipe {name!r}; known: {listed(known)}"])
+        raise ConfigError([f"{RECIPE}: there is no recipe {name!r}; known: {listed(known, name)}"])
     if name in within:
         raise ConfigError([f"{RECIPE}: {name!r} refers to itself"])
     return {**with_recipes(known[name], known, (*within, name)), **own}
@@ -82,5 +82,7 @@ def _list(key: str, value: Any, known: Mapping[str, list[Any]]) -> Any:
     if not isinstance(value, str):
         return value
     if value not in known:
-        raise ConfigError([f"{key}: there is no list {value!r}; known: {listed(known)}; for one entry write [{value}]"])
+        raise ConfigError(
+            [f"{key}: there is no list {value!r}; known: {listed(known, value)}; for one entry write [{value}]"]
+        )
     return known[value]

@@ -1,15 +1,18 @@
 """Settings against the record that they are to be, and what is wrong with them in a person's words."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, listed
 from certflow.kinds.spec import Record
 
 R = TypeVar("R", bound=Record)
+BRANCH = re.compile(r"constrained-\w+|(tuple|list|dict|function-\w+|nullable)\[.*\]")
+"""What pydantic puts into a path for one of several types that a value may have."""
 
 
 def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
@@ -29,7 +32,7 @@ def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
     path, records = _located(cls, problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = [name for name in records[0].model_fields if name != "kind"]
-        return f"{path}: no such setting; known: {', '.join(fields) or 'none'}"
+        return f"{path}: no such setting; known: {listed(fields, problem['loc'][-1])}"
     if problem["type"] == "missing":
         return f"{path}: is missing"
     if problem["type"].startswith("union_tag"):
@@ -37,7 +40,25 @@ def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
         known = ", ".join(record.model_fields[key].default for record in records)
         return f"{path}.{key}: must be one of {known}, got {problem['ctx'].get('tag')!r}"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{path}: {message}, got {problem['input']!r}" if path else f": {message}"
+    return f"{path}: {message}, got {problem['input']!r}{_hint(problem)}" if path else f": {message}"
+
+
+def _hint(problem: Mapping[str, Any]) -> str:
+    """How YAML has read what was written, where that is not what its writer sees: `1e-3` is a text, `no` is false."""
+    given = problem["input"]
+    if problem["type"] == "string_type" and isinstance(given, bool):
+        return "; YAML takes no, off, yes and on for truth values: quote the word"
+    if problem["type"] not in ("float_type", "int_type") or not isinstance(given, str):
+        return ""
+    try:
+        number = float(given.replace(",", ""))
+    except ValueError:
+        return ""
+    whole = problem["type"] == "int_type" and number.is_integer()
+    written = str(int(number)) if whole else repr(number)
+    if "e" in written and "." not in written:
+        written = written.replace("e", ".0e")
+    return f"; that is a text for YAML and JSON: write {written}"
 
 
 def _located(cls: type[Record], place: Sequence[str | int]) -> tuple[str, list[type[Record]]]:
@@ -49,7 +70,8 @@ def _located(cls: type[Record], place: Sequence[str | int]) -> tuple[str, list[t
         if len(holders) > 1 and tagged:
             holders = tagged
             continue
-        path.append(str(part))
+        if not isinstance(part, str) or not BRANCH.fullmatch(part):
+            path.append(str(part))
         holders = [
             record
             for holder in holders

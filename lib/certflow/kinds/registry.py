@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, listed
 from certflow.kinds.spec import Spec, canonical_json
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def spec_class(family: str, kind: str) -> type[Spec]:
     """The class of a kind; a `ConfigError` that lists the known kinds where there is none."""
     if (family, kind) not in _classes:
         if kind not in kinds(family):
-            raise ConfigError([f"kind: no {family} of kind {kind!r}; known: {', '.join(kinds(family))}"])
+            raise ConfigError([f"kind: no {family} of kind {kind!r}; known: {listed(kinds(family), kind)}"])
         importlib.import_module(f"{PACKAGES[family]}.{kind}")
         if (family, kind) not in _classes:
             raise TypeError(f"{PACKAGES[family]}.{kind} registers no {family} of that kind")
