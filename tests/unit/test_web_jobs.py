@@ -1,10 +1,10 @@
 """Jobs of the web application: restarts, stops, the queue, several at once, batches, attacks, and models that are brought."""
 
 import io
-import json
 import shutil
 import time
 import zipfile
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
 from certflow.doors.web.jobs import Jobs
+from certflow.doors.web.kept import Rows
 from certflow.doors.web.tasks import TASKS
+from certflow.errors import ArtefactError
+from tools.fuzz.mutations import mutated
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def test_what_a_kill_told_but_did_not_save_is_drawn_again(results):
     early = job.moments[len(job.moments) // 2]
     assert state["counts"].sum() > early["drawn"]
     (job.folder / "counts.npz").unlink()  # nothing was saved yet
-    (job.folder / "state.json").write_text(json.dumps({"state": "running"}))
+    job.become("running")
     second = Web(results)
     again = second.ended(job.id)
     assert last_counts(again) == wanted and again.moments[-1]["drawn"] == 20000
@@ -161,7 +164,7 @@ def test_a_batch_goes_on_where_a_kill_left_it(results):
     web.close()
     lines = (job.folder / "table.jsonl").read_text().splitlines(keepends=True)
     (job.folder / "table.jsonl").write_text("".join(lines[:2]) + lines[2][:9])
-    (job.folder / "state.json").write_text(json.dumps({"state": "running"}))
+    job.become("running")
     second = Web(results)
     again = second.ended(job.id)
     drop = lambda row: {key: value for key, value in row.items() if key != "seconds"}  # noqa: E731
@@ -311,3 +314,46 @@ def test_first_numbers_come_at_once(web):
     assert time.time() - begun < 60
     web.post(f"/jobs/{job.id}/stop")
     web.ended(job.id)
+
+
+def test_rows_are_read_as_they_were_written_or_refused(tmp_path):
+    """A cut at the end is what a kill does; whatever else happens to a line is noticed, an exchange of whole lines too."""
+    rows = Rows(tmp_path / "table.jsonl", "a" * 12)
+    wanted = [{"radius": 0.25 * number, "name": "tab\t and\nline"} for number in range(4)]
+    for row in wanted:
+        rows.append(row)
+    assert rows.read() == wanted
+    content, random = rows.path.read_bytes(), Random(3)
+    lines = content.splitlines(True)
+    damaged = [mutated(content, content[::-1], random) for _ in range(300)]
+    damaged += [b"".join([lines[1], lines[0], *lines[2:]]), b"".join([lines[0], *lines[2:]]), content + lines[3]]
+    for changed in damaged:
+        rows.path.write_bytes(changed)
+        try:
+            found = rows.read()
+        except ArtefactError as error:
+            assert str(rows.path) in str(error)
+        else:
+            assert found == wanted[: len(found)]
+    rows.path.write_bytes(b"".join(lines[:2]) + lines[2][:9])
+    rows.replace(rows.read())
+    rows.append(wanted[2])
+    again = Rows(rows.path, "a" * 12)
+    again.append(wanted[3])
+    assert again.read() == wanted
+    with pytest.raises(ArtefactError, match="line 1 differs"):
+        Rows(rows.path, "b" * 12).read()
+
+
+def test_a_job_whose_numbers_were_altered_is_not_shown(results):
+    web = Web(results)
+    job = web.ended(web.certify(n="300", seed="41"))
+    path = job.folder / "moments.jsonl"
+    path.write_text(path.read_text().replace('"radius": 0.', '"radius": 9.'))
+    web.close()
+    second = Web(results)
+    for page in (f"/jobs/{job.id}", f"/api/jobs/{job.id}"):
+        answer = second.get(page)
+        assert answer.status_code == 409 and "moments.jsonl: is damaged" in text(answer)
+    assert job.id not in text(second.get("/"))
+    second.close()

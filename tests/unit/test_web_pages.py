@@ -3,19 +3,24 @@
 import html
 import io
 import json
+import os
 import re
 from threading import Event, Thread
 
 import numpy as np
+import pandas as pd
 import pytest
 from web_examples import TOKEN, Web, picture, results_with
 
 from certflow import SmoothedClassifier
 from certflow.certify.memory import certify, ready, votes
 from certflow.certify.predict import prediction_table
+from certflow.doors import catalogue
 from certflow.doors.bring import from_results
+from certflow.doors.web.cards import Cards
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import Full
+from certflow.files.artefact import Provenance, write_table
 from certflow.kinds.registry import spec_class
 
 
@@ -137,6 +142,11 @@ def test_wrong_fields_are_named_and_the_form_is_kept(web):
     assert all(f'id="{name}-error"' in body for name in ("alpha", "n0", "number"))
     assert 'value="4"' in body and "many" in body
     assert "possible: anytime.l2" in text(web.post(path, {"index": "1", "way": "nothing.l2"}))
+
+
+@pytest.fixture
+def results_of_cards(tmp_path):
+    return results_with(tmp_path)
 
 
 def test_an_upload_is_what_is_certified(web):
@@ -270,3 +280,30 @@ def test_noise_of_another_norm_has_its_own_certificates(tmp_path, kind, way, say
     assert "ℓ₁ radius" in body and (says in body or job.moments[-1]["best"] == 0)
     assert job.copies()["noisy"].shape[0] == 3
     web.close()
+
+
+def test_a_card_shows_what_is_certified_of_this_very_model(results_of_cards):
+    """Not what lay there before the model was trained anew, nor what was edited."""
+    results = results_of_cards
+    entry = next(catalogue.models(results))
+    path = results / "certificates/digits/small/quick/gaussian-0.05/seed0/all/n100/np.tsv"
+    rows = {
+        "idx": [0, 1],
+        "label": [3, 4],
+        "predict": [3, -1],
+        "radius": [0.3, 0.0],
+        "correct": [1, 0],
+        "time": ["0:00", "0:00"],
+    }
+
+    def shown(model: str):
+        write_table(path, pd.DataFrame(rows), Provenance(format="certificate", spec={}, parents={"model": model}))
+        return Cards(results, results / "web").all()[0].result
+
+    found = shown(entry.identity)
+    assert (found.images, found.accuracy, found.at) == (2, 0.5, {0.25: 0.5, 0.5: 0.0})
+    assert shown("0" * 64) is None
+    shown(entry.identity)
+    path.write_text(path.read_text().replace("0.3", "9.3"))
+    os.utime(path, ns=(1, 1))
+    assert Cards(results, results / "web").all()[0].result is None

@@ -208,14 +208,25 @@ def make_job(folder: Path, number: int) -> None:
     job = Jobs(folder / "jobs").create(asked, images, job_id(number))
     numbers = {"seconds": np.array(1.5), "best": np.array(0.25)}
     job.write_counts({"first": np.array([9, 1, number]), "counts": np.array([90, 9, 1]), **numbers})
+    job.write_found({"row": {"radius": 0.25 + number}})
+    job.write_copies(noisy=images[0])
 
 
 @sample("web job", make_job, "jobs/*/asked.json")
 @sample("web pixels", make_job, "jobs/*/pixels.npz")
 @sample("live counts", make_job, "jobs/*/counts.npz")
+@sample("web findings", make_job, "jobs/*/found.json")
+@sample("web pictures", make_job, "jobs/*/copies.npz")
 def read_job(folder: Path) -> Any:
     job = Jobs(folder / "jobs").get(job_id(number_of(folder)))
-    return job.asked, job.pixels(), job.counts()
+    return job.asked, job.pixels(), job.counts(), job.found, job.copies()
+
+
+@sample("web state", make_job, "jobs/*/state.json")
+def read_job_state(folder: Path) -> Any:
+    """A job whose state cannot be read has failed, and says why."""
+    status = Jobs(folder / "jobs").get(job_id(number_of(folder))).status
+    return None if status.state == "failed" and "cannot be read" in status.message else status.state
 
 
 def make_brought(folder: Path, number: int) -> None:

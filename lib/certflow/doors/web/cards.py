@@ -1,6 +1,5 @@
 """The models that can be certified, as pages show them: those of the pipeline, and those brought along."""
 
-import csv
 import hashlib
 import math
 import time
@@ -15,6 +14,7 @@ from certflow.data.base import DatasetSpec
 from certflow.doors import catalogue
 from certflow.doors.web.brought import ONNX, read_card
 from certflow.errors import CertflowError
+from certflow.files.artefact import read_table
 from certflow.kinds.registry import revive
 from certflow.noise.base import NoiseSpec
 
@@ -201,26 +201,26 @@ def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
         class_names=dataset.names(),
         warnings=entry.warnings,
         denoises="denoiser" in made.get("parts", {}),
-        result=_result(results / "certificates" / below),
+        result=_result(results / "certificates" / below, entry.identity),
     )
 
 
-def _result(folder: Path) -> Result | None:
-    """The largest certificate table of a model; None where there is none."""
+def _result(folder: Path, model: str) -> Result | None:
+    """The largest intact certificate table of the model of that identity; None where there is none."""
     tables = [path for path in folder.glob("*/*/*.tsv") if path.is_file()]
-    found = [result for path in tables if (result := _table(path, path.stat().st_mtime)) is not None]
+    found = [result for path in tables if (result := _table(path, path.stat().st_mtime, model)) is not None]
     return max(found, key=lambda result: result.images, default=None)
 
 
 @lru_cache(maxsize=1024)
-def _table(path: Path, changed: float) -> Result | None:
+def _table(path: Path, changed: float, model: str) -> Result | None:
+    """What a table says; None where it is damaged, or of a model that lay here before."""
     try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        right = [(row["correct"] == "1", float(row["radius"])) for row in rows]
-    except (OSError, KeyError, ValueError):
+        table, record = read_table(path, format="certificate")
+    except CertflowError:
         return None
-    if not right:
+    if record.parents.get("model") != model or not len(table):
         return None
-    share = {radius: sum(ok and found >= radius for ok, found in right) / len(right) for radius in SHOWN}
-    return Result(path.stem, len(right), sum(ok for ok, _ in right) / len(right), share)
+    right = table["correct"] == 1
+    share = {radius: float((right & (table["radius"] >= radius)).mean()) for radius in SHOWN}
+    return Result(path.stem, len(table), float(right.mean()), share)

@@ -8,12 +8,13 @@ counts.npz     the counts, checked whenever they are read
 table.jsonl    finished rows
 found.json     what else was found, plain values
 copies.npz     pictures for the page
+
+All of it is under checksums: what was altered or damaged is named, and never shown (`certflow.doors.web.kept`).
 """
 
-import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
@@ -21,7 +22,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from certflow.doors.web.asked import Asked, AskedBatch, AskedCertify
-from certflow.files.artefact import Provenance, atomic, read_arrays, write_arrays
+from certflow.doors.web.kept import Rows, read_kept, write_kept
+from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, read_arrays, write_arrays
 from certflow.kinds.spec import Record
 
 State = Literal["queued", "running", "done", "stopped", "failed"]
@@ -54,7 +57,8 @@ class Job(Generic[A]):
         self.changed = threading.Condition()
         self.version = 0
         self.stopping = threading.Event()
-        self.status = _read_status(folder)
+        self.rows = {name: Rows(folder / f"{name}.jsonl", self.id) for name in ("moments", "table")}
+        self.status = self._read_status()
         self._moments: list[dict[str, Any]] | None = None
 
     @property
@@ -71,13 +75,13 @@ class Job(Generic[A]):
     def moments(self) -> list[dict[str, Any]]:
         """What was known after each instalment, plain values."""
         if self._moments is None:
-            self._moments = list(_lines(self.folder / "moments.jsonl"))
+            self._moments = self.rows["moments"].read()
         return self._moments
 
     @property
     def table(self) -> list[dict[str, Any]]:
         """Finished rows."""
-        return list(_lines(self.folder / "table.jsonl"))
+        return self.rows["table"].read()
 
     def become(self, state: State, message: str = "", **more: Any) -> None:
         """Change the state, on disk first."""
@@ -91,40 +95,39 @@ class Job(Generic[A]):
     def add_moment(self, moment: Mapping[str, Any]) -> None:
         """Append what is known now."""
         self.moments.append(dict(moment))
-        _append(self.folder / "moments.jsonl", moment)
+        self.rows["moments"].append(moment)
         self._announce(self.status)
 
     def cut_moments(self, drawn: int) -> None:
         """Forget moments after more draws than `drawn`: they were shown, but their counts were not saved before a kill."""
         self._moments = [moment for moment in self.moments if moment["drawn"] <= drawn]
-        with atomic(self.folder / "moments.jsonl") as part:
-            part.write_text("".join(json.dumps(moment) + "\n" for moment in self._moments))
+        self.rows["moments"].replace(self._moments)
 
     def mend(self) -> None:
         """Before going on after a kill: cut off the lines that it left half written."""
-        for name in ("moments.jsonl", "table.jsonl"):
-            if (self.folder / name).exists():
-                rows = list(_lines(self.folder / name))
-                with atomic(self.folder / name) as part:
-                    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for rows in self.rows.values():
+            if rows.path.exists():
+                rows.replace(rows.read())
+
+    def check(self) -> None:
+        """`ArtefactError` where something that pages show is damaged."""
+        for whole in (self.moments, self.table, self.found):
+            len(whole)
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Append a finished row."""
-        _append(self.folder / "table.jsonl", row)
+        self.rows["table"].append(row)
         self._announce(self.status)
 
     def write_found(self, found: Mapping[str, Any]) -> None:
         """Keep what else was found."""
-        with atomic(self.folder / "found.json") as part:
-            part.write_text(json.dumps(found, allow_nan=False))
+        write_kept(self.folder / "found.json", "web findings", self.id, dict(found))
 
     @property
     def found(self) -> dict[str, Any]:
         """What else was found; empty before."""
-        try:
-            return json.loads((self.folder / "found.json").read_text())
-        except FileNotFoundError:
-            return {}
+        path = self.folder / "found.json"
+        return read_kept(path, "web findings", self.id) if path.exists() else {}
 
     def write_counts(self, state: Mapping[str, np.ndarray]) -> None:
         """Keep the counts to go on from."""
@@ -143,16 +146,12 @@ class Job(Generic[A]):
 
     def write_copies(self, **pictures: np.ndarray) -> None:
         """Keep pictures for the page."""
-        with atomic(self.folder / "copies.npz") as part, open(part, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **pictures)
+        write_arrays(self.folder / "copies.npz", pictures, Provenance(format="web pictures", spec={"job": self.id}))
 
     def copies(self) -> dict[str, np.ndarray]:
         """Pictures for the page; empty before there are any."""
         path = self.folder / "copies.npz"
-        if not path.exists():
-            return {}
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return read_arrays(path, format="web pictures", spec={"job": self.id})[0] if path.exists() else {}
 
     def wait(self, seen: int, timeout: float) -> int:
         """Wait until something changed after version `seen`; the version now."""
@@ -161,9 +160,17 @@ class Job(Generic[A]):
             return self.version
 
     def _write(self, status: Status) -> None:
-        with atomic(self.folder / "state.json") as part:
-            part.write_text(status.model_dump_json())
+        write_kept(self.folder / "state.json", "web state", self.id, status.model_dump(mode="json"))
         self._announce(status)
+
+    def _read_status(self) -> Status:
+        path = self.folder / "state.json"
+        if not path.exists():
+            return Status()
+        try:
+            return Status.model_validate(read_kept(path, "web state", self.id))
+        except (ArtefactError, ValidationError):
+            return Status(state="failed", message="its state cannot be read; start another job")
 
     def _announce(self, status: Status) -> None:
         with self.changed:
@@ -180,28 +187,3 @@ def certifies_one(job: Job[Asked]) -> TypeGuard[Job[AskedCertify]]:
 def certifies_several(job: Job[Asked]) -> TypeGuard[Job[AskedBatch]]:
     """Whether the job is a batch of certificates."""
     return isinstance(job.asked, AskedBatch)
-
-
-def _read_status(folder: Path) -> Status:
-    try:
-        return Status.model_validate_json((folder / "state.json").read_text())
-    except FileNotFoundError:
-        return Status()
-    except ValidationError:
-        return Status(state="failed", message="its state cannot be read; start another job")
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file; a last one that a kill has cut off is left out."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)

@@ -79,9 +79,11 @@ class Jobs:
     def _readable(self, name: str) -> Job | None:
         """The job, or None where its folder is damaged or half deleted; asking for it by name says why."""
         try:
-            return self.get(name)
+            job = self.get(name)
+            job.check()
         except (KeyError, CertflowError):
             return None
+        return job
 
 
 def new_id() -> str:
