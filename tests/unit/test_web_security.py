@@ -147,6 +147,30 @@ def test_sixteen_bits_are_refused():
         pictures.rendered(buffer.getvalue(), "x.png", (1, 8, 8))
 
 
+def test_sixteen_bits_are_refused_whichever_way_the_camera_was_held():
+    """Turning cuts each channel to 8 bits; what is turned no longer shows how many there were."""
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 6
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)),
+        (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + bytes(range(row, row + 24)) for row in range(4)))),
+        (b"IEND", b""),
+    ]
+    packed = (struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks)
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "RGB" and image.getexif()[pictures.ORIENTATION] == 6
+    with pytest.raises(DataError, match="more than 8 bits per channel"):
+        pictures.rendered(data, "x.png", (3, 4, 4))
+
+
+def test_transparency_that_is_left_out_is_said():
+    made = pictures.rendered(picture(mode="RGBA"), "x.png", (3, 8, 8))
+    assert "transparency left out" in made.said
+    assert "transparency" not in pictures.rendered(picture(), "x.png", (3, 8, 8)).said
+
+
 @pytest.mark.parametrize(
     ("mode", "kind"), [("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "BMP"), ("L", "WEBP")]
 )

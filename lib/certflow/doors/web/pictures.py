@@ -44,9 +44,10 @@ def rendered(data: bytes, name: str, shape: tuple[int, ...], fit: str = "crop", 
     if shape[0] not in MODES:
         raise DataError(f"{name}: the model takes images of {shape[0]} channels, which no image file holds; use Python")
     _recognised(data, name)
+    rendering = Rendering(shape, "shorter_side_crop" if fit == "crop" else "exact", colour="convert")
+    rendering.check(data, name)  # before it is turned, which cuts 16 bits to 8
     data, turned = _upright(data, name)
-    resize = "shorter_side_crop" if fit == "crop" else "exact"
-    pixels = Rendering(shape, resize, colour="convert").evaluate(data, name)
+    pixels = rendering.evaluate(data, name)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         said = _said(image, shape, fit, turned, invert)
     return Rendered(255 - pixels if invert else pixels, said)
@@ -135,6 +136,8 @@ def _said(image: Image.Image, shape: tuple[int, ...], fit: str, turned: bool, in
         done.append("made grey")
     if channels == 3 and image.mode not in ("RGB", "P"):
         done.append("made RGB")
+    if image.has_transparency_data:
+        done.append("transparency left out")
     if invert:
         done.append("dark and light swapped")
     return ", ".join(done)
