@@ -1,6 +1,7 @@
 """Which class a folder is: by position, by name, by number; some of the classes only."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from certflow.data.kinds.image_folder import ImageFolder
+from certflow.data.numbering import read_index, read_names
 from certflow.errors import DataError
 
 
@@ -101,3 +103,20 @@ def test_two_folders_of_one_number_are_refused(tree):
     Path(tree / "test/11").rename(tree / "test/01")
     with pytest.raises(DataError, match="two class folders stand for the number 1"):
         labels(tree, class_index="numbers")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\ufeffcat\ndog\n", encoding="utf-8")
+    assert read_names(str(path)) == ["cat", "dog"]
+    path.write_text('\ufeff{"0": ["n01", "cat"], "1": ["n02", "dog"]}', encoding="utf-8")
+    assert read_index(str(path)) == {"n01": 0, "n02": 1}
+
+
+@pytest.mark.parametrize("place", ["pipe", "folder", "~nobody-9/x", "none", "x" * 300])
+def test_names_that_cannot_be_read_are_an_error_that_says_so(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.mkdir("folder")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_names(place)

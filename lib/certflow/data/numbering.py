@@ -1,11 +1,13 @@
 """Which class a folder of images is, where that is not its position among the sorted names."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from certflow.errors import DataError
+from certflow.files.intact import read_bounded
 
 
 def numbered(names: list[str], classes: int, folder: Path) -> list[int]:
@@ -51,15 +53,15 @@ def read_index(path: str) -> dict[str, Any]:
     found = _json(_read(path))
     if not isinstance(found, dict):
         raise ValueError(f"{path}: must hold a JSON mapping from class folders to numbers")
-    if found and all(key.isdigit() and not isinstance(value, int) for key, value in found.items()):
+    if found and all(re.fullmatch("[0-9]{1,9}", key) and not isinstance(value, int) for key, value in found.items()):
         return {value[0] if isinstance(value, list) and value else value: int(key) for key, value in found.items()}
     return found
 
 
 def _read(path: str) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bounded(Path(path).expanduser()).decode("utf-8-sig")
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder that is not known
         raise ValueError(f"{path}: cannot be read ({error})") from error
 
 

@@ -31,6 +31,11 @@ def read_rows(path: Path, form: Format, header: bool, columns: Sequence[Column])
         except (LookupError, TypeError):
             wanted = ", ".join(str(column) for column in columns)
             raise DataError(f"{path}, line {number}: lacks one of the columns {wanted}; {REMEDY}") from None
+        odd = [
+            column for column, value in zip(columns, values, strict=True) if not isinstance(value, str | int | float)
+        ]
+        if odd:
+            raise DataError(f"{path}, line {number}: {odd[0]} is neither text nor a number; {REMEDY}")
         yield number, [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 
@@ -39,7 +44,7 @@ def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[Column, Any]]
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: is not JSON ({error}); {REMEDY}") from error
 
 
