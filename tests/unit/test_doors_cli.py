@@ -1,5 +1,6 @@
 """The command line: the pipeline's counts, its output, its exit statuses, and what it says of bad input."""
 
+import argparse
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from stage_examples import SEED, certificate_of
 
 from certflow import SmoothedClassifier
 from certflow.certify.field_table import read_field_table
+from certflow.doors.answers import write
 from certflow.doors.bring import from_results
 from certflow.doors.cli import main
 from certflow.doors.commands import commands
@@ -314,6 +316,9 @@ def test_bad_input_is_named_with_its_remedy(spoiled, model, capsys, monkeypatch,
         ["certify", "--model", "a", "--images", "c", "--shape", "3x32x32"],
         ["certify", "--model", "a", "--images", "c", "--n", "many"],
         ["certify", "--model", "a", "--images", "c", "--classes", "0"],
+        ["web", "--port", "99999"],
+        ["web", "--port", "-1"],
+        ["web", "--queue", "0"],
         ["nothing"],
     ],
 )
@@ -433,3 +438,34 @@ def test_a_bundle_is_a_model_again(model, tmp_path, capsys):
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     status, _, err = told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")
     assert status == 1 and "holds other files (notes.txt)" in err
+
+
+def test_nobody_is_told_to_delete_their_own_weights(home, model, capsys):
+    weights = home.folder / "w.pth"
+    for command in (
+        ["export", "--model", weights, "--out", home.folder / "bundle"],
+        ["certify", "--model", model, "--images", home.folder / "images.npy", "--denoiser", weights],
+    ):
+        status, _, err = told(capsys, *command)
+        assert status == 1 and "w.pth: is not a model file of the pipeline" in err and "delete" not in err
+    assert not (home.folder / "bundle").exists()
+
+
+@pytest.mark.parametrize("command", ["models", "web"])
+def test_results_are_a_folder(home, capsys, command):
+    status, out, err = told(capsys, command, "--results", home.folder / "images.npy")
+    assert (status, out) == (1, "") and "images.npy: is not a folder" in err
+
+
+def test_a_server_does_not_start_for_a_device_that_is_not_there(tmp_path, capsys):
+    status, _, err = told(capsys, "web", "--results", tmp_path, "--device", "gpu")
+    assert status == 1 and "device: 'gpu' is not a device" in err and not list(tmp_path.iterdir())
+
+
+def test_a_document_has_null_for_what_json_has_no_number_for(capsys):
+    options = argparse.Namespace(out=None, json=True)
+    table = pd.DataFrame({"idx": [0, 1], "radius": [float("inf"), 0.5], "label": ["a", None]})
+    write(options, table, {"seed": 0}, {"estimated": [float("nan"), {"low": 1.5}]}, "done")
+    found = json.loads(capsys.readouterr().out, parse_constant=lambda text: pytest.fail(text))
+    rows = [{"idx": 0, "radius": None, "label": "a"}, {"idx": 1, "radius": 0.5, "label": None}]
+    assert found == {"seed": 0, "summary": {"estimated": [None, {"low": 1.5}]}, "table": rows}

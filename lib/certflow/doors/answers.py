@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,8 +113,17 @@ def write(
         with atomic(arguments.out) as part:
             part.write_text(text, encoding="utf-8")
     if arguments.json:
-        rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
-        print(json.dumps({**record, "summary": summary, "table": rows}, indent=1))
+        document = {**record, "summary": summary, "table": table.astype(object).to_dict(orient="records")}
+        print(json.dumps(_finite(document), indent=1, allow_nan=False))
     elif arguments.out is None:
         print(text, end="")
     print(line, file=sys.stderr)
+
+
+def _finite(value: Any) -> Any:
+    """A plain value with null for numbers that JSON does not have: what is not known, and what has no bound."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

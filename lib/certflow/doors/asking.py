@@ -171,10 +171,10 @@ def _noise(arguments: argparse.Namespace, brought: "Brought | None") -> "NoiseSp
 
 def _model_with_denoiser(arguments: argparse.Namespace) -> "PipelineModel | None":
     """The model made by the pipeline whose denoiser is asked for, where `--denoiser` names a file."""
-    from certflow.doors.bring import from_results
+    from certflow.doors.bring import named_results
 
     text = arguments.denoiser or ""
-    return None if text.startswith("{") or not Path(text).is_file() else from_results(text)
+    return None if text.startswith("{") or not Path(text).is_file() else named_results(text)
 
 
 def _behind(arguments: argparse.Namespace, brought: "Brought", given: "Given", noise: "NoiseSpec") -> "Brought":

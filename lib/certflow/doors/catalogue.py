@@ -1,12 +1,13 @@
 """The models of the pipeline that lie in a folder of results, from their headers: no weights are read."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, DataError
 from certflow.models.header import carried_warnings, read_header
 
 PATTERN = "train/**/model.safetensors"
@@ -32,6 +33,12 @@ class Entry:
         kinds = {key: str(self.made[key]["kind"]) for key in ("dataset", "model", "method")}
         noise = self.made["noise"]
         return {**kinds, "noise": f"{noise['kind']}:{noise['sigma']:g}", "seed": str(self.made.get("seed", ""))}
+
+
+def require_folder(results: str | Path) -> None:
+    """`DataError` where something else than a folder bears the name; the pipeline makes one that is not there."""
+    if os.path.lexists(results) and not os.path.isdir(results):
+        raise DataError(f"--results {results}: is not a folder; name the one that the pipeline writes to")
 
 
 def models(results: str | Path) -> Iterator[Entry]:

@@ -14,9 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Write the bundle and say what lies there."""
-    from certflow.doors.bring import from_results
+    from certflow.doors.bring import named_results
     from certflow.doors.bundle import write_bundle
 
-    for path in write_bundle(from_results(given.model), given.out, onnx=given.onnx):
+    for path in write_bundle(named_results(given.model), given.out, onnx=given.onnx):
         print(path)
     return 0

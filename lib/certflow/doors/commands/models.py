@@ -14,8 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the list."""
-    from certflow.doors.catalogue import models
+    from certflow.doors.catalogue import models, require_folder
 
+    require_folder(given.results)
     found = list(models(given.results))
     if given.json:
         print(json.dumps([_plain(one) for one in found], indent=1))

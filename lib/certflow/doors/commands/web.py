@@ -5,6 +5,7 @@ they survive a restart. Models are those below results/train, and those that are
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ THREADS = 16
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("--results", default="results", metavar="FOLDER", help="where the pipeline writes (results)")
-    parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument("--port", type=_port, default=8000, help="(8000)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument(
         "--allow-host",
@@ -30,18 +31,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="a host name under which pages may be asked for",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    parser.add_argument("--queue", type=int, default=32, help="jobs that may wait (32)")
+    parser.add_argument("--queue", type=_waiting, default=32, help="jobs that may wait (32)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Serve until interrupted."""
     import waitress
 
+    from certflow.doors.catalogue import require_folder
     from certflow.doors.web.app import create_app
     from certflow.doors.web.settings import LOOPBACK, Settings
     from certflow.doors.web.site import NAME
     from certflow.files.lock import exclusive
+    from certflow.machine.naming import checked_device
 
+    require_folder(given.results)
+    checked_device(None if given.device == "auto" else given.device)
     open_to_others = f"[{given.host}]" not in LOOPBACK and given.host not in LOOPBACK
     if open_to_others and not given.allow_host:
         raise ValueError(f"--host {given.host}: say under which name pages may be asked for, with --allow-host NAME")
@@ -69,6 +74,21 @@ def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> 
         server.run()
     finally:
         site.worker.close()
+
+
+def _port(text: str) -> int:
+    return _between(text, 1, 65_535, "a port")
+
+
+def _waiting(text: str) -> int:
+    return _between(text, 1, 10_000, "a number of jobs")
+
+
+def _between(text: str, low: int, high: int, what: str) -> int:
+    """The whole number of a text, in a range."""
+    if not re.fullmatch("[0-9]{1,6}", text) or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not {what}, from {low} to {high}")
+    return int(text)
 
 
 def _shown(host: str) -> str:
