@@ -93,8 +93,8 @@ def from_results(path: str | Path) -> PipelineModel:
     )
 
 
-def named_results(path: str | Path) -> Brought:
-    """`from_results` of a file that a person named, which may be one of their own: nobody is told to delete it."""
+def named_results(path: str | Path) -> PipelineModel:
+    """`from_results` of a file that a person named, which may be one of their own: no message asks to delete it."""
     if Path(path).is_file() and not is_ours(path):
         raise ArtefactError(
             f"{path}: is not a model file of the pipeline, or is damaged; name such as results/train/.../model.safetensors"
