@@ -37,9 +37,9 @@ def penalty(
 ) -> Float[torch.Tensor, ""]:
     """P of one batch; 0 for fewer than two rows. stabiliser: s, above 0.
 
-    normalise: distances are divided by their mean, without a gradient through it, so that growing representations do not
-    lower P. detach: what gets no gradient. pair_sum: `peer` is the published code's sum over ordered pairs divided by the rows,
-    B − 1 times the mean.
+    normalise: distances are divided by their mean, and the gradient goes through it, too: with a constant in its place, P would
+    stay as it is under growth and its gradient would ask for growth all the same. detach: what gets no gradient. pair_sum:
+    `peer` is the published code's sum over ordered pairs divided by the rows, B − 1 times the mean.
     """
     if stabiliser <= 0:
         raise ValueError(f"stabiliser: must be above 0, got {stabiliser}")
@@ -48,7 +48,7 @@ def penalty(
     z, losses = z.detach() if detach == "z" else z, losses.detach() if detach == "loss" else losses
     apart = pair_distances(z, distance)
     if normalise:
-        apart = apart / apart.mean().detach().clamp(min=torch.finfo(apart.dtype).tiny)
+        apart = apart / apart.mean().clamp(min=torch.finfo(apart.dtype).tiny)
     i, j = torch.triu_indices(len(z), len(z), 1, device=z.device)
     found = ((losses[i] - losses[j]).abs() / (apart + stabiliser)).mean()
     return found * (len(z) - 1) if pair_sum == "peer" else found
