@@ -71,6 +71,17 @@ def test_distance_covers_the_masses_in_long_arithmetic(sigma):
         assert apart / 2 <= grid.distance(sigma, 1) <= 2 * apart
 
 
+@pytest.mark.parametrize("sigma", [0.002, 0.25, 1.0])
+def test_the_distance_is_that_of_all_thresholds_and_of_both_tails(sigma):
+    """dim (2K + 1) 2^-63 for the thresholds and 2 dim Phi(-(K + 1/2) / (255 sigma)), and a little more; not one of them."""
+    with mpmath.workdps(40):
+        reach = grid.reach(sigma)
+        tails = mpmath.erfc((reach + mpmath.mpf(0.5)) / (255 * mpmath.mpf(str(sigma)) * mpmath.sqrt(2)))
+        for dim in (1, 3072):
+            wanted = dim * ((2 * reach + 1) * mpmath.mpf(2) ** -63 + tails)
+            assert 0 < mpmath.mpf(grid.distance(sigma, dim)) / wanted - 1 < 1.1e-9
+
+
 @pytest.mark.parametrize(
     ("sigma", "cifar", "imagenet"), [(0.25, 3.8e-13, 1.9e-11), (0.5, 7.7e-13, 3.8e-11), (1.0, 1.5e-12, 7.5e-11)]
 )

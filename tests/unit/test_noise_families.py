@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scipy import integrate, special
 
 from certflow.certify.radii import radius
+from certflow.kinds.registry import spec_class
 from certflow.noise import (
     Exp1,
     Exp2,
@@ -28,8 +29,10 @@ from certflow.noise import (
 )
 from certflow.noise.base import Key
 from certflow.noise.gamma import log_quantiles
-from certflow.noise.radii import norms_of, problem, shift_of
+from certflow.noise.radii import kinds_with_radii, norms_of, problem, shift_of
+from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.radii.flow import FlowTable
+from certflow.noise.radii.spherical.profiles import Exponential, Power, profile_table
 from certflow.noise.radii.spherical.stirling import log_step
 
 SEED, SHAPE = 0x0123456789ABCDEF, (1, 3, 4)
@@ -234,6 +237,29 @@ def test_a_radius_may_be_known_for_some_settings_alone():
     with pytest.raises(ValueError, match="use j=0"):
         shift_of(law, "linf")
     assert problem(law, "l1") is None and "uniform (l1, linf)" in problem(law, "l2")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds_with_radii() if kind != "gaussian"])
+def test_the_failure_of_a_radius_certifies_it_to_the_last_bit(kind):
+    """Whoever asks which failure certifies a radius gets no less back. (Gaussian noise has Cohen's formula for it.)"""
+    noise = spec_class("noise", kind).small()
+    for shift in norms_of(kind).values():
+        radii = np.random.default_rng(1).uniform(0, shift.radius(np.array([1e-9]), noise, 64)[0], 300)
+        assert (shift.radius(shift.failure(radii, noise, 64), noise, 64) >= radii).all()
+
+
+@pytest.mark.parametrize(
+    ("law", "profile"),
+    [
+        (Exp2(sigma=0.5, k=1.0), lambda law: Exponential(64, law.k, 0.5 / law.scale(64), law.j)),
+        (Pow2(sigma=0.5, k=2.0, a=60.0), lambda law: Power(64, law.k, 0.5 / law.scale(64), law.a)),
+    ],
+    ids=["exp2", "pow2"],
+)
+def test_radii_of_tabulated_laws_are_cut_by_the_share_that_rounding_may_cost(law, profile):
+    failure = np.array([1e-6, 0.01, 0.2, 0.4])
+    found, table = shift_of(law, "l2").radius(failure, law, 64), profile_table(profile(law)).radius(failure)
+    np.testing.assert_allclose(1 - found / (0.5 * table), RADIUS_GUARD, rtol=1e-3)
 
 
 def test_radii_from_two_bounds_are_rounded_down_where_the_bounds_nearly_meet():
