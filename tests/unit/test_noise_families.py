@@ -32,7 +32,8 @@ from certflow.noise.gamma import log_quantiles
 from certflow.noise.radii import kinds_with_radii, norms_of, problem, shift_of
 from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.radii.flow import FlowTable
-from certflow.noise.radii.spherical.profiles import Exponential, Power, profile_table
+from certflow.noise.radii.spherical.half_table import GUARD
+from certflow.noise.radii.spherical.profiles import Exponential, Power, ProfileTable, profile_table
 from certflow.noise.radii.spherical.stirling import log_step
 
 SEED, SHAPE = 0x0123456789ABCDEF, (1, 3, 4)
@@ -107,6 +108,13 @@ def test_both_ways_of_taking_norms_agree(power, dim):
     exact = torch.linalg.vector_norm(values.double(), power, dim=1)
     assert torch.allclose(directions._serial_norms(values, power), exact, rtol=5e-7, atol=0)
     assert torch.allclose(directions._fixed_point_norms(values, power), exact, rtol=1e-7, atol=0)
+
+
+def test_sums_for_norms_on_a_gpu_are_whole_numbers_of_a_billionth():
+    """2^-30 exactly: whole numbers add up to the same in any order, and to no more than 63 bits for any image."""
+    values = directions.laplace(philox.signed(784, torch.arange(5), torch.arange(5), seed=SEED, stream=1))
+    units = directions._fixed_point_norms(values, 1) * 2.0**30
+    assert torch.equal(units, units.round()) and bool((units > 2.0**38).all())
 
 
 @pytest.mark.parametrize("shape", [0.05, 0.125, 0.6])
@@ -260,6 +268,21 @@ def test_radii_of_tabulated_laws_are_cut_by_the_share_that_rounding_may_cost(law
     failure = np.array([1e-6, 0.01, 0.2, 0.4])
     found, table = shift_of(law, "l2").radius(failure, law, 64), profile_table(profile(law)).radius(failure)
     np.testing.assert_allclose(1 - found / (0.5 * table), RADIUS_GUARD, rtol=1e-3)
+
+
+def test_what_a_coarse_spline_errs_is_given_away():
+    """Where every other knot does not do, all of them are not trusted either: radii are given away by as much."""
+
+    class Coarse(ProfileTable):
+        knots = 50
+
+    law = Exp2(sigma=1.0, k=1.0)
+    profile = Exponential(64, 1.0, 1 / law.scale(64), 0.0)
+    failure = special.ndtr(-np.linspace(0.05, 4, 500))
+    coarse, fine = Coarse(profile), profile_table(profile)
+    found, wanted = coarse.radius(failure), fine.radius(failure)
+    assert (found <= wanted + GUARD).all() and coarse.guard > 100 * GUARD
+    np.testing.assert_allclose(found, wanted - coarse.guard, atol=0.1 * coarse.guard)
 
 
 def test_radii_from_two_bounds_are_rounded_down_where_the_bounds_nearly_meet():
