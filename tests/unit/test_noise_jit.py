@@ -150,6 +150,18 @@ def test_a_kernel_that_cannot_be_made_is_done_without(monkeypatch, capsys):
     assert "more slowly: nvrtc: error" in capsys.readouterr().err
 
 
+def test_kernels_are_used_if_they_give_the_right_numbers_and_only_then(functions, monkeypatch, capsys):
+    import torch.cuda.jiterator
+
+    monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
+    made = {code: functions[name] for name, (code, _) in SOURCES.items()}
+    monkeypatch.setattr(torch.cuda.jiterator, "_create_multi_output_jit_fn", lambda code, *_, **__: made[code])
+    assert jit._made.__wrapped__(torch.device("cpu")) == functions and capsys.readouterr().err == ""
+    made[SOURCES["words"][0]] = lambda *counter, **options: functions["words"](*counter[::-1], **options)
+    assert jit._made.__wrapped__(torch.device("cpu")) is None
+    assert "more slowly: its numbers are wrong" in capsys.readouterr().err
+
+
 def test_lanes_are_unpacked_in_order():
     bits = np.array([0.25, 0.5, 0.75, 0.125], np.float32).view(np.uint32).astype(np.int64)
     low, high = torch.tensor([[bits[0] | bits[1] << 32]]), torch.tensor([[bits[2] | bits[3] << 32]])
