@@ -1,10 +1,11 @@
-"""What `decide` costs and loses: `python benchmarks/decide.py [--golden FILE --tolerance T --populations N --streams M]`.
+"""What `decide` costs and loses: `python benchmarks/decide.py [--golden FILE ... --tolerance T --populations N --streams M]`.
 
 Images whose class has a known probability climb the ladders of the sampler, both stages simulated, and are compared with
 Cohen's test at N = 100,000 and with the fewest draws that any test could do with. Probabilities come from a file with the
 columns source, sigma, radius, predict, correct, alpha_inferred (published tables, 100,000 draws per image): each is drawn from
 what the count leaves possible that its radius belongs to. The label of an image that is taken for another class has a
-probability drawn evenly from what is left. Without a file, from a stated law of 500 images at sigma 0.5.
+probability drawn evenly from what is left. In a file with the columns model, p_dist, N, k_p, n_p it is the label that was
+counted. Without a file, from a stated law of 500 images at sigma 0.5.
 
 `--streams`: simulate so many streams at the smallest probability that makes a claim false, and print how often it is made.
 """
@@ -34,13 +35,27 @@ RADII = {
     "certify/cifar10/resnet110/noise_0.50/test/sigma_0.50": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     "certify/imagenet/resnet50/noise_0.50/test/sigma_0.50": (0.5, 1.0, 1.5),
     "certify/cifar10/resnet110/noise_0.12/test/sigma_0.12": (0.06, 0.12, 0.18, 0.24, 0.3, 0.36, 0.396),
+    "cohen-mnist-1.00": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
 }
 COHEN = 100_000
+IMAGES = 500
+WAYS = [f"{test}-{judge}" for test in ("optimal", "mixture") for judge in ("label", "selected")]
+
+
+def published(path: Path) -> pd.DataFrame:
+    """Rows of one file, with the columns source, sigma, predict, correct and radius or k and n."""
+    rows = pd.read_csv(path, low_memory=False)
+    if "source" in rows:
+        return rows
+    rows = rows[(rows["p_dist"] == "gauss") & (rows["N"] == COHEN)].drop_duplicates(["model", "image_id"])
+    found = {"source": rows["model"], "sigma": rows["sigma"], "k": rows["k_p"], "n": rows["n_p"]}
+    return pd.DataFrame(found).assign(predict=0, correct=1, alpha_inferred=ALPHA)
 
 
 def population(table: pd.DataFrame, generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(probability of the class, of the label, is the class right) of each image."""
     if len(table):
+        table = table.sample(min(IMAGES, len(table)), random_state=int(generator.integers(2**31))).dropna(axis=1)
         sigma, alpha = float(table["sigma"].iloc[0]), float(table["alpha_inferred"].iloc[0])
         p, right = from_table(table, sigma, alpha, COHEN, generator)
     else:
@@ -66,21 +81,16 @@ def measured(sampler, table: pd.DataFrame, noise: Gaussian, populations: int, cl
     radii, spent, lost, bounds = np.array(sampler.radii), [], [], []
     limits, start, preparing = special.ndtr(-radii / noise.sigma), time.process_time(), 0.0
     for number in range(populations):
-        drawn_by_climb = []
         generator = np.random.default_rng([7, number])
         p, label, right = population(table, generator)
         judged = label if sampler.judge == "label" else p
         start = time.process_time()
         rule = rule_of(sampler, judged, noise, generator)
         preparing += time.process_time() - start
-        reference, held = cohen(judged, limits), []
-        for _ in range(climbs):
-            found = climbed(rule, judged, generator)
-            decided, drawn = found.decided, found.drawn
-            drawn_by_climb.append(drawn.mean())
-            held.append(decided[:, None] >= radii)
-        held = np.mean(held, axis=0)
-        spent.append(np.mean(drawn_by_climb))
+        reference = cohen(judged, limits)
+        found = climbed(rule, np.tile(judged, climbs), generator)
+        held = (found.decided[:, None] >= radii).reshape(climbs, len(p), -1).mean(axis=0)
+        spent.append(found.drawn.mean())
         lost.append((right[:, None] * (reference - held)).mean(axis=0))
         bounds.append(least_draws(1 - judged, np.full(len(p), 1 / len(p)), limits, held.mean(axis=0), ALPHA))
     draws, bound = np.mean(spent), np.mean(bounds)
@@ -103,33 +113,30 @@ def false_claims(rule: StoppingRule, limit: float, streams: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--golden", type=Path)
+    parser.add_argument("--golden", type=Path, nargs="+")
     parser.add_argument("--only", default="", help="part of a table's name")
     parser.add_argument("--tolerance", type=float, default=0.003)
-    parser.add_argument("--n-max", type=int, default=400_000)
+    parser.add_argument("--n0", type=int, default=100)
+    parser.add_argument("--n-max", type=int, default=200_000)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="test and whose radius is judged")
     parser.add_argument("--populations", type=int, default=3)
-    parser.add_argument("--climbs", type=int, default=10)
+    parser.add_argument("--climbs", type=int, default=100)
     parser.add_argument("--streams", type=int, default=0)
     options = parser.parse_args()
-    tables = pd.read_csv(options.golden) if options.golden else pd.DataFrame({"source": []})
+    tables = pd.concat([published(path) for path in options.golden]) if options.golden else pd.DataFrame({"source": []})
     for source, radii in (RADII if options.golden else {"stated law": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}).items():
-        if options.only not in source:
-            continue
         table = tables[tables["source"] == source]
+        if options.only not in source or (options.golden and table.empty):
+            continue
         noise = Gaussian(sigma=float(table["sigma"].iloc[0]) if len(table) else 0.5)
         print(source)
-        for test, judge in (
-            ("optimal", "label"),
-            ("optimal", "selected"),
-            ("mixture", "label"),
-            ("mixture", "selected"),
-        ):
-            more = {"n_max": options.n_max, "look": 50} if test == "optimal" else {}
-            wanted = {"test": test, "judge": judge, "radii": list(radii), "tolerance": options.tolerance, **more}
-            sampler = Decide.model_validate(wanted)
+        for way in options.ways:
+            test, judge = way.split("-")
+            wanted = {"n0": options.n0, "n_max": options.n_max, "tolerance": options.tolerance, "radii": list(radii)}
+            sampler = Decide.model_validate({"test": test, "judge": judge, **wanted})
             print(" ", measured(sampler, table, noise, options.populations, options.climbs), flush=True)
         if options.streams:
-            sampler = Decide(test="optimal", judge="label", radii=[radii[0]], n_max=options.n_max, look=50)
+            sampler = Decide(judge="label", radii=[radii[0]], n_max=options.n_max)
             p = population(table, np.random.default_rng(0))[1]
             rule, limit = (
                 rule_of(sampler, p, noise, np.random.default_rng(1)),

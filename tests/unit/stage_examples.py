@@ -29,7 +29,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "fixed": {"n0": 30, "n": 120},
     "iss": {"n0": 30, "tolerance": 0.2, "n_max": 300, "granularity": 20},
     "planned": {"n0": 30, "budget": 150.0, "n_min": 60, "n_max": 300, "granularity": 20},
-    "decide": {"n0": 30, "radii": [0.0, 0.3, 0.6], "n_max": 400, "look": 50},
+    "decide": {"n0": 30, "test": "mixture", "radii": [0.0, 0.3, 0.6], "n_max": 400, "look": 50},
     "pilot": {"first": 150, "misses": 140, "n_max": 300},
     "double": {"n0": 30, "n": 110, "n_q": 90, "q": {"family": "truncated", "rule": "x"}},
     "enumerated": {},

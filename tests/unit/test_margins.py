@@ -246,7 +246,9 @@ def test_slack_raises_both_sides_of_every_rung():
 def test_exact_decisions_give_the_distance_of_the_largest_image_away(monkeypatch):
     asked = []
     monkeypatch.setattr(Gaussian, "distance", lambda noise, dim: asked.append(dim) or 0.01)
-    sampler = spec_class("sampler", "decide")(n0=9, radii=[0.0, 0.5], n_max=300, look=100, arithmetic="exact")
+    sampler = spec_class("sampler", "decide")(
+        n0=9, test="mixture", radii=[0.0, 0.5], n_max=300, look=100, arithmetic="exact"
+    )
     columns = {"n": np.array([300, 300]), "selected": np.array([0, 1])}
     (measurement,) = sampler.measurements(PlannedImages(columns, Gaussian(sigma=0.5)))
     radii, looks = np.array([0.0, 0.5]), measurement.rule.looks

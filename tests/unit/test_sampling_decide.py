@@ -142,7 +142,7 @@ def test_slack_makes_every_rung_harder():
 def test_exact_arithmetic_gives_its_distance_away():
     noise, plan = Gaussian(sigma=0.5), {"n": np.array([100_000]), "selected": np.array([0])}
     rules = [
-        Decide(arithmetic=arithmetic, n_max=100_000).measurements(PlannedImages(plan, noise))[0].rule
+        Decide(arithmetic=arithmetic, test="mixture", n_max=100_000).measurements(PlannedImages(plan, noise))[0].rule
         for arithmetic in ("float", "exact")
     ]
     assert (rules[1].accept >= rules[0].accept).all() and (rules[1].accept - rules[0].accept <= 1).all()
@@ -262,7 +262,7 @@ def test_a_killed_run_ends_with_the_same_decisions(tmp_path, kill_at):
 
 def test_settings_that_cannot_work_are_named():
     assert "radii: must increase" in Decide(radii=[0.5, 0.25]).problems()[0]
-    assert "look: must be at most n_max=50" in Decide(n_max=50).problems()[0]
+    assert "look: must be at most n_max=49" in Decide(n_max=49).problems()[0]
 
 
 def decide_config(certificate: dict) -> dict:

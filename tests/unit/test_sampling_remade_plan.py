@@ -35,7 +35,7 @@ SECOND = {"n_q": 50, "q_kind": "truncated", "q_param": [0.25, 0.5, 0.75]}
 SAMPLERS = {
     "fixed": spec_class("sampler", "fixed")(n0=20, n=100),
     "double": spec_class("sampler", "double")(n0=20, n=100, n_q=50),
-    "decide": spec_class("sampler", "decide")(n0=20, n_max=100, look=50, radii=[0.0, 0.5]),
+    "decide": spec_class("sampler", "decide")(n0=20, test="mixture", n_max=100, look=50, radii=[0.0, 0.5]),
 }
 CERTIFICATES = {
     "fixed": spec_class("certificate", "neyman_pearson")(sampler="s"),

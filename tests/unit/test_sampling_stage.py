@@ -125,7 +125,7 @@ def test_merged_counts_are_the_same_for_any_number_of_shards(home, tmp_path, sha
 
 
 def test_decisions_go_through_plan_shards_merge_and_certificate(home, tmp_path):
-    sampler = spec_class("sampler", "decide")(n0=20, radii=[0.0, 0.8, 1.3], n_max=2000, look=50)
+    sampler = spec_class("sampler", "decide")(n0=20, test="mixture", radii=[0.0, 0.8, 1.3], n_max=2000, look=50)
     spec = counts_spec(sampler)
     write_plan(spec, counts=home / "presample.npz", plan=tmp_path / "plan.tsv")
     tables = []

@@ -16,15 +16,16 @@ from certflow.sampling.plan import read_plan
 from certflow.sampling.tuning import (
     FINE,
     REFERENCE,
-    prior_density,
+    STIFFNESS,
     prior_on_atoms,
     reference_power,
     tuned,
     tuned_ladder,
 )
 from certflow.stats import clopper_pearson_failure
-from certflow.stats.deconvolution import GRID
-from certflow.stats.optimal import Rungs, atoms, growing_looks
+from certflow.stats.deconvolution import GRID, observed, smooth
+from certflow.stats.lattice import atoms
+from certflow.stats.optimal import Rungs, growing_looks
 from certflow.stats.truncated import size
 
 Decide, NOISE = spec_class("sampler", "decide"), Gaussian(sigma=0.5)
@@ -109,7 +110,9 @@ def test_a_tuned_ladder_loses_what_is_tolerated_and_takes_the_draws_that_were_pl
     density, failure, looks = density / density.sum(), FAILURE[1:], growing_looks(50, 50_000)
     prior = prior_on_atoms(density, failure)
     tests = tuned(failure.tolist(), looks, density, 0.001, 0.006)
-    rules = Rungs(failure, looks, prior, 0.001).solve([2.0 ** (test.reward / FINE) for test in tests])
+    rungs, rules = Rungs(failure, looks, prior, 0.001), None
+    for _ in range(3):
+        rules = rungs.solve([2.0 ** (test.reward / FINE) for test in tests], rules)
     give_up = np.array([*(test.give_up for test in tests), looks])
     ladder = Ladder(np.array([0.5, 1.0]), looks, np.array([test.accept for test in tests]), give_up)
     rng = np.random.default_rng(0)
@@ -142,9 +145,13 @@ def test_a_class_is_selected_by_draws():
     assert not Decide(n0=0, judge="label").problems()
 
 
-def test_what_stage_1_cannot_tell_apart_keeps_images():
-    """Images that never miss in 100 draws may lie anywhere above; none of it may be thought empty."""
-    k = np.where(np.random.default_rng(0).random(500) < 0.7, 100, 60)
-    density = prior_density(k, 100)
-    assert density.sum() == pytest.approx(1)
-    assert density[(GRID > 2.4) & (GRID < 3.4)].sum() > 0.005
+@pytest.mark.parametrize("n0", [50, 100])
+def test_the_law_that_stage_1_shows_is_right_near_each_radius(n0):
+    """Also at 3 sigma, where an image misses once in 700 draws: the share of images near it, to a third."""
+    rng = np.random.default_rng(0)
+    z = np.where(rng.random(500) < 0.75, rng.normal(1.6, 1.1, 500), rng.normal(-1.5, 1.0, 500))
+    law = smooth(observed(rng.binomial(n0, ndtr(z)), np.full(500, n0)), STIFFNESS)
+    assert law.sum() == pytest.approx(1)
+    for at in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+        true = 0.75 * np.diff(ndtr((at + np.array([-0.15, 0.15]) - 1.6) / 1.1))[0]
+        assert law[np.abs(GRID - at) < 0.15].sum() == pytest.approx(true, rel=0.35)

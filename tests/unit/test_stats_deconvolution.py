@@ -6,14 +6,17 @@ from scipy.special import ndtr, softmax
 from scipy.stats import binom
 
 from certflow.stats.deconvolution import (
+    CURVES,
     DEGREES,
     GRID,
     Observed,
     coefficients,
+    curves,
     density,
     law_of,
     npmle,
     observed,
+    smooth,
     splines,
 )
 
@@ -25,15 +28,19 @@ def drawn(images: int = 4000, n: int = 150) -> tuple[np.ndarray, np.ndarray]:
     return z, rng.binomial(n, ndtr(z))
 
 
-def smooth(data: Observed) -> np.ndarray:
+def splined(data: Observed) -> np.ndarray:
     return density(coefficients(data))
+
+
+def bent(data: Observed) -> np.ndarray:
+    return smooth(data, 1000.0)
 
 
 def combined(data: Observed) -> np.ndarray:
     return law_of(data).weights
 
 
-@pytest.mark.parametrize("fit", [npmle, smooth, combined])
+@pytest.mark.parametrize("fit", [npmle, splined, bent, combined])
 def test_shares_below_any_value_come_back(fit):
     z, k = drawn()
     weights = fit(observed(k, np.full(len(k), 150)))
@@ -52,7 +59,7 @@ def test_each_step_of_em_raises_the_likelihood():
 def test_draws_that_were_not_made_say_nothing():
     data = observed(np.zeros(5, int), np.zeros(5, int))
     assert npmle(data) == pytest.approx(np.full(len(GRID), 1 / len(GRID)))
-    assert np.ptp(smooth(data)) < 1e-6
+    assert np.ptp(splined(data)) < 1e-6 and np.ptp(bent(data)) < 1e-6
 
 
 def test_images_in_another_order_and_split_patterns_give_the_same():
@@ -184,3 +191,30 @@ def test_the_error_of_a_mean_is_the_deviation_of_what_images_contribute():
 def test_counts_that_are_no_counts_are_refused(k, n):
     with pytest.raises(ValueError, match="0 <= k <= n"):
         observed(k, n)
+
+
+def roughness(log: np.ndarray) -> float:
+    """Mean square of third derivatives."""
+    return float(np.sum(np.square(np.diff(log, n=3) / (GRID[1] - GRID[0]) ** 3))) / len(GRID)
+
+
+def test_curves_are_penalised_by_the_mean_square_of_their_third_derivatives():
+    basis, rng = curves(30.0), np.random.default_rng(0)
+    assert basis.shape == (len(GRID), 2 + CURVES) and basis.sum(axis=0) == pytest.approx(np.zeros(2 + CURVES), abs=1e-6)
+    for c in rng.normal(size=(5, 2 + CURVES)):
+        assert 30.0 * roughness(basis[:, 2:] @ c[2:]) == pytest.approx(c[2:] @ c[2:], rel=1e-6)
+        assert roughness(basis[:, :2] @ c[:2]) < 1e-6, "line and parabola"
+    assert np.abs(curves(120.0)) == pytest.approx(np.abs(basis) / 2), "four times the penalty for the same curve"
+
+
+def test_the_smooth_fit_is_a_maximum_and_bends_less_the_stiffer():
+    _, k = drawn(500)
+    data, basis = observed(k, np.full(500, 150)), curves(30.0)
+    best = np.log(smooth(data, 30.0))
+
+    def loss(log):
+        return 15.0 * roughness(log) - data.images @ np.log(data.likelihood @ softmax(log))
+
+    rng = np.random.default_rng(0)
+    assert all(loss(best) <= loss(best + 0.05 * basis @ rng.normal(size=2 + CURVES)) for _ in range(20))
+    assert roughness(np.log(smooth(data, 1000.0))) < roughness(best)

@@ -1,19 +1,23 @@
 """Ladders by backward induction: an independent slow induction over whole counts, prices, searches, and what is spent."""
 
 import math
+from fractions import Fraction
+from math import comb
 
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from certflow.stats.lattice import Prior
-from certflow.stats.optimal import Rung, Rungs, atoms, boundaries, growing_looks, least
+from certflow.stats.crossing import least
+from certflow.stats.lattice import Prior, atoms
+from certflow.stats.optimal import MOST_HIDDEN, Rule, Rung, Rungs, boundaries, growing_looks
 from certflow.stats.truncated import spending
 
 PRIOR = Prior(np.array([-0.6, 0.1, 0.9, 1.8]), np.array([0.2, 0.3, 0.4, 0.1]))
 LOOKS = np.array([2, 5, 9])
-REWARD, PENALTY = 40.0, 30.0
+REWARD, PRICE = 40.0, -8
+PENALTY = REWARD * 2 ** (PRICE / 8)
 
 
 def likelihoods(misses: int, n: int) -> list[float]:
@@ -42,8 +46,9 @@ def hopeless(value: list[float]) -> float:
     return last + (value[last] / (value[last] - value[last + 1]) if value[last + 1] < 0 else 0.5)
 
 
-def induction(q0: float, beyond: list[np.ndarray] | None) -> dict:
-    """A rung's rule by loops over all counts of misses, with exact binomial laws; `beyond`: what is to come after it."""
+def induction(q0: float, beyond: list[np.ndarray] | None, hidden: list[np.ndarray]) -> dict:
+    """A rung's rule by loops over all counts of misses, with exact binomial laws; `beyond`: what is to come after it; `hidden`:
+    how often the penalty is paid at each count."""
     q, rungs = ndtr(-PRIOR.z), 1 if beyond is None else beyond[0].shape[1] - 1
     reject, give_up, to_come, following, size = [], [], [], [], []
     for look in reversed(range(len(LOOKS))):
@@ -55,7 +60,7 @@ def induction(q0: float, beyond: list[np.ndarray] | None) -> dict:
             after = np.zeros(1 + rungs) if beyond is None else beyond[look][h]
             row = np.array([after[0], after[1], above[h], *after[2:]]) if beyond is not None else np.zeros(3)
             row[2] = above[h]
-            row[0] += REWARD * above[h] - PENALTY * ratio[h]
+            row[0] += REWARD * above[h]
             taken.append(row)
             if look + 1 == len(LOOKS):
                 on.append(np.zeros_like(row))
@@ -67,17 +72,16 @@ def induction(q0: float, beyond: list[np.ndarray] | None) -> dict:
             later = sum(p * following[h + m] for m, p in enumerate(law))
             on.append(later + np.array([-draws, draws, *[0.0] * (len(row) - 2)]))
             null.append(sum(p * size[h + m] for m, p in enumerate(binom.pmf(x, draws, q0))))
-        gain = [t[0] - max(o[0], 0.0) for t, o in zip(taken, on, strict=True)]
-        gain = [max(g, 1.0 - PENALTY * r) if a > 0.5 else g for g, a, r in zip(gain, above, ratio, strict=True)]
+        cost = [PENALTY * r * many * (1 - later) for r, many, later in zip(ratio, hidden[look], null, strict=True)]
+        gain = [t[0] - max(o[0], 0.0) - c for t, o, c in zip(taken, on, cost, strict=True)]
+        gain = [max(g, 1.0 - c) if a > 0.5 else g for g, a, c in zip(gain, above, cost, strict=True)]
         threshold = crossing(gain)
         reject.insert(0, threshold)
-        give_up.insert(0, hopeless([max(t[0], o[0]) for t, o in zip(taken, on, strict=True)]))
+        give_up.insert(0, hopeless([max(g, o[0]) for g, o in zip(gain, on, strict=True)]))
         last = threshold in (-1.0, float(n))
         share = [float(h <= threshold) if last else min(max(threshold - h + 0.5, 0.0), 1.0) for h in range(n + 1)]
         going = [o if o[0] > 0 else np.zeros_like(o) for o in on]
         following = [s * t + (1 - s) * o for s, t, o in zip(share, taken, going, strict=True)]
-        for row, t, o in zip(following, taken, on, strict=True):
-            row[0] = max(t[0], o[0], 0.0)
         size = [s + (1 - s) * later for s, later in zip(share, null, strict=True)]
         to_come.insert(0, np.array(following))
     n = int(LOOKS[0])
@@ -88,12 +92,14 @@ def induction(q0: float, beyond: list[np.ndarray] | None) -> dict:
 
 
 def test_rules_are_those_of_an_induction_over_all_counts():
-    """Few draws, so that the lattice holds every count. Two rungs: the lower one is worth what comes after it, too."""
+    """Few draws, so that the lattice holds every count. Two rungs: the lower one is worth what comes after it, too. Some counts
+    are dearer than others."""
     upper, beyond = Rung(0.2, LOOKS, PRIOR), None
+    hidden = [1 + np.random.default_rng(n).random(n + 1) for n in LOOKS.tolist()]
     lower, rule, rules = Rung(0.45, LOOKS, PRIOR, upper), None, []
     for rung in (upper, lower):
-        rule = rung.solve(REWARD, PENALTY, rule)
-        wanted = induction(rung.q0, beyond)
+        rule = rung.solve(REWARD, PRICE, rule, hidden)
+        wanted = induction(rung.q0, beyond, hidden)
         beyond = wanted["to_come"]
         assert rule.reject == pytest.approx(wanted["reject"], abs=1e-9)
         assert rule.give_up == pytest.approx(wanted["give_up"], abs=1e-9)
@@ -106,34 +112,33 @@ def test_rules_are_those_of_an_induction_over_all_counts():
     assert 2 < rules[1].draws < 9 and 0 < rules[1].held[1] < rules[1].held[0] < 1, "some of everything happens"
 
 
-@pytest.mark.parametrize("penalty", [1e-9, 1e9])
+@pytest.mark.parametrize("penalty", [-280, 200])
 def test_a_rung_that_costs_nothing_is_taken_at_once_and_one_that_costs_all_never(penalty):
     rule = Rung(0.3, LOOKS, PRIOR).solve(REWARD, penalty)
-    assert (rule.size > 0.9) if penalty < 1 else (rule.size == 0 and (rule.reject == -1).all())
+    assert (rule.size > 0.9) if penalty < 0 else (rule.size == 0 and (rule.reject == -1).all())
     assert rule.draws == 2, "either way there is no reason to draw on"
 
 
 def test_the_penalty_is_the_least_eighth_of_an_octave_that_keeps_the_level():
     rung = Rung(0.2, np.array([20, 40, 80]), PRIOR)
-    found, i = rung.priced(300.0, 0.01)
-    again = rung.solve(300.0, 300.0 * 2 ** (i / 8))
-    assert found.size == again.size <= 0.01 < rung.solve(300.0, 300.0 * 2 ** ((i - 1) / 8)).size
-    for guess in (i, i - 30, i + 7, 10**6, -(10**6)):
-        other, at = rung.priced(300.0, 0.01, guess=guess)
-        assert at == i and other.size == found.size
+    found = rung.priced(300.0, 0.01)
+    assert found.size == rung.solve(300.0, found.penalty).size <= 0.01 < rung.solve(300.0, found.penalty - 1).size
+    then = rung.priced(300.0, 0.01, before=found)
+    wanted = rung.solve(300.0, then.penalty, hidden=rung.hidden(found))
+    assert np.array_equal(then.reject, wanted.reject) and then.size <= 0.01
 
 
-def test_a_ladder_is_solved_from_its_highest_rung_down_and_from_any_guesses_alike():
+def test_a_ladder_is_solved_from_its_highest_rung_down():
     looks, failure = np.array([20, 40, 80]), [0.4, 0.2]
     rungs = Rungs(failure, looks, PRIOR, 0.01)
     lower, upper = rungs.solve([100.0, 300.0])
     alone = Rung(0.2, looks, PRIOR)
-    rule = alone.priced(300.0, 0.01)[0]
-    both = Rung(0.4, looks, PRIOR, alone).priced(100.0, 0.01, rule)[0]
+    rule = alone.priced(300.0, 0.01)
+    both = Rung(0.4, looks, PRIOR, alone).priced(100.0, 0.01, rule)
     assert np.array_equal(upper.reject, rule.reject) and np.array_equal(lower.reject, both.reject)
     assert lower.draws == both.draws and len(lower.held) == 2
-    rungs.solve([1.0, 1e6])
-    assert np.array_equal(rungs.solve([100.0, 300.0])[0].reject, lower.reject)
+    then = rungs.solve([100.0, 300.0], [lower, upper])
+    assert np.array_equal(then[1].reject, alone.priced(300.0, 0.01, before=upper).reject)
 
 
 @pytest.mark.parametrize("threshold", [-160, -159, -3, 0, 1, 77, 239, 240, 1000])
@@ -176,7 +181,7 @@ def test_atoms_of_two_rungs_reach_half_way():
 
 def test_boundaries_spend_the_level_as_the_rule_would():
     q0, looks = 0.2, np.array([30, 60, 120, 240])
-    rule = Rung(q0, looks, PRIOR).priced(500.0, 0.02)[0]
+    rule = Rung(q0, looks, PRIOR).priced(500.0, 0.02)
     accept, give_up = boundaries(q0, looks, rule, 0.02)
     wished = spending(looks, looks - np.floor(rule.reject).astype(int), q0)
     allowed = 0.02 * wished / wished[-1]
@@ -189,3 +194,46 @@ def test_boundaries_spend_the_level_as_the_rule_would():
     wanted = np.minimum(np.maximum(looks - np.ceil(rule.give_up), -1), accept - 1)
     assert give_up[:-1].tolist() == wanted[:-1].tolist() and give_up[-1] == 240 and accept.dtype == np.int64
     assert ndtri(1 - q0) > 0 and (give_up[:-1] > 0).any()
+
+
+def chain(q0: float, looks: np.ndarray, reward: float, level: float) -> tuple[Rung, list[Rule]]:
+    """A rung under an even prior, and its rules one after the other."""
+    z, rules = atoms([q0])[0], [None]
+    rung = Rung(q0, looks, Prior(z, np.full(len(z), 1 / len(z))))
+    for _ in range(3):
+        rules.append(rung.priced(reward, level, before=rules[-1]))
+    return rung, rules[1:]
+
+
+def later(law: dict[int, float], draws: int, q: Fraction) -> dict[int, Fraction]:
+    """The law of misses after further draws, count by count."""
+    chance = [comb(draws, more) * q**more * (1 - q) ** (draws - more) for more in range(draws + 1)]
+    found: dict[int, Fraction] = {}
+    for misses, mass in law.items():
+        for more, share in enumerate(chance):
+            found[misses + more] = found.get(misses + more, Fraction(0)) + mass * share
+    return found
+
+
+def test_hidden_paths_are_those_that_were_given_up():
+    """Against a walk over all counts with exact binomial laws; the looks are so early that every count is a node."""
+    rung, rules = chain(0.3, np.array([10, 20, 32]), 400.0, 0.01)
+    everyone = drawn = {0: Fraction(1)}
+    for view, step, stay, hidden in zip(rung.views, rung.steps, rules[-1].stay, rung.hidden(rules[-1]), strict=True):
+        everyone, drawn = (later(law, step.draws, Fraction(3, 10)) for law in (everyone, drawn))
+        nodes = [h for h in view.nodes.tolist() if h in everyone]
+        for h, found in zip(nodes, hidden, strict=False):
+            many = everyone[h] >= MOST_HIDDEN * drawn.get(h, 0)
+            assert found == pytest.approx(MOST_HIDDEN if many else float(everyone[h] / drawn[h]), rel=1e-6)
+        everyone, drawn = (
+            {h: law[h] * Fraction(share) for h, share in zip(nodes, shares, strict=False) if law.get(h)}
+            for law, shares in ((everyone, stay[0]), (drawn, stay[1]))
+        )
+
+
+def test_the_level_is_better_spent_when_hidden_paths_are_known():
+    """Fewer draws, less what is earned, at the same level; and then the paths belong to the rule."""
+    _, rules = chain(0.16, growing_looks(50, 60_000), 2.0**16, 0.001)
+    cost = [rule.draws - 2.0**16 * rule.held[0] for rule in rules]
+    assert cost[1] < cost[0] - 50 and abs(cost[2] - cost[1]) < 20
+    assert all(0.0009 < rule.size <= 0.001 for rule in rules)

@@ -9,8 +9,8 @@ import pytest
 from scipy.special import ndtr
 
 from certflow.sampling.ladder import planned_ladder
-from certflow.stats.lattice import Prior
-from certflow.stats.optimal import Rungs, atoms, boundaries, growing_looks
+from certflow.stats.lattice import Prior, atoms
+from certflow.stats.optimal import Rungs, boundaries, growing_looks
 from certflow.stats.truncated import GUARD, least_counts, size, spending
 
 LOOKS = np.array([4, 9, 15])

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from certflow.stats.deconvolution import GRID, coefficients, density, npmle, observed
+from certflow.stats.deconvolution import GRID, observed, smooth
 from certflow.stats.estimate import certification_power
-from certflow.stats.lattice import Prior
-from certflow.stats.optimal import Rule, Rungs, atoms, boundaries, growing_looks
+from certflow.stats.lattice import Prior, atoms
+from certflow.stats.optimal import Rule, Rungs, boundaries, growing_looks
 
 REFERENCE = 100_000
 """Draws of the table that a loss of certified accuracy is stated against: Cohen et al. 2019."""
@@ -29,9 +29,9 @@ RESPONSE = 0.55
 """A reward is raised by this power of what its radius loses too much: losses fall a little faster than 1 / reward."""
 CLOSE = 1.05
 """A radius may lose so many times the tolerance; rewards and lattice are no finer."""
-EM_STEPS, FLAT = 50, 0.02
-"""Of the prior's free fit: few steps from a flat start, and a flat share, keep images in what n0 draws cannot tell apart. A fit
-that sees none there makes tests that give up at once."""
+STIFFNESS = 1000.0
+"""Of the law that stage 1 shows (see `certflow.stats.deconvolution.smooth`). A stiffer law is a little wrong at every
+radius; a less stiff one takes chance for a hole or a heap of images at some radius, and its test is far off there."""
 UNIT = 2**20
 """Weights of the prior are whole multiples of 1 / UNIT."""
 
@@ -59,8 +59,11 @@ def tuned_ladder(
     about half a second per radius.
     """
     looks = growing_looks(first, last)
-    possible = [float(q) for q in failure if q > 0]
-    found = tuned(possible, looks, prior_density(k0, n0), alpha, tolerance) if possible else []
+    possible = [
+        float(q) for q in failure if q > -np.expm1(np.log(alpha) / last)
+    ]  # others not even hits alone would prove
+    law = smooth(observed(k0, np.full(len(k0), n0)), STIFFNESS)
+    found = tuned(possible, looks, law, alpha, tolerance) if possible else []
     found += [Tuned(looks + 1, looks.copy(), 0)] * (len(failure) - len(found))
     return {
         "looks": looks.tolist(),
@@ -68,17 +71,6 @@ def tuned_ladder(
         "give_up": [*(one.give_up.tolist() for one in found), looks.tolist()],
         "rewards": [one.reward for one in found],
     }
-
-
-def prior_density(k0: np.ndarray, n0: int) -> np.ndarray:
-    """float64 [grid]: the law of the probit of p over images, from stage 1.
-
-    The mean of two fits: the smooth one is the nearer where stage 1 tells images apart, and may see none beyond; the free one
-    keeps what it started with there.
-    """
-    data = observed(k0, np.full(len(k0), n0))
-    free = (1 - FLAT) * npmle(data, EM_STEPS) + FLAT / len(GRID)
-    return (density(coefficients(data)) + free) / 2
 
 
 def tuned(failure: Sequence[float], looks: np.ndarray, law: np.ndarray, alpha: float, tolerance: float) -> list[Tuned]:
@@ -102,9 +94,9 @@ def _best_rewards(rungs: Rungs, goals: np.ndarray, tolerance: float) -> tuple[np
     Fewest draws for given losses are a Lagrangian problem with the rewards as multipliers. All are moved at once, by how much
     each radius loses too much or too little.
     """
-    rewards, best = np.full(len(goals), FIRST_REWARD), None
+    rewards, rules, best = np.full(len(goals), FIRST_REWARD), None, None
     for _ in range(ROUNDS):
-        rules = rungs.solve(np.exp2(rewards / FINE).tolist())
+        rules = rungs.solve(np.exp2(rewards / FINE).tolist(), rules)
         lost = np.maximum((goals - rules[0].held) / tolerance, 0.05)
         key = (round(float(np.maximum(lost - CLOSE, 0.0).sum()), 1), rules[0].draws)
         if best is None or key < best[0]:

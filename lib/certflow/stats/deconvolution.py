@@ -4,12 +4,17 @@ Image i has an unknown probability p_i and shows k_i hits in n_i draws. Wanted i
 probit z = Phi^-1(p) on a grid: weights that sum to 1. The likelihood of (k, n) is the binomial one. If the number of draws was
 chosen by a rule that looks at the hits so far, it is still the binomial one up to a factor that does not depend on p.
 
-Two fits and what they give together. `npmle` (Kiefer and Wolfowitz 1956; EM) puts no shape into the density; stopped after a
+Three fits. `npmle` (Kiefer and Wolfowitz 1956; EM) puts no shape into the density; stopped after a
 stated number of steps from a flat start, it stays smooth. `coefficients` (Efron 2016, the g-model) takes log densities in
-natural splines, with a penalty on their length that is the lighter, the more images there are. `law_of` starts EM at the
-g-model: the first step makes of it the mean of all images' posteriors, and a few more undo what the splines smoothed away.
+natural splines, with a penalty on their length that is the lighter, the more images there are. `smooth` takes log densities
+near a parabola, which a normal law has, with a penalty on third derivatives (Silverman 1982): images which the draws cannot
+tell apart follow their neighbours. It errs least in how many images lie near one value, and more in shares below a value.
+
+For shares, `law_of` starts EM at the g-model: the first step makes of it the mean of all images' posteriors, and a few more
+undo what the splines smoothed away.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +26,10 @@ GRID = np.linspace(-3.0, 5.0, 241)
 """Probits of p that weights are put on: p from 0.0013 to 1 - 3e-7."""
 DEGREES = 14
 """Splines of the g-model."""
+CURVES = 22
+"""Curves of a smooth log density beside line and parabola: finer ones would turn too much to matter."""
+LIGHT = 0.001
+"""What line and parabola cost, as if they turned so much: a density that no image holds is flat."""
 EM_STEPS = 5
 """Steps of EM from the g-model on. Fewer leave more of its bias, more let chance in (`benchmarks/estimate.py`)."""
 
@@ -77,24 +86,49 @@ def density(beta: np.ndarray) -> np.ndarray:
 
 def coefficients(data: Observed, degrees: int = DEGREES) -> np.ndarray:
     """float64 [degrees]: maximum of log likelihood - |beta| (Efron 2016, section 2)."""
-    from scipy.optimize import minimize
-
-    basis, images = splines(degrees), data.images.sum()
-
-    def loss(beta: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = special.softmax(basis @ beta)
-        seen = data.likelihood @ weights
-        length = _length(beta)
-        pull = weights * ((data.images / seen) @ data.likelihood - images)
-        value = -data.images @ np.log(seen) + length
-        return value / images, (-basis.T @ pull + beta / length) / images
-
-    options = {"maxiter": 300, "ftol": 1e-11}
-    return minimize(loss, np.zeros(degrees), jac=True, method="L-BFGS-B", options=options).x
+    return _fitted(data, splines(degrees), lambda beta: (_length(beta), beta / _length(beta)))
 
 
 def _length(beta: np.ndarray) -> float:
     return float(np.sqrt(beta @ beta + 1e-12))
+
+
+def _fitted(data: Observed, basis: np.ndarray, penalty: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> np.ndarray:
+    """float64 [columns]: coefficients of a log density in `basis` whose log likelihood less their penalty is largest.
+
+    penalty: its value and gradient.
+    """
+    from scipy.optimize import minimize
+
+    images = data.images.sum()
+
+    def loss(beta: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = special.softmax(basis @ beta)
+        seen = data.likelihood @ weights
+        pull = weights * ((data.images / seen) @ data.likelihood - images)
+        value, slope = penalty(beta)
+        return (value - data.images @ np.log(seen)) / images, (slope - basis.T @ pull) / images
+
+    options = {"maxiter": 300, "ftol": 1e-11}
+    return minimize(loss, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B", options=options).x
+
+
+def smooth(data: Observed, stiffness: float) -> np.ndarray:
+    """float64 [grid]: weights whose log f maximises the log likelihood less stiffness / 2 times the mean square of f''' over
+    the grid."""
+    basis = curves(stiffness)
+    return special.softmax(basis @ _fitted(data, basis, lambda c: (c @ c / 2, c)))
+
+
+@cache
+def curves(stiffness: float) -> np.ndarray:
+    """float64 [grid, 2 + CURVES]: line and parabola, which cost next to nothing, and orthogonal curves, the smoother the
+    larger. The penalty of a log density curves @ c is |c|^2 / 2."""
+    points, width = len(GRID), GRID[1] - GRID[0]
+    free = np.linalg.qr(np.vander(GRID, 3, increasing=True))[0][:, 1:]
+    _, turns, found = np.linalg.svd(np.diff(np.eye(points), n=3, axis=0) / width**3, full_matrices=False)
+    smoothest = slice(None, -CURVES - 1, -1)
+    return np.hstack([free / LIGHT, found[smoothest].T / turns[smoothest]]) * np.sqrt(points / stiffness)
 
 
 @dataclass(frozen=True)

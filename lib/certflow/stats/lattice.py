@@ -6,11 +6,16 @@ costs the tests that are planned on it a little power. It cannot cost validity, 
 (`certflow.stats.truncated`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import special
 
+STEPS = 0.005 * 1.5 ** np.arange(17)
+"""Distances of the prior's atoms from the z(p0) that they are nearest to, in probits: dense where images are hard to tell from
+p0."""
 NODES = 120
 """Lattice points of a look."""
 REACH = 8.5
@@ -27,6 +32,21 @@ class Prior:
     """float64 [atoms], increasing: probits of p."""
     weights: np.ndarray
     """float64 [atoms], positive, sum 1."""
+
+
+def atoms(failure: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """(probits of p, edges between them) of the atoms that a prior is put on for a ladder.
+
+    failure: q0 = 1 - p0 of each rung, decreasing. Around each z(p0) atoms lie at the distances `STEPS`, up to half way to the
+    next rung.
+    """
+    rungs = -special.ndtri(np.asarray(failure))
+    cuts = [-np.inf, *((low + high) / 2 for low, high in pairwise(rungs)), np.inf]
+    around = rungs[:, None] + np.concatenate([-STEPS[::-1], STEPS])
+    z = np.concatenate(
+        [row[(row > low) & (row <= high)] for row, (low, high) in zip(around, pairwise(cuts), strict=True)]
+    )
+    return z, np.concatenate([[-np.inf], (z[1:] + z[:-1]) / 2, [np.inf]])
 
 
 @dataclass(frozen=True)

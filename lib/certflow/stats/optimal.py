@@ -8,34 +8,34 @@ Blackwell and Girshick 1949 for the induction). Rungs share their draws: an imag
 for this one at no cost. The induction therefore starts at the highest rung, and what is to come after a rung is part of what
 it is worth.
 
+The level is kept even by those who never give up (`certflow.stats.truncated`). The penalty is therefore paid for all paths of
+p0 that reach a node, also for those that were given up before and cannot earn anything there. Late looks have many such paths,
+and are dear: `Rung.hidden` tells how many there are for each path that is still drawn. It follows from an earlier solution.
+
 It works on a coarse lattice of miss counts (`certflow.stats.lattice`), which costs little power and no validity: what it
 decides is only *how the level is spent over the looks*. `boundaries` then takes the smallest whole numbers that spend it so,
 by the exact recursion of `certflow.stats.truncated`. Every search runs over whole numbers too (exponents of rewards and
 penalties), so that the last bits of a machine's arithmetic hardly ever enter.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
-from scipy import special
 
+from certflow.stats.crossing import crossing, last_above, least
 from certflow.stats.lattice import Prior, interpolation, path
 from certflow.stats.truncated import least_counts, spending
 
-STEPS = 0.005 * 1.5 ** np.arange(17)
-"""Distances of the prior's atoms from the z(p0) that they are nearest to, in probits: dense where images are hard to tell from
-p0."""
 FINE = 8
 PENALTIES = (-160, 240)
 """The penalty is reward * 2^(i/`FINE`) for a whole number i in this range."""
 FREE = 1.0
 """Draws: a rung is taken at once where its penalty is smaller. Waiting would gain less than the lattice can tell."""
+MOST_HIDDEN = 1000.0
+"""Nodes that hardly any path reaches are not told apart."""
 WORTH, DRAWS, HELD = 0, 1, 2
 """Columns of what is to come: worth in draws, draws, and from here on the probability of holding each rung, lowest first."""
-T = TypeVar("T")
 
 
 def growing_looks(first: int, last: int) -> np.ndarray:
@@ -44,21 +44,6 @@ def growing_looks(first: int, last: int) -> np.ndarray:
     while looks[-1] < last:
         looks.append(min(last, looks[-1] + max(1, 3 * looks[-1] // 20)))
     return np.array(looks, np.int64)
-
-
-def atoms(failure: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(probits of p, edges between them) of the atoms that a prior is put on for a ladder.
-
-    failure: q0 = 1 - p0 of each rung, decreasing. Around each z(p0) atoms lie at the distances `STEPS`, up to half way to the
-    next rung.
-    """
-    rungs = -special.ndtri(np.asarray(failure))
-    cuts = [-np.inf, *((low + high) / 2 for low, high in pairwise(rungs)), np.inf]
-    around = rungs[:, None] + np.concatenate([-STEPS[::-1], STEPS])
-    z = np.concatenate(
-        [row[(row > low) & (row <= high)] for row, (low, high) in zip(around, pairwise(cuts), strict=True)]
-    )
-    return z, np.concatenate([[-np.inf], (z[1:] + z[:-1]) / 2, [np.inf]])
 
 
 @dataclass(frozen=True)
@@ -73,6 +58,10 @@ class Rule:
     """float64 [nodes, columns] at each look: see `WORTH`."""
     whole: np.ndarray
     """float64 [columns]: the same before the first draw."""
+    stay: list[np.ndarray]
+    """float64 [2, nodes] at each look: share of the paths that are not rejected; of those, also not given up."""
+    penalty: int
+    """The exponent in `PENALTIES` that it was made for."""
 
     @property
     def draws(self) -> float:
@@ -94,31 +83,50 @@ class Rung:
         beside = [] if above is None else zip(self.views, above.views, strict=True)
         self.onto = [_onto(mine.nodes, its.nodes) for mine, its in beside]
 
-    def solve(self, reward: float, penalty: float, above: Rule | None = None) -> Rule:
-        """The best rule at these prices, given the rule of the rung above."""
-        last, size, following = len(self.views) - 1, np.zeros(0), np.zeros(0)
-        reject, give_up, found = np.zeros(last + 1), np.zeros(last + 1), []
-        for look in range(last, -1, -1):
+    def hidden(self, rule: Rule | None) -> list[np.ndarray]:
+        """float64 [nodes] at each look: how many paths of p0 come there without a rejection, for each one of them that is
+        not given up by `rule`; without a rule 1."""
+        if rule is None:
+            return [np.ones(len(view.nodes)) for view in self.views]
+        masses, found = np.ones((2, 1)), []
+        for step, stay in zip(self.steps, rule.stay, strict=True):
+            masses = masses @ step.null
+            found.append(np.clip(masses[0] / np.maximum(masses[1], 1e-300), 1.0, MOST_HIDDEN))
+            masses = masses * stay
+        return found
+
+    def solve(
+        self, reward: float, penalty: int, above: Rule | None = None, hidden: list[np.ndarray] | None = None
+    ) -> Rule:
+        """The best rule at this reward and the penalty reward * 2^(penalty/`FINE`), given the rule of the rung above.
+
+        hidden: see the method of that name; without it, nobody is taken to be given up.
+        """
+        hidden = hidden or self.hidden(None)
+        size, following = np.zeros(len(self.views[-1].nodes)), np.zeros(0)
+        reject, give_up, found, stay = np.zeros(len(self.views)), np.zeros(len(self.views)), [], []
+        for look in range(len(self.views) - 1, -1, -1):
             view = self.views[look]
-            cost = penalty * view.ratio
             taken = self._taken(look, above)
-            taken[:, WORTH] += reward * view.above - cost
+            taken[:, WORTH] += reward * view.above
             on = np.zeros_like(taken)
-            if look < last:
+            if found:
                 step = self.steps[look + 1]
                 on, size = step.ahead @ following + _paid(step.draws, on.shape[1]), step.null @ size
-            gain = taken[:, WORTH] - np.maximum(on[:, WORTH], 0.0)
+            cost = reward * 2.0 ** (penalty / FINE) * view.ratio * hidden[look] * (1 - size)
+            gain = taken[:, WORTH] - np.maximum(on[:, WORTH], 0.0) - cost
             gain = np.where(view.above > 0.5, np.maximum(gain, FREE - cost), gain)
-            share, reject[look] = _crossing(view.nodes, gain)
-            give_up[look] = _last_above(view.nodes, np.maximum(taken[:, WORTH], on[:, WORTH]))
-            on[on[:, WORTH] <= 0] = 0.0
+            share, reject[look] = crossing(view.nodes, gain)
+            give_up[look] = last_above(view.nodes, np.maximum(gain, on[:, WORTH]))
+            going = on[:, WORTH] > 0
+            on[~going] = 0.0
             following = on + share[:, None] * (taken - on)
-            following[:, WORTH] = np.maximum(np.maximum(taken[:, WORTH], on[:, WORTH]), 0.0)
-            size = share if look == last else share + (1 - share) * size
+            size = share + (1 - share) * size
             found.append(following)
+            stay.append((1 - share) * np.stack([np.ones(len(share)), going]))
         first = self.steps[0]
         whole = (first.ahead @ following + _paid(first.draws, following.shape[-1]))[0]
-        return Rule(reject, give_up, float((first.null @ size)[0]), found[::-1], whole)
+        return Rule(reject, give_up, float((first.null @ size)[0]), found[::-1], whole, stay[::-1], penalty)
 
     def _taken(self, look: int, above: Rule | None) -> np.ndarray:
         """What is to come, at each node, once this rung is taken: new float64 [nodes, columns]."""
@@ -128,17 +136,18 @@ class Rung:
         beyond = self.onto[look] @ above.to_come[look]
         return np.column_stack([beyond[:, :HELD], view.above, beyond[:, HELD:]])
 
-    def priced(self, reward: float, level: float, above: Rule | None = None, guess: int = 0) -> tuple[Rule, int]:
-        """The best rule for a reward whose size is at most `level`, and the least i for which the penalty
-        reward * 2^(i/`FINE`) brings this about.
+    def priced(self, reward: float, level: float, above: Rule | None = None, before: Rule | None = None) -> Rule:
+        """The best rule for a reward whose size is at most `level`, at the least penalty that brings this about.
 
-        guess: where to look for i first; it does not change the result.
+        before: an earlier solution for other rewards, from which the hidden paths are taken, and where to look for the penalty
+        first.
         """
+        hidden = self.hidden(before)
 
-        def rule(i: int) -> Rule:
-            return self.solve(reward, reward * 2.0 ** (i / FINE), above)
+        def rule(penalty: int) -> Rule:
+            return self.solve(reward, penalty, above, hidden)
 
-        return least(rule, lambda one: one.size <= level, PENALTIES, guess)
+        return least(rule, lambda one: one.size <= level, PENALTIES, before.penalty if before else 0)[0]
 
 
 class Rungs:
@@ -149,16 +158,17 @@ class Rungs:
         for q0 in reversed(failure):
             above = Rung(q0, looks, prior, above)
             self.rungs.insert(0, above)
-        self._guesses = [0] * len(self.rungs)
 
-    def solve(self, rewards: Sequence[float]) -> list[Rule]:
-        """The best rules at these rewards, lowest rung first; the first one's `draws` and `held` are those of the ladder."""
+    def solve(self, rewards: Sequence[float], before: Sequence[Rule] | None = None) -> list[Rule]:
+        """The best rules at these rewards, lowest rung first; the first one's `draws` and `held` are those of the ladder.
+
+        before: the rules for other rewards. One solution after the other, the hidden paths come to belong to the rules.
+        """
         rules: list[Rule] = []
         for number in reversed(range(len(self.rungs))):
             above = rules[0] if rules else None
-            found = self.rungs[number].priced(rewards[number], self.level, above, self._guesses[number])
-            rules.insert(0, found[0])
-            self._guesses[number] = found[1]
+            earlier = before[number] if before else None
+            rules.insert(0, self.rungs[number].priced(rewards[number], self.level, above, earlier))
         return rules
 
 
@@ -170,56 +180,6 @@ def _onto(mine: np.ndarray, its: np.ndarray) -> np.ndarray:
 def _paid(draws: int, columns: int) -> np.ndarray:
     """float64 [columns]: what so many draws add to what is to come."""
     return np.array([-draws, draws, *([0.0] * (columns - HELD))], np.float64)
-
-
-def least(make: Callable[[int], T], good: Callable[[T], bool], bounds: tuple[int, int], guess: int) -> tuple[T, int]:
-    """(make(i), i) for the least whole i within `bounds` that is good, by doubling steps from a guess and then bisection.
-
-    Whatever is larger than a good i is taken to be good, and so is the upper bound.
-    """
-    made: dict[int, T] = {}
-
-    def fits(i: int) -> bool:
-        made[i] = make(i)
-        return good(made[i])
-
-    low, high, width = bounds[0] - 1, bounds[1], 1
-    at = min(max(guess, bounds[0]), bounds[1] - 1)
-    while high - low > 1:
-        if fits(at):
-            high = at
-        else:
-            low = at
-        at = (low + high) // 2
-        if high - low > 2 * width:  # one end is still that of the bounds
-            at = high - width if low < bounds[0] else low + width
-            width *= 2
-    return made[high] if high in made else make(high), high
-
-
-def _crossing(nodes: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, float]:
-    """(share rejected at each node, threshold on misses): reject from the left up to where `gain` is positive."""
-    good = int(np.flatnonzero(gain > 0)[-1]) + 1 if (gain > 0).any() else 0
-    share = (np.arange(len(nodes)) < good).astype(np.float64)
-    if good == 0:
-        return share, float(nodes[0]) - 1.0
-    if good == len(nodes):
-        return share, float(nodes[-1])
-    part = gain[good - 1] / (gain[good - 1] - gain[good])
-    share[good - 1 : good + 1] = min(1.0, part + 0.5), max(0.0, part - 0.5)
-    return share, float(nodes[good - 1] + part * (nodes[good] - nodes[good - 1]))
-
-
-def _last_above(nodes: np.ndarray, value: np.ndarray) -> float:
-    """Where `value` falls to 0, from the left; nothing beyond is worth a draw."""
-    positive = np.flatnonzero(value > 0)
-    if not len(positive):
-        return float(nodes[0])
-    last = int(positive[-1])
-    if last + 1 == len(nodes):
-        return float(nodes[-1]) + 1.0
-    part = value[last] / (value[last] - value[last + 1]) if value[last + 1] < 0 else 0.5
-    return float(nodes[last] + part * (nodes[last + 1] - nodes[last]))
 
 
 def boundaries(q0: float, looks: np.ndarray, rule: Rule, level: float) -> tuple[np.ndarray, np.ndarray]:

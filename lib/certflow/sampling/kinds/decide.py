@@ -25,19 +25,25 @@ class Decide(SamplerSpec):
     """
 
     kind: Literal["decide"] = "decide"
-    example: ClassVar[dict[str, Any]] = {"n0": 50, "n_max": 2000, "radii": [0.0, 0.25, 0.5, 1.0]}
+    example: ClassVar[dict[str, Any]] = {
+        "n0": 50,
+        "test": "mixture",
+        "n_max": 2000,
+        "radii": [0.0, 0.25, 0.5, 1.0],
+    }
     sequential: ClassVar[bool] = True
     decides: ClassVar[bool] = True
     n0: int = Field(100, ge=0, le=10**8)
-    """Stage-1 draws per image: they choose the class (`judge: selected`) and tune the tests (`test: optimal`). 0 is possible
-    where labels are judged; optimal tests are then made for images of all kinds alike."""
+    """Stage-1 draws per image: they choose the class (`judge: selected`) and tune the tests (`test: optimal`), for which 50
+    are enough. 0 is possible where labels are judged; optimal tests are then made for images of all kinds alike."""
     judge: Literal["selected", "label"] = "selected"
     """Whose radius is asked for. `selected`: that of the class which stage 1 selects; wrong predictions get a radius too.
     `label`: that of the right class, which is all that certified accuracy asks for; images that are mostly taken for another
     class leave at the first looks. There are then no predictions, and no abstentions."""
-    test: Literal["mixture", "optimal"] = "mixture"
-    """`mixture`: a Jeffreys mixture, valid at any looks (5 % apart). `optimal`: boundaries made for these images, as stage 1
-    shows them, with the least draws for the certified accuracy that `tolerance` asks for (looks 15 % apart)."""
+    test: Literal["optimal", "mixture"] = "optimal"
+    """`optimal`: boundaries made for these images, as stage 1 shows them, with the least draws for the certified accuracy that
+    `tolerance` asks for (looks 15 % apart). `mixture`: a Jeffreys mixture, valid at any looks (5 % apart); it needs no tuning
+    and takes about half as many draws again."""
     radii: list[float] = Field([0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5], min_length=1)
     """Radii, [0,1]-pixel units, increasing: give the radii of the table. 0 asks for a certified prediction."""
     norm: Norm = "l2"
@@ -49,12 +55,15 @@ class Decide(SamplerSpec):
     It trades power for draws and cannot make a claim wrong: 0.02 saves about half of the draws and loses under 0.001 of
     accuracy."""
     tolerance: float = Field(0.003, gt=0, lt=0.5)
-    """Of `optimal`: certified accuracy that may be lost at each radius against 100,000 draws of every image, as far as stage 1
-    can tell. It trades power for draws and cannot make a claim wrong."""
-    n_max: int = Field(100_000, ge=1, le=10**8)
+    """Of `optimal`: how much certified accuracy you are ready to lose at each radius, against 100,000 draws of every image.
+    0.003 is three images in a thousand. Images near a radius take most of the draws, and giving up on some of them is what
+    makes a table cheap: half the tolerance takes some 30 % more draws, twice the tolerance a fifth fewer. What one table of
+    500 images loses at its worst radius is up to a third more, since only a handful of images lie near a radius. No tolerance
+    makes a claim wrong."""
+    n_max: int = Field(200_000, ge=1, le=10**8)
     """Most stage-2 draws of an image; what is not decided by then does not hold."""
-    look: int = Field(100, ge=1)
-    """Draws before the first look; 50 suits `optimal`."""
+    look: int = Field(50, ge=1)
+    """Draws before the first look."""
 
     @property
     def judges_label(self) -> bool:
