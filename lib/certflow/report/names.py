@@ -4,6 +4,13 @@ from collections.abc import Iterable
 
 NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
 """Norm of a table's radii → as it is printed."""
+REPLACED = {"share": "share of words replaced", "words": "words replaced"}
+"""What the strength of an attack on texts counts."""
+
+
+def strength(norm: str) -> str:
+    """How strong attacks are measured in this norm, in words."""
+    return REPLACED.get(norm) or f"{NORMS[norm]} strength"
 
 
 def level(sigma: float) -> str:

@@ -15,7 +15,7 @@ from certflow.report.attacked import Attacked
 from certflow.report.diagnosis.models import Diagnosed, common_layers
 from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.metrics import Z95
-from certflow.report.names import NORMS
+from certflow.report.names import strength
 from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, DASHES, INK, legend, look, panels
 from certflow.stats import bootstrap_interval
@@ -156,7 +156,7 @@ def draw_attacks(
                 low, high = bootstrap_interval(attack.survived.mean(axis=0), 0.95, 1000)
                 axis.fill_between(attack.eps, 100 * low, 100 * high, color=style["color"], alpha=0.13, linewidth=0)
                 axis.plot(attack.eps, 100 * attack.accuracy, markersize=3, linewidth=1, **style)
-            axis.set(title=name, xlabel=f"{NORMS.get(attack.norm, attack.norm)} strength", ylim=(-2, 102))
+            axis.set(title=name, xlabel=strength(attack.norm), ylim=(-2, 102))
         axes[0].set_ylabel("accuracy left (%)")
         _legend(figure, models)
     return figure

@@ -9,7 +9,7 @@ from certflow.report.diagnosis.figures import LOSS_NAMES, signed
 from certflow.report.diagnosis.models import Diagnosed
 from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.layout import DASH, Block, Cell, Group, Row, percent, whole
-from certflow.report.names import NORMS
+from certflow.report.names import NORMS, strength
 
 Table = Sequence[Sequence[str | Cell]]
 
@@ -107,7 +107,7 @@ def attack_blocks(models: Sequence[Diagnosed], attacks: Mapping[tuple, tuple[Att
         columns = ("model", *(f"{eps:g}" for eps in first.eps))
         for what in ("accuracy", "macro_f1"):
             rows = [[label, *(percent(share) for share in getattr(one, what))] for label, one in each.items()]
-            over = f"{what.replace('_f1', '-F1')} left (%) at {NORMS.get(first.norm, first.norm)} strength"
+            over = f"{what.replace('_f1', '-F1')} left (%) at {strength(first.norm)}"
             blocks.append(block("attack", columns, {name: rows}, over=over))
     return blocks
 
