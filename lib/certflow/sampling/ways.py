@@ -15,7 +15,8 @@ class Way:
 WAYS = {
     "estimate": Way(158, "benchmarks/estimate.py, 118 to 158 on three published tables; estimated, not certified"),
     "decide": Way(
-        4300, "benchmarks/decide.py, label judged, radii up to 3 sigma on two published tables; beyond: 12,700"
+        4100,
+        "benchmarks/decide.py, label judged, 3,500 to 4,100 at radii up to 3 sigma on three published tables; more beyond",
     ),
     "paper": Way(100_100, "Cohen et al. 2019: 100 and 100,000"),
 }
