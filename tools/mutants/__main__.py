@@ -22,13 +22,13 @@ TESTS = ("tests/unit", "tests/golden", "tests/statistical", "tests/contracts")
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.splitlines()[0])
-    parser.add_argument("packages", nargs="*", default=PACKAGES, help="packages of the library (%(default)s)")
+    parser.add_argument("packages", nargs="*", default=PACKAGES, help="packages of certflow (%(default)s)")
     parser.add_argument("--number", type=int, default=50, help="changes tried per package (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which changes: another seed, another sample (%(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="tests of so many changes at once (%(default)s)")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no change after so many minutes")
     parser.add_argument("--unsound", action="store_true", help="the changes of unsound.txt instead of random ones")
-    parser.add_argument("--library", default="lib/certflow", help="folder of the packages (%(default)s)")
+    parser.add_argument("--sources", default="lib/certflow", help="folder of the packages (%(default)s)")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="test files and folders (%(default)s)")
     return parser.parse_args()
 
@@ -36,7 +36,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     asked = parsed()
     with tempfile.TemporaryDirectory(prefix="mutants.") as folder:
-        with Runs(ROOT, Path(folder), asked.library, asked.processes) as runs:
+        with Runs(ROOT, Path(folder), asked.sources, asked.processes) as runs:
             signal.signal(signal.SIGTERM, runs.stop)
             runs.find_lines(asked.tests)
             changes = runs.unsound() if asked.unsound else runs.sample(asked.packages, asked.number, asked.seed)

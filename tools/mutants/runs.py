@@ -38,10 +38,10 @@ class Change:
 class Worker:
     """A process of `worker.py` with a copy of the tree of its own."""
 
-    def __init__(self, root: Path, original: Path, folder: Path, library: str):
+    def __init__(self, root: Path, original: Path, folder: Path, sources: str):
         folder.mkdir()
         tree = copies.copied(root, folder)
-        command = [sys.executable, str(HERE / "worker.py"), str(tree), str(original), library]
+        command = [sys.executable, str(HERE / "worker.py"), str(tree), str(original), sources]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, **job) -> dict:
@@ -67,15 +67,15 @@ class Worker:
 class Runs:
     """All that a call of the tool needs; a context, at whose end the workers end."""
 
-    def __init__(self, root: Path, folder: Path, library: str, processes: int):
-        self.root, self.library, self.kept = root, library, root / ".tools" / "mutants"
+    def __init__(self, root: Path, folder: Path, sources: str, processes: int):
+        self.root, self.sources, self.kept = root, sources, root / ".tools" / "mutants"
         self.kept.mkdir(parents=True, exist_ok=True)
         (folder / "original").mkdir()
         self.original = copies.copied(root, folder / "original")
         self.names = [str(path.relative_to(self.original)) for path in self.original.rglob("*.py") if path.is_file()]
         self.names = [name for name in self.names if not name.startswith(".venv")]
         self.workers: Queue[Worker] = Queue()
-        self.all = [Worker(root, self.original, folder / f"worker{number}", library) for number in range(processes)]
+        self.all = [Worker(root, self.original, folder / f"worker{number}", sources) for number in range(processes)]
         for worker in self.all:
             self.workers.put(worker)
         self.lines: dict[str, dict] = {}
@@ -115,7 +115,7 @@ class Runs:
         """`number` random changes of each package."""
         found = []
         for package in packages:
-            folder = f"{self.library}/{package}/"
+            folder = f"{self.sources}/{package}/"
             every = [
                 (name, edit)
                 for name in sorted(self.names)
@@ -222,13 +222,13 @@ class Runs:
 
     def _users(self, path: str) -> set[str]:
         """The file and all that import it; of a kind, which nobody imports by name, what describes all kinds."""
-        inside = Path(path).relative_to(Path(self.library).parent).with_suffix("")
+        inside = Path(path).relative_to(Path(self.sources).parent).with_suffix("")
         module = ".".join(inside.parts).removesuffix(".__init__")
         package, _, name = module.rpartition(".")
         asks = (f"from {module} import", f"import {module}", f"from {package} import {name}")
-        code = [other for other in self.names if other.startswith(f"{self.library}/")]
+        code = [other for other in self.names if other.startswith(f"{self.sources}/")]
         users = {path, *(other for other in code if any(text in self._source(other) for text in asks))}
-        return users | ({f"{self.library}/kinds/described.py"} if "/kinds/" in path else set())
+        return users | ({f"{self.sources}/kinds/described.py"} if "/kinds/" in path else set())
 
 
 def _runs(lines: dict[str, list[int]], change: Change, users: set[str]) -> bool:
