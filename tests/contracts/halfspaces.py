@@ -18,7 +18,7 @@ from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.radii import Norm, norms_of
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, SamplerSpec
-from certflow.sampling.plan import columns_of, plan_rows
+from certflow.sampling.plan import plan_columns, plan_rows
 
 DUAL = {"l1": np.inf, "l2": 2, "linf": 1}
 """Norm of a shift → norm of the direction that tells how far the plane is away."""
@@ -136,7 +136,7 @@ def second_stage(sampler: SamplerSpec, noise: NoiseSpec, first: np.ndarray, hits
     """Plan, measure and stop as the stages of the pipeline do. hits: measurement → for each image bool [draws]."""
     plan = planned(sampler, noise, first)
     arrays = {}
-    for measurement in sampler.measurements(sampler.planned(columns_of(plan), noise, DIM)):
+    for measurement in sampler.measurements(sampler.planned(plan_columns(plan), noise, DIM)):
         made = hits(measurement)
         if measurement.rule is not None:
             made, arrays["decided"] = stopped(made, measurement)

@@ -19,7 +19,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
-from certflow.sampling.plan import columns_of, plan_rows
+from certflow.sampling.plan import plan_columns, plan_rows
 from certflow.sampling.settings import engine_settings
 from certflow.stats import anytime_failure
 from certflow.stats.limits import LARGEST_N
@@ -173,7 +173,7 @@ class Live:
         zero = np.zeros(1)
         counts = self.first[None]
         self.plan = plan_rows(self.sampler, self.noise, self.dim, self.index, zero.astype(np.int64), counts, zero)
-        measurements = self.sampler.measurements(self.sampler.planned(columns_of(self.plan), self.noise, self.dim))
+        measurements = self.sampler.measurements(self.sampler.planned(plan_columns(self.plan), self.noise, self.dim))
         if not _plain(measurements, self.noise):
             raise ValueError(
                 f"sampler: counts of kind {self.sampler.kind} cannot grow in instalments; use one that draws a fixed number "
@@ -258,7 +258,7 @@ def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> boo
     first, zero = np.zeros((1, classes), np.int64), np.zeros(1)
     first[0, 0] = sampler.n0
     plan = plan_rows(sampler, noise, dim, zero.astype(np.int64), zero.astype(np.int64), first, zero)
-    return _plain(sampler.measurements(PlannedImages(columns_of(plan), noise, dim)), noise)
+    return _plain(sampler.measurements(PlannedImages(plan_columns(plan), noise, dim)), noise)
 
 
 def _one(image: Any) -> Any:

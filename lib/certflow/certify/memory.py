@@ -22,7 +22,7 @@ from certflow.sampling.base import Arithmetic, Measurement, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Reader, Watch
 from certflow.sampling.measuring import measure
-from certflow.sampling.plan import columns_of, plan_rows
+from certflow.sampling.plan import plan_columns, plan_rows
 from certflow.sampling.resume import Journal
 from certflow.sampling.settings import engine_settings
 
@@ -153,7 +153,7 @@ def draw(
     first = running.measure(base, images, index, selection(noise, sampler.n0, len(index)), **options)
     plan = plan_rows(sampler, noise, base.dim, index, label, first["selection"], first["seconds"])
     arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
-    for wanted in sampler.measurements(sampler.planned(columns_of(plan), noise, base.dim)):
+    for wanted in sampler.measurements(sampler.planned(plan_columns(plan), noise, base.dim)):
         arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
     return plan, arrays
 

@@ -28,7 +28,7 @@ def write_plan(spec: Mapping[str, Any], *, counts: str | Path, plan: str | Path)
     noise, sampler = revive("noise", spec["noise"]), revive("sampler", spec["sampler"])
     dim = revive("dataset", spec["dataset"]).info().dim
     table = plan_rows(sampler, noise, dim, arrays["idx"], arrays["label"], arrays["counts"], arrays["seconds"])
-    facts = sampler.planned(columns_of(table), noise, dim).facts
+    facts = sampler.planned(plan_columns(table), noise, dim).facts
     parents = {"presample": record.digest, **record.parents}
     write_table(plan, table, Provenance(format="plan", spec=spec, parents=parents, notes=record.notes, facts=facts))
 
@@ -67,7 +67,7 @@ def plan_rows(
     )
 
 
-def columns_of(rows: "pd.DataFrame") -> dict[str, np.ndarray]:
+def plan_columns(rows: "pd.DataFrame") -> dict[str, np.ndarray]:
     """The columns of a plan by name."""
     return {name: rows[name].to_numpy() for name in rows}
 
@@ -103,7 +103,7 @@ class Plan:
     @cached_property
     def measurements(self) -> list[Measurement]:
         """What stage 2 draws for all images."""
-        images = PlannedImages(columns_of(self.rows), self.noise, self.dim, self.record.facts)
+        images = PlannedImages(plan_columns(self.rows), self.noise, self.dim, self.record.facts)
         return self.sampler.measurements(images)
 
     @cached_property
