@@ -59,11 +59,11 @@ def tuned_ladder(
     about half a second per radius.
     """
     looks = growing_looks(first, last)
-    possible = [
-        float(q) for q in failure if q > -np.expm1(np.log(alpha) / last)
-    ]  # others not even hits alone would prove
-    law = smooth(observed(k0, np.full(len(k0), n0)), STIFFNESS)
-    found = tuned(possible, looks, law, alpha, tolerance) if possible else []
+    provable = -np.expm1(np.log(alpha) / last)  # of smaller failures not even `last` hits would be a proof
+    possible, found = [float(q) for q in failure if q > provable], []
+    if possible:
+        law = smooth(observed(k0, np.full(len(k0), n0)), STIFFNESS)
+        found = tuned(possible, looks, law, alpha, tolerance)
     found += [Tuned(looks + 1, looks.copy(), 0)] * (len(failure) - len(found))
     return {
         "looks": looks.tolist(),
