@@ -53,6 +53,15 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
+@pytest.fixture
+def pipe_and_folder(tmp_path, monkeypatch) -> Path:
+    """A working folder with `pipe` and `folder` in it: names that no file has."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.mkdir("folder")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def shared():
     """`shared("data/mnist")`: that path in the folder of reference material, or a skip that says what is missing."""

@@ -1,7 +1,6 @@
 """Which class a folder is: by position, by name, by number; some of the classes only."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -114,9 +113,6 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["pipe", "folder", "~nobody-9/x", "none", "x" * 300])
-def test_names_that_cannot_be_read_are_an_error_that_says_so(tmp_path, monkeypatch, place):
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe")
-    os.mkdir("folder")
+def test_names_that_cannot_be_read_are_an_error_that_says_so(pipe_and_folder, place):
     with pytest.raises(ValueError, match="cannot be read"):
         read_names(place)

@@ -99,10 +99,7 @@ def test_an_artefact_is_not_written_through_what_lies_under_its_temporary_name(t
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "folder", "pipe", "/dev/null", "/dev/stdout", "/proc/x/y", "x" * 300])
-def test_no_artefact_takes_the_place_of_a_folder_or_a_device(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe")
-    os.mkdir("folder")
+def test_no_artefact_takes_the_place_of_a_folder_or_a_device(pipe_and_folder, name):
     with pytest.raises(ArtefactError, match="cannot be written|no file can be put"):
         require_place(name)
     if not name.startswith("/"):  # never try those of the system, which root can replace
