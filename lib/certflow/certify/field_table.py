@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import DataError
+from certflow.files.intact import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,8 +170,7 @@ def _text(path: Path) -> str:
             raise DataError(f"{path}: has {size:,} bytes, more than any table; name an existing table")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); name an existing table") from error
+        raise DataError(f"{path}: cannot be read ({brief(error)}); name an existing table") from error
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

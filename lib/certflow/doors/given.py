@@ -14,7 +14,7 @@ from certflow.data.pixels import MODES, Colour, Rendering, Resize
 from certflow.data.source import data_root
 from certflow.data.tree import ENDINGS, TreeDataset, find_images
 from certflow.errors import DataError
-from certflow.files.intact import DAMAGE, opened
+from certflow.files.intact import DAMAGE, brief, opened
 from certflow.files.npz import map_array
 
 PART = re.compile(
@@ -97,13 +97,9 @@ def _place(name: str) -> Path:
     try:
         place = Path(name).expanduser()
         place.is_dir()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # too long a name, a folder that may not be entered, an unknown user's home
-        raise DataError(
-            f"{name[:80]}: cannot be looked for ({getattr(error, 'strerror', None) or error}); name {NAMED}"
-        ) from error
+    # Too long a name, a folder that may not be entered, an unknown user's home.
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{name[:80]}: cannot be looked for ({brief(error)}); name {NAMED}") from error
     if not name:
         raise DataError(f"no images are named; name {NAMED}")
     return place
@@ -168,8 +164,7 @@ def read_array(path: Path, what: str) -> np.ndarray:
         with opened(path) as file:
             return map_array(file)
     except DAMAGE as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read as an array ({reason}); write {what}") from error
+        raise DataError(f"{path}: cannot be read as an array ({brief(error)}); write {what}") from error
 
 
 def _array(path: Path, looks: Looks) -> Given:

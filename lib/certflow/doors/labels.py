@@ -8,7 +8,7 @@ import numpy as np
 
 from certflow.doors.given import Given, read_array
 from certflow.errors import DataError
-from certflow.files.intact import read_bounded
+from certflow.files.intact import brief, read_bounded
 
 KEYS = ("idx", "file")
 NUMBER = re.compile(r"[0-9]{1,18}")
@@ -43,9 +43,7 @@ def _rows(path: Path) -> tuple[str, dict[str, list[str]]]:
     try:
         text = read_bounded(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = (
-            "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
-        )
+        reason = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else brief(error)
         raise DataError(f"{path}: cannot be read ({reason}); write {WRITTEN}") from error
     lines = text.splitlines()
     separator = "\t" if lines and "\t" in lines[0] else ","

@@ -55,7 +55,7 @@ def reading(
     except MemoryError as error:
         raise ArtefactError(f"{path}: needs more memory than there is; use a larger machine, or {remedy}") from error
     except DAMAGE as error:
-        raise ArtefactError(f"{path}: is damaged ({_brief(error)}); {remedy}") from error
+        raise ArtefactError(f"{path}: is damaged ({brief(error)}); {remedy}") from error
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def digest_of(file: BinaryIO, size: int | None = None) -> str:
     return total.hexdigest()
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     """One line that says what went wrong: parsers' messages may be long, and some are empty."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return (text[:200] + " …" if len(text) > 200 else text) or type(error).__name__

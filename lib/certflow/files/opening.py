@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from certflow.errors import ArtefactError
+from certflow.files.intact import brief
 from certflow.files.private import OTHERS, looked_up, trusted
 
 TRIES = 10
@@ -64,8 +65,7 @@ def require_place(path: str | Path) -> None:
     except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says so
         return
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ArtefactError(f"{str(path)[:200]}: cannot be written ({reason}); name another file") from error
+        raise ArtefactError(f"{str(path)[:200]}: cannot be written ({brief(error)}); name another file") from error
     if there is None or not stat.S_ISREG(there):
         raise ArtefactError(f"{path}: is a folder or a device, where no file can be put; name another file")
 
