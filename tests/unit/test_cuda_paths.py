@@ -28,7 +28,7 @@ from certflow.noise.truncated import Truncated
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.fast.row_loop import RowLoop
-from certflow.sampling.rows import Tables
+from certflow.sampling.rows import RowRange
 from certflow.training import evaluation
 from certflow.training.denoisers.ranges import RangeTraining
 from certflow.training.denoisers.restoration import Restorer
@@ -166,10 +166,10 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     copies = copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, **told)
     loop = RowLoop(classifier, copies, slots=4, parameter=parameter, margin=1e-4 if told["every"] else None)
     index, ends = np.arange(3), np.array([20, 30, 60])
-    tables = Tables(index, ends, np.array([0, 20, 30]), np.full(3, 0.5) if parameter else None)
     pixels = torch.zeros(3, *info.shape, dtype=torch.uint8)
+    rows = RowRange(0, 60, pixels, index, ends, np.array([0, 20, 30]), np.full(3, 0.5) if parameter else None)
     for _ in range(2):
-        loop.load(tables, pixels, 0, 60)
+        loop.load(rows)
         cuda.copies.clear()
         loop.step()
     assert cuda.copies == []

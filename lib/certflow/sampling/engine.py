@@ -22,7 +22,7 @@ from certflow.sampling.copies import Copies, copies_of
 from certflow.sampling.fast.row_loop import Kept, last_row
 from certflow.sampling.images import Reader, check_images
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import Tables, columns_of, count_rows
+from certflow.sampling.rows import RowRange, columns_of, count_rows
 from certflow.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
@@ -164,9 +164,9 @@ class _Work:
         touched = slice(first, last + 1)
         begins = np.concatenate([[0], self.ends])[touched] - self.start[touched]
         parameter = None if self.parameter is None else self.parameter[touched]
-        tables, images = Tables(self.index[touched], self.ends[touched], begins, parameter), self._read(touched)
+        wanted = RowRange(row, stop, self._read(touched), self.index[touched], self.ends[touched], begins, parameter)
         count = self.kept.count_rows if self.by_graph else count_rows
-        return first, *count(self.base, self.copies, self.margin, tables, images, row, stop)
+        return first, *count(self.base, self.copies, self.margin, wanted)
 
     def _read(self, rows: slice) -> torch.Tensor:
         if not isinstance(self.images, Reader):

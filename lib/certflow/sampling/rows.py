@@ -10,10 +10,13 @@ from certflow.sampling.copies import Copies
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What a range of rows is made from, per image: positions, rows where each image's end, row of its draw 0 (which may lie
-    before the first row), parameters of its law; all on the host."""
+class RowRange:
+    """Rows row..stop-1, and what they are made from, per image: the images, positions, rows where each image's end, row of its
+    draw 0 (which may lie before the first row), parameters of its law; all on the host."""
 
+    row: int
+    stop: int
+    images: torch.Tensor
     index: np.ndarray
     ends: np.ndarray
     begins: np.ndarray
@@ -25,26 +28,18 @@ def columns_of(base: BaseClassifier, margin: float | None) -> int:
     return base.classes + (margin is not None)
 
 
-def count_rows(
-    base: BaseClassifier,
-    copies: Copies,
-    margin: float | None,
-    tables: Tables,
-    images: torch.Tensor,
-    row: int,
-    stop: int,
-) -> tuple[np.ndarray, int]:
-    """Counts int64 [images, columns] of rows row..stop-1, all of the images of `tables`, and the first row with bad logits, or
-    `stop`. On the CPU; `certflow.sampling.fast.row_loop` does the same on a GPU."""
-    index, ends, starts = (torch.from_numpy(values) for values in (tables.index, tables.ends, tables.begins))
-    parameter = None if tables.parameter is None else torch.from_numpy(tables.parameter)
-    clean = copies.hold(images)
+def count_rows(base: BaseClassifier, copies: Copies, margin: float | None, wanted: RowRange) -> tuple[np.ndarray, int]:
+    """Counts int64 [images, columns] of the rows, and the first row with bad logits, or `stop`. On the CPU;
+    `certflow.sampling.fast.row_loop` does the same on a GPU."""
+    index, ends, starts = (torch.from_numpy(values) for values in (wanted.index, wanted.ends, wanted.begins))
+    parameter = None if wanted.parameter is None else torch.from_numpy(wanted.parameter)
+    clean, stop = copies.hold(wanted.images), wanted.stop
     columns = columns_of(base, margin)
     counts = torch.zeros(len(index) * columns, dtype=torch.int64)
     bad = torch.full((), stop, dtype=torch.int64)
-    for begin in range(row, stop, base.batch):
+    for begin in range(wanted.row, stop, base.batch):
         end = min(begin + base.batch, stop)
-        one, other = np.searchsorted(tables.ends, (begin, end - 1), side="right")
+        one, other = np.searchsorted(wanted.ends, (begin, end - 1), side="right")
         rows = torch.arange(begin, end)
         slot = torch.searchsorted(ends, rows, right=True)
         # One image is not copied to all rows.

@@ -12,7 +12,7 @@ import torch
 from certflow.machine.replay import Recorder, Replayed
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import Copies
-from certflow.sampling.rows import Tables, columns_of
+from certflow.sampling.rows import RowRange, columns_of
 
 SLOT_BYTES = 1 << 26
 """Images held on the device at a time fill about so much memory,"""
@@ -57,19 +57,19 @@ class RowLoop:
         self.votes = zeros(slots * self.columns)
         self.offsets = torch.arange(base.batch, device=base.device)
 
-    def load(self, tables: Tables, images: torch.Tensor, row: int, stop: int) -> None:
-        """Set up rows row..stop-1, of the images of `tables`: at most `slots`."""
-        used = len(tables.index)
-        self.row.fill_(row)
-        self.stop.fill_(stop)
-        self.bad.fill_(stop)
+    def load(self, wanted: RowRange) -> None:
+        """Set up the rows, of at most `slots` images."""
+        used = len(wanted.index)
+        self.row.fill_(wanted.row)
+        self.stop.fill_(wanted.stop)
+        self.bad.fill_(wanted.stop)
         self.votes.zero_()
         self.ends.fill_(LAST_ROW)
-        for memory, values in ((self.index, tables.index), (self.ends, tables.ends), (self.begins, tables.begins)):
+        for memory, values in ((self.index, wanted.index), (self.ends, wanted.ends), (self.begins, wanted.begins)):
             memory[:used].copy_(torch.from_numpy(values))
         if self.parameter is not None:
-            self.parameter[:used].copy_(torch.from_numpy(tables.parameter))
-        self.clean[:used].copy_(self.copies.hold(images))
+            self.parameter[:used].copy_(torch.from_numpy(wanted.parameter))
+        self.clean[:used].copy_(self.copies.hold(wanted.images))
 
     def step(self) -> None:
         """Count the next batch of rows."""
@@ -104,26 +104,19 @@ class Kept:
     steps: Replayed | None = None
 
     def count_rows(
-        self,
-        base: BaseClassifier,
-        copies: Copies,
-        margin: float | None,
-        tables: Tables,
-        images: torch.Tensor,
-        row: int,
-        stop: int,
+        self, base: BaseClassifier, copies: Copies, margin: float | None, wanted: RowRange
     ) -> tuple[np.ndarray, int]:
         """As `certflow.sampling.rows.count_rows`; at most as many images as `slots_of` says."""
         if self.loop is None or self.steps is None:
-            parameter = tables.parameter is not None
+            parameter = wanted.parameter is not None
             self.loop = RowLoop(base, copies, slots=slots_of(base.dim), parameter=parameter, margin=margin)
             self.steps = Replayed(self.loop.step, Recorder(base.device))
         loop, steps = self.loop, self.steps
         with steps.recorder.streamed():
-            loop.load(tables, images, row, stop)
-            for _ in range(row, stop, base.batch):
+            loop.load(wanted)
+            for _ in range(wanted.row, wanted.stop, base.batch):
                 steps()
-            return loop.counts(len(tables.index))
+            return loop.counts(len(wanted.index))
 
     def forget(self) -> None:
         """Let go of the memory."""
