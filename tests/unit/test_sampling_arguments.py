@@ -92,7 +92,7 @@ def test_what_is_not_one_plain_array_of_images_is_refused(images, message):
         ({"noise": "gaussian"}, "noise: must be a noise such as"),
         ({"noise": Gaussian}, "noise: must be a noise such as"),
         ({"inference": "bfloat16"}, "inference: must be such as"),
-        ({"device": "gpu"}, "device: 'gpu' is not a device; write cpu, cuda"),
+        ({"device": "gpu"}, "device: 'gpu' is not a device; write auto, cpu, cuda"),
         ({"device": "meta"}, "have no values"),
         ({"device": "cuda:99"}, "device: cuda:99 is not there"),
     ],

@@ -63,7 +63,7 @@ def _device(arguments: argparse.Namespace) -> str:
     """The device that is named, else the first GPU where there is one."""
     from certflow.machine.naming import checked_device
 
-    return str(checked_device(None if arguments.device == "auto" else arguments.device))
+    return str(checked_device(arguments.device))
 
 
 def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from contextlib import suppress
 
 from certflow import __version__
 from certflow.doors.commands import commands
@@ -36,10 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if sys.stdout is None:
+        print("error: the standard output is closed, and the answer would be lost; write it to a file", file=sys.stderr)
+        return BAD_INPUT
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _shown  # ty: ignore[invalid-assignment]  # the documented way to show warnings otherwise
-            return given.run(given)
+            status = given.run(given)
+        _write_out()
+        return status
     except (CertflowError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -52,6 +58,16 @@ def _run(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted; with --out, the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
+
+
+def _write_out() -> None:
+    """Flush the output while an error can still be reported by a message and the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()  # or Python tries once more as it ends
+        raise
 
 
 def _shown(message: Warning | str, *rest: object) -> None:

@@ -3,17 +3,17 @@
 import platform
 from typing import Any
 
-DEVICES = "cpu, cuda, or such as cuda:1"
+DEVICES = "auto, cpu, cuda, or such as cuda:1"
 
 
 def checked_device(device: Any = None) -> Any:
     """The torch device of that name, if it is one that models run on and it is there; ValueError otherwise.
 
-    None: the first GPU where there is one, else the CPU.
+    None or "auto": the first GPU where there is one, else the CPU.
     """
     import torch
 
-    if device is None:
+    if device is None or device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     from certflow.machine.naming import checked_device
 
     require_folder(given.results)
-    checked_device(None if given.device == "auto" else given.device)
+    checked_device(given.device)
     open_to_others = f"[{given.host}]" not in LOOPBACK and given.host not in LOOPBACK
     if open_to_others and not given.allow_host:
         raise ValueError(f"--host {given.host}: say under which name pages may be asked for, with --allow-host NAME")

@@ -49,8 +49,8 @@ class ReadyModels:
 
     def _loaded(self, card: Card) -> Ready:
         brought = brought_of(card)
-        device = None if self.settings.device == "auto" else self.settings.device
-        base = ready(brought.model, card.shape, classes=card.classes, device=device, inference=brought.inference)
+        options = {"classes": card.classes, "device": self.settings.device, "inference": brought.inference}
+        base = ready(brought.model, card.shape, **options)
         return Ready(card, brought, base)
 
 
