@@ -452,9 +452,13 @@ def test_nobody_is_told_to_delete_their_own_weights(home, model, capsys):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="takes a device that is always full")
-@pytest.mark.parametrize("output, says", [(">&-", "is closed, and the answer would be lost"), (">/dev/full", "No space")])
+@pytest.mark.parametrize(
+    "output, says", [(">&-", "is closed, and the answer would be lost"), (">/dev/full", "No space")]
+)
 def test_an_answer_that_nobody_can_receive_is_no_success(tmp_path, output, says):
-    code = f"import sys; from certflow.doors.cli import main; sys.exit(main(['models', '--results', {str(tmp_path)!r}]))"
+    code = (
+        f"import sys; from certflow.doors.cli import main; sys.exit(main(['models', '--results', {str(tmp_path)!r}]))"
+    )
     command = ["sh", "-c", f'exec "$0" -c "$1" {output}', sys.executable, code]
     done = subprocess.run(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and says in done.stderr and "Exception" not in done.stderr

@@ -241,6 +241,13 @@ def test_a_mean_beside_the_network_is_its_normalisation(resnet, tmp_path):
     [
         (torch.zeros(10, dtype=torch.complex64), "fc.bias holds complex numbers"),
         (torch.zeros(10, dtype=torch.int8), "fc.bias holds torch.int8 numbers.*quantised"),
+        (
+            torch.ones(10).to_sparse(),
+            r"fc.bias is not a dense tensor \(torch._utils._rebuild_sparse_tensor\); convert it",
+        ),
+        (torch._neg_view(torch.ones(10)), "fc.bias is not a dense tensor"),
+        (np.ones(10, np.float32), "fc.bias is not a dense tensor.*numpy"),
+        ("none", r"fc.bias is not a dense tensor \(str\)"),
     ],
 )
 def test_numbers_of_another_kind_are_refused_by_name(resnet, tmp_path, value, message):

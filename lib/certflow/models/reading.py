@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ class Mapped:
 
     place: str
     tensors: dict[str, Any]
-    others: tuple[str, ...] = ()
-    """Names in it whose values are not tensors."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """What else lies in it, and tensors of a kind that is not read: name → class."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class WeightFile:
             return ()
         places = {mapped.place.partition("/")[0] for mapped in self.mappings}
         return tuple(
-            f"{name} ({value.origin})" if isinstance(value, Inert) else str(name)
+            f"{name} ({_class(value)})" if isinstance(value, Inert) else str(name)
             for name, value in content.items()
             if str(name) not in places and not _is_tensor(value)
         )
@@ -148,7 +148,7 @@ def _mappings(content: Any) -> Iterator[Mapped]:
             tensors = {name: each for name, each in items if _is_tensor(each)} if isinstance(value, Mapping) else {}
             if tensors:
                 found += 1
-                yield Mapped(place, tensors, tuple(name for name, each in items if not _is_tensor(each)))
+                yield Mapped(place, tensors, {name: _class(each) for name, each in items if not _is_tensor(each)})
             below += [(f"{place}/{name}" if place else name, each) for name, each in items]
         level = below
 
@@ -161,6 +161,10 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Stored | torch.Tensor)
+
+
+def _class(value: Any) -> str:
+    return value.origin if isinstance(value, Inert) else type(value).__name__
 
 
 def _without_weights(content: Any) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from certflow.errors import ArtefactError
 from certflow.models.checkpoint import read_model
 from certflow.models.header import is_ours
-from certflow.models.keys import Published, Wanted, choose, rename
+from certflow.models.keys import Published, Wanted, choose, rename, unread
 from certflow.models.reading import Mapped, weight_file
 
 OURS = "model file of certflow"
@@ -52,6 +53,8 @@ def take(
         return rename(taken, state, leave_out), Source(OURS, taken.candidate.label)
     with weight_file(path) as file:
         taken = choose(file.mappings, wanted, weights, path)
+        for name, what in unread(taken, wanted).items():
+            raise ArtefactError(f"{path}: {name} is not a dense tensor ({what}); convert it, and save the file again")
         found = rename(taken, state, leave_out)
         statistics = {name: tensor for name, tensor in (("mean", found.mean), ("sd", found.sd)) if tensor is not None}
         source = Source(
