@@ -7,7 +7,7 @@ class depends on nothing else, so counts are the same for any batch size, order,
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import Copies, copies_of
 from certflow.sampling.fast.row_loop import Kept, last_row
 from certflow.sampling.images import Reader, check_images
+from certflow.sampling.queue import Queue
 from certflow.sampling.resume import Journal
-from certflow.sampling.rows import RowRange, columns_of, count_rows
+from certflow.sampling.rows import columns_of, count_rows
 from certflow.sampling.settings import engine_settings
 
 CHUNK_ROWS = 10_000
@@ -83,48 +84,49 @@ def count_classes(
     """
     how = {"arithmetic": arithmetic, "parameter": parameter is not None, "every": every}
     copies = copies_of(base, noise, seed=seed, stream=stream, **how)
-    images, index, draws = _checked(base, images, index, draws, copies.exact)
-    start = np.zeros(len(index), np.int64) if start is None else np.array(start, np.int64)
-    if len(start) != len(index) or (len(start) and (start.min() < 0 or (start + draws).max() > 2**32)):
-        raise ValueError("start must hold one draw number per image, from 0 to 2**32 less its draws")
+    queue = Queue.checked(index, draws, start, parameter)
     if every:
-        _check_every(noise, draws, start)
-    ends = np.cumsum(draws)
-    total = int(ends[-1]) if len(ends) else 0
-    columns = columns_of(base, margin)
-    state = journal.load(len(index), columns) if journal else None
-    row, counts, seconds = state or (0, np.zeros((len(index), columns), np.int64), np.zeros(len(index)))
-    parameter = None if parameter is None else np.array(parameter, np.float64)  # a copy: columns are read-only
-    work = _Work(base, images, index, ends, start, copies, parameter, kept or Kept(), margin)
-    chunk = CHUNK_ROWS
-    with progress(total, "draw", description, initial=row, quiet=quiet) as bar:
-        while row < total:
+        _check_every(noise, queue)
+    work = _Work(base, _held(base, images, queue, copies), queue, copies, kept or Kept(), margin)
+    row, counts, seconds = (journal.load(*work.shape) if journal else None) or work.nothing()
+    pace = _Pace()
+    with progress(queue.rows, "draw", description, initial=row, quiet=quiet) as bar:
+        while row < queue.rows:
             started = time.monotonic()
-            # Whole batches: only the last one of all is padded.
-            stop = work.limited(row, min(row + -(-chunk // base.batch) * base.batch, total))
+            stop = work.limited(row, pace.stop(row, queue.rows, base.batch))
             counted = work.tried(row, stop)
-            if isinstance(counted, torch.OutOfMemoryError):
-                work.kept.forget()
-                if not base.halve_batch():
-                    raise counted
-                if base.device.type == "cuda":
-                    torch.cuda.empty_cache()
+            if counted is None:
                 bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
-            first, found, bad = counted
+            found, bad = counted
             if bad < stop:
-                _raise_non_finite(bad, index, draws, ends, start, describe)
-            counts[first : first + len(found)] += found
+                raise _non_finite(*queue.draw(bad), describe)
             spent = time.monotonic() - started
-            seconds += spent * _share(ends, draws, row, stop)
+            counts[queue.touched(row, stop)] += found
+            seconds += spent * queue.share(row, stop)
             bar.update(stop - row)
             row = stop
             if journal:
                 journal.save(row, counts, seconds)
             if watch:
-                watch(description, row, total)
-            chunk = max(CHUNK_ROWS, min(2 * chunk, int(chunk * CHUNK_SECONDS / max(spent, 1e-6))))
+                watch(description, row, queue.rows)
+            pace.took(spent)
     return Counts(counts[:, : base.classes], seconds, None if margin is None else counts[:, base.classes])
+
+
+@dataclass
+class _Pace:
+    """How many rows are counted between two reads from the device."""
+
+    rows: int = field(default_factory=lambda: CHUNK_ROWS)
+
+    def stop(self, row: int, last: int, batch: int) -> int:
+        """Where a chunk that begins at a row ends. In whole batches: only the last one of all is padded."""
+        return min(row + -(-self.rows // batch) * batch, last)
+
+    def took(self, seconds: float) -> None:
+        """Choose the next chunk by what this one took."""
+        self.rows = max(CHUNK_ROWS, min(2 * self.rows, int(self.rows * CHUNK_SECONDS / max(seconds, 1e-6))))
 
 
 @dataclass
@@ -133,13 +135,19 @@ class _Work:
 
     base: BaseClassifier
     images: torch.Tensor | Reader
-    index: np.ndarray
-    ends: np.ndarray
-    start: np.ndarray
+    queue: Queue
     copies: Copies
-    parameter: np.ndarray | None
     kept: Kept
     margin: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images, and numbers that are counted of each."""
+        return len(self.queue.index), columns_of(self.base, self.margin)
+
+    def nothing(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """(rows done, counts, seconds of each image) before the first row."""
+        return 0, np.zeros(self.shape, np.int64), np.zeros(len(self.queue.index))
 
     @property
     def by_graph(self) -> bool:
@@ -148,68 +156,58 @@ class _Work:
 
     def limited(self, row: int, stop: int) -> int:
         """Where to stop at the latest: on a GPU so many images are held as have room."""
-        return last_row(row, stop, self.ends, self.base) if self.by_graph else stop
+        return last_row(row, stop, self.queue.ends, self.base) if self.by_graph else stop
 
-    def tried(self, row: int, stop: int) -> tuple[int, np.ndarray, int] | torch.OutOfMemoryError:
-        """`count`, or the error where memory did not suffice. Without its traceback, which would hold the memory still."""
+    def tried(self, row: int, stop: int) -> tuple[np.ndarray, int] | None:
+        """`count`; None where memory did not suffice, with smaller batches from now on."""
         try:
             return self.count(row, stop)
         except torch.OutOfMemoryError as error:
             error.__context__ = None
-            return error.with_traceback(None)
+            short = error.with_traceback(None)  # which would hold the memory still
+        self.kept.forget()
+        if not self.base.halve_batch():
+            raise short
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
-    def count(self, row: int, stop: int) -> tuple[int, np.ndarray, int]:
-        """Counts of rows row..stop-1 as (first image, int64 [images touched, classes], first row with bad logits or `stop`)."""
-        first, last = (int(np.searchsorted(self.ends, r, side="right")) for r in (row, stop - 1))
-        touched = slice(first, last + 1)
-        begins = np.concatenate([[0], self.ends])[touched] - self.start[touched]
-        parameter = None if self.parameter is None else self.parameter[touched]
-        wanted = RowRange(row, stop, self._read(touched), self.index[touched], self.ends[touched], begins, parameter)
+    def count(self, row: int, stop: int) -> tuple[np.ndarray, int]:
+        """Counts int64 [images touched, columns] of rows row..stop-1, and the first row with bad logits or `stop`."""
+        wanted = self.queue.range(row, stop, self._read(self.queue.touched(row, stop)))
         count = self.kept.count_rows if self.by_graph else count_rows
-        return first, *count(self.base, self.copies, self.margin, wanted)
+        return count(self.base, self.copies, self.margin, wanted)
 
     def _read(self, rows: slice) -> torch.Tensor:
         if not isinstance(self.images, Reader):
             return self.images[rows]
         images = as_tensor(self.images.read(rows))
-        check_images(self.base, images, self.index[rows], self.copies.exact)
+        check_images(self.base, images, self.queue.index[rows], self.copies.exact)
         return images
 
 
-def _checked(
-    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, index: np.ndarray, draws: np.ndarray, exact: bool
-) -> tuple[torch.Tensor | Reader, np.ndarray, np.ndarray]:
-    index, draws = np.array(index, np.int64), np.array(draws, np.int64)  # copies: columns of tables are read-only
-    if len(index) != len(draws):
-        raise ValueError(f"{len(index)} indices and {len(draws)} numbers of draws do not belong together")
-    if len(index) and (index.min() < 0 or index.max() >= 2**32 or len(np.unique(index)) < len(index)):
-        raise ValueError("index must hold different positions in [0, 2**32): equal positions would share their noise")
-    if len(draws) and (draws.min() < 0 or draws.max() >= 2**32):
-        raise ValueError(f"draws must lie in [0, 2**32), got {draws.min()} to {draws.max()}")
-    if not isinstance(images, Reader):
-        images = as_tensor(images)
-        check_images(base, images, index, exact)
-    return images, index, draws
+def _held(
+    base: BaseClassifier, images: np.ndarray | torch.Tensor | Reader, queue: Queue, copies: Copies
+) -> torch.Tensor | Reader:
+    """Images, checked; those of a reader are when they are read."""
+    if isinstance(images, Reader):
+        return images
+    images = as_tensor(images)
+    check_images(base, images, queue.index, copies.exact)
+    return images
 
 
-def _check_every(noise: NoiseSpec, draws: np.ndarray, start: np.ndarray) -> None:
+def _check_every(noise: NoiseSpec, queue: Queue) -> None:
     """A draw's number is that of an outcome: there must be as many draws of every image as outcomes, from the first one on."""
-    if (draws != noise.outcomes).any() or start.any():
+    if (queue.draws != noise.outcomes).any() or queue.start.any():
         raise ValueError(
             f"draws: every outcome of {noise.kind} noise is to be counted once, which takes {noise.outcomes} of them, from "
-            f"number 0 on; got {np.unique(draws).tolist()}"
+            f"number 0 on; got {np.unique(queue.draws).tolist()}"
         )
 
 
-def _share(ends: np.ndarray, draws: np.ndarray, row: int, stop: int) -> np.ndarray:
-    """float64 [images]: which part of rows row..stop-1 belongs to each image."""
-    return (np.minimum(ends, stop) - np.maximum(ends - draws, row)).clip(min=0) / (stop - row)
-
-
-def _raise_non_finite(row: int, index, draws, ends, start, describe) -> None:
-    slot = int(np.searchsorted(ends, row, side="right"))
-    name = describe(int(index[slot])) if describe else f"image {index[slot]}"
-    draw = row - int(ends[slot] - draws[slot]) + int(start[slot])
-    raise NonFiniteError(
+def _non_finite(index: int, draw: int, describe: Callable[[int], str] | None) -> NonFiniteError:
+    name = describe(index) if describe else f"image {index}"
+    return NonFiniteError(
         f"{name}: the model's logits are NaN or infinite at draw {draw}; check the checkpoint and the precision it is run in"
     )

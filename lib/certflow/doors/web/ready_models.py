@@ -49,8 +49,13 @@ class ReadyModels:
 
     def _loaded(self, card: Card) -> Ready:
         brought = brought_of(card)
-        options = {"classes": card.classes, "device": self.settings.device, "inference": brought.inference}
-        base = ready(brought.model, card.shape, **options)
+        base = ready(
+            brought.model,
+            card.shape,
+            classes=card.classes,
+            device=self.settings.device,
+            inference=brought.inference,
+        )
         return Ready(card, brought, base)
 
 
