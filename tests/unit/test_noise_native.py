@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from certflow.machine import native as c_code
 from certflow.noise import philox
 from certflow.noise.fast import agreement, native
 
@@ -32,7 +33,7 @@ def fresh(monkeypatch, tmp_path, tmp_path_factory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     # A new folder: a library once loaded from a path is what that path gives ever after.
     scratch = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setattr(native, "scratch", lambda: scratch)
+    monkeypatch.setattr(c_code, "scratch", lambda: scratch)
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
     native._library.cache_clear()
     yield tmp_path
@@ -40,7 +41,7 @@ def fresh(monkeypatch, tmp_path, tmp_path_factory):
 
 
 def has_compiler() -> bool:
-    return any(map(native.shutil.which, native.COMPILERS))
+    return any(map(c_code.shutil.which, c_code.COMPILERS))
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 63, 64, 785, 3072])
@@ -75,13 +76,13 @@ def test_it_is_compiled_once_and_kept(fresh, monkeypatch):
 
 
 def test_no_compiler_means_torch(fresh, monkeypatch):
-    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(c_code, "COMPILERS", ("no-such-compiler",))
     assert not native.available()
     assert philox.normals(8, torch.zeros(1).long(), torch.zeros(1).long(), seed=0, stream=0).shape == (1, 8)
 
 
 def test_a_failing_compiler_means_torch(fresh, monkeypatch):
-    monkeypatch.setattr(native, "FLAGS", ("--no-such-flag",))
+    monkeypatch.setattr(c_code, "FLAGS", ("--no-such-flag",))
     assert not native.available()
     assert list(fresh.rglob("*.part")) == []
 
@@ -97,7 +98,8 @@ def test_a_damaged_library_is_not_used(fresh, monkeypatch):
     library.chmod(0o500)
     native._library.cache_clear()
     loaded = []
-    monkeypatch.setattr(native, "_loaded", lambda path: loaded.append(path.read_bytes()))
+    monkeypatch.setattr(c_code, "_opened", lambda path: loaded.append(path.read_bytes()))
+    monkeypatch.setattr(native, "_declare", lambda library: None)
     monkeypatch.setattr(native, "agrees", lambda library: True)
     native._library()
     assert loaded == [content]  # compiled afresh, and the damaged file not even opened as a library
@@ -154,12 +156,11 @@ def test_one_wrong_bit_of_any_function_is_found(function, numbers, size):
 def test_a_library_that_computes_otherwise_is_not_used(fresh, monkeypatch):
     if not has_compiler():
         pytest.skip("no C compiler")
-    source = native.SOURCE.read_text()
+    source = native.SOURCE.path.read_text()
     wrong = source.replace("limits[low] <= u", "limits[low] < u")
     assert wrong != source
     (fresh / "philox.c").write_text(wrong)
-    monkeypatch.setattr(native, "SOURCE", fresh / "philox.c")
-    monkeypatch.setattr(native, "FLAGS", ("-O0", *native.FLAGS[1:]))
+    monkeypatch.setattr(native, "SOURCE", c_code.Source(fresh / "philox.c", (*native.SOURCE.flags, "-O0")))
     assert not native.available()
 
 
@@ -173,7 +174,7 @@ def plant(folder: Path, mark: Path) -> None:
     """Put a library that marks its being loaded under every name that has been given to one in `folder`."""
     source = mark.with_suffix(".c")
     source.write_text(PLANTED % mark)
-    compiler = next(filter(None, map(native.shutil.which, native.COMPILERS)))
+    compiler = next(filter(None, map(c_code.shutil.which, c_code.COMPILERS)))
     for path in [*folder.rglob("*.so")]:
         path.unlink()
         subprocess.run([compiler, "-shared", "-fPIC", "-o", path, source], check=True)

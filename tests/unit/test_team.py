@@ -15,6 +15,7 @@ from certflow.errors import ArtefactError, BusyError
 from certflow.files.artefact import atomic
 from certflow.files.lock import exclusive, lock_path
 from certflow.files.parts import part_path
+from certflow.machine import native as c_code
 from certflow.machine.claims import claim
 from certflow.noise.fast import native
 
@@ -158,7 +159,7 @@ def test_a_folder_for_devices_that_another_user_has_made_is_not_used(place, monk
 
 
 def test_code_that_another_user_has_put_into_a_cache_is_not_run(place, monkeypatch):
-    compiler = next(filter(None, map(native.shutil.which, native.COMPILERS)), None)
+    compiler = next(filter(None, map(c_code.shutil.which, c_code.COMPILERS)), None)
     if compiler is None:
         pytest.skip("no C compiler")
     shared, mark, library = place / "cache", place / "run", place / "evil.so"
@@ -170,7 +171,7 @@ def test_code_that_another_user_has_put_into_a_cache_is_not_run(place, monkeypat
     source.write_text(f'#include <stdio.h>\n__attribute__((constructor)) void f(void) {{ fopen("{mark}/x", "w"); }}\n')
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "own"))
-    name = native._cached(compiler).name
+    name = c_code._cached(native.SOURCE, compiler).name
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared))
     monkeypatch.setenv("HOME", "/none")
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)

@@ -1,35 +1,21 @@
-"""The C version of the generator: compiled once per machine and user by the C compiler that is there, if one is.
+"""The C version of the generator (`philox.c`), where it can be compiled.
 
 It gives the same bits as the torch versions (`certflow.noise.philox`, `certflow.noise.steps`), so that whether it was
-available is not part of a result: a missing compiler costs time, never a different count. `CERTFLOW_NATIVE=0` turns it off.
-
-Loading a library runs code of it, before anything can be compared. Hence it is loaded only from a folder that no other user can
-write to (`certflow.files.private`), and only if its bytes are those that its name tells.
+available is not part of a result: a missing compiler costs time, never a different count.
 """
 
 import ctypes
-import os
-import platform
-import shutil
-import subprocess
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from certflow.files.artefact import file_digest
-from certflow.files.parts import part_path, remove_abandoned_parts
-from certflow.files.private import cache_folders, first_private, scratch
+from certflow.machine.native import Source, load
 from certflow.noise.fast.agreement import agrees
 
-SOURCE = Path(__file__).with_name("philox.c")
-COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
-FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
+SOURCE = Source(Path(__file__).with_name("philox.c"), ("-ffp-contract=off",))
 """No flag that allows inexact arithmetic."""
-SECONDS = 120
-"""A compiler that takes longer is given up."""
 
 Form = Literal["uniforms", "signed"]
 """Functions from a 32-bit word to a float32, defined in `certflow.noise.philox`."""
@@ -98,22 +84,11 @@ def available() -> bool:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The C functions, or None: from the user's cache, else compiled for this process where that cache cannot be used."""
-    if os.environ.get("CERTFLOW_NATIVE") == "0":
-        return None
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    for place in (_cached, _temporary):
-        try:
-            library = _loaded(place(compiler))
-        except (OSError, AttributeError):  # no such folder, another library, or one that may not be run from there
-            continue
-        if agrees(library):
-            return library
-    return None
+    """The C functions, or None where they cannot be had."""
+    return load(SOURCE, _declare, agrees)
 
 
-def _loaded(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
+def _declare(library: ctypes.CDLL) -> None:
     pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     counters = (pointer, pointer, ctypes.c_uint64, ctypes.c_uint32)
     for fill in (library.certflow_uniforms, library.certflow_signed):
@@ -122,44 +97,3 @@ def _loaded(path: Path) -> ctypes.CDLL:
     library.certflow_wide.argtypes = (pointer, int64, ctypes.c_uint32, *counters)
     library.certflow_wide.restype = None
     library.certflow_steps.restype = None
-    return library
-
-
-def _cached(compiler: str | None) -> Path:
-    """The library in the user's cache, compiled now if need be. Its name holds the SHA-256 of its bytes."""
-    made_of = (SOURCE.read_bytes(), FLAGS, platform.machine(), platform.libc_ver())
-    key = sha256(repr(made_of).encode()).hexdigest()[:16]
-    folder = first_private(cache_folders())
-    if folder is None:
-        raise FileNotFoundError("no cache that is this user's alone")
-    for path in sorted(folder.glob(f"philox-{key}-*.so")):
-        if path.name == _name(key, path):
-            return path
-    return _compile(compiler, folder, key)
-
-
-def _temporary(compiler: str | None) -> Path:
-    """The library, compiled into a folder that is gone when this process ends."""
-    return _compile(compiler, scratch(), "now")
-
-
-def _name(key: str, path: Path) -> str:
-    """What a library is called."""
-    return f"philox-{key}-{file_digest(path)}.so"
-
-
-def _compile(compiler: str | None, folder: Path, key: str) -> Path:
-    """Compile into `folder`: whole or not at all, also when two processes do it at once. OSError where it cannot be done."""
-    if compiler is None:
-        raise FileNotFoundError("no C compiler")
-    remove_abandoned_parts(folder / f"philox-{key}")
-    part = part_path(folder / f"philox-{key}")
-    command = [compiler, "-x", "c", *FLAGS, "-o", str(part), str(SOURCE)]
-    try:
-        subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
-        part.chmod(0o500)
-        return part.replace(folder / _name(key, part))
-    except subprocess.SubprocessError as error:
-        raise OSError(f"{compiler} failed") from error
-    finally:
-        part.unlink(missing_ok=True)
