@@ -13,6 +13,7 @@ import torch
 
 from certflow.certify.predict import predict_classes
 from certflow.certify.smoothed import SmoothedClassifier
+from certflow.models.base import Inference
 from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian
 
@@ -25,7 +26,7 @@ class PyTorchRandomizedSmoothing:
     model: torch module from images [rows, *input_shape] to logits. scale: standard deviation of the noise, in the units of the
     images; clip_values: their range, (0, 1) unless given. preprocessing: (subtrahend, divisor), one number each or one per
     channel, applied after the noise. sample_size: draws that choose the class, and votes of `predict`. alpha: probability of
-    error per image. seed: of the noise; the same call gives the same numbers.
+    error per image. seed: of the noise; the same call gives the same numbers. inference: how the model is evaluated.
 
     loss and optimizer are not used: this class neither trains nor takes gradients. ValueError for images with channels last,
     for ranges and preprocessing that are not such, and for defences, which are part of the model here.
@@ -49,6 +50,7 @@ class PyTorchRandomizedSmoothing:
         alpha: float = 0.001,
         *,
         seed: int = 0,
+        inference: Inference | None = None,
     ):
         if not channels_first:
             raise ValueError("channels_first: images [images, channels, height, width] are needed; move their channels")
@@ -60,7 +62,7 @@ class PyTorchRandomizedSmoothing:
         device = "cuda" if device_type == "gpu" and torch.cuda.is_available() else "cpu"
         noise = Gaussian(sigma=scale / (self.high - self.low))
         whole = _after(model, preprocessing, self.low, self.high)
-        self.smoothed = SmoothedClassifier(whole, noise, classes=nb_classes, device=device)
+        self.smoothed = SmoothedClassifier(whole, noise, classes=nb_classes, device=device, inference=inference)
 
     def predict(self, x: np.ndarray, batch_size: int = 128, verbose: bool = False, **options: Any) -> np.ndarray:
         """float64 [images, classes]: 1 for the class that is predicted, rows of zeros for abstentions.

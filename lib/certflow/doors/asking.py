@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.doors.entries import entry, settings
-from certflow.errors import DataError
+from certflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from certflow.doors.bring import Brought, PipelineModel
     from certflow.doors.given import Given
+    from certflow.models.base import Inference
     from certflow.noise.base import NoiseSpec
     from certflow.sampling.classifier import BaseClassifier
 
@@ -50,13 +51,25 @@ def asked(arguments: argparse.Namespace) -> Asked:
     warn_of_scale(noise)
     for warning in _warnings(brought, noise):
         print(f"warning: {warning}", file=sys.stderr)
-    changed = {"precision": arguments.precision, "compile": arguments.compile or None}
-    inference = brought.inference.model_copy(update={key: value for key, value in changed.items() if value is not None})
+    inference = _inference(brought.inference, arguments)
     classes = arguments.classes or brought.classes or (given.info.classes if given.info else None)
     options = {"classes": classes, "device": _device(arguments), "inference": inference, "batch": arguments.batch}
     base = ready(brought.model, given.shape, **options)
     _check_folders(given, base.classes)
     return Asked(brought, given, noise, base)
+
+
+def _inference(own: "Inference", arguments: argparse.Namespace) -> "Inference":
+    """The model's own way to be evaluated, but for what is stated."""
+    from certflow.config.validation import validated
+    from certflow.models.base import Inference
+
+    names = ("precision", "compile", "winograd")
+    stated = {name: value for name in names if (value := getattr(arguments, name))}
+    try:
+        return validated(Inference, {**own.model_dump(), **stated})
+    except ConfigError as error:
+        raise DataError(f"--{' --'.join(stated)}: {'; '.join(error.problems)}") from None
 
 
 def _device(arguments: argparse.Namespace) -> str:

@@ -27,7 +27,7 @@ class FusedConv2d(nn.Module):
     def __init__(self, convolution: nn.Conv2d, relu: bool):
         super().__init__()
         self.weight, self.bias = convolution.weight, convolution.bias
-        self.geometry = ([*convolution.padding], [*convolution.stride], [*convolution.dilation], convolution.groups)
+        self.geometry = geometry_of(convolution)
         self.after = "relu" if relu else "none"
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
@@ -39,6 +39,11 @@ class FusedConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{list(self.weight.shape)}, then {self.after}"
+
+
+def geometry_of(convolution: nn.Conv2d) -> tuple[list[int], list[int], list[int], int]:
+    """Padding, stride, dilation and groups."""
+    return [*map(int, convolution.padding)], [*convolution.stride], [*convolution.dilation], convolution.groups
 
 
 class PairwiseMaxPool2d(nn.Module):
@@ -137,7 +142,7 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
 def _fuse_sums(module: fx.GraphModule) -> int:
     """Fuse convolutions that know what they are added to, as opaque modules have them."""
     sums = [(name, part) for name, part in module.named_modules() if type(part) is AddedConv2d]
-    plain = [(name, part.convolution) for name, part in sums if _is_plain(part.convolution)]
+    plain = [(name, part.convolution) for name, part in sums if is_plain(part.convolution)]
     for name, convolution in plain:
         module.set_submodule(name, FusedConv2d(convolution, relu=False))
     return len(plain)
@@ -169,10 +174,10 @@ def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return None
     layer = _called(module, node)
-    return layer if _is_plain(layer) else None
+    return layer if is_plain(layer) else None
 
 
-def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+def is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
 
