@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
 from certflow.models import build
+from certflow.models.base import Inference
+from certflow.sampling.fast import winograd
+from certflow.sampling.precision import Precision
 
 SIGMA = 0.25
 PRECISIONS = "default: those with units on the device"
@@ -65,6 +68,12 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
     """The field's network, with the weights of ours if that is given."""
     ours = network(model, info) if ours is None else ours
     return FieldLeNet(ours[1]) if model["kind"] == "lenet" else torch.nn.Sequential(FieldNormalise(info), ours[1])
+
+
+def fastest(precision: Precision, device: torch.device, **more: bool) -> Inference:
+    """Ours in a precision as whoever wants speed states it: 3×3 convolutions by Winograd's algorithm in float32 on a CPU."""
+    fits = device.type == "cpu" and precision == "float32" and winograd.available()
+    return Inference(precision=precision, winograd=fits, **more)
 
 
 def default_device() -> str:

@@ -29,14 +29,16 @@ from benchmarks.field import CIFAR, MNIST, SIGMA, machine, network
 from certflow import SmoothedClassifier
 from certflow.data.base import DataInfo
 from certflow.doors.art import PyTorchRandomizedSmoothing
+from certflow.models.base import Inference
 from certflow.noise import Gaussian
 
 CASES = {
     "LeNet, 1x28x28": ({"kind": "lenet"}, MNIST, 8_000),
-    "ResNet-20, 3x32x32": ({"kind": "cifar_resnet", "depth": 20}, CIFAR, 1_000),
+    "ResNet-20, 3x32x32": ({"kind": "cifar_resnet", "depth": 20}, CIFAR, 4_000),
 }
 BATCHES = (32, 256, 1024)
 """ART's default, and larger ones."""
+OURS = ("doors.art", "certflow", "certflow, Winograd")
 N0, ALPHA = 100, 0.001
 
 
@@ -53,12 +55,15 @@ def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Calla
     }
     given |= {"sample_size": N0, "scale": SIGMA, "alpha": ALPHA}
     theirs, adaptor = toolbox(**given), PyTorchRandomizedSmoothing(**given)
-    ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), classes=info.classes, device="cpu")
+    options: dict[str, Any] = {"classes": info.classes, "device": "cpu"}
+    ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options)
+    fast = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options, inference=Inference(winograd=True))
     found: dict[str, Callable[[], object]] = {
         f"ART, batch {batch}": partial(theirs.certify, x, n=n, batch_size=batch) for batch in BATCHES
     }
     found["doors.art"] = lambda: adaptor.certify(x, n=n)
     found["certflow"] = lambda: ours.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
+    found["certflow, Winograd"] = lambda: fast.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
     return found
 
 
@@ -76,7 +81,7 @@ def in_turns(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 def row(name: str, n: int, seconds: dict[str, float]) -> str:
     """Markdown: draws per second of each, and ours and the adaptor's against ART's default and best."""
     theirs = [seconds[f"ART, batch {batch}"] for batch in BATCHES]
-    ratios = [times / seconds[mine] for mine in ("certflow", "doors.art") for times in (theirs[0], min(theirs))]
+    ratios = [times / seconds[mine] for mine in OURS for times in (theirs[0], min(theirs))]
     cells = [name, f"{n:,}", *(f"{(n + N0) / value:,.0f}" for value in seconds.values()), *(f"{r:.1f}" for r in ratios)]
     return "| " + " | ".join(cells) + " |"
 
@@ -92,8 +97,8 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     print(", ".join(f"{key} {value}" for key, value in machine(torch.device("cpu")).items()))
-    names = [*(f"ART, batch {batch}" for batch in BATCHES), "doors.art", "certflow"]
-    ratios = [f"{mine} / {theirs}" for mine in ("certflow", "doors.art") for theirs in ("ART default", "ART best")]
+    names = [*(f"ART, batch {batch}" for batch in BATCHES), *OURS]
+    ratios = [f"{mine} / {theirs}" for mine in OURS for theirs in ("ART default", "ART best")]
     headings = ["network", "n", *(f"{name}, draws/s" for name in names), *ratios]
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
     for name, (model, info, n) in CASES.items():

@@ -5,7 +5,8 @@ noise from torch's stateful generator, float32 in NCHW, normalisation by repeate
 and a count of the predictions one by one on the host. Ours is `certflow.sampling.engine.count_classes`. Both classify noisy
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
 C library's allocator and torch's arithmetic are set for each as its own process would have them. Ours is also measured in
-exact arithmetic, and on a GPU (the default where there is one) also compiled.
+exact arithmetic, on a GPU (the default where there is one) also compiled, and on a CPU in float32 also with 3×3 convolutions
+by Winograd's algorithm (`inference: {winograd: true}`); what it gains shows in the share of the peak, which may pass 100 %.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from benchmarks.field import (
     PRECISIONS,
     SIGMA,
     default_device,
+    fastest,
     field_network,
     machine,
     network,
@@ -166,6 +168,13 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(5))
 
 
+def inferences(options: argparse.Namespace, device: torch.device) -> list[Inference]:
+    """What is compared: every precision as it is and, on a GPU, compiled; on a CPU float32 also by Winograd's algorithm."""
+    compiled = options.compile or ([False] if device.type == "cpu" else [False, True])
+    plain = [Inference(precision=precision, compile=c) for precision in options.precisions for c in compiled]
+    return list(dict.fromkeys([*plain, *(fastest(precision, device) for precision in options.precisions)]))
+
+
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> list[dict]:
     """One row per precision and batch size: the field and all variants in turns, the fastest round of each."""
     case = CASES[name].on(device)
@@ -176,10 +185,10 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     field = field_network(case.model, case.info, model).to(device)
     clean = torch.rand(case.info.shape, device=device)
     variants = [
-        variant(case, model, Inference(precision=precision, compile=compiled), batch, device)
-        for precision in options.precisions
-        for compiled in options.compile or ([False] if device.type == "cpu" else [False, True])
+        one
+        for inference in inferences(options, device)
         for batch in options.batches or [None]
+        if (one := variant(case, model, inference, batch, device)).base.describe()["winograd"] == inference.winograd
     ]
     field_counts(field, clean, case.batch if device.type == "cuda" else 64, case.batch, case.info.classes)
     times: dict[object, list[float]] = {}
@@ -223,6 +232,7 @@ COLUMNS = {
     "network": ("network", "{}"),
     "precision": ("precision", "{}"),
     "compiled": ("compiled", "{}"),
+    "winograd": ("Winograd", "{}"),
     "batch": ("batch", "{}"),
     "field_draws_per_second": ("field, draws/s", "{:.0f}"),
     "draws_per_second": ("ours, draws/s", "{:.0f}"),

@@ -2,9 +2,10 @@
 
 The same network, the same images, in one run: the field's loop at N = 100,000 draws per image with Cohen's certificate, and the
 sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Stage 1 and the
-making of the tests count. Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG
-(`$CERTFLOW_DATA/cifar10-jpeg`, a folder per class), each trained on the spot for the few epochs that `CASES` states; where
-their images are missing, a small network on the embedded digits. `--model` takes a model file of the pipeline instead.
+making of the tests count. In float32 on a CPU ours has 3×3 convolutions by Winograd's algorithm (`inference: {winograd: true}`
+in the model's entry). Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`,
+a folder per class), each trained on the spot for the few epochs that `CASES` states; where their images are missing, a small
+network on the embedded digits. `--model` takes a model file of the pipeline instead.
 
 The field's loop makes `--field-draws` draws of the first image, half before and half after ours, and its rate is carried over
 to all. The accuracy at N = 100,000 is that of our own draws, which stop once it is all but certain (`UNSETTLED`) which columns
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from benchmarks.field import PRECISIONS, default_device, field_network, machine, usual_arithmetic
+from benchmarks.field import PRECISIONS, default_device, fastest, field_network, machine, usual_arithmetic
 from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
@@ -37,7 +38,6 @@ from certflow.errors import DataError
 from certflow.kinds.registry import revive, spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
-from certflow.models.base import Inference
 from certflow.models.checkpoint import read_model
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
@@ -54,7 +54,7 @@ from certflow.training.loop import train
 
 RADII = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 ALPHA = 0.001
-DECIDE = {"judge": "label", "test": "optimal", "look": 50, "n_max": 400_000, "alpha": ALPHA}
+DECIDE = {"judge": "label", "test": "optimal", "look": 50, "alpha": ALPHA}
 UNSETTLED = 0.002
 """The reference stops an image where each column's outcome at N draws has a smaller chance than this to be another one."""
 
@@ -232,7 +232,7 @@ def measured(subject: Subject, sigma: float, precision: Precision, options, devi
     field = [field_seconds(subject, images[0], options.field_draws // 2, sigma, device)]
     base = BaseClassifier(
         subject.network.eval(),
-        Inference(precision=precision),
+        fastest(precision, device),
         shape=subject.info.shape,
         classes=subject.info.classes,
         device=device,
