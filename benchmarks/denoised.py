@@ -28,12 +28,14 @@ from benchmarks.field import (
     MNIST,
     PRECISIONS,
     SIGMA,
+    called,
     default_device,
     field_network,
     machine,
     network,
     seconds,
     usual_arithmetic,
+    ways,
 )
 from benchmarks.operators import operator_table, operators
 from benchmarks.sampling import field_counts
@@ -41,7 +43,6 @@ from certflow.data.base import DataInfo
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
-from certflow.models.base import Inference
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -94,10 +95,8 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     index, draws, noise = np.zeros(1, np.int64), np.array([case.draws]), Gaussian(sigma=SIGMA)
     keyed: dict[str, Any] = {"noise": noise, "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
     bases = {
-        precision: BaseClassifier(
-            composed, Inference(precision=precision), shape=case.info.shape, classes=case.info.classes, device=device
-        )
-        for precision in options.precisions
+        called(way): BaseClassifier(composed, way, shape=case.info.shape, classes=case.info.classes, device=device)
+        for way in ways(options.precisions, device)
     }
     for base in bases.values():
         count_classes(base, image, index, np.array([base.batch]), **keyed)
@@ -109,10 +108,10 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
         loop = seconds(lambda: field_counts(pair, clean.to(device), case.draws, case.batch, case.info.classes), device)
         times.setdefault("loop", []).append(loop)
         keep_freed_memory()
-        for precision, base in bases.items():
+        for way, base in bases.items():
             spent = seconds(lambda base=base: count_classes(base, image, index, draws, **keyed), device)
-            times.setdefault(precision, []).append(spent)
-    rows = [_row(name, case, base, times["loop"], times[precision]) for precision, base in bases.items()]
+            times.setdefault(way, []).append(spent)
+    rows = [_row(name, case, base, times["loop"], times[way]) for way, base in bases.items()]
     if options.profile:
         usual_arithmetic()
         loop = partial(field_counts, pair, clean.to(device), case.batch, case.batch, case.info.classes)
@@ -140,6 +139,7 @@ COLUMNS = {
     "precision": ("precision", "{}"),
     "folded": ("folded", "{}"),
     "fused": ("fused", "{}"),
+    "winograd": ("Winograd", "{}"),
     "loop_draws_per_second": ("loop, draws/s", "{:.0f}"),
     "draws_per_second": ("ours, draws/s", "{:.0f}"),
     "ratio_min": ("ratio", "{:.2f}"),
@@ -157,7 +157,8 @@ def table(rows: list[dict]) -> str:
 def _profile(rows: list[dict]) -> str:
     """The loop of one pair beside ours in each precision."""
     found = {"loop, float32": rows[0]["operators"]["loop"]}
-    return operator_table(found | {f"ours, {row['precision']}": row["operators"]["ours"] for row in rows})
+    names = [f"ours, {row['precision']}{' Winograd' if row['winograd'] else ''}" for row in rows]
+    return operator_table(found | {name: row["operators"]["ours"] for name, row in zip(names, rows, strict=True)})
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ batch normalisation as a layer.
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,22 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
     return FieldLeNet(ours[1]) if model["kind"] == "lenet" else torch.nn.Sequential(FieldNormalise(info), ours[1])
 
 
-def fastest(precision: Precision, device: torch.device, **more: bool) -> Inference:
+def fastest(precision: Precision, device: torch.device) -> Inference:
     """Ours in a precision as whoever wants speed states it: 3×3 convolutions by Winograd's algorithm in float32 on a CPU."""
     fits = device.type == "cpu" and precision == "float32" and winograd.available()
-    return Inference(precision=precision, winograd=fits, **more)
+    return Inference(precision=precision, winograd=fits)
+
+
+def ways(precisions: Iterable[Precision], device: torch.device, compiled: Iterable[bool] = (False,)) -> list[Inference]:
+    """Ours as it is in each precision, and then the `fastest` where that is another one."""
+    plain = [Inference(precision=precision, compile=c) for precision in precisions for c in compiled]
+    more = [fastest(one.precision, device) for one in plain if not one.compile]
+    return list(dict.fromkeys([*plain, *more]))
+
+
+def called(inference: Inference) -> str:
+    """A way in a row's words."""
+    return inference.precision + (" Winograd" if inference.winograd else "")
 
 
 def default_device() -> str:

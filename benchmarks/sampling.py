@@ -32,12 +32,12 @@ from benchmarks.field import (
     PRECISIONS,
     SIGMA,
     default_device,
-    fastest,
     field_network,
     machine,
     network,
     seconds,
     usual_arithmetic,
+    ways,
 )
 from certflow.data.base import DataInfo
 from certflow.machine.memory import keep_freed_memory, restore_default
@@ -168,13 +168,6 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(5))
 
 
-def inferences(options: argparse.Namespace, device: torch.device) -> list[Inference]:
-    """What is compared: every precision as it is and, on a GPU, compiled; on a CPU float32 also by Winograd's algorithm."""
-    compiled = options.compile or ([False] if device.type == "cpu" else [False, True])
-    plain = [Inference(precision=precision, compile=c) for precision in options.precisions for c in compiled]
-    return list(dict.fromkeys([*plain, *(fastest(precision, device) for precision in options.precisions)]))
-
-
 def measure(name: str, options: argparse.Namespace, device: torch.device) -> list[dict]:
     """One row per precision and batch size: the field and all variants in turns, the fastest round of each."""
     case = CASES[name].on(device)
@@ -184,9 +177,10 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     flops = operations(model, case.info.shape)
     field = field_network(case.model, case.info, model).to(device)
     clean = torch.rand(case.info.shape, device=device)
+    compiled = options.compile or ([False] if device.type == "cpu" else [False, True])
     variants = [
         one
-        for inference in inferences(options, device)
+        for inference in ways(options.precisions, device, compiled)
         for batch in options.batches or [None]
         if (one := variant(case, model, inference, batch, device)).base.describe()["winograd"] == inference.winograd
     ]

@@ -23,7 +23,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, default_device, fastest, field_network, machine, network, seconds, usual_arithmetic
+from benchmarks.field import (
+    CIFAR,
+    called,
+    default_device,
+    field_network,
+    machine,
+    network,
+    seconds,
+    usual_arithmetic,
+    ways,
+)
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import DependentSplitting, Stream
@@ -101,7 +111,7 @@ def measure(sigma: float, images: int, rounds: int, inference: Inference, device
     apart = int(np.abs(found["ours"] - found["theirs"]).sum() // 2)
     return {
         "sigma": sigma,
-        "precision": inference.precision + (" Winograd" if inference.winograd else ""),
+        "precision": called(inference),
         "rows": rows,
         "ours": rows / spent["ours"],
         "theirs": rows / spent["theirs"],
@@ -137,14 +147,12 @@ def main() -> None:
     device = torch.device(given.device)
     torch.set_num_threads(1)
     precisions: list[Precision] = ["float32", *(name for name in native_precisions(device) if name != "float32")]
-    plain = [Inference(precision=precision, compile=device.type == "cuda") for precision in precisions]
-    ways = list(dict.fromkeys([*plain, *(fastest(one.precision, device, compile=one.compile) for one in plain)]))
     rows = []
     print(
         f"{'sigma':>6} {'precision':>16} {'ours/s':>8} {'theirs/s':>9} {'ratio':>6} {'cutting':>8} {'votes apart':>11}"
     )
     for sigma in given.sigmas:
-        for inference in ways:
+        for inference in ways(precisions, device, [device.type == "cuda"]):
             row = measure(sigma, given.images, given.rounds, inference, device)
             rows.append(row)
             print(

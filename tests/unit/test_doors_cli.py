@@ -263,6 +263,11 @@ BAD = {
         ["--images", "images.npy", "--labels", "wide.csv"],
         "line 2: cannot be read",
     ),
+    "ways that exclude each other": (
+        ["--model", "MODEL", "--precision", "bfloat16"],
+        ["--winograd"],
+        "--precision --winograd: winograd: is for float32 without compile",
+    ),
     "no device": (["--model", "MODEL"], ["--device", "gpu"], "device: 'gpu' is not a device"),
     "no such device": (["--model", "MODEL"], ["--device", "cuda:99"], "device: cuda:99 is not there"),
     "a batch too large": (["--model", "MODEL"], ["--batch", "100000000000"], "batch size must be"),

@@ -69,7 +69,8 @@ def _inference(own: "Inference", arguments: argparse.Namespace) -> "Inference":
     try:
         return validated(Inference, {**own.model_dump(), **stated})
     except ConfigError as error:
-        raise DataError(f"--{' --'.join(stated)}: {'; '.join(error.problems)}") from None
+        problems = "; ".join(line.removeprefix(": ") for line in error.problems)
+        raise DataError(f"--{' --'.join(stated)}: {problems}") from None
 
 
 def _device(arguments: argparse.Namespace) -> str:
