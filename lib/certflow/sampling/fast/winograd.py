@@ -8,6 +8,7 @@ Source of algorithm and transforms: Lavin and Gray 2016, section 4.
 """
 
 import ctypes
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -133,6 +134,9 @@ def _pays(height: int, width: int) -> bool:
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that share out the images of a batch; the kernel runs without Python's lock."""
     return ThreadPoolExecutor(threads, thread_name_prefix="winograd")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child
 
 
 def _kernel() -> ctypes.CDLL:
