@@ -71,7 +71,7 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
 
 
 def fastest(precision: Precision, device: torch.device) -> Inference:
-    """Ours in a precision as whoever wants speed states it: 3×3 convolutions by Winograd's algorithm in float32 on a CPU."""
+    """Ours in a precision as whoever wants speed states it: convolutions by Winograd's algorithm in float32 on a CPU."""
     fits = device.type == "cpu" and precision == "float32" and winograd.available()
     return Inference(precision=precision, winograd=fits)
 

@@ -5,7 +5,7 @@ noise from torch's stateful generator, float32 in NCHW, normalisation by repeate
 and a count of the predictions one by one on the host. Ours is `certflow.sampling.engine.count_classes`. Both classify noisy
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
 C library's allocator and torch's arithmetic are set for each as its own process would have them. Ours is also measured in
-exact arithmetic, on a GPU (the default where there is one) also compiled, and on a CPU in float32 also with 3×3 convolutions
+exact arithmetic, on a GPU (the default where there is one) also compiled, and on a CPU in float32 also with convolutions
 by Winograd's algorithm (`inference: {winograd: true}`); what it gains shows in the share of the peak, which may pass 100 %.
 """
 

@@ -19,9 +19,11 @@ needs_compiler = pytest.mark.skipif(not winograd.available(), reason="takes a C 
 SHAPE = (3, 32, 32)
 
 
-def layer(inputs: int, outputs: int, padding: int = 1, relu: bool | None = None, bias: bool = True) -> nn.Module:
+def layer(
+    inputs: int, outputs: int, padding: int = 1, relu: bool | None = None, bias: bool = True, size: int = 3
+) -> nn.Module:
     torch.manual_seed(inputs + outputs)
-    plain = nn.Conv2d(inputs, outputs, 3, padding=padding, bias=bias)
+    plain = nn.Conv2d(inputs, outputs, size, padding=padding, bias=bias)
     return (plain if relu is None else FusedConv2d(plain, relu)).requires_grad_(False)
 
 
@@ -43,27 +45,36 @@ def threads():
 
 
 @needs_compiler
-@pytest.mark.parametrize("size", [(3, 3), (4, 4), (5, 9), (8, 8), (13, 6), (32, 32)])
+@pytest.mark.parametrize("shape", [(5, 5), (6, 9), (8, 8), (13, 7), (32, 32)])
 @pytest.mark.parametrize(
-    ("channels", "padding", "relu", "bias"),
-    [((16, 16), 1, None, True), ((16, 48), 0, True, True), ((64, 32), 1, False, False), ((32, 16), 0, None, False)],
+    ("channels", "size", "padding", "relu", "bias"),
+    [
+        ((16, 16), 3, 1, None, True),
+        ((16, 48), 3, 0, True, True),
+        ((64, 32), 3, 1, False, False),
+        ((19, 37), 3, 2, True, True),
+        ((20, 50), 5, 0, None, True),
+        ((32, 16), 5, 2, True, False),
+        ((17, 33), 5, 1, False, True),
+    ],
 )
-def test_it_is_the_convolution(size, channels, padding, relu, bias):
-    plain = layer(*channels, padding, relu, bias)
-    x = torch.randn(3, channels[0], *size)
+def test_it_is_the_convolution(shape, channels, size, padding, relu, bias):
+    plain = layer(*channels, padding, relu, bias, size)
+    x = torch.randn(3, channels[0], *shape)
     other = torch.randn_like(exactly(plain, x)).float() if relu is not None else None
     given = (x,) if other is None else (x, other)
     wanted, found = exactly(plain, *given), WinogradConv2d(plain)(*given)
     assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
-    assert (found - wanted).abs().max() < 2e-5 * wanted.abs().max()
+    assert (found - wanted).abs().max() < 5e-5 * wanted.abs().max()
 
 
 @needs_compiler
-def test_whole_numbers_are_convolved_without_any_error():
+@pytest.mark.parametrize("size", [3, 5])
+def test_whole_numbers_are_convolved_without_any_error(size):
     """Filters of multiples of 576 = 24² have whole values at all points, so that nothing is rounded."""
     generator = np.random.default_rng(0)
-    plain = layer(16, 16)
-    plain.weight.copy_(torch.from_numpy(576.0 * generator.integers(-1, 2, (16, 16, 3, 3))))
+    plain = layer(16, 16, size=size)
+    plain.weight.copy_(torch.from_numpy(576.0 * generator.integers(-1, 2, plain.weight.shape)))
     plain.bias.copy_(torch.arange(16.0))
     x = torch.from_numpy(generator.integers(0, 2, (5, 16, 10, 10))).float()
     assert torch.equal(WinogradConv2d(plain)(x).double(), exactly(plain, x))
@@ -109,7 +120,7 @@ class Several(nn.Module):
         super().__init__()
         self.fits = nn.Conv2d(16, 16, 3, padding=1)
         self.few = nn.Conv2d(8, 16, 3, padding=1)
-        self.wide = nn.Conv2d(16, 16, 5, padding=2)
+        self.wide = nn.Conv2d(16, 16, 7, padding=3)
         self.strided = nn.Conv2d(16, 16, 3, stride=2, padding=1)
         self.dilated = nn.Conv2d(16, 16, 3, padding=2, dilation=2)
         self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=2)

@@ -27,8 +27,8 @@ class Inference(Record):
     """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
     rounding)."""
     winograd: bool = False
-    """On a CPU, compute 3×3 convolutions with a quarter of the products, and ten times the rounding error: half the time of a
-    residual network in float32. Needs a C compiler. On a GPU its own library chooses."""
+    """On a CPU, compute 3×3 and 5×5 convolutions with a quarter to a third of the products, and ten times the rounding error:
+    half the time of a residual network in float32. Needs a C compiler. On a GPU its own library chooses."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,5 +1,5 @@
 """The steps that make a network fast, in their order: settled (what a part knows is fixed goes into its weights), folded,
-channels last, fused, 3×3 convolutions by Winograd's algorithm where the model asks for it; and compiled, last of all. None is
+channels last, fused, convolutions by Winograd's algorithm where the model asks for it; and compiled, last of all. None is
 trusted: `certflow.sampling.preparing` compares each form with the module as given.
 """
 

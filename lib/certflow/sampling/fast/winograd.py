@@ -1,10 +1,11 @@
-"""3×3 convolutions on a CPU with a quarter of the products (`winograd.c`): half the time of a residual network.
+"""3×3 and 5×5 convolutions on a CPU with a fraction of the products (`winograd.c`): half the time of a residual network.
 
-Winograd's algorithm F(4×4, 3×3) computes the same convolution with other, larger rounding errors: some 1e-5 of the values where
-the plain sum has 1e-6. So a network says in its entry that it wants it (`inference: {winograd: true}`), and then it is an error
-if no C compiler is there, since whether one is must not decide what is certified.
+Winograd's algorithm computes the same convolution with other, larger rounding errors: some 1e-5 of the values where the plain
+sum has 1e-6. So a network says in its entry that it wants it (`inference: {winograd: true}`), and then it is an error if no C
+compiler is there, since whether one is must not decide what is certified.
 
-Source of algorithm and transforms: Lavin and Gray 2016, section 4.
+Source of algorithm and transforms: Lavin and Gray 2016, section 4. Both sizes have the points and the scaling of F(4×4, 3×3)
+there.
 """
 
 import ctypes
@@ -24,24 +25,22 @@ from certflow.sampling.fast.fusing import FusedConv2d, geometry_of, is_plain
 
 FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")}
 """What torch has found the CPU to have → the compiler's flags for it."""
-CHANNELS = 16
-"""Channels must be multiples of it."""
+LEAST = 16
+"""Convolutions with fewer channels gain nothing: the transforms cost more than the products."""
+COLUMNS = 16
+"""Outputs are stored by so many; filters and bias have zeros up to a multiple of it."""
+TILES = {3: 4, 5: 2}
+"""Size of the filters → of the tiles of outputs."""
 WASTE = 2.0
-"""Images that do not fill the tiles of 4×4 outputs: so many times as many outputs as are wanted may be computed."""
-G = torch.tensor(
-    [
-        *([1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6]),
-        *([1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]),
-    ],
-    dtype=torch.float64,
-)
-"""A filter's line of three weights → its values at the six points."""
+"""Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
+POINTS = {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24}
+"""Where the polynomial of a filter's line is evaluated → scale; the sixth point is infinity, its leading coefficient."""
 
 Images = Float[torch.Tensor, "rows channels height width"]
 
 
 class WinogradConv2d(nn.Module):
-    """relu(conv(x) + other), each of the two optional, of float32 images on the CPU; 3×3, stride 1."""
+    """relu(conv(x) + other), each of the two optional, of float32 images on the CPU; 3×3 or 5×5, stride 1."""
 
     filters: torch.Tensor
     bias: torch.Tensor
@@ -49,15 +48,15 @@ class WinogradConv2d(nn.Module):
     def __init__(self, layer: nn.Conv2d | FusedConv2d):
         super().__init__()
         weight, bias = layer.weight.detach(), layer.bias
+        self.outputs, self.inputs, self.size = weight.shape[:3]
         self.register_buffer("filters", transformed(weight))
-        self.register_buffer("bias", torch.zeros(len(weight)) if bias is None else bias.detach().clone())
-        self.outputs, self.inputs = weight.shape[:2]
+        self.register_buffer("bias", _whole(torch.zeros(self.outputs) if bias is None else bias.detach()))
         self.padding = _geometry(layer)[0][0]
         self.relu = isinstance(layer, FusedConv2d) and layer.after == "relu"
 
     def forward(self, x: Images, other: Images | None = None) -> Images:
         rows, _, height, width = x.shape
-        more = 2 * self.padding - 2
+        more = 2 * self.padding - self.size + 1
         y = torch.empty(rows, self.outputs, height + more, width + more, memory_format=torch.channels_last)
         given = [t.contiguous(memory_format=torch.channels_last) for t in (x, other) if t is not None]
         threads = max(1, min(torch.get_num_threads(), rows))
@@ -74,11 +73,12 @@ class WinogradConv2d(nn.Module):
         scratch = torch.empty(kernel.certflow_scratch(self.inputs, self.outputs))
         read = [x, self.filters, self.bias, other]
         pointers = [None if t is None else t.data_ptr() for t in (*read, y, scratch)]
-        sizes = (rows, height, width, self.inputs, self.outputs, self.padding)
+        sizes = (rows, height, width, self.inputs, self.outputs, self.size, self.padding)
         kernel.certflow_convolve(*pointers, *sizes, self.relu)
 
     def extra_repr(self) -> str:
-        return f"{self.inputs} → {self.outputs}, padding {self.padding}{', then relu' if self.relu else ''}"
+        what = f"{self.inputs} → {self.outputs}, {self.size}×{self.size}, padding {self.padding}"
+        return f"{what}{', then relu' if self.relu else ''}"
 
 
 def available() -> bool:
@@ -100,16 +100,25 @@ def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    chosen = [name for name, size in sizes.items() if _pays(*size)]
+    chosen = [name for name, size in sizes.items() if _pays(*size, TILES[candidates[name].weight.shape[2]])]
     for name in chosen:
         network.set_submodule(name, WinogradConv2d(candidates[name]))
     return len(chosen)
 
 
-def transformed(weight: Float[torch.Tensor, "outputs inputs 3 3"]) -> Float[torch.Tensor, "36 panels inputs 16"]:
+def transformed(weight: Float[torch.Tensor, "outputs inputs size size"]) -> Float[torch.Tensor, "36 panels inputs 16"]:
     """Filters at the 6×6 points, computed in float64, in the order in which the kernel reads them."""
-    at_points = torch.einsum("ia,kcab,jb->ijck", G, weight.double(), G).flatten(0, 1)
-    return at_points.unflatten(2, (-1, CHANNELS)).transpose(1, 2).float().contiguous()
+    powers = range(weight.shape[2])
+    finite = [[scale * point**power for power in powers] for point, scale in POINTS.items()]
+    lines = torch.tensor([*finite, [float(power == powers[-1]) for power in powers]], dtype=torch.float64)
+    at_points = torch.einsum("ia,kcab,jb->kijc", lines, _whole(weight.double()), lines).flatten(1, 2)
+    return at_points.unflatten(0, (-1, COLUMNS)).permute(2, 0, 3, 1).float().contiguous()
+
+
+def _whole(values: torch.Tensor) -> torch.Tensor:
+    """A copy with zeros up to a multiple of `COLUMNS` outputs."""
+    more = -len(values) % COLUMNS
+    return torch.cat([values, values.new_zeros(more, *values.shape[1:])])
 
 
 def _fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | FusedConv2d]:
@@ -117,17 +126,18 @@ def _fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | FusedConv2d]:
         return False
     padding, stride, dilation, groups = _geometry(layer)
     outputs, inputs, *kernel = layer.weight.shape
-    square = (kernel, stride, dilation, groups) == ([3, 3], [1, 1], [1, 1], 1) and padding in ([0, 0], [1, 1])
-    return square and outputs % CHANNELS == inputs % CHANNELS == 0 and layer.weight.dtype == torch.float32
+    square = kernel[0] == kernel[1] in TILES and padding[0] == padding[1] < kernel[0]
+    plain = (stride, dilation, groups) == ([1, 1], [1, 1], 1)
+    return square and plain and min(outputs, inputs) >= LEAST and layer.weight.dtype == torch.float32
 
 
 def _geometry(layer: nn.Conv2d | FusedConv2d) -> tuple[list[int], list[int], list[int], int]:
     return layer.geometry if isinstance(layer, FusedConv2d) else geometry_of(layer)
 
 
-def _pays(height: int, width: int) -> bool:
-    """Whether images of this size fill most of the tiles."""
-    return 16 * -(-height // 4) * -(-width // 4) <= WASTE * height * width
+def _pays(height: int, width: int, tile: int) -> bool:
+    """Whether outputs of this size fill most of the tiles."""
+    return tile**2 * -(-height // tile) * -(-width // tile) <= WASTE * height * width
 
 
 @cache
@@ -155,6 +165,6 @@ def _library() -> ctypes.CDLL | None:
 
 def _declare(library: ctypes.CDLL) -> None:
     pointer, number = ctypes.c_void_p, ctypes.c_int
-    library.certflow_convolve.argtypes = (*[pointer] * 6, ctypes.c_int64, *[number] * 6)
+    library.certflow_convolve.argtypes = (*[pointer] * 6, ctypes.c_int64, *[number] * 7)
     library.certflow_convolve.restype = None
     library.certflow_scratch.argtypes, library.certflow_scratch.restype = (number, number), ctypes.c_int64
