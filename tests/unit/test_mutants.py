@@ -85,6 +85,11 @@ def test_a_change_knows_its_statement_and_whether_that_runs_at_import(tool):
         assert edit.early == (edit.lines[0] in (5, 8))
 
 
+def test_a_line_knows_the_body_of_its_function(tool):
+    nested = "LIMIT = 1\n\n\ndef outer(\n    a,\n):\n    def inner():\n        return 1\n\n    return a + inner()\n"
+    assert [tool["edits"].function_at(nested, line) for line in (1, 8, 10)] == [(1, 10), (8, 8), (7, 10)]
+
+
 def test_every_listed_change_fits_the_code_and_says_why(tool):
     for name in ("unsound.txt", "equivalent.txt"):
         for entry in tool["listed"].entries(TOOL / name):

@@ -81,6 +81,15 @@ def statement_at(source: str, line: int) -> tuple[tuple[int, int], bool]:
     return (innermost.lineno, _header_end(innermost)), early
 
 
+def function_at(source: str, line: int) -> tuple[int, int]:
+    """First and last line of the body of the innermost function at a line; of the file, outside of functions."""
+    found = (1, len(source.splitlines()))
+    for node in ast.walk(ast.parse(source)):  # outer ones first
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.body[0].lineno <= line <= _end(node)[0]:
+            found = node.body[0].lineno, _end(node)[0]
+    return found
+
+
 def _header_end(node: ast.stmt) -> int:
     """Last line of a statement, or of its head where it has a body."""
     body = getattr(node, "body", None)

@@ -7,14 +7,14 @@ import sys
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import copies
 import report
-from edits import JOIN, edits_of, statement_at
+from edits import JOIN, edits_of, function_at, statement_at
 from listed import applied, entries, key_of
 from maps import Kept
 
@@ -207,9 +207,11 @@ class Runs:
 
     def _files(self, change: Change) -> list[tuple[str, list[str]]]:
         """The tests that run the change, by file: first the files that have noticed most in this module, then those
-        with its name or its package's, then the fastest."""
+        with its name or its package's, then the fastest. Lines that `torch.compile` follows run unseen: where no test is
+        seen to run the change, those that run anything of its function."""
         users = self._users(change.path) if change.early else {change.path}
-        tests = [test for test, found in self.lines.items() if _runs(found["lines"], change, users)]
+        around = replace(change, lines=function_at(self._source(change.path), change.lines[0]))
+        tests = self._tests(change, users) or self._tests(around, users)
         tests = sorted(tests, key=lambda test: self.lines[test]["seconds"])[:MOST_TESTS]
         files: dict[str, list[str]] = defaultdict(list)
         for test in tests:
@@ -219,6 +221,9 @@ class Runs:
         akin = {file: sum(part in file for part in parts) for file in files}
         noticed = self.killers[change.path]
         return sorted(files.items(), key=lambda item: (-noticed[item[0]], -akin[item[0]], cost[item[0]]))
+
+    def _tests(self, change: Change, users: set[str]) -> list[str]:
+        return [test for test, found in self.lines.items() if _runs(found["lines"], change, users)]
 
     def _users(self, path: str) -> set[str]:
         """The file and all that import it; of a kind, which nobody imports by name, what describes all kinds."""

@@ -8,7 +8,9 @@ import os
 import sys
 import time
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -37,12 +39,20 @@ class Tracer:
             return None
         lines = self.found[name]
         lines.add(frame.f_lineno)
+        if _lines_of(frame.f_code) <= lines:
+            return None  # nothing new to see, and watching each line takes time
 
         def line(frame, event, argument):
             lines.add(frame.f_lineno)
             return line
 
         return line
+
+
+@cache
+def _lines_of(code: CodeType) -> set[int]:
+    """All lines of a function's body (of a module, of those outside functions)."""
+    return {line for _, _, line in code.co_lines() if line is not None}
 
 
 class Map:
