@@ -250,10 +250,14 @@ def test_a_radius_may_be_known_for_some_settings_alone():
 @pytest.mark.parametrize("kind", [kind for kind in kinds_with_radii() if kind != "gaussian"])
 def test_the_failure_of_a_radius_certifies_it_to_the_last_bit(kind):
     """Whoever asks which failure certifies a radius gets no less back. (Gaussian noise has Cohen's formula for it.)"""
-    noise = spec_class("noise", kind).small()
+    noise, generator = spec_class("noise", kind).small(), np.random.default_rng(1)
+    share = np.concatenate([generator.uniform(0, 1, 200), 10.0 ** -generator.uniform(0, 15, 200)])
     for shift in norms_of(kind).values():
-        radii = np.random.default_rng(1).uniform(0, shift.radius(np.array([1e-9]), noise, 64)[0], 300)
+        radii = shift.radius(np.array([1e-9]), noise, 64)[0] * share
         assert (shift.radius(shift.failure(radii, noise, 64), noise, 64) >= radii).all()
+        assert shift.failure(np.array([0.0, 1e9]), noise, 64).tolist() == [0.5, 0.0], (
+            "none certifies what is out of reach"
+        )
 
 
 @pytest.mark.parametrize(

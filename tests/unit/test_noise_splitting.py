@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from scipy import stats
 
 from certflow.noise import DependentSplitting, IndependentSplitting, Key
+from certflow.noise.grid import BITS
 from certflow.noise.pieces import fixed_offsets, from_parts, middles, offsets, shifted, whole_middles
 from certflow.noise.radii import shift_of
 from certflow.noise.splitting import LEVELS, MOST_CUTS, thresholds
@@ -182,6 +184,14 @@ def test_exact_draws_have_radii_of_the_whole_width():
     assert exact.width <= 441 / 255 < noise.width and exact.width == pytest.approx(441 / 255, rel=1e-12)
     assert noise.distance(3072) == 0.0 and "half-way" in noise.says(True) and "up to rounding" in noise.says(False)
     assert DependentSplitting(sigma=0.5).says(True).startswith("every outcome counted (all 441 shifts")
+
+
+def test_no_place_of_a_cut_is_drawn_more_often_than_the_width_of_exact_draws_allows():
+    """In exact arithmetic, for thousands of numbers L of places: none is drawn more often than 1 / (255 width)."""
+    for L in [*range(2, 1500), *range(1500, MOST_CUTS + 1, 7), MOST_CUTS]:
+        exact = IndependentSplitting(sigma=(L + 0.5) / LEVELS / (2 * math.sqrt(3))).drawn_exactly()
+        often = Fraction(-(-(1 << BITS) // L), 1 << BITS)
+        assert Fraction(exact.width) * LEVELS * often <= 1 and exact.width * LEVELS > L * (1 - 1e-13)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.2])

@@ -77,7 +77,7 @@ class Splitting(NoiseSpec):
         A change of one grey level crosses one of the L places at most, which are drawn with probabilities up to
         ceil(2**62 / L) / 2**62 each. Rounded down.
         """
-        width = self.whole_width * (1 - self.cuts * 2.0**-BITS) * (1 - 1e-15)
+        width = self.whole_width * (1 - self.cuts * 2.0**-BITS)
         return self.model_copy(update={"sigma": width / (2 * math.sqrt(3)) * (1 - 1e-15)})
 
 

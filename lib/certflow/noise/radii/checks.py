@@ -17,6 +17,12 @@ def cut(radius: np.ndarray) -> np.ndarray:
     return np.maximum(radius, 0.0) * (1.0 - RADIUS_GUARD)
 
 
+def below(failure: np.ndarray) -> np.ndarray:
+    """The next smaller failure; 1/2, which certifies radius 0, stays. Near 1/2 the rounding of a failure is any share of a
+    small radius, so that no share of the radius that is given away covers it."""
+    return np.where(failure < 0.5, np.nextafter(failure, 0.0), failure)
+
+
 def checked_sigma(sigma: float) -> float:
     """`sigma` as a float, if it is finite and positive; ValueError otherwise."""
     if isinstance(sigma, bool | str) or not (math.isfinite(sigma) and sigma > 0):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
-LARGEST_Z = 38.0
-"""ndtr(-38) is the smallest normal float64; no bound from counts comes near."""
+LARGEST_Z = 37.5
+"""ndtr(-37.5) is 5e-308, about the smallest normal float64 (beyond 37.7 it is 0); no bound from counts comes near."""
 
 
 def least_failure(radius: Callable[[np.ndarray], np.ndarray], radii: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.laplace import Laplace
-from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, needed_dimension
 from certflow.noise.radii.two_bounds import by_flow
 
 LEAST_MASS = 1e-30
@@ -27,7 +27,7 @@ def time_l1(p: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
 
 def failure_l1(radii: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
     """exp(-r/λ)/2."""
-    return np.exp(-radii * (1 + 2 * RADIUS_GUARD) / scale(noise)) / 2
+    return below(np.exp(-radii * (1 + 2 * RADIUS_GUARD) / scale(noise)) / 2)
 
 
 class DiagonalTable:
@@ -43,7 +43,7 @@ class DiagonalTable:
         m = np.arange(dim - 1, min((dim + 1) // 2, dim - 1) - 1, -1)
         mass = special.bdtrc(m, dim, 0.5)
         m, mass = m[mass >= LEAST_MASS], mass[mass >= LEAST_MASS]
-        self.rate = dim * (special.bdtrc(m - 1, dim - 1, 0.5) if dim > 1 else 1.0 * (m == 0)) - dim * mass
+        self.rate = dim * special.bdtrc(m - 1, dim - 1, 0.5) - dim * mass
         self.mass, self.slope = mass, (2 * m - dim).astype(np.float64)
         ends = np.append(mass[1:], 0.5)
         lengths = self._within(ends, np.arange(len(mass)))

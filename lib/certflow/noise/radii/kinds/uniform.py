@@ -3,7 +3,7 @@
 import numpy as np
 
 from certflow.noise.kinds.uniform import Uniform
-from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, needed_dimension
 from certflow.noise.radii.two_bounds import by_overlap
 
 
@@ -20,7 +20,7 @@ def time_l1(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
 
 def failure_l1(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """(1 - r/λ)/2."""
-    return np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / scale(noise), 0.0) / 2
+    return below(np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / scale(noise), 0.0) / 2)
 
 
 def time_linf(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
@@ -32,7 +32,7 @@ def failure_linf(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarr
     """(1 - r/(2λ))^d - 1/2."""
     share = np.minimum(radii * (1 + 2 * RADIUS_GUARD) / (2 * scale(noise)), 1.0)
     with np.errstate(divide="ignore"):
-        return np.maximum(np.expm1(needed_dimension(dim, noise) * np.log1p(-share)) + 0.5, 0.0)
+        return below(np.maximum(np.expm1(needed_dimension(dim, noise) * np.log1p(-share)) + 0.5, 0.0))
 
 
 NORMS = {"l1": by_overlap(time_l1, failure_l1), "linf": by_overlap(time_linf, failure_linf)}
