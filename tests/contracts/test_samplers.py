@@ -49,6 +49,13 @@ def test_a_plan_has_its_columns(kind, noise):
     assert (plan["n"] >= 0).all() and plan["n"].any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_images_have_an_empty_plan(kind):
+    law = next(small("noise", noise) for one, noise in FITTING if one == kind)
+    plan = small("sampler", kind).plan(np.zeros((0, CLASSES), np.int64), law, DIM)
+    assert {len(values) for values in plan.values()} == {0}
+
+
 @every_pair
 def test_a_plan_is_a_function_of_stage_1_and_the_law(kind, noise):
     """Made twice it is the same, from counts that are only read: nothing that stage 2 draws can enter it."""

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
+from certflow.sampling.base import PlannedImages
 from certflow.sampling.climbing import climbed
 
 
@@ -36,3 +39,13 @@ def test_draws_between_looks_are_fresh_ones():
 def test_a_rule_that_does_not_end_is_refused():
     with pytest.raises(RuntimeError, match="left 1 images unfinished"):
         climbed(AtOnce(ends=False), np.array([1.0, 0.0]), np.random.default_rng(0))
+
+
+def test_a_pilot_ends_an_image_with_the_miss_that_makes_it_known_and_all_at_the_last_look():
+    pilot = spec_class("sampler", "pilot")(first=20, misses=8, n_max=50)
+    plan = {"n": np.array([50]), "selected": np.array([0])}
+    rule = pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))[0].rule
+    assert rule.looks[0] == 20 and rule.looks[-1] == 50 and len(rule.looks) > 3
+    for look, n in enumerate(rule.looks):
+        _, finished = rule.judge(look, n - np.array([0, 7, 8, 9]), np.full(4, -1.0))
+        assert finished.tolist() == [n == 50, n == 50, True, True]

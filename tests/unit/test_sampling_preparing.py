@@ -16,6 +16,7 @@ from certflow.noise.streams import Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast import steps
+from certflow.sampling.probing import SIGMAS, probe_images
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()
@@ -226,6 +227,27 @@ MIXING = [Mixing(0.02), Mixing(0.005), Mixing(1e-5), Offset(), Placed(), Largest
 def test_models_whose_rows_know_of_each_other_are_refused(model):
     with pytest.raises(ValueError, match="change with the other images of its batch"):
         prepared(model)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_and_the_smallest_value_of_a_batch_are_found_to_matter_in_images_of_any_size(sign):
+    """Of whatever size: half of the batch must not hold it by chance."""
+
+    def model(x):
+        return x.flatten(1)[:, :5] + 1e-3 * sign * (sign * x).amax() * torch.arange(5, dtype=x.dtype)
+
+    for side in range(3, 15):
+        with pytest.raises(ValueError, match="change with the other images of its batch"):
+            BaseClassifier(model, FLOAT, shape=(1, side, side), batch=16)
+
+
+def test_probe_images_are_smooth_ones_in_range_under_noise_of_every_level():
+    images = probe_images(40, (3, 64, 64)).double()
+    rough = images.diff(n=2, dim=3).flatten(1).std(dim=1) / 6**0.5  # of noise alone its standard deviation
+    wanted = torch.tensor(SIGMAS, dtype=torch.float64).repeat(8)
+    torch.testing.assert_close(rough, wanted, rtol=0.05, atol=0.02)
+    clean = images[wanted == 0]
+    assert float(clean.min()) >= 0 and float(clean.max()) <= 1 and float(clean.std()) > 0.1
 
 
 class Learning(nn.Module):
