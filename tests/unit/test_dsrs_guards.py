@@ -168,6 +168,8 @@ def test_tabulated_radii_lie_below_those_in_closed_form(d):
     found = table.radius(special.ndtr(-r))
     assert (found <= r - GUARD / 2).all() and (found > r - 3e-9)[r < 4].all()
     assert table.radius(np.array([0.5, 0.7, 1.0])).tolist() == [0.0, 0.0, 0.0]
+    beyond = table.radius(np.array([LEAST_FAILURE, LEAST_FAILURE / 2, 1e-30, 0.0]))
+    assert beyond == pytest.approx([table.largest - GUARD] * 4, abs=1e-12), "no table is continued beyond its end"
 
 
 def test_what_quadrature_may_err_raises_the_tabulated_probability(monkeypatch):

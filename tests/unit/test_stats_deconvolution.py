@@ -187,7 +187,7 @@ def test_the_error_of_a_mean_is_the_deviation_of_what_images_contribute():
     assert error == pytest.approx(each.std(axis=0) / np.sqrt(150), rel=1e-9)
 
 
-@pytest.mark.parametrize(("k", "n"), [([5], [4]), ([-1], [4]), ([], []), ([1, 5], [2, 4])])
+@pytest.mark.parametrize(("k", "n"), [([5], [4]), ([-1], [4]), ([], []), ([1, 5], [2, 4]), ([-1, 2], [2, 4])])
 def test_counts_that_are_no_counts_are_refused(k, n):
     with pytest.raises(ValueError, match="0 <= k <= n"):
         observed(k, n)

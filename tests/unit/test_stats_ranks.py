@@ -45,6 +45,11 @@ def test_drawn_orders_come_near_all_of_them_and_never_give_zero(monkeypatch):
     assert spearman(np.arange(12), np.arange(12) % 5) == spearman(np.arange(12), np.arange(12) % 5)
 
 
+def test_all_orders_of_eight_are_counted_and_a_hundred_thousand_of_more_are_drawn():
+    assert spearman(np.arange(8), np.arange(8))[1] == 2 / math.factorial(8)
+    assert spearman(np.arange(12), np.arange(12))[1] == 1 / 100_001
+
+
 def test_p_values_of_independent_numbers_are_seldom_small():
     rng = np.random.default_rng(0)
     small = sum(spearman(*rng.normal(size=(2, 5)))[1] <= 0.1 for _ in range(300))
