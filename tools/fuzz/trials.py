@@ -49,12 +49,19 @@ def fuzz(name: str, mutations: int, seed: int, folder: Path) -> Tally:
     for number in range(mutations):
         path, other = random.choice(paths)
         intact = path.read_bytes()
-        path.write_bytes(mutated(intact, other.read_bytes(), random))
+        _overwrite(path, mutated(intact, other.read_bytes(), random))
         tally.add(*_outcome(sample, ours, content, f"seed {seed}, mutation {number} of {path.name}"))
-        path.write_bytes(intact)
+        _overwrite(path, intact)
     if fingerprint(sample.read(ours)) != content:
         raise RuntimeError(f"{name}: reading damaged files has changed others")
     return tally
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Without making the file empty first: some file systems then wait for the disk."""
+    with open(path, "r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def _made(sample: Sample, folder: Path, number: int) -> Path:

@@ -16,6 +16,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -85,13 +86,17 @@ def file_digest(path: str | Path) -> str:
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages whose arithmetic enters our results, without importing them."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    known = {name: _installed(name) for name in packages}
+    return {"python": platform.python_version(), **{name: found for name, found in known.items() if found is not None}}
+
+
+@cache
+def _installed(package: str) -> str | None:
+    """The version of a package, None where it is not installed. Remembered: looking takes milliseconds for every record."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 class _Stored(Record):
