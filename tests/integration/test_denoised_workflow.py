@@ -1,10 +1,8 @@
 """The real Snakefile on denoised methods: every model is made once, from what it names, and pictures are drawn."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
+from snakemakes import snakemake_process
 from test_workflow import ROOT, planned
 
 pytestmark = pytest.mark.slow
@@ -49,9 +47,8 @@ def plan(tmp_path):
         overlay = tmp_path / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(OVERLAY))
         files = [str(DENOISED), str(overlay)]
-        flags = ["-n", "--cores", "1", "--directory", str(tmp_path), "--configfile", *files, "--", target]
-        command = [sys.executable, "-m", "snakemake", *flags]
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        flags = ["-n", "--cores", "1", "--directory", str(tmp_path), "--configfile", *files]
+        result = snakemake_process(*flags, "--", target)
         assert result.returncode == 0, result.stdout + result.stderr
         return planned(result.stdout + result.stderr)
 

@@ -1,14 +1,13 @@
 """What is taken from earlier runs: nothing of other settings, whatever Snakemake remembers; and nothing is made twice."""
 
 import shutil
-import subprocess
-import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from snakemakes import snakemake_process
 from test_workflow import PER_EXPERIMENT, PER_METHOD, REPORT, ROOT, TINY, planned, snakemake
 
 from certflow.files.artefact import read_arrays, read_provenance
@@ -43,8 +42,8 @@ def forget(folder: Path, how: str) -> tuple[str, ...]:
         shutil.rmtree(folder / ".snakemake")
     if how == "--cleanup-metadata":
         paths = [str(path.relative_to(folder)) for path in (folder / "results").rglob("*") if path.is_file()]
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(folder)]
-        subprocess.run([*command, "--configfile", str(TINY), "--cleanup-metadata", *paths], cwd=ROOT)
+        where = ("--cores", "1", "--directory", str(folder), "--configfile", str(TINY))
+        snakemake_process(*where, "--cleanup-metadata", *paths)
         assert not [path for path in (folder / ".snakemake/metadata").rglob("*") if path.is_file()]
     return ("--rerun-triggers=mtime",) if how == "--rerun-triggers mtime" else ()
 
@@ -108,10 +107,10 @@ def test_the_number_of_shards_reruns_nothing_and_begun_sets_are_finished(copy):
     counts = copy / f"results/sample/{NAMES}/tiny/tiny.npz"
     whole = read_arrays(counts)[0]
     assert files(copy) == before
-    snakemake(copy, "--forcerun=sample_counts", "--set-scatter=shards=3", REPORT)
+    snakemake(copy, "--forcerun=sample_counts", "--set-scatter=shards=3", CERTIFICATE)
     assert len(list((counts.parent / "tiny/shards").glob("*-of-3.npz"))) == 3
     for flags in (("--set-scatter=shards=5",), ()):
-        assert planned(snakemake(copy, "-n", *flags, REPORT)) == {}
+        assert planned(snakemake(copy, "-n", *flags, CERTIFICATE)) == {}
     again = read_arrays(counts)[0]
     assert np.array_equal(again["counts"], whole["counts"]) and np.array_equal(again["idx"], whole["idx"])
     for path in (counts, counts.parent / "tiny/shards/1-of-1.npz", counts.parent / "tiny/shards/2-of-3.npz"):
@@ -218,9 +217,9 @@ rule all:
 
 
 def module(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(folder / "Snakefile")]
-    profile = ["--workflow-profile", str(ROOT / "profiles/default")]
-    result = subprocess.run([*command, *profile, *arguments], cwd=folder, capture_output=True, text=True)
+    options = ("--cores", "2", "--snakefile", str(folder / "Snakefile"))
+    profile = ("--workflow-profile", str(ROOT / "profiles/default"))
+    result = snakemake_process(*options, *profile, *arguments, folder=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 

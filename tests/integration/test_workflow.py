@@ -21,6 +21,7 @@ import torch
 import yaml
 from holds import Holds
 from safetensors.torch import load_file
+from snakemakes import snakemake_process
 
 from certflow.files.artefact import read_arrays
 
@@ -37,9 +38,8 @@ def snakemake(folder: Path, *arguments: str, overlays: tuple[Path, ...] = (), ch
     """Everything that snakemake printed; `folder` is the working directory, so results are apart from the project's."""
     flags = [argument for argument in arguments if argument.startswith("-")]
     targets = [argument for argument in arguments if not argument.startswith("-")]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(folder), *flags]
-    command += ["--configfile", str(TINY), *map(str, overlays), "--", *targets]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    files = ["--configfile", str(TINY), *map(str, overlays)]
+    result = snakemake_process("--cores", "2", "--directory", str(folder), *flags, *files, "--", *targets)
     output = result.stdout + result.stderr
     assert not check or result.returncode == 0, output
     return output
@@ -134,7 +134,7 @@ def test_a_users_own_checkpoint_gives_the_counts_of_the_same_weights(finished, t
     overlay = tmp_path / "mine.yaml"
     method = {"kind": "external", "checkpoint": str(tmp_path / "checkpoint.pth.tar")}
     overlay.write_text(yaml.safe_dump({"methods": {"mine": method}, "experiments": {"tiny": {"methods": ["mine"]}}}))
-    counts = "results/sample/digits/tiny/{}/gauss-0.25/seed0/tiny/tiny.npz"
+    counts = "results/presample/digits/tiny/{}/gauss-0.25/seed0/tiny/tiny.npz"
     snakemake(finished, counts.format("mine"), overlays=(overlay,))
     mine, theirs = (read_arrays(finished / counts.format(method))[0]["counts"] for method in ("mine", "one"))
     assert np.array_equal(mine, theirs)
