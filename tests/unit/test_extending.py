@@ -78,7 +78,7 @@ def extended(tmp_path_factory) -> Path:
         if path.is_file():
             shutil.copy(path, copy)
     for name in KEPT:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     (copy / "results").mkdir()
     shutil.copy(ROOT / "results" / "README.md", copy / "results")
     files, entries = blocks()
