@@ -29,7 +29,7 @@ LEAST = 16
 """Convolutions with fewer channels gain nothing: the transforms cost more than the products."""
 COLUMNS = 16
 """Outputs are stored by so many; filters and bias have zeros up to a multiple of it."""
-TILES = {3: 4, 5: 2}
+SIDES = {3: 4, 5: 2}
 """Size of the filters → of the tiles of outputs."""
 WASTE = 2.0
 """Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
@@ -100,7 +100,7 @@ def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    chosen = [name for name, size in sizes.items() if _pays(*size, TILES[candidates[name].weight.shape[2]])]
+    chosen = [name for name, size in sizes.items() if _pays(*size, SIDES[candidates[name].weight.shape[2]])]
     for name in chosen:
         network.set_submodule(name, WinogradConv2d(candidates[name]))
     return len(chosen)
@@ -126,7 +126,7 @@ def _fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | FusedConv2d]:
         return False
     padding, stride, dilation, groups = _geometry(layer)
     outputs, inputs, *kernel = layer.weight.shape
-    square = kernel[0] == kernel[1] in TILES and padding[0] == padding[1] < kernel[0]
+    square = kernel[0] == kernel[1] in SIDES and padding[0] == padding[1] < kernel[0]
     plain = (stride, dilation, groups) == ([1, 1], [1, 1], 1)
     return square and plain and min(outputs, inputs) >= LEAST and layer.weight.dtype == torch.float32
 
