@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certflow.stats import anytime_failure, anytime_lower, clopper_pearson_lower
@@ -14,6 +14,8 @@ ALPHA = 0.01
 
 
 @given(st.integers(1, 200_000), st.floats(0, 1), st.sampled_from([0.001, 0.01, 0.05, 0.3]))
+@example(1000, 0.001, 0.01)
+@example(1, 1.0, 0.001)
 def test_what_is_claimed_was_rejected_and_little_more_was_not(n, share, alpha):
     k = round(share * n)
     q = float(anytime_failure(k, n, alpha))
@@ -21,7 +23,7 @@ def test_what_is_claimed_was_rejected_and_little_more_was_not(n, share, alpha):
     if k == 0:
         assert q == 1.0
         return
-    assert q == 1.0 or log_e_value(k, n, 1 - q, q) >= goal + 5e-7, "and by more than the rounding of the evidence"
+    assert q < 1.0 and log_e_value(k, n, 1 - q, q) >= goal + 5e-7, "and by more than the rounding of the evidence"
     less = q * (1 - 1e-4)
     assert less <= 1 - k / n or log_e_value(k, n, 1 - less, less) < goal + 1e-3 * n * q + 0.1
 
