@@ -117,10 +117,10 @@ def choose(mappings: Sequence[Mapped], wanted: Wanted, weights: str, path: str |
     return Taken(first, tuple(each for each in found if each.complete and each is not first))
 
 
-def unread(taken: Taken, wanted: Wanted) -> dict[str, str]:
-    """Weights of the network that the file has, though not as dense numbers: the file's name → what lies there."""
+def unread(taken: Taken, wanted: Wanted) -> list[tuple[str, str]]:
+    """Weights of the network that the file has, though not as dense numbers: the file's name for each, and what lies there."""
     mapped, prefix = taken.candidate.mapped, taken.candidate.prefix
-    return {name: what for name, what in mapped.others.items() if _plain(name).removeprefix(prefix) in wanted.shapes}
+    return [(name, what) for name, what in mapped.others.items() if _plain(name).removeprefix(prefix) in wanted.shapes]
 
 
 def rename(taken: Taken, wanted: Mapping[str, Any], leave_out: Sequence[str] = ()) -> Published:

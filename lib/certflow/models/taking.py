@@ -53,8 +53,9 @@ def take(
         return rename(taken, state, leave_out), Source(OURS, taken.candidate.label)
     with weight_file(path) as file:
         taken = choose(file.mappings, wanted, weights, path)
-        for name, what in unread(taken, wanted).items():
-            raise ArtefactError(f"{path}: {name} is not a dense tensor ({what}); convert it, and save the file again")
+        if lost := unread(taken, wanted):
+            first, what = lost[0]
+            raise ArtefactError(f"{path}: {first} is not a dense tensor ({what}); convert it, and save the file again")
         found = rename(taken, state, leave_out)
         statistics = {name: tensor for name, tensor in (("mean", found.mean), ("sd", found.sd)) if tensor is not None}
         source = Source(
