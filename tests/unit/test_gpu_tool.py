@@ -94,8 +94,8 @@ def test_it_runs_at_toy_size_on_a_cpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", "lib")
     assert tool.main(["sampling-lenet-without", "--device", "cpu", "--folder", str(tmp_path)]) == 0
     (record,) = json.loads((tmp_path / "gpu.json").read_text()).values()
-    (row,) = record["numbers"]["rows"]
-    assert row["network"] == "lenet" and row["draws_per_second"] > 0
+    rows = record["numbers"]["rows"]  # a second one where the convolutions can be compiled
+    assert rows and all(row["network"] == "lenet" and row["draws_per_second"] > 0 for row in rows)
     text = (tmp_path / "gpu.md").read_text()
     assert "Toy sizes" in text and "kernel by kernel" in text and "| sampling-lenet-without-graphs | done |" in text
     monkeypatch.setattr(tool, "_has_gpu", lambda: False)

@@ -1,6 +1,7 @@
 """Damaging a sample's files and telling what its reader made of them."""
 
 import hashlib
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ def fuzz(name: str, mutations: int, seed: int, folder: Path) -> Tally:
 
 
 def _overwrite(path: Path, content: bytes) -> None:
-    """Without making the file empty first: some file systems then wait for the disk."""
-    with open(path, "r+b") as file:
+    """Without making the file empty first: some file systems then wait for the disk. A reader may have removed it."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:
         file.write(content)
         file.truncate()
 
