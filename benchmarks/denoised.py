@@ -31,10 +31,11 @@ from benchmarks.field import (
     called,
     default_device,
     field_network,
+    like_ours,
+    like_the_field,
     machine,
     network,
     seconds,
-    usual_arithmetic,
     ways,
 )
 from benchmarks.operators import operator_table, operators
@@ -42,7 +43,6 @@ from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.kinds.registry import spec_class
-from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -103,17 +103,16 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     field_counts(pair, clean.to(device), 64, 64, case.info.classes)
     times: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        restore_default()
-        usual_arithmetic()
+        like_the_field()
         loop = seconds(lambda: field_counts(pair, clean.to(device), case.draws, case.batch, case.info.classes), device)
         times.setdefault("loop", []).append(loop)
-        keep_freed_memory()
+        like_ours()
         for way, base in bases.items():
             spent = seconds(lambda base=base: count_classes(base, image, index, draws, **keyed), device)
             times.setdefault(way, []).append(spent)
-    rows = [_row(name, case, base, times["loop"], times[way]) for way, base in bases.items()]
+    rows = [{"way": way, **_row(name, case, base, times["loop"], times[way])} for way, base in bases.items()]
     if options.profile:
-        usual_arithmetic()
+        like_the_field()
         loop = partial(field_counts, pair, clean.to(device), case.batch, case.batch, case.info.classes)
         theirs = operators(loop, device, case.batch)
         for row, base in zip(rows, bases.values(), strict=True):
@@ -136,10 +135,9 @@ def _row(name: str, case: Case, base: BaseClassifier, loop: list[float], ours: l
 
 COLUMNS = {
     "pair": ("pair", "{}"),
-    "precision": ("precision", "{}"),
+    "way": ("precision", "{}"),
     "folded": ("folded", "{}"),
     "fused": ("fused", "{}"),
-    "winograd": ("Winograd", "{}"),
     "loop_draws_per_second": ("loop, draws/s", "{:.0f}"),
     "draws_per_second": ("ours, draws/s", "{:.0f}"),
     "ratio_min": ("ratio", "{:.2f}"),
@@ -157,8 +155,7 @@ def table(rows: list[dict]) -> str:
 def _profile(rows: list[dict]) -> str:
     """The loop of one pair beside ours in each precision."""
     found = {"loop, float32": rows[0]["operators"]["loop"]}
-    names = [f"ours, {row['precision']}{' Winograd' if row['winograd'] else ''}" for row in rows]
-    return operator_table(found | {name: row["operators"]["ours"] for name, row in zip(names, rows, strict=True)})
+    return operator_table(found | {f"ours, {row['way']}": row["operators"]["ours"] for row in rows})
 
 
 def main() -> None:

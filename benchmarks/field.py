@@ -15,10 +15,12 @@ import torch.nn.functional as F
 
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
+from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.base import Inference
 from certflow.sampling.fast import winograd
 from certflow.sampling.precision import Precision
+from certflow.sampling.settings import exact_arithmetic
 
 SIGMA = 0.25
 PRECISIONS = "default: those with units on the device"
@@ -93,14 +95,22 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def usual_arithmetic() -> None:
-    """What torch does by itself: TF32 in convolutions, algorithms that need not be deterministic."""
+def like_the_field() -> None:
+    """What a process of theirs has by itself: the C library's allocator, TF32 in convolutions, algorithms that need not be
+    deterministic."""
+    restore_default()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = True
     cudnn: Any = torch.backends.cudnn
     for operation in (cudnn.conv, cudnn.rnn):
         operation.fp32_precision = "tf32"
     torch.backends.cudnn.deterministic = False
+
+
+def like_ours() -> None:
+    """What the engine sets."""
+    keep_freed_memory()
+    exact_arithmetic()
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -33,14 +33,14 @@ from benchmarks.field import (
     SIGMA,
     default_device,
     field_network,
+    like_ours,
+    like_the_field,
     machine,
     network,
     seconds,
-    usual_arithmetic,
     ways,
 )
 from certflow.data.base import DataInfo
-from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian, Stream
 from certflow.noise.base import Key
@@ -49,7 +49,6 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.precision import native_precisions
-from certflow.sampling.settings import exact_arithmetic
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     field = field_network(case.model, case.info, model).to(device)
     clean = torch.rand(case.info.shape, device=device)
     compiled = options.compile or ([False] if device.type == "cpu" else [False, True])
-    variants = [
+    variants = [  # a network without such convolutions has no row of Winograd's
         one
         for inference in ways(options.precisions, device, compiled)
         for batch in options.batches or [None]
@@ -187,12 +186,10 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     field_counts(field, clean, case.batch if device.type == "cuda" else 64, case.batch, case.info.classes)
     times: dict[object, list[float]] = {}
     for _ in range(options.rounds or case.rounds):
-        restore_default()
-        usual_arithmetic()
+        like_the_field()
         spent = seconds(lambda: field_counts(field, clean, case.draws, case.batch, case.info.classes), device)
         times.setdefault("field", []).append(spent)
-        keep_freed_memory()
-        exact_arithmetic()
+        like_ours()
         for number, one in enumerate(variants):
             for part, call in one.work.items():
                 times.setdefault((number, part), []).append(seconds(call, device))

@@ -28,13 +28,13 @@ from benchmarks.field import (
     called,
     default_device,
     field_network,
+    like_ours,
+    like_the_field,
     machine,
     network,
     seconds,
-    usual_arithmetic,
     ways,
 )
-from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import DependentSplitting, Stream
 from certflow.sampling.classifier import BaseClassifier
@@ -42,7 +42,6 @@ from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.precision import Precision, native_precisions
-from certflow.sampling.settings import exact_arithmetic
 
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
 PAIR, REPEATS = 2, 128
@@ -100,11 +99,9 @@ def measure(sigma: float, images: int, rounds: int, inference: Inference, device
     published()
     times = {"ours": [], "theirs": []}
     for _ in range(rounds):
-        exact_arithmetic()
-        keep_freed_memory()
+        like_ours()
         times["ours"].append(seconds(enumerated, device))
-        usual_arithmetic()
-        restore_default()
+        like_the_field()
         times["theirs"].append(seconds(published, device))
     spent = {name: statistics.median(values) for name, values in times.items()}
     rows = images * noise.cuts

@@ -30,13 +30,12 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from benchmarks.field import PRECISIONS, default_device, fastest, field_network, machine, usual_arithmetic
+from benchmarks.field import PRECISIONS, default_device, fastest, field_network, like_ours, like_the_field, machine
 from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
 from certflow.errors import DataError
 from certflow.kinds.registry import revive, spec_class
-from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.checkpoint import read_model
 from certflow.noise import Gaussian, Stream
@@ -46,7 +45,6 @@ from certflow.sampling.kinds.decide import Decide
 from certflow.sampling.ladder import chance
 from certflow.sampling.precision import Precision, native_precisions
 from certflow.sampling.sequential import count_until
-from certflow.sampling.settings import exact_arithmetic
 from certflow.stats.estimate import most_misses
 from certflow.stats.optimal import growing_looks
 from certflow.training.kinds.gaussian import Gaussian as GaussianTraining
@@ -212,12 +210,10 @@ def field_seconds(subject: Subject, image: np.ndarray, draws: int, sigma: float,
         network = field_network(subject.model, subject.info, network)
     network = network.to(device).eval()
     clean = torch.from_numpy(np.array(image)).to(device).float() / 255
-    restore_default()
-    usual_arithmetic()
+    like_the_field()
     field_counts(network, clean, 400, 400, subject.info.classes, sigma)
     spent = seconds_of(lambda: field_counts(network, clean, draws, 400, subject.info.classes, sigma))[1]
-    keep_freed_memory()
-    exact_arithmetic()
+    like_ours()
     return spent / draws
 
 
