@@ -134,7 +134,7 @@ def test_a_users_own_checkpoint_gives_the_counts_of_the_same_weights(finished, t
     overlay = tmp_path / "mine.yaml"
     method = {"kind": "external", "checkpoint": str(tmp_path / "checkpoint.pth.tar")}
     overlay.write_text(yaml.safe_dump({"methods": {"mine": method}, "experiments": {"tiny": {"methods": ["mine"]}}}))
-    counts = "results/presample/digits/tiny/{}/gauss-0.25/seed0/tiny/tiny.npz"
+    counts = "results/sample/digits/tiny/{}/gauss-0.25/seed0/tiny/tiny.npz"
     snakemake(finished, counts.format("mine"), overlays=(overlay,))
     mine, theirs = (read_arrays(finished / counts.format(method))[0]["counts"] for method in ("mine", "one"))
     assert np.array_equal(mine, theirs)

@@ -15,8 +15,14 @@ from certflow.sampling.fast import winograd
 from certflow.sampling.fast.fusing import FusedConv2d
 from certflow.sampling.fast.winograd import WinogradConv2d, replace_convolutions
 
-needs_compiler = pytest.mark.skipif(not winograd.available(), reason="takes a C compiler")
+needs_compiler = pytest.mark.usefixtures("kernel")
 SHAPE = (3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    if not winograd.available():
+        pytest.skip("no C compiler")
 
 
 def layer(
