@@ -18,7 +18,7 @@ from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.sampling.fast import winograd
+from certflow.sampling.fast import convolutions
 from certflow.sampling.precision import Precision
 from certflow.sampling.settings import exact_arithmetic
 
@@ -73,9 +73,9 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
 
 
 def fastest(precision: Precision, device: torch.device) -> Inference:
-    """Ours in a precision as whoever wants speed states it: convolutions by Winograd's algorithm in float32 on a CPU."""
-    fits = device.type == "cpu" and precision == "float32" and winograd.available()
-    return Inference(precision=precision, winograd=fits)
+    """Ours in a precision as whoever wants speed states it: convolutions by C code of ours in float32 on a CPU."""
+    fits = device.type == "cpu" and precision == "float32" and convolutions.available()
+    return Inference(precision=precision, native=fits)
 
 
 def ways(precisions: Iterable[Precision], device: torch.device, compiled: Iterable[bool] = (False,)) -> list[Inference]:
@@ -87,7 +87,7 @@ def ways(precisions: Iterable[Precision], device: torch.device, compiled: Iterab
 
 def called(inference: Inference) -> str:
     """A way in a row's words."""
-    return inference.precision + (" Winograd" if inference.winograd else "")
+    return inference.precision + (" native" if inference.native else "")
 
 
 def default_device() -> str:

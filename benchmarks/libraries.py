@@ -38,7 +38,7 @@ CASES = {
 }
 BATCHES = (32, 256, 1024)
 """ART's default, and larger ones."""
-OURS = ("doors.art", "certflow", "certflow, Winograd")
+OURS = ("doors.art", "certflow", "certflow, native")
 N0, ALPHA = 100, 0.001
 
 
@@ -57,13 +57,13 @@ def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Calla
     theirs, adaptor = toolbox(**given), PyTorchRandomizedSmoothing(**given)
     options: dict[str, Any] = {"classes": info.classes, "device": "cpu"}
     ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options)
-    fast = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options, inference=Inference(winograd=True))
+    fast = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options, inference=Inference(native=True))
     found: dict[str, Callable[[], object]] = {
         f"ART, batch {batch}": partial(theirs.certify, x, n=n, batch_size=batch) for batch in BATCHES
     }
     found["doors.art"] = lambda: adaptor.certify(x, n=n)
     found["certflow"] = lambda: ours.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
-    found["certflow, Winograd"] = lambda: fast.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
+    found["certflow, native"] = lambda: fast.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
     return found
 
 

@@ -6,7 +6,7 @@ and a count of the predictions one by one on the host. Ours is `certflow.samplin
 copies of the same image by the same weights, in turns, on one thread; CPU seconds are compared (seconds on a GPU). The
 C library's allocator and torch's arithmetic are set for each as its own process would have them. Ours is also measured in
 exact arithmetic, on a GPU (the default where there is one) also compiled, and on a CPU in float32 also with convolutions
-by Winograd's algorithm (`inference: {winograd: true}`); what it gains shows in the share of the peak, which may pass 100 %.
+by C code of ours (`inference: {native: true}`); what it gains shows in the share of the peak, which may pass 100 %.
 """
 
 import argparse
@@ -177,11 +177,11 @@ def measure(name: str, options: argparse.Namespace, device: torch.device) -> lis
     field = field_network(case.model, case.info, model).to(device)
     clean = torch.rand(case.info.shape, device=device)
     compiled = options.compile or ([False] if device.type == "cpu" else [False, True])
-    variants = [  # a network without such convolutions has no row of Winograd's
+    variants = [  # a network without such convolutions has no native row
         one
         for inference in ways(options.precisions, device, compiled)
         for batch in options.batches or [None]
-        if (one := variant(case, model, inference, batch, device)).base.describe()["winograd"] == inference.winograd
+        if (one := variant(case, model, inference, batch, device)).base.describe()["native"] == inference.native
     ]
     field_counts(field, clean, case.batch if device.type == "cuda" else 64, case.batch, case.info.classes)
     times: dict[object, list[float]] = {}
@@ -223,7 +223,7 @@ COLUMNS = {
     "network": ("network", "{}"),
     "precision": ("precision", "{}"),
     "compiled": ("compiled", "{}"),
-    "winograd": ("Winograd", "{}"),
+    "native": ("native", "{}"),
     "batch": ("batch", "{}"),
     "field_draws_per_second": ("field, draws/s", "{:.0f}"),
     "draws_per_second": ("ours, draws/s", "{:.0f}"),

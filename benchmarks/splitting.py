@@ -4,7 +4,7 @@ The published loop, as it is described (Levine and Feizi 2021): two images at a 
 shifts from the fixed offsets and the middles of pieces in floating point; float32 in NCHW, normalisation by repeated tensors,
 batch normalisation as a layer; softmax, and the predictions of each image added up. Ours is `count_classes` with `every`. Both
 classify all outcomes of the same images by the same weights of a WideResNet-40-2, in turns, on one thread; CPU seconds are
-compared (seconds on a GPU). In float32 on a CPU a second row has convolutions by Winograd's algorithm. `cutting` is the
+compared (seconds on a GPU). In float32 on a CPU a second row has native convolutions. `cutting` is the
 share of our time that it takes to make the copies.
 """
 

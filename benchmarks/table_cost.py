@@ -2,7 +2,7 @@
 
 The same network, the same images, in one run: the field's loop at N = 100,000 draws per image with Cohen's certificate, and the
 sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Stage 1 and the
-making of the tests count. In float32 on a CPU ours has convolutions by Winograd's algorithm (`inference: {winograd: true}`
+making of the tests count. In float32 on a CPU ours has native convolutions (`inference: {native: true}`
 in the model's entry). Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`,
 a folder per class), each trained on the spot for the few epochs that `CASES` states; where their images are missing, a small
 network on the embedded digits. `--model` takes a model file of the pipeline instead.

@@ -265,8 +265,8 @@ BAD = {
     ),
     "ways that exclude each other": (
         ["--model", "MODEL", "--precision", "bfloat16"],
-        ["--winograd"],
-        "--precision --winograd: winograd: is for float32 without compile",
+        ["--native"],
+        "--precision --native: native: is for float32 without compile",
     ),
     "no device": (["--model", "MODEL"], ["--device", "gpu"], "device: 'gpu' is not a device"),
     "no such device": (["--model", "MODEL"], ["--device", "cuda:99"], "device: cuda:99 is not there"),

@@ -151,21 +151,61 @@ POOLS = [
 
 
 class Pooled(nn.Module):
-    def __init__(self, pool):
+    """A convolution and what comes after it."""
+
+    def __init__(self, *after):
         super().__init__()
-        self.a, self.pool = nn.Conv2d(3, 4, 3, padding=1), pool
+        self.a, self.after = nn.Conv2d(3, 4, 3, padding=1), after
+        self.parts = nn.ModuleList(one for one in after if isinstance(one, nn.Module))
 
     def forward(self, x):
-        return self.pool(F.relu(self.a(x))).flatten(1)
+        y = self.a(x)
+        for one in self.after:
+            y = one(y)
+        return y.flatten(1)
+
+
+def fusions(network: nn.Module) -> list[tuple[str, bool]]:
+    """What each fused convolution does after it; the same function."""
+    fused = fuse(channels_last(network), batch(8, 3, 7, 7))
+    assert torch.equal(outputs(fused, 9, 3, 7, 7), outputs(network, 9, 3, 7, 7))
+    return [(part.after, part.pool) for part in fused.modules() if isinstance(part, FusedConv2d)]
 
 
 @pytest.mark.parametrize(("pool", "pairwise"), POOLS)
-def test_pooling_over_pairs_alone_is_replaced(pool, pairwise):
+def test_pooling_over_pairs_alone_belongs_to_the_convolution(pool, pairwise):
     torch.manual_seed(0)
-    network = channels_last(Pooled(pool))
-    fused = fuse(network, batch(8, 3, 7, 7))
-    assert parts(fused, PairwiseMaxPool2d) == pairwise and parts(fused, FusedConv2d) == 1
-    assert torch.equal(outputs(fused, 9, 3, 7, 7), outputs(network, 9, 3, 7, 7))
+    assert fusions(Pooled(F.relu, pool)) == [("relu", pairwise)]
+
+
+def halves(y):
+    return F.max_pool2d(y, 2)
+
+
+@pytest.mark.parametrize(
+    ("after", "fused"),
+    [
+        ((halves,), [("none", True)]),
+        ((halves, F.relu), [("relu", True)]),
+        ((F.relu, halves), [("relu", True)]),
+        ((halves, F.relu, halves), [("relu", True)]),
+        ((F.relu, halves, F.relu), [("relu", True)]),
+        ((lambda y: y + y.neg() * 0.5, F.relu, halves), []),
+        ((lambda y: torch.cat([halves(y).flatten(1), y.flatten(1)], dim=1),), []),
+    ],
+)
+def test_pooling_and_relu_go_into_a_convolution_once_each_in_any_order(after, fused):
+    torch.manual_seed(0)
+    assert fusions(Pooled(*after)) == fused
+
+
+def test_what_is_added_to_a_convolution_is_added_before_pooling():
+    class Added(Pooled):
+        def forward(self, x):
+            return halves(F.relu(self.a(x) + self.a(2 * x))).flatten(1)
+
+    torch.manual_seed(0)
+    assert fusions(Added()) == [("relu", False)]
 
 
 CONVOLUTIONS = [
@@ -195,7 +235,7 @@ def test_plain_convolutions_of_any_geometry_are_fused(settings, fusible):
     [nn.ReLU6(), nn.GELU(), nn.Sequential(), lambda x: x.sigmoid(), lambda x: F.relu6(x), lambda x: x.neg()],
 )
 def test_nothing_but_relu_goes_into_a_convolution(after):
-    assert fuse(channels_last(Pooled(after)).a, batch(8, 3, 7, 7)) is None
+    assert fuse(channels_last(Pooled(F.relu, after)).a, batch(8, 3, 7, 7)) is None
     network = channels_last(nn.Sequential(nn.Conv2d(3, 4, 3)))
     network.append(after if isinstance(after, nn.Module) else Applied(after))
     assert fuse(network, batch(8, 3, 7, 7)) is None
@@ -231,7 +271,7 @@ def test_code_that_cannot_be_traced_is_left_alone():
 
 
 def test_a_disagreeing_result_is_not_used(monkeypatch):
-    monkeypatch.setattr(PairwiseMaxPool2d, "forward", lambda self, x: F.avg_pool2d(x, 2))
+    monkeypatch.setattr(fusing, "pooled", lambda x: F.avg_pool2d(x, 2))
     network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)).eval()
     described = BaseClassifier(network, shape=(3, 6, 6), batch=8).describe()
     assert described["fused"] is False and described["dropped"] == "fuse"

@@ -34,7 +34,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
     own.add_argument("--compile", action="store_true", help="compile the network, for long jobs")
     own.add_argument(
-        "--winograd", action="store_true", help="3×3 and 5×5 convolutions in half the time on a CPU, rounded otherwise"
+        "--native", action="store_true", help="convolutions by C code in half the time on a CPU, rounded otherwise"
     )
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     own.add_argument("--batch", type=int, metavar="ROWS")

@@ -64,7 +64,7 @@ def _inference(own: "Inference", arguments: argparse.Namespace) -> "Inference":
     from certflow.config.validation import validated
     from certflow.models.base import Inference
 
-    names = ("precision", "compile", "winograd")
+    names = ("precision", "compile", "native")
     stated = {name: value for name in names if (value := getattr(arguments, name))}
     try:
         return validated(Inference, {**own.model_dump(), **stated})

@@ -26,15 +26,17 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Source:
-    """A file of C, and the flags that it is compiled with besides `FLAGS`."""
+    """A file of C, the flags that it is compiled with besides `FLAGS`, and the files of ours that it includes."""
 
     path: Path
     flags: tuple[str, ...]
+    included: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
         """What the beginning of a library's name says: all that it was made from, but for the compiler."""
-        made_of = (self.path.read_bytes(), FLAGS + self.flags, platform.machine(), platform.libc_ver())
+        text = b"".join(path.read_bytes() for path in (self.path, *self.included))
+        made_of = (text, FLAGS + self.flags, platform.machine(), platform.libc_ver())
         return f"{self.path.stem}-{sha256(repr(made_of).encode()).hexdigest()[:16]}"
 
 

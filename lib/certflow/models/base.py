@@ -26,14 +26,15 @@ class Inference(Record):
     fold: bool = True
     """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
     rounding)."""
-    winograd: bool = False
-    """On a CPU, compute 3×3 and 5×5 convolutions with a quarter to a third of the products, and ten times the rounding error:
-    half the time of a residual network in float32. Needs a C compiler. On a GPU its own library chooses."""
+    native: bool = False
+    """On a CPU, compute convolutions in float32 by C code of ours, which needs a C compiler: 3×3 and 5×5 by Winograd's
+    algorithm, with a quarter to a sixth of the products and ten times the rounding error. Half the time of LeNet and of
+    residual networks. On a GPU its own library chooses."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.winograd and (self.compile or self.precision != "float32"):
-            raise ValueError("winograd: is for float32 without compile; leave one of them out")
+        if self.native and (self.compile or self.precision != "float32"):
+            raise ValueError("native: is for float32 without compile; leave one of them out")
         return self
 
 

@@ -125,7 +125,7 @@ class BaseClassifier:
             "settled": "settle" in done,
             "folded": "fold" in done,
             "fused": "fuse" in done,
-            "winograd": "winograd" in done,
+            "native": "native" in done,
             "layout": "channels last" if "channels_last" in done else "contiguous",
             "dropped": ", ".join(self.form.dropped) or "none",
         }

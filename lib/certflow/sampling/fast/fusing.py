@@ -1,8 +1,9 @@
 """The folded network for the CPU: what follows a convolution is done while its result is still in registers.
 
 Convolution + ReLU, convolution + residual (+ ReLU) become one oneDNN kernel each, and max pooling over 2×2 becomes three
-elementwise maxima, which are vectorised where torch's pooling of channels-last images is not. The values are the same up to
-rounding of the convolutions (pooling and ReLU are exact). What does not match stays as it is.
+elementwise maxima, which are vectorised where torch's pooling of channels-last images is not. Pooling belongs to the
+convolution before it, in either order with ReLU. The values are the same up to rounding of the convolutions (pooling and ReLU
+are exact). What does not match stays as it is.
 """
 
 import copy
@@ -22,23 +23,24 @@ ADDS = (operator.add, operator.iadd, torch.add)
 
 
 class FusedConv2d(nn.Module):
-    """relu(conv(x) + other), each of the two optional, as one oneDNN kernel."""
+    """pool(relu(conv(x) + other)), each of the three optional, but that nothing is added before pooling over 2×2."""
 
-    def __init__(self, convolution: nn.Conv2d, relu: bool):
+    def __init__(self, convolution: nn.Conv2d, relu: bool, pool: bool = False):
         super().__init__()
         self.weight, self.bias = convolution.weight, convolution.bias
         self.geometry = geometry_of(convolution)
-        self.after = "relu" if relu else "none"
+        self.after, self.pool = "relu" if relu else "none", pool
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         kernel = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            return kernel(x, self.weight, self.bias, *self.geometry, self.after, [], "")
+            y = kernel(x, self.weight, self.bias, *self.geometry, self.after, [], "")
+            return pooled(y) if self.pool else y
         after = "relu" if self.after == "relu" else None
         return kernel.binary(x, other, self.weight, self.bias, *self.geometry, "add", 1.0, after, [], "")
 
     def extra_repr(self) -> str:
-        return f"{list(self.weight.shape)}, then {self.after}"
+        return f"{list(self.weight.shape)}, then {self.after}{', pooled' if self.pool else ''}"
 
 
 def geometry_of(convolution: nn.Conv2d) -> tuple[list[int], list[int], list[int], int]:
@@ -46,13 +48,21 @@ def geometry_of(convolution: nn.Conv2d) -> tuple[list[int], list[int], list[int]
     return [*map(int, convolution.padding)], [*convolution.stride], [*convolution.dilation], convolution.groups
 
 
-class PairwiseMaxPool2d(nn.Module):
-    """Max pooling over 2×2 with stride 2; a last odd row or column is left out, as in `max_pool2d`."""
+Images = Float[torch.Tensor, "rows channels height width"]
 
-    def forward(self, x: Float[torch.Tensor, "rows channels height width"]) -> torch.Tensor:
-        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
-        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+
+def pooled(x: Images) -> Images:
+    """Max pooling over 2×2 with stride 2; a last odd row or column is left out, as in `max_pool2d`."""
+    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+
+
+class PairwiseMaxPool2d(nn.Module):
+    """`pooled` as a layer."""
+
+    def forward(self, x: Images) -> Images:
+        return pooled(x)
 
 
 class Traced(nn.Module):
@@ -126,17 +136,31 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
         reader = _only_reader(node)
         if reader is not None and _is_sum(reader):
             last, other = reader, next(arg for arg in reader.args if arg is not node)
-            reader = _only_reader(last)
-        relu = reader is not None and _is_relu(module, reader)
-        last = reader if relu else last
+        last, relu, pool = _followers(module, last, other is None)
         if last is node or any(_overwritten(module, value, node, last) for value in (node.args[0], other)):
             continue
         args = (node.args[0],) if other is None else (node.args[0], other)
-        _replace(module, last, FusedConv2d(layer, relu), args)
+        _replace(module, last, FusedConv2d(layer, relu, pool), args)
         changed += 1
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     return changed
+
+
+def _followers(module: fx.GraphModule, last: fx.Node, may_pool: bool) -> tuple[fx.Node, bool, bool]:
+    """The last of the nodes that apply ReLU and pooling to a node's value, at most once each, and which of the two they do."""
+    relu = pool = False
+    while (reader := _only_reader(last)) is not None:
+        if not relu and _is_relu(module, reader):
+            relu = True
+        elif (
+            may_pool and not pool and reader.op == "call_module" and type(_called(module, reader)) is PairwiseMaxPool2d
+        ):
+            pool = True
+        else:
+            break
+        last = reader
+    return last, relu, pool
 
 
 def _fuse_sums(module: fx.GraphModule) -> int:

@@ -1,5 +1,5 @@
 """The steps that make a network fast, in their order: settled (what a part knows is fixed goes into its weights), folded,
-channels last, fused, convolutions by Winograd's algorithm where the model asks for it; and compiled, last of all. None is
+channels last, fused, convolutions by C code of ours where the model asks for it; and compiled, last of all. None is
 trusted: `certflow.sampling.preparing` compares each form with the module as given.
 """
 
@@ -15,10 +15,10 @@ from certflow.errors import ConfigError
 from certflow.files.private import keep_compilers_private
 from certflow.models.base import Inference
 from certflow.models.fast.folding import fold_unchecked
+from certflow.sampling.fast.convolutions import available, replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms
 from certflow.sampling.fast.settling import settle
-from certflow.sampling.fast.winograd import available, replace_convolutions
 from certflow.sampling.form import Form
 from certflow.sampling.settings import compiler_settings
 
@@ -33,7 +33,7 @@ def steps(inference: Inference, x: torch.Tensor) -> dict[str, Step]:
         **({"settle": _settled, "fold": _folded} if inference.fold else {}),
         "channels_last": partial(_channels_last, ours=x.device.type == "cpu" and not inference.compile),
         **({"fuse": lambda form: _fused(form, x)} if fused else {}),  # compiling fuses by itself
-        **({"winograd": lambda form: _winograd(form, x)} if inference.winograd and x.device.type == "cpu" else {}),
+        **({"native": lambda form: _native(form, x)} if inference.native and x.device.type == "cpu" else {}),
     }
 
 
@@ -60,12 +60,12 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
     return None if network is None else replace(form, network=Traced(network))
 
 
-def _winograd(form: Form, x: torch.Tensor) -> Form | None:
+def _native(form: Form, x: torch.Tensor) -> Form | None:
     """`ConfigError` where there is no compiler: what is certified must not depend on whether one is there."""
     if not available():
         raise ConfigError(
             [
-                "inference.winograd: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; "
+                "inference.native: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; "
                 "install one or set it to false"
             ]
         )

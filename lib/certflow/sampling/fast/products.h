@@ -1,0 +1,116 @@
+/* What the convolutions of ours share: vectors, small matrix products whose sums stay in registers, ReLU and the larger of two. */
+
+#ifndef CERTFLOW_PRODUCTS_H
+#define CERTFLOW_PRODUCTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __AVX512F__
+#define LANES 16
+#define ROWS 8 /* places of a small product, so that its sums stay in registers */
+#define FEWER 8 /* of one that is three vectors wide */
+#else
+#define LANES 8
+#define ROWS 6
+#define FEWER 4
+#endif
+#define PARTS 3 /* vectors that a small product is wide, at most */
+#define COLUMNS 16 /* filters lie in memory so many output channels beside each other */
+#define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t bits __attribute__((vector_size(4 * LANES)));
+
+static inline vec load(const float *from) { return *(const vec *)from; }
+static inline void store(float *to, vec values) { *(vec *)to = values; }
+
+/* The first `number` values, zeros behind them; the last channels may be fewer than LANES. */
+static inline vec load_some(const float *from, int number)
+{
+    if (number >= LANES)
+        return load(from);
+    vec values = {0};
+    memcpy(&values, from, sizeof(float) * number);
+    return values;
+}
+
+static inline void store_some(float *to, vec values, int number)
+{
+    if (number >= LANES)
+        store(to, values);
+    else
+        memcpy(to, &values, sizeof(float) * number);
+}
+
+static inline int least(int a, int b) { return a < b ? a : b; }
+
+static inline int whole(int channels, int lanes) { return (channels + lanes - 1) / lanes * lanes; }
+
+/* NaN stays NaN, as in torch's. */
+static inline vec relu_of(vec value) { return (vec)((bits)value & ~(bits)(value < 0)); }
+
+/* NaN if one is, as in torch's. */
+static inline vec larger(vec a, vec b)
+{
+    bits first = (bits)(a > b) | (bits)(a != a);
+    return (vec)(((bits)a & first) | ((bits)b & ~first));
+}
+
+/* `rows` places x `parts` vectors of output channels from `k` on: to[r, k] = sum over c of place[r][at[c]] * filters[c, k]; at NULL: c
+   itself. */
+static inline __attribute__((always_inline)) void block(const float *const *place, const int *at, const float *filters, int terms, int k,
+                                                        float *to, int stride, int rows, int parts)
+{
+    vec sum[ROWS][PARTS];
+    const float *w[PARTS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            sum[r][p] = (vec){0};
+#pragma GCC unroll 4
+    for (int p = 0; p < parts; p++) {
+        int column = k + p * LANES;
+        w[p] = filters + (ptrdiff_t)(column / COLUMNS) * terms * COLUMNS + column % COLUMNS;
+    }
+    for (int c = 0; c < terms; c++) {
+        ptrdiff_t where = at ? at[c] : c;
+        vec weight[PARTS];
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            weight[p] = load(w[p] + (ptrdiff_t)c * COLUMNS);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < parts; p++)
+                sum[r][p] += place[r][where] * weight[p];
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            store(to + (ptrdiff_t)r * stride + k + p * LANES, sum[r][p]);
+}
+
+/* The same for `outputs` channels of TILES places, of which `number` count. Filters lie in panels [outputs / COLUMNS, terms, COLUMNS].
+   Blocks are two vectors wide, and one of them three where the number of vectors is odd. */
+static inline void multiply(const float *const place[TILES], int number, const int *at, const float *filters, int terms, int outputs,
+                            float *to, int stride)
+{
+    int k = 0, vectors = (outputs + LANES - 1) / LANES;
+    if (vectors == 1)
+        for (int t = 0; t < number; t += ROWS)
+            block(place + t, at, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, ROWS, 1);
+    else if (vectors % 2) {
+        for (int t = 0; t < number; t += FEWER)
+            block(place + t, at, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, FEWER, 3);
+        k = 3 * LANES;
+    }
+    for (; k + LANES < vectors * LANES; k += 2 * LANES)
+        for (int t = 0; t < number; t += ROWS)
+            block(place + t, at, filters, terms, k, to + (ptrdiff_t)t * stride, stride, ROWS, 2);
+}
+
+#endif

@@ -1,0 +1,268 @@
+"""Convolutions by C code of ours: the same function up to rounding, row by row, and stated in the model's entry."""
+
+import numpy as np
+import pytest
+import torch
+from models_examples import CIFAR, MNIST, spec
+from torch import nn
+from torch.nn import functional as F
+
+from certflow.errors import ConfigError
+from certflow.models import build
+from certflow.models.base import Inference
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.fast import convolutions
+from certflow.sampling.fast.convolutions import ALGORITHMS, replace_convolutions
+from certflow.sampling.fast.direct import DirectConv2d
+from certflow.sampling.fast.fusing import FusedConv2d
+from certflow.sampling.fast.native import NativeConv2d
+from certflow.sampling.fast.winograd import WinogradConv2d
+
+needs_compiler = pytest.mark.usefixtures("kernel")
+SHAPE = (3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    if not convolutions.available():
+        pytest.skip("no C compiler")
+
+
+def layer(
+    inputs: int,
+    outputs: int,
+    padding: int = 1,
+    relu: bool | None = None,
+    bias: bool = True,
+    size: int = 3,
+    pool: bool = False,
+    stride: int = 1,
+) -> nn.Module:
+    torch.manual_seed(inputs + outputs)
+    plain = nn.Conv2d(inputs, outputs, size, padding=padding, bias=bias, stride=stride)
+    return (plain if relu is None else FusedConv2d(plain, relu, pool)).requires_grad_(False)
+
+
+def exactly(convolution: nn.Module, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+    """What a layer of `layer` computes, in float64."""
+    fused = isinstance(convolution, FusedConv2d)
+    padding, stride = convolution.geometry[:2] if fused else (convolution.padding, convolution.stride)
+    bias = None if convolution.bias is None else convolution.bias.double()
+    y = F.conv2d(x.double(), convolution.weight.double(), bias, padding=tuple(padding), stride=tuple(stride))
+    y = y if other is None else y + other.double()
+    y = y.relu() if fused and convolution.after == "relu" else y
+    return F.max_pool2d(y, 2) if fused and convolution.pool else y
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def check(algorithm: type[NativeConv2d], plain: nn.Module, shape: tuple[int, int], tolerance: float) -> None:
+    """The same convolution of three images of a size, and whatever may be added to it."""
+    x = torch.randn(3, plain.weight.shape[1], *shape)
+    adds = isinstance(plain, FusedConv2d) and not plain.pool
+    given = (x, torch.randn_like(exactly(plain, x)).float()) if adds else (x,)
+    wanted, found = exactly(plain, *given), algorithm(plain)(*given)
+    assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - wanted).abs().max() < tolerance * wanted.abs().max()
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(5, 5), (6, 9), (8, 8), (13, 7), (32, 32)])
+@pytest.mark.parametrize(
+    ("channels", "size", "padding", "relu", "bias", "pool"),
+    [
+        ((16, 16), 3, 1, None, True, False),
+        ((16, 48), 3, 0, True, True, False),
+        ((64, 32), 3, 1, False, False, False),
+        ((19, 37), 3, 2, True, True, True),
+        ((20, 50), 5, 0, None, True, False),
+        ((20, 50), 5, 1, True, True, True),
+        ((32, 16), 5, 2, True, False, False),
+        ((17, 33), 5, 1, False, True, True),
+    ],
+)
+def test_winograds_algorithm_is_the_convolution(shape, channels, size, padding, relu, bias, pool):
+    check(WinogradConv2d, layer(*channels, padding, relu, bias, size, pool), shape, 2e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(6, 9), (8, 8), (13, 7), (28, 28)])
+@pytest.mark.parametrize(
+    ("channels", "size", "padding", "relu", "pool", "stride"),
+    [
+        ((1, 20), 5, 0, True, True, 1),
+        ((1, 8), 3, 1, False, True, 1),
+        ((3, 24), 3, 2, True, True, 2),
+        ((3, 17), 4, 1, True, False, 3),
+        ((2, 40), 1, 0, None, False, 1),
+    ],
+)
+def test_direct_sums_are_the_convolution(shape, channels, size, padding, relu, pool, stride):
+    check(DirectConv2d, layer(*channels, padding, relu, True, size, pool, stride), shape, 2e-6)
+
+
+def whole_numbers(plain: nn.Module, multiple: int, images: int = 5) -> torch.Tensor:
+    """Images of zeros and ones, for a layer that is given filters of -1, 0 and 1 times a number, and whole biases."""
+    generator = np.random.default_rng(0)
+    plain.weight.copy_(torch.from_numpy(float(multiple) * generator.integers(-1, 2, plain.weight.shape)))
+    plain.bias.copy_(torch.arange(float(len(plain.bias))))
+    return torch.from_numpy(generator.integers(0, 2, (images, plain.weight.shape[1], 10, 10))).float()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("algorithm", "plain", "multiple"),
+    [(WinogradConv2d, layer(16, 16), 576), (DirectConv2d, layer(2, 16, relu=True, size=5, pool=True), 1)],
+)
+def test_whole_numbers_are_convolved_without_any_error(algorithm, plain, multiple):
+    """Filters of multiples of 576 = 24² have whole values at all points of 3×3, so that nothing is rounded."""
+    x = whole_numbers(plain, multiple)
+    assert torch.equal(algorithm(plain)(x).double(), exactly(plain, x))
+
+
+MANY = layer(16, 32, relu=True), layer(20, 50, relu=True, size=5), layer(1, 20, relu=True, size=5)
+"""One for each kernel; the last is direct."""
+
+
+def algorithm_of(plain: nn.Module) -> type[NativeConv2d]:
+    return next(one for one in ALGORITHMS if one.fits(plain))
+
+
+@needs_compiler
+@pytest.mark.parametrize("plain", MANY)
+def test_a_row_is_the_same_bits_in_any_batch_and_on_any_number_of_threads(threads, plain):
+    fast = algorithm_of(plain)(plain)
+    x = torch.randn(37, plain.weight.shape[1], 9, 9)
+    other = torch.randn_like(exactly(plain, x)).float()
+    threads(1)
+    whole = fast(x, other)
+    for number in (1, 2, 3):
+        threads(number)
+        assert torch.equal(fast(x, other), whole)
+        assert all(torch.equal(fast(x[i : i + 5], other[i : i + 5]), whole[i : i + 5]) for i in (0, 7, 32))
+
+
+@needs_compiler
+def test_pooling_in_the_kernel_is_pooling_after_it(threads):
+    threads(1)
+    for plain in MANY:
+        algorithm = algorithm_of(plain)
+        both, x = FusedConv2d(plain_of(plain), relu=True, pool=True), torch.randn(5, plain.weight.shape[1], 11, 14)
+        assert torch.equal(algorithm(both)(x), F.max_pool2d(algorithm(plain)(x), 2))
+
+
+def plain_of(fused: FusedConv2d) -> nn.Conv2d:
+    """The convolution that a fused layer was made of."""
+    outputs, inputs, size, _ = fused.weight.shape
+    plain = nn.Conv2d(inputs, outputs, size, padding=tuple(fused.geometry[0])).requires_grad_(False)
+    plain.weight.copy_(fused.weight)
+    plain.bias.copy_(fused.bias)
+    return plain
+
+
+@needs_compiler
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("plain", MANY)
+def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
+    convolution = FusedConv2d(plain_of(plain), relu=False, pool=pool)
+    convolution.weight[0] = 0  # infinity times zero is not a number, in any order
+    fast, x = algorithm_of(plain)(convolution), torch.randn(9, plain.weight.shape[1], 8, 8)
+    clean = fast(x)
+    x[4, -1, 2, 2] = bad
+    found = fast(x)
+    assert found[4].isnan().any()
+    rest = [row for row in range(9) if row != 4]
+    assert torch.equal(found[rest], clean[rest])
+
+
+@needs_compiler
+def test_memory_layouts_and_views_change_nothing():
+    fast, x = WinogradConv2d(layer(16, 16)), torch.randn(6, 16, 8, 8)
+    wanted = fast(x.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(fast(x), wanted)
+    assert torch.equal(fast(x.flip(0))[::2], wanted[[5, 3, 1]])
+    assert torch.equal(fast(torch.cat([x, x], dim=3)[..., :8]), wanted)
+
+
+class Several(nn.Module):
+    """Convolutions that fit and those that do not, each on images of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.fits = nn.Conv2d(16, 16, 3, padding=1)
+        self.few = nn.Conv2d(8, 16, 3, padding=1)
+        self.wide = nn.Conv2d(16, 16, 7, padding=3)
+        self.strided = nn.Conv2d(16, 16, 3, stride=2, padding=1)
+        self.dilated = nn.Conv2d(16, 16, 3, padding=2, dilation=2)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=2)
+        self.around = nn.Conv2d(16, 16, 3, padding=1, padding_mode="circular")
+        self.far = nn.Conv2d(16, 16, 3, padding=3)
+        self.uneven = nn.Conv2d(16, 16, 3, padding=(1, 0))
+        self.tiny = nn.Conv2d(16, 16, 3)
+        self.grey = nn.Conv2d(1, 16, 3, padding=1)
+        self.hooked = nn.Conv2d(16, 16, 3, padding=1)
+        self.hooked.register_forward_hook(lambda part, given, y: y + 1)
+
+    def forward(self, x):
+        cut = {"few": x[:, :8], "grey": x[:, :1], "tiny": x[..., :4, :4]}
+        given = {name: cut.get(name, x) for name in self._modules}
+        whole = [part(given[name]) for name, part in self.named_children()]
+        return torch.stack([y.flatten(1).sum(1) for y in whole], dim=1)
+
+
+@needs_compiler
+def test_only_what_it_can_do_and_what_pays_is_replaced():
+    network, x = Several().eval(), torch.randn(4, 16, 8, 8)
+    with torch.no_grad():
+        wanted = network(x)
+        assert replace_convolutions(network, x) == 1 and isinstance(network.fits, WinogradConv2d)
+        assert all(type(part) is nn.Conv2d for name, part in network.named_children() if name != "fits")
+        torch.testing.assert_close(network(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_lenet_is_two_kernels_and_two_linear_layers():
+    torch.manual_seed(0)
+    network = build(spec("lenet"), MNIST)[1].eval()
+    plain, fast = (BaseClassifier(network, Inference(native=asked), shape=(1, 28, 28)) for asked in (False, True))
+    found = [type(part) for part in fast.network.modules() if not list(part.children())]
+    assert found == [nn.Linear, nn.Linear, DirectConv2d, WinogradConv2d]
+    x = torch.rand(9, 1, 28, 28)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-5, atol=1e-5)
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    return build(spec("cifar_resnet", depth=8), CIFAR)[1].eval()
+
+
+@needs_compiler
+def test_a_network_that_asks_for_it_is_the_same_function():
+    network = residual()
+    plain, fast = (BaseClassifier(network, Inference(native=asked), shape=SHAPE) for asked in (False, True))
+    assert (plain.describe()["native"], fast.describe()["native"]) == (False, True)
+    assert sum(isinstance(part, WinogradConv2d) for part in fast.network.modules()) == 4
+    assert fast.describe()["dropped"] == "none"
+    x = torch.randn(20, *SHAPE)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-4, atol=1e-4)
+
+
+def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
+    monkeypatch.setattr(convolutions, "library", lambda algorithm: None)
+    with pytest.raises(ConfigError, match="native: needs a C compiler"):
+        BaseClassifier(residual(), Inference(native=True), shape=SHAPE)
+    assert not BaseClassifier(residual(), shape=SHAPE).describe()["native"]
+
+
+@pytest.mark.parametrize("other", [{"precision": "bfloat16"}, {"compile": True}])
+def test_it_is_for_float32_as_it_is(other):
+    with pytest.raises(ValueError, match="native: is for float32 without compile"):
+        Inference(native=True, **other)
