@@ -127,29 +127,51 @@ struct job {
     int height, width, inputs, rows, columns, pad;
 };
 
+/* A tile's place among those of an image. */
+struct tile {
+    int64_t image;
+    int row, column;
+};
+
+/* Pointers to the n x n pixels of a tile; to `outside` for those that are padding. */
+static inline __attribute__((always_inline)) void find(const struct job *job, struct tile tile, const float *outside,
+                                                       const float *pixel[MOST * MOST], int n)
+{
+    int top = tile.row * SIDE - job->pad, left = tile.column * SIDE - job->pad;
+    ptrdiff_t line = (ptrdiff_t)job->width * job->inputs;
+    ptrdiff_t first = (tile.image * job->height + top) * line + (ptrdiff_t)left * job->inputs;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            int inside = top + i >= 0 && top + i < job->height && left + j >= 0 && left + j < job->width;
+            pixel[n * i + j] = inside ? job->x + first + i * line + (ptrdiff_t)j * job->inputs : outside;
+        }
+}
+
 static inline __attribute__((always_inline)) void convolve(const struct job *job, int n)
 {
     int outputs = job->to.channels, in = whole(job->inputs, LANES), out = whole(outputs, COLUMNS);
-    int step = job->to.pool ? SIDE / 2 : SIDE, across = (job->columns + step - 1) / step;
-    int64_t each = (int64_t)((job->rows + step - 1) / step) * across, all = job->images * each;
+    int step = job->to.pool ? SIDE / 2 : SIDE; /* of y */
+    int down = (job->rows + step - 1) / step, across = (job->columns + step - 1) / step;
     float *tiles = job->scratch, *products = tiles + (ptrdiff_t)n * n * TILES * in;
     float *outside = products + (ptrdiff_t)n * n * TILES * out;
     memset(outside, 0, sizeof(float) * job->inputs);
     memset(tiles, 0, sizeof(float) * n * n * TILES * in); /* places that no tile fills are multiplied, too */
-    for (int64_t first = 0; first < all; first += TILES) {
-        int number = all - first < TILES ? (int)(all - first) : TILES;
-        for (int t = 0; t < number; t++) {
-            int64_t image = (first + t) / each;
-            int place = (int)((first + t) % each);
-            int top = place / across * SIDE - job->pad, left = place % across * SIDE - job->pad;
-            const float *own = job->x + image * job->height * job->width * job->inputs, *pixel[MOST * MOST];
-            for (int i = 0; i < n; i++)
-                for (int j = 0; j < n; j++) {
-                    int row = top + i, column = left + j;
-                    int inside = row >= 0 && row < job->height && column >= 0 && column < job->width;
-                    pixel[n * i + j] = inside ? own + ((ptrdiff_t)row * job->width + column) * job->inputs : outside;
+    struct tile next = {0, 0, 0};
+    while (next.image < job->images) {
+        struct tile tile[TILES];
+        int number = 0;
+        for (; number < TILES && next.image < job->images; number++) {
+            const float *pixel[MOST * MOST];
+            tile[number] = next;
+            find(job, next, outside, pixel, n);
+            scatter(pixel, tiles, job->inputs, in, number, n);
+            if (++next.column == across) {
+                next.column = 0;
+                if (++next.row == down) {
+                    next.row = 0;
+                    next.image++;
                 }
-            scatter(pixel, tiles, job->inputs, in, t, n);
+            }
         }
         for (int p = 0; p < n * n; p++) {
             const float *place[TILES];
@@ -159,9 +181,8 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
                      products + (ptrdiff_t)p * TILES * out, out);
         }
         for (int t = 0; t < number; t++) {
-            int64_t image = (first + t) / each;
-            int place = (int)((first + t) % each), top = place / across * step, left = place % across * step;
-            ptrdiff_t at = ((ptrdiff_t)(image * job->rows + top) * job->columns + left) * outputs;
+            int top = tile[t].row * step, left = tile[t].column * step;
+            ptrdiff_t at = ((ptrdiff_t)(tile[t].image * job->rows + top) * job->columns + left) * outputs;
             struct image to = job->to;
             to.y += at;
             to.other = to.other ? to.other + at : NULL;
