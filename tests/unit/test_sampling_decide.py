@@ -23,7 +23,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.ladder import chance, give_up_counts, ladder
 from certflow.sampling.resume import Journal
-from certflow.sampling.sequential import count_until
+from certflow.sampling.sequential import Sequence, count_until
 from certflow.stats.sequential import log_e_value, look_schedule
 
 SIGMA, RADII = 0.5, np.array([0.0, 0.25, 0.5, 1.0])
@@ -203,6 +203,12 @@ def test_work_ends_with_the_last_image_and_takes_the_time_that_is_stated():
     assert told == [("climb", 4, 7), ("climb", 7, 7)] and found.look == 2, "nobody is looked at a third time"
     assert found.drawn.tolist() == [10, 20] * 3 + [10] and found.decided.tolist() == [0, 1] * 3 + [0]
     assert found.counts.sum(axis=1).tolist() == found.drawn.tolist()
+
+
+def test_progress_counts_the_draws_of_images_that_have_not_ended():
+    drawn, finished = np.array([10, 30, 30, 30, 0]), np.array([True, False, False, False, False])
+    state = Sequence(np.zeros((5, 3)), drawn, np.zeros(5), np.zeros(5), finished)
+    assert state.ended(40) == 3, "one image, and three at three quarters of what they may need"
 
 
 def test_counts_are_those_of_the_first_draws_and_of_no_other_image():

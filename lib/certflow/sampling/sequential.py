@@ -28,6 +28,10 @@ class Sequence:
     look: int = 0
     """The next look."""
 
+    def ended(self, most: int) -> int:
+        """How many images have ended; those that have not count by their draws so far of the `most` that one may need."""
+        return int(np.where(self.finished, 1.0, self.drawn / most).sum())
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {**vars(self), "look": np.array(self.look, np.int64)}
 
@@ -59,10 +63,10 @@ def count_until(
         seconds=np.zeros(total),
         finished=np.zeros(total, bool),
     )
-    kept = Kept()
-    with progress(total, "img", description, initial=int(state.finished.sum()), quiet=quiet) as bar:
+    kept, most = Kept(), int(rule.looks[-1])
+    with progress(total, "img", description, initial=state.ended(most), quiet=quiet) as bar:
         while state.look < len(rule.looks) and not state.finished.all():
-            active = np.flatnonzero(~state.finished)
+            active, before = np.flatnonzero(~state.finished), state.ended(most)
             instalment = journal.instalment(state.look) if journal else None
             found = count_classes(
                 base,
@@ -81,10 +85,10 @@ def count_until(
             k = np.take_along_axis(state.counts, selected[:, None], axis=1)[active, 0]
             state.decided[active], state.finished[active] = rule.judge(state.look, k, state.decided[active])
             state.look += 1
-            bar.update(int(state.finished[active].sum()))
+            bar.update(state.ended(most) - before)
             _store(state, journal, instalment)
             if watch:
-                watch(description, int(state.finished.sum()), total)
+                watch(description, state.ended(most), total)
     return state
 
 
