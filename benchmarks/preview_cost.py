@@ -1,9 +1,10 @@
-"""What the preview of a table costs: `python benchmarks/preview_cost.py [--images 400 --model FILE --manifest FILE]`.
+"""What the preview of a table costs: `python benchmarks/preview_cost.py [--images 400 --case lenet]`.
 
 The same network in one run: the sampler `pilot` on our engine with the estimate made of its counts, and the field's loop with
 its 100 and 100,000 draws per image, at the rate of the draws that it makes of the first one. Printed: CPU seconds of both (on a
-GPU: seconds) and their ratio, which is that of the draws times that of the speeds. By default the embedded digits, on a network
-trained on the spot.
+GPU: seconds) and their ratio, which is that of the draws times that of the speeds. In float32; on a CPU ours has native
+convolutions (`inference: {native: true}`). By default the embedded digits; the network is trained on the spot, unless a
+model file of the pipeline is given.
 """
 
 import argparse
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import machine
+from benchmarks.field import fastest, machine
 from benchmarks.table_cost import CASES, field_seconds, seconds_of, stored, trained
 from certflow.certify.previewing import previewed
 from certflow.machine.memory import keep_freed_memory
@@ -34,18 +35,19 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400, help="test images, evenly spread")
     parser.add_argument("--draws", type=int, default=100_000, help="N of the table that is estimated")
     parser.add_argument("--field-draws", type=int, default=20_000, help="draws that the field's loop is timed on")
+    parser.add_argument("--case", choices=CASES, default="digits", help="what is trained where no model is given")
     parser.add_argument("--sigma", type=float, default=0.5)
     parser.add_argument("--model", type=Path, help="a model.safetensors of the pipeline, trained at this sigma")
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    case = replace(CASES["digits"], sigma=options.sigma)
-    subject = stored(options.model, options.manifest) if options.model else trained("digits", case, device)
+    case = replace(CASES[options.case], sigma=options.sigma)
+    subject = stored(options.model, options.manifest) if options.model else trained(options.case, case, device)
     network, split, info = subject.network.eval(), subject.split, subject.info
     index = np.unique(np.linspace(0, len(split) - 1, options.images).round().astype(np.int64))
     images, labels, noise = split.read(index), split.labels[index].astype(np.int64), Gaussian(sigma=options.sigma)
-    base = BaseClassifier(network, shape=info.shape, classes=info.classes, device=device)
+    base = BaseClassifier(network, fastest("float32", device), shape=info.shape, classes=info.classes, device=device)
     pilot = Pilot()
 
     def preview():
