@@ -1,5 +1,7 @@
 """Convolutions by C code of ours: the same function up to rounding, row by row, and stated in the model's entry."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from certflow.errors import ConfigError
+from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
 from certflow.sampling.classifier import BaseClassifier
@@ -15,7 +18,7 @@ from certflow.sampling.fast import convolutions
 from certflow.sampling.fast.convolutions import ALGORITHMS, replace_convolutions
 from certflow.sampling.fast.direct import DirectConv2d
 from certflow.sampling.fast.fusing import FusedConv2d
-from certflow.sampling.fast.native import NativeConv2d
+from certflow.sampling.fast.native import NativeConv2d, source_of
 from certflow.sampling.fast.winograd import WinogradConv2d
 
 needs_compiler = pytest.mark.usefixtures("kernel")
@@ -253,6 +256,22 @@ def test_a_network_that_asks_for_it_is_the_same_function():
     x = torch.randn(20, *SHAPE)
     with torch.inference_mode():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path, algorithm):
+    source = source_of(algorithm)
+    included = re.findall(r'#include "(.+)"', source.path.read_text())
+    assert [path.name for path in source.included] == included
+    for path in (source.path, *source.included):
+        (tmp_path / path.name).write_text(path.read_text())
+    copied = Source(tmp_path / source.path.name, source.flags, tuple(tmp_path / name for name in included))
+    assert copied.key == source.key
+    for name in (source.path.name, *included):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text + "\n")
+        assert copied.key != source.key
+        (tmp_path / name).write_text(text)
 
 
 def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):

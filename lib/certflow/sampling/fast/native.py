@@ -111,8 +111,13 @@ def whole(values: torch.Tensor) -> torch.Tensor:
 @cache
 def library(algorithm: type[NativeConv2d]) -> ctypes.CDLL | None:
     """The functions of an algorithm, compiled if they were not yet; None where they cannot be."""
+    return load(source_of(algorithm), algorithm.declare)
+
+
+def source_of(algorithm: type[NativeConv2d]) -> Source:
+    """What the functions of an algorithm are compiled from, for this CPU."""
     features, folder = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ()), Path(__file__).parent
-    return load(Source(folder / algorithm.source, features, (folder / "products.h",)), algorithm.declare)
+    return Source(folder / algorithm.source, features, (folder / "products.h",))
 
 
 def _needed(algorithm: type[NativeConv2d]) -> ctypes.CDLL:
