@@ -28,7 +28,7 @@ def first(a, b, *, keep=True):
 @pytest.fixture(scope="module")
 def tool():
     """The tool's modules, which stand in no package."""
-    names = ("edits", "listed", "copies", "report")
+    names = ("edits", "listed", "copies", "report", "maps", "near")
     sys.path.insert(0, str(TOOL))
     try:
         return {name: __import__(name) for name in names}
@@ -112,6 +112,45 @@ def test_an_entry_that_is_not_complete_is_named(tool, tmp_path):
     (tmp_path / "list.txt").write_text("# comment\na.py\n- old\n= why\n+ new\n")
     with pytest.raises(ValueError, match=r"list\.txt:2: an entry is four lines"):
         tool["listed"].entries(tmp_path / "list.txt")
+
+
+def test_the_test_files_that_speak_of_a_module_are_asked_first(tool):
+    tests = {
+        "tests/unit/test_apples.py": "import math",
+        "tests/unit/test_mountains.py": "mountains, which nobody else speaks of",
+        "tests/unit/test_noise_laws.py": "",
+        "tests/unit/test_radii.py": "from certflow.noise.radii.flow import Flow",
+        "tests/unit/test_flow.py": "",
+    }
+    found = tool["near"].nearest("lib/certflow/noise/radii/flow.py", {"def found(): return mountains": 10}, tests)
+    wanted = ["test_radii", "test_mountains", "test_flow", "test_noise_laws", "test_apples"]
+    assert [Path(name).stem for name in found] == wanted
+    assert (
+        tool["near"].nearest("lib/other/part/sums.py", {}, {"tests/b.py": "", "tests/sums.py": ""})[0]
+        == "tests/sums.py"
+    )
+
+
+def test_tests_whose_lines_are_not_known_are_found_again_when_any_code_changes(tool, tmp_path):
+    files = {"tests/test_a.py": "import certflow", "lib/certflow/a.py": "A = 1", "lib/certflow/b.py": "B = 1"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    asked = []
+
+    def ask(**job):
+        asked.append(job["traced"])
+        return {"tests": {"t": {"seconds": 1.0, "lines": {"lib/certflow/a.py": [1]} if job["traced"] else {}}}}
+
+    def lines(traced):
+        return tool["maps"].Kept(tmp_path, tmp_path, list(files), traced).lines("tests/test_a.py", ask)["t"]["lines"]
+
+    assert lines(False) is None and lines(False) is None and asked == [False]
+    (tmp_path / "lib/certflow/b.py").write_text("B = 2")
+    assert lines(False) is None and asked == [False, False]
+    assert lines(True) == {"lib/certflow/a.py": [1]} and asked == [False, False, True], "a run is not a map"
+    (tmp_path / "lib/certflow/b.py").write_text("B = 3")
+    assert lines(False) and lines(True) and asked == [False, False, True], "a map is more than a run"
 
 
 def test_the_rate_leaves_out_what_alters_nothing(tool):

@@ -1,6 +1,7 @@
 """Would the tests notice? Change the code in one place at a time, in a private copy, and run the tests that run that place.
 
     python tools/mutants [packages] [--number 50] [--seed 0] [--processes 1] [--minutes 60] [--unsound]
+        [--untraced] [--nearest 12]
 
 Takes minutes to hours. What was found is kept in .tools/mutants and not tried again while code and tests stay as they are, so
 a run may be stopped and started again. Survivors are printed as diffs; those that alter nothing go into equivalent.txt.
@@ -30,6 +31,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--unsound", action="store_true", help="the changes of unsound.txt instead of random ones")
     parser.add_argument("--sources", default="lib/certflow", help="folder of the packages (%(default)s)")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="test files and folders (%(default)s)")
+    parser.add_argument("--nearest", type=int, help="ask so many test files about a change, by names and imports (all)")
+    parser.add_argument(
+        "--untraced", action="store_true", help="ask all tests of a file, without finding what they run"
+    )
     return parser.parse_args()
 
 
@@ -38,7 +43,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants.") as folder:
         with Runs(ROOT, Path(folder), asked.sources, asked.processes) as runs:
             signal.signal(signal.SIGTERM, runs.stop)
-            runs.find_lines(asked.tests)
+            runs.ask_files(asked.tests, asked.nearest, not asked.untraced)
             changes = runs.unsound() if asked.unsound else runs.sample(asked.packages, asked.number, asked.seed)
             results = runs.tried(changes, asked.minutes)
     for result in results:

@@ -1,5 +1,6 @@
 """Which changes to try, which tests run them, and what came of it, remembered between runs."""
 
+import itertools
 import json
 import random
 import subprocess
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
+from threading import Lock
 from typing import Any
 
 import copies
@@ -17,10 +19,13 @@ import report
 from edits import JOIN, edits_of, function_at, statement_at
 from listed import applied, entries, key_of
 from maps import Kept
+from near import nearest
 
 HERE = Path(__file__).resolve().parent
 MOST_TESTS = 400
-"""Tests that are run for one change at most, the fastest ones."""
+"""Tests of one portion of files that are run for one change at most, the fastest ones."""
+PORTIONS = (0, 2, 6, 15, 40, None)
+"""So many test files are asked first, the nearest ones; the others only where these notice nothing."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,22 @@ class Runs:
         finally:
             self.workers.put(worker)
 
-    def find_lines(self, tests: list[str]) -> None:
-        """Which lines every test runs."""
-        files = sorted(name for name in self.names if "/test_" in name and any(_within(name, part) for part in tests))
-        kept = Kept(self.original, self.kept, self.names)
-        with ThreadPoolExecutor(len(self.all)) as pool:
-            for file, found in zip(files, pool.map(lambda file: kept.lines(file, self.ask), files), strict=True):
-                self.lines |= found
-                print(f"{file}: {len(found)} tests", file=sys.stderr, flush=True)
+    def ask_files(self, tests: list[str], most: int | None, traced: bool) -> None:
+        """The tests that may be asked: those of these files and folders, of the `most` nearest files of a change; `traced`:
+        those alone that run it."""
+        self.files = sorted(
+            name for name in self.names if "/test_" in name and any(_within(name, part) for part in tests)
+        )
+        self.most, self.maps = most, Kept(self.original, self.kept, self.names, traced)
+        self.locks = {file: Lock() for file in self.files}
+
+    def _lines(self, file: str) -> dict[str, dict]:
+        """Which lines every test of a file runs; found when it is asked first."""
+        with self.locks[file]:
+            if file not in self.lines:
+                self.lines[file] = self.maps.lines(file, self.ask)
+                print(f"{file}: {len(self.lines[file])} tests", file=sys.stderr, flush=True)
+            return self.lines[file]
 
     def sample(self, packages: list[str], number: int, seed: int) -> list[Change]:
         """`number` random changes of each package."""
@@ -176,54 +189,62 @@ class Runs:
         result |= {"change": name[1:], "diff": report.diff(change.path, source, change.text)}
         if name in self.equivalent:
             return {**result, "outcome": "equivalent"}
-        files = self._files(change)
-        tests = [test for _, part in files for test in part]
+        files = self._near(change)
         # A change that was noticed stays noticed when tests are added; one that was not is tried again when they change.
         key = copies.hashlib.sha256(f"{change.path}\0{change.text}".encode()).hexdigest()
-        fresh = copies.digest(self.original, [file for file, _ in files]) + str(len(tests))
+        fresh = copies.digest(self.original, files)
         known = self.known.get(key)
         if known and (known["outcome"] in report.NOTICED or known["fresh"] == fresh):
-            return {**result, "outcome": known["outcome"], "by": known["by"], "tests": len(tests)}
+            return {**result, **{name: known[name] for name in ("outcome", "by", "tests")}}
         if time.monotonic() > until:
             return None
         started = time.monotonic()
-        answer = self._answer(change, files, tests)
-        result |= {**answer, "tests": len(tests), "key": key, "fresh": fresh}
+        result |= {**self._answer(change, files), "key": key, "fresh": fresh}
         result["seconds"] = round(time.monotonic() - started, 1)
         if result["outcome"] == "caught":
             self.killers[change.path][result["by"].split("::")[0]] += 1
         with open(self.kept / "results.jsonl", "a") as file:
             file.write(json.dumps(result) + "\n")
-        short = f"{result['outcome']:<9} {result['seconds']:>6} s {len(tests):>4} tests  {change.path}: {name[2][:100]}"
+        short = f"{result['outcome']:<9} {result['seconds']:>6} s {result['tests']:>4} tests  {change.path}: {name[2][:100]}"
         print(short, file=sys.stderr, flush=True)
         return result
 
-    def _answer(self, change: Change, files: list, tests: list[str]) -> dict:
-        if not tests:
-            return {"outcome": "not run", "by": ""}
-        seconds = [self.lines[test]["seconds"] for test in tests]
-        limits = {"each": 30 + 10 * max(seconds), "limit": 240 + 10 * sum(seconds)}
-        return self.ask(path=change.path, text=change.text, files=files, **limits)
+    def _near(self, change: Change) -> list[str]:
+        """The test files that may be asked, the nearest first; before them those that have noticed most in this module."""
+        rows, speech = self._source(change.path).splitlines(), {}
+        for (first, last), weight in ((function_at("\n".join(rows), change.lines[0]), 6), (change.lines, 24)):
+            speech["\n".join(rows[max(first - 2, 0) : last])] = weight  # with the line above, a function's head
+        found = nearest(change.path, {} if change.early else speech, {file: self._source(file) for file in self.files})
+        noticed = self.killers[change.path]
+        return sorted(found, key=lambda file: -noticed[file])[: self.most]
 
-    def _files(self, change: Change) -> list[tuple[str, list[str]]]:
-        """The tests that run the change, by file: first the files that have noticed most in this module, then those
-        with its name or its package's, then the fastest. Lines that `torch.compile` follows run unseen: where no test is
-        seen to run the change, those that run anything of its function."""
-        users = self._users(change.path) if change.early else {change.path}
+    def _answer(self, change: Change, files: list[str]) -> dict:
+        """What the tests say that run the change, portion by portion until one notices. Lines that `torch.compile` follows run
+        unseen: where no test is seen to run the change, those that run anything of its function are asked."""
         around = replace(change, lines=function_at(self._source(change.path), change.lines[0]))
-        tests = self._tests(change, users) or self._tests(around, users)
-        tests = sorted(tests, key=lambda test: self.lines[test]["seconds"])[:MOST_TESTS]
+        for place in (change, around):
+            answer, asked = {"outcome": "not run", "by": ""}, 0
+            for start, stop in itertools.pairwise(PORTIONS):
+                if answer["outcome"] not in report.NOTICED and (tests := self._tests(place, files[start:stop])):
+                    answer, asked = self._asked(change, tests), asked + len(tests)
+            if asked:
+                break
+        return {**answer, "tests": asked}
+
+    def _asked(self, change: Change, tests: dict[str, float]) -> dict:
+        """What came of these tests, given with their seconds, each file's together."""
         files: dict[str, list[str]] = defaultdict(list)
         for test in tests:
             files[test.split("::")[0]].append(test)
-        cost = {file: sum(self.lines[test]["seconds"] for test in part) for file, part in files.items()}
-        parts = Path(change.path).with_suffix("").parts[-2:]
-        akin = {file: sum(part in file for part in parts) for file in files}
-        noticed = self.killers[change.path]
-        return sorted(files.items(), key=lambda item: (-noticed[item[0]], -akin[item[0]], cost[item[0]]))
+        limits = {"each": 30 + 10 * max(tests.values()), "limit": 240 + 10 * sum(tests.values())}
+        return self.ask(path=change.path, text=change.text, files=list(files.items()), **limits)
 
-    def _tests(self, change: Change, users: set[str]) -> list[str]:
-        return [test for test, found in self.lines.items() if _runs(found["lines"], change, users)]
+    def _tests(self, change: Change, files: list[str]) -> dict[str, float]:
+        """Tests of these files that run the change, the fastest first, with their seconds."""
+        users = self._users(change.path) if change.early else {change.path}
+        maps = [item for file in files for item in self._lines(file).items()]
+        found = {test: one["seconds"] for test, one in maps if _runs(one["lines"], change, users)}
+        return dict(sorted(found.items(), key=lambda item: item[1])[:MOST_TESTS])
 
     def _users(self, path: str) -> set[str]:
         """The file and all that import it; of a kind, which nobody imports by name, what describes all kinds."""
@@ -236,9 +257,11 @@ class Runs:
         return users | ({f"{self.sources}/kinds/described.py"} if "/kinds/" in path else set())
 
 
-def _runs(lines: dict[str, list[int]], change: Change, users: set[str]) -> bool:
+def _runs(lines: dict[str, list[int]] | None, change: Change, users: set[str]) -> bool:
     """Whether a test runs the changed statement; for one that runs at import, whether it runs anything of a file that has to
     do with it."""
+    if lines is None:
+        return True
     if change.early:
         return not users.isdisjoint(lines)
     first, last = change.lines

@@ -1,11 +1,10 @@
 """A process that runs tests in its own copy of the tree: it imports what is heavy once, and forks for every run.
 
-It reads jobs, one JSON object a line, and answers with one line each. A job is {"map": test file} or {"path": ..., "text": ...,
-"files": [[test file, [tests]], ...], "limit": seconds, "each": seconds}: change that file, run these tests in this order until
-one fails, put the file back.
+It reads jobs, one JSON object a line, and answers with one line each. A job is {"map": test file, "traced": whether with lines}
+or {"path": ..., "text": ..., "files": [[test file, [tests]], ...], "limit": seconds, "each": seconds}: change that file, run
+these tests in this order until one fails, put the file back.
 """
 
-import itertools
 import json
 import os
 import signal
@@ -28,8 +27,6 @@ HEAVY = (
     "pytest",
 )
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
-STEPS = (0, 2, 8, None)
-"""Test files are collected and run in these portions."""
 
 
 class Chosen:
@@ -97,33 +94,31 @@ def _answer(reader: int, child: int, limit: float) -> dict:
         os.waitpid(child, 0)
 
 
-def mapped(tree: Path, folder: str, file: str) -> dict:
+def mapped(tree: Path, folder: str, file: str, traced: bool) -> dict:
     """Tests of one file with their lines (see `tracing`)."""
     import pytest
 
-    plugin = tracing.Map(tree, folder)
+    plugin = tracing.Map(tree, folder, traced)
     code = pytest.main([*OPTIONS, "--timeout=0", file], plugins=[plugin])
     return {"outcome": str(int(code)), "tests": plugin.tests()}
 
 
 def tried(files: list, each: float) -> dict:
-    """Run the tests until one fails. Few files at first: most changes are noticed there, and collecting takes time, too."""
+    """Run the tests until one fails."""
     import pytest
 
     options = [*OPTIONS, "-x", f"--timeout={each:.0f}", "--tb=no"]
-    for start, stop in itertools.pairwise(STEPS):
-        if part := files[start:stop]:
-            chosen = Chosen([test for _, tests in part for test in tests])
-            code = pytest.main([*options, *(file for file, _ in part)], plugins=[chosen])
-            if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                return {"outcome": "caught", "by": chosen.failed or f"exit code {int(code)}"}
-    return {"outcome": "survived", "by": ""}
+    chosen = Chosen([test for _, tests in files for test in tests])
+    code = pytest.main([*options, *(file for file, _ in files)], plugins=[chosen])
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return {"outcome": "survived", "by": ""}
+    return {"outcome": "caught", "by": chosen.failed or f"exit code {int(code)}"}
 
 
 def done(job: dict, tree: Path, folder: str, original: Path) -> dict:
     """One job's answer."""
     if "map" in job:
-        return in_child(lambda: mapped(tree, folder, job["map"]), job["limit"])
+        return in_child(lambda: mapped(tree, folder, job["map"], job["traced"]), job["limit"])
     path = tree / job["path"]
     copies.written(path, job["text"])
     try:
