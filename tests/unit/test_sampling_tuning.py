@@ -10,6 +10,7 @@ from stage_examples import Home
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
+from certflow.sampling.base import PlannedImages
 from certflow.sampling.climbing import climbed
 from certflow.sampling.ladder import Ladder, stated_ladder
 from certflow.sampling.plan import read_plan
@@ -55,6 +56,23 @@ def test_tests_are_whole_numbers_and_keep_their_level(tests):
 
 def test_they_depend_on_how_many_images_show_what_and_not_on_their_order(hits, tests):
     assert tuned_ladder(hits[::-1], 100, FAILURE, **SETTINGS) == tests
+
+
+def test_exact_decisions_are_tested_with_the_distance_of_their_noise_away(tests, monkeypatch):
+    """Where boundaries are made, and where a plan's are taken up: those that would do without the distance are refused."""
+    given = {"n": np.array([5000]), "selected": np.array([0]), "k0": np.array([90])}
+    sampler = Decide(n0=100, n_max=5000, radii=[0.0, 0.5, 1.0], tolerance=0.01, arithmetic="exact")
+    images = PlannedImages(given, NOISE, 12, {"tests": tests})
+    made = []
+    monkeypatch.setattr("certflow.sampling.tuning.tuned_ladder", lambda k0, n0, failure, **_: made.append(failure))
+    for distance in (0.0, 0.004):
+        monkeypatch.setattr(Gaussian, "distance", lambda law, dim, distance=distance: distance)
+        sampler.facts(images)
+        np.testing.assert_allclose(made[-1], FAILURE - distance, rtol=1e-9)
+        if not distance:
+            assert sampler.measurements(images)[0].rule.accept.tolist() == tests["accept"]
+    with pytest.raises(ValueError, match="the plan's test of radius 0 errs with probability"):
+        sampler.measurements(images)
 
 
 def test_images_near_a_radius_make_it_dearer(hits):
