@@ -64,6 +64,9 @@ def test_the_table_has_its_columns_and_abstains_with_radius_0(triple):
     assert (table["p_lower"].between(0, 1) & table["p_upper"].between(0, 1)).all()
     assert set(table.loc[predict == -1, "reason"]) <= {"low_pA", "not_sampled"}
     assert set(table.loc[predict != -1, "reason"]) <= {""}
+    unanimous = np.isin(SHARES, (0, 1) if certificate.exhaustive else 1)
+    every = unanimous & certificate.fixed  # preset radii are decided before all draws are made
+    assert (table["saturated"] == every).all(), "saturated says that all draws hit the class"
 
 
 @every_triple
@@ -103,6 +106,7 @@ def test_images_that_are_not_sampled_are_not_certified(triple):
     empty = type(drawn)(plan, np.zeros_like(drawn.counts), noise, DIM, drawn.seed, extra)
     table = certificate.certify(empty)
     assert (table["predict"] == -1).all() and (table["radius"] == 0).all() and (table["reason"] == "not_sampled").all()
+    assert not table["saturated"].any()
 
 
 @by_chance

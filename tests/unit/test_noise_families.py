@@ -35,6 +35,7 @@ from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.spherical.half_table import GUARD
 from certflow.noise.radii.spherical.profiles import Exponential, Power, ProfileTable, profile_table
 from certflow.noise.radii.spherical.stirling import log_step
+from certflow.noise.radii.two_bounds import by_flow, by_overlap
 
 SEED, SHAPE = 0x0123456789ABCDEF, (1, 3, 4)
 P = np.array([0.5, 0.51, 0.6, 0.75, 0.9, 0.99, 0.9999])
@@ -287,6 +288,24 @@ def test_what_a_coarse_spline_errs_is_given_away():
     found, wanted = coarse.radius(failure), fine.radius(failure)
     assert (found <= wanted + GUARD).all() and coarse.guard > 100 * GUARD
     np.testing.assert_allclose(found, wanted - coarse.guard, atol=0.1 * coarse.guard)
+
+
+@pytest.mark.parametrize("form", [by_flow, by_overlap])
+@pytest.mark.parametrize("error", [1e-3, lambda noise, dim: 1e-3], ids=["constant", "of the law"])
+def test_the_error_of_a_table_is_given_away_whole_by_one_bound_and_by_two(form, error):
+    law = Gaussian(sigma=1.0)
+    plain, careful = form(_share_below_half), form(_share_below_half, error=error)
+    failure, other = np.array([0.1, 0.2, 0.4, 0.45]), np.array([0.05, 0.3, 0.59, 0.5499])
+    for given, found in (
+        (plain.radius(failure, law, 12), careful.radius(failure, law, 12)),
+        (plain.two(failure, other, law, 12), careful.two(failure, other, law, 12)),
+    ):
+        assert (given > 0).all()
+        np.testing.assert_allclose(found, np.maximum(given - 1e-3, 0.0), rtol=1e-12, atol=1e-15)
+
+
+def _share_below_half(p, noise, dim):
+    return 2.0 * (0.5 - np.asarray(p))
 
 
 def test_radii_from_two_bounds_are_rounded_down_where_the_bounds_nearly_meet():
