@@ -234,8 +234,6 @@ def test_the_failure_of_a_radius_certifies_it(kind, norm):
         other = np.array([0.3, 0.2, 0.1, 0.01])
         rising = shift.two(np.full(4, 0.4), other, noise, DIM)
         assert (np.diff(rising) > 0).all() and shift.two(np.array([0.4]), np.array([0.6]), noise, DIM)[0] == 0
-        full = shift.two(np.array([0.0, 1e-9, 0.3, 0.5]), np.array([1.0, 1.0, 0.7, 0.5]), noise, DIM)
-        assert full.tolist() == [0, 0, 0, 0], "other classes may have all that the class itself has"
         never = np.zeros(1)
         assert shift.two(never, never, noise, DIM)[0] >= shift.radius(never, noise, DIM)[0], (
             "a class that is never missed"

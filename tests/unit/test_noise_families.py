@@ -304,6 +304,13 @@ def test_the_error_of_a_table_is_given_away_whole_by_one_bound_and_by_two(form, 
         np.testing.assert_allclose(found, np.maximum(given - 1e-3, 0.0), rtol=1e-12, atol=1e-15)
 
 
+def test_no_radius_is_left_where_other_classes_may_have_all_that_the_class_has():
+    """Not even where it is never missed: infinitely far ahead of others that are infinitely far ahead."""
+    law, log = Gaussian(sigma=1.0), by_flow(lambda p, noise, dim: -np.log(2 * np.asarray(p)))
+    with np.errstate(divide="ignore"):
+        assert log.two(np.array([0.0, 0.3, 0.5]), np.array([1.0, 0.7, 0.5]), law, 12).tolist() == [0, 0, 0]
+
+
 def _share_below_half(p, noise, dim):
     return 2.0 * (0.5 - np.asarray(p))
 
