@@ -44,7 +44,6 @@ def test_a_model_that_was_made_otherwise_is_refused(manifest, part):
 
 
 def test_a_model_of_another_architecture_is_refused(manifest):
-
     deeper = {**JOB, "model": {**MODEL.canonical(), "depth": 14}}
     with pytest.raises(ArtefactError, match=r"model\.depth: file has 8, asked for 14"):
         checked_origin("m.pt", RECORD, deeper, manifest)
