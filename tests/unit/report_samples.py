@@ -121,3 +121,10 @@ def published_rows(dataset: str, arch: str, method: str, noise: str, norm: str, 
         key = (source, dataset, arch, method, noise, norm, sigma, images, n_images, "neyman_pearson", 100_000, 0.001, 3)
         rows += [(*key, metric, r, v + shift) for metric, r, v in cells]
     return pd.DataFrame(rows, columns=columns)
+
+
+def drawn_by(plain: Line, sampler) -> Line:
+    """A line as that sampler draws for it, on digits."""
+    facts = {"sampler": sampler.canonical(), "dataset": spec_class("dataset", "digits").small().canonical()}
+    seeds = (replace(one, provenance=replace(one.provenance, spec=one.provenance.spec | facts)) for one in plain.seeds)
+    return replace(plain, seeds=tuple(seeds))

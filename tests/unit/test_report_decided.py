@@ -1,34 +1,38 @@
 """What a report says of tables whose images were drawn until they were decided, or until they were measured."""
 
-from dataclasses import replace
-
 import numpy as np
+import pandas as pd
 import pytest
-from report_samples import line
+from report_samples import drawn_by, line
 
 from certflow.kinds.registry import kinds, spec_class
-from certflow.report.decided import decided
-
-
-def drawn_by(sampler):
-    """A line whose record names that sampler, on digits."""
-    plain = line(images=60)
-    (entry,) = plain.seeds
-    facts = {"sampler": sampler.canonical(), "dataset": spec_class("dataset", "digits").small().canonical()}
-    return replace(
-        plain, seeds=(replace(entry, provenance=replace(entry.provenance, spec=entry.provenance.spec | facts)),)
-    )
+from certflow.report.decided import decided, rounded_down
 
 
 @pytest.mark.parametrize("kind", kinds("sampler"))
 def test_every_sampler_has_its_columns(kind):
     sampler = spec_class("sampler", kind).small()
-    found = decided(drawn_by(sampler))
+    found = decided(drawn_by(line(images=60), sampler))
     assert np.isfinite(found["least_samples"]) == sampler.decides
     assert found["judged"] == ("label" if sampler.judges_label else "selected" if sampler.sequential else "")
     assert ("abstention_rate" in found) == sampler.judges_label
+    assert found["preset_radii"] == (" ".join(f"{radius:g}" for radius in sampler.radii) if sampler.decides else "")
+
+
+@pytest.mark.parametrize(("radii", "known"), [([0.0, 0.25], True), ([0.25], False)])
+def test_accuracy_without_perturbation_is_known_where_radius_0_was_asked_about(radii, known):
+    found = decided(drawn_by(line(images=60), spec_class("sampler", "decide").small(radii=radii)))
+    assert ("clean_accuracy" not in found) == known
+
+
+def test_radii_are_rounded_down_to_those_that_were_asked_about():
+    given = pd.DataFrame({"radius": [0.0, 0.1, 0.3 - 1e-12, 0.3, 0.59, 2.0], "correct": [1, 1, 1, 1, 0, 1]})
+    found = rounded_down(given, np.array([0.1, 0.1 * 3, 0.6]))
+    assert found["radius"].tolist() == [0, 0.1, 0.1 * 3, 0.1 * 3, 0.1 * 3, 0.6]
+    assert found["correct"].tolist() == [0, 1, 1, 1, 0, 1]
+    assert rounded_down(given, np.array([0.0, 1.0]))["correct"].tolist() == given["correct"].tolist()
 
 
 def test_the_least_draws_are_fewer_than_those_of_a_fixed_number():
-    found = decided(drawn_by(spec_class("sampler", "decide").small(radii=[0.0, 0.25])))
+    found = decided(drawn_by(line(images=60), spec_class("sampler", "decide").small(radii=[0.0, 0.25])))
     assert 10 < found["least_samples"] < 1000

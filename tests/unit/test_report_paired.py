@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import line, provenance
+from report_samples import drawn_by, line, provenance
 
+from certflow.kinds.registry import spec_class
 from certflow.report.layout import blocks
 from certflow.report.lines import Line, SeedTable
 from certflow.report.markdown import markdown
@@ -54,6 +55,20 @@ def test_differences_and_their_errors_by_hand(summary):
     assert row["paired_clean_accuracy_se"] == pytest.approx(1 / 3)
     assert not {"paired_seconds_per_image", "paired_samples_per_image"} & set(summary.columns)
     assert summary["paired_with"].tolist() == ["theirs", ""] and np.isnan(summary.iloc[1]["paired_acr"])
+
+
+def test_preset_radii_are_compared_with_radii_rounded_down_to_them():
+    """Asked about 0.25 and 0.5 alone, theirs has 0.25 and 0.5 on image 60, nothing and 0.25 on image 20, 0.25 on 40."""
+    asked = spec_class("sampler", "decide").small(radii=RADII, judge="label")
+    ours = table([0, 20, 40, 60], [0.5, 0.25, 0.0, 0.5], [1, 1, 0, 1]).assign(n0=10, n=1000, k=950, n_classes=10)
+    first, theirs = drawn_by(of([ours]), asked), of(THEIRS, "theirs", beside="gaussian")
+    row = summarise([first, theirs], RADII, resamples=0).iloc[0]
+    assert row["preset_radii"] == "0.25 0.5" and row["acr"] == pytest.approx(1.25 / 4)
+    assert row["paired_acr"] == pytest.approx((0.25 - 0.125 + 0 - 0.25 + 0.5 - 0.5) / 3)
+    assert row["paired_certified_accuracy@0.25"] == pytest.approx((0.5 - 1 + 0) / 3)
+    assert np.isnan(row[["clean_accuracy", "paired_clean_accuracy", "paired_abstention_rate"]].astype(float)).all()
+    (note,) = [note for note in notes(summarise([first, theirs], RADII, resamples=0)) if "largest of" in note]
+    assert note.startswith("Radii of gaussian are the largest of 0.25, 0.5 that was proved")
 
 
 def test_rows_and_notes_say_it(summary):

@@ -48,10 +48,10 @@ def summarise(
     joined by bars), level, resamples, rho, `accuracy_under@<attack>@<norm>@<eps>` (share of images for which the attack
     showed no wrong class within eps; of the network without noise `plain_accuracy_under@...`), expected_failures (at most
     alpha * n_images * n_seeds false claims in expectation), failures_quantile (more than this many with probability at most
-    rho), least_samples and judged (see `certflow.report.decided`), published_source, published_n_images, published_same_images
-    (whether that is about just our images), published_digits (that radii were rounded to before they were counted; NaN: they
-    were not), comparison, tables (paths) and digests, joined by
-    blanks. Unknown numbers are NaN. A line made elsewhere whose labels contradict ours is a `DataError`.
+    rho), preset_radii, least_samples and judged (see `certflow.report.decided`), published_source, published_n_images,
+    published_same_images (whether that is about just our images), published_digits (that radii were rounded to before they were
+    counted; NaN: they were not), comparison, tables (paths) and digests, joined by blanks. Unknown numbers are NaN. An ACR of
+    preset radii has no difference to a published one. A line made elsewhere whose labels contradict ours is a `DataError`.
     """
     radii = [float(radius) for radius in radii]
     if not lines or not radii or sorted(set(radii)) != radii or radii[0] < 0:
@@ -73,7 +73,7 @@ def summarise(
         row |= decided(line)
         row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
-        row |= paired(line, lines, radii)
+        row |= paired(line, lines, radii, row)
         rows.append(row)
     return frame(rows)
 
@@ -165,5 +165,6 @@ def _published(line: Line, row: dict[str, Any], radii: list[float], cells: Publi
     for metric in compared:
         value = found.values.get(metric, np.nan)
         facts[Column(metric, Statistic.PUBLISHED)] = value
-        facts[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value
+        alike = metric.name != "acr" or not row["preset_radii"]  # theirs are of any size
+        facts[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value if alike else np.nan
     return facts
