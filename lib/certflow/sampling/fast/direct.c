@@ -14,14 +14,14 @@ static void padded(const float *x, float *to, int height, int width, int inputs,
         memcpy(to + (row + pad) * line + pad * inputs, x + row * within, sizeof(float) * within);
 }
 
-/* How many numbers `certflow_convolve_directly` needs to work in. */
-int64_t certflow_directly_scratch(int height, int width, int inputs, int outputs, int pad)
+int64_t certflow_scratch(int height, int width, int inputs, int outputs, int kernel, int pad)
 {
+    (void)kernel;
     int64_t image = (int64_t)(height + 2 * pad) * (width + 2 * pad) * inputs;
     return image + (int64_t)TILES * whole(outputs, COLUMNS);
 }
 
-/* An image and what is computed from it: see `certflow_convolve_directly`. Sizes of `image` are with its padding, the others y's. */
+/* An image and what is computed from it: see `certflow_convolve`. Sizes of `image` are with its padding, the others y's. */
 struct job {
     const float *image, *filters, *bias, *other;
     float *y, *sums;
@@ -72,13 +72,10 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
         }
 }
 
-/* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width, inputs];
-   y and other, or NULL, [images, (height + 2 pad - kernel) / stride + 1, ..., outputs], y half as high and wide where `pool` is;
-   filters in panels [panels, kernel, kernel, inputs, COLUMNS] and bias, both with zeros up to a multiple of COLUMNS outputs. There
-   is no `other` where `pool` is.  */
-void certflow_convolve_directly(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
-                                int64_t images, int height, int width, int inputs, int outputs, int kernel, int stride, int pad,
-                                int relu, int pool)
+/* filters: in panels [panels, kernel, kernel, inputs, COLUMNS]. */
+void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
+                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int stride, int pad, int relu,
+                       int pool)
 {
     int side = pool ? 2 : 1, line = (width + 2 * pad) * inputs, terms = kernel * kernel * inputs, at[terms];
     int rows = ((height + 2 * pad - kernel) / stride + 1) / side, columns = ((width + 2 * pad - kernel) / stride + 1) / side;

@@ -23,7 +23,7 @@ Convolution = nn.Conv2d | FusedConv2d
 
 
 class NativeConv2d(nn.Module):
-    """What a convolution does, by an algorithm that a subclass states: its filters as it reads them, and a function of C."""
+    """What a convolution does, by an algorithm that a subclass states: a file of C, and filters as it reads them."""
 
     filters: torch.Tensor
     bias: torch.Tensor
@@ -41,11 +41,6 @@ class NativeConv2d(nn.Module):
         self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
 
     @staticmethod
-    def declare(library: ctypes.CDLL) -> None:
-        """Say which arguments the functions take."""
-        raise NotImplementedError
-
-    @staticmethod
     def fits(layer: Convolution) -> bool:
         """Whether the algorithm can do what a convolution does. Its filters are square, as are padding and stride."""
         raise NotImplementedError
@@ -58,14 +53,6 @@ class NativeConv2d(nn.Module):
     @staticmethod
     def arranged(weight: torch.Tensor) -> torch.Tensor:
         """Filters in the order in which the function reads them."""
-        raise NotImplementedError
-
-    def scratch(self, library: ctypes.CDLL, height: int, width: int) -> int:
-        """How many numbers the function needs to work in, for images of this size."""
-        raise NotImplementedError
-
-    def convolve(self, library: ctypes.CDLL, pointers: list[int | None], rows: int, height: int, width: int) -> None:
-        """Call the function. pointers: to x, filters, bias, what is added or None, y, what to work in."""
         raise NotImplementedError
 
     def forward(self, x: Images, other: Images | None = None) -> Images:
@@ -87,10 +74,12 @@ class NativeConv2d(nn.Module):
 
     def _write(self, y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None = None) -> None:
         """Write the images of one thread."""
-        library, (rows, _, height, width) = _needed(type(self)), x.shape
-        scratch = torch.empty(self.scratch(library, height, width))
+        functions, (rows, _, height, width) = _needed(type(self)), x.shape
+        sizes = (height, width, self.inputs, self.outputs, self.size)
+        scratch = torch.empty(functions.certflow_scratch(*sizes, self.padding))
         tensors = [x, self.filters, self.bias, other, y, scratch]
-        self.convolve(library, [None if t is None else t.data_ptr() for t in tensors], rows, height, width)
+        pointers = [None if t is None else t.data_ptr() for t in tensors]
+        functions.certflow_convolve(*pointers, rows, *sizes, self.stride, self.padding, self.relu, self.pool)
 
     def extra_repr(self) -> str:
         what = f"{self.inputs} → {self.outputs}, {self.size}×{self.size}, padding {self.padding}, stride {self.stride}"
@@ -111,13 +100,21 @@ def whole(values: torch.Tensor) -> torch.Tensor:
 @cache
 def library(algorithm: type[NativeConv2d]) -> ctypes.CDLL | None:
     """The functions of an algorithm, compiled if they were not yet; None where they cannot be."""
-    return load(source_of(algorithm), algorithm.declare)
+    return load(source_of(algorithm), _declare)
 
 
 def source_of(algorithm: type[NativeConv2d]) -> Source:
     """What the functions of an algorithm are compiled from, for this CPU."""
     features, folder = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ()), Path(__file__).parent
     return Source(folder / algorithm.source, features, (folder / "products.h",))
+
+
+def _declare(functions: ctypes.CDLL) -> None:
+    """Say which arguments the functions of `products.h` take."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    functions.certflow_convolve.argtypes = (*[pointer] * 6, ctypes.c_int64, *[number] * 9)
+    functions.certflow_convolve.restype = None
+    functions.certflow_scratch.argtypes, functions.certflow_scratch.restype = [number] * 6, ctypes.c_int64
 
 
 def _needed(algorithm: type[NativeConv2d]) -> ctypes.CDLL:

@@ -1,4 +1,5 @@
-/* What the convolutions of ours share: vectors, small matrix products whose sums stay in registers, ReLU and the larger of two. */
+/* What the convolutions of ours share: how they are called, vectors, small matrix products whose sums stay in registers, ReLU and the
+   larger of two. */
 
 #ifndef CERTFLOW_PRODUCTS_H
 #define CERTFLOW_PRODUCTS_H
@@ -19,6 +20,17 @@
 #define PARTS 3 /* vectors that a small product is wide, at most */
 #define COLUMNS 16 /* filters lie in memory so many output channels beside each other */
 #define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
+
+/* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width,
+   inputs]; y and other, or NULL, [images, (height + 2 pad - kernel) / stride + 1, ..., outputs], y half as high and wide where `pool`
+   is; filters as each algorithm wants them, and bias, both with zeros up to a multiple of COLUMNS outputs; scratch: numbers to work
+   in. There is no `other` where `pool` is.  */
+void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
+                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int stride, int pad, int relu,
+                       int pool);
+
+/* How many numbers `certflow_convolve` needs to work in. */
+int64_t certflow_scratch(int height, int width, int inputs, int outputs, int kernel, int pad);
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));

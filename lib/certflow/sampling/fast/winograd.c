@@ -191,20 +191,19 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
     }
 }
 
-/* How many numbers `certflow_convolve` needs to work in. */
-int64_t certflow_scratch(int inputs, int outputs, int kernel)
+int64_t certflow_scratch(int height, int width, int inputs, int outputs, int kernel, int pad)
 {
+    (void)height, (void)width, (void)pad;
     int n = SIDE + kernel - 1;
     return (int64_t)n * n * TILES * (whole(inputs, LANES) + whole(outputs, COLUMNS)) + inputs;
 }
 
-/* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width,
-   inputs]; y and other, or NULL, [images, height + 2 pad - kernel + 1, width + 2 pad - kernel + 1, outputs], y half as high and wide
-   where `pool` is; filters transformed, [points, panels of `multiply`], and bias, both with zeros up to a multiple of COLUMNS
-   outputs.  kernel: 3 or 5. There is no `other` where `pool` is.  */
+/* filters: transformed, [points, panels of `multiply`]. kernel: 3 or 5; stride: 1. */
 void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
-                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad, int relu, int pool)
+                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int stride, int pad, int relu,
+                       int pool)
 {
+    (void)stride;
     int half = pool ? 2 : 1, rows = (height + 2 * pad - kernel + 1) / half, columns = (width + 2 * pad - kernel + 1) / half;
     struct image to = {y, other, (ptrdiff_t)columns * outputs, outputs, relu, pool};
     struct job job = {x, filters, bias, scratch, to, images, height, width, inputs, rows, columns, pad};

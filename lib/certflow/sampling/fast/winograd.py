@@ -8,7 +8,6 @@ Source of algorithm and transforms: Lavin and Gray 2016, section 4. 3×3 has the
 has those of the usual F(6×6, 3×3), whose tiles are as large.
 """
 
-import ctypes
 from typing import ClassVar
 
 import torch
@@ -36,13 +35,6 @@ class WinogradConv2d(NativeConv2d):
     source: ClassVar[str] = "winograd.c"
 
     @staticmethod
-    def declare(library: ctypes.CDLL) -> None:
-        pointer, number = ctypes.c_void_p, ctypes.c_int
-        library.certflow_convolve.argtypes = (*[pointer] * 6, ctypes.c_int64, *[number] * 8)
-        library.certflow_convolve.restype = None
-        library.certflow_scratch.argtypes, library.certflow_scratch.restype = [number] * 3, ctypes.c_int64
-
-    @staticmethod
     def fits(layer: Convolution) -> bool:
         outputs, inputs, size, _ = layer.weight.shape
         padding, stride, _, _ = geometry(layer)
@@ -63,10 +55,3 @@ class WinogradConv2d(NativeConv2d):
         lines = torch.tensor([*finite, [float(power == powers[-1]) for power in powers]], dtype=torch.float64)
         at_points = torch.einsum("ia,kcab,jb->kijc", lines, whole(weight.double()), lines).flatten(1, 2)
         return at_points.unflatten(0, (-1, COLUMNS)).permute(2, 0, 3, 1).float().contiguous()
-
-    def scratch(self, library: ctypes.CDLL, height: int, width: int) -> int:
-        return library.certflow_scratch(self.inputs, self.outputs, self.size)
-
-    def convolve(self, library: ctypes.CDLL, pointers: list[int | None], rows: int, height: int, width: int) -> None:
-        sizes = (rows, height, width, self.inputs, self.outputs, self.size, self.padding)
-        library.certflow_convolve(*pointers, *sizes, self.relu, self.pool)
