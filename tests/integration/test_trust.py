@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TABLE, NAMES = "results/tables/tiny.md", "digits/tiny/two/gauss-0.25/seed0"
 CERTIFICATE = f"results/certificates/{NAMES}/tiny/tiny/tiny.tsv"
 MODEL = f"results/train/{NAMES}/model.safetensors"
+FOREIGN = [{"label": "theirs", "noise": "gauss-0.25", "path": "their/table.tsv"}]
 ADVERSARIAL = {"kind": "smoothadv", "epochs": 3, "noises": 2, "steps": 1}
 
 
@@ -142,8 +143,6 @@ def test_commands_that_only_look_change_nothing(copy):
 
 def test_all_that_is_missing_or_misspelt_is_told_at_once_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("CERTFLOW_DEVICE", "foo")
-    tiny = yaml.safe_load(TINY.read_text())["experiments"]["tiny"]
-    foreign = [{"label": "theirs", "noise": "gauss-0.25", "path": "their/table.tsv"}]
     content = {
         "models": {"typo": {"kind": "timm", "name": "resnt18"}},
         "samplers": {"tiny.npz": {"kind": "fixed", "n": 10}},
@@ -152,12 +151,12 @@ def test_all_that_is_missing_or_misspelt_is_told_at_once_before_anything_runs(tm
             "two": {"start_from": "no/start.pth"},
             "odd": {"kind": "external", "checkpoint": "no/{{x}}.pth"},
         },
-        "experiments": {"tiny": {"methods": ["mine", "two"]}, "other": {**tiny, "foreign": foreign}},
+        "experiments": {"tiny": {"methods": ["mine", "two"], "foreign": FOREIGN}},
     }
     output = snakemake(tmp_path, "-n", TABLE, overlays=overlay(tmp_path, content), check=False)
     for line in (
         "models.typo.name: timm has no model 'resnt18'; close: resnet18",
-        "experiments.other.foreign.0.path: their/table.tsv: ",
+        "experiments.tiny.foreign.0.path: their/table.tsv is not there",
         "samplers.tiny.npz: its folder would be called like a file of samplers.tiny; rename one",
         "methods.odd.checkpoint: has braces, which Snakemake takes for wildcards",
         "methods.mine.checkpoint: no/gauss-0.25.pth is not there; put it there, or correct the path",
@@ -172,7 +171,7 @@ def test_files_of_experiments_that_are_not_asked_for_may_be_elsewhere(tmp_path):
     tiny = yaml.safe_load(TINY.read_text())["experiments"]["tiny"]
     content = {
         "methods": {"mine": {"kind": "external", "checkpoint": "no/{noise}.pth"}},
-        "experiments": {"other": {**tiny, "methods": ["mine"]}},
+        "experiments": {"other": {**tiny, "methods": ["mine"], "foreign": FOREIGN}},
     }
     assert planned(snakemake(tmp_path, "-n", TABLE, overlays=overlay(tmp_path, content)))["train_model"] == 2
     for target in (
@@ -181,6 +180,7 @@ def test_files_of_experiments_that_are_not_asked_for_may_be_elsewhere(tmp_path):
     ):
         output = snakemake(tmp_path, "-n", target, overlays=overlay(tmp_path, content), check=False)
         assert "methods.mine.checkpoint: no/gauss-0.25.pth is not there" in output
+        assert "experiments.other.foreign.0.path: their/table.tsv is not there" in output
 
 
 def test_numbers_on_the_command_line_reach_the_jobs(finished):
@@ -228,9 +228,7 @@ def test_the_workflow_is_used_as_a_module_of_another(finished, tmp_path):
     from certflow.config.files import merged
 
     config = {"certflow": {**merged([ROOT / "config.yaml", TINY]), "targets": []}, "theirs": 1}
-    config["certflow"]["experiments"]["tiny"]["foreign"] = [
-        {"label": "theirs", "noise": "gauss-0.25", "path": "their/table.tsv"}
-    ]
+    config["certflow"]["experiments"]["tiny"]["foreign"] = FOREIGN
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "their").mkdir()
     table = next((finished / "results/certificates").rglob("tiny.tsv")).read_text().splitlines()

@@ -167,13 +167,6 @@ def test_tables_made_elsewhere_are_read_with_the_configuration(raw, tmp_path):
         assert sum(line.startswith(start) for line in found) == 1, (start, found)
 
 
-def test_a_table_made_elsewhere_that_is_not_there_is_named(raw):
-    raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": "nowhere.tsv"}]
-    assert problems(raw) == [
-        "experiments.digits.foreign.0.path: nowhere.tsv: cannot be read (No such file or directory); name an existing table"
-    ]
-
-
 def test_tables_of_one_line_are_of_the_same_images(raw, tmp_path):
     with_foreign(raw, tmp_path, TABLE, TABLE[: TABLE.index("20")], label="theirs")
     raw["experiments"]["digits"]["foreign"][1]["seed"] = 1

@@ -95,11 +95,13 @@ def test_files_are_looked_for_as_far_as_entries_with_problems_let_it(raw, tmp_pa
     assert len(problems(raw, concerned_by=[*targets, MODEL.format("gaussian-quick")])) <= len(found)
 
 
-def test_a_table_made_elsewhere_that_is_missing_is_told_once_whatever_is_asked_for(raw, tmp_path):
+def test_a_table_made_elsewhere_that_is_missing_is_told_where_its_experiment_is_asked_for(raw, tmp_path):
     raw["experiments"]["mnist"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": f"{tmp_path}/t.tsv"}]
-    for experiments in ((), ("digits",), ("mnist",)):
-        (problem,) = problems(raw, experiments)
-        assert problem.startswith(f"experiments.mnist.foreign.0.path: {tmp_path}/t.tsv: ")
+    ending = "is not there; put it there, or correct the path"
+    for experiments, told in (((), []), (("digits",), []), (("digits", "mnist"), ["mnist"])):
+        assert problems(raw, experiments) == [
+            f"experiments.{name}.foreign.0.path: {tmp_path}/t.tsv {ending}" for name in told
+        ]
 
 
 def test_the_content_of_files_is_part_of_what_a_model_is(raw, tmp_path):

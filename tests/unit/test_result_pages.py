@@ -29,16 +29,11 @@ def blocks(text: str) -> list[dict[str, str]]:
 
 
 def jobs_of(files: str, target: str) -> str:
-    """What a page must say: the jobs of a run in a folder with nothing but the tables made elsewhere that it is to be compared
-    with, those aside that only write tables and pages.
+    """What a page must say: the jobs of a run in an empty folder, those aside that only write tables and pages.
 
     The plan's counts are those of Snakemake's dry run (`tests/integration/test_plan.py`).
     """
-    settings = merged([ROOT / "config.yaml", *(ROOT / name for name in files.split())])
-    for entry in (entry for one in settings["experiments"].values() for entry in one.get("foreign", [])):
-        Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
-        Path(entry["path"]).write_text("idx\tlabel\tpredict\tradius\tcorrect\n0\t7\t7\t1.5\t1\n")
-    study = load(settings)
+    study = load(merged([ROOT / "config.yaml", *(ROOT / name for name in files.split())]))
     (experiment,) = concerned(study, [target])
     stages = cost_of(study, experiment, read_rates()).stages
     counted = [stage for stage in stages if not stage.rule.startswith("write_") and stage.rule not in UNCOUNTED]

@@ -1,6 +1,7 @@
 """Per-image tables made elsewhere, read with the configuration: what is wrong with them is said before anything runs."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.certify.field_table import read_field_columns
@@ -18,10 +19,15 @@ Columns = Mapping[str, "np.ndarray"]
 
 
 def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
-    """One line for each table that cannot be read, or cannot be of the experiment's dataset or of its line's images."""
+    """One line for each table that cannot be read, or cannot be of the experiment's dataset or of its line's images.
+
+    Only an experiment that is asked for needs its tables (`certflow.config.outside`): one that is not there is passed over.
+    """
     dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
     first: dict[tuple[str, str], tuple[str, Columns]] = {}
     for place, result in enumerate(e.foreign):
+        if not Path(result.path).exists():
+            continue
         try:
             table = read_field_columns(result.path)
         except DataError as error:

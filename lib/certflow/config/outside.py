@@ -1,6 +1,5 @@
-"""What a configuration needs from outside itself: files that models are made from, and devices that the environment names.
-
-Tables made elsewhere are read with the configuration (`certflow.config.foreign`).
+"""What a configuration needs from outside itself: files that models are made from, tables made elsewhere, and devices that the
+environment names.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,10 +16,10 @@ KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
 
 
 def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], known: Sequence[str]) -> Iterator[str]:
-    """One line for each device that there cannot be, and each missing file of those that models need.
+    """One line for each device that there cannot be, each missing file of those that models need, and each missing table.
 
-    The models are those of the experiments and diagnoses that `concerned` names. What one with `known` problems needs cannot be
-    said, nor what one needs that names an entry with problems: these are passed over.
+    The models and tables are those of the experiments and diagnoses that `concerned` names. What one with `known` problems
+    needs cannot be said, nor what one needs that names an entry with problems: these are passed over.
     """
     yield from device_problems()
     names = _reached(lambda: concerned(study), known)
@@ -40,6 +39,9 @@ def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[st
 
 
 def _missing(study: Study, name: str) -> Iterator[str]:
+    if name in study.experiments:
+        for place, result in enumerate(study.experiments[name].foreign):
+            yield from _absent(f"experiments.{name}.foreign.{place}.path", result.path)
     needed = study.needed(study.page_models(name))
     for model in dict.fromkeys(model for _, model, *_ in needed):
         yield from (f"models.{model}: {line}" for line in study.models[model].absent())
