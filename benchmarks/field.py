@@ -18,7 +18,7 @@ from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.sampling.fast import convolutions
+from certflow.sampling.fast import winograd
 from certflow.sampling.precision import Precision
 from certflow.sampling.settings import exact_arithmetic
 
@@ -74,7 +74,7 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
 
 def fastest(precision: Precision, device: torch.device) -> Inference:
     """Ours in a precision as whoever wants speed states it: convolutions by C code of ours in float32 on a CPU."""
-    fits = device.type == "cpu" and precision == "float32" and convolutions.available()
+    fits = device.type == "cpu" and precision == "float32" and winograd.library() is not None
     return Inference(precision=precision, native=fits)
 
 

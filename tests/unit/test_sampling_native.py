@@ -14,11 +14,9 @@ from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.fast import convolutions
-from certflow.sampling.fast.convolutions import ALGORITHMS, replace_convolutions
-from certflow.sampling.fast.direct import DirectConv2d
+from certflow.sampling.fast import steps, winograd
+from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import FusedConv2d
-from certflow.sampling.fast.native import NativeConv2d, source_of
 from certflow.sampling.fast.winograd import WinogradConv2d
 
 needs_compiler = pytest.mark.usefixtures("kernel")
@@ -27,7 +25,7 @@ SHAPE = (3, 32, 32)
 
 @pytest.fixture(scope="module")
 def kernel():
-    if not convolutions.available():
+    if winograd.library() is None:
         pytest.skip("no C compiler")
 
 
@@ -39,19 +37,18 @@ def layer(
     bias: bool = True,
     size: int = 3,
     pool: bool = False,
-    stride: int = 1,
 ) -> nn.Module:
     torch.manual_seed(inputs + outputs)
-    plain = nn.Conv2d(inputs, outputs, size, padding=padding, bias=bias, stride=stride)
+    plain = nn.Conv2d(inputs, outputs, size, padding=padding, bias=bias)
     return (plain if relu is None else FusedConv2d(plain, relu, pool)).requires_grad_(False)
 
 
 def exactly(convolution: nn.Module, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
     """What a layer of `layer` computes, in float64."""
     fused = isinstance(convolution, FusedConv2d)
-    padding, stride = convolution.geometry[:2] if fused else (convolution.padding, convolution.stride)
+    padding = convolution.geometry[0] if fused else convolution.padding
     bias = None if convolution.bias is None else convolution.bias.double()
-    y = F.conv2d(x.double(), convolution.weight.double(), bias, padding=tuple(padding), stride=tuple(stride))
+    y = F.conv2d(x.double(), convolution.weight.double(), bias, padding=tuple(padding))
     y = y if other is None else y + other.double()
     y = y.relu() if fused and convolution.after == "relu" else y
     return F.max_pool2d(y, 2) if fused and convolution.pool else y
@@ -64,18 +61,8 @@ def threads():
     torch.set_num_threads(before)
 
 
-def check(algorithm: type[NativeConv2d], plain: nn.Module, shape: tuple[int, int], tolerance: float) -> None:
-    """The same convolution of three images of a size, and whatever may be added to it."""
-    x = torch.randn(3, plain.weight.shape[1], *shape)
-    adds = isinstance(plain, FusedConv2d) and not plain.pool
-    given = (x, torch.randn_like(exactly(plain, x)).float()) if adds else (x,)
-    wanted, found = exactly(plain, *given), algorithm(plain)(*given)
-    assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
-    assert (found - wanted).abs().max() < tolerance * wanted.abs().max()
-
-
 @needs_compiler
-@pytest.mark.parametrize("shape", [(5, 5), (6, 9), (8, 8), (13, 7), (32, 32)])
+@pytest.mark.parametrize("shape", [(5, 5), (6, 9), (8, 8), (13, 7), (32, 32), (7, 75)])
 @pytest.mark.parametrize(
     ("channels", "size", "padding", "relu", "bias", "pool"),
     [
@@ -87,26 +74,21 @@ def check(algorithm: type[NativeConv2d], plain: nn.Module, shape: tuple[int, int
         ((20, 50), 5, 1, True, True, True),
         ((32, 16), 5, 2, True, False, False),
         ((17, 33), 5, 1, False, True, True),
+        ((1, 20), 5, 1, True, True, True),
+        ((1, 16), 3, 1, None, True, False),
+        ((1, 6), 5, 2, False, False, True),
+        ((2, 24), 5, 3, True, True, False),
+        ((3, 37), 3, 2, True, True, True),
+        ((3, 16), 3, 0, True, False, False),
     ],
 )
 def test_winograds_algorithm_is_the_convolution(shape, channels, size, padding, relu, bias, pool):
-    check(WinogradConv2d, layer(*channels, padding, relu, bias, size, pool), shape, 2e-5)
-
-
-@needs_compiler
-@pytest.mark.parametrize("shape", [(6, 9), (8, 8), (13, 7), (28, 28)])
-@pytest.mark.parametrize(
-    ("channels", "size", "padding", "relu", "pool", "stride"),
-    [
-        ((1, 20), 5, 0, True, True, 1),
-        ((1, 8), 3, 1, False, True, 1),
-        ((3, 24), 3, 2, True, True, 2),
-        ((3, 17), 4, 1, True, False, 3),
-        ((2, 40), 1, 0, None, False, 1),
-    ],
-)
-def test_direct_sums_are_the_convolution(shape, channels, size, padding, relu, pool, stride):
-    check(DirectConv2d, layer(*channels, padding, relu, True, size, pool, stride), shape, 2e-6)
+    """On three images of a size, with whatever may be added to the convolution."""
+    plain, x = layer(*channels, padding, relu, bias, size, pool), torch.randn(3, channels[0], *shape)
+    given = (x,) if relu is None or pool else (x, torch.randn_like(exactly(plain, x)).float())
+    wanted, found = exactly(plain, *given), WinogradConv2d(plain)(*given)
+    assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - wanted).abs().max() < 2e-5 * wanted.abs().max()
 
 
 def whole_numbers(plain: nn.Module, multiple: int, images: int = 5) -> torch.Tensor:
@@ -118,28 +100,24 @@ def whole_numbers(plain: nn.Module, multiple: int, images: int = 5) -> torch.Ten
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    ("algorithm", "plain", "multiple"),
-    [(WinogradConv2d, layer(16, 16), 576), (DirectConv2d, layer(2, 16, relu=True, size=5, pool=True), 1)],
-)
-def test_whole_numbers_are_convolved_without_any_error(algorithm, plain, multiple):
+@pytest.mark.parametrize("plain", [layer(16, 16), layer(1, 16), layer(3, 20, relu=True, pool=True)])
+def test_whole_numbers_are_convolved_without_any_error(plain):
     """Filters of multiples of 576 = 24² have whole values at all points of 3×3, so that nothing is rounded."""
-    x = whole_numbers(plain, multiple)
-    assert torch.equal(algorithm(plain)(x).double(), exactly(plain, x))
+    x = whole_numbers(plain, 576)
+    assert torch.equal(WinogradConv2d(plain)(x).double(), exactly(plain, x))
 
 
-MANY = layer(16, 32, relu=True), layer(20, 50, relu=True, size=5), layer(1, 20, relu=True, size=5)
-"""One for each kernel; the last is direct."""
-
-
-def algorithm_of(plain: nn.Module) -> type[NativeConv2d]:
-    return next(one for one in ALGORITHMS if one.fits(plain))
+WAYS = [
+    layer(inputs, outputs, relu=True, size=size)
+    for inputs, outputs, size in [(16, 32, 3), (20, 50, 5), (1, 20, 5), (1, 17, 3), (3, 16, 3), (2, 16, 5)]
+]
+"""One for each way through the functions in C."""
 
 
 @needs_compiler
-@pytest.mark.parametrize("plain", MANY)
+@pytest.mark.parametrize("plain", WAYS)
 def test_a_row_is_the_same_bits_in_any_batch_and_on_any_number_of_threads(threads, plain):
-    fast = algorithm_of(plain)(plain)
+    fast = WinogradConv2d(plain)
     x = torch.randn(37, plain.weight.shape[1], 9, 9)
     other = torch.randn_like(exactly(plain, x)).float()
     threads(1)
@@ -153,10 +131,9 @@ def test_a_row_is_the_same_bits_in_any_batch_and_on_any_number_of_threads(thread
 @needs_compiler
 def test_pooling_in_the_kernel_is_pooling_after_it(threads):
     threads(1)
-    for plain in MANY:
-        algorithm = algorithm_of(plain)
+    for plain in WAYS:
         both, x = FusedConv2d(plain_of(plain), relu=True, pool=True), torch.randn(5, plain.weight.shape[1], 11, 14)
-        assert torch.equal(algorithm(both)(x), F.max_pool2d(algorithm(plain)(x), 2))
+        assert torch.equal(WinogradConv2d(both)(x), F.max_pool2d(WinogradConv2d(plain)(x), 2))
 
 
 def plain_of(fused: FusedConv2d) -> nn.Conv2d:
@@ -171,11 +148,11 @@ def plain_of(fused: FusedConv2d) -> nn.Conv2d:
 @needs_compiler
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("pool", [False, True])
-@pytest.mark.parametrize("plain", MANY)
+@pytest.mark.parametrize("plain", WAYS)
 def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
     convolution = FusedConv2d(plain_of(plain), relu=False, pool=pool)
     convolution.weight[0] = 0  # infinity times zero is not a number, in any order
-    fast, x = algorithm_of(plain)(convolution), torch.randn(9, plain.weight.shape[1], 8, 8)
+    fast, x = WinogradConv2d(convolution), torch.randn(9, plain.weight.shape[1], 8, 8)
     clean = fast(x)
     x[4, -1, 2, 2] = bad
     found = fast(x)
@@ -209,11 +186,12 @@ class Several(nn.Module):
         self.uneven = nn.Conv2d(16, 16, 3, padding=(1, 0))
         self.tiny = nn.Conv2d(16, 16, 3)
         self.grey = nn.Conv2d(1, 16, 3, padding=1)
+        self.grey_to_few = nn.Conv2d(1, 6, 3, padding=1)
         self.hooked = nn.Conv2d(16, 16, 3, padding=1)
         self.hooked.register_forward_hook(lambda part, given, y: y + 1)
 
     def forward(self, x):
-        cut = {"few": x[:, :8], "grey": x[:, :1], "tiny": x[..., :4, :4]}
+        cut = {"few": x[:, :8], "grey": x[:, :1], "grey_to_few": x[:, :1], "tiny": x[..., :4, :4]}
         given = {name: cut.get(name, x) for name in self._modules}
         whole = [part(given[name]) for name, part in self.named_children()]
         return torch.stack([y.flatten(1).sum(1) for y in whole], dim=1)
@@ -224,8 +202,8 @@ def test_only_what_it_can_do_and_what_pays_is_replaced():
     network, x = Several().eval(), torch.randn(4, 16, 8, 8)
     with torch.no_grad():
         wanted = network(x)
-        assert replace_convolutions(network, x) == 1 and isinstance(network.fits, WinogradConv2d)
-        assert all(type(part) is nn.Conv2d for name, part in network.named_children() if name != "fits")
+        assert replace_convolutions(network, x) == 2
+        assert [name for name, part in network.named_children() if type(part) is not nn.Conv2d] == ["fits", "grey"]
         torch.testing.assert_close(network(x), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -235,7 +213,7 @@ def test_lenet_is_two_kernels_and_two_linear_layers():
     network = build(spec("lenet"), MNIST)[1].eval()
     plain, fast = (BaseClassifier(network, Inference(native=asked), shape=(1, 28, 28)) for asked in (False, True))
     found = [type(part) for part in fast.network.modules() if not list(part.children())]
-    assert found == [nn.Linear, nn.Linear, DirectConv2d, WinogradConv2d]
+    assert found == [nn.Linear, nn.Linear, WinogradConv2d, WinogradConv2d]
     x = torch.rand(9, 1, 28, 28)
     with torch.inference_mode():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-5, atol=1e-5)
@@ -251,16 +229,15 @@ def test_a_network_that_asks_for_it_is_the_same_function():
     network = residual()
     plain, fast = (BaseClassifier(network, Inference(native=asked), shape=SHAPE) for asked in (False, True))
     assert (plain.describe()["native"], fast.describe()["native"]) == (False, True)
-    assert sum(isinstance(part, WinogradConv2d) for part in fast.network.modules()) == 4
+    assert sum(isinstance(part, WinogradConv2d) for part in fast.network.modules()) == 5
     assert fast.describe()["dropped"] == "none"
     x = torch.randn(20, *SHAPE)
     with torch.inference_mode():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path, algorithm):
-    source = source_of(algorithm)
+def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path):
+    source = winograd.source()
     included = re.findall(r'#include "(.+)"', source.path.read_text())
     assert [path.name for path in source.included] == included
     for path in (source.path, *source.included):
@@ -275,7 +252,7 @@ def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path, algorithm)
 
 
 def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
-    monkeypatch.setattr(convolutions, "library", lambda algorithm: None)
+    monkeypatch.setattr(steps, "library", lambda: None)
     with pytest.raises(ConfigError, match="native: needs a C compiler"):
         BaseClassifier(residual(), Inference(native=True), shape=SHAPE)
     assert not BaseClassifier(residual(), shape=SHAPE).describe()["native"]

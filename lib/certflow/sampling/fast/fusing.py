@@ -43,9 +43,14 @@ class FusedConv2d(nn.Module):
         return f"{list(self.weight.shape)}, then {self.after}{', pooled' if self.pool else ''}"
 
 
-def geometry_of(convolution: nn.Conv2d) -> tuple[list[int], list[int], list[int], int]:
+Convolution = nn.Conv2d | FusedConv2d
+
+
+def geometry_of(layer: Convolution) -> tuple[list[int], list[int], list[int], int]:
     """Padding, stride, dilation and groups."""
-    return [*map(int, convolution.padding)], [*convolution.stride], [*convolution.dilation], convolution.groups
+    if isinstance(layer, FusedConv2d):
+        return layer.geometry
+    return [*map(int, layer.padding)], [*layer.stride], [*layer.dilation], layer.groups
 
 
 Images = Float[torch.Tensor, "rows channels height width"]

@@ -1,5 +1,4 @@
-/* What the convolutions of ours share: how they are called, vectors, small matrix products whose sums stay in registers, ReLU and the
-   larger of two. */
+/* Vectors, ReLU and the larger of two, and small matrix products whose sums stay in registers. */
 
 #ifndef CERTFLOW_PRODUCTS_H
 #define CERTFLOW_PRODUCTS_H
@@ -20,17 +19,6 @@
 #define PARTS 3 /* vectors that a small product is wide, at most */
 #define COLUMNS 16 /* filters lie in memory so many output channels beside each other */
 #define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
-
-/* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width,
-   inputs]; y and other, or NULL, [images, (height + 2 pad - kernel) / stride + 1, ..., outputs], y half as high and wide where `pool`
-   is; filters as each algorithm wants them, and bias, both with zeros up to a multiple of COLUMNS outputs; scratch: numbers to work
-   in. There is no `other` where `pool` is.  */
-void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
-                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int stride, int pad, int relu,
-                       int pool);
-
-/* How many numbers `certflow_convolve` needs to work in. */
-int64_t certflow_scratch(int height, int width, int inputs, int outputs, int kernel, int pad);
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));
@@ -70,9 +58,8 @@ static inline vec larger(vec a, vec b)
     return (vec)(((bits)a & first) | ((bits)b & ~first));
 }
 
-/* `rows` places x `parts` vectors of output channels from `k` on: to[r, k] = sum over c of place[r][at[c]] * filters[c, k]; at NULL: c
-   itself. */
-static inline __attribute__((always_inline)) void block(const float *const *place, const int *at, const float *filters, int terms, int k,
+/* `rows` places x `parts` vectors of output channels from `k` on: to[r, k] = sum over c of place[r][c] * filters[c, k]. */
+static inline __attribute__((always_inline)) void block(const float *const *place, const float *filters, int terms, int k,
                                                         float *to, int stride, int rows, int parts)
 {
     vec sum[ROWS][PARTS];
@@ -88,7 +75,6 @@ static inline __attribute__((always_inline)) void block(const float *const *plac
         w[p] = filters + (ptrdiff_t)(column / COLUMNS) * terms * COLUMNS + column % COLUMNS;
     }
     for (int c = 0; c < terms; c++) {
-        ptrdiff_t where = at ? at[c] : c;
         vec weight[PARTS];
 #pragma GCC unroll 4
         for (int p = 0; p < parts; p++)
@@ -97,7 +83,7 @@ static inline __attribute__((always_inline)) void block(const float *const *plac
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
             for (int p = 0; p < parts; p++)
-                sum[r][p] += place[r][where] * weight[p];
+                sum[r][p] += place[r][c] * weight[p];
     }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -108,21 +94,21 @@ static inline __attribute__((always_inline)) void block(const float *const *plac
 
 /* The same for `outputs` channels of TILES places, of which `number` count. Filters lie in panels [outputs / COLUMNS, terms, COLUMNS].
    Blocks are two vectors wide, and one of them three where the number of vectors is odd. */
-static inline void multiply(const float *const place[TILES], int number, const int *at, const float *filters, int terms, int outputs,
+static inline void multiply(const float *const place[TILES], int number, const float *filters, int terms, int outputs,
                             float *to, int stride)
 {
     int k = 0, vectors = (outputs + LANES - 1) / LANES;
     if (vectors == 1)
         for (int t = 0; t < number; t += ROWS)
-            block(place + t, at, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, ROWS, 1);
+            block(place + t, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, ROWS, 1);
     else if (vectors % 2) {
         for (int t = 0; t < number; t += FEWER)
-            block(place + t, at, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, FEWER, 3);
+            block(place + t, filters, terms, 0, to + (ptrdiff_t)t * stride, stride, FEWER, 3);
         k = 3 * LANES;
     }
     for (; k + LANES < vectors * LANES; k += 2 * LANES)
         for (int t = 0; t < number; t += ROWS)
-            block(place + t, at, filters, terms, k, to + (ptrdiff_t)t * stride, stride, ROWS, 2);
+            block(place + t, filters, terms, k, to + (ptrdiff_t)t * stride, stride, ROWS, 2);
 }
 
 #endif

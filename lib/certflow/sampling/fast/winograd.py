@@ -8,19 +8,28 @@ Source of algorithm and transforms: Lavin and Gray 2016, section 4. 3×3 has the
 has those of the usual F(6×6, 3×3), whose tiles are as large.
 """
 
-from typing import ClassVar
+import ctypes
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from torch import nn
 
-from certflow.sampling.fast.native import COLUMNS, Convolution, NativeConv2d, geometry, whole
+from certflow.errors import ConfigError
+from certflow.machine.native import Source, load
+from certflow.sampling.fast.fusing import Convolution, FusedConv2d, Images, geometry_of
 
-LEAST = 16
-"""Convolutions with fewer channels gain nothing: the transforms cost more than the products."""
+FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")}
+"""What torch has found the CPU to have → the compiler's flags for it."""
+COLUMNS = 16
+"""Outputs are summed by so many; filters and bias have zeros up to a multiple of it."""
+FEW = 3
+"""Up to so many input channels have a way of their own through the transforms, as in the file of C."""
 SIDE = 4
 """Of the tiles of outputs."""
-WASTE = 2.0
-"""Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
 POINTS = {
     3: {0: 1 / 4, 1: -1 / 6, -1: -1 / 6, 2: 1 / 24, -2: 1 / 24},
     5: {0: 1, 1: -2 / 9, -1: -2 / 9, 2: 1 / 90, -2: 1 / 90, 1 / 2: 32 / 45, -1 / 2: 32 / 45},
@@ -29,29 +38,103 @@ POINTS = {
 value is the leading coefficient."""
 
 
-class WinogradConv2d(NativeConv2d):
-    """3×3 or 5×5, stride 1, of many channels."""
+class WinogradConv2d(nn.Module):
+    """What a convolution of float32 images on the CPU does, and what is fused into it; its result has channels last."""
 
-    source: ClassVar[str] = "winograd.c"
+    filters: torch.Tensor
+    bias: torch.Tensor
 
-    @staticmethod
-    def fits(layer: Convolution) -> bool:
-        outputs, inputs, size, _ = layer.weight.shape
-        padding, stride, _, _ = geometry(layer)
-        return size in POINTS and padding[0] < size and stride[0] == 1 and min(outputs, inputs) >= LEAST
+    def __init__(self, layer: Convolution):
+        super().__init__()
+        weight, bias = layer.weight.detach(), layer.bias
+        self.outputs, self.inputs, self.size = weight.shape[:3]
+        self.register_buffer("filters", arranged(weight))
+        self.register_buffer("bias", whole(torch.zeros(self.outputs) if bias is None else bias.detach()))
+        (self.padding, _), _, _, _ = geometry_of(layer)
+        fused = isinstance(layer, FusedConv2d)
+        self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
 
-    @staticmethod
-    def pays(layer: Convolution, height: int, width: int) -> bool:
-        """Whether outputs of this size fill most of the tiles."""
-        return SIDE**2 * -(-height // SIDE) * -(-width // SIDE) <= WASTE * height * width
+    def forward(self, x: Images, other: Images | None = None) -> Images:
+        height, width = map(self._reach, x.shape[2:])
+        y = torch.empty(len(x), self.outputs, height, width, memory_format=torch.channels_last)
+        given = [t.contiguous(memory_format=torch.channels_last) for t in (x, other) if t is not None]
+        threads = max(1, min(torch.get_num_threads(), len(x)))
+        parts = zip(*(t.tensor_split(threads) for t in (y, *given)), strict=True)
+        if threads == 1:
+            self._write(*next(parts))
+        else:
+            list(_pool(threads).map(lambda part: self._write(*part), parts))
+        return y
 
-    @staticmethod
-    def arranged(
-        weight: Float[torch.Tensor, "outputs inputs size size"],
-    ) -> Float[torch.Tensor, "points panels inputs 16"]:
-        """At the points, computed in float64."""
-        powers = range(weight.shape[2])
-        finite = [[scale * point**power for power in powers] for point, scale in POINTS[weight.shape[2]].items()]
-        lines = torch.tensor([*finite, [float(power == powers[-1]) for power in powers]], dtype=torch.float64)
-        at_points = torch.einsum("ia,kcab,jb->kijc", lines, whole(weight.double()), lines).flatten(1, 2)
-        return at_points.unflatten(0, (-1, COLUMNS)).permute(2, 0, 3, 1).float().contiguous()
+    def _reach(self, size: int) -> int:
+        """Outputs along a side of the images."""
+        outputs = size + 2 * self.padding - self.size + 1
+        return outputs // 2 if self.pool else outputs
+
+    def _write(self, y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None = None) -> None:
+        """Write the images of one thread."""
+        functions, (rows, _, height, width) = _needed(), x.shape
+        sizes = (height, width, self.inputs, self.outputs, self.size, self.padding)
+        scratch = torch.empty(functions.certflow_scratch(*sizes))
+        tensors = [x, self.filters, self.bias, other, y, scratch]
+        pointers = [None if t is None else t.data_ptr() for t in tensors]
+        functions.certflow_convolve(*pointers, rows, *sizes, self.relu, self.pool)
+
+    def extra_repr(self) -> str:
+        what = f"{self.inputs} → {self.outputs}, {self.size}×{self.size}, padding {self.padding}"
+        return what + (", then relu" if self.relu else "") + (", pooled" if self.pool else "")
+
+
+def arranged(
+    weight: Float[torch.Tensor, "outputs inputs size size"],
+) -> Float[torch.Tensor, "points panels inputs 16"] | Float[torch.Tensor, "panels points inputs 16"]:
+    """Filters at the points, from float64, in the order in which the function reads them: for few channels the second."""
+    powers = range(weight.shape[2])
+    finite = [[scale * point**power for power in powers] for point, scale in POINTS[weight.shape[2]].items()]
+    lines = torch.tensor([*finite, [float(power == powers[-1]) for power in powers]], dtype=torch.float64)
+    at_points = torch.einsum("ia,kcab,jb->kijc", lines, whole(weight.double()), lines).flatten(1, 2)
+    order = (0, 2, 3, 1) if weight.shape[1] <= FEW else (2, 0, 3, 1)
+    return at_points.unflatten(0, (-1, COLUMNS)).permute(order).float().contiguous()
+
+
+def whole(values: torch.Tensor) -> torch.Tensor:
+    """A copy with zeros up to a multiple of `COLUMNS` outputs."""
+    more = -len(values) % COLUMNS
+    return torch.cat([values, values.new_zeros(more, *values.shape[1:])])
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The functions in C, compiled if they were not yet; None where they cannot be."""
+    return load(source(), _declare)
+
+
+def source() -> Source:
+    """What the functions are compiled from, for this CPU."""
+    features, folder = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ()), Path(__file__).parent
+    return Source(folder / "winograd.c", features, (folder / "products.h",))
+
+
+def _declare(functions: ctypes.CDLL) -> None:
+    """Say which arguments the functions take."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    functions.certflow_convolve.argtypes = (*[pointer] * 6, ctypes.c_int64, *[number] * 8)
+    functions.certflow_convolve.restype = None
+    functions.certflow_scratch.argtypes, functions.certflow_scratch.restype = [number] * 6, ctypes.c_int64
+
+
+def _needed() -> ctypes.CDLL:
+    """The functions; whoever makes such layers has asked whether they are there."""
+    found = library()
+    if found is None:
+        raise ConfigError(["inference.native: a compiled kernel is gone; run again"])
+    return found
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that share out the images of a batch; the functions run without Python's lock."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="convolutions")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child
