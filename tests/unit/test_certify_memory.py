@@ -10,6 +10,7 @@ from stage_examples import BY_CHANCE, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, 
 
 from certflow import SmoothedClassifier
 from certflow.certify import memory
+from certflow.certify.bounds import raised
 from certflow.certify.live import Live, grows
 from certflow.data.source import data_root
 from certflow.data.subset import Images
@@ -19,9 +20,11 @@ from certflow.models.checkpoint import load_model
 from certflow.noise import Stream
 from certflow.sampling.engine import Reader
 from certflow.sampling.resume import Journal
-from certflow.stats import anytime_lower
+from certflow.stats import anytime_failure, anytime_lower
 
 ANYTIME = spec_class("certificate", "anytime")(sampler="fixed", alpha=0.01)
+WIDE = NOISE.model_copy(update={"sigma": 2.0})
+"""Noise under which classes are mixed."""
 FIXED = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=0.01)
 
 
@@ -230,6 +233,25 @@ def test_a_state_of_something_else_is_refused(base, test_images):
     for wrong in ({"first": state["first"][:5]}, {"first": state["first"] + 1}, {"counts": state["counts"] - 1}):
         with pytest.raises(ValueError, match="state: is not of this image"):
             Live(base, image, NOISE, sampler, ANYTIME, seed=SEED, state={**state, **wrong})
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "exact"])
+def test_the_bound_on_the_other_side_holds_for_the_noise_that_was_meant(base, test_images, arithmetic):
+    """One minus the bound on misses, farther out by the distance of what exact arithmetic draws to it."""
+    live = Live(base, test_images[0][0], WIDE, sampler_of("fixed", arithmetic=arithmetic), ANYTIME, seed=SEED)
+    last = list(live.moments())[-1]
+    missed = last.drawn - last.counts[last.selected]
+    slack = WIDE.distance(base.dim) if arithmetic == "exact" else 0.0
+    plain = anytime_failure(missed, last.drawn, ANYTIME.alpha)
+    assert plain < last.p_upper == raised(np.asarray(plain), slack) if slack else last.p_upper == plain < 1
+
+
+def test_the_class_is_chosen_by_draws_that_the_bound_does_not_count(base, test_images):
+    sampler = sampler_of("fixed", n0=200)
+    live = Live(base, test_images[0][0], WIDE, sampler, ANYTIME, seed=SEED)
+    wanted = memory.selection(WIDE, sampler.n0, 1)
+    found = memory.Running().measure(base, test_images[0][:1], np.zeros(1, np.int64), wanted, seed=SEED)
+    assert np.array_equal(live.first, found["selection"][0])
 
 
 @pytest.mark.parametrize("arithmetic", ["float", "exact"])
