@@ -171,7 +171,7 @@ def test_code_that_another_user_has_put_into_a_cache_is_not_run(place, monkeypat
     source.write_text(f'#include <stdio.h>\n__attribute__((constructor)) void f(void) {{ fopen("{mark}/x", "w"); }}\n')
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "own"))
-    name = c_code._cached(native.SOURCE, compiler).name
+    name = c_code._cached(native.source(), compiler).name
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared))
     monkeypatch.setenv("HOME", "/none")
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)

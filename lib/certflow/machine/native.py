@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+
 from certflow.files.artefact import file_digest
 from certflow.files.parts import part_path, remove_abandoned_parts
 from certflow.files.private import cache_folders, first_private, scratch
 
+FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")}
+"""What torch has found the CPU to have → the compiler's flags for it."""
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared")
 SECONDS = 120
@@ -38,6 +42,11 @@ class Source:
         text = b"".join(path.read_bytes() for path in (self.path, *self.included))
         made_of = (text, FLAGS + self.flags, platform.machine(), platform.libc_ver())
         return f"{self.path.stem}-{sha256(repr(made_of).encode()).hexdigest()[:16]}"
+
+
+def features() -> tuple[str, ...]:
+    """The compiler's flags for the vector units that this CPU has."""
+    return FEATURES.get(torch.backends.cpu.get_cpu_capability(), ())
 
 
 def load(

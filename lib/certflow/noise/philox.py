@@ -30,7 +30,7 @@ WIDE_GROUP = MASK
 """The group of the first of the `wide_uniforms`."""
 LARGEST_UNIFORM = 1 - 2.0**-24
 """The largest float32 below 1."""
-CPU_BLOCK = 1 << 15
+CPU_BLOCK = 1 << 16
 """Groups worked on at a time on the CPU: larger blocks fall out of a core's cache, smaller ones pay for torch's calls."""
 CUDA_BLOCK = 1 << 24
 """Groups worked on at a time on other devices: bounds the temporaries to about 1 GB."""

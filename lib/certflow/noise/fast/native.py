@@ -11,11 +11,8 @@ from typing import Literal
 
 import torch
 
-from certflow.machine.native import Source, load
+from certflow.machine.native import Source, features, load
 from certflow.noise.fast.agreement import agrees
-
-SOURCE = Source(Path(__file__).with_name("philox.c"), ("-ffp-contract=off",))
-"""No flag that allows inexact arithmetic."""
 
 Form = Literal["uniforms", "signed"]
 """Functions from a 32-bit word to a float32, defined in `certflow.noise.philox`."""
@@ -85,7 +82,12 @@ def available() -> bool:
 @cache
 def _library() -> ctypes.CDLL | None:
     """The C functions, or None where they cannot be had."""
-    return load(SOURCE, _declare, agrees)
+    return load(source(), _declare, agrees)
+
+
+def source() -> Source:
+    """What the functions are compiled from, for this CPU: with no flag that allows inexact arithmetic."""
+    return Source(Path(__file__).with_name("philox.c"), (*features(), "-ffp-contract=off"))
 
 
 def _declare(library: ctypes.CDLL) -> None:

@@ -19,11 +19,9 @@ from jaxtyping import Float
 from torch import nn
 
 from certflow.errors import ConfigError
-from certflow.machine.native import Source, load
+from certflow.machine.native import Source, features, load
 from certflow.sampling.fast.fusing import Convolution, FusedConv2d, Images, geometry_of
 
-FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")}
-"""What torch has found the CPU to have → the compiler's flags for it."""
 COLUMNS = 16
 """Outputs are summed by so many; filters and bias have zeros up to a multiple of it."""
 FEW = 3
@@ -111,8 +109,8 @@ def library() -> ctypes.CDLL | None:
 
 def source() -> Source:
     """What the functions are compiled from, for this CPU."""
-    features, folder = FEATURES.get(torch.backends.cpu.get_cpu_capability(), ()), Path(__file__).parent
-    return Source(folder / "winograd.c", features, (folder / "products.h",))
+    folder = Path(__file__).parent
+    return Source(folder / "winograd.c", features(), (folder / "products.h",))
 
 
 def _declare(functions: ctypes.CDLL) -> None:
