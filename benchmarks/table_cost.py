@@ -5,7 +5,8 @@ sampler `decide` on our engine, which stops an image when its radius among the t
 making of the tests count. In float32 on a CPU ours has native convolutions (`inference: {native: true}`
 in the model's entry). Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`,
 a folder per class), each trained on the spot for the few epochs that `CASES` states; where their images are missing, a small
-network on the embedded digits. `--model` takes a model file of the pipeline instead.
+network on the embedded digits. How many draws `decide` takes hangs on the images that lie near a radius, a few in a hundred;
+LeNet is fast enough for 400. `--model` takes a model file of the pipeline instead.
 
 The field's loop makes `--field-draws` draws of the first image, half before and half after ours, and its rate is carried over
 to all. The accuracy at N = 100,000 is that of our own draws, which stop once it is all but certain (`UNSETTLED`) which columns
@@ -66,10 +67,11 @@ class Case:
     sigma: float
     epochs: int
     lr: float = 0.05
+    images: int = 100
 
 
 CASES = {
-    "lenet": Case({"kind": "lenet"}, {"kind": "mnist"}, 1.0, 3),
+    "lenet": Case({"kind": "lenet"}, {"kind": "mnist"}, 1.0, 3, images=400),
     "cifar_resnet8": Case(
         {"kind": "cifar_resnet", "depth": 8},
         {
@@ -91,13 +93,14 @@ CASES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network and what it is tested on."""
+    """A trained network, what it is tested on, and on how many images unless asked otherwise."""
 
     name: str
     model: dict
     network: torch.nn.Sequential
     info: DataInfo
     split: Split
+    images: int = 100
 
 
 def trained(name: str, case: Case, device: torch.device) -> Subject:
@@ -111,7 +114,7 @@ def trained(name: str, case: Case, device: torch.device) -> Subject:
     network, start = build(spec_class("model", case.model["kind"])(**case.model), dataset.info()), time.process_time()
     train(method, network.to(device), *splits, noise=Gaussian(sigma=case.sigma), seed=0, device=device, quiet=True)
     print(f"{name}: trained for {case.epochs} epochs, {time.process_time() - start:.0f} CPU seconds", flush=True)
-    return Subject(name, case.model, network, dataset.info(), splits[1])
+    return Subject(name, case.model, network, dataset.info(), splits[1], case.images)
 
 
 def _opened(dataset: DatasetSpec, manifest: Path, split: SplitName) -> Split:
@@ -219,7 +222,8 @@ def field_seconds(subject: Subject, image: np.ndarray, draws: int, sigma: float,
 
 def measured(subject: Subject, sigma: float, precision: Precision, options, device: torch.device) -> dict:
     """The row of one network in one precision."""
-    index = np.unique(np.linspace(0, len(subject.split) - 1, options.images).round().astype(np.int64))
+    number = options.images or subject.images
+    index = np.unique(np.linspace(0, len(subject.split) - 1, number).round().astype(np.int64))
     images, labels, noise = (
         subject.split.read(index),
         subject.split.labels[index].astype(np.int64),
@@ -273,7 +277,7 @@ def line_of(row: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=["lenet", "cifar_resnet8"])
-    parser.add_argument("--images", type=int, default=100, help="test images, evenly spread")
+    parser.add_argument("--images", type=int, help="test images, evenly spread (default: that of the case)")
     parser.add_argument("--draws", type=int, default=100_000, help="N of the table that is compared with")
     parser.add_argument("--field-draws", type=int, default=20_000, help="draws that the field's loop is timed on")
     parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
