@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_samples import external_line, line
+from report_samples import drawn_by, external_line, line
 from scipy.special import ndtr
 
+from certflow.kinds.registry import spec_class
 from certflow.report.deconvolved import estimated_share
 from certflow.report.p_a import draw_p_a
 from certflow.report.settings import PlotSettings
@@ -23,6 +24,21 @@ def test_the_band_holds_the_true_law(n):
     assert np.abs(share - true)[INSIDE].max() < 0.04
     assert (np.abs(share - true) <= 2.5 * 1.96 * error + 0.005)[INSIDE].all()
     assert (np.diff(share) >= 0).all() and share[-1] == pytest.approx(1.0)
+
+
+def test_images_that_stage_1_left_out_are_not_taken_for_the_others():
+    """A fifth of the images gets no draw of stage 2, and those are the ones near or below 1/2."""
+    ours = drawn_by(line(images=2000), spec_class("sampler", "planned").small())
+    table, random = ours.seeds[0].table, np.random.default_rng(5)
+    p = ndtr(random.normal(0.8, 1.0, len(table)))
+    k0 = random.binomial(100, p)
+    n = np.where(k0 > 55, 1000, 0)
+    ours = replace(
+        ours, seeds=(replace(ours.seeds[0], table=table.assign(n0=100, k0=k0, n=n, k=random.binomial(n, p))),)
+    )
+    share, error = estimated_share(ours)
+    true = (p[:, None] <= ndtr(GRID)).mean(axis=0)
+    assert (np.abs(share - true) <= 2.5 * 1.96 * error + 0.01)[INSIDE].all()
 
 
 def test_lower_bounds_lie_to_its_left():

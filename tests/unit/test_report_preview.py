@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from report_samples import line
 from scipy.special import ndtr
-from stage_examples import NOISE, Home, sampler_of
+from stage_examples import NOISE, SAMPLERS, Home, sampler_of
 
 from certflow.certify.preview import Preview, label_hits, preview_problems
 from certflow.errors import ArtefactError
@@ -122,6 +122,20 @@ def test_the_average_radius_scales_with_sigma_and_is_that_of_sure_images():
     one, two = (Preview(draws, draws, Gaussian(sigma=s), 64, "l2", 1000, 0.001).radius() for s in (0.25, 0.5))
     assert two.value == pytest.approx(2 * one.value, rel=1e-6)
     assert one.value < Preview(draws, draws, Gaussian(sigma=0.25), 64, "l2", 1000, 0.001).farthest
+
+
+@pytest.mark.parametrize("kind", ["planned", "iss"])
+def test_samplers_that_allot_draws_by_stage_1_are_refused(kind):
+    (problem,) = preview_problems(NOISE, sampler_of(kind), "l2", 64)
+    assert problem.startswith(f"sampler: {kind} allots draws by what stage 1 showed")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLERS if kind != "enumerated"])
+def test_every_sampler_says_whether_it_allots_draws_by_stage_1(kind):
+    """Of an image whose draws all agree, and one whose votes are split."""
+    sampler = sampler_of(kind)
+    n = sampler.plan(np.array([[sampler.n0, 0], [sampler.n0 // 2, sampler.n0 - sampler.n0 // 2]]), NOISE, 64)["n"]
+    assert sampler.allots == (n[0] != n[1])
 
 
 def test_laws_without_a_radius_and_counted_outcomes_are_refused():

@@ -62,6 +62,11 @@ def preview_problems(noise: NoiseSpec, sampler: SamplerSpec, norm: Norm, dim: in
     found = [*problems(noise, norm), *sampler.noise_problems(noise, dim)]
     if sampler.enumerates:
         found.append(f"sampler: {sampler.kind} counts every outcome, so that there is nothing to estimate")
+    if sampler.allots:
+        found.append(
+            f"sampler: {sampler.kind} allots draws by what stage 1 showed of the images, which the counts of stage 2 alone do "
+            "not tell; use pilot, or fixed"
+        )
     return found
 
 

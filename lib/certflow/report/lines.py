@@ -105,6 +105,12 @@ class Line:
         certificate = {} if record is None else record.spec.get("certificate", {})
         return str(certificate.get("kind", "")) if isinstance(certificate, Mapping) else ""
 
+    @cached_property
+    def sampler(self) -> Any:
+        """What drew the counts (a `SamplerSpec`); None where the tables do not say it."""
+        record = self.seeds[0].provenance
+        return None if record is None or "sampler" not in record.spec else revive("sampler", record.spec["sampler"])
+
     @property
     def noise_kind(self) -> str:
         """The registered kind of the noise; empty where the tables do not say it."""

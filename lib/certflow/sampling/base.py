@@ -100,6 +100,10 @@ class SamplerSpec(Spec):
     decides: ClassVar[bool] = False
     """Whether images stop by preset `radii`, in `norm` and at level `alpha`, which are settings of the sampler then."""
 
+    allots: ClassVar[bool] = False
+    """Whether images get more draws, fewer or none by what stage 1 showed of them: their numbers of draws then tell of their
+    probabilities, which nothing can be estimated from without the counts of stage 1."""
+
     two_laws: ClassVar[bool] = False
     """Whether stage 2 also draws from a second law (`second_draws`)."""
 

@@ -25,6 +25,7 @@ class Iss(SamplerSpec):
 
     kind: Literal["iss"] = "iss"
     example: ClassVar[dict[str, Any]] = {"n0": 50, "tolerance": 0.1, "n_max": 2000}
+    allots: ClassVar[bool] = True
     n0: int = Field(2000, ge=1, le=LARGEST_N)
     """Stage-1 draws per image: they choose the class and n, and are not certified."""
     tolerance: float = Field(gt=0)

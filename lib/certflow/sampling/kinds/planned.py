@@ -26,6 +26,7 @@ class Planned(SamplerSpec):
 
     kind: Literal["planned"] = "planned"
     example: ClassVar[dict[str, Any]] = {"n0": 50, "budget": 800, "n_max": 2000}
+    allots: ClassVar[bool] = True
     n0: int = Field(500, ge=1, le=LARGEST_N)
     """Stage-1 draws per image; 200 to 1,000 serve equally well."""
     budget: float | None = Field(None, gt=0)
