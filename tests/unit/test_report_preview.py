@@ -8,6 +8,7 @@ from scipy.special import ndtr
 from stage_examples import NOISE, SAMPLERS, Home, sampler_of
 
 from certflow.certify.preview import Preview, label_hits, preview_problems
+from certflow.doors.commands.estimate import _summary
 from certflow.errors import ArtefactError
 from certflow.files.artefact import read_arrays, read_table
 from certflow.kinds.registry import spec_class
@@ -122,6 +123,19 @@ def test_the_average_radius_scales_with_sigma_and_is_that_of_sure_images():
     one, two = (Preview(draws, draws, Gaussian(sigma=s), 64, "l2", 1000, 0.001).radius() for s in (0.25, 0.5))
     assert two.value == pytest.approx(2 * one.value, rel=1e-6)
     assert one.value < Preview(draws, draws, Gaussian(sigma=0.25), 64, "l2", 1000, 0.001).farthest
+
+
+def test_draws_and_times_are_those_of_both_stages(tmp_path):
+    home, sampler = Home(tmp_path).prepared(), sampler_of("fixed")
+    plan, counts = home.counted(sampler, tmp_path)
+    run = {"method": "gaussian", "noise": "gauss-0.50", "seed": 0, "spec": home.counts_spec(sampler)}
+    spec = {"radii": [0.25], "n": 4000, "alpha": 0.001, "norm": "l2", "split": "test", "runs": [run]}
+    (row,) = estimated(spec, read_pilots(spec, [plan], [counts])).to_dict(orient="records")
+    assert row["draws"] == sampler.n0 + sampler.n
+    assert row["seconds_per_image"] == pytest.approx(read_arrays(counts, format="counts")[0]["seconds"].mean())
+    made = Preview(np.array([9]), np.array([10]), NOISE, 64, "l2", 4000, 0.001)
+    summary = _summary(made, made.radius(), 40, 5.0)
+    assert summary["price"]["estimate"] == {"draws_per_image": 50.0, "seconds": pytest.approx(5.0)}
 
 
 @pytest.mark.parametrize("kind", ["planned", "iss"])

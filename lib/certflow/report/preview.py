@@ -32,10 +32,12 @@ class Pilot:
 
     preview: Preview
     """The table that is estimated from them."""
+    made: np.ndarray
+    """int64 [images]: draws of both stages."""
     idx: np.ndarray
     """int64 [images]"""
     seconds: np.ndarray
-    """float64 [images]"""
+    """float64 [images], of both stages."""
     record: Provenance
     path: Path
 
@@ -57,8 +59,8 @@ def _pilot(spec: Mapping[str, Any], made_as: Mapping[str, Any], plan: str, path:
     hits, draws = label_hits(arrays["counts"], chosen.rows["label"].to_numpy()), arrays["counts"].sum(axis=1)
     wanted = {name: spec[name] for name in ("norm", "n", "alpha")}
     preview = Preview(hits, draws, chosen.noise, chosen.dim, **wanted)
-    seconds = arrays["seconds"] + chosen.rows["seconds0"].to_numpy()
-    return Pilot(preview, arrays["idx"], seconds, record, Path(path))
+    made = draws + chosen.rows["n0"].to_numpy()
+    return Pilot(preview, made, arrays["idx"], arrays["seconds"], record, Path(path))
 
 
 def estimated(spec: Mapping[str, Any], pilots: Mapping[tuple[str, ...], Mapping[int, Pilot]]) -> "pd.DataFrame":
@@ -84,7 +86,7 @@ def _row(spec: Mapping[str, Any], names: tuple[str, ...], seeds: Mapping[int, Pi
         "n_seeds": len(seeds),
         "n": spec["n"],
         "alpha": float(spec["alpha"]),
-        "draws": float(np.mean([pilot.preview.draws.mean() for pilot in pilots])),
+        "draws": float(np.mean([pilot.made.mean() for pilot in pilots])),
         "seconds_per_image": float(np.mean([pilot.seconds.mean() for pilot in pilots])),
     }
     metrics = [ACR, *(Metric(ESTIMATED, float(radius)) for radius in spec["radii"])]

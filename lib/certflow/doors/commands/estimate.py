@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
         )
         found, area = made.accuracy(np.array(given.radii)), made.radius()
         record |= {"estimated": {"n": n, "alpha": alpha, "norm": given.norm}, "certified": False}
-        summary = _summary(made, area, float(seconds.sum()))
+        summary = _summary(made, area, sampler.n0, float(seconds.sum()))
         line = _line(given.radii, found, summary, n)
         write(given, _table(given.radii, found), record, summary, line)
     return 0
@@ -81,11 +81,13 @@ def _table(radii: list[float], found: "Estimate") -> "pd.DataFrame":
     return pd.DataFrame({"radius": radii, "estimated_accuracy": found.value, "low": found.low, "high": found.high})
 
 
-def _summary(made: "Preview", area: "Estimate", seconds: float) -> dict[str, Any]:
+def _summary(made: "Preview", area: "Estimate", n0: int, seconds: float) -> dict[str, Any]:
+    """n0: draws of each image in stage 1; seconds: of both stages."""
     from certflow.sampling.ways import WAYS
 
-    per_draw = seconds / max(int(made.draws.sum()), 1)
-    prices = {name: way.draws for name, way in WAYS.items()} | {"estimate": float(made.draws.mean())}
+    each = n0 + float(made.draws.mean())
+    per_draw = seconds / max(each * len(made.draws), 1)
+    prices = {name: way.draws for name, way in WAYS.items()} | {"estimate": each}
     return {
         "images": len(made.draws),
         "estimated_acr": {"value": float(area.value), "low": float(area.low), "high": float(area.high)},
