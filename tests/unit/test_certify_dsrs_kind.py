@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from certflow.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius
+from certflow.certify import CountsError, certificate_table, dsrs_radius, gg_np_radius, memory
 from certflow.certify.base import Claim, Drawn
 from certflow.certify.double_sampling.counted import remarks
 from certflow.certify.kinds.dsrs import DoubleSampling
@@ -279,3 +279,16 @@ def test_what_looks_odd_begins_where_it_is_said_to():
         c = target ** (1 / 12.0)
         assert said(kind="scaled", parameter=c / (1 + np.sqrt(1 - c * c))) == wanted
     assert said(kind="truncated", parameter=0.01) == []
+
+
+def test_certificates_of_labels_ask_for_them():
+    labels, images = DoubleSampling(sampler="double", target="label"), np.zeros((1, 1, 4, 4), np.uint8)
+
+    def network(x):
+        return x.flatten(1)[:, :2]
+
+    for certificate in (labels, Inscribed(sampler="double", norm="linf", of={"kind": "dsrs", "target": "label"})):
+        assert certificate.judges_label
+        with pytest.raises(ValueError, match="labels: must be given"):
+            memory.certify(network, images, GAUSSIAN, Double(n0=20, n=40, n_q=40), certificate)
+    assert not DSRS.judges_label

@@ -89,6 +89,11 @@ class CertificateSpec(Spec):
     norm: Norm = "l2"
     """The norm in which radii are stated."""
 
+    @property
+    def judges_label(self) -> bool:
+        """Whether the certificates are about each image's label, and not about the class that stage 1 selected."""
+        return False
+
     def claim(self, drawn: Drawn) -> Claim:
         """What the radii of `certify` say."""
         return Claim(norm=self.norm, alpha=self.alpha, domain="8-bit grid" if drawn.exact else "real")

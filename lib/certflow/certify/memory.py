@@ -122,8 +122,8 @@ def certify(
     base = ready(model, _shape(model, images), **preparing)
     dim = base.dim
     found = problems(noise, sampler, certificate, dim)
-    if sampler.judges_label and labels is None:
-        found.append("labels: must be given, since this sampler judges them")
+    if labels is None and (sampler.judges_label or certificate.judges_label):
+        found.append("labels: must be given, since this sampler or certificate judges them")
     if found:
         raise ValueError("; ".join(found))
     label = checked_labels(labels, index, base.classes)

@@ -46,6 +46,11 @@ class DoubleSampling(CertificateSpec):
             raise ValueError(f"shares must sum to at most 1, got {sum(self.shares):g}")
         return self
 
+    @property
+    def judges_label(self) -> bool:
+        """See `CertificateSpec.judges_label`."""
+        return self.target == "label"
+
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
         """Noise of a known law, and a sampler that draws from a second one often enough to certify something."""
         found = self._noise_problems(noise)
@@ -77,7 +82,7 @@ class DoubleSampling(CertificateSpec):
             raise ValueError(self._noise_problems(noise)[0])
         planned, second = planned_counts(plan, counts), second_counts(plan, counts, drawn.extra)
         dim = needed_dimension(drawn.dim, noise)
-        target = planned.label if self.target == "label" else planned.selected
+        target = planned.label if self.judges_label else planned.selected
         k, k_q = planned.count_of(target), second.count_of(target)
         levels = self.alpha * np.asarray(self.shares)
         found = double_radius(

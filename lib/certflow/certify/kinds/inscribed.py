@@ -73,6 +73,11 @@ class Inscribed(CertificateSpec):
         """As the inner certificate."""
         return self.inner().exhaustive
 
+    @property
+    def judges_label(self) -> bool:
+        """As the inner certificate."""
+        return self.inner().judges_label
+
     def claim(self, drawn: Drawn) -> Claim:
         """The inner certificate's, in this norm."""
         inner = self.inner().claim(drawn)
