@@ -100,6 +100,11 @@ def test_cells_show_the_winner_below_and_the_best_in_bold(summary):
     assert "\\toprule" in latex([block], [], "t", "t")
 
 
+def test_a_winner_whose_clean_accuracy_is_unknown_has_a_dash(summary):
+    (block,) = envelope_blocks(envelopes_of(summary.assign(clean_accuracy=float("nan"))))
+    assert block.groups[0].rows[0].cells[5].small == "σ = 1, –"
+
+
 def test_the_page_has_it_too(lines, summary, tmp_path):
     page = tmp_path / "p.html"
     write_page(page, summary, lines[:2], title="T", envelopes=envelopes_of(summary))

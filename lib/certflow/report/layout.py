@@ -104,8 +104,8 @@ def radius_fields(radii: Sequence[float]) -> list[Field]:
 
 
 def percent(share: float) -> str:
-    """A share in percent with one decimal, rounded to nearest: it is an estimate."""
-    return f"{100 * share:z.1f}"
+    """A share in percent with one decimal, rounded to nearest: it is an estimate. A dash where it is unknown."""
+    return DASH if np.isnan(share) else f"{100 * share:z.1f}"
 
 
 def number(value: float) -> str:
