@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import certificate_table, line, linf, provenance
+from report_samples import certificate_table, drawn_by, line, linf, provenance
 
 from certflow.errors import ArtefactError
 from certflow.files.artefact import Provenance, write_table
+from certflow.kinds.registry import spec_class
 from certflow.report.corruptions import corruption_blocks, notes, read_corruptions, write_corruptions
 from certflow.report.lines import Line, SeedTable
 from certflow.report.page import write_page
@@ -126,6 +127,18 @@ def test_published_rows_stand_beside_the_same_corruption(found):
     assert at3["published_acr"] == origin.xs("corruption_acr:mean:severity3", level=0).iloc[0]
     assert at3["published_n_images"] == 100 and whole.loc["fog", "published_n_images"] == 500
     assert any("alinlab/smoothing-catrs, 500 copies" in note for note in notes(summary))
+
+
+def test_what_was_not_asked_about_is_unknown_of_copies_too():
+    asked = spec_class("sampler", "decide").small(radii=RADII, judge="label")
+    copies = {("c10", name): drawn_by(copies_line(), asked) for name in ("fog", "snow")}
+    told = spec(published="cifar10c")
+    summary = summarise_corruptions([Robustness(drawn_by(line(images=IMAGES), asked), copies)], told, resamples=50)
+    unknown = ("clean_accuracy", "clean_accuracy_low", "abstention_rate", "difference_clean_accuracy", "difference_acr")
+    assert summary[[*unknown]].isna().all(axis=None) and summary["acr"].notna().all()
+    said = notes(summary)
+    assert any(note.startswith("Radii of all rows are the largest of 0.25, 0.5 ") for note in said)
+    assert any(note.startswith("Labels were judged:") for note in said)
 
 
 def test_rows_over_all_severities_are_not_compared_with_some_of_them():

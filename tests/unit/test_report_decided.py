@@ -1,5 +1,7 @@
 """What a report says of tables whose images were drawn until they were decided, or until they were measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,16 @@ def test_every_sampler_has_its_columns(kind):
     assert found["preset_radii"] == (" ".join(f"{radius:g}" for radius in sampler.radii) if sampler.decides else "")
 
 
+@pytest.mark.parametrize("target", ["label", "selected"])
+def test_certificates_of_labels_predict_nothing_either(target):
+    double = drawn_by(line(images=60), spec_class("sampler", "double").small())
+    (seed,) = double.seeds
+    certificate = spec_class("certificate", "dsrs")(sampler="double", target=target).canonical()
+    record = replace(seed.provenance, spec={**seed.provenance.spec, "certificate": certificate})
+    found = decided(replace(double, seeds=(replace(seed, provenance=record),)))
+    assert (found["judged"] == "label") == ("abstention_rate" in found) == (target == "label")
+
+
 @pytest.mark.parametrize(("radii", "known"), [([0.0, 0.25], True), ([0.25], False)])
 def test_accuracy_without_perturbation_is_known_where_radius_0_was_asked_about(radii, known):
     found = decided(drawn_by(line(images=60), spec_class("sampler", "decide").small(radii=radii)))
@@ -26,10 +38,13 @@ def test_accuracy_without_perturbation_is_known_where_radius_0_was_asked_about(r
 
 
 def test_radii_are_rounded_down_to_those_that_were_asked_about():
-    given = pd.DataFrame({"radius": [0.0, 0.1, 0.3 - 1e-12, 0.3, 0.59, 2.0], "correct": [1, 1, 1, 1, 0, 1]})
+    given = pd.DataFrame(
+        {"radius": [0.0, 0.1, 0.3 - 1e-12, 0.3, 0.59, 2.0], "correct": [1, 1, 1, 1, 0, 1], "predict": 4}
+    )
     found = rounded_down(given, np.array([0.1, 0.1 * 3, 0.6]))
     assert found["radius"].tolist() == [0, 0.1, 0.1 * 3, 0.1 * 3, 0.1 * 3, 0.6]
     assert found["correct"].tolist() == [0, 1, 1, 1, 0, 1]
+    assert found["predict"].tolist() == [-1, 4, 4, 4, 4, 4]  # what reaches none has no answer
     assert rounded_down(given, np.array([0.0, 1.0]))["correct"].tolist() == given["correct"].tolist()
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.files.artefact import Provenance, read_table, write_table
 from certflow.report.columns import Metric, typed
+from certflow.report.decided import asked_notes
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
 from certflow.report.names import NORMS, level, noise_names
-from certflow.report.notes import common_noise, sampling_error
+from certflow.report.notes import common_noise, sampling_error, whose
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
 from certflow.report.tables import checked, write_one
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "corruptions table"
-TEXT = ("entry", "severities", "published_source", "tables", "digests")
+TEXT = ("entry", "severities", "preset_radii", "judged", "published_source", "tables", "digests")
 """Columns that may be empty, or look like numbers."""
 
 
@@ -102,6 +103,7 @@ def notes(summary: "pd.DataFrame") -> list[str]:
             else "of α = 0 rests on every outcome of the noise"
         )
         lines.append(f"Each radius {chance}.")
+    lines += asked_notes(summary, whose)
     lines += common_noise(len(summary))
     known = summary[summary["published_source"] != ""]
     for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):

@@ -1,11 +1,12 @@
 """What a report says of rows whose images were drawn only until they were decided (sampler `decide`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certflow.kinds.registry import revive
+from certflow.report.columns import Column, Metric
 from certflow.report.lines import Line
 from certflow.report.metrics import SLACK
 from certflow.stats.deconvolution import GRID, npmle, observed
@@ -18,26 +19,39 @@ EM_STEPS = 200
 
 
 def decided(line: Line) -> dict[str, Any]:
-    """Columns of a summary's row: `preset_radii`, those that the images were asked about, joined by blanks, and
-    `least_samples`, the fewest mean stage-2 draws with which any test could hold as much (empty and NaN where no preset radii
-    are decided); and `judged`, the class that the counts are about. Where labels are judged, nothing is predicted, so that the
-    rate of abstentions is NaN; so is the clean accuracy where 0 is not among the radii."""
-    sampler, radii = _sampler(line), preset_radii(line)
-    if sampler is None or not sampler.sequential:
-        return {"preset_radii": "", "least_samples": np.nan, "judged": ""}
-    found = {
-        "preset_radii": " ".join(f"{radius:g}" for radius in radii),
-        "least_samples": float(np.mean([least(entry, sampler) for entry in line.seeds])) if sampler.decides else np.nan,
-        "judged": "label" if sampler.judges_label else "selected",
-    }
-    unknown = {"abstention_rate": sampler.judges_label, "clean_accuracy": len(radii) and radii[0] > 0}
+    """Columns of a summary's row: those of `asked`, and `least_samples`, the fewest mean stage-2 draws with which any test
+    could hold as much (NaN where no preset radii are decided)."""
+    sampler, fewest = line.sampler, np.nan
+    if sampler is not None and sampler.decides:
+        fewest = float(np.mean([least(entry, sampler) for entry in line.seeds]))
+    return {"least_samples": fewest, **asked(line)}
+
+
+def asked(line: Line) -> dict[str, Any]:
+    """What a line's images were asked: `preset_radii`, joined by blanks (empty where radii are not preset), and `judged`:
+    `label`, or `selected` where a stopping rule looked at the class that stage 1 selected, else empty.
+
+    Where labels are judged, nothing is predicted, so that the rate of abstentions is NaN; so is the clean accuracy where 0 is
+    not among the radii.
+    """
+    sampler, radii = line.sampler, preset_radii(line)
+    labels = line.judges_label
+    selected = "selected" if sampler is not None and sampler.sequential else ""
+    unknown = {"abstention_rate": labels, "clean_accuracy": len(radii) and radii[0] > 0}
     names = [name for name, so in unknown.items() if so]
+    found = {"preset_radii": " ".join(f"{radius:g}" for radius in radii), "judged": "label" if labels else selected}
     return found | {name + end: np.nan for name in names for end in ("", "_low", "_high", "_sd")}
+
+
+def difference(row: Mapping[str, Any], metric: Metric, published: float) -> float:
+    """A row's number minus a published one: NaN for the ACR of preset radii, as published ones are of any size."""
+    alike = metric.name != "acr" or not row["preset_radii"]
+    return row[Column(metric)] - published if alike else np.nan
 
 
 def preset_radii(line: Line) -> np.ndarray:
     """float64, increasing: the radii that a line's images were asked about; empty where radii are not preset."""
-    sampler = _sampler(line)
+    sampler = line.sampler
     return np.array(sampler.radii if sampler is not None and sampler.decides else [], dtype=np.float64)
 
 
@@ -46,12 +60,10 @@ def rounded_down(table: "pd.DataFrame", radii: np.ndarray) -> "pd.DataFrame":
     that reaches none has no answer."""
     reached = np.searchsorted(radii, table["radius"].to_numpy(np.float64) + SLACK, side="right")
     radius = np.concatenate([[0.0], radii])[reached]
-    return table.assign(radius=radius, correct=table["correct"].where(reached > 0, 0))
-
-
-def _sampler(line: Line) -> Any:
-    record = line.seeds[0].provenance
-    return None if record is None or "sampler" not in record.spec else revive("sampler", record.spec["sampler"])
+    held = reached > 0
+    return table.assign(
+        radius=radius, correct=table["correct"].where(held, 0), predict=table["predict"].where(held, -1)
+    )
 
 
 def least(entry: Any, sampler: Any) -> float:
@@ -79,12 +91,8 @@ def _failures() -> np.ndarray:
 
 
 def decided_notes(summary: "pd.DataFrame", whose: Callable[["pd.DataFrame", "pd.DataFrame"], str]) -> list[str]:
-    """What preset radii mean, draws against the least possible, and what it means that labels were judged."""
-    lines = [
-        f"Radii of {whose(part, summary) or 'all rows'} are the largest of {preset.replace(' ', ', ')} that was proved, and "
-        "ACR is the mean of these: a lower bound of what radii of any size would give."
-        for preset, part in summary[summary["preset_radii"] != ""].groupby("preset_radii", sort=False)
-    ]
+    """Draws against the least possible, among `asked_notes`."""
+    lines = []
     rows = summary[summary["least_samples"].notna()]
     for row in rows.itertuples():
         name = ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
@@ -93,6 +101,16 @@ def decided_notes(summary: "pd.DataFrame", whose: Callable[["pd.DataFrame", "pd.
             f"{name}: {second:,.0f} draws per image after the first look; no test that holds as much could do with fewer than "
             f"{row.least_samples:,.0f} (estimated), a ratio of {second / max(row.least_samples, 1.0):.1f}."
         )
+    return [*asked_notes(summary, whose), *lines]
+
+
+def asked_notes(summary: "pd.DataFrame", whose: Callable[["pd.DataFrame", "pd.DataFrame"], str]) -> list[str]:
+    """What preset radii mean, and what it means that labels were judged."""
+    lines = [
+        f"Radii of {whose(part, summary) or 'all rows'} are the largest of {preset.replace(' ', ', ')} that was proved, and "
+        "ACR is the mean of these: a lower bound of what radii of any size would give."
+        for preset, part in summary[summary["preset_radii"] != ""].groupby("preset_radii", sort=False)
+    ]
     labels = summary[summary["judged"] == "label"]
     if len(labels):
         of = whose(labels, summary)

@@ -112,6 +112,14 @@ class Line:
         return None if record is None or "sampler" not in record.spec else revive("sampler", record.spec["sampler"])
 
     @property
+    def judges_label(self) -> bool:
+        """Whether each image's label was judged, and not a class that stage 1 selected."""
+        sampler, record = self.sampler, self.seeds[0].provenance
+        if record is None or sampler is None:
+            return False
+        return sampler.judges_label or revive("certificate", record.spec["certificate"]).judges_label
+
+    @property
     def noise_kind(self) -> str:
         """The registered kind of the noise; empty where the tables do not say it."""
         record = self.seeds[0].provenance

@@ -12,6 +12,7 @@ import numpy as np
 from certflow.errors import ArtefactError
 from certflow.report.columns import CERTIFIED, Column, Metric, Statistic, certified_at, frame, metrics
 from certflow.report.compare import NAMES
+from certflow.report.decided import asked, difference
 from certflow.report.gather import own_lines
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
@@ -76,7 +77,8 @@ def summarise_corruptions(
 
     Columns: method, noise, noise_kind, sigma, certificate, entry, corruption, norm, severity (0: all together),
     severities, n_images (copies), n_seeds, alpha, n; the metrics of `certflow.report.columns.metrics` with `_low`,
-    `_high` (95 % bootstrap over images) and `_sd` (over seeds); `published_` and `difference_` of each,
+    `_high` (95 % bootstrap over images) and `_sd` (over seeds); preset_radii and judged (see `certflow.report.decided`), which
+    leave some metrics unknown; `published_` and `difference_` of each,
     published_source, published_n_images; tables (paths) and digests, joined by blanks. Rows of one severity have no
     intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's `identity`).
     """
@@ -145,13 +147,13 @@ def _row(
         "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
         "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
     }
-    row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0)
+    row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0) | asked(line)
     theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
     row |= {"published_source": source, "published_n_images": images}
     for metric in metrics(radii):
         value = theirs.get(metric, np.nan)
         row[Column(metric, Statistic.PUBLISHED)] = value
-        row[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value
+        row[Column(metric, Statistic.DIFFERENCE)] = difference(row, metric, value)
     return row
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from certflow.report.columns import Column, Statistic, certified_at, frame, metrics, radii_among
 from certflow.report.compare import PublishedCells
-from certflow.report.decided import decided
+from certflow.report.decided import decided, difference
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
@@ -165,6 +165,5 @@ def _published(line: Line, row: dict[str, Any], radii: list[float], cells: Publi
     for metric in compared:
         value = found.values.get(metric, np.nan)
         facts[Column(metric, Statistic.PUBLISHED)] = value
-        alike = metric.name != "acr" or not row["preset_radii"]  # theirs are of any size
-        facts[Column(metric, Statistic.DIFFERENCE)] = row[Column(metric)] - value if alike else np.nan
+        facts[Column(metric, Statistic.DIFFERENCE)] = difference(row, metric, value)
     return facts
