@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certflow.certify.base import pairing_problems
+from certflow.kinds.registry import spec_class
+from certflow.noise import Gaussian
 from certflow.stats import (
     LARGEST_N,
     clopper_pearson_failure,
@@ -159,3 +162,16 @@ def test_smallest_n_to_certify(alpha):
 
 def test_smallest_n_to_certify_at_an_exact_power():
     assert [smallest_n_to_certify(alpha) for alpha in (0.001, 2**-10, 0.5, 0.01)] == [10, 11, 2, 7]
+
+
+def test_levels_at_which_the_inverse_is_not_verified_are_refused():
+    """At 1e-300 it reproduces a level of 7e-280 (n = 10,000, 17 misses)."""
+    with pytest.raises(ValueError, match="alpha: must lie strictly between 1e-200 and 1, got 1e-300"):
+        clopper_pearson_failure(9983, 10_000, 1e-300)
+    p = 1 - mpmath.mpf(float(clopper_pearson_failure(9983, 10_000, 2e-200)))
+    assert abs(tail(9983, 10_000, p) / mpmath.mpf(2e-200) - 1) < 1e-9
+    certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=1e-250)
+    sampler = spec_class("sampler", "fixed").small()
+    assert pairing_problems(certificate, Gaussian(sigma=0.5), sampler)[0].startswith(
+        "alpha: bounds are verified above 1e-200"
+    )

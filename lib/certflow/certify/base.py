@@ -10,6 +10,7 @@ from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import Arithmetic, SamplerSpec
+from certflow.stats.limits import LEAST_LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +127,8 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
             "sequential or anytime" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
         )
         return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
+    if 0 < certificate.alpha <= LEAST_LEVEL:
+        return [f"alpha: bounds are verified above {LEAST_LEVEL:g}, got {certificate.alpha:g}"]
     return [*certificate.problems(noise, sampler), *exact_problems(certificate, noise, sampler)]
 
 

@@ -21,14 +21,14 @@ def whole(name: str, value: ArrayLike, *, low: int, high: int) -> np.ndarray:
     return given.astype(np.int64)
 
 
-def level(name: str, value: ArrayLike, *, high: float = 1.0) -> np.ndarray:
-    """`value` as float64, if every entry lies strictly between 0 and `high`; ValueError otherwise (NaN and text too)."""
+def level(name: str, value: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """`value` as float64, if every entry lies strictly between `low` and `high`; ValueError otherwise (NaN and text too)."""
     given = np.asarray(value)
     if given.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: must be a number between 0 and {high:g}, got {_shown(given)}")
-    bad = ~((given > 0) & (given < high))
+        raise ValueError(f"{name}: must be a number between {low:g} and {high:g}, got {_shown(given)}")
+    bad = ~((given > low) & (given < high))
     if bad.any():
-        raise ValueError(f"{name}: must lie strictly between 0 and {high:g}, got {given[bad].flat[0]}")
+        raise ValueError(f"{name}: must lie strictly between {low:g} and {high:g}, got {given[bad].flat[0]}")
     return given.astype(np.float64)
 
 

@@ -12,7 +12,8 @@ therefore also offered from the failure side, 1 - L, with full relative accuracy
 
 Accuracy. The inverse is SciPy's (Boost). Put back into the tail equation in 40-digit arithmetic its results reproduced alpha
 to a relative 7e-11 for n <= 1e5, 2e-9 for n <= 1e6, 9e-9 for n <= 1e7 and 4e-8 for n <= 1e8. From n = 1e12 on they err, to the
-unsafe side, by percents and more; hence `LARGEST_N`.
+unsafe side, by percents and more; hence `LARGEST_N`. So they do at levels below 1e-250, by factors of a million and more; hence
+`LEAST_LEVEL`.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from certflow.stats.checks import level, whole
-from certflow.stats.limits import LARGEST_N
+from certflow.stats.limits import LARGEST_N, LEAST_LEVEL
 
 Bound = np.ndarray | np.float64
 
@@ -28,8 +29,8 @@ Bound = np.ndarray | np.float64
 def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
     """Lower confidence bound L on a success probability, wrong (too large) with probability at most `alpha`.
 
-    k successes, whole, 0 <= k <= n; n draws, whole, 1 <= n <= LARGEST_N; alpha in (0, 1). The three broadcast; the result is
-    float64 of their common shape (a scalar for scalars). Rounded to nearest, with full relative accuracy near 0.
+    k successes, whole, 0 <= k <= n; n draws, whole, 1 <= n <= LARGEST_N; alpha in (LEAST_LEVEL, 1). The three broadcast; the
+    result is float64 of their common shape (a scalar for scalars). Rounded to nearest, with full relative accuracy near 0.
     ValueError for anything outside these ranges, NaN included. About 3 microseconds per bound.
     """
     k, n, alpha = checked_arguments(k, n, alpha)
@@ -82,7 +83,7 @@ def checked_arguments(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> list[np.n
     """k, n (int64) and alpha (float64), broadcast, if they are in the ranges of `clopper_pearson_lower`; else ValueError."""
     n = whole("n", n, low=1, high=LARGEST_N)
     k = whole("k", k, low=0, high=LARGEST_N)
-    k, n, alpha = np.broadcast_arrays(k, n, level("alpha", alpha))
+    k, n, alpha = np.broadcast_arrays(k, n, level("alpha", alpha, low=LEAST_LEVEL))
     over = k > n
     if over.any():
         raise ValueError(f"k: must not exceed n, got k={k[over].flat[0]} of n={n[over].flat[0]}")

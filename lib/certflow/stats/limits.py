@@ -5,6 +5,9 @@ import math
 LARGEST_N = 10**8
 """Most draws that a bound is computed for: up to here the accuracy of the inverse beta function has been verified."""
 
+LEAST_LEVEL = 1e-200
+"""Levels must lie above this: below 1e-250 the inverse beta function is off by many orders of magnitude, to the unsafe side."""
+
 LEAST_RANKED = 4
 """Pairs of values below which a rank correlation tells nothing: of three values six orders are possible, and chance alone
 gives a perfect one of either direction every third time."""
