@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
@@ -296,14 +297,23 @@ def test_a_card_shows_what_is_certified_of_this_very_model(results_of_cards):
         "time": ["0:00", "0:00"],
     }
 
-    def shown(model: str):
-        write_table(path, pd.DataFrame(rows), Provenance(format="certificate", spec={}, parents={"model": model}))
+    def shown(model: str, to: Path = path, **images):
+        spec = {"images": {"split": "test", **images}}
+        notes = {"claim": {"norm": "linf", "alpha": 0.001, "domain": "real"}}
+        write_table(
+            to, pd.DataFrame(rows), Provenance(format="certificate", spec=spec, parents={"model": model}, notes=notes)
+        )
         return Cards(results, results / "web").all()[0].result
 
     found = shown(entry.identity)
-    assert (found.images, found.accuracy, found.at) == (2, 0.5, {0.25: 0.5, 0.5: 0.0})
+    assert (found.images, found.accuracy, found.at, found.norm) == (2, 0.5, {0.25: 0.5, 0.5: 0.0}, "linf")
     assert shown("0" * 64) is None
-    shown(entry.identity)
+    assert shown(entry.identity, split="train") is None and shown(entry.identity, corruption={"name": "fog"}) is None
+    copies = path.parents[2] / "all-fog/n100/np.tsv"
+    rows = {name: 3 * values for name, values in rows.items()} | {"idx": list(range(6))}
+    shown(entry.identity, to=copies, corruption={"name": "fog"})
+    rows = {name: values[:2] for name, values in rows.items()}
+    assert shown(entry.identity).images == 2  # and not the six copies
     path.write_text(path.read_text().replace("0.3", "9.3"))
     os.utime(path, ns=(1, 1))
     assert Cards(results, results / "web").all()[0].result is None

@@ -36,6 +36,8 @@ class Result:
     """Share of images that are certified as their class at any radius."""
     at: Mapping[float, float]
     """Radius → certified accuracy."""
+    norm: str
+    """The norm of the radii."""
 
 
 @dataclass(frozen=True)
@@ -206,21 +208,25 @@ def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
 
 
 def _result(folder: Path, model: str) -> Result | None:
-    """The largest intact certificate table of the model of that identity; None where there is none."""
-    tables = [path for path in folder.glob("*/*/*.tsv") if path.is_file()]
+    """The largest intact certificate table of test images for the model of that identity; None where there is none."""
+    tables = sorted(path for path in folder.glob("*/*/*.tsv") if path.is_file())
     found = [result for path in tables if (result := _table(path, path.stat().st_mtime, model)) is not None]
     return max(found, key=lambda result: result.images, default=None)
 
 
 @lru_cache(maxsize=1024)
 def _table(path: Path, changed: float, model: str) -> Result | None:
-    """What a table says; None where it is damaged, or of a model that lay here before."""
+    """What a table says; None where it is damaged, of a model that lay here before, or of other images than the test split's
+    own: corrupted copies are more, and are not what the model's numbers are about."""
     try:
         table, record = read_table(path, format="certificate")
     except CertflowError:
         return None
-    if record.parents.get("model") != model or not len(table):
+    images, claim = record.spec.get("images", {}), record.notes.get("claim", {})
+    if record.parents.get("model") != model or not len(table) or "norm" not in claim:
+        return None
+    if images.get("split") != "test" or "corruption" in images:
         return None
     right = table["correct"] == 1
     share = {radius: float((right & (table["radius"] >= radius)).mean()) for radius in SHOWN}
-    return Result(path.stem, len(table), float(right.mean()), share)
+    return Result(path.stem, len(table), float(right.mean()), share, str(claim["norm"]))
