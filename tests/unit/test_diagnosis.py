@@ -82,6 +82,14 @@ def test_scores_are_those_of_the_hidden_layers(found):
     assert ball == rows.ball_score["1.b"]
 
 
+def test_certified_shares_and_their_distances_are_rounded_down(found):
+    model = found.models[0]
+    worst = {"delta_over_mean": 0.4999, "joint_bound": 0.0004, "conditional_bound": 0.2506, "direct_upper": 0.1}
+    sharp = replace(model, certificate=model.certificate.assign(**worst))
+    cells = tables.certificate_block([sharp]).groups[0].rows[0].cells
+    assert [cell.text for cell in cells[1:]] == ["0.49", "99.9", "74.9", "90.0"]
+
+
 def test_correlations_are_those_of_the_models_and_their_certified_accuracy(found):
     beside = found.beside
     assert [one.model.label for one in beside.models] == [

@@ -42,6 +42,11 @@ def number(value: float) -> str:
     return digits(value, 3)
 
 
+def down(value: float, places: int) -> str:
+    """So many decimals, rounded down as what is certified must be."""
+    return f"{np.floor(value * 10**places) / 10**places:.{places}f}"
+
+
 def measured(value: float, error: float) -> Cell:
     """A number with its standard error."""
     return Cell(number(value), f"± {digits(error, 2)}" if np.isfinite(error) and error > 0 else "")
@@ -84,15 +89,19 @@ def facts_block(models: Sequence[Diagnosed]) -> Block:
 
 
 def certificate_block(models: Sequence[Diagnosed]) -> Block:
-    """The bounds at the grid's middle distance, of the first η, grouped by layer."""
+    """The bounds at the grid's middle distance, of the first η, grouped by layer.
+
+    Shares are rounded down, and so is the distance: the joint event at a smaller one is part of that at the exact one.
+    """
     groups: dict[str, list] = {}
     for layer in dict.fromkeys(layer for model in models for layer in model.layers):
         for model in models:
             rows = model.bounds(layer)
             if len(rows):
                 row = rows.iloc[len(rows) // 2]
-                shares = [percent(1 - row[name]) for name in ("joint_bound", "conditional_bound", "direct_upper")]
-                groups.setdefault(layer, []).append([model.label, f"{row['delta_over_mean']:.2f}", *shares])
+                bounds = [row[name] for name in ("joint_bound", "conditional_bound", "direct_upper")]
+                shares = [down(100 * (1 - bound), 1) for bound in bounds]
+                groups.setdefault(layer, []).append([model.label, down(row["delta_over_mean"], 2), *shares])
     columns = ("model", "δ / mean distance", "joint", "given close", "counted")
     return block("layer", columns, groups, over="certified share of random pairs (%), distributional", plain=1)
 
