@@ -23,6 +23,7 @@ from certflow.doors.answers import write
 from certflow.doors.bring import from_results
 from certflow.doors.cli import main
 from certflow.doors.commands import commands
+from certflow.doors.commands.certify import _summary
 from certflow.files.artefact import read_table
 from certflow.noise import Gaussian
 
@@ -179,6 +180,12 @@ def test_what_is_required_decides_the_exit_status(model, capsys):
     assert status == 0 and "required" not in err
     status, _, err = told(capsys, *command, "--require", "0.1@0.0", "--require", "0.999@0.25")
     assert status == 3 and "required: 99.9% right at radius 0.25, found" in err and "without an interval" in err
+
+
+def test_nobody_abstains_where_labels_are_judged():
+    table = pd.DataFrame({"predict": [-1, 3], "radius": [0.0, 0.5], "correct": [0, 1], "seconds": [1.0, 1.0]})
+    assert _summary(table, [], judged=False)["abstained"] == 1
+    assert "abstained" not in _summary(table, [], judged=True)
 
 
 def test_code_of_ones_own_is_run(home, capsys, monkeypatch):

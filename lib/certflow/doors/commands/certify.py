@@ -74,7 +74,8 @@ def run(given: argparse.Namespace) -> int:
             running=running,
         )
         record |= {"certificate": certificate.canonical(), "claim": asdict(found.claim)}
-        summary = _summary(found.table, given.require)
+        judged = sampler.judges_label or certificate.judges_label
+        summary = _summary(found.table, given.require, judged)
         write(given, found.table, record, summary, _line(found.table, summary, found.claim))
     return _required(found.table, given.require)
 
@@ -117,13 +118,14 @@ def _share(table: "pd.DataFrame", radius: float) -> float:
     return float((held & (table["radius"] >= radius)).mean())
 
 
-def _summary(table: "pd.DataFrame", required: list[tuple[float, float]]) -> dict[str, Any]:
+def _summary(table: "pd.DataFrame", required: list[tuple[float, float]], judged: bool) -> dict[str, Any]:
+    """judged: whether labels were, so that nothing is predicted and nobody abstains."""
     radii = sorted(
         {*(radius for radius in RADII if radius <= table["radius"].max()), *(radius for _, radius in required)}
     )
     return {
         "images": len(table),
-        "abstained": int((table["predict"] == -1).sum()),
+        **({} if judged else {"abstained": int((table["predict"] == -1).sum())}),
         "certified_accuracy" if "correct" in table else "certified": {str(r): _share(table, r) for r in radii},
         "seconds": float(table["seconds"].sum()),
     }
