@@ -278,7 +278,7 @@ def test_noise_of_another_norm_has_its_own_certificates(tmp_path, kind, way, say
     job = web.ended(web.certify(way=way, n="500", seed="3"))
     assert job.status.state == "done", job.status
     body = text(web.get(f"/jobs/{job.id}"))
-    assert "ℓ₁ radius" in body and (says in body or job.moments[-1]["best"] == 0)
+    assert "ℓ1 radius" in body and (says in body or job.moments[-1]["best"] == 0)
     assert job.copies()["noisy"].shape[0] == 3
     web.close()
 

@@ -12,6 +12,7 @@ from certflow.doors.web.site import NAME, Site
 from certflow.doors.web.words import ago, down, duration
 from certflow.doors.web.worker import Full
 from certflow.errors import CertflowError
+from certflow.report.names import NORMS
 
 log = logging.getLogger(__name__)
 FORM_BYTES = MEGABYTE
@@ -40,7 +41,7 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.extensions[NAME] = site
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     app.config["MAX_CONTENT_LENGTH"] = settings.image_bytes + FORM_BYTES
-    app.jinja_env.filters.update(down=down, duration=duration, ago=ago)
+    app.jinja_env.filters.update(down=down, duration=duration, ago=ago, norm=NORMS.__getitem__)
     app.context_processor(lambda: {"version": __version__})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     guard.install(app)

@@ -9,6 +9,7 @@ from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import Law, law_of
 from certflow.doors.web.words import down, duration, percent, rounded
+from certflow.report.names import NORMS
 from certflow.sampling.base import SamplerSpec
 
 LONGER = 10
@@ -52,7 +53,7 @@ class Shown:
     @property
     def unit(self) -> str:
         """The norm, for people."""
-        return {"l1": "ℓ₁", "l2": "ℓ₂", "linf": "ℓ∞"}[self.law.way.norm]
+        return NORMS[self.law.way.norm]
 
     @property
     def heading(self) -> str:
