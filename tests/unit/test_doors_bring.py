@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from doors_examples import CODE, trained
+from PIL import Image
 from stage_examples import DIGITS, MODEL, NOISE
 
 from certflow.certify.memory import certify, ready
@@ -19,6 +20,7 @@ from certflow.doors.bring import behind, from_checkpoint, from_onnx, from_result
 from certflow.doors.cli import main
 from certflow.doors.code import from_python
 from certflow.doors.given import Looks, given
+from certflow.doors.labels import with_labels
 from certflow.errors import ArtefactError, DataError
 from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import load_model
@@ -125,8 +127,6 @@ def test_a_part_of_the_images_keeps_its_numbers():
 
 
 def test_folders_without_an_order_of_classes_are_refused(home, tmp_path, capsys):
-    from PIL import Image
-
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "pets" / name / "a.png")
@@ -135,6 +135,50 @@ def test_folders_without_an_order_of_classes_are_refused(home, tmp_path, capsys)
     command = ["certify", "--model", str(home.given["model"]), "--images", str(tmp_path / "pets"), "--quiet"]
     assert main(command) == 1
     assert "has 2 class folders, the model has 10 classes" in capsys.readouterr().err
+
+
+def class_folders(folder: Path, classes: int = 3, name: str = "1.png") -> Path:
+    """A folder for each class with an image of the same name in it."""
+    for number in range(classes):
+        (folder / str(number)).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(folder / str(number) / name)
+    return folder
+
+
+LABELS = {
+    "ends of paths": ("{}/1.png", [2, 1, 0]),
+    "longer ends": ("digits/./{}/1.png", [2, 1, 0]),
+    "whole paths": ("{folder}/{}/1.png", [2, 1, 0]),
+    "a name that all have": ("1.png", "1.png: is the name of 3 images; write more of their paths, too"),
+    "folders of elsewhere": ("/elsewhere/{}/1.png", "0/1.png has no label"),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_are_of_the_files_that_they_name(tmp_path, case):
+    written, wanted = LABELS[case]
+    folder = class_folders(tmp_path / "digits")
+    rows = [f"{written.format(number, folder=folder)},{2 - number}" for number in range(3)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    images = given(str(folder), Looks())
+    if isinstance(wanted, list):
+        assert with_labels(images, tmp_path / "labels.csv").labels.tolist() == wanted
+    else:
+        with pytest.raises(DataError, match=wanted):
+            with_labels(images, tmp_path / "labels.csv")
+
+
+def test_the_label_of_one_file_is_not_that_of_others_with_its_name(tmp_path):
+    images = given(str(class_folders(tmp_path / "digits")), Looks())
+    (tmp_path / "labels.csv").write_text("file,label\n2/1.png,7\n")
+    with pytest.raises(DataError, match=r"labels.csv: image .*digits/0/1.png has no label"):
+        with_labels(images, tmp_path / "labels.csv")
+
+
+def test_of_two_columns_of_one_name_neither_is_taken(tmp_path):
+    (tmp_path / "labels.csv").write_text("idx,label,label\n0,1,2\n")
+    with pytest.raises(DataError, match="has the columns idx, label, label; write a table"):
+        with_labels(given(str(class_folders(tmp_path / "digits", 1)), Looks()), tmp_path / "labels.csv")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 """True classes of images from a file: an array, or a table that names images by file or number."""
 
 import csv
+import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +17,22 @@ KEYS = ("idx", "file")
 NUMBER = re.compile(r"[0-9]{1,18}")
 WRITTEN = "a table with a header `idx,label` or `file,label`, or an array of whole numbers saved by numpy.save"
 
+Rows = dict[str, list[str]]
+"""What stands in the column that names images → the texts of its labels."""
+
 
 def with_labels(given: Given, path: str | Path) -> Given:
     """The images with the labels of a file: FILE.npy int [images], or comma- or tab-separated text.
 
-    Text has a column `label` and one that says of which image: `idx` (its number, from 0) or `file` (the end of its path).
-    `DataError` names the file and the image for which there is no label, or more than one.
+    Text has a column `label` and one that says of which image: `idx` (its number, from 0) or `file` (the end of its path, as
+    much of it as no other image has). `DataError` names the file and the image for which there is no label, or more than one.
     """
     path = Path(path)
     if path.suffix == ".npy":
         return given.labelled(_array(path, len(given)))
     key, rows = _rows(path)
-    found = [_label(path, rows, _name(given, key, int(index))) for index in given.index]
-    return given.labelled(np.array(found, np.int64))
+    named = _by_number(given, rows) if key == "idx" else _by_file(given, rows, path)
+    return given.labelled(np.array([_label(path, name, found) for name, found in named], np.int64))
 
 
 def _array(path: Path, images: int) -> np.ndarray:
@@ -38,7 +44,7 @@ def _array(path: Path, images: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _rows(path: Path) -> tuple[str, dict[str, list[str]]]:
+def _rows(path: Path) -> tuple[str, Rows]:
     """Which column names images, and label texts by what stands there."""
     try:
         text = read_bounded(path).decode("utf-8-sig")
@@ -51,24 +57,42 @@ def _rows(path: Path) -> tuple[str, dict[str, list[str]]]:
     columns = [name.strip() for name in table.fieldnames or ()]
     table.fieldnames = columns
     key = next((name for name in KEYS if name in columns), None)
-    if key is None or "label" not in columns:
+    if key is None or "label" not in columns or columns.count(key) + columns.count("label") > 2:
         raise DataError(f"{path}: has the columns {', '.join(columns) or 'none'}; write {WRITTEN}")
-    rows: dict[str, list[str]] = {}
+    rows: Rows = {}
     try:
         for row in table:
             name = (row[key] or "").strip()
-            rows.setdefault(Path(name).name if key == "file" else name, []).append((row["label"] or "").strip())
+            rows.setdefault(os.path.normpath(name) if key == "file" else name, []).append((row["label"] or "").strip())
     except csv.Error as error:
         raise DataError(f"{path}: line {table.line_num + 1}: cannot be read ({error}); write {WRITTEN}") from error
     return key, rows
 
 
-def _name(given: Given, key: str, index: int) -> str:
-    return Path(given.describe(index)).name if key == "file" else str(index)
+def _by_number(given: Given, rows: Rows) -> Iterator[tuple[str, list[str]]]:
+    """What each image is called, and the labels of its number."""
+    return ((str(index), rows.get(str(index), [])) for index in given.index.tolist())
 
 
-def _label(path: Path, rows: dict[str, list[str]], name: str) -> int:
-    found = rows.get(name, [])
+def _by_file(given: Given, rows: Rows, path: Path) -> Iterator[tuple[str, list[str]]]:
+    """What each image is called, and the labels of the ends of its path; `DataError` where a row names several images."""
+    places = [os.path.abspath(given.describe(index)) for index in given.index.tolist()]
+    named = [[end for end in _ends(place) if end in rows] for place in places]
+    images = Counter(end for ends in named for end in ends)
+    for place, ends in zip(places, named, strict=True):
+        for end in ends:
+            if images[end] > 1:
+                raise DataError(f"{path}: {end}: is the name of {images[end]} images; write more of their paths, too")
+        yield place, [label for end in ends for label in rows[end]]
+
+
+def _ends(place: str) -> list[str]:
+    """Every end of an absolute path, the whole of it included."""
+    parts = place.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _label(path: Path, name: str, found: list[str]) -> int:
     if len(found) != 1:
         what = "has no label" if not found else f"has {len(found)} labels"
         raise DataError(f"{path}: image {name} {what}; give each image one")
