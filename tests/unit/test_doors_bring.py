@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +182,42 @@ def test_of_two_columns_of_one_name_neither_is_taken(tmp_path):
     (tmp_path / "labels.csv").write_text("idx,label,label\n0,1,2\n")
     with pytest.raises(DataError, match="has the columns idx, label, label; write a table"):
         with_labels(given(str(class_folders(tmp_path / "digits", 1)), Looks()), tmp_path / "labels.csv")
+
+
+def test_a_name_that_looks_like_a_choice_is_a_name_where_it_is_there(tmp_path):
+    folder = class_folders(tmp_path / "scans[0:2]")
+    assert len(given(str(folder), Looks())) == 3
+    assert len(given(f"{folder}[0:2]", Looks())) == 2
+
+
+def huge(path: Path) -> None:
+    """The beginning of a PNG file of 40,000 x 40,000 pixels."""
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 40_000, 40_000, 8, 0, 0, 0, 0)
+    checked = header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + checked + struct.pack(">I4s", 9, b"IDAT"))
+
+
+@pytest.mark.parametrize("shape", [None, (1, 8, 8)])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "cannot be read .it is not a regular file."),
+        (huge, "is not an intact image file .Image size"),
+        (Path.touch, "is not an intact image file"),
+        (lambda path: path.symlink_to("nowhere"), "cannot be read .No such file or directory."),
+    ],
+)
+def test_what_is_no_image_is_told_and_waited_for_by_nobody(tmp_path, make, message, shape):
+    make(tmp_path / "a.png")
+    with pytest.raises(DataError, match=f"a.png: {message}"):
+        given(str(tmp_path), Looks(shape=shape)).read(slice(None))
+
+
+def test_images_beside_class_folders_are_not_passed_over(tmp_path):
+    folder = class_folders(tmp_path)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "b.png")
+    with pytest.raises(DataError, match="b.png: is an image beside class folders"):
+        given(str(folder), Looks())
 
 
 @pytest.fixture(scope="module")

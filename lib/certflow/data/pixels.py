@@ -107,8 +107,8 @@ class Rendering:
 
     def _recognised(self, data: bytes, where: str) -> Image.Image:
         """The image with its header read, its size and colours found to fit; nothing is decoded yet."""
+        image = recognised(data, where)
         try:
-            image = Image.open(BytesIO(data), formats=FORMATS)
             bits = _bits(image, data)
             transparent = image.has_transparency_data
         except UNREADABLE as error:
@@ -174,6 +174,14 @@ class Rendering:
         if image.size == (width, height):
             return image
         return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def recognised(data: bytes, where: str) -> Image.Image:
+    """The image with its header read and nothing decoded; a `DataError` names `where` if there is none."""
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except UNREADABLE as error:
+        raise _damaged(where, error) from error
 
 
 def crop_box(words: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:

@@ -12,6 +12,7 @@ from certflow.data.base import DatasetSpec, SplitName
 from certflow.data.source import missing
 from certflow.data.splits import positions
 from certflow.errors import DataError
+from certflow.files.intact import brief, read_all
 
 if TYPE_CHECKING:
     from certflow.data.pixels import Rendering
@@ -112,10 +113,10 @@ class TreeSplit:
     def load(self, index: int) -> bytes:
         """The bytes of one file, checked where its hash is known."""
         try:
-            data = self.path(index).read_bytes()
-        except OSError as error:
+            data = read_all(self.path(index))
+        except (OSError, ValueError) as error:
             raise DataError(
-                f"{self.path(index)}: cannot be read ({error.strerror}); restore it, or correct the dataset's root"
+                f"{self.path(index)}: cannot be read ({brief(error)}); restore it, or correct the dataset's root"
             ) from error
         if self.listing is not None and hashlib.sha256(data).digest() != self.listing["sha256"][index].tobytes():
             raise DataError(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from certflow.data.base import DataInfo, DatasetSpec
-from certflow.data.pixels import MODES, Colour, Rendering, Resize
+from certflow.data.pixels import MODES, Colour, Rendering, Resize, recognised
 from certflow.data.source import data_root
 from certflow.data.tree import ENDINGS, TreeDataset, find_images
 from certflow.errors import DataError
-from certflow.files.intact import DAMAGE, brief, opened
+from certflow.files.intact import DAMAGE, brief, opened, read_all
 from certflow.files.npz import map_array
 
 PART = re.compile(
@@ -81,7 +81,7 @@ def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
     parts = PART.fullmatch(text)
     if parts is None:  # never: its first group takes what the others leave
         raise DataError(f"{text}: names no images; name {NAMED}")
-    name, chosen = parts["name"], _slice(parts)
+    name, chosen = (text, slice(None)) if _place(text).exists() else (parts["name"], _slice(parts))
     place = _place(name)
     if place.is_dir():
         found = _folder(place, looks, own)
@@ -183,10 +183,14 @@ def _array(path: Path, looks: Looks) -> Given:
 def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
     """All images below a folder; where they lie in sub-folders, one for each class, these are the labels."""
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if classes:
-        paths = [(path, name) for name in classes for path in find_images(folder / name)]
-    else:
-        paths = [(path, "") for path in _images_in(folder)]
+    loose = _images_in(folder)
+    if classes and loose:
+        raise DataError(
+            f"{loose[0]}: is an image beside class folders ({folder / classes[0]}); move it, or name one of them"
+        )
+    if not classes and not loose:
+        raise DataError(f"{folder}: holds no image ({', '.join(sorted(ENDINGS))}); name {NAMED}")
+    paths = [(path, name) for name in classes for path in find_images(folder / name)] or [(path, "") for path in loose]
     files = [path for path, _ in paths]
     rendering = Rendering(looks.shape or _shape_of(files[0]), looks.resize, colour=looks.colour)
 
@@ -215,31 +219,25 @@ def _numbers(classes: list[str], folder: Path, own: DatasetSpec | None) -> tuple
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and not path.is_dir()
     )
-    if not found:
-        raise DataError(f"{folder}: holds no image ({', '.join(sorted(ENDINGS))}); name {NAMED}")
-    return found
 
 
 def _shape_of(path: Path) -> tuple[int, int, int]:
     """Channels, height and width of an image file as it is."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            channels = next((number for number, mode in MODES.items() if mode == image.mode), 3)
-            return channels, image.height, image.width
-    except OSError as error:
-        raise DataError(f"{path}: is not an intact image file; replace or remove it") from error
+    image = recognised(_bytes(path), str(path))
+    channels = next((number for number, mode in MODES.items() if mode == image.mode), 3)
+    return channels, image.height, image.width
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+        return read_all(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({brief(error)}); restore it") from error
 
 
 def _numbered(name: str, images: Any, describe: Callable[[int], str]) -> Given:

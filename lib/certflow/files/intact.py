@@ -81,6 +81,12 @@ def read_bounded(path: str | Path, limit: int = RECORD_BYTES) -> bytes:
         return file.read(limit + 1)
 
 
+def read_all(path: str | Path) -> bytes:
+    """All bytes of a file of any size; as `opened` where it is no regular file."""
+    with opened(path) as file:
+        return file.read()
+
+
 def digest_of(file: BinaryIO, size: int | None = None) -> str:
     """SHA-256 (hex) of the first `size` bytes of an open file (default: all), read in chunks of 1 MiB."""
     file.seek(0)
