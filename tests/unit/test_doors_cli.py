@@ -280,6 +280,17 @@ BAD = {
     "a batch too large": (["--model", "MODEL"], ["--batch", "100000000000"], "batch size must be"),
     "no name of the output": (["--model", "MODEL"], ["--out", ""], "no file can be put"),
     "a folder for the output": (["--model", "MODEL"], ["--out", "by_class"], "no file can be put"),
+    "the images as the output": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--out", "images.npy"],
+        "would be lost",
+    ),
+    "the model as the output": (["--model", "MODEL"], ["--out", "MODEL"], "model.safetensors: holds something else"),
+    "labels as the output": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "labels.csv", "--out", "labels.csv"],
+        "labels.csv: holds something else than a table, which would be lost",
+    ),
     "a device for the output": (["--model", "MODEL"], ["--out", "/proc/out.tsv"], "no file can be put"),
 }
 
@@ -308,7 +319,7 @@ def spoiled(home):
 def test_bad_input_is_named_with_its_remedy(spoiled, model, capsys, monkeypatch, name):
     own, more, message = BAD[name]
     monkeypatch.chdir(spoiled)
-    own = [model if word == "MODEL" else word for word in own]
+    own, more = ([model if word == "MODEL" else word for word in words] for words in (own, more))
     images = [] if "--images" in more else ["--images", "digits:test::90"]
     known = ["--noise", NOISE] if "w.pth" in own or "none.pth" in own else []
     status, out, err = told(capsys, "certify", *own, *known, *images, *more, "--quiet")
@@ -447,6 +458,10 @@ def test_a_bundle_is_a_model_again(model, tmp_path, capsys):
     assert again.noise == Gaussian(sigma=0.5)
     assert "from_results" in (tmp_path / "bundle" / "README.md").read_text()
     assert told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")[0] == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    status, _, err = told(capsys, "export", "--model", model, "--out", tmp_path / "mine")
+    assert status == 1 and "holds other files (README.md)" in err
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     status, _, err = told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")
     assert status == 1 and "holds other files (notes.txt)" in err

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certflow.errors import ArtefactError
 from certflow.files.artefact import atomic, versions
+from certflow.files.intact import opened
 from certflow.files.lock import exclusive
 from certflow.files.opening import require_place
 from certflow.kinds.spec import digest
@@ -24,8 +26,31 @@ if TYPE_CHECKING:
     from certflow.doors.asking import Asked
     from certflow.sampling.base import Measurement
 
+FIRST_COLUMNS = ("idx", "radius")
+"""What the header of a table begins with."""
+HEADER_BYTES = 4096
 FINGERPRINT = 16
 """Rows whose logits tell one model from another."""
+
+
+def require_output(path: str | None) -> None:
+    """ArtefactError where `--out` names what no table can replace: a folder, a device, or a file that holds something else.
+
+    That may be the model, the images or the labels; a table that a command wrote before is replaced.
+    """
+    if path is None:
+        return
+    require_place(path)
+    try:
+        with opened(path) as file:
+            head = file.readline(HEADER_BYTES).decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    columns = head.split("\t")
+    if head and (len(columns) < 3 or columns[0] not in FIRST_COLUMNS):
+        raise ArtefactError(
+            f"{path}: holds something else than a table, which would be lost; name another file, or move it away"
+        )
 
 
 def record_of(asked: "Asked", seed: int, **more: Any) -> dict[str, Any]:
@@ -77,7 +102,6 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
     if arguments.out is None:
         yield running
         return
-    require_place(arguments.out)
     journals: list[Journal] = []
     with exclusive(arguments.out, "certifying") as locked:
         remove_parts(arguments.out, locked=locked)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certflow.doors.answers import require_output
 from certflow.doors.entries import entry, settings
 from certflow.errors import ConfigError, DataError
 
@@ -41,6 +42,7 @@ def asked(arguments: argparse.Namespace) -> Asked:
     from certflow.doors.bring import behind_denoiser_of
     from certflow.sampling.arguments import warn_of_scale
 
+    require_output(arguments.out)
     brought, given = _model_and_images(arguments)
     other = _model_with_denoiser(arguments)
     if other is not None:

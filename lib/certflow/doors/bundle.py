@@ -10,6 +10,7 @@ import torch
 from certflow import __version__
 from certflow.errors import ArtefactError
 from certflow.files.artefact import atomic
+from certflow.models.header import is_ours
 
 if TYPE_CHECKING:
     from certflow.doors.bring import PipelineModel
@@ -57,7 +58,8 @@ def write_bundle(brought: "PipelineModel", folder: str | Path, *, onnx: bool = F
     """
     folder = Path(folder)
     names = [WEIGHTS, CARD, README, *([ONNX] if onnx else [])]
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in names) if folder.is_dir() else []
+    own = names if (folder / CARD).is_file() or is_ours(folder / WEIGHTS) else []
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in own) if folder.is_dir() else []
     if strange:
         raise ArtefactError(f"{folder}: holds other files ({', '.join(strange[:3])}); name a new or an empty folder")
     if onnx:
