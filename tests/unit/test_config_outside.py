@@ -117,6 +117,22 @@ def test_the_content_of_files_is_part_of_what_a_model_is(raw, tmp_path):
     assert load(raw).model_spec(*run)["files"] != before["files"]
 
 
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
+def test_names_that_no_file_can_have_are_of_files_that_are_not_there(raw, path):
+    raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": path}]
+    raw["methods"]["mine"] = {"kind": "external", "checkpoint": path}
+    raw["denoisers"]["theirs"] = {"kind": "diffusion", "weights": path}
+    raw["methods"]["behind"] = {
+        "kind": "denoised",
+        "denoiser": "theirs",
+        "classifier": {"method": "mine", "noise": "clean"},
+    }
+    raw["experiments"]["digits"]["methods"] = ["mine", "behind"]
+    ending = f"{path} is not there; put it there, or correct the path"
+    keys = ("experiments.digits.foreign.0.path", "methods.mine.checkpoint", "denoisers.theirs.weights")
+    assert {f"{key}: {ending}" for key in keys} == set(problems(raw))
+
+
 @pytest.mark.parametrize("path", ["a/{x}.tsv", "{noise}/b", "a{}.tsv"])
 def test_braces_are_refused_where_snakemake_would_see_them(raw, path):
     raw["methods"]["mine"] = {"kind": "external", "checkpoint": "a/{{x}}.pth"}

@@ -1,7 +1,7 @@
 """Per-image tables made elsewhere, read with the configuration: what is wrong with them is said before anything runs."""
 
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.certify.field_table import read_field_columns
@@ -26,7 +26,7 @@ def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
     dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
     first: dict[tuple[str, str], tuple[str, Columns]] = {}
     for place, result in enumerate(e.foreign):
-        if not Path(result.path).exists():
+        if not os.path.exists(result.path):
             continue
         try:
             table = read_field_columns(result.path)

@@ -2,9 +2,9 @@
 environment names.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from certflow.config.records import PAGES
 from certflow.config.study import Study
@@ -58,5 +58,5 @@ def _missing(study: Study, name: str) -> Iterator[str]:
 
 
 def _absent(key: str, path: str) -> Iterator[str]:
-    if not Path(path).exists():
+    if not os.path.exists(path):
         yield f"{key}: {path} is not there; put it there, or correct the path"

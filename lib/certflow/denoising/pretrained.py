@@ -4,6 +4,7 @@ A folder is flat (`config.json` beside its weights, `scheduler_config.json` too)
 Weights are read from safetensors, or from PyTorch's own format without unpickling anything but tensors.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,9 @@ SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_c
 
 def files_of(path: str | Path) -> list[str]:
     """The files behind `weights`: those of a folder that say what the model is, or the one file itself."""
-    path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [str(path)]
-    config, weights, scheduler = _inside(path)
+    config, weights, scheduler = _inside(Path(path))
     return [str(file) for file in (config, weights, scheduler) if file is not None]
 
 

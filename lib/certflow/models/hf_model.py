@@ -1,6 +1,6 @@
 """Models of the transformers library (`huggingface/transformers`), from a folder, a hub, or settings."""
 
-from pathlib import Path
+import os
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -57,12 +57,12 @@ class TransformersModel(ModelSpec):
         """What a folder's settings say against such data; whether it is there is another question (`absent`)."""
         from certflow.models.hf_folder import misfits
 
-        if self.weights is None or not Path(self.weights).exists():
+        if self.weights is None or not os.path.exists(self.weights):
             return []
         return misfits(self.weights, info, stored=self.own_layer)
 
     def absent(self) -> list[str]:
-        missing = self.weights is not None and not Path(self.weights).is_dir()
+        missing = self.weights is not None and not os.path.isdir(self.weights)
         folder = [f"weights: there is no folder {self.weights}; put it there, or correct the path"] if missing else []
         return [*super().absent(), *folder]
 
