@@ -220,6 +220,11 @@ def test_images_beside_class_folders_are_not_passed_over(tmp_path):
         given(str(folder), Looks())
 
 
+def test_a_folder_of_weights_is_named_as_one(tmp_path):
+    with pytest.raises(ArtefactError, match="is a folder; name the weight file in it"):
+        from_checkpoint(tmp_path, "lenet")
+
+
 @pytest.fixture(scope="module")
 def exported(home, tmp_path_factory) -> Path:
     """The model as an ONNX file, made in another process: torch's exporter warns of its own ways."""

@@ -291,6 +291,11 @@ BAD = {
         ["--images", "images.npy", "--labels", "labels.csv", "--out", "labels.csv"],
         "labels.csv: holds something else than a table, which would be lost",
     ),
+    "deep JSON": (
+        ["--model", "MODEL"],
+        ["--sampler", '{"a":' * 20_000],
+        r'\{"a":.{75}: is not JSON .maximum recursion',
+    ),
     "a device for the output": (["--model", "MODEL"], ["--out", "/proc/out.tsv"], "no file can be put"),
 }
 

@@ -318,6 +318,14 @@ def test_files_that_are_something_else_are_called_by_their_name(tmp_path, name):
     assert "weights_only" not in str(caught.value)
 
 
+def test_a_part_of_a_model_is_not_taken_for_another_architecture(resnet, tmp_path):
+    save_file(resnet, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(ArtefactError, match="00002.safetensors: is one of 2 parts of a model; load all of them"):
+        read(tmp_path / "model-00001-of-00002.safetensors")
+    save_file(resnet, tmp_path / "model-00001-of-00001.safetensors")
+    assert equal(read(tmp_path / "model-00001-of-00001.safetensors"), resnet)
+
+
 def test_safetensors_are_known_by_content(resnet, tmp_path):
     save_file(resnet, tmp_path / "w.pth")
     assert equal(read(tmp_path / "w.pth"), resnet)

@@ -1,5 +1,6 @@
 """A model to certify, from a file: results of the pipeline, a checkpoint, or ONNX. From Python code: `certflow.doors.code`."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,7 +123,7 @@ def from_checkpoint(
     """
     from certflow.models.published import load_checkpoint, load_weights, named
 
-    if not Path(path).is_file():
+    if not os.path.exists(path):
         raise ArtefactError(f"{path}: is not there; name a file of weights")
     spec = named(model) if isinstance(model, str) else model
     if isinstance(model, str) or info is None:

@@ -51,8 +51,10 @@ def read_json(text: str) -> dict[str, Any]:
     """The object that JSON text states."""
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise DataError(f'{text}: is not JSON ({error}); write for example {{"kind": "fixed", "n": 1000}}') from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f'{text[:80]}: is not JSON ({error}); write for example {{"kind": "fixed", "n": 1000}}'
+        ) from error
     return found
 
 
@@ -65,6 +67,6 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise DataError(f"--set {pair}: write KEY=VALUE, such as depth=40")
         try:
             found[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[key] = value
     return found

@@ -5,6 +5,8 @@ import re
 import zipfile
 from pathlib import Path
 
+PART = re.compile(r"-\d+-of-(\d+)\.\w+$", re.ASCII)
+"""How large models are called that were saved in parts: model-00001-of-00002.safetensors."""
 HEAD = 1024
 """Bytes looked at."""
 LFS = b"version https://git-lfs"
@@ -39,6 +41,11 @@ def misnomer(path: Path) -> str | None:
         return f"is a folder; name the weight file in it ({_weight_files(path)})"
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         return "is not a regular file; name the weight file"
+    part = PART.search(path.name)
+    if part and int(part[1]) > 1 and path.exists():
+        return (
+            f"is one of {int(part[1])} parts of a model; load all of them where it was made, and save one file: {SAVE}"
+        )
     with open(path, "rb") as file:
         head = file.read(HEAD)
     if not head:

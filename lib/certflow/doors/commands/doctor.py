@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from certflow.doors.entries import entry
+from certflow.errors import DataError
 
 if TYPE_CHECKING:
     from certflow.models.examination import Examination
@@ -33,7 +34,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the doctor's page, or the notes as JSON. 0: nothing looks wrong; 3: something does."""
-    if given.arch is None or given.dataset is None:
+    if (given.arch is None) != (given.dataset is None) or (given.json and given.arch is None):
+        raise DataError("--arch, --dataset: a model is examined on images; give both, or neither and no --json")
+    if given.arch is None:
         print(describe(given.checkpoint))
         return 0
     found = _examined(given)
