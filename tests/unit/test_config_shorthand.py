@@ -36,6 +36,13 @@ def test_a_mapping_within_an_entry_starts_from_a_recipe(raw):
     assert (list(train.sigma_range), train.epochs) == ([0.0, 1.0], 4)
 
 
+@pytest.mark.parametrize(("section", "name"), [("experiments", "digits"), ("methods", "macer-quick")])
+def test_what_contains_itself_is_refused_with_its_place(raw, section, name):
+    raw[section][name]["own"] = raw[section][name]
+    line = f"{section}.{name}: holds a value that is not a plain YAML value (Circular reference detected)"
+    assert problems(raw)[0] == line
+
+
 def test_experiments_name_lists(raw):
     raw["lists"]["few"] = [0.25, 0.5]
     raw["experiments"]["digits"] |= {"radii": "few", "noises": "levels"}

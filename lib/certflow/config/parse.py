@@ -37,6 +37,8 @@ def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
             written[section][name] = fields if record is None else shorthand.with_lists(record, fields, lists)
         except ConfigError as error:
             problems += [_under(f"{section}.{name}", line) for line in error.problems]
+        except RecursionError:  # an anchor of YAML within itself, which is refused when the entry is parsed
+            continue
     return written
 
 

@@ -19,8 +19,8 @@ def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
     """An instance of `cls`, or a `ConfigError` with one line for each wrong field."""
     try:
         text = json.dumps(fields)
-    except (TypeError, ValueError) as error:
-        raise ConfigError([f"holds a value that is not a plain YAML value ({error})"]) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError([f": holds a value that is not a plain YAML value ({error})"]) from None
     try:
         return cls.model_validate_json(text)
     except ValidationError as error:
