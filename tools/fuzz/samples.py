@@ -405,7 +405,8 @@ def read_layers(folder: Path) -> Any:
 def make_corruptions(folder: Path, number: int) -> None:
     names = {"method": "gaussian", "noise": "gauss-0.25", "certificate": "np", "norm": "l2", "entry": "c"}
     table = pd.DataFrame({**names, "corruption": ["fog", "snow"], "severity": 0, "severities": "1 2", "sigma": 0.25})
-    table = table.assign(n_images=12, acr=[0.5, 0.25 + number], published_source="", tables="x.tsv", digests="e")
+    table = table.assign(n_images=12, acr=[0.5, 0.25 + number], preset_radii="", judged="", published_source="")
+    table = table.assign(tables="x.tsv", digests="e")
     write_table(folder / "c.tsv", table, record("corruptions table", number))
 
 
