@@ -74,7 +74,7 @@ def field_network(model: dict, info: DataInfo, ours: torch.nn.Sequential | None 
 
 def fastest(precision: Precision, device: torch.device) -> Inference:
     """Ours in a precision as whoever wants speed states it: convolutions by C code of ours in float32 on a CPU."""
-    fits = device.type == "cpu" and precision == "float32" and winograd.library() is not None
+    fits = device.type == "cpu" and precision == "float32" and winograd.kernel() is not None
     return Inference(precision=precision, native=fits)
 
 

@@ -25,7 +25,7 @@ SHAPE = (3, 32, 32)
 
 @pytest.fixture(scope="module")
 def kernel():
-    if winograd.library() is None:
+    if winograd.kernel() is None:
         pytest.skip("no C compiler")
 
 
@@ -252,7 +252,7 @@ def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path):
 
 
 def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
-    monkeypatch.setattr(steps, "library", lambda: None)
+    monkeypatch.setattr(steps, "kernel", lambda: None)
     with pytest.raises(ConfigError, match="native: needs a C compiler"):
         BaseClassifier(residual(), Inference(native=True), shape=SHAPE)
     assert not BaseClassifier(residual(), shape=SHAPE).describe()["native"]

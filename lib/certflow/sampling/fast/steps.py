@@ -19,7 +19,7 @@ from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms
 from certflow.sampling.fast.settling import settle
-from certflow.sampling.fast.winograd import library
+from certflow.sampling.fast.winograd import kernel
 from certflow.sampling.form import Form
 from certflow.sampling.settings import compiler_settings
 
@@ -63,7 +63,7 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
 
 def _native(form: Form, x: torch.Tensor) -> Form | None:
     """`ConfigError` where there is no compiler: what is certified must not depend on whether one is there."""
-    if library() is None:
+    if kernel() is None:
         raise ConfigError(
             [
                 "inference.native: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; "

@@ -102,7 +102,7 @@ def whole(values: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def kernel() -> ctypes.CDLL | None:
     """The functions in C, compiled if they were not yet; None where they cannot be."""
     return load(source(), _declare)
 
@@ -123,7 +123,7 @@ def _declare(functions: ctypes.CDLL) -> None:
 
 def _needed() -> ctypes.CDLL:
     """The functions; whoever makes such layers has asked whether they are there."""
-    found = library()
+    found = kernel()
     if found is None:
         raise ConfigError(["inference.native: a compiled kernel is gone; run again"])
     return found
