@@ -76,6 +76,15 @@ def test_the_average_radius_is_the_area_under_the_accuracies():
     assert 0 < found.low < found.value < found.high < 2
 
 
+def test_images_beyond_reach_may_have_any_average_radius_beyond():
+    """All draws of nine images in ten agree: their radii may be those of `REACH`, or all that 100,000 draws can prove, 3.8."""
+    radii = np.linspace(0, 4, 401)
+    law = law_of(observed(np.repeat([160, 0], [450, 50]), np.full(500, 160)))
+    found = radius_under(law, radii, ndtr(-radii), 100_000, 0.001)
+    assert found.low < 0.9 * REACH < found.value < found.high
+    assert found.high > 0.9 * 3.8
+
+
 def test_draws_and_alpha_are_those_of_the_table_that_is_estimated():
     k, n = piloted(np.linspace(-1, 3, 100), 3)
     few, many = (estimated_accuracy(k, n, LIMITS, draws=draws) for draws in (500, 100_000))

@@ -24,7 +24,9 @@ SHIFT = 0.0064
 P = special.ndtr(GRID)
 """Probabilities that a law is about."""
 REACH = 2.5
-"""Probits of p up to which accuracies are estimated. A few hundred draws cannot tell images beyond from each other."""
+"""Probits of p up to which accuracies are estimated. Some hundred draws cannot tell images beyond from each other."""
+EDGE = float(special.ndtr(-REACH)) * (1 - 1e-9)
+"""The smallest limit within reach."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,24 @@ def estimated_accuracy(
 def accuracy_under(law: Law, limits: ArrayLike, draws: int, alpha: float) -> Estimate:
     """As `estimated_accuracy`, where the law is known already."""
     limits = np.asarray(limits, np.float64)
-    within = limits >= special.ndtr(-REACH) * (1 - 1e-9)
-    found = _interval(law, certification_power(np.where(within, limits, special.ndtr(-REACH)), draws, alpha))
+    within = limits >= EDGE
+    found = _interval(law, certification_power(np.where(within, limits, EDGE), draws, alpha))
     return Estimate(np.where(within, found.value, np.nan), np.where(within, found.low, 0.0), found.high)
 
 
 def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, alpha: float) -> Estimate:
     """The average certified radius that `draws` draws per image would give, with a 95 % interval: numbers without a dimension.
 
-    radii: float64 [points], from 0 to at least the largest that so many draws can prove; limits: what each needs.
+    radii: float64 [points], from 0 to at least the largest that so many draws can prove; limits: what each needs. The value takes
+    the law's word for images beyond `REACH`. The interval does not: at its lower end none of them has a larger radius than that
+    of `REACH`, at its upper end all have the largest that the draws can prove.
     """
-    power = certification_power(np.asarray(limits, np.float64), draws, alpha)
-    return _interval(law, np.trapezoid(power, radii, axis=1))
+    limits = np.asarray(limits, np.float64)
+    within, provable = limits >= EDGE, most_misses(limits, draws, alpha) >= 0
+    power = certification_power(limits, draws, alpha)
+    farthest = np.where(within, power, certification_power(np.array([EDGE]), draws, alpha) * provable)
+    told, least, most = (_interval(law, np.trapezoid(area, radii, axis=1)) for area in (power, power * within, farthest))
+    return Estimate(told.value, least.low, most.high)
 
 
 def _interval(law: Law, values: np.ndarray) -> Estimate:
