@@ -17,6 +17,7 @@ from certflow.models import build, save_model
 from certflow.models.header import read_header
 from certflow.models.starting import start_from
 from certflow.training.assembly import Files
+from certflow.training.loop import TrainingResult
 from certflow.training.stage import Outputs, make_model
 
 DIGITS = spec_class("dataset", "digits")()
@@ -120,6 +121,14 @@ def test_training_goes_on_from_the_checkpoint_and_names_it(home, tmp_path):
     assert (log.format, log.spec, log.parents) == ("training log", record.spec, record.parents)
     fresh, _ = read_header(train(home, tmp_path / "fresh", checkpoint=None, fine_tuned=False, lr=1e-9))
     assert "start" not in fresh.parents and "start" not in fresh.notes
+
+
+def test_what_is_wrong_with_a_network_goes_with_its_model(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "certflow.training.stage.train", lambda *_, **__: TrainingResult([], {"threads": 1}, ["it died"])
+    )
+    record, _ = read_header(train(home, tmp_path, checkpoint=home / "theirs.pth"))
+    assert record.notes["warnings"] == ["it died"] and record.notes["threads"] == 1 and "start" in record.notes
 
 
 @pytest.mark.parametrize(("fine_tuned", "name"), [(True, None), (False, "theirs.pth")])

@@ -25,7 +25,7 @@ def read_header(path: str | Path) -> tuple[Provenance, str]:
 
 
 def carried_warnings(*records: Provenance) -> dict[str, list[str]]:
-    """Notes for what is made from models: what was found wrong with them when they were imported; empty where nothing was."""
+    """Notes for what is made from models: what was found wrong with them when they were made; empty where nothing was."""
     found = [line for record in records for key in ("warnings", CARRIED) for line in record.notes.get(key, [])]
     return {CARRIED: list(dict.fromkeys(found))} if found else {}
 

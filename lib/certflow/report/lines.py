@@ -177,7 +177,7 @@ class Line:
 
     @property
     def warnings(self) -> list[str]:
-        """What was found wrong with the lines' models when they were imported."""
+        """What was found wrong with the line's models when they were imported or trained."""
         records = [entry.provenance for entry in self.seeds if entry.provenance is not None]
         return list(dict.fromkeys(text for record in records for text in record.notes.get("model_warnings", [])))
 

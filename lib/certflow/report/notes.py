@@ -45,7 +45,7 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:
-    """What was found wrong with imported models, one line for each warning, with the methods that it is about."""
+    """What was found wrong with imported and trained models, a line for each warning, with the methods that it is about."""
     found = summary[summary["warnings"] != ""]
     return [
         f"Warning about the model of {', '.join(f'{row.method} at σ = {row.sigma:g}' for row in part.itertuples())}: {text}."

@@ -15,6 +15,7 @@ from certflow.files.lock import exclusive
 from certflow.noise.base import NoiseSpec
 from certflow.training import evaluation
 from certflow.training.base import MethodSpec
+from certflow.training.chance import chance, no_better
 from certflow.training.log import LogFile, Row
 from certflow.training.possible import require_possible, require_shareable
 from certflow.training.ranks import ALONE, Ranks
@@ -31,6 +32,8 @@ class TrainingResult:
 
     rows: list[Row]
     notes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    """What is wrong with the network: it goes with the model into tables."""
 
 
 def train(
@@ -86,10 +89,11 @@ def train(
         )
         test = _test_batches(test_split, device, seed, ranks)
         store = Store(resume, digest, checkpoint_seconds, writes=ranks.writes, locked=bool(locked))
-        run = Run(stepper, loader, test, store, log if ranks.writes else None)
+        run = Run(stepper, loader, test, store, log if ranks.writes else None, chance(test_split.labels))
         rows, start = run.finish(len(train_split), description, quiet or not ranks.writes)
     module.eval().to(memory_format=torch.contiguous_format)
-    return TrainingResult(rows, _notes(method, module, device, start, ranks))
+    warning = no_better(rows[-1]["test_accuracy"], run.chance)
+    return TrainingResult(rows, _notes(method, module, device, start, ranks), [warning] if warning else [])
 
 
 def _training_batches(

@@ -1,5 +1,6 @@
 """A training under way: epoch by epoch, stored so that it can be taken up again, logged."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from certflow.files.parts import remove_parts
 from certflow.files.tensorfile import tensors_digest
 from certflow.kinds.spec import digest
 from certflow.machine.progress import progress
+from certflow.training.chance import no_better
 from certflow.training.checkpoint import Position, load_state, resting_state, save_state
 from certflow.training.evaluation import Evaluation
 from certflow.training.log import LogFile, Row
@@ -72,6 +74,8 @@ class Run:
     test: Any
     store: Store
     log: LogFile | Callable[[Row], None] | None
+    chance: float
+    """Accuracy on the noisy test set that says nothing (`certflow.training.chance`)."""
     position: Position = field(default_factory=Position)
 
     def finish(self, images: int, description: str, quiet: bool) -> tuple[list[Row], tuple[int, int]]:
@@ -103,6 +107,8 @@ class Run:
         stepper.method.judge([*self.position.rows, row])
         self._finish_epoch(row)
         _show(bar, epoch, meter)
+        if not bar.disable and (warning := no_better(row["test_accuracy"], self.chance)):
+            bar.write(f"epoch {epoch}: {warning}", file=sys.stderr)
 
     def _train(self, bar, meter: Meter, begun: float) -> None:
         """The batches that are left of the current epoch; `begun`: when it would have begun without interruption."""

@@ -18,7 +18,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.training.assembly import Data, Files, Given, open_data
 from certflow.training.base import MethodSpec
 from certflow.training.log import LOG_FORMAT, LogFile
-from certflow.training.loop import train
+from certflow.training.loop import TrainingResult, train
 from certflow.training.parallel import run_parallel
 from certflow.training.ranks import ALONE, Ranks
 from certflow.training.seeding import seed_everything
@@ -96,22 +96,23 @@ def _make_model(
     made = method.assemble(given)
     parents = {**made.parents, **made_from}
     record = Provenance(format="model", spec=spec, parents=parents, device=device_name(device), facts=made.facts)
-    notes = {**warnings, **made.notes}
+    notes = dict(made.notes)
     if method.trained_here:
         work = {"noise": given.noise, "device": device, "description": description, "tables": tables, "ranks": ranks}
-        notes |= learn(method, made.trainee or made.module, given.data, record, outputs, **work)
+        learnt = learn(method, made.trainee or made.module, given.data, record, outputs, **work)
+        notes, warnings = notes | learnt.notes, [*warnings, *learnt.warnings]
+    if warnings:
+        notes["warnings"] = warnings
     if ranks.writes:
         method.finish(made.module)
         notes |= method.examine(made.module, given, outputs.model)
         outputs.store(made.module, replace(record, notes=notes))
 
 
-def _tables(given: Given) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, list[str]]]:
-    """The tables that the specification names, digests of their files, and notes of what is unusual about them."""
+def _tables(given: Given) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+    """The tables that the specification names, digests of their files, and what is unusual about them."""
     data = given.data
-    found = read_tables(given.spec, given.files.tables, data.digest, len(data.train), data.info.classes)
-    tables, parents, warnings = found
-    return tables, parents, {"warnings": warnings} if warnings else {}
+    return read_tables(given.spec, given.files.tables, data.digest, len(data.train), data.info.classes)
 
 
 def learn(
@@ -126,8 +127,8 @@ def learn(
     description: str,
     tables: Mapping[str, np.ndarray] | None = None,
     ranks: Ranks = ALONE,
-) -> dict[str, Any]:
-    """Train a network in place, resumable, with a log beside it; notes for its record (`TrainingResult.notes`)."""
+) -> TrainingResult:
+    """Train a network in place, resumable, with a log beside it."""
     log = None if outputs.log is None else LogFile(Path(outputs.log), replace(record, format=LOG_FORMAT))
     return train(
         method,
@@ -144,4 +145,4 @@ def learn(
         description=description,
         tables=tables,
         ranks=ranks,
-    ).notes
+    )

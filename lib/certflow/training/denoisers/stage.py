@@ -36,5 +36,5 @@ def train_denoiser(
     restorer = Restorer(denoiser.build(data.info, None))
     record = Provenance(format=DENOISER, spec=spec, parents={"data": data.digest}, device=device_name(device))
     method, noise = denoiser.train, noise_of("none")
-    notes = learn(method, restorer, data, record, outputs, noise=noise, device=device, description=description)
-    outputs.store(restorer.best(method.average).network, replace(record, notes=notes))
+    learnt = learn(method, restorer, data, record, outputs, noise=noise, device=device, description=description)
+    outputs.store(restorer.best(method.average).network, replace(record, notes=learnt.notes))
