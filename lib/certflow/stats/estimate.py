@@ -82,15 +82,17 @@ def accuracy_under(law: Law, limits: ArrayLike, draws: int, alpha: float) -> Est
 def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, alpha: float) -> Estimate:
     """The average certified radius that `draws` draws per image would give, with a 95 % interval: numbers without a dimension.
 
-    radii: float64 [points], from 0 to at least the largest that so many draws can prove; limits: what each needs. The value takes
-    the law's word for images beyond `REACH`. The interval does not: at its lower end none of them has a larger radius than that
-    of `REACH`, at its upper end all have the largest that the draws can prove.
+    radii: float64 [points], from 0 to at least the largest that so many draws can prove; limits: what each needs. The value
+    takes the law's word for images beyond `REACH`. The interval does not: at its lower end none of them has a larger radius
+    than that of `REACH`, at its upper end all have the largest that the draws can prove.
     """
     limits = np.asarray(limits, np.float64)
     within, provable = limits >= EDGE, most_misses(limits, draws, alpha) >= 0
     power = certification_power(limits, draws, alpha)
     farthest = np.where(within, power, certification_power(np.array([EDGE]), draws, alpha) * provable)
-    told, least, most = (_interval(law, np.trapezoid(area, radii, axis=1)) for area in (power, power * within, farthest))
+    told, least, most = (
+        _interval(law, np.trapezoid(area, radii, axis=1)) for area in (power, power * within, farthest)
+    )
     return Estimate(told.value, least.low, most.high)
 
 

@@ -33,7 +33,7 @@ class Misses:
 class Pilot(SamplerSpec):
     """Draw every image `first` times, then on in steps of 15 %, until its label was missed `misses` times or n_max was reached.
 
-    Some 120 to 160 draws per image on published models. `certflow.stats.estimate` makes of them an estimate of the table that
+    Some 105 to 160 draws per image on published models. `certflow.stats.estimate` makes of them an estimate of the table that
     100,000 draws per image would give, with an interval: not a certificate. Experiments name it under `preview`. (Certificate
     `anytime` reads these counts too, and its radii are certified, if small.)
     """
@@ -47,7 +47,7 @@ class Pilot(SamplerSpec):
     """Draws of every image."""
     misses: int = Field(8, ge=1)
     """An image whose label was missed so often is known well enough."""
-    n_max: int = Field(200, ge=1, le=10**6)
+    n_max: int = Field(160, ge=1, le=10**6)
     """Most draws of an image."""
 
     @property
