@@ -75,6 +75,22 @@ def test_gaussian_recipes(preset, dataset, sigma, lr, epochs, lr_step, batch, of
     assert (settings["momentum"], settings["weight_decay"], settings["lr_gamma"]) == (0.9, 1e-4, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("preset", "method", "noise", "sigma"),
+    [
+        ("salman2020", "gaussian", "none", 0.0),
+        ("salman2020", "denoised", "gaussian", 0.25),
+        ("salman2020_finetune", "denoised", "gaussian", 0.25),
+        ("levine2021_denoised", "denoised", "ssn", 0.5),
+    ],
+)
+def test_learning_rates_of_denoised_smoothing_drop_one_epoch_late(preset, method, noise, sigma):
+    """Both trainers of microsoft/denoised-smoothing, and their fork, call `scheduler.step(epoch)` after epoch `epoch`."""
+    spec = registry.spec_class("method", method).small(**preset_settings(preset, "cifar10", method, noise, sigma))
+    late = [epoch for epoch in (30, 31) if spec.learning_rate(epoch, 0, 1) == pytest.approx(spec.lr)]
+    assert late == [30]
+
+
 def test_ftcadis_says_what_the_commands_say():
     """Learning rates of the commands are per 256 images, radii in 1/256 of half the pixel range."""
     for sigma, lbd, doubled in [(0.25, 1.0, None), (0.5, 2.0, None), (1.0, 4.0, 10)]:

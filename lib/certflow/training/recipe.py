@@ -55,7 +55,8 @@ class Recipe(Spec):
     lr_gamma: float = Field(0.1, gt=0, le=1)
     """`step`: what a drop multiplies the learning rate by."""
     lr_drop_offset: Literal[0, 1] = 1
-    """1: every drop comes one epoch late, as in the CAT-RS, SmoothMix and DSRS code; 0: on time, as in Cohen's."""
+    """1: every drop comes one epoch late, as in the code of CAT-RS, SmoothMix, DSRS and denoised smoothing; 0: on time, as in
+    Cohen's."""
     update: Literal["sgd", "adam", "adamw"] = "sgd"
     """How a gradient changes the parameters. `sgd`: with momentum. `adam`: Adam, weight decay as part of the gradient. `adamw`:
     Adam, weight decay apart from the gradient and only on weights, not on biases, normalisations, tokens and positions."""

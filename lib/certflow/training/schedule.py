@@ -6,8 +6,8 @@ import math
 def step_decay(lr: float, epoch: int, *, every: int, gamma: float, offset: int) -> float:
     """`lr` times `gamma` for every `every` epochs passed, each drop coming `offset` epochs late.
 
-    offset 0 is the schedule of Cohen et al. (2019): lr·gamma^⌊epoch/every⌋. offset 1 is what the code of CAT-RS, SmoothMix
-    and DSRS really does, since it advances its scheduler with the number of the epoch just finished:
+    offset 0 is the schedule of Cohen et al. (2019): lr·gamma^⌊epoch/every⌋. offset 1 is what the code of CAT-RS, SmoothMix,
+    DSRS and denoised smoothing really does, since it advances its scheduler with the number of the epoch just finished:
     lr·gamma^⌊max(epoch−1, 0)/every⌋. Epochs are counted from 0.
     """
     return lr * gamma ** (max(epoch - offset, 0) // every)

@@ -83,7 +83,6 @@ class Denoised(MethodSpec):
     epochs: int = Field(90, ge=1)
     lr: float = Field(1e-3, gt=0)
     lr_step: int = Field(30, ge=1)
-    lr_drop_offset: Literal[0, 1] = 0
     update: Literal["sgd", "adam", "adamw", "adam_then_sgd"] = "adam"
     """As in every method; `adam_then_sgd` changes from the one to the other at `switch_epoch`."""
     switch_epoch: int = Field(50, ge=1)
