@@ -448,3 +448,12 @@ def test_published_numbers_of_splitting_noise_equal_their_origin(shared):
 def test_training_for_double_sampling(dataset, method, expected):
     settings = preset_settings("dsrs", dataset, method, "generalized_gaussian", 0.5)
     assert {name: settings[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "imagenet"])
+def test_smoothmix_for_double_sampling_is_published_at_one_noise_level(dataset):
+    """Its commands name noise level 0.5 alone; on MNIST, and for the other methods, all three."""
+    rows = [preset_row("dsrs", dataset, "smoothmix", "generalized_gaussian", sigma) for sigma in (0.25, 0.5, 1.0)]
+    assert [row.published for row in rows] == [False, True, False]
+    settings = [load_preset("dsrs").settings(row, sigma) for row, sigma in zip(rows, (0.25, 0.5, 1.0), strict=True)]
+    assert settings[0] == settings[1] == settings[2]
