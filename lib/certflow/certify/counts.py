@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from certflow.certify.double_sampling.arguments import Q_KINDS
 from certflow.sampling.plan import largest_other_count
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Q_KINDS = ("scaled", "truncated", "pooled")
 PLAN_COLUMNS = ("idx", "label", "selected", "k0", "n0", "n")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Q_KINDS = ("scaled", "truncated", "pooled")
+"""Kinds of second laws."""
 
 
 def probabilities(**given: ArrayLike) -> list[np.ndarray]:
