@@ -48,9 +48,20 @@ def one_bound_radius(
     numbers are rounded down. ValueError for values out of range, an unknown (noise, norm), or a missing `dim`.
     """
     failure = failure_bound(k, n, alpha, u, slack)
+    found, p_lower = radius_below(failure, noise, dim, norm)
+    return found[()], p_lower[()]
+
+
+def radius_below(
+    failure: np.ndarray, noise: NoiseSpec, dim: int | None, norm: Norm = "l2"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(radius in `norm`, p_lower), float64, where the selected class is missed with probability `failure` at most.
+
+    Both are rounded down; radius is 0 where p_lower <= 1/2. Errors as in `one_bound_radius`.
+    """
     p_lower = complement_down(failure)
     found = shift_of(noise, norm).radius(failure, noise, dim)
-    return np.where(p_lower > 0.5, found, 0.0)[()], p_lower[()]
+    return np.where(p_lower > 0.5, found, 0.0), p_lower
 
 
 def two_bound_radius(

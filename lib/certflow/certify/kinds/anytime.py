@@ -38,25 +38,25 @@ class Anytime(CertificateSpec):
         """See `CertificateSpec.certify`."""
         import pandas as pd
 
-        from certflow.certify.bounds import complement_down, raised
+        from certflow.certify.bounds import raised
         from certflow.certify.counts import planned_counts
-        from certflow.noise.radii import shift_of
+        from certflow.certify.radii import radius_below
         from certflow.stats import anytime_failure
 
         planned = planned_counts(drawn.plan, drawn.counts)
         k, sampled = planned.selected_count(), planned.sampled
         failure = np.ones(len(k))
         failure[sampled] = raised(anytime_failure(k[sampled], planned.n[sampled], self.alpha), drawn.slack)
-        p_lower = complement_down(failure)
-        radius = np.where(p_lower > 0.5, shift_of(drawn.noise, self.norm).radius(failure, drawn.noise, drawn.dim), 0.0)
+        radius, p_lower = radius_below(failure, drawn.noise, drawn.dim, self.norm)
+        certified = p_lower > 0.5
         return pd.DataFrame(
             {
-                "predict": np.where(p_lower > 0.5, planned.selected, -1),
+                "predict": np.where(certified, planned.selected, -1),
                 "radius": radius,
                 "p_lower": p_lower,
                 "p_upper": 1.0 - p_lower,
                 "k": k,
-                "reason": np.where(p_lower > 0.5, "", np.where(sampled, "low_pA", "not_sampled")),
+                "reason": np.where(certified, "", np.where(sampled, "low_pA", "not_sampled")),
                 "saturated": sampled & (k == planned.n),
             }
         )
