@@ -1,6 +1,6 @@
 """Denoised smoothing: a denoiser before a classifier that stays as it is (Salman et al. 2020; Carlini et al. 2023)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -143,10 +143,7 @@ class Denoised(MethodSpec):
         return composing.quality(module, given, model)
 
     def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
-        return list(self._problems(study, name, dataset, model, noise))
-
-    def _problems(self, *where: Any) -> Iterator[str]:
-        return checks.problems(self, *where)
+        return list(checks.problems(self, study, name, dataset, model, noise))
 
     @classmethod
     def load(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certflow.training.batch import Batch
 
 attacks, losses = lazy("certflow.training.attacks"), lazy("certflow.training.losses")
-finetuning = lazy("certflow.training.finetuning")
+checks, finetuning = lazy("certflow.training.denoisers.checks"), lazy("certflow.training.finetuning")
 
 
 @register("ftcadis")
@@ -78,9 +78,7 @@ class FtCadis(BehindDenoiser):
         return self.noises * (1 / 3 + (2 + 2 * self.steps / 3 if self.lbd > 0 else 1))
 
     def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
-        from certflow.training.denoisers.checks import finetuning_problems
-
-        return list(finetuning_problems(self, study, dataset, model, noise))
+        return list(checks.finetuning_problems(self, study, dataset, model, noise))
 
     def assemble(self, given: "Given") -> "Assembled":
         """The denoiser and the classifier of `start`; the classifier alone learns."""

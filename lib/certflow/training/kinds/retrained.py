@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from certflow.training.assembly import Assembled, Given
 
-finetuning = lazy("certflow.training.finetuning")
+checks, finetuning = lazy("certflow.training.denoisers.checks"), lazy("certflow.training.finetuning")
 
 
 @register("retrained")
@@ -31,9 +31,7 @@ class Retrained(BehindDenoiser, Gaussian):
     """Leave the denoiser as it is, to the bit."""
 
     def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
-        from certflow.training.denoisers.checks import retraining_problems
-
-        return list(retraining_problems(self, study, dataset, model, noise))
+        return list(checks.retraining_problems(self, study, dataset, model, noise))
 
     def assemble(self, given: "Given") -> "Assembled":
         """The denoiser of `start` before the experiment's network with fresh weights."""
