@@ -18,7 +18,7 @@ from certflow.training.attacks import check_images
 from certflow.training.fast.frozen import frozen
 
 GRADIENT_SHARE = 4
-"""A pass with gradients gets so many times fewer rows than one without, on a GPU: it keeps what every layer gave."""
+"""How many times fewer rows a pass with gradients gets than one without, on a GPU: it keeps what every layer gave."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Drawn:
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Further arrays of the counts file by name, one row per image."""
     slack: float = 0.0
-    """What every probability may be off by, because exact noise misses its law by so much."""
+    """By how much every probability may be wrong, because exact noise only approximates its law (total variation)."""
     exact: bool = False
     """Whether the noise was drawn in whole grey levels."""
 
@@ -64,7 +64,7 @@ class Claim:
     alpha: float
     """Probability per image that its radius is wrong."""
     domain: Literal["real", "8-bit grid"]
-    """Which points of the ball: all, as far as floating point lets noise be what it is; or those of 8-bit images, exactly."""
+    """Which points of the ball are certified: all, up to the rounding of floating-point noise; or its 8-bit images, exactly."""
 
 
 class CertificateSpec(Spec):
@@ -80,8 +80,7 @@ class CertificateSpec(Spec):
     exhaustive: ClassVar[bool] = False
     """Whether it is computed from counts of every outcome of the noise, from which it chooses the class itself."""
     takes_slack: ClassVar[bool] = False
-    """Whether its bounds give away what every probability may be off by (`Drawn.slack`). Without that, counts of `arithmetic:
-    exact` are refused."""
+    """Whether its bounds allow for `Drawn.slack`; if not, counts of `arithmetic: exact` are refused."""
 
     sampler: str
     """Name of the sampler entry whose counts are certified."""
@@ -107,13 +106,13 @@ class CertificateSpec(Spec):
         """Radii of all images.
 
         Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper, k (count of the selected class),
-        reason (empty, `low_pA` or `not_sampled`), saturated (bool) and whatever else the certificate has to say.
+        reason (empty, `low_pA` or `not_sampled`), saturated (bool) and further columns of its own.
         """
         raise NotImplementedError
 
 
 def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-    """Why this certificate cannot be had from draws of this noise by this sampler (empty: it can).
+    """Why this certificate cannot be computed from this sampler's draws of this noise (empty: it can).
 
     Asked before anything runs, and again when counts are certified: a bound for a fixed number of draws fails for counts that
     stopped when they looked good, and nothing in the counts would show it.

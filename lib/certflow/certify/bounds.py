@@ -1,7 +1,7 @@
 """From counts to probabilities: upper bounds on how often the selected class is missed, and on how often another one is hit.
 
-Each bound is computed at a level a little below the one that is asked for (`guarded`), far above the rounding errors. What a
-probability may be off by because the draws came from a slightly other law (`slack`) is given away by every bound.
+Each bound is computed at a level a little below the nominal one (`guarded`); the difference is far above the rounding errors.
+Every bound also allows for `slack`, the distance between the law that was drawn from and the stated one.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""One image, drawn in instalments: what may be said after each of them, and going on from there with the same draws."""
+"""One image, sampled in instalments: what is certified after each of them, and how to go on later with the same draws."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -262,7 +262,7 @@ def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> boo
 
 
 def _one(image: Any) -> Any:
-    """The image as a set of one."""
+    """The image as a batch of one."""
     return image[None] if isinstance(image, torch.Tensor | np.ndarray) else np.asarray(image)[None]
 
 

@@ -50,7 +50,7 @@ class Running:
     """No progress bar on stderr."""
 
     def measure(self, base: BaseClassifier, images: Images, index: np.ndarray, wanted: Measurement, **options: Any):
-        """`certflow.sampling.measuring.measure`, followed so."""
+        """`certflow.sampling.measuring.measure` with these settings."""
         journal = self.journals(wanted) if self.journals else None
         shown = {"describe": self.describe, "watch": self.watch, "quiet": self.quiet}
         return measure(base, images, index, wanted, journal=journal, **shown, **options)
@@ -81,7 +81,7 @@ def ready(
     inference: Inference | None = None,
     batch: int | None = None,
 ) -> BaseClassifier:
-    """A copy of the model as it is now, made ready to be sampled on images of `shape`; what is ready already stays as it is.
+    """A copy of the model, prepared for sampling on images of `shape`; a prepared model is returned as it is.
 
     device: the first GPU where there is one, unless given. Errors as in `BaseClassifier`.
     """
@@ -114,8 +114,7 @@ def certify(
     whatever the batch size, the other images (where the sampler plans images one by one) and interruptions.
     The settings of torch and of the C library that the engine needs are changed meanwhile and put back.
 
-    ValueError with every reason why this noise, sampler and certificate cannot go together, or for images and labels that are
-    not such.
+    ValueError with every reason why this noise, sampler and certificate cannot go together, or for malformed images or labels.
     """
     running = running or Running()
     images, index = checked_given(images, index)
@@ -201,7 +200,7 @@ def _added(before: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) ->
 
 
 def checked_given(images: Images, index: Any) -> tuple[Images, np.ndarray]:
-    """Images as the engine takes them and their positions, or a ValueError."""
+    """The images as the engine takes them, and their positions; ValueError for malformed ones."""
     if not isinstance(images, Reader):
         return checked_images(images, index)
     if index is None:
@@ -218,7 +217,7 @@ def _shape(model: Model, images: Images) -> tuple[int, ...]:
 
 
 def checked_labels(labels: Any, index: np.ndarray, classes: int) -> np.ndarray:
-    """int64 [images]; class 0 stands where nobody gave any, in a column that is dropped in the end."""
+    """int64 [images]; zeros where no labels are given, in a column that `certify` then drops."""
     if labels is None:
         return np.zeros(len(index), np.int64)
     labels = np.asarray(labels)

@@ -44,7 +44,7 @@ def predict_classes(counts: np.ndarray, alpha: float = 0.001) -> tuple[np.ndarra
 
 
 def checked_votes(n: int, alpha: float) -> int:
-    """n, if so many votes can decide anything at this level; ValueError otherwise."""
+    """n, if that many votes can decide anything at this level; ValueError otherwise."""
     least = smallest_n_to_predict(alpha)
     if n < least:
         raise ValueError(f"n={n} draws can never predict at alpha={alpha:g}; use at least {least}")

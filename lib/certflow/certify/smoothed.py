@@ -166,7 +166,7 @@ class SmoothedClassifier:
 def _drawn(
     noise: NoiseSpec, n0: int | None, n: int | None, alpha: float | None, norm: Norm | None, arithmetic: Arithmetic
 ) -> tuple[SamplerSpec, CertificateSpec]:
-    """Sampler and certificate of Cohen et al., with their numbers where none are given."""
+    """Sampler and certificate of Cohen et al., with their numbers as defaults."""
     known = norms_of(noise.kind)
     usual: Norm = "l2" if "l2" in known or not known else next(iter(known))
     n0, n = checked_draws("n0", 100 if n0 is None else n0), checked_draws("n", 100_000 if n is None else n)
@@ -193,7 +193,7 @@ def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> t
 def _asked(
     images: Any, indices: Any, arithmetic: Arithmetic, quantize_input: bool
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray | None]:
-    """The images that are asked about, their names and, where they may be rounded, how far they are from the given ones."""
+    """The images, their indices and, where they may be rounded, the distance of each from the given one."""
     images, index = checked_images(images, indices)
     if not quantize_input:
         return images, index, None
@@ -206,7 +206,7 @@ def _asked(
 
 
 def _told(table: "pd.DataFrame", base: BaseClassifier, rounded_by: np.ndarray | None) -> "pd.DataFrame":
-    """The table, saying which function it is about, and which images where they may have been rounded."""
+    """The table with attributes that describe the model and, where images may be rounded, which ones are certified."""
     table.attrs.update(base.describe())
     if rounded_by is not None:
         table["rounded_by"] = rounded_by

@@ -46,9 +46,9 @@ def certify_radii(spec: Mapping[str, Any], *, plan: str | Path, counts: str | Pa
 def read_counts(
     spec: Mapping[str, Any], *, plan: str | Path, counts: str | Path
 ) -> tuple[Plan, dict[str, np.ndarray], Provenance]:
-    """A plan, the arrays of stage 2 that were drawn as it says, and their record; of one `Study.counts_spec`.
+    """A plan, the arrays of stage 2 that were drawn by it, and their record; spec: `Study.counts_spec`.
 
-    `ArtefactError` where they are of another, or of different images.
+    `ArtefactError` where they are of another specification, or of different images.
     """
     chosen = read_plan(plan, spec)
     arrays, counted = read_arrays(counts, format="counts", spec=spec)

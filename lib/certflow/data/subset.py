@@ -25,7 +25,7 @@ class Images(Record):
     stride: int = Field(1, ge=1)
     """1: every image; k: every k-th."""
     max: int | None = Field(None, ge=1)
-    """At most so many images; null: no limit."""
+    """Largest number of images; null: no limit."""
 
     def indices(self, total: int) -> "np.ndarray":
         """Positions in the full split, int64 [images], ascending, of a split with `total` images.

@@ -98,7 +98,7 @@ class DenoiserSpec(Spec):
         return {f"denoiser.{number}" if number else "denoiser": path for number, path in enumerate(self.files())}
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
-        """The denoiser with fresh weights. condition: the noise level it is given for good; kinds that take none ignore it.
+        """The denoiser with fresh weights. condition: the noise level it is fixed to; kinds that take none ignore it.
 
         notes: what `load_weights` found out about weights made elsewhere and the architecture depends on.
         """

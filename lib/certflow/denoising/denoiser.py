@@ -16,8 +16,8 @@ Images = Float[torch.Tensor, "rows channels height width"]
 class Denoiser(nn.Module):
     """y [rows, channels, height, width], a [0,1] image with noise that is not clipped → an image in [0,1] units.
 
-    `condition` is the noise level that `network` is given, in [0,1]-pixel units: one number for good, or None where the network
-    takes none or has not been given one yet (`condition_is_frozen` says which).
+    `condition` is the noise level that `network` is given, in [0,1]-pixel units: one number that never changes, or None where
+    the network takes none or has not been given one yet (`condition_is_frozen` says which).
     """
 
     takes_level: bool = False

@@ -8,7 +8,7 @@ from certflow.kinds.registry import spec_class
 
 
 def make_denoiser(kind: str, shape: tuple[int, ...], sigma: float, **fields: Any) -> Denoiser:
-    """A denoiser in eval mode for images of `shape` (channels, height, width), given the noise level `sigma` for good.
+    """A denoiser in eval mode for images of `shape` (channels, height, width), fixed to the noise level `sigma`.
 
     fields: those of the kind's entry in the configuration, such as `weights`; without weights it starts from fresh ones.
     Raises ValueError where the kind cannot be used so, `ArtefactError` for files that do not fit.

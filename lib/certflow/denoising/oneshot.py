@@ -14,7 +14,7 @@ Prediction = Literal["epsilon", "sample", "v_prediction"]
 
 
 class OneShot(Denoiser):
-    """D(y) = clamp(x̂₀) with x̂₀ from one look of the network at √ā·(2y − 1), which is u_t if y is x with noise of the level.
+    """D(y) = clamp(x̂₀) with x̂₀ from one call of the network on √ā·(2y − 1), which is u_t if y is x with noise of the level.
 
     For a network that predicts the noise this is clamp(y − σ_r·ε̂(√ā·(2y − 1), t), 0, 1) with σ_r = ½√((1 − ā)/ā).
 
@@ -66,7 +66,7 @@ class OneShot(Denoiser):
         return self._clean(y, time, self.alpha)
 
     def settled(self) -> "SettledOneShot | None":
-        """The same for good, with a network that has the time in its weights; None where its build is not known."""
+        """The same function with the time folded into the network's weights; None for networks whose build is not known."""
         from certflow.denoising.networks.settled import settle
 
         network = settle(self.network, self.time) if self.condition is not None and not self.training else None

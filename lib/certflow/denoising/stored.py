@@ -68,7 +68,7 @@ def fresh(
 
 
 def condition_of(spec: Mapping[str, Any]) -> float:
-    """The noise level that a denoiser is given for good: that of the noise entry its method is made for."""
+    """The noise level that a denoiser is fixed to: that of the noise entry its method is made for."""
     return float(revive("noise", spec["noise"]).sigma)
 
 

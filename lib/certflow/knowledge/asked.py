@@ -1,4 +1,4 @@
-"""What a certificate is asked for, checked before any pair is looked at."""
+"""The arguments of a certificate, checked before any pair is looked at."""
 
 import math
 from dataclasses import dataclass

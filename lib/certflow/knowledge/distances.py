@@ -7,10 +7,10 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 DIRECT = 16
-"""Up to so many coordinates l2 distances are taken by differences; above it a product of matrices is several times faster."""
+"""Coordinates up to which l2 distances are taken by differences; with more a product of matrices is several times faster."""
 NEAR = 1e-4
-"""Squared distances below so many squared lengths are taken again, by differences: their product form has lost digits, and
-equal points would not be at distance 0."""
+"""Squared distances below this share of the squared lengths are taken again, by differences: their product form has lost
+digits, and equal points would not be at distance 0."""
 CHUNK = 1 << 14
 """Pairs that are taken again at once."""
 

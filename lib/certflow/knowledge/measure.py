@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certflow.knowledge.features import Features
 
 TUNED = 5
-"""One point in so many chooses the distances of the grid, and is not certified with."""
+"""One point in TUNED only serves to choose the distances of the grid; the others are certified with."""
 
 
 def volatility_table(features: "Features", spec: Measured) -> "pd.DataFrame":

@@ -1,4 +1,4 @@
-"""What is looked at to measure knowledge continuity: points, layers, losses and bounds. Without numpy."""
+"""How knowledge continuity is measured: points, layers, losses and bounds. Without numpy."""
 
 from typing import Any, Literal
 

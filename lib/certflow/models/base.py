@@ -27,7 +27,7 @@ class Inference(Record):
     """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
     rounding)."""
     native: bool = False
-    """On a CPU, compute convolutions in float32 by C code of ours, which needs a C compiler: 3×3 and 5×5 by Winograd's
+    """On a CPU, compute convolutions in float32 by this project's C code, which needs a C compiler: 3×3 and 5×5 by Winograd's
     algorithm, with a quarter to a sixth of the products and ten times the rounding error. Half the time of LeNet and of
     residual networks. On a GPU its own library chooses."""
 

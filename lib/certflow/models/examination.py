@@ -21,7 +21,7 @@ SOURCES = {"given": "set by the method entry", "file": "stored in the file", "da
 LARGEST_SIGMA = 1.0
 """Above it the noise is also tried as if its sigma had been meant on the scale of 0 ... 255."""
 SETS = 2
-"""At most so many other sets of weights in the file are tried."""
+"""Other sets of weights in the file that are tried at most."""
 
 
 @dataclass(frozen=True)

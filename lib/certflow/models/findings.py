@@ -1,4 +1,4 @@
-"""What a look at a classifier means: wrong normalisation, units, channel order, class order, guessing."""
+"""What the trials of a classifier show: wrong normalisation, units, channel order, class order, guessing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -19,15 +19,15 @@ from certflow.noise.streams import Stream
 from certflow.stats import mcnemar
 
 IMAGES, FEWEST = 512, 64
-"""At most and at least so many images are looked at."""
+"""Most and fewest images that are looked at."""
 EFFORT = 2.1e10
 """Floating point operations of one look at the model as chosen: 257 images of a ResNet-20 for CIFAR-10, 64 of a ResNet-110."""
 TRIALS_EFFORT = 2.5e10
 """Floating point operations of all other ways together; after them each gets one look. About three seconds of one core."""
 BATCH = 64
 LOOKS = (64, 128, 256, 512)
-"""Another way is looked at on so many images, as long as it does not fall behind. No look ends because of success, so p-values
-hold."""
+"""Numbers of images on which another way is tried, one after the other, until it falls behind. No try ends because of success,
+so p-values hold."""
 BEHIND = 2
 """By how many images a way may be worse at the first look, without being given up."""
 

@@ -1,4 +1,4 @@
-"""The weights of a network from a file made elsewhere, or from one of ours: found, named as the network does, and read."""
+"""The weights of a network from a file made elsewhere, or from one of certflow: found, named as the network does, and read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

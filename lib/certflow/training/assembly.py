@@ -86,7 +86,7 @@ class Given:
 class Assembled:
     """A network, and what it was assembled from.
 
-    `module` is stored in the end; `trainee` is what the loop trains and evaluates, where that holds more than the module.
+    `module` is what is stored; `trainee` is what the loop trains and evaluates, where that holds more than the module.
     parents: role → digest of everything it was made from. facts: what decides its function besides the specification.
     """
 

@@ -95,8 +95,7 @@ class MethodSpec(Recipe):
 
     @classmethod
     def learning(cls, own: Mapping[str, Any]) -> Literal["classifier", "denoiser"] | None:
-        """Which part of the model is trained here, for an entry of this kind with these keys of its own; None: none is. Where
-        one is, the model has a training log."""
+        """Which part of the model an entry of this kind with these keys trains; None: nothing, so that there is no log."""
         return "classifier" if cls.trains else None
 
     @property
@@ -113,7 +112,7 @@ class MethodSpec(Recipe):
         return None
 
     def denoiser_entry(self, study: "Entries", dataset: str, noise: str) -> str | None:
-        """Entry of `denoisers` that stands before the classifier in the end: its own, or that of a model it is made from."""
+        """Entry of `denoisers` before the finished model's classifier: the method's own, or that of a model it is made from."""
         return self.own_denoiser()
 
     def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
@@ -135,7 +134,7 @@ class MethodSpec(Recipe):
         return fresh(given)
 
     def finish(self, module: "torch.nn.Module") -> None:
-        """Bring the trained network into the form in which it is stored, in place; it stays the same function."""
+        """Convert the trained network, in place, to the form in which it is stored; the function stays the same."""
 
     def examine(self, module: "torch.nn.Module", given: "Given", model: str | Path) -> dict[str, Any]:
         """Notes about the finished network for its record; model: the file it will be stored in, for messages."""
@@ -160,7 +159,7 @@ class MethodSpec(Recipe):
         return evaluate(model, batches, noise, seed=seed, epoch=epoch, precision=self.precision, ranks=ranks)
 
     def judge(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Raise a `TrainingError` where the log, up to the epoch just trained, shows that it is useless to go on."""
+        """Raise a `TrainingError` if the log, up to the epoch just trained, shows that going on is useless."""
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """The scalar to minimise on one mini-batch, and what to log of it.

@@ -18,7 +18,7 @@ at a distance of about 1e-3 of their lengths instead of 0."""
 COLLAPSED = 0.9
 """Share of the cross-entropy of a network that says nothing, ln K, from which training counts as collapsed."""
 RISEN, NOTABLE = 3.0, 0.3
-"""Also where cross-entropy is so many times that of the warm-up, and so large a share of ln K."""
+"""It also counts as collapsed where cross-entropy is RISEN times that of the warm-up, and NOTABLE times ln K or more."""
 
 Distance = Literal["l1", "l2", "linf", "cosine"]
 PairSum = Literal["mean", "peer"]

@@ -117,7 +117,7 @@ def _test_batches(split: Split, device: torch.device, seed: int, ranks: Ranks) -
 
 
 def _rows(ranks: Ranks, cut: Callable[[int], Iterable[slice]]) -> Callable[[int], torch.Tensor] | None:
-    """Which rows of a batch that is worked on in the pieces `cut` makes are this process's; None for all."""
+    """From the size of a batch, which `cut` divides into pieces, to this process's rows of it; None: all rows are."""
     return (lambda images: ranks.rows(cut(images))) if ranks.world > 1 else None
 
 

@@ -24,7 +24,7 @@ class Meter:
         self._pending: list[tuple[int, dict[str, torch.Tensor]]] = []
 
     def add(self, images: int, stats: dict[str, torch.Tensor]) -> None:
-        """One step on `images` images; `stats` as `MethodSpec.step` returns it. ValueError for what nobody would log."""
+        """One step on `images` images; `stats` as `MethodSpec.step` returns it. ValueError for what is not logged."""
         unknown = stats.keys() - {"objective", "loss", *self.reported}
         if unknown:
             raise ValueError(f"the method reports {', '.join(sorted(unknown))}, which is not among its extras")

@@ -1,4 +1,4 @@
-"""Points near noisy copies, and ways from them: what methods that attack every copy by itself have in common."""
+"""Attacks on each noisy copy by itself: random starts, directions and projections, for methods that train on such points."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is looked at before a training begins."""
+"""Checks before a training begins."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -36,7 +36,7 @@ class Recipe(Spec):
     epochs: int = Field(150, ge=1)
     """Passes over the training images."""
     batch: int = Field(256, ge=1)
-    """Images per loader batch, on however many devices and in however many parts it is worked on."""
+    """Images per loader batch, those of all devices and micro-batches together."""
     micro_batch: int | None = Field(None, ge=1)
     """Images that pass through the network at one time on each device, for networks that do not fit otherwise: the gradients of
     the parts are added up before the step. Batch normalisation and dropout see each part by itself. Null: all of them."""
@@ -63,7 +63,7 @@ class Recipe(Spec):
     momentum: float = Field(0.9, ge=0, lt=1)
     """`sgd`: share of the previous update that the next one keeps."""
     nesterov: bool = False
-    """`sgd`: Nesterov's form of momentum, where the gradient counts where the momentum is about to lead."""
+    """`sgd`: Nesterov momentum."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """`adam`, `adamw`: each layer learns this much slower than the one above it; the head learns at the full rate."""
     weight_decay: float = Field(1e-4, ge=0)
@@ -120,7 +120,7 @@ class Recipe(Spec):
             raise ValueError(f"layer_decay belongs to update adam or adamw, not to {self.update}")
 
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
-        """The noise of loader batch `number` of `batches` in epoch `epoch` (both from 0): `noise`, or one on the way there."""
+        """The noise of loader batch `number` of `batches` in epoch `epoch` (both from 0); in a warm-up not yet `noise`."""
         counter = epoch if self.noise_warmup_unit == "epoch" else epoch * batches + number
         return noise.warmed(counter, self.noise_warmup)
 

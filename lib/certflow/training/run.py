@@ -37,7 +37,7 @@ class Store:
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, stepper: Stepper) -> Position:
-        """Put a stored state in place, if there is one for this run and for what rests in this network."""
+        """Restore the stored state, if it belongs to this run and to the frozen parts of this network."""
         found = None
         if self.path is not None:
             resting = resting_state(stepper.model)
@@ -55,7 +55,7 @@ class Store:
             note_attempt(self.path, resumed if start != (0, 0) else "began")
 
     def due(self, seconds: float) -> bool:
-        """Whether the last state is so many seconds old."""
+        """Whether the last state is at least this many seconds old."""
         return self.path is not None and self.writes and time.monotonic() - self.saved_at >= seconds
 
     def save(self, stepper: Stepper, position: Position) -> None:

@@ -25,7 +25,7 @@ class Substitution(AttackSpec):
     candidates: int = Field(8, ge=1, le=1000)
     """Nearest words that are tried for each word."""
     queries: int = Field(300, ge=2, le=100_000)
-    """At most so many texts are shown to the network for each text, the ranking included."""
+    """Most texts that are shown to the network for each text, the ranking included."""
 
     @model_validator(mode="after")
     def _shares(self) -> Self:

@@ -1,4 +1,4 @@
-"""A radius that holds whenever one stops: draws may be looked at, continued and ended at will."""
+"""A radius that holds at any stopping time: draws may be looked at, continued and ended at will."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class Anytime(CertificateSpec):
     """The radius of a bound that is valid at all numbers of draws at once (an e-process; Ville 1939).
 
-    For jobs that may be cut short or continued later, live pages, and counts of any sampler, `decide` too, of which it reads
-    the actual numbers of draws. At n = 10,000 its radius is 0.96 of the one for a fixed n, at 100,000 0.985 and more.
+    For jobs that may be cut short or continued later, for live pages, and for counts of any sampler; of `decide` it uses the
+    numbers of draws that were really made. At n = 10,000 its radius is 0.96 of the one for a fixed n, at 100,000 0.985 and
+    more.
     """
 
     kind: Literal["anytime"] = "anytime"

@@ -1,4 +1,4 @@
-"""A diffusion model as denoiser, looked at once (Carlini et al. 2023)."""
+"""A diffusion model as one-shot denoiser (Carlini et al. 2023)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self

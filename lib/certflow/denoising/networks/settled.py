@@ -1,4 +1,4 @@
-"""A U-Net of the diffusers library at one time for good: what depends on the time alone is computed once, in float64.
+"""A U-Net of the diffusers library at one fixed time: what depends on the time alone is computed once, in float64.
 
 A residual block adds a projection of the time to its features, or scales and shifts them by it after its second normalisation.
 At one time these are constants of a channel, and go into the bias of the convolution or into weight and bias of the

@@ -16,8 +16,8 @@ def create(name: str, info: DataInfo, *, pretrained: bool, settings: Mapping[str
     """timm's model `name` for images of `info.shape` and `info.classes` classes, in the mode timm leaves it (training).
 
     Models with a fixed input size are built for the size of the data where timm allows that. settings: further ones of timm's
-    model. ValueError: no such model (close names are listed), weights that cannot be had, or a network that cannot take such
-    images.
+    model. ValueError: no such model (close names are listed), weights that are not available, or a network that cannot take
+    such images.
     """
     problem = unknown(name)
     if problem is not None:

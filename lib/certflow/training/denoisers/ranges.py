@@ -33,7 +33,7 @@ class RangeTraining(MethodSpec):
     criterion: Literal["l1", "mse"] = "l1"
     """Mean absolute or mean squared difference from the clean image; a diffusion network always compares noise, squared."""
     average: float = Field(0.0, ge=0, lt=1)
-    """Keep an exponential average of the weights with at most this decay, and use it in the end; 0: do not."""
+    """Keep an exponential average of the weights with at most this decay, and store it as the result; 0: do not."""
 
     epochs: int = Field(30, ge=1)
     batch: int = Field(64, ge=1)

@@ -1,4 +1,4 @@
-"""Virtual adversarial training (Miyato et al. 2019; ALUM, Liu et al. 2020): predictions that turn slowly near the data."""
+"""Virtual adversarial training (Miyato et al. 2019; ALUM, Liu et al. 2020): predictions that change little near the data."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,9 +17,9 @@ attacks, losses, nearby = (lazy(f"certflow.training.{name}") for name in ("attac
 
 @register("alum")
 class Alum(MethodSpec):
-    """Minimise the cross-entropy of noisy copies, plus how far predictions turn on the way that turns them fastest.
+    """Minimise the cross-entropy of noisy copies, plus how much predictions change in the direction that changes them most.
 
-    The way is found from a tiny random step by ascent on KL(f(x) ‖ f(x + δ)); the penalty is that divergence plus its
+    The direction is found by ascent on KL(f(x) ‖ f(x + δ)) from a tiny random step; the penalty is that divergence plus its
     reverse. Loader batches are not split.
     """
 
@@ -44,7 +44,7 @@ class Alum(MethodSpec):
         return self.noises * (2 + 2 * self.steps / 3)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
-        """(1/mB) Σ_{i,b} [CE(f(x_{i,b}), y_b) + weight·(KL(p ‖ q) + KL(q ‖ p))], p at the copy, q where it was moved to."""
+        """(1/mB) Σ_{i,b} [CE(f(x_{i,b}), y_b) + weight·(KL(p ‖ q) + KL(q ‖ p))], p at the copy, q at the moved copy."""
         copies = batch.points(self.noises)
         with attacks.frozen(batch.model):
             target = batch.forward(copies).detach()

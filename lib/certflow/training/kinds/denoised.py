@@ -44,7 +44,7 @@ class Classifier(Record):
 class Denoised(MethodSpec):
     """Base classifier f(D(y)): the classifier f frozen, the denoiser D trained for the noise entry at hand, or brought along.
 
-    D is given the noise entry's sigma for good, if it takes a level at all. With an `objective`, D is trained here at that
+    A D that takes a noise level is fixed to the noise entry's sigma. With an `objective`, D is trained here at that
     noise level, from the weights of its own entry or of another denoised method, else from fresh ones; the recipe's defaults
     are those of Salman et al. (Adam, 1e-3, a tenth every 30 of 90 epochs).
     """
@@ -71,7 +71,7 @@ class Denoised(MethodSpec):
     surrogates: list[Classifier] = []
     """Train against these classifiers, batch i against number i modulo their count, instead of the classifier itself."""
     access: Literal["white_box", "query"] = "white_box"
-    """`query`: gradients of the classifier itself cannot be had; surrogates are needed where the objective takes gradients."""
+    """`query`: the classifier gives no gradients; surrogates are needed where the objective takes any."""
     clamp: bool = False
     """Limit the denoised image to [0,1] before it is classified. The published pipelines with trained denoisers do not."""
     resize: int | None = Field(None, ge=8)

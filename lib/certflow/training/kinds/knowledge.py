@@ -25,7 +25,7 @@ class Knowledge(MethodSpec):
     """Minimise the cross-entropy of noisy copies, plus the volatility of one hidden layer over the pairs of the batch.
 
     The layer is drawn anew for each mini-batch, deep ones more often. Under no noise the copies are the images. Loader
-    batches are not split, and are worked on whole: a penalty of pairs is not a mean over images.
+    batches are neither split nor shared out: a penalty of pairs is not a mean over images.
     """
 
     kind: Literal["knowledge"] = "knowledge"
