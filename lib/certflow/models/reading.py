@@ -1,7 +1,7 @@
 """Tensors from weight files made elsewhere, read without running anything in them, and what else lies there."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,23 +86,20 @@ def weight_file(path: str | Path) -> Iterator[WeightFile]:
     damaged file, and for one that holds no weights, with what it is and how to mend it.
     """
     path = Path(path)
-    try:
-        wrong = misnomer(path)
-        if wrong is not None:
-            raise ArtefactError(f"{path}: {wrong}")
-        manager = opened(path)
-        container = manager.__enter__()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file") from error
-    except DAMAGE as error:
-        raise _damaged(path, error) from error
-    try:
+    with ExitStack() as held:
+        try:
+            wrong = misnomer(path)
+            if wrong is not None:
+                raise ArtefactError(f"{path}: {wrong}")
+            container = held.enter_context(opened(path))
+        except FileNotFoundError as error:
+            raise ArtefactError(f"{path}: no such file") from error
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
         mappings = tuple(_mappings(container.content))
         if not mappings:
             raise ArtefactError(f"{path}: {_without_weights(container.content)}")
         yield WeightFile(path, container, mappings)
-    finally:
-        manager.__exit__(None, None, None)
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
