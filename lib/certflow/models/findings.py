@@ -39,51 +39,67 @@ class Order:
 def findings(
     labels: np.ndarray, clean: np.ndarray, noisy: np.ndarray, trials: Sequence[Trial], classes: int, sigma: float
 ) -> list[Finding]:
-    """Everything that is worth saying, warnings first.
+    """What is worth saying: the first of the known causes that fits, or nothing.
 
     labels, clean, noisy: int64 [images], true classes and those chosen on clean images and on noisy copies.
     """
     before, after = float((clean == labels).mean()), float((noisy == labels).mean())
     threshold = guessing(classes, len(labels))
     order = class_order(labels, clean, classes)
-    if order is not None:
-        return [_renumber(order, before, labels)]
-    better = sorted((t for t in trials if t.gains > t.losses and t.p < SURE), key=lambda t: -t.accuracy)
-    if better and better[0].accuracy > threshold:
-        best = better[0]
-        share = float(best.chosen.mean())
-        return [
-            Finding(
-                f"used otherwise it is right on {best.accuracy:.1%} of noisy images instead of {share:.1%} (paired test on "
-                f"{len(best.right)} images, p = {best.p:.1g})",
-                f"probably meant: {best.name}",
-            )
-        ]
-    if after <= threshold and before > threshold and sigma > 1:
-        return [
-            Finding(
-                f"it is right on {before:.1%} of clean images and on {after:.1%} under noise of sigma {sigma:g}, no better "
-                f"than guessing",
-                f"sigma is in units of [0,1] pixels; on the scale of 0 ... 255 it is sigma: {sigma / 255:.4g} that was meant",
-            )
-        ]
-    if before <= threshold and after <= threshold:
-        return [
-            Finding(
-                f"it is right on {after:.1%} of noisy images, no better than guessing ({1 / classes:.1%}), however it is "
-                f"normalised (clean images: {before:.1%})",
-                "a model for another dataset or noise level, or one that was not trained",
-            )
-        ]
-    if after <= max(threshold, before / 2):
-        return [
-            Finding(
-                f"it is right on {before:.1%} of clean images and on {after:.1%} of noisy ones: it was hardly trained under "
-                f"such noise",
-                warning=False,
-            )
-        ]
-    return []
+    found = (
+        _renumber(order, before, labels)
+        if order is not None
+        else _better_way(trials, threshold)
+        or _wrong_scale(before, after, threshold, sigma)
+        or _guesses(before, after, threshold, classes)
+        or _untrained(before, after, threshold)
+    )
+    return [] if found is None else [found]
+
+
+def _better_way(trials: Sequence[Trial], threshold: float) -> Finding | None:
+    """Another way to use the model that is surely better than the chosen one."""
+    better = [trial for trial in trials if trial.gains > trial.losses and trial.p < SURE]
+    best = max(better, key=lambda trial: trial.accuracy, default=None)
+    if best is None or best.accuracy <= threshold:
+        return None
+    return Finding(
+        f"used otherwise it is right on {best.accuracy:.1%} of noisy images instead of {best.chosen.mean():.1%} (paired test "
+        f"on {len(best.right)} images, p = {best.p:.1g})",
+        f"probably meant: {best.name}",
+    )
+
+
+def _wrong_scale(before: float, after: float, threshold: float, sigma: float) -> Finding | None:
+    """Noise so large that sigma was probably meant on the scale of 0 ... 255."""
+    if after > threshold or before <= threshold or sigma <= 1:
+        return None
+    return Finding(
+        f"it is right on {before:.1%} of clean images and on {after:.1%} under noise of sigma {sigma:g}, no better than "
+        f"guessing",
+        f"sigma is in units of [0,1] pixels; on the scale of 0 ... 255 it is sigma: {sigma / 255:.4g} that was meant",
+    )
+
+
+def _guesses(before: float, after: float, threshold: float, classes: int) -> Finding | None:
+    """No better than chance, with or without noise."""
+    if before > threshold or after > threshold:
+        return None
+    return Finding(
+        f"it is right on {after:.1%} of noisy images, no better than guessing ({1 / classes:.1%}), however it is normalised "
+        f"(clean images: {before:.1%})",
+        "a model for another dataset or noise level, or one that was not trained",
+    )
+
+
+def _untrained(before: float, after: float, threshold: float) -> Finding | None:
+    """Good on clean images alone: worth a remark, and no warning."""
+    if after > max(threshold, before / 2):
+        return None
+    return Finding(
+        f"it is right on {before:.1%} of clean images and on {after:.1%} of noisy ones: it was hardly trained under such noise",
+        warning=False,
+    )
 
 
 def guessing(classes: int, images: int) -> float:
