@@ -132,7 +132,7 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
 
 
 def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-    """Why this sampler's arithmetic suits neither the noise nor the certificate (empty: it does)."""
+    """Why this sampler's arithmetic does not suit the noise or the certificate (empty: it suits both)."""
     if sampler.arithmetic == "float":
         return []
     found = noise.exact_problems()

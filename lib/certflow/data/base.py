@@ -1,4 +1,4 @@
-"""What every dataset states before anything is read, and what reading it gives."""
+"""What every dataset has: facts that are known without reading anything, and the splits that reading gives."""
 
 import math
 from dataclasses import dataclass

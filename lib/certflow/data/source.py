@@ -1,4 +1,4 @@
-"""Where source files lie, how they are distinguished from damaged or foreign ones, and what is said when they are missing."""
+"""Source files: where they are looked for, how they are verified, and the error where they are missing."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Train and eval mode for a while."""
+"""Train or eval mode within a context."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

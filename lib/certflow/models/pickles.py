@@ -1,4 +1,4 @@
-"""Pickles read without running anything in them: tensors become records of where their values lie, all else stands still.
+"""Pickles read without running anything in them: tensors become records of where their values lie, all else inert stand-ins.
 
 A pickle is a program. Here none of its calls leads anywhere: every name that it asks for is answered by a stand-in that takes
 any argument and does nothing, except for the few that put tensors and mappings together, which are answered by functions of

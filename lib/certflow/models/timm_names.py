@@ -1,4 +1,4 @@
-"""Which architectures timm knows, found out in milliseconds for names that it does: its sources are searched, not imported.
+"""Which architectures timm knows. For known names this takes milliseconds: its sources are searched, not imported.
 
 Importing timm takes seconds and torch; it is asked itself only where the sources do not show a name.
 """

@@ -1,4 +1,4 @@
-"""What a model is made from, and the network that it is made of before anything is trained."""
+"""What a model is made from, and its network before any training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

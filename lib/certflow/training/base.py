@@ -68,11 +68,11 @@ class MethodSpec(Recipe):
         return None if start_from is None else checked_pattern(start_from)
 
     def problems(self, noise: NoiseSpec) -> list[str]:
-        """Why this method cannot train under a noise, besides what it needs always (empty: it can)."""
+        """Why this method cannot train under a noise, apart from `needs` (empty: it can)."""
         return []
 
     def refusals(self, noise: NoiseSpec) -> list[str]:
-        """`problems` with a noise, what it does not offer of `needs`, and a warm-up that it does not have."""
+        """`problems`, those of `needs` that the noise does not offer, and a warm-up that it does not have."""
         found = [*self.problems(noise), *(f"{self.kind} {line}" for line in noise.lacks(self.needs))]
         if self.noise_warmup and not noise.warms_up:
             found.append(f"noise_warmup: noise of kind {noise.kind} has no warm-up; set it to 0")
@@ -108,7 +108,7 @@ class MethodSpec(Recipe):
         return {}
 
     def own_denoiser(self) -> str | None:
-        """Entry of `denoisers` that the model is made from, if it is."""
+        """Entry of `denoisers` that the model is made from; None: none."""
         return None
 
     def denoiser_entry(self, study: "Entries", dataset: str, noise: str) -> str | None:

@@ -34,7 +34,7 @@ def forward(
 
 @dataclass(frozen=True)
 class Batch:
-    """A mini-batch of B images. All randomness is a function of (seed, epoch, image, slot): of no batch and no order.
+    """A mini-batch of B images. All randomness is a function of (seed, epoch, image, slot), not of the batch or the order.
 
     Two runs therefore see the same noise for an image whatever the batch size, and a resumed run the same as an
     uninterrupted one.
@@ -99,7 +99,7 @@ class Batch:
         return rows.view(-1, *shape)
 
     def coin(self, slot: int = 0) -> float:
-        """A uniform variate in (0,1) for the whole mini-batch, such as decides which layer a penalty looks at this time.
+        """A uniform variate in (0,1) for the whole mini-batch, for choices such as the layer that a penalty looks at.
 
         A function of (seed, number of the loader batch, part, slot), the same on every device and in every micro-batch. It is
         read on the host, so that a method that tosses it must not be recorded: its `repeats` is False.

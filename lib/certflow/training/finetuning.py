@@ -1,4 +1,4 @@
-"""Training a classifier behind a denoiser: the pair taken apart, what learns of it, and how it is stored."""
+"""Training a classifier behind a denoiser: how the pair is assembled, which part learns, how it is stored."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -55,7 +55,7 @@ def assemble_anew(method: "Retrained", given: Given) -> Assembled:
 
 
 def merge(network: DenoiseThenClassify) -> None:
-    """Put what was learnt beside the weights into them, in place: the network is then stored as any other of its kind."""
+    """Merge low-rank additions into the weights, in place: the network is then stored as any other of its kind."""
     adapters.merge(network.classifier)
 
 

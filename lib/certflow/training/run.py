@@ -1,4 +1,4 @@
-"""A training under way: epoch by epoch, stored so that it can be taken up again, logged."""
+"""A running training: its epochs, the state from which it can be resumed, its log."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Refusing what no radius is defined for, in words that say which value it was."""
+"""Checks of the arguments of double sampling; messages name the value that is wrong."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -66,7 +66,7 @@ def trace(dual, table: HalfTable, start: np.ndarray, tol: float) -> Traced:
 
 
 def _confirm(dual, rows: np.ndarray, at: np.ndarray, start: np.ndarray, found: Traced) -> None:
-    """Lower the radii (to `start` at last) until the dual minus twice what finer quadrature changes is at least 1/2.
+    """Lower the radii (down to `start`) until the dual minus twice what finer quadrature changes is at least 1/2.
 
     at: [images], the radius that the dual's multipliers belong to; where it is the one found they need not be sought again.
     """

@@ -38,7 +38,7 @@ class NeymanPearson(CertificateSpec):
     stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-        """The noise must have a radius, and the sampler's n, or the most it gives an image, be able to certify something."""
+        """The noise must have a radius, and the sampler's (largest) n must be able to certify something."""
         found = self._noise_problems(noise)
         least = smallest_n_to_certify(self._level())
         n = sampler.draws
@@ -81,7 +81,7 @@ class NeymanPearson(CertificateSpec):
         return table
 
     def _two_bounds(self, drawn: Drawn, planned: "PlannedCounts") -> np.ndarray:
-        """bool [images]: which images get a bound on the runner-up, from nothing that stage 2 drew."""
+        """bool [images]: which images get a bound on the runner-up, decided without stage 2."""
         from certflow.certify.counts import CountsError
         from certflow.certify.radii import two_bounds_pay
 

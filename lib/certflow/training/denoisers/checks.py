@@ -160,7 +160,7 @@ def _adaptable(method: "FtCadis", study: "Study", dataset: str, model: str, resi
 
 @cache
 def _without_weights(model: str, classes: int, shape: tuple[int, ...]) -> "torch.nn.Module | None":
-    """The network of a model entry without memory for weights, which takes a moment; None where it cannot be built so."""
+    """A model entry's network on the meta device, which takes a moment; None where it cannot be built there."""
     import torch
 
     spec, info = revive("model", json.loads(model)), DataInfo(classes, shape)

@@ -1,4 +1,4 @@
-"""Adam, and Adam followed by SGD, in the manner of the SGD beside it: torch's fused kernel without its constructor."""
+"""Adam, and Adam followed by SGD, like the SGD beside it: torch's fused kernel without its constructor."""
 
 from collections.abc import Collection, Iterable, Mapping
 

@@ -20,7 +20,7 @@ Stats = dict[str, torch.Tensor]
 
 
 class RepeatedStep:
-    """`method.step`, repeated from a recording where the mini-batch is one like the one before.
+    """`method.step`, replayed from a recording where the mini-batch is like the one before.
 
     `clear` forgets the gradients. steps: mini-batches of an epoch.
     """
