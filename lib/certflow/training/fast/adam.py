@@ -7,6 +7,9 @@ from torch.optim.adam import adam
 
 from certflow.training.fast.sgd import Sgd
 
+BETAS, EPS = (0.9, 0.999), 1e-8
+"""b1 and b2, and what is added below the fraction line: the values of Kingma and Ba, which all recipes here use."""
+
 Parameters = Iterable[tuple[str, torch.nn.Parameter]]
 
 
@@ -23,14 +26,11 @@ class Adam:
         self,
         parameters: Parameters,
         *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
         decoupled: bool = False,
         rates: Mapping[str, float] | None = None,
         undecayed: Collection[str] = (),
     ):
-        self.parameters = dict(parameters)
-        self.betas, self.eps, self.decoupled = betas, eps, decoupled
+        self.parameters, self.decoupled = dict(parameters), decoupled
         self.groups: dict[tuple[float, bool], list[str]] = {}
         for name in self.parameters:
             self.groups.setdefault(((rates or {}).get(name, 1.0), name not in undecayed), []).append(name)
@@ -68,11 +68,11 @@ class Adam:
             fused=True,
             decoupled_weight_decay=self.decoupled,
             amsgrad=False,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
+            beta1=BETAS[0],
+            beta2=BETAS[1],
             lr=lr,
             weight_decay=weight_decay,
-            eps=self.eps,
+            eps=EPS,
             maximize=False,
         )
 
