@@ -43,11 +43,11 @@ def batch(model: torch.nn.Module) -> Batch:
 class Double(Batch):
     """Draws and logits in float64."""
 
-    def noise(self, m=1, *, first=0):
-        return super().noise(m, first=first).double()
+    def noise(self, m=1):
+        return super().noise(m).double()
 
-    def copies(self, m=1, *, first=0):
-        return self.x + self.noise(m, first=first)
+    def copies(self, m=1):
+        return self.x + self.noise(m)
 
     def forward(self, x):
         return self.model(x.flatten(0, 1)).unflatten(0, x.shape[:2])

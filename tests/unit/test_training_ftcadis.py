@@ -73,8 +73,8 @@ class Halving(torch.nn.Module):
 class Double(Batch):
     """Draws and logits in float64."""
 
-    def copies(self, m=1, *, first=0):
-        return self.x + self.noise(m, first=first).double()
+    def copies(self, m=1):
+        return self.x + self.noise(m).double()
 
     def forward(self, x):
         return self.model(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -59,16 +59,16 @@ class Batch:
     precision: str = "float32"
     tables: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def noise(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
-        """`m` fresh draws of additive noise per image, those of slots `first` to `first + m - 1` of this epoch."""
+    def noise(self, m: int = 1) -> Float[torch.Tensor, "m images channels height width"]:
+        """`m` draws of additive noise per image, those of slots 0 to m - 1 of this epoch."""
         if not isinstance(self.noise_spec, AdditiveNoise):
             raise ValueError(f"this step {self.noise_spec.lacks({'additive'})[0]}")
-        rows = self.noise_spec.sample(tuple(self.x.shape[1:]), self._noise_key(m, first))
+        rows = self.noise_spec.sample(tuple(self.x.shape[1:]), self._noise_key(m))
         return rows.unflatten(0, (m, len(self.index)))
 
-    def copies(self, m: int = 1, *, first: int = 0) -> Float[torch.Tensor, "m images channels height width"]:
+    def copies(self, m: int = 1) -> Float[torch.Tensor, "m images channels height width"]:
         """`m` noisy copies of every image, of the draws that `noise` gives where the law is additive."""
-        rows = self.noise_spec.copies(self.x.repeat(m, *[1] * (self.x.dim() - 1)), self._noise_key(m, first))
+        rows = self.noise_spec.copies(self.x.repeat(m, *[1] * (self.x.dim() - 1)), self._noise_key(m))
         return rows.unflatten(0, (m, len(self.index)))
 
     def uniform(self, slot: int, count: int = 1) -> Float[torch.Tensor, "images count"]:
@@ -138,9 +138,9 @@ class Batch:
         """The mini-batch of these consecutive images, number `part` of the loader batch."""
         return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows], part=part)
 
-    def _noise_key(self, m: int, first: int) -> Key:
-        _check_slots(first, m)
-        slots = torch.arange(first, first + m, device=self.index.device)
+    def _noise_key(self, m: int) -> Key:
+        _check_slots(0, m)
+        slots = torch.arange(m, device=self.index.device)
         draw = (self.epoch * SLOTS + slots).repeat_interleave(len(self.index))
         return Key(self.index.repeat(m), draw, seed=self.seed, stream=Stream.TRAIN_NOISE)
 
