@@ -157,14 +157,15 @@ def test_catrs_on_imagenet():
 
 @pytest.mark.parametrize("noise", ["uniform", "ssn", "dssn"])
 @pytest.mark.parametrize(
-    ("dataset", "sigma", "epochs"), [("cifar10", 0.15, 120), ("imagenet", 3.5, 30), ("mnist", 2.0, 30)]
+    ("dataset", "sigma", "epochs", "lr"),
+    [("cifar10", 0.15, 120, 0.1), ("imagenet", 3.5, 30, 0.1), ("mnist", 2.0, 30, 0.02)],
 )
-def test_the_recipe_of_splitting_noise(dataset, sigma, epochs, noise):
+def test_the_recipe_of_splitting_noise(dataset, sigma, epochs, lr, noise):
     one, two = (preset_settings("levine2021", dataset, method, noise, sigma) for method in ("gaussian", "stabilized"))
     spec = registry.spec_class("method", "gaussian")(**one)
     assert (spec.epochs, spec.batch, spec.momentum, spec.nesterov, spec.weight_decay) == (epochs, 64, 0.9, True, 1e-4)
     rates = [spec.learning_rate(epoch, 0, 1) for epoch in (0, epochs // 3, epochs // 2)]
-    assert rates == pytest.approx([0.1, 0.075, 0.05])  # 0.05 (1 + cos(pi e / E))
+    assert rates == pytest.approx([lr, 0.75 * lr, 0.5 * lr])  # lr (1 + cos(pi e / E)) / 2
     assert two == one | {"noises": 2, "lbd": 6.0}
 
 
