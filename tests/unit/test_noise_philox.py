@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from certflow.noise import philox
+from certflow.noise.steps import steps
 
 SEED = 0x0123456789ABCDEF
 LEVEL = 1e-6
@@ -143,12 +144,46 @@ def test_no_rows_give_no_rows():
     assert philox.normals(12, empty, empty, seed=0, stream=0).shape == (0, 12)
 
 
+DRAWING = {
+    "words": lambda *rows, **key: philox.words(8, *rows, **key),
+    "integers": lambda *rows, **key: philox.integers(8, *rows, high=9, **key),
+    "uniforms": lambda *rows, **key: philox.uniforms(8, *rows, **key),
+    "signed": lambda *rows, **key: philox.signed(8, *rows, **key),
+    "normals": lambda *rows, **key: philox.normals(8, *rows, **key),
+    "wide_uniforms": philox.wide_uniforms,
+    "steps": lambda *rows, **key: steps(8, *rows, sigma=0.25, **key),
+}
+
+
+@pytest.mark.parametrize("draws", DRAWING.values(), ids=DRAWING)
+def test_what_does_not_fit_the_counter_or_the_key_is_refused(draws):
+    """Else C would read numbers that are not there, and take another seed than torch does."""
+    two = int64(0, 1)
+    for rows in (
+        (two.int(), two),
+        (two, two.int()),
+        (two.float(), two.float()),
+        (two, two[:1]),
+        (two[None], two[None]),
+    ):
+        with pytest.raises(ValueError, match="two int64 vectors of one length"):
+            draws(*rows, seed=0, stream=1)
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match="seed must lie in"):
+            draws(two, two, seed=seed, stream=1)
+    first, last = (draws(two, two, seed=seed, stream=1) for seed in (0, 2**64 - 1))
+    assert len(first) == 2 and not torch.equal(first, last)
+
+
 def test_integers_lie_below_their_bound_and_are_uniform():
     values = philox.integers(40_000, int64(3), int64(0), high=9, seed=SEED, stream=17)[0]
     assert values.min() == 0 and values.max() == 8
     assert stats.chisquare(torch.bincount(values).numpy()).pvalue > LEVEL
-    with pytest.raises(ValueError, match="high"):
-        philox.integers(4, int64(0), int64(0), high=0, seed=0, stream=0)
+    ends = philox.integers(400, int64(3), int64(0), high=2**31, seed=SEED, stream=17)
+    assert 2**30 < ends.max() < 2**31 and not philox.integers(9, int64(3), int64(0), high=1, seed=SEED, stream=17).any()
+    for high in (0, 2**31 + 1):
+        with pytest.raises(ValueError, match="high: must be between 1 and 2"):
+            philox.integers(4, int64(0), int64(0), high=high, seed=0, stream=0)
 
 
 def test_normals_follow_the_normal_law():

@@ -99,6 +99,7 @@ def normals(
     Lanes 0, 1 are sqrt(-2 ln u0) (cos, sin)(2 pi u1), lanes 2, 3 the same of (u2, u3). Values reach 6.76; the total
     variation distance to a true Gaussian is about 1.3e-11 per element (4e-8 for a 3,072-pixel image).
     """
+    _check(image, draw, seed)
     if torch.compiler.is_compiling():
         u0, u1, u2, u3 = _lanes("uniforms", d, image, draw, seed, stream)
         return torch.stack((*_box_muller(u0, u1), *_box_muller(u2, u3)), 1).flatten(1)[:, :d]
@@ -190,6 +191,7 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
 
 def _floats(form: Form, d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Float32[Tensor, "rows {d}"]:
     """One of `FORMS` of the words of the d elements of each row's image."""
+    _check(image, draw, seed)
     if torch.compiler.is_compiling():
         return torch.stack(_lanes(form, d, image, draw, seed, stream), 1).flatten(1)[:, :d]
     out = _empty(d, image)
