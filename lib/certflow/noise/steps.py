@@ -44,7 +44,7 @@ def inverted(
 ) -> Int16[Tensor, "rows {d}"]:
     """#{i: T_i <= u} - floor(len(T) / 2) for u uniform on the integers from 0 to 2**62 - 1 and the thresholds T of a law.
 
-    T: increasing int64, at most 2**15 - 1 of them. Other arguments as in `steps`.
+    T: increasing int64, at most 2**16 - 2 of them. Other arguments as in `steps`.
     """
     _check(image, draw, seed)
     groups, stream = -(-d // 4), int(stream)
