@@ -100,6 +100,8 @@ def test_what_is_measured_follows_from_the_plan_row_by_row(kind, noise):
         "draws of stage 1 may not be certified"
     )
     assert np.array_equal(measured[0].draws, plan["n"])
+    assert measured[0].every == sampler.enumerates, "random draws are not all outcomes, whatever certificate reads them"
+    assert not any(m.every for m in measured[1:])
     part = slice(5, 17)
     of_part = sampler.measurements(PlannedImages({name: values[part] for name, values in plan.items()}, law, DIM))
     for whole, some in zip(measured, of_part, strict=True):

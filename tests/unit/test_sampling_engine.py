@@ -10,7 +10,7 @@ from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian, philox
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
-from certflow.sampling import engine
+from certflow.sampling import copies, engine
 from certflow.sampling.classifier import BaseClassifier, default_batch
 from certflow.sampling.engine import count_classes
 
@@ -296,6 +296,18 @@ def test_lower_precisions_give_nearly_the_same_counts(precision):
     assert rounded.describe()["precision"] == precision
     found = counted(rounded, images(), INDEX, draws)
     assert np.abs(found - exact).sum() / 2 < 0.03 * draws.sum()
+
+
+@pytest.mark.parametrize(
+    "device, compiled, wanted", [("cuda", True, ["cuda"]), ("cuda", False, []), ("cpu", True, []), ("cpu", False, [])]
+)
+def test_noise_is_compiled_on_a_gpu_and_with_the_network_alone(device, compiled, wanted, monkeypatch):
+    made, classifier = [], base()
+    monkeypatch.setattr(copies, "Compiled", lambda function, device: made.append(device.type))
+    monkeypatch.setattr(BaseClassifier, "compiled", compiled)
+    classifier.device = torch.device(device)
+    copies.copies_of(classifier, NOISE, seed=3, stream=1, arithmetic="float", parameter=True)
+    assert made == wanted
 
 
 def test_counting_in_instalments_is_counting_at_once():

@@ -9,6 +9,8 @@ from certflow.models.base import Inference
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.fast import group_norm
 from certflow.sampling.fast.group_norm import ChannelsLastGroupNorm, replace_group_norms
+from certflow.sampling.fast.steps import steps
+from certflow.sampling.form import Form
 
 SHAPES = [(8, 16, 8, 7, 7), (3, 6, 3, 5, 9), (5, 12, 1, 4, 4), (2, 8, 8, 1, 3), (2, 8, 4, 32, 32)]
 """Rows, channels, groups, height, width; the last is large enough for torch's own."""
@@ -114,6 +116,15 @@ def test_a_layer_is_replaced_wherever_it_stands_and_a_network_of_nothing_else_st
     alone = nn.GroupNorm(8, 32)
     replace_group_norms(alone)
     assert type(alone) is nn.GroupNorm
+
+
+@pytest.mark.parametrize(
+    "device, compile, ours", [("cpu", False, True), ("cpu", True, False), ("meta", False, False), ("meta", True, False)]
+)
+def test_ours_is_for_cpus_and_not_for_the_compiler(device, compile, ours):
+    step = steps(Inference(compile=compile), torch.empty(0, device=device))["channels_last"]
+    form = step(Form(Normalised()))
+    assert any(type(part) is ChannelsLastGroupNorm for part in form.network.modules()) == ours
 
 
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.03)])

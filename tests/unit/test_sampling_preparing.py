@@ -1,6 +1,7 @@
 """Whatever is given as a model is certified as it is, or refused in a sentence: no step of preparing it is trusted."""
 
 import collections
+import itertools
 import random
 
 import numpy as np
@@ -16,7 +17,7 @@ from certflow.noise.streams import Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast import steps
-from certflow.sampling.probing import SIGMAS, probe_images
+from certflow.sampling.probing import SIGMAS, check_repeats, probe_images
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()
@@ -148,6 +149,24 @@ def test_logits_that_are_no_numbers_are_refused_at_once():
         model.head.weight[0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match="NaN or infinite on all of"):
         prepared(model)
+
+
+@pytest.mark.parametrize(
+    "device, settings, wanted",
+    [
+        ("cpu", {}, "settle fold channels_last fuse"),
+        ("cpu", {"precision": "bfloat16"}, "settle fold channels_last fuse"),
+        ("cpu", {"precision": "float16"}, "settle fold channels_last"),
+        ("cpu", {"fold": False}, "channels_last"),
+        ("cpu", {"compile": True}, "settle fold channels_last"),
+        ("cpu", {"native": True}, "settle fold channels_last fuse native"),
+        ("cpu", {"native": True, "fold": False}, "channels_last native"),
+        ("meta", {"native": True}, "settle fold channels_last"),
+    ],
+)
+def test_which_steps_are_tried_follows_from_the_settings_and_the_kind_of_device(device, settings, wanted):
+    tried = steps.steps(Inference(**settings), torch.empty(0, device=device))
+    assert list(tried) == wanted.split()
 
 
 @pytest.mark.parametrize(
@@ -305,6 +324,24 @@ def test_dropout_that_is_never_off_is_found_and_named(p):
 def test_other_sources_of_randomness_are_found(after, named):
     with pytest.raises(ValueError, match=f"the model is random.*{named}"):
         prepared(Net(after=after))
+
+
+@pytest.mark.parametrize("lost", [{0}, {1}, {0, 1}])
+def test_a_logit_that_is_a_number_in_one_of_two_calls_is_no_fixed_function(lost):
+    """It is one where the logit is no number in both."""
+    calls = itertools.count()
+
+    def network(x):
+        logits = torch.zeros(len(x), 3)
+        logits[5, 1] = torch.nan if next(calls) in lost else 0.0
+        return logits
+
+    x, part = probe_images(8, SHAPE), nn.Module()
+    if len(lost) == 2:
+        assert int(check_repeats(network, x, part).isnan().sum()) == 1
+        return
+    with pytest.raises(ValueError, match="the model is random"):
+        check_repeats(network, x, part)
 
 
 def test_a_model_that_seeds_itself_is_fixed_and_the_callers_generators_stay_as_they_are():

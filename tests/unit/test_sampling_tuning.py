@@ -110,6 +110,14 @@ def test_weights_of_the_prior_are_shares_of_the_density():
     assert prior.weights[prior.z < 1].sum() == pytest.approx(0.5, abs=0.01)
 
 
+def test_images_at_the_ends_of_the_grid_count_as_all_others():
+    """Where the class that is judged is the label, many an image has it in no draw at all."""
+    law = np.zeros(len(GRID))
+    law[[0, -1]] = 0.25, 0.75
+    prior = prior_on_atoms(law, FAILURE)
+    assert prior.weights[[0, -1]] == pytest.approx([0.25, 0.75], abs=1e-3)
+
+
 def test_the_reference_is_the_power_of_clopper_and_pearson():
     q0 = float(ndtr(-1.0))
     z, _ = atoms([q0])
