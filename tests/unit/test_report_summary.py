@@ -79,16 +79,6 @@ def test_results_from_elsewhere_have_gaps_where_nothing_is_known():
     assert np.isfinite([row["acr"], row["acr_low"], row["seconds_per_image"]]).all()
 
 
-def test_shared_noise_forbids_the_binomial_bound():
-    ours = line(images=200)
-    shared = replace(ours, seeds=(replace(ours.seeds[0], provenance=provenance(0.25, noise_shared=True)),))
-    summary = summarise([shared], RADII)
-    row = summary.iloc[0]
-    assert np.isnan([row["failures_quantile"], row["certified_accuracy@0.25_bound"]]).all()
-    assert row["expected_failures"] == pytest.approx(0.2)
-    assert any("not binomial" in note for note in notes(summary))
-
-
 def test_published_numbers_stand_beside_ours():
     row = summarise([line(images=200, n=100_000)], RADII, CELLS).iloc[0]
     assert (row["published_source"], row["published_n_images"], row["published_acr"]) == ("ours/large", 10000, 0.424)

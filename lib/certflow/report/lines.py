@@ -155,12 +155,6 @@ class Line:
         return int(n.min()), int(n.max())
 
     @property
-    def noise_shared(self) -> bool:
-        """Was the same noise used for several images? Then their failures are not independent."""
-        records = [entry.provenance for entry in self.seeds if entry.provenance is not None]
-        return any(bool(record.notes.get("noise_shared", False)) for record in records)
-
-    @property
     def arithmetic(self) -> str:
         """`exact` or `float`, as the noise was drawn (`float` where seeds differ); empty where a table does not say it."""
         records = [entry.provenance for entry in self.seeds]

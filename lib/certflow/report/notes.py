@@ -56,9 +56,9 @@ def warnings(summary: "pd.DataFrame") -> list[str]:
 def guarantees(summary: "pd.DataFrame") -> list[str]:
     """How many of the claims may be wrong, for every combination of number of claims and alpha that occurs."""
     known = summary[summary["alpha"].notna()]
-    claims = ["alpha", "n_images", "n_seeds", "failures_quantile"]
+    claims = ["alpha", "n_images", "n_seeds"]
     drawn, counted = known[known["alpha"] > 0], known[known["alpha"] == 0]
-    said = [_guarantee(part, summary) for _, part in drawn.groupby(claims, sort=False, dropna=False)]
+    said = [_guarantee(part, summary) for _, part in drawn.groupby(claims, sort=False)]
     return [*said, *_deterministic(counted, summary), *_drawn(summary)]
 
 
@@ -166,9 +166,6 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
         f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
         f"false claims ≤ α·m = {alpha * trials:g} among m = {claims}"
     )
-    if np.isnan(q):
-        shared = ", ".join(names_of(part))
-        return f"{text}; the images of {shared} shared their noise, so that the number of false claims is not binomial."
     # Rounded up: what is taken off the certified accuracy must not shrink in print.
     points = np.ceil(1e4 * q / trials - 1e-9) / 100
     return (

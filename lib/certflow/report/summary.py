@@ -39,7 +39,7 @@ def summarise(
     * `paired_m` and `paired_m_se`: ours minus the table made elsewhere that names the line's method, image by image, and the
       standard error (see `certflow.report.paired`, also for paired_with and paired_images);
     * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
-      right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown or noise was shared.
+      right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown.
 
     Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate,
     norm, external, images, n_images, other_images (`on 250 images` where they are not those of our lines, else empty),
@@ -135,7 +135,7 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
     trials = line.n_images * len(line.seeds)
     row = {"expected_failures": line.alpha * trials, "failures_quantile": np.nan}
     bounds = np.full(len(radii), np.nan)
-    if np.isfinite(line.alpha) and (not line.noise_shared or line.alpha == 0):
+    if np.isfinite(line.alpha):
         hits = stacked(line, lambda table: image_values(table, radii)[:, -len(radii) :]).sum(axis=(0, 1))
         hits = hits.astype(np.int64)
         if line.alpha == 0:  # what every outcome was counted for cannot fail
