@@ -14,10 +14,11 @@ from report_samples import external_line, line, published_rows
 from certflow.errors import DataError
 from certflow.report.compare import PublishedCells
 from certflow.report.latex import escape, latex
-from certflow.report.layout import MOST_RADII, blocks, percent, seconds, signed
+from certflow.report.layout import MOST_RADII, blocks
 from certflow.report.markdown import escape as in_markdown
 from certflow.report.markdown import markdown
 from certflow.report.notes import notes, whose
+from certflow.report.numbers import down, percent, signed, significant
 from certflow.report.signs import DEFINITION, OTHER
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
@@ -269,7 +270,7 @@ def test_an_unknown_format_is_refused_before_anything_is_written(summary, tmp_pa
 
 
 def test_numbers_are_printed_for_people():
-    assert [seconds(v) for v in (0.19964, 15.0, 151.53, 1234.5, 0.0, 0.00021)] == [
+    assert [significant(v) for v in (0.19964, 15.0, 151.53, 1234.5, 0.0, 0.00021)] == [
         "0.200",
         "15.0",
         "152",
@@ -279,6 +280,12 @@ def test_numbers_are_printed_for_people():
     ]
     assert [percent(v) for v in (0.12345, -1e-18, 1.0)] == ["12.3", "0.0", "100.0"]
     assert [signed(t) for t in ("0.5", "-0.5", "0.0", "-0.0")] == ["+0.5", "−0.5", "0.0", "0.0"]
+    assert [significant(v, 2) for v in (-0.0123, float("nan"))] == ["-0.012", "–"]
+
+
+def test_certified_numbers_are_rounded_down_but_for_rounding_of_the_machine():
+    assert [down(v, 1) for v in (9.99, 100 * 0.29, -0.01)] == ["9.9", "29.0", "-0.1"]
+    assert [down(v, 2) for v in (0.29, 0.2899, None, float("nan"))] == ["0.29", "0.28", "–", "–"]
 
 
 # --- results made elsewhere on other images ---------------------------------------------------------------------------

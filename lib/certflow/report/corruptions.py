@@ -9,9 +9,10 @@ from certflow.report.columns import Metric, typed
 from certflow.report.decided import asked_notes
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
-from certflow.report.layout import Block, Field, Group, chunks, line_rows, number, percent, radius_fields
+from certflow.report.layout import Block, Field, Group, chunks, line_rows, radius_fields
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise, sampling_error, whose
+from certflow.report.numbers import number, percent
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
 from certflow.report.tables import checked, write_one

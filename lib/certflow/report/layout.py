@@ -8,13 +8,11 @@ import numpy as np
 
 from certflow.report.columns import Column, Metric, Statistic, UnderAttack, attacks_among, certified_at
 from certflow.report.names import NORMS, level, noise_names
+from certflow.report.numbers import DASH, number, percent, signed, significant, whole
 from certflow.report.summary import radii_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DASH = "–"
-"""Printed where a number is unknown."""
 
 MOST_RADII = 7
 """Most radii side by side; more are split into blocks of equal width."""
@@ -103,39 +101,12 @@ def radius_fields(radii: Sequence[float]) -> list[Field]:
     return [Field(format(radius, places), certified_at(radius), percent, True) for radius in radii]
 
 
-def percent(share: float) -> str:
-    """A share in percent with one decimal, rounded to nearest: it is an estimate. A dash where it is unknown."""
-    return DASH if np.isnan(share) else f"{100 * share:z.1f}"
-
-
-def number(value: float) -> str:
-    """Three decimals."""
-    return f"{value:z.3f}"
-
-
-def seconds(value: float) -> str:
-    """Three significant digits, never in exponent form."""
-    return f"{value:.{max(0, 2 - int(np.floor(np.log10(value))))}f}" if value > 0 else "0"
-
-
-def whole(value: float) -> str:
-    """A whole number with commas."""
-    return f"{value:,.0f}"
-
-
-def signed(text: str) -> str:
-    """A difference with its sign, with a real minus."""
-    if not any(digit in text for digit in "123456789"):
-        return text.lstrip("-")
-    return text.replace("-", "−") if text.startswith("-") else f"+{text}"
-
-
 def _details(summary: "pd.DataFrame") -> Block:
     fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", Metric("clean_accuracy"), percent, True)]
     fields += [
         Field("abstains (%)", Metric("abstention_rate"), percent),
         Field("draws/image", Metric("samples_per_image"), whole, statistic=False),
-        Field("s/image", Metric("seconds_per_image"), seconds, statistic=False),
+        Field("s/image", Metric("seconds_per_image"), significant, statistic=False),
     ]
     block = _block(summary, fields)
     facts = ("images", "seeds", "α", "N")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.report.columns import Column, Metric, Statistic, UnderAttack, certified_at, frame, radii_among
-from certflow.report.layout import Block, Cell, Group, Row, best_rows, chunks, name_columns, percent, radius_fields
+from certflow.report.layout import Block, Cell, Group, Row, best_rows, chunks, name_columns, radius_fields
 from certflow.report.names import NORMS, level
+from certflow.report.numbers import percent
 
 if TYPE_CHECKING:
     import pandas as pd

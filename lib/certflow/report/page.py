@@ -12,10 +12,11 @@ from certflow.report.corruptions import corruption_blocks
 from certflow.report.corruptions import notes as corruption_notes
 from certflow.report.drawn import read_figure
 from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, html_table, write_html
-from certflow.report.layout import blocks, whole
+from certflow.report.layout import blocks
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
 from certflow.report.notes import guarantees, published_notes, table_notes
+from certflow.report.numbers import DASH, whole
 from certflow.report.own_envelope import NOTE, envelope_blocks
 from certflow.report.preview_table import preview_blocks, preview_notes
 from certflow.report.trace import Step, trace
@@ -173,9 +174,9 @@ def _cost(line: Line) -> dict[str, str]:
     return {
         "line": line.label,
         "images": whole(images),
-        "draws": whole(total) if np.isfinite(total) else "–",
-        "time": duration(time) if np.isfinite(time) else "–",
-        "rate": whole(total / time) if np.isfinite(total) and time > 0 else "–",
+        "draws": whole(total) if np.isfinite(total) else DASH,
+        "time": duration(time) if np.isfinite(time) else DASH,
+        "rate": whole(total / time) if np.isfinite(total) and time > 0 else DASH,
     }
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certflow.report.columns import Column, Metric, Statistic, radii_among
-from certflow.report.layout import DASH, Block, Cell, Group, Row, chunks, number, percent, seconds, whole
+from certflow.report.layout import Block, Cell, Group, Row, chunks
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise, sampling_error
+from certflow.report.numbers import DASH, number, percent, significant, whole
 from certflow.report.preview import ACR, ESTIMATED
 from certflow.stats.estimate import REACH, SHIFT
 
@@ -41,7 +42,7 @@ def _cell(row: "pd.Series", metric: Metric) -> Cell:
 
 
 def _price(row: "pd.Series") -> list[Cell]:
-    shown = (whole(row["draws"]), seconds(row["seconds_per_image"]), whole(row["n_images"]), str(row["n_seeds"]))
+    shown = (whole(row["draws"]), significant(row["seconds_per_image"]), whole(row["n_images"]), str(row["n_seeds"]))
     return [Cell(text) for text in (*shown, whole(row["n"]), whole(row["n"] / row["draws"]))]
 
 

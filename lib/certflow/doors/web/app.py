@@ -9,10 +9,11 @@ from certflow import __version__
 from certflow.doors.web import api, batches, bringing, guard, job_pages, pages, streams
 from certflow.doors.web.settings import MEGABYTE, Settings
 from certflow.doors.web.site import NAME, Site
-from certflow.doors.web.words import ago, down, duration
+from certflow.doors.web.words import ago, duration
 from certflow.doors.web.worker import Full
 from certflow.errors import CertflowError
 from certflow.report.names import NORMS
+from certflow.report.numbers import down
 
 log = logging.getLogger(__name__)
 FORM_BYTES = MEGABYTE

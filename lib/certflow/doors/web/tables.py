@@ -8,7 +8,7 @@ from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.ways import way_named
-from certflow.doors.web.words import down
+from certflow.report.numbers import down
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "n", "k", "p_lower", "reason", "seconds", "name")
 """Columns in their order; others follow."""

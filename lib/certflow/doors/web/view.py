@@ -8,8 +8,9 @@ from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import Law, law_of
-from certflow.doors.web.words import down, duration, percent, rounded
+from certflow.doors.web.words import duration, percent, rounded
 from certflow.report.names import NORMS
+from certflow.report.numbers import down
 from certflow.sampling.base import SamplerSpec
 
 LONGER = 10

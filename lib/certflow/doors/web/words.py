@@ -1,14 +1,6 @@
-"""Numbers and times as people read them. Certified numbers are rounded down."""
+"""Shares and times as people read them."""
 
-import math
 import time
-
-
-def down(value: float | None, digits: int = 3) -> str:
-    """A number rounded down, as certified ones must be."""
-    if value is None:
-        return "–"
-    return f"{math.floor(value * 10**digits + 1e-12) / 10**digits:.{digits}f}"
 
 
 def percent(count: int, drawn: int) -> str:

@@ -8,8 +8,9 @@ from certflow.report.attacked import Attacked
 from certflow.report.diagnosis.figures import LOSS_NAMES, signed
 from certflow.report.diagnosis.models import Diagnosed
 from certflow.report.diagnosis.scores import SCORES, Beside
-from certflow.report.layout import DASH, Block, Cell, Group, Row, percent, whole
+from certflow.report.layout import Block, Cell, Group, Row
 from certflow.report.names import NORMS, strength
+from certflow.report.numbers import down, percent, significant, whole
 
 Table = Sequence[Sequence[str | Cell]]
 
@@ -30,26 +31,9 @@ def _cell(content: str | Cell) -> Cell:
     return content if isinstance(content, Cell) else Cell(content)
 
 
-def digits(value: float, count: int) -> str:
-    """So many significant digits, never in exponent form."""
-    if not np.isfinite(value) or value == 0:
-        return "0" if value == 0 else DASH
-    return f"{value:.{max(0, count - 1 - int(np.floor(np.log10(abs(value)))))}f}"
-
-
-def number(value: float) -> str:
-    """Three significant digits."""
-    return digits(value, 3)
-
-
-def down(value: float, places: int) -> str:
-    """So many decimals, rounded down as what is certified must be."""
-    return f"{np.floor(value * 10**places) / 10**places:.{places}f}"
-
-
 def measured(value: float, error: float) -> Cell:
     """A number with its standard error."""
-    return Cell(number(value), f"± {digits(error, 2)}" if np.isfinite(error) and error > 0 else "")
+    return Cell(significant(value), f"± {significant(error, 2)}" if np.isfinite(error) and error > 0 else "")
 
 
 def layer_blocks(models: Sequence[Diagnosed]) -> list[Block]:
@@ -78,7 +62,7 @@ def facts_block(models: Sequence[Diagnosed]) -> Block:
             model.label,
             percent(model.accuracy),
             whole(float(model.volatility["points"].iloc[0])),
-            *(number(score.of(model)) for score in SCORES),
+            *(significant(score.of(model)) for score in SCORES),
         ]
         for model in models
     ]
@@ -124,7 +108,7 @@ def attack_blocks(models: Sequence[Diagnosed], attacks: Mapping[tuple, tuple[Att
 def beside_blocks(found: Beside) -> list[Block]:
     """Scores and certified accuracy of each model, then the correlations."""
     rows = [
-        [one.model.label, *(number(score) for score in one.scores), *(percent(share) for share in one.certified)]
+        [one.model.label, *(significant(score) for score in one.scores), *(percent(share) for share in one.certified)]
         for one in found.models
     ]
     radii = [f"{radius:g}" for radius in found.radii]

@@ -1,0 +1,45 @@
+"""How numbers are printed. Estimates are rounded to nearest, certified numbers down."""
+
+import numpy as np
+
+DASH = "–"
+"""Printed where a number is unknown."""
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal, rounded to nearest: it is an estimate. A dash where it is unknown."""
+    return DASH if np.isnan(share) else f"{100 * share:z.1f}"
+
+
+def number(value: float) -> str:
+    """Three decimals."""
+    return f"{value:z.3f}"
+
+
+def down(value: float | None, places: int = 3) -> str:
+    """So many decimals, rounded down as what is certified must be. A dash where it is unknown.
+
+    A number that misses the next one by 1e-12 units of the last decimal is that one: 100 times 0.29 is 28.999999999999996.
+    """
+    if value is None or np.isnan(value):
+        return DASH
+    return f"{np.floor(value * 10**places + 1e-12) / 10**places:.{places}f}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """So many significant digits, never in exponent form. A dash where there is no such number."""
+    if not np.isfinite(value):
+        return DASH
+    return f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}" if value else "0"
+
+
+def whole(value: float) -> str:
+    """A whole number with commas."""
+    return f"{value:,.0f}"
+
+
+def signed(text: str) -> str:
+    """A difference with its sign, with a real minus."""
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("-")
+    return text.replace("-", "−") if text.startswith("-") else f"+{text}"
