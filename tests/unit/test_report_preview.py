@@ -13,9 +13,9 @@ from certflow.errors import ArtefactError
 from certflow.files.artefact import read_arrays, read_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
-from certflow.report.columns import radii_among
+from certflow.report.columns import Column, certified_at, radii_among
 from certflow.report.drawn import read_figure
-from certflow.report.notes import notes
+from certflow.report.notes import notes, sampling_error
 from certflow.report.page import Previewed, write_page
 from certflow.report.preview import ESTIMATED, estimated, read_pilots, read_preview, write_preview
 from certflow.report.preview_table import preview_blocks, preview_notes
@@ -111,6 +111,8 @@ def test_the_error_of_the_images_stands_first_in_every_table(counted):
     p = summary[["certified_accuracy@0.25", "certified_accuracy@0.5"]].to_numpy()
     half = 196 * np.sqrt(p * (1 - p) / 500).max()
     assert f"±{np.ceil(10 * half) / 10:.1f} points with 500 images" in first and "however many draws" in first
+    alone = sampling_error(pd.DataFrame({Column(certified_at(0.25)): [1.0]}).assign(n_images=1))[0]
+    assert "up to ±100.0 points with 1 image (" in alone  # no share is further off: one image tells nothing
     assert "points with 9 images" in preview_notes(estimated(counted[0], read_pilots(*counted)))[0]
 
 

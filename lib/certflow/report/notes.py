@@ -30,7 +30,8 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
 def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
     """How far the choice of images alone can move the accuracies of that name: one line, whatever their number of draws.
 
-    The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m); where p is 0 or 1, 3 / m (Hanley, Lippman-Hand 1983).
+    The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m), or 3 / m where p is 0 or 1 (Hanley, Lippman-Hand
+    1983); at most 1, since no share is further off.
     """
     found: dict[int, float] = {}
     counts = table["n_images"].to_numpy(np.int64)
@@ -38,9 +39,12 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
         p = table.loc[counts == images, shares_among(table.columns, name)].to_numpy(np.float64)
         p = p[np.isfinite(p)]
         half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
-        found[images] = float(np.max(half, initial=0.0))
+        found[images] = float(min(np.max(half, initial=0.0), 1.0))
     # Rounded up: it must not shrink in print.
-    listed = [f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} images" for images, half in found.items()]
+    listed = [
+        f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} image{'s' if images > 1 else ''}"
+        for images, half in found.items()
+    ]
     return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
 
 
