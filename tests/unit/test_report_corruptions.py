@@ -71,6 +71,17 @@ def test_rows_are_means_over_images_severities_and_corruptions(found):
     )
 
 
+def test_the_mean_states_the_most_draws_of_any_corruption(found):
+    fog, snow = (found[0].copies["c10", name] for name in ("fog", "snow"))
+    drawn = snow.seeds[0].table.assign(n=5000)
+    more = replace(snow, seeds=(replace(snow.seeds[0], table=drawn),))
+    for order in ({"fog": fog, "snow": more}, {"snow": more, "fog": fog}):
+        copies = {("c10", name): one for name, one in order.items()}
+        summary = summarise_corruptions([Robustness(found[0].clean, copies)], spec(), resamples=0)
+        assert set(summary.loc[summary["corruption"] == MEAN, "n"]) == {5000}
+        assert set(summary.loc[summary["corruption"] == "fog", "n"]) == {1000}
+
+
 def test_each_severity_has_rows_without_intervals(found):
     summary = summarise_corruptions(found, spec(), resamples=200)
     for severity in range(1, 6):

@@ -4,7 +4,7 @@ The copies of one image at several severities are one image to the bootstrap: an
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +38,9 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Measured:
-    """Values of a line, float64 [seeds, severities, images, metrics], and which severities these are."""
+    """The mean over `lines` of their values, float64 [seeds, severities, images, metrics], and which severities these are."""
 
+    lines: tuple[Line, ...]
     values: np.ndarray
     severities: tuple[int, ...]
 
@@ -67,7 +68,8 @@ def measured(line: Line, radii: Sequence[float]) -> Measured:
             f"{line.seeds[0].path}: does not hold the same images at every severity; delete it and run again"
         )
     values = stacked(line, lambda table: image_values(table, radii))
-    return Measured(values.reshape(len(values), len(found), grid.shape[1], -1), tuple(int(s) + 1 for s in found))
+    values = values.reshape(len(values), len(found), grid.shape[1], -1)
+    return Measured((line,), values, tuple(int(s) + 1 for s in found))
 
 
 def summarise_corruptions(
@@ -76,9 +78,9 @@ def summarise_corruptions(
     """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
     Columns: method, noise, noise_kind, sigma, certificate, entry, corruption, norm, severity (0: all together),
-    severities, n_images (copies), n_seeds, alpha, n; the metrics of `certflow.report.columns.metrics` with `_low`,
-    `_high` (95 % bootstrap over images) and `_sd` (over seeds); preset_radii and judged (see `certflow.report.decided`), which
-    leave some metrics unknown; `published_` and `difference_` of each,
+    severities, n_images (copies), n_seeds, alpha, n (most stage-2 draws of a copy); the metrics of
+    `certflow.report.columns.metrics` with `_low`, `_high` (95 % bootstrap over images) and `_sd` (over seeds); preset_radii
+    and judged (see `certflow.report.decided`), which leave some metrics unknown; `published_` and `difference_` of each,
     published_source, published_n_images; tables (paths) and digests, joined by blanks. Rows of one severity have no
     intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's `identity`).
     """
@@ -92,36 +94,28 @@ def _line_rows(
     found: Robustness, spec: Mapping[str, Any], radii: list[float], resamples: int
 ) -> Iterator[dict[str, Any]]:
     clean = stacked(found.clean, lambda table: image_values(table, radii))
-    yield _row(found.clean, Measured(clean[:, None], (1,)), radii, resamples, entry="", corruption=CLEAN)
+    yield _row(Measured((found.clean,), clean[:, None], (1,)), radii, resamples, entry="", corruption=CLEAN)
     for entry, facts in spec["entries"].items():
-        lines = {name: line for (other, name), line in found.copies.items() if other == entry}
-        values = {name: measured(line, radii) for name, line in lines.items()}
+        values = {name: measured(line, radii) for (other, name), line in found.copies.items() if other == entry}
         corrupting = [values[name] for name in values if name not in facts["clean"]]
         lookup = _published(spec, facts["published"], found.clean)
-        first = next(iter(lines.values()))
-        for name, one in values.items():
-            yield _row(lines[name], one, radii, resamples, entry=entry, corruption=name, lookup=lookup)
         if len(corrupting) > 1:
-            mean = Measured(np.mean([one.values for one in corrupting], axis=0), corrupting[0].severities)
-            yield _row(first, mean, radii, resamples, entry=entry, corruption=MEAN, lookup=lookup)
-            values[MEAN] = mean
+            values[MEAN] = _mean(corrupting)
+        for name, one in values.items():
+            yield _row(one, radii, resamples, entry=entry, corruption=name, lookup=lookup)
         for name, one in values.items():
             for place, severity in enumerate(one.severities if len(one.severities) > 1 else ()):
-                part = Measured(one.values[:, place : place + 1], (severity,))
-                yield _row(
-                    lines.get(name, first),
-                    part,
-                    radii,
-                    0,
-                    entry=entry,
-                    corruption=name,
-                    severity=severity,
-                    lookup=lookup,
-                )
+                part = replace(one, values=one.values[:, place : place + 1], severities=(severity,))
+                yield _row(part, radii, 0, entry=entry, corruption=name, severity=severity, lookup=lookup)
+
+
+def _mean(found: Sequence[Measured]) -> Measured:
+    """The unweighted mean of several corruptions at the same severities."""
+    lines = tuple(line for one in found for line in one.lines)
+    return Measured(lines, np.mean([one.values for one in found], axis=0), found[0].severities)
 
 
 def _row(
-    line: Line,
     found: Measured,
     radii: list[float],
     resamples: int,
@@ -131,7 +125,7 @@ def _row(
     severity: int = 0,
     lookup: Lookup | None = None,
 ) -> dict[str, Any]:
-    draws = line.draws
+    line, draws = found.lines[0], [one.draws or (np.nan, np.nan) for one in found.lines]
     row: dict[str, Any] = {
         **{name: getattr(line, name) for name in ("method", "noise", "noise_kind", "sigma", "certificate")},
         "entry": entry,
@@ -142,7 +136,7 @@ def _row(
         "n_images": found.values.shape[1] * found.values.shape[2],
         "n_seeds": len(line.seeds),
         "alpha": line.alpha,
-        "n": np.nan if draws is None else draws[1],
+        "n": np.max([most for _, most in draws]),
         "external": False,
         "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
         "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
