@@ -17,11 +17,12 @@ from certflow.report.latex import escape, latex
 from certflow.report.layout import MOST_RADII, blocks
 from certflow.report.markdown import escape as in_markdown
 from certflow.report.markdown import markdown
-from certflow.report.notes import notes, whose
+from certflow.report.notes import notes
 from certflow.report.numbers import down, percent, signed, significant
 from certflow.report.signs import DEFINITION, OTHER
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
+from certflow.report.whose import whose
 
 RADII = [0.0, 0.25, 0.5, 0.75]
 

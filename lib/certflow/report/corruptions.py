@@ -11,7 +11,7 @@ from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, radius_fields
 from certflow.report.names import NORMS, level, noise_names
-from certflow.report.notes import common_noise, sampling_error, whose
+from certflow.report.notes import common_noise, sampling_error
 from certflow.report.numbers import number, percent
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
@@ -104,7 +104,7 @@ def notes(summary: "pd.DataFrame") -> list[str]:
             else "of α = 0 rests on every outcome of the noise"
         )
         lines.append(f"Each radius {chance}.")
-    lines += asked_notes(summary, whose)
+    lines += asked_notes(summary)
     lines += common_noise(len(summary))
     known = summary[summary["published_source"] != ""]
     for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):

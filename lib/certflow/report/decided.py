@@ -1,6 +1,6 @@
 """What a report says of rows whose images were drawn only until they were decided (sampler `decide`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from certflow.kinds.registry import revive
 from certflow.report.columns import Column, Metric
 from certflow.report.lines import Line
 from certflow.report.metrics import SLACK
+from certflow.report.whose import full_name, whose
 from certflow.stats.deconvolution import GRID, npmle, observed
 from certflow.stats.limit import least_draws
 
@@ -90,21 +91,20 @@ def _failures() -> np.ndarray:
     return ndtr(-GRID)
 
 
-def decided_notes(summary: "pd.DataFrame", whose: Callable[["pd.DataFrame", "pd.DataFrame"], str]) -> list[str]:
+def decided_notes(summary: "pd.DataFrame") -> list[str]:
     """Draws against the least possible, among `asked_notes`."""
     lines = []
     rows = summary[summary["least_samples"].notna()]
     for row in rows.itertuples():
-        name = ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
         second = row.samples_per_image - row.n0
         lines.append(
-            f"{name}: {second:,.0f} draws per image after the first look; no test that holds as much could do with fewer than "
-            f"{row.least_samples:,.0f} (estimated), a ratio of {second / max(row.least_samples, 1.0):.1f}."
+            f"{full_name(row)}: {second:,.0f} draws per image after the first look; no test that holds as much could do with "
+            f"fewer than {row.least_samples:,.0f} (estimated), a ratio of {second / max(row.least_samples, 1.0):.1f}."
         )
-    return [*asked_notes(summary, whose), *lines]
+    return [*asked_notes(summary), *lines]
 
 
-def asked_notes(summary: "pd.DataFrame", whose: Callable[["pd.DataFrame", "pd.DataFrame"], str]) -> list[str]:
+def asked_notes(summary: "pd.DataFrame") -> list[str]:
     """What preset radii mean, and what it means that labels were judged."""
     lines = [
         f"Radii of {whose(part, summary) or 'all rows'} are the largest of {preset.replace(' ', ', ')} that was proved, and "

@@ -1,13 +1,13 @@
 """What stands under a table: the statistical guarantee, the images, the intervals, the published sources. Plain sentences."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from certflow.report.columns import CERTIFIED, attacks_among, shares_among
 from certflow.report.decided import decided_notes
 from certflow.report.metrics import Z95
+from certflow.report.whose import at_level, laws_of, whose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
     """The error of the images first; then what the printed numbers are, and which images they were measured on."""
     shared = common_noise(int((~summary["external"]).sum()))
     images = [*_images(summary), *shared, *_external(summary), *_other_images(summary)]
-    decided = decided_notes(summary, whose)
+    decided = decided_notes(summary)
     return [*sampling_error(summary), *warnings(summary), _intervals(summary), *decided, *_attacks(summary), *images]
 
 
@@ -52,7 +52,7 @@ def warnings(summary: "pd.DataFrame") -> list[str]:
     """What was found wrong with imported and trained models, a line for each warning, with the methods that it is about."""
     found = summary[summary["warnings"] != ""]
     return [
-        f"Warning about the model of {', '.join(f'{row.method} at σ = {row.sigma:g}' for row in part.itertuples())}: {text}."
+        f"Warning about the model of {', '.join(map(at_level, part.itertuples()))}: {text}."
         for text, part in found.drop_duplicates(["method", "sigma", "warnings"]).groupby("warnings", sort=False)
     ]
 
@@ -71,7 +71,7 @@ def published_notes(summary: "pd.DataFrame") -> list[str]:
     found = summary[summary["published_source"] != ""]
     result = []
     for (source, comparison), part in found.groupby(["published_source", "comparison"], sort=False):
-        cells = whose(part, summary, lambda row: f"{row.method} at σ = {row.sigma:g}")
+        cells = whose(part, summary, at_level)
         result.append(f"Published numbers{f' for {cells}' if cells else ''}: {source}; {comparison}.")
     return [*result, *_reduced(found), *_rounded(found), *_paired(summary)]
 
@@ -91,7 +91,7 @@ def _paired(summary: "pd.DataFrame") -> list[str]:
     listed = []
     for row in summary[summary["paired_with"] != ""].itertuples():
         images = f"over {int(row.paired_images):,} images" if row.paired_images else "no image is in both"
-        listed.append(f"{row.method} at σ = {row.sigma:g} − {row.paired_with}, {images}")
+        listed.append(f"{at_level(row)} − {row.paired_with}, {images}")
     if not listed:
         return []
     return [
@@ -112,46 +112,11 @@ def _rounded(found: "pd.DataFrame") -> list[str]:
     return listed
 
 
-def whose(part: "pd.DataFrame", summary: "pd.DataFrame", name: Callable[[Any], str] | None = None) -> str:
-    """Which rows of a summary `part` is: empty for all, else their names, or `all but` the others' where that is shorter.
-
-    name: of a row; default its method, or with noise level and certificate where the method alone does not tell the rows from
-    the others.
-    """
-    others = summary[~summary.index.isin(part.index)]
-    if not len(others):
-        return ""
-    chosen, rest = (names_of(rows, name or (lambda row: row.method)) for rows in (part, others))
-    separator = ", "
-    if set(chosen) & set(rest):
-        chosen, rest = (names_of(rows, _full_name) for rows in (part, others))
-        separator = "; "
-    listed, all_but = separator.join(chosen), f"all but {separator.join(rest)}"
-    return all_but if len(all_but) < len(listed) else listed
-
-
-def _laws_of(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
-    """`whose`, by kinds of noise where these tell the rows from the others."""
-    others = set(summary.loc[~summary.index.isin(part.index), "noise_kind"])
-    return whose(
-        part, summary, None if "" in others or others & set(part["noise_kind"]) else lambda row: row.noise_kind
-    )
-
-
-def names_of(rows: "pd.DataFrame", name: Callable[[Any], str] = lambda row: row.method) -> list[str]:
-    """The names of rows, each once, in their order."""
-    return list(dict.fromkeys(name(row) for row in rows.itertuples()))
-
-
-def _full_name(row: Any) -> str:
-    return ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
-
-
 def _deterministic(part: "pd.DataFrame", summary: "pd.DataFrame") -> list[str]:
     """What rows claim whose certificates are not wrong with any probability."""
     if not len(part):
         return []
-    who = _laws_of(part, summary)
+    who = laws_of(part, summary)
     return [
         f"Deterministic{f' ({who})' if who else ''}: every outcome of the noise was counted; holds for 8-bit images at the "
         "network's input size, no probability involved. The outcomes were classified on the recorded device in the recorded "
@@ -165,7 +130,7 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     images, seeds, alpha, q = int(row["n_images"]), int(row["n_seeds"]), row["alpha"], row["failures_quantile"]
     trials = images * seeds
     claims = f"{images:,} images" if seeds == 1 else f"{images:,} images × {seeds} seeds"
-    who = _laws_of(part, summary) if (summary["alpha"] == 0).any() else ""
+    who = laws_of(part, summary) if (summary["alpha"] == 0).any() else ""
     text = (
         f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
         f"false claims ≤ α·m = {alpha * trials:g} among m = {claims}"
@@ -182,7 +147,7 @@ def _drawn(summary: "pd.DataFrame") -> list[str]:
     """How the noise was drawn, and what that means for the guarantee; nothing of noise all of whose outcomes were counted."""
     lines, drawn = [], summary[(summary["noise_says"] != "") & (summary["alpha"] != 0)]
     for said, part in drawn.groupby("noise_says", sort=False):
-        lines_meant = _laws_of(part, summary)
+        lines_meant = laws_of(part, summary)
         lines.append(f"Noise{f' of {lines_meant}' if lines_meant else ''}: {said}.")
     return lines
 
@@ -256,7 +221,7 @@ def _other_images(summary: "pd.DataFrame") -> list[str]:
     listed = []
     for row in rows.itertuples():
         ours = "all of them" if row.shared_images == row.n_images else f"{row.shared_images:,} of them"
-        listed.append(f"{row.method} at σ = {row.sigma:g} ({row.n_images:,} images, {ours} among ours)")
+        listed.append(f"{at_level(row)} ({row.n_images:,} images, {ours} among ours)")
     count = int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0])
     return [
         f"Not on our {count:,} images, so that the rates do not compare: {'; '.join(dict.fromkeys(listed))}. These rows are "
