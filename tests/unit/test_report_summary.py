@@ -10,7 +10,17 @@ import pytest
 from report_samples import external_line, line, provenance, published_rows
 
 from certflow.noise import DependentSplitting
-from certflow.report.columns import Column, Metric, Statistic, UnderAttack, certified_at, columns_of, frame, typed
+from certflow.report.columns import (
+    Column,
+    Metric,
+    Statistic,
+    UnderAttack,
+    certified_at,
+    columns_of,
+    frame,
+    metrics,
+    typed,
+)
 from certflow.report.compare import PublishedCells
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy
@@ -325,10 +335,10 @@ def test_columns_say_what_they_hold_and_keep_saying_it():
     summary = summarise([line(), line("macer")], RADII, CELLS, resamples=10)
     for table in (summary, summary[summary["method"] == "macer"].assign(law="x"), pd.concat([summary, summary])):
         assert radii_of(table) == RADII
-        assert all(isinstance(name, Column) for name in table.columns if name in columns_of(RADII))
+        assert all(isinstance(name, Column) for name in table.columns if name in columns_of(metrics(RADII)))
     read = pd.read_csv(io.StringIO(summary.to_csv(index=False)))
-    assert radii_of(read) == [] and radii_of(typed(read, RADII)) == RADII
-    assert list(typed(read, RADII).columns) == list(summary.columns)
+    assert radii_of(read) == [] and radii_of(typed(read, metrics(RADII))) == RADII
+    assert list(typed(read, metrics(RADII)).columns) == list(summary.columns)
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,9 @@ def metrics(radii: Sequence[float]) -> list[Metric]:
     return [*map(Metric, SCALARS), *map(certified_at, radii)]
 
 
-def columns_of(radii: Sequence[float]) -> dict[str, Column]:
-    """Name → column, of every column about a metric that a table with these radii can have."""
-    found = (Column(metric, statistic) for metric in metrics(radii) for statistic in Statistic)
-    return {str(column): column for column in found}
+def columns_of(metrics: Iterable[Metric]) -> list[Column]:
+    """Every column about one of these metrics that a table can have."""
+    return [Column(metric, statistic) for metric in metrics for statistic in Statistic]
 
 
 def radii_among(columns: Iterable[str], name: str = CERTIFIED) -> list[float]:
@@ -121,9 +120,9 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=pd.Index(list(dict.fromkeys(chain.from_iterable(rows))), dtype=object))
 
 
-def typed(table: "pd.DataFrame", radii: Sequence[float]) -> "pd.DataFrame":
-    """A table that was read from a file, with the columns that a table of these radii has as what they are."""
+def typed(table: "pd.DataFrame", metrics: Iterable[Metric]) -> "pd.DataFrame":
+    """A table that was read from a file, with the columns about these metrics as what they are."""
     import pandas as pd
 
-    known = columns_of(radii)
+    known = {str(column): column for column in columns_of(metrics)}
     return table.set_axis(pd.Index([known.get(name, name) for name in table.columns], dtype=object), axis=1)

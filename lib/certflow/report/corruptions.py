@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.files.artefact import Provenance, read_table, write_table
-from certflow.report.columns import Metric, typed
+from certflow.report.columns import Metric, metrics, typed
 from certflow.report.decided import asked_notes
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
@@ -115,4 +115,4 @@ def notes(summary: "pd.DataFrame") -> list[str]:
 
 def read_corruptions(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
     """A table written by `write_corruptions` as tsv; `ArtefactError` if it is of another `Study.corruption_table_spec`."""
-    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], [float(radius) for radius in spec["radii"]])
+    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], metrics(spec["radii"]))

@@ -10,7 +10,7 @@ import numpy as np
 from certflow.certify.preview import Preview, label_hits
 from certflow.certify.stage import read_counts
 from certflow.files.artefact import Provenance, read_table, write_table
-from certflow.report.columns import Column, Metric, Statistic, frame
+from certflow.report.columns import Column, Metric, Statistic, frame, typed
 from certflow.report.lines import describe_images
 from certflow.report.tables import checked, write_one
 from certflow.stats.estimate import Estimate
@@ -89,9 +89,8 @@ def _row(spec: Mapping[str, Any], names: tuple[str, ...], seeds: Mapping[int, Pi
         "draws": float(np.mean([pilot.made.mean() for pilot in pilots])),
         "seconds_per_image": float(np.mean([pilot.seconds.mean() for pilot in pilots])),
     }
-    metrics = [ACR, *(Metric(ESTIMATED, float(radius)) for radius in spec["radii"])]
     values = mean_of([_together(pilot, spec["radii"]) for pilot in pilots])
-    for place, metric in enumerate(metrics):
+    for place, metric in enumerate(_metrics(spec)):
         row[Column(metric)] = float(values.value[place])
         row[Column(metric, Statistic.LOW)] = float(values.low[place])
         row[Column(metric, Statistic.HIGH)] = float(values.high[place])
@@ -101,7 +100,7 @@ def _row(spec: Mapping[str, Any], names: tuple[str, ...], seeds: Mapping[int, Pi
 
 
 def _together(pilot: Pilot, radii: Sequence[float]) -> Estimate:
-    """The average radius, then the accuracies."""
+    """The values of `_metrics`."""
     both = pilot.preview.radius(), pilot.preview.accuracy(np.array(radii, np.float64))
     return Estimate(*(np.hstack([getattr(one, end) for one in both]) for end in ("value", "low", "high")))
 
@@ -140,10 +139,9 @@ def write_preview(
 
 def read_preview(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
     """A table that `write_preview` wrote as tsv; `ArtefactError` if it is of another `Study.preview_spec`."""
-    import pandas as pd
+    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], _metrics(spec))
 
-    table, _ = read_table(path, text=TEXT, format=FORMAT, spec=spec)
-    metrics = [ACR, *(Metric(ESTIMATED, float(radius)) for radius in spec.get("radii", ()))]
-    ends = (Statistic.MEAN, Statistic.LOW, Statistic.HIGH)
-    known = {str(column): column for column in (Column(metric, end) for metric in metrics for end in ends)}
-    return table.set_axis(pd.Index([known.get(name, name) for name in table.columns], dtype=object), axis=1)
+
+def _metrics(spec: Mapping[str, Any]) -> list[Metric]:
+    """What is estimated: the average radius, then the accuracies."""
+    return [ACR, *(Metric(ESTIMATED, float(radius)) for radius in spec["radii"])]
