@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from certflow.files.artefact import Provenance, atomic
+from certflow.kinds.spec import canonical_json
 from certflow.report.layout import Block, Group, Row
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -79,6 +80,16 @@ def inches(content: bytes) -> float:
         return int.from_bytes(content[16:20], "big") / 300
     found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
     return float(found[1]) / 72 if found else 6.75
+
+
+def stated_settings(specs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Entries of the configuration that specifications state, each name once, of the first that states it."""
+    found: dict[str, str] = {}
+    for spec in specs:
+        for name, value in spec.items():
+            if isinstance(value, Mapping):
+                found.setdefault(name, canonical_json(value))
+    return sorted(found.items())
 
 
 def circumstances(labelled: Iterable[tuple[str, Provenance]]) -> list[dict[str, str]]:

@@ -1,17 +1,16 @@
 """One self-contained HTML page per experiment: what was run, what came out, how sure it is, and where each number is from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.kinds.spec import canonical_json
 from certflow.report.corruptions import corruption_blocks
 from certflow.report.corruptions import notes as corruption_notes
 from certflow.report.drawn import read_figure
-from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, html_table, write_html
+from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, html_table, stated_settings, write_html
 from certflow.report.layout import blocks
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
@@ -19,7 +18,7 @@ from certflow.report.notes import guarantees, published_notes, table_notes
 from certflow.report.numbers import DASH, whole
 from certflow.report.own_envelope import NOTE, envelope_blocks
 from certflow.report.preview_table import preview_blocks, preview_notes
-from certflow.report.trace import Step, trace
+from certflow.report.trace import trace
 from certflow.report.training import TrainingLog, draw_training
 
 if TYPE_CHECKING:
@@ -184,17 +183,7 @@ def _traced(line: Line) -> dict[str, Any]:
     """Every seed's chain of files, and the settings that they state."""
     steps = [trace(entry) for entry in line.seeds]
     chains = [{"seed": entry.seed, "steps": own} for entry, own in zip(line.seeds, steps, strict=True)]
-    return {"line": line.label, "chains": chains, "settings": _settings(steps[0])}
-
-
-def _settings(steps: Sequence[Step]) -> list[tuple[str, str]]:
-    """Entries of the configuration that a chain's files state, each once."""
-    found: dict[str, str] = {}
-    for step in steps:
-        for name, value in step.spec.items():
-            if isinstance(value, Mapping):
-                found.setdefault(name, canonical_json(value))
-    return sorted(found.items())
+    return {"line": line.label, "chains": chains, "settings": stated_settings(step.spec for step in steps[0])}
 
 
 def duration(seconds: float) -> str:

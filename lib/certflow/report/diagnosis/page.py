@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certflow.kinds.spec import canonical_json
 from certflow.report.diagnosis import notes, tables
-from certflow.report.html import circumstances, html_figure, html_table, write_html
+from certflow.report.html import circumstances, html_figure, html_table, stated_settings, write_html
 from certflow.report.layout import Block
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def write_diagnosis_page(
         "overview_notes": notes.score_notes(found.models),
         "sections": _sections(found, pictures),
         "files": [{"of": Path(name).parent.name, "path": name, "digest": digest} for name, digest in files.items()],
-        "settings": _settings(found.models[0]),
+        "settings": stated_settings([found.models[0].record.spec]),
         "circumstances": circumstances((model.label, model.record) for model in found.models),
     }
     write_html(path, "diagnosis.html.j2", context)
@@ -83,9 +82,3 @@ def _section(
         "tables": [html_table(block) for block in shown],
         "notes": list(remarks),
     }
-
-
-def _settings(model: "Diagnosed") -> list[tuple[str, str]]:
-    """Entries of the configuration that a model's tables state."""
-    spec = model.record.spec
-    return [(name, canonical_json(value)) for name, value in sorted(spec.items()) if isinstance(value, Mapping)]
