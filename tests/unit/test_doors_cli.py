@@ -259,6 +259,14 @@ BAD = {
     "a pipe": (["--model", "MODEL"], ["--images", "pipe.npy"], "pipe.npy: cannot be read as an array"),
     "a pipe of weights": (["--model", "pipe.npy", "--arch", "lenet"], [], "pipe.npy"),
     "a resized array": (["--model", "MODEL"], ["--images", "images.npy", "--resize", "exact"], "--resize is for image"),
+    "a converted array": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--colour", "convert"],
+        "--colour is for image",
+    ),
+    "a root of an array": (["--model", "MODEL"], ["--images", "images.npy", "--root", "."], "--root is for a data set"),
+    "a root of a folder": (["--model", "MODEL"], ["--images", "by_class", "--root", "."], "--root is for a data set"),
+    "a resized split": (["--model", "MODEL"], ["--resize", "exact"], "digits:test: --resize is for image files"),
     "numbers too wide": (["--model", "MODEL"], ["--images", "long.npy"], "must hold images"),
     "labels too large": (
         ["--model", "MODEL"],
@@ -279,6 +287,7 @@ BAD = {
     "no such device": (["--model", "MODEL"], ["--device", "cuda:99"], "device: cuda:99 is not there"),
     "a batch too large": (["--model", "MODEL"], ["--batch", "100000000000"], "batch size must be"),
     "no name of the output": (["--model", "MODEL"], ["--out", ""], "no file can be put"),
+    "standard output by a sign": (["--model", "MODEL"], ["--out", "-"], "leave it out, or name a file"),
     "a folder for the output": (["--model", "MODEL"], ["--out", "by_class"], "no file can be put"),
     "the images as the output": (
         ["--model", "MODEL"],

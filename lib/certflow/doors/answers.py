@@ -40,6 +40,8 @@ def require_output(path: str | None) -> None:
     """
     if path is None:
         return
+    if path == "-":
+        raise ArtefactError("--out -: without --out the table goes to standard output; leave it out, or name a file")
     require_place(path)
     try:
         with opened(path) as file:

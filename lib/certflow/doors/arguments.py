@@ -52,8 +52,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
     own.add_argument("--labels", metavar="FILE", help="true classes: a CSV file (idx,label or file,label) or FILE.npy")
     own.add_argument("--root", metavar="FOLDER", help="where the files of KIND lie")
-    own.add_argument("--resize", choices=["none", "exact", "shorter_side_crop"], default="none")
-    own.add_argument("--colour", choices=["strict", "convert"], default="strict")
+    own.add_argument("--resize", choices=["none", "exact", "shorter_side_crop"], default="none", help="of image files")
+    own.add_argument("--colour", choices=["strict", "convert"], default="strict", help="of image files")
     own.add_argument(
         "--shape", type=_shape, metavar="C,H,W", help="of the images that the model takes, where it is not known"
     )

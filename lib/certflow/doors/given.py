@@ -24,6 +24,11 @@ PART = re.compile(
 SPLITS = ("train", "test")
 NAMED = "a folder of images, a .npy file, or a split such as mnist:test or mnist:test::20 (every twentieth image)"
 LAYOUT = "[images, channels, height, width]"
+MEANT = {
+    **dict.fromkeys(("resize", "colour"), "image files in a folder; change the images themselves, or leave it out"),
+    "root": "a data set such as mnist:test; leave it out",
+}
+"""Option → which images it is for, and what to do where it was given for others."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,13 @@ def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
     return _part(found, chosen, text)
 
 
+def _require_meant(name: str | Path, looks: Looks, *used: str) -> None:
+    """`DataError` for an option that was given although such images use `used` alone: it would do nothing."""
+    for option, meant in MEANT.items():
+        if option not in used and getattr(looks, option) != getattr(Looks(), option):
+            raise DataError(f"{name}: --{option} is for {meant}")
+
+
 def _place(name: str) -> Path:
     """Where the images would lie; `DataError` for what cannot be a path."""
     try:
@@ -142,6 +154,7 @@ def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
     kind, _, split = name.rpartition(":")
     if split not in SPLITS or (not kind and own is None):
         raise DataError(f"{name}: is not there; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
+    _require_meant(name, looks, "root")
     root = {} if looks.root is None else {"root": looks.root}
     spec = entry(DatasetSpec, kind, **root) if kind or own is None else own.model_copy(update=root)
     data = spec.read(split, data_root(spec))
@@ -168,8 +181,7 @@ def read_array(path: Path, what: str) -> np.ndarray:
 
 
 def _array(path: Path, looks: Looks) -> Given:
-    if looks.resize != "none":
-        raise DataError(f"{path}: --resize is for image files; resize the array before it is saved, or leave it out")
+    _require_meant(path, looks)
     images = read_array(path, f"images {LAYOUT} by numpy.save")
     if images.ndim == 3:
         images = images[:, None]
@@ -182,6 +194,7 @@ def _array(path: Path, looks: Looks) -> Given:
 
 def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
     """All images below a folder; where they lie in sub-folders, one for each class, these are the labels."""
+    _require_meant(folder, looks, "resize", "colour")
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     loose = _images_in(folder)
     if classes and loose:
