@@ -7,6 +7,7 @@ anything but an `ArtefactError` escaped.
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -28,9 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     if without_sample():
         print(f"formats without a sample in tools/fuzz/samples.py: {', '.join(without_sample())}", file=sys.stderr)
         return 1
-    blocks = [
-        (name, options.seed * 1_000_000 + i) for name in options.formats for i in range(options.mutations // BLOCK)
-    ]
+    numbers = range(math.ceil(options.mutations / BLOCK))
+    blocks = [(name, options.seed * 1_000_000 + number) for name in options.formats for number in numbers]
     done = _finished(options.done)
     with ProcessPoolExecutor(options.processes) as pool, open(options.done, "a") as journal:
         waiting = [pool.submit(block, *key) for key in blocks if key not in done]
@@ -79,12 +79,14 @@ def _finished(path: Path) -> dict[tuple[str, int], dict]:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("--mutations", type=int, default=20_000, help=f"of every format, in blocks of {BLOCK}")
+    parser.add_argument("--mutations", type=int, default=20_000, help=f"of every format, in whole blocks of {BLOCK}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--formats", nargs="+", default=sorted(SAMPLES), choices=sorted(SAMPLES), metavar="FORMAT")
     parser.add_argument("--done", type=Path, help="file of finished blocks; delete it to begin anew")
     options = parser.parse_args(arguments)
+    if options.mutations < 1:
+        parser.error("--mutations: at least 1 is needed, or nothing is tried")
     options.done = options.done or Path(tempfile.gettempdir()) / f"certflow-fuzz-{os.getuid()}-{options.seed}.jsonl"
     return options
 
