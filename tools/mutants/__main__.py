@@ -41,9 +41,8 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     asked = parsed()
     with tempfile.TemporaryDirectory(prefix="mutants.") as folder:
-        with Runs(ROOT, Path(folder), asked.sources, asked.processes) as runs:
+        with Runs(ROOT, Path(folder), asked) as runs:
             signal.signal(signal.SIGTERM, runs.stop)
-            runs.ask_files(asked.tests, asked.nearest, not asked.untraced)
             changes = runs.unsound() if asked.unsound else runs.sample(asked.packages, asked.number, asked.seed)
             results = runs.tried(changes, asked.minutes)
     for result in results:

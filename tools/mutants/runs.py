@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -70,21 +71,33 @@ class Worker:
 
 
 class Runs:
-    """All that a call of the tool needs; a context, at whose end the workers end."""
+    """All that a call of the tool needs; a context, at whose end the workers end.
 
-    def __init__(self, root: Path, folder: Path, sources: str, processes: int):
-        self.root, self.sources, self.kept = root, sources, root / ".tools" / "mutants"
+    asked: the options of the command. Tests of its files and folders may be asked, of the `nearest` files of a change; those
+    alone that run it, unless `untraced`.
+    """
+
+    def __init__(self, root: Path, folder: Path, asked: Namespace):
+        self.sources, self.kept = asked.sources, root / ".tools" / "mutants"
         self.kept.mkdir(parents=True, exist_ok=True)
         (folder / "original").mkdir()
         self.original = copies.copied(root, folder / "original")
-        self.names = [str(path.relative_to(self.original)) for path in self.original.rglob("*.py") if path.is_file()]
-        self.names = [name for name in self.names if not name.startswith(".venv")]
+        names = [str(path.relative_to(self.original)) for path in self.original.rglob("*.py") if path.is_file()]
+        self.names = [name for name in names if not name.startswith(".venv")]
+        self.files = sorted(
+            name for name in self.names if "/test_" in name and any(_within(name, part) for part in asked.tests)
+        )
+        self.most, self.maps = asked.nearest, Kept(self.original, self.kept, self.names, not asked.untraced)
+        self.locks = {file: Lock() for file in self.files}
+        self.lines: dict[str, dict] = {}
+        self.equivalent = {entry.key for entry in entries(HERE / "equivalent.txt")}
+        self.killers: dict[str, Counter] = defaultdict(Counter)
+        self.known = self._remembered()
         self.workers: Queue[Worker] = Queue()
-        self.all = [Worker(root, self.original, folder / f"worker{number}", sources) for number in range(processes)]
+        places = [folder / f"worker{number}" for number in range(asked.processes)]
+        self.all = [Worker(root, self.original, place, self.sources) for place in places]
         for worker in self.all:
             self.workers.put(worker)
-        self.lines: dict[str, dict] = {}
-        self.killers: dict[str, Counter] = defaultdict(Counter)
 
     def __enter__(self) -> "Runs":
         return self
@@ -106,15 +119,6 @@ class Runs:
             return worker.ask(**job)
         finally:
             self.workers.put(worker)
-
-    def ask_files(self, tests: list[str], most: int | None, traced: bool) -> None:
-        """The tests that may be asked: those of these files and folders, of the `most` nearest files of a change; `traced`:
-        those alone that run it."""
-        self.files = sorted(
-            name for name in self.names if "/test_" in name and any(_within(name, part) for part in tests)
-        )
-        self.most, self.maps = most, Kept(self.original, self.kept, self.names, traced)
-        self.locks = {file: Lock() for file in self.files}
 
     def _lines(self, file: str) -> dict[str, dict]:
         """Which lines every test of a file runs; found when it is asked first."""
@@ -160,14 +164,13 @@ class Runs:
 
     def tried(self, changes: list[Change], minutes: float) -> list[dict]:
         """What came of every change that was begun in time, in their order."""
-        self.equivalent = {entry.key for entry in entries(HERE / "equivalent.txt")}
-        self.known = self._remembered()
         until = time.monotonic() + 60 * minutes
         with ThreadPoolExecutor(len(self.all)) as pool:
             results = pool.map(lambda change: self._result(change, until), changes)
             return [result for result in results if result is not None]
 
     def _remembered(self) -> dict[str, dict]:
+        """Results of earlier runs by their keys; which test files noticed them goes to `killers`."""
         path = self.kept / "results.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         found = {(result := json.loads(line))["key"]: result for line in lines}
