@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import ValidationError
 from werkzeug.datastructures import FileStorage
 
+from certflow.certify.memory import problems
 from certflow.data.base import Split
 from certflow.doors.web import pictures
 from certflow.doors.web.asked import LONGEST, Draws, Picture, Votes
 from certflow.doors.web.cards import Card
-from certflow.doors.web.ways import way_named
+from certflow.doors.web.law import law_of
 from certflow.errors import CertflowError, DataError
 
 R = TypeVar("R", Draws, Votes)
@@ -42,10 +43,8 @@ class Chosen:
 def draws_of(form: Mapping[str, Any], card: Card) -> Draws:
     """How to certify, of a form or JSON; empty fields have their defaults, the seed a random one. `Wrong` at the fields."""
     draws = _filled(Draws, form, card)
-    noise = card.under(draws.sigma)
     try:
-        way = way_named(draws.way, noise, card.dim)
-        found = _problems(way.specs(draws.settings()), noise, card.dim)
+        found = problems(*law_of(draws, card).specs, card.dim)
     except (CertflowError, ValueError) as error:
         raise Wrong({"way": str(error)}) from None
     if found:
@@ -113,12 +112,6 @@ def from_test(test: Split, index: int) -> Chosen:
     """A test image. IndexError where there is none of that number."""
     picture = Picture(source="test", index=index, name=f"test image {index}", label=int(test.labels[index]))
     return Chosen(test.read(np.array([index]))[0], picture)
-
-
-def _problems(specs: tuple[Any, Any], noise: Any, dim: int) -> list[str]:
-    from certflow.certify.memory import problems
-
-    return problems(noise, *specs, dim)
 
 
 def _same(given: Any, sigma: float) -> bool:

@@ -1,12 +1,12 @@
 """What a job certifies with: noise, sampler and certificate."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from certflow.certify.base import CertificateSpec
 from certflow.certify.live import grows
-from certflow.doors.web.asked import AskedCertify
+from certflow.doors.web.asked import Draws
 from certflow.doors.web.cards import Card
-from certflow.doors.web.job import Job
 from certflow.doors.web.ways import Way, way_named
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
@@ -21,7 +21,16 @@ class Law:
     sampler: SamplerSpec
     certificate: CertificateSpec
     dim: int
-    grows: bool
+
+    @property
+    def specs(self) -> tuple[NoiseSpec, SamplerSpec, CertificateSpec]:
+        """Noise, sampler and certificate."""
+        return self.noise, self.sampler, self.certificate
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether counts can grow in instalments; the number of classes makes no difference to that."""
+        return grows(self.noise, self.sampler, 2, self.dim)
 
     @property
     def anytime(self) -> bool:
@@ -34,10 +43,8 @@ class Law:
         return self.certificate.alpha
 
 
-def law_of(job: Job[AskedCertify], card: Card) -> Law:
-    """The specifications that a job was asked for; ValueError where they are not possible (any more)."""
-    draws = job.asked.draws
+def law_of(draws: Draws, card: Card) -> Law:
+    """What draws of a model are certified with; ValueError where that is not possible (any more)."""
     noise = card.under(draws.sigma)
     way = way_named(draws.way, noise, card.dim)
-    sampler, certificate = way.specs(draws.settings())
-    return Law(way, noise, sampler, certificate, card.dim, grows(noise, sampler, 2, card.dim))
+    return Law(way, noise, *way.specs(draws.settings()), card.dim)

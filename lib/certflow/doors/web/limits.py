@@ -5,41 +5,33 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from certflow.certify.base import CertificateSpec, drawn_from
-from certflow.certify.live import grows
-from certflow.noise.base import NoiseSpec
-from certflow.sampling.base import SamplerSpec
+from certflow.certify.base import drawn_from
+from certflow.doors.web.law import Law
 
 POINTS = 33
 
 
 @lru_cache(maxsize=256)
-def most(
-    noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpec, dim: int, first: int, last: int
-) -> tuple[tuple[int, float], ...]:
-    """(draws, radius if all of them hit), draws evenly spaced on a log scale; empty where counts cannot grow."""
-    if not grows(noise, sampler, 2, dim):
-        return ()
+def most(law: Law, first: int, last: int) -> tuple[tuple[int, float], ...]:
+    """(draws, radius if all of them hit) of counts that can grow, draws evenly spaced on a log scale."""
     draws = np.unique(np.geomspace(max(first, 1), max(last, 2), POINTS).astype(np.int64))
-    return tuple(zip(draws.tolist(), radii(noise, sampler, certificate, dim, draws, draws), strict=True))
+    return tuple(zip(draws.tolist(), radii(law, draws, draws), strict=True))
 
 
-def radii(
-    noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpec, dim: int, hits: np.ndarray, draws: np.ndarray
-) -> list[float]:
+def radii(law: Law, hits: np.ndarray, draws: np.ndarray) -> list[float]:
     """The certificate's radii for so many hits of the selected class among so many draws."""
     index = np.arange(len(draws), dtype=np.int64)
-    zero = np.zeros(len(draws), np.int64)
-    stage = {"selected": zero, "k0": zero + sampler.n0, "k0_other": zero, "n0": zero + sampler.n0}
+    zero, n0 = np.zeros(len(draws), np.int64), law.sampler.n0
+    stage = {"selected": zero, "k0": zero + n0, "k0_other": zero, "n0": zero + n0}
     plan = pd.DataFrame({"idx": index, "label": zero, **stage, "n": draws, "seconds0": 0.0})
     counts = np.stack([hits, draws - hits], axis=1)
-    drawn = drawn_from(plan, {"counts": counts}, noise, dim, 0, sampler.arithmetic)
-    return certificate.certify(drawn)["radius"].tolist()
+    drawn = drawn_from(plan, {"counts": counts}, law.noise, law.dim, 0, law.sampler.arithmetic)
+    return law.certificate.certify(drawn)["radius"].tolist()
 
 
-def needed(noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpec, dim: int, share: float) -> int | None:
+def needed(law: Law, share: float) -> int | None:
     """About how many draws would certify something where this share of them hits; None where not even 10 million would."""
     draws = np.unique(np.geomspace(10, 10_000_000, 61).astype(np.int64))
     hits = np.floor(share * draws).astype(np.int64)
-    found = radii(noise, sampler, certificate, dim, hits, draws)
+    found = radii(law, hits, draws)
     return next((int(n) for n, radius in zip(draws, found, strict=True) if radius > 0), None)

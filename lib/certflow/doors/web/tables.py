@@ -7,7 +7,7 @@ from certflow.doors.web import charts
 from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
-from certflow.doors.web.ways import way_named
+from certflow.doors.web.law import law_of
 from certflow.report.numbers import down
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "n", "k", "p_lower", "reason", "seconds", "name")
@@ -35,8 +35,7 @@ class BatchShown:
     @property
     def norm(self) -> str:
         """The norm of the radii."""
-        asked = self.job.asked
-        return way_named(asked.draws.way, self.card.under(asked.draws.sigma), self.card.dim).norm
+        return law_of(self.job.asked.draws, self.card).way.norm
 
     @property
     def curve(self) -> charts.Growth | None:

@@ -109,7 +109,7 @@ class Shown:
         share = moment["p_hat"] or 0.0
         if not self.law.grows:
             return "More draws may help, if the class has more than half of them."
-        needed = limits.needed(self.law.noise, self.law.sampler, self.law.certificate, self.law.dim, share)
+        needed = limits.needed(self.law, share)
         if share <= 0.5 or needed is None:
             return (
                 f"Class {self.name}, which the first look chose, has {share:.1%} of the draws. More draws will hardly help: "
@@ -158,16 +158,17 @@ class Shown:
         """Radius against draws."""
         if not self.law.grows:
             return None
-        law = (self.law.noise, self.law.sampler, self.law.certificate)
-        most = limits.most(*law, self.law.dim, max(self.until // 1000, 10), self.until)
-        return charts.growth(self.job.moments, self.until, most)
+        return charts.growth(self.job.moments, self.until, self._most)
 
     @property
     def largest(self) -> str:
         """The radius if all draws hit."""
-        law = (self.law.noise, self.law.sampler, self.law.certificate)
-        most = limits.most(*law, self.law.dim, max(self.until // 1000, 10), self.until) if self.law.grows else ()
-        return down(most[-1][1]) if most else ""
+        return down(self._most[-1][1]) if self._most else ""
+
+    @property
+    def _most(self) -> tuple[tuple[int, float], ...]:
+        """(draws, largest radius possible) up to all draws; empty where counts do not grow."""
+        return limits.most(self.law, max(self.until // 1000, 10), self.until) if self.law.grows else ()
 
     @property
     def rate(self) -> float:
@@ -229,7 +230,6 @@ def outcome(job: Job) -> str:
 
 def shown(job: Job[AskedCertify], card: Card) -> Shown:
     """A job of one image."""
-    law = law_of(job, card)
-    moments = job.moments
-    until = job.status.until or job.asked.draws.n
-    return Shown(job, card, law, moments[-1] if moments else None, until)
+    draws, moments = job.asked.draws, job.moments
+    until = job.status.until or draws.n
+    return Shown(job, card, law_of(draws, card), moments[-1] if moments else None, until)

@@ -7,10 +7,10 @@ import torch
 from certflow.certify.memory import certify
 from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.job import Job
+from certflow.doors.web.law import law_of
 from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.tasks.certify import plain_row
 from certflow.doors.web.tasks.following import check, followed, forget_partial
-from certflow.doors.web.ways import way_named
 
 KEPT = ("predict", "radius", "n", "k", "p_lower", "selected", "reason", "seconds")
 
@@ -18,15 +18,14 @@ KEPT = ("predict", "radius", "n", "k", "p_lower", "selected", "reason", "seconds
 def certify_batch(job: Job[AskedBatch], ready: Ready) -> None:
     """See `certflow.doors.web.tasks.TASKS`. Each image has a certificate of its own, wrong with probability at most alpha."""
     asked = job.asked
-    noise = ready.card.under(asked.draws.sigma)
-    law = (noise, *way_named(asked.draws.way, noise, ready.card.dim).specs(asked.draws.settings()))
+    law = law_of(asked.draws, ready.card)
     images, total = job.pixels(), len(asked.pictures)
     for number in range(len(job.table), total):
         check(job)
         running = followed(job, ready.base, number, lambda done, of: None)
         image = torch.from_numpy(images[number : number + 1])
         options = {"seed": asked.draws.seed, "index": [asked.pictures[number].index], "running": running}
-        found = certify(ready.base, image, *law, **options)
+        found = certify(ready.base, image, *law.specs, **options)
         job.add_row(_row(found.table.iloc[0].to_dict(), number, asked))
         job.progress(number + 1, total)
         forget_partial(job)

@@ -6,17 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from certflow.certify.live import Live, Moment, grows, noisy_copies
+from certflow.certify.live import Live, Moment, noisy_copies
 from certflow.certify.memory import certify
 from certflow.denoising.composed import denoiser_of
 from certflow.doors.web.asked import AskedCertify
 from certflow.doors.web.job import Job
+from certflow.doors.web.law import Law, law_of
 from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.tasks.following import check, followed, forget_partial
-from certflow.doors.web.ways import way_named
-from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
-from certflow.sampling.base import Arithmetic
 from certflow.sampling.settings import engine_settings
 
 LOOKING = 0.03
@@ -30,22 +28,16 @@ TOP = 10
 
 def certify_one(job: Job[AskedCertify], ready: Ready) -> None:
     """See `certflow.doors.web.tasks.TASKS`."""
-    asked = job.asked
-    card, base = ready.card, ready.base
-    noise = card.under(asked.draws.sigma)
-    sampler, certificate = way_named(asked.draws.way, noise, card.dim).specs(asked.draws.settings())
+    law = law_of(job.asked.draws, ready.card)
     image = torch.from_numpy(job.pixels()[:1])
-    law = (noise, sampler, certificate)
-    if grows(noise, sampler, base.classes, card.dim):
-        _grow(job, ready, image, law)
-    else:
-        _at_once(job, ready, image, law)
+    work = _grow if law.grows else _at_once
+    work(job, ready, image, law)
 
 
-def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
+def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: Law) -> None:
     asked = job.asked
     place = {"seed": asked.draws.seed, "index": asked.picture.index}
-    live = Live(ready.base, image[0], *law, **place, state=job.counts())
+    live = Live(ready.base, image[0], *law.specs, **place, state=job.counts())
     job.cut_moments(live.drawn)
     seen = job.moments[-1]["drawn"] if job.moments else -1
     saved = time.monotonic()
@@ -54,7 +46,7 @@ def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[
             if moment.drawn > seen:
                 job.add_moment(plain_moment(moment))
             if moment.drawn and not job.copies():
-                keep_copies(job, ready, image, law[0], law[1].arithmetic)
+                keep_copies(job, ready, image, law)
             if time.monotonic() - saved > SAVED:
                 job.write_counts(live.state())
                 saved = time.monotonic()
@@ -63,12 +55,11 @@ def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[
         job.write_counts(live.state())
 
 
-def _at_once(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: tuple[Any, Any, Any]) -> None:
+def _at_once(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: Law) -> None:
     asked = job.asked
-    noise, sampler, certificate = law
-    keep_copies(job, ready, image, noise, sampler.arithmetic)
+    keep_copies(job, ready, image, law)
     options = {"seed": asked.draws.seed, "index": [asked.picture.index], "running": followed(job, ready.base, 0)}
-    found = certify(ready.base, image, noise, sampler, certificate, **options)
+    found = certify(ready.base, image, *law.specs, **options)
     row = plain_row(found.table.iloc[0].to_dict())
     counts = np.asarray(found.arrays["counts"][0])
     selected = int(row.get("selected", row["predict"]))
@@ -116,13 +107,11 @@ def plain_row(row: dict[str, Any]) -> dict[str, Any]:
 
 @engine_settings()
 @torch.inference_mode()
-def keep_copies(
-    job: Job[AskedCertify], ready: Ready, image: torch.Tensor, noise: NoiseSpec, arithmetic: Arithmetic
-) -> None:
+def keep_copies(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: Law) -> None:
     """Keep a few noisy copies as they are counted, their denoised forms where there is a denoiser, and their classes."""
     asked, base = job.asked, ready.base
-    law = {"seed": asked.draws.seed, "stream": Stream.SELECTION, "arithmetic": arithmetic}
-    noisy = noisy_copies(base, image, asked.picture.index, noise, COPIES, **law)
+    drawn = {"seed": asked.draws.seed, "stream": Stream.SELECTION, "arithmetic": law.sampler.arithmetic}
+    noisy = noisy_copies(base, image, asked.picture.index, law.noise, COPIES, **drawn)
     copies = torch.from_numpy(noisy)
     classes = base.classify(base.prepare(copies))[0].cpu().numpy()
     found = {"noisy": noisy, "classes": classes}
