@@ -193,6 +193,8 @@ def test_the_api(web):
     assert told.count("event: moment") == len(job.moments) and "event: end" in told
     later = text(web.get(f"/api/jobs/{job.id}/events", headers={"Last-Event-ID": "0"}))
     assert later.count("event: moment") == len(job.moments) - 1
+    anew = text(web.get(f"/api/jobs/{job.id}/events", headers={"Last-Event-ID": "9" * 5000}))
+    assert anew.count("event: moment") == len(job.moments)
     wrong = web.client.post("/api/jobs", json={**asked, "alpha": 2}, headers={"X-Certflow-Token": TOKEN})
     assert wrong.status_code == 400 and "alpha" in wrong.json["error"]
 
@@ -224,6 +226,7 @@ def test_predictions_and_scores_are_the_librarys(web):
         ({"n": 20_000}, "less than or equal to 10000"),
         ({"alpha": 0.5}, "alpha"),
         ({"image": {"index": 10**6}}, "choose a test image"),
+        ({"image": {"index": "9" * 5000}}, "choose a test image"),
         ({"image": {"base64": "AAAA"}}, "file"),
         ({"image": 3}, "JSON object"),
     ],

@@ -2,6 +2,11 @@
 
 import argparse
 
+from certflow.doors.written import whole
+
+MOST_CLASSES = 10_000_000
+"""More than any model has: a longer number was mistyped."""
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is run."""
@@ -81,9 +86,10 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _classes(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 2 <= int(text[:9]):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of classes, whole and at least 2")
-    return int(text[:9])
+    found = whole(text, 2, MOST_CLASSES)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of classes, from 2 to {MOST_CLASSES:,}")
+    return found
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -5,10 +5,11 @@ they survive a restart. Models are those below results/train, and those that are
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from certflow.doors.written import whole
 
 if TYPE_CHECKING:
     from certflow.doors.web.site import Site
@@ -86,9 +87,10 @@ def _waiting(text: str) -> int:
 
 def _between(text: str, low: int, high: int, what: str) -> int:
     """The whole number of a text, in a range."""
-    if not re.fullmatch("[0-9]{1,6}", text) or not low <= int(text) <= high:
+    found = whole(text, low, high)
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not {what}, from {low} to {high}")
-    return int(text)
+    return found
 
 
 def _shown(host: str) -> str:

@@ -14,6 +14,7 @@ from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
 from certflow.doors.web.splits import spaced
 from certflow.doors.web.ways import ways
+from certflow.doors.written import whole
 from certflow.errors import CertflowError
 
 BATCHES = Blueprint("batches", __name__)
@@ -64,10 +65,11 @@ def _images(card: Card) -> list[Chosen]:
     test = here().splits.test(card.dataset)
     if test is None:
         raise forms.Wrong({"file": "this model's test images are not here; choose a zip"})
-    text = request.form.get("images", "")
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= min(MOST, len(test)):
-        raise forms.Wrong({"images": f"choose a number from 1 to {min(MOST, len(test))}"})
-    return [forms.from_test(test, index) for index in spaced(len(test), int(text))]
+    most = min(MOST, len(test))
+    count = whole(request.form.get("images", ""), 1, most)
+    if count is None:
+        raise forms.Wrong({"images": f"choose a number from 1 to {most}"})
+    return [forms.from_test(test, index) for index in spaced(len(test), count)]
 
 
 def _form(card: Card, errors: dict[str, str] | None = None, given: Any = None) -> str:

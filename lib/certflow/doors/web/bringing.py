@@ -21,6 +21,7 @@ from certflow.doors.web.forms import Wrong
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
 from certflow.doors.web.worker import Full
+from certflow.doors.written import whole
 from certflow.errors import CertflowError, ConfigError
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models.published import NAMES
@@ -169,12 +170,11 @@ def _whole(text: str, count: int) -> tuple[int, ...] | None:
     parts = [part for part in NUMBERS.split(text.strip()) if part]
     if not parts:
         return None
-    if len(parts) != count or not all(
-        part.isascii() and part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts
-    ):
+    found = tuple(number for part in parts if (number := whole(part, 1, 1 << 20)) is not None)
+    if not len(found) == len(parts) == count:
         wanted = "channels, height and width, such as 3 32 32" if count == 3 else "a whole number"
         raise ValueError(f"give {wanted}")
-    return tuple(int(part) for part in parts)
+    return found
 
 
 def _decimals(text: str) -> tuple[float, ...] | None:

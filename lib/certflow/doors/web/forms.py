@@ -17,6 +17,7 @@ from certflow.doors.web import pictures
 from certflow.doors.web.asked import LONGEST, Draws, Picture, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.law import law_of
+from certflow.doors.written import whole
 from certflow.errors import CertflowError, DataError
 
 R = TypeVar("R", Draws, Votes)
@@ -102,10 +103,10 @@ def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: 
 def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chosen:
     if test is None:
         raise Wrong({"file": "this model's test images are not here; choose a file"})
-    text = str(form.get("number") or form.get("index") or "")
-    if not text.isascii() or not text.isdecimal() or int(text) >= len(test):
+    index = whole(str(form.get("number") or form.get("index") or ""), 0, len(test) - 1)
+    if index is None:
         raise Wrong({"number": f"choose a test image, from 0 to {len(test) - 1}"})
-    return from_test(test, int(text))
+    return from_test(test, index)
 
 
 def from_test(test: Split, index: int) -> Chosen:

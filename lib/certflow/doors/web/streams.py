@@ -10,12 +10,15 @@ from flask import Blueprint, Response, copy_current_request_context, render_temp
 from certflow.doors.web.job import Job
 from certflow.doors.web.job_pages import context, job_of
 from certflow.doors.web.site import here
+from certflow.doors.written import whole
 
 STREAMS = Blueprint("streams", __name__)
 PACE = 0.25
 """Seconds between two events, at least: more than five a second nobody can read, and making them takes time from the work."""
 ALIVE = 15.0
 """Seconds after which something is sent even if nothing happened, so that both ends know of each other."""
+LAST = 1 << 40
+"""No job has so many events."""
 PARTS = {
     "certify": ("said", "verdict", "controls", "live", "looks", "after"),
     "batch": ("said", "live", "controls", "after"),
@@ -37,8 +40,8 @@ def live(name: str) -> Response:
 def events(name: str) -> Response:
     """What was known after each instalment, from the one after `Last-Event-ID` on, and then as it comes."""
     job = job_of(name)
-    seen = _number(request.headers.get("Last-Event-ID"))
-    return _followed(_moments(job, seen))
+    seen = whole(request.headers.get("Last-Event-ID", ""), 0, LAST)
+    return _followed(_moments(job, -1 if seen is None else seen))
 
 
 def parts(job: Job) -> dict[str, Any]:
@@ -93,7 +96,3 @@ def _followed(events: Iterator[str]) -> Response:
 
 def _event(name: str, data: dict[str, Any], number: int) -> str:
     return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdecimal() else -1
