@@ -173,10 +173,9 @@ def _rows(found: Job) -> list[dict[str, Any]]:
         "predict": moment["selected"] if valid else -1,
         "radius": moment["best"] if valid else 0.0,
     }
-    known = {} if picture.label is None else {"label": picture.label, "correct": int(row["predict"] == picture.label)}
     hits = dict(map(tuple, moment["top"])).get(moment["selected"], 0)
     counted = {"n": moment["drawn"], "k": hits, "p_lower": moment["p_lower"], "seconds": moment["seconds"]}
-    return [{**row, **known, **counted, "name": picture.name}]
+    return [{**row, **picture.judged(row["predict"]), **counted, "name": picture.name}]
 
 
 def _readme(card: Card) -> str:

@@ -77,7 +77,7 @@ def busy(error: Full) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """An error that certflow raised on purpose."""
+    """An error that nobody raised on purpose: a fault of certflow, or of what it runs on."""
     log.exception("%s %s", request.method, request.path)
     return _answer(500, "This should not happen", "The server's log says more. What was running goes on.")
 

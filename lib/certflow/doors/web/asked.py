@@ -11,15 +11,9 @@ LONGEST = 200
 """Characters of a name that people give."""
 
 
-class Draws(Record):
-    """How a certificate is made; see `certflow.doors.web.ways`."""
+class Sampled(Record):
+    """How noise is drawn, and how often an answer may be wrong."""
 
-    way: str = "anytime.l2"
-    """Certificate and norm."""
-    n0: int = Field(100, ge=1, le=1_000_000)
-    """Draws that choose the class."""
-    n: int = Field(10_000, ge=1, le=LARGEST_N)
-    """Draws that are certified."""
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Probability of error allowed per image."""
     seed: int = Field(0, ge=0, lt=1 << 63)
@@ -29,24 +23,27 @@ class Draws(Record):
     sigma: float | None = Field(None, gt=0)
     """Another noise level than the model was trained under."""
 
+
+class Draws(Sampled):
+    """How a certificate is made; see `certflow.doors.web.ways`."""
+
+    way: str = "anytime.l2"
+    """Certificate and norm."""
+    n0: int = Field(100, ge=1, le=1_000_000)
+    """Draws that choose the class."""
+    n: int = Field(10_000, ge=1, le=LARGEST_N)
+    """Draws that are certified."""
+
     def settings(self) -> dict[str, Any]:
         """Those that samplers and certificates may have."""
         return {"n0": self.n0, "n": self.n, "alpha": self.alpha, "arithmetic": self.arithmetic}
 
 
-class Votes(Record):
+class Votes(Sampled):
     """How many votes on an image are taken at once, without a job, and how."""
 
     n: int = Field(1000, ge=1, le=10_000)
     """Votes: few enough to be waited for."""
-    alpha: float = Field(0.001, gt=0, lt=0.5)
-    """Probability that a class is given which is not the smoothed classifier's."""
-    seed: int = Field(0, ge=0, lt=1 << 63)
-    """Seed of all draws."""
-    arithmetic: Literal["float", "exact"] = "float"
-    """`exact`: noise in whole grey levels, see docs/sampling.md."""
-    sigma: float | None = Field(None, gt=0)
-    """Another noise level than the model was trained under."""
 
 
 class Picture(Record):
@@ -62,6 +59,10 @@ class Picture(Record):
     """The true class, where it is known."""
     rendered: str = Field("", max_length=2 * LONGEST)
     """What was done to it before the model saw it."""
+
+    def judged(self, predict: int) -> dict[str, int]:
+        """The columns `label` and `correct` of a row; none where the true class is not known."""
+        return {} if self.label is None else {"label": self.label, "correct": int(predict == self.label)}
 
 
 class AskedCertify(Record):

@@ -3,12 +3,13 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.config.validation import validated
 from certflow.data.base import DataInfo, DatasetSpec, Split
+from certflow.doors.web.jobs import new_id
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import Provenance, file_digest, read_record, write_record
 from certflow.kinds.registry import revive, spec_class
@@ -69,8 +70,6 @@ def keep(upload: Callable[[Path], None], suffix: str, described: Described, test
     upload writes the file to a place. test: images on which the doctor looks at it. Errors say what is wrong; then nothing
     stays on disk.
     """
-    from certflow.doors.web.jobs import new_id
-
     if suffix not in SUFFIXES:
         raise DataError(f"file: ends in {suffix or 'nothing'}; weights end in {', '.join(SUFFIXES)}")
     folder = own / "models" / new_id()
@@ -153,8 +152,6 @@ def architecture(name: str) -> str | ModelSpec:
 
 def _tried(path: Path, described: Described, test: Split | None) -> tuple["Brought", Described]:
     """The model, after a dry run in which its classes and shape are found out where they were not given."""
-    from dataclasses import replace
-
     from certflow.certify.memory import ready
 
     brought = _brought(path, described, test)

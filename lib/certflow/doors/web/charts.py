@@ -92,7 +92,7 @@ def growth(moments: Sequence[dict[str, Any]], until: int, most: Sequence[tuple[i
     )
 
 
-def curve(radii: Sequence[float], right: Sequence[bool], until: float | None = None) -> Growth | None:
+def curve(radii: Sequence[float], right: Sequence[bool]) -> Growth | None:
     """Certified accuracy against radius, of rows that are finished; None where there are none."""
     if not radii:
         return None

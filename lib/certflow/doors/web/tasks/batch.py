@@ -34,6 +34,6 @@ def certify_batch(job: Job[AskedBatch], ready: Ready) -> None:
 def _row(found: dict[str, Any], number: int, asked: AskedBatch) -> dict[str, Any]:
     """What is kept of an image."""
     row, picture = plain_row(found), asked.pictures[number]
-    known = {} if picture.label is None else {"label": picture.label, "correct": int(row["predict"] == picture.label)}
+    known = picture.judged(row["predict"])
     kept = {name: row[name] for name in KEPT if name in row}
     return {"number": number, "idx": picture.index, "name": picture.name, **known, **kept}
