@@ -243,9 +243,9 @@ def test_experiments_ask_for_attacks_by_name():
     study = load(raw(attacks=["smooth", "plain"]))
     runs = study.attack_runs("e")
     assert [(run.attack, run.seed) for run in runs] == [("smooth", 0), ("smooth", 1), ("plain", 0), ("plain", 1)]
-    spec = study.attack_spec(**vars(runs[2]))
+    spec = study.attack_spec(runs[2])
     assert spec["attack"]["eps"] == [0.1, 0.2] and spec["attack"]["norm"] == "l2" and spec["images"]["max"] == 5
-    assert [entry["spec"] for entry in study.table_spec("e")["attacks"]] == [study.attack_spec(**vars(r)) for r in runs]
+    assert [entry["spec"] for entry in study.table_spec("e")["attacks"]] == [study.attack_spec(r) for r in runs]
     assert load(raw(attacks=[])).table_spec("e")["attacks"] == []
 
 

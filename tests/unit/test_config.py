@@ -3,7 +3,6 @@
 import copy
 import re
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +10,9 @@ import pytest
 import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
-from certflow.config import load
+from certflow.config import Run, load
 from certflow.config.files import merged, repeated_keys
+from certflow.config.records import CountsRun
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
 from certflow.training.base import ReadsPredictions
@@ -231,13 +231,13 @@ def test_only_a_papers_own_recipe_is_compared_with_its_numbers(raw):
 
 def specs(study):
     """The dependency record of each stage of one MNIST run, by stage."""
-    run = ("mnist", "lenet")
+    run = Run("mnist", "lenet", "gaussian", "gauss-0.50", 0, "every20", "cohen", "np")
     return {
         "data": study.dataset_spec("mnist"),
-        "train": study.model_spec(*run, "gaussian", "gauss-0.50", 0),
-        "presample": study.presample_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen"),
-        "counts": study.counts_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen"),
-        "certify": study.certificate_spec(*run, "gaussian", "gauss-0.50", 0, "every20", "cohen", "np"),
+        "train": study.model_spec(*run.of_model),
+        "presample": study.presample_spec(run),
+        "counts": study.counts_spec(run),
+        "certify": study.certificate_spec(run),
         "table": study.table_spec("mnist"),
         "figure": study.figure_spec("mnist"),
     }
@@ -365,9 +365,9 @@ def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):
 def test_exact_arithmetic_is_refused_where_it_cannot_be(raw):
     raw["samplers"]["n10000"]["arithmetic"] = "exact"
     study = load(raw)
-    counts = partial(study.counts_spec, "digits", "small", "gaussian-quick", "gauss-0.25", 0, "all")
-    assert counts("n10000")["sampler"]["arithmetic"] == counts("n10000")["presample"]["arithmetic"] == "exact"
-    assert counts("cohen")["sampler"]["arithmetic"] == counts("cohen")["presample"]["arithmetic"] == "float"
+    for sampler, arithmetic in (("n10000", "exact"), ("cohen", "float")):
+        spec = study.counts_spec(CountsRun("digits", "small", "gaussian-quick", "gauss-0.25", 0, "all", sampler))
+        assert spec["sampler"]["arithmetic"] == spec["presample"]["arithmetic"] == arithmetic
     raw["samplers"]["n10000"]["arithmetic"] = "grid"
     assert any(line.startswith("samplers.n10000.arithmetic: ") for line in problems(raw))
     raw["samplers"]["n10000"]["arithmetic"] = "exact"
@@ -403,7 +403,7 @@ def test_a_table_states_radii_in_one_norm(raw):
     }
     raw["experiments"]["digits"]["certificates"] = ["inf"]
     run = next(load(raw).runs("digits"))
-    assert load(raw).certificate_spec(**vars(run))["certificate"]["of"]["bound"] == "plain"
+    assert load(raw).certificate_spec(run)["certificate"]["of"]["bound"] == "plain"
     raw["experiments"]["digits"]["certificates"] = ["np", "inf"]
     assert any("radii in l2 and linf do not fit one table" in line for line in problems(raw))
 
@@ -423,7 +423,7 @@ def test_an_estimate_is_of_every_model_once(raw):
     assert len(runs) == len(set(runs)) == 7 * 3 * 2 and {run.sampler for run in runs} == {"pilot"}
     spec = study.preview_spec("mnist")
     assert (spec["n"], spec["alpha"], spec["norm"]) == (100_000, 0.001, "l2")
-    assert spec["runs"][0]["spec"] == study.counts_spec(**vars(runs[0]))
+    assert spec["runs"][0]["spec"] == study.counts_spec(runs[0])
     assert study.report_spec("mnist")["preview"] == spec and study.report_spec("digits")["preview"] is None
     assert study.preview_runs("digits") == []
 

@@ -9,6 +9,7 @@ import yaml
 from training_examples import weights
 
 from certflow.config import load
+from certflow.config.records import CountsRun
 from certflow.data.store import prepare
 from certflow.denoising.stored import load_denoised
 from certflow.errors import ArtefactError, ConfigError
@@ -223,7 +224,7 @@ def test_a_classifier_of_another_model_entry_stays_the_function_it_was(raw, tmp_
 
 @pytest.mark.parametrize("method", ["bare", "steady", "ranged"])
 def test_denoised_models_are_sampled_as_any_other(shop, tmp_path, method):
-    spec = shop.study.presample_spec("digits", "small", method, "gauss-0.50", 0, "digits-half", "n10000")
+    spec = shop.study.presample_spec(CountsRun("digits", "small", method, "gauss-0.50", 0, "digits-half", "n10000"))
     spec = {**spec, "images": {**spec["images"], "max": 5}, "presample": {"n0": 12, "arithmetic": "float"}}
     presample_counts(
         spec,

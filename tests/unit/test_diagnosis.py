@@ -9,6 +9,7 @@ from diagnosis_samples import Samples
 from test_report_page import Reader
 
 from certflow.config import load
+from certflow.config.records import KnowledgeRun
 from certflow.errors import ArtefactError, ConfigError
 from certflow.report.diagnosis import figures, tables
 from certflow.report.diagnosis.models import model_labels
@@ -194,9 +195,10 @@ def test_a_diagnosis_names_its_models_and_what_their_tables_are_made_from():
         ("one", "g"),
         ("two", "g"),
     ]
-    assert spec["models"][2]["spec"] == study.knowledge_spec("digits", "small", "one", "g", 0, "layers")
+    run = KnowledgeRun("digits", "small", "one", "g", 0, "layers")
+    assert spec["models"][2]["spec"] == study.knowledge_spec(run)
     assert spec["beside"]["models"][1]["seed"] == 1 and len(spec["beside"]["models"]) == 4 and len(spec["attacks"]) == 4
-    features, tables = study.features_spec("digits", "small", "one", "g", 0, "layers"), spec["models"][2]["spec"]
+    features, tables = study.features_spec(run), spec["models"][2]["spec"]
     assert "alpha" not in features["features"] and {**features, "measured": tables["measured"]} == tables
     assert concerned(study, ["results/diagnoses/page.html"]) == ["page"] and concerned(study, []) == ["table", "page"]
 
@@ -204,8 +206,8 @@ def test_a_diagnosis_names_its_models_and_what_their_tables_are_made_from():
 def test_how_a_model_is_sampled_changes_no_feature():
     other = raw()
     other["models"]["small"]["inference"] = {"precision": "bfloat16"}
-    names = ("digits", "small", "one", "g", 0, "layers")
-    assert load(other).knowledge_spec(*names) == load(raw()).knowledge_spec(*names)
+    run = KnowledgeRun("digits", "small", "one", "g", 0, "layers")
+    assert load(other).knowledge_spec(run) == load(raw()).knowledge_spec(run)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import Environment, StrictUndefined
 
-from certflow.config import load
+from certflow.config import Run, load
 from certflow.config.files import merged
 from certflow.config.parse import sections
 
@@ -35,7 +35,7 @@ def specs(root, experiment="mnist"):
     """What the rules of a report have as their parameter, and what certifying one of its tables has."""
     study = load(configured(root))
     names = {key: value for key, value in WILDCARDS.items() if key not in ("experiment", "seed")}
-    certificate = study.certificate_spec(**names, seed=int(WILDCARDS["seed"]))
+    certificate = study.certificate_spec(Run(**names, seed=int(WILDCARDS["seed"])))
     return {**study.preview_spec(experiment), **study.report_spec(experiment), **certificate}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certflow.config.entries import Entries
+from certflow.config.records import AttackRun, CountsRun, KnowledgeRun, Run
 from certflow.data.corruptions.naming import copies_parts
 from certflow.files.contents import contents
 from certflow.kinds.spec import plain
@@ -17,7 +18,7 @@ from certflow.sampling.base import ENGINE_REVISION
 
 @dataclass(frozen=True)
 class StageSpecs(Entries):
-    """Adds to the entries a `*_spec` for every stage up to the certificates, by the names in its path."""
+    """Adds to the entries a `*_spec` for every stage up to the certificates: of the names in the path of what it makes."""
 
     def dataset_spec(self, dataset: str) -> dict[str, Any]:
         """What the prepared data depend on."""
@@ -98,62 +99,38 @@ class StageSpecs(Entries):
             }
         )
 
-    def attack_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, attack: str
-    ) -> dict[str, Any]:
+    def attack_spec(self, run: AttackRun) -> dict[str, Any]:
         """What an attack's table depends on, besides the weights."""
         return plain(
             {
-                **self.sample_spec(dataset, model, method, noise, seed),
-                "images": self.images_spec(images),
-                "attack": self.attacks[attack].canonical(),
+                **self.sample_spec(*run.of_model),
+                "images": self.images_spec(run.images),
+                "attack": self.attacks[run.attack].canonical(),
             }
         )
 
-    def features_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, knowledge: str
-    ) -> dict[str, Any]:
+    def features_spec(self, run: KnowledgeRun) -> dict[str, Any]:
         """What a model's features depend on, besides the weights. How the model is sampled is not part of it."""
-        made = self.model_spec(dataset, model, method, noise, seed)
-        return plain({**made, "features": self.knowledge[knowledge].extracted()})
+        return plain({**self.model_spec(*run.of_model), "features": self.knowledge[run.knowledge].extracted()})
 
-    def knowledge_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, knowledge: str
-    ) -> dict[str, Any]:
+    def knowledge_spec(self, run: KnowledgeRun) -> dict[str, Any]:
         """What the tables of a model's layers depend on: its features, and what is measured of them."""
-        made = self.features_spec(dataset, model, method, noise, seed, knowledge)
-        return plain({**made, "measured": self.knowledge[knowledge].measured()})
+        return plain({**self.features_spec(run), "measured": self.knowledge[run.knowledge].measured()})
 
-    def presample_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
-    ) -> dict[str, Any]:
+    def presample_spec(self, run: CountsRun) -> dict[str, Any]:
         """What stage-1 counts depend on."""
         return plain(
             {
-                **self.sample_spec(dataset, model, method, noise, seed),
-                "images": self.images_spec(images),
-                "presample": self.samplers[sampler].presample(),
+                **self.sample_spec(*run.of_model),
+                "images": self.images_spec(run.images),
+                "presample": self.samplers[run.sampler].presample(),
             }
         )
 
-    def counts_spec(
-        self, dataset: str, model: str, method: str, noise: str, seed: int, images: str, sampler: str
-    ) -> dict[str, Any]:
+    def counts_spec(self, run: CountsRun) -> dict[str, Any]:
         """What the plan, the shards and the merged counts of stage 2 depend on: stage 1, and the whole sampler."""
-        names = (dataset, model, method, noise, seed, images, sampler)
-        return plain({**self.presample_spec(*names), "sampler": self.samplers[sampler].canonical()})
+        return plain({**self.presample_spec(run), "sampler": self.samplers[run.sampler].canonical()})
 
-    def certificate_spec(
-        self,
-        dataset: str,
-        model: str,
-        method: str,
-        noise: str,
-        seed: int,
-        images: str,
-        sampler: str,
-        certificate: str,
-    ) -> dict[str, Any]:
+    def certificate_spec(self, run: Run) -> dict[str, Any]:
         """What radii depend on: the counts, and the certificate."""
-        names = (dataset, model, method, noise, seed, images, sampler)
-        return plain({**self.counts_spec(*names), "certificate": self.certificates[certificate].canonical()})
+        return plain({**self.counts_spec(run), "certificate": self.certificates[run.certificate].canonical()})

@@ -48,7 +48,7 @@ class Study(StageSpecs):
         return [
             {
                 **{key: getattr(run, key) for key in ("method", "noise", "seed", "attack")},
-                "spec": self.attack_spec(**vars(run)),
+                "spec": self.attack_spec(run),
             }
             for run in self.attack_runs(name)
         ]
@@ -65,7 +65,7 @@ class Study(StageSpecs):
         if e.preview is None:
             raise ValueError(f"experiments.{experiment}: asks for no preview")
         runs = [
-            {**{key: getattr(run, key) for key in ("method", "noise", "seed")}, "spec": self.counts_spec(**vars(run))}
+            {**{key: getattr(run, key) for key in ("method", "noise", "seed")}, "spec": self.counts_spec(run)}
             for run in self.preview_runs(experiment)
         ]
         return plain(
@@ -102,7 +102,7 @@ class Study(StageSpecs):
     def _run_spec(self, run: Run) -> dict[str, Any]:
         """A run's names, and what its certificate table must have been made from."""
         names = {key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")}
-        return {**names, "spec": self.certificate_spec(**vars(run))}
+        return {**names, "spec": self.certificate_spec(run)}
 
     def _published_as(self, method: str, dataset: str, noise: str, norm: str) -> str:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is, for this
@@ -158,7 +158,7 @@ class Study(StageSpecs):
     def _layers_spec(self, run: KnowledgeRun) -> dict[str, Any]:
         """A model's names, and what the tables of its layers must have been made from."""
         names = {key: getattr(run, key) for key in ("method", "noise", "seed")}
-        return {**names, "spec": self.knowledge_spec(**vars(run))}
+        return {**names, "spec": self.knowledge_spec(run)}
 
     def strip_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's pictures of denoised images depend on, besides its models."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from certflow.config import Study
-from certflow.workflow.wildcards import Wildcards, model_key
+from certflow.config.records import AttackRun, KnowledgeRun, Run
+from certflow.workflow.wildcards import Wildcards, counts_run, model_key
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,16 @@ class Specs:
         return self.study.predictions_spec(w.dataset, w.model, w.predictions)
 
     def presample(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.presample_spec(*model_key(w), w.images, w.sampler)
+        return self.study.presample_spec(counts_run(w))
 
     def counts(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.counts_spec(*model_key(w), w.images, w.sampler)
+        return self.study.counts_spec(counts_run(w))
 
     def certificate(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.certificate_spec(*model_key(w), w.images, w.sampler, w.certificate)
+        return self.study.certificate_spec(Run(*model_key(w), w.images, w.sampler, w.certificate))
 
     def attack(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.attack_spec(*model_key(w), w.images, w.attack)
+        return self.study.attack_spec(AttackRun(*model_key(w), w.images, w.attack))
 
     def table(self, w: Wildcards) -> dict[str, Any]:
         return self.study.table_spec(w.experiment)
@@ -56,10 +57,10 @@ class Specs:
         return self.study.report_spec(w.experiment)
 
     def features(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.features_spec(*model_key(w), w.knowledge)
+        return self.study.features_spec(KnowledgeRun(*model_key(w), w.knowledge))
 
     def knowledge(self, w: Wildcards) -> dict[str, Any]:
-        return self.study.knowledge_spec(*model_key(w), w.knowledge)
+        return self.study.knowledge_spec(KnowledgeRun(*model_key(w), w.knowledge))
 
     def diagnosis(self, w: Wildcards) -> dict[str, Any]:
         return self.study.diagnosis_spec(w.diagnosis)

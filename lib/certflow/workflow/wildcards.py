@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from certflow.config.records import ModelKey
+from certflow.config.records import CountsRun, ModelKey
 
 
 class Wildcards(Protocol):
@@ -14,3 +14,8 @@ class Wildcards(Protocol):
 def model_key(w: Wildcards) -> ModelKey:
     """The names in the path of a model."""
     return ModelKey(w.dataset, w.model, w.method, w.noise, int(w.seed))
+
+
+def counts_run(w: Wildcards) -> CountsRun:
+    """The names in the path of counts."""
+    return CountsRun(*model_key(w), w.images, w.sampler)
