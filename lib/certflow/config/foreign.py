@@ -76,7 +76,7 @@ def _other_images(path: str) -> str:
 
 
 def _beside_problems(e: Experiment) -> Iterator[str]:
-    """A table stands beside rows that there are, one label beside each, and one row beside each label."""
+    """A label stands beside one row, which must exist, and a row beside one label."""
     rows: dict[tuple[str, str], str] = {}
     named: dict[tuple[str, str], str | None] = {}
     for place, result in enumerate(e.foreign):

@@ -16,10 +16,10 @@ KEYS = {"start": "start_from", "checkpoint": "checkpoint"}
 
 
 def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], known: Sequence[str]) -> Iterator[str]:
-    """One line for each device that there cannot be, each missing file of those that models need, and each missing table.
+    """One line for each device that cannot exist, each missing file that a model is made from, and each missing table.
 
-    The models and tables are those of the experiments and diagnoses that `concerned` names. What one with `known` problems
-    needs cannot be said, nor what one needs that names an entry with problems: these are passed over.
+    Only what the experiments and diagnoses that `concerned` names need has to be there. Those that have `known` problems, or
+    name an entry that has some, are passed over: what they need is not known.
     """
     yield from device_problems()
     names = _reached(lambda: concerned(study), known)
@@ -29,7 +29,7 @@ def outside_problems(study: Study, concerned: Callable[[Study], Iterable[str]], 
 
 
 def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[str]:
-    """What `find` gives; nothing where it comes to an entry that is not there because of `known` problems."""
+    """What `find` returns; nothing where it looks up an entry that is missing because of `known` problems."""
     try:
         return list(find())
     except KeyError:

@@ -43,7 +43,7 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
 
 
 def _path_problems(written: Written) -> Iterator[str]:
-    """Names that, as a folder, would be called like the file of another entry."""
+    """Entries whose folder would have the same path as a file of another entry."""
     for section, ending in FILES.items():
         for name in written[section]:
             if name + ending in written[section]:
@@ -56,7 +56,7 @@ def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> 
 
 
 def _predictions_problems(study: Study, entry: Predictions, written: Written) -> Iterator[str]:
-    """Unknown names, a base classifier that would wait for smoothed predictions itself, and votes that nothing smooths."""
+    """Unknown names, a base classifier that needs smoothed predictions itself, and noise of level 0, which smooths nothing."""
     yield from _unknown("method", [entry.method], "methods", written)
     yield from _unknown("noise", [entry.noise], "noises", written)
     base = study.methods.get(entry.method)
@@ -133,7 +133,7 @@ def _twice_problems(e: Experiment | Diagnosis) -> Iterator[str]:
 
 
 def _list_problems(e: Experiment) -> Iterator[str]:
-    """Lists of an experiment alone that must increase, or hold nothing twice."""
+    """Lists that only experiments have, and that must increase or hold nothing twice."""
     theirs = [(result.label, result.noise, result.seed) for result in e.foreign]
     if len(set(theirs)) < len(theirs):
         yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"
@@ -142,7 +142,7 @@ def _list_problems(e: Experiment) -> Iterator[str]:
 
 
 def _envelope_problems(study: Study, e: Experiment) -> Iterator[str]:
-    """A choice between noise levels of which there is one each."""
+    """An envelope over noise levels where every kind of noise has one level only."""
     laws = [study.noises[name] for name in e.noises if name in study.noises]
     levels = {(law.kind, law.sigma) for law in laws}
     if e.envelope and len(laws) == len(e.noises) and len(levels) == len({kind for kind, _ in levels}):
@@ -150,7 +150,7 @@ def _envelope_problems(study: Study, e: Experiment) -> Iterator[str]:
 
 
 def _published_problems(e: Experiment) -> Iterator[str]:
-    """Published numbers that there are not."""
+    """Datasets and architectures of which no numbers were published."""
     if e.published is not None:
         dataset, arch = e.published.dataset, e.published.arch
         if dataset not in published_datasets():

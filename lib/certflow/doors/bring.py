@@ -163,9 +163,9 @@ def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
 
 
 def behind(brought: Brought, spec: "DenoiserSpec", shape: tuple[int, ...], sigma: float) -> Brought:
-    """The model behind a denoiser that is given the noise level `sigma` for good.
+    """The model behind a denoiser whose noise level is fixed to `sigma`.
 
-    spec: with weights. Where it does not say for which noise levels they are, they are taken to be for this one. Errors as in
+    spec: with weights. Where it does not say which noise levels they are for, they are taken to be for this one. Errors as in
     `make_denoiser`; ValueError for models that are not torch modules.
     """
     from certflow.denoising.composed import DenoiseThenClassify

@@ -36,7 +36,7 @@ class Entry:
 
 
 def require_folder(results: str | Path) -> None:
-    """`DataError` where something else than a folder bears the name; the pipeline makes one that is not there."""
+    """`DataError` where `results` is something other than a folder; a missing one is made by the pipeline."""
     if os.path.lexists(results) and not os.path.isdir(results):
         raise DataError(f"--results {results}: is not a folder; name the one that the pipeline writes to")
 

@@ -82,7 +82,7 @@ def read_bounded(path: str | Path, limit: int = RECORD_BYTES) -> bytes:
 
 
 def read_all(path: str | Path) -> bytes:
-    """All bytes of a file of any size; as `opened` where it is no regular file."""
+    """All bytes of a regular file of any size; for anything else the errors of `opened`."""
     with opened(path) as file:
         return file.read()
 

@@ -15,9 +15,9 @@ from certflow.files.private import OTHERS, looked_up, trusted
 
 TRIES = 10
 SYSTEM = ("/dev/", "/proc/", "/sys/")
-"""Folders in which names stand for something else than files,"""
+"""Folders whose entries are not files of anybody's."""
 SHARED_MEMORY = "/dev/shm/"
-"""but for this one."""
+"""The exception among them: files may be put there."""
 
 
 def open_plain(path: str | Path, flags: int, mode: int = 0o666) -> int:
@@ -36,7 +36,7 @@ def open_plain(path: str | Path, flags: int, mode: int = 0o666) -> int:
     if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
         return handle
     os.close(handle)
-    raise _planted(path, "a file with a second name" if stat.S_ISREG(status.st_mode) else "no regular file")
+    raise _planted(path, "a file with a second name" if stat.S_ISREG(status.st_mode) else "not a regular file")
 
 
 def create_new(path: str | Path) -> None:
@@ -54,8 +54,8 @@ def create_new(path: str | Path) -> None:
 def require_place(path: str | Path) -> None:
     """ArtefactError where no file can be put at `path`: what is there is a folder, a device or a pipe, or it has no name.
 
-    A file takes the place of what was there. Of a device, or of a name in a folder of the system such as /dev/stdout, it must
-    not: the whole machine would miss it.
+    Writing replaces what was there. A device, or an entry of a system folder such as /dev/stdout, must not be replaced: the
+    whole machine would miss it.
     """
     path = Path(path)
     try:

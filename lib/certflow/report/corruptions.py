@@ -48,7 +48,7 @@ def write_corruptions(
 def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
     """Tabulars with a group per line: clean images, corruptions, their mean, and the mean at each of several severities.
 
-    Where an entry has but one corruption, which is then its own mean, its severities are shown.
+    An entry of one corruption has no mean: its severities are shown instead.
     """
     averaged = set(summary.loc[summary["corruption"] == MEAN, "entry"])
     shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN) | ~summary["entry"].isin(averaged)]

@@ -27,8 +27,8 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
 
     Bands are 95 % bootstrap intervals over images, of the mean over seeds. Hollow circles are published numbers of the same
     cell, where `published` knows them. Curves never lie above the exact step function: between two thresholds they show the
-    value at the larger one. Where the smoothed classifier was attacked in the lines' norm, a second, thinner curve says from
-    above how many images no attack was found for.
+    value at the larger one. Where the smoothed classifier was attacked in the lines' norm, a second, thinner curve bounds it
+    from above: the share of images for which no attack was found.
     """
     shown = arrange(lines)
     with look():

@@ -32,9 +32,9 @@ def other_images(line: Line, ours: Line) -> str:
 
 
 def split_end(ours: Line, images: Mapping[str, Any]) -> int | None:
-    """A number that no image of the split reaches, as far as our images tell; None where they do not.
+    """An upper limit of the numbers of the split's images, where our images show one; else None.
 
-    images: what `Images` says. Without a `max` ours end with the split, less than a stride before its end.
+    images: the settings of `Images`. Without a `max` ours go on to the end of the split, less than a stride before it.
     """
     if images.get("max") is not None or "stride" not in images:
         return None
@@ -42,7 +42,7 @@ def split_end(ours: Line, images: Mapping[str, Any]) -> int | None:
 
 
 def require_same_labels(lines: Sequence[Line]) -> None:
-    """`DataError` at the first image that a table made elsewhere labels otherwise than ours: it is another image."""
+    """`DataError` at the first image to which a table made elsewhere gives another label than ours: it is another image."""
     ours = reference(lines)
     for line in lines:
         if line.external and line is not ours:

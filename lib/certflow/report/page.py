@@ -39,8 +39,7 @@ CAPTIONS = {
         "How sure the smoothed classifiers are: share of images whose lower confidence bound of p_A, the probability of the "
         "selected class under noise, is at most p. The band behind a curve is the share whose p_A itself is at most p, "
         "estimated from the same counts with its 95 % error over images: the gap is what the number of draws costs. "
-        "Where the left of 1/2 is shaded, it abstains there. A curve further to the "
-        "right is better. "
+        "Where the part left of 1/2 is shaded, the smoothed classifier abstains there. A curve further to the right is better. "
         "The jump at the right end is made of images on which all draws agreed: where noise was drawn, only more draws could "
         "tell these apart, and the average certified radius depends on it.",
     ),

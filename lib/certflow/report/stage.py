@@ -35,9 +35,9 @@ SHOWN = ("training", "strip", "corruptions", "preview")
 def read_lines(spec: Mapping[str, Any], certificates: Sequence[str], attacks: Sequence[str] = ()) -> list[Line]:
     """The lines of an experiment, ours first, seeds of a line together.
 
-    spec: `Study.table_spec`, whose `runs` are in the order of the paths, as its `attacks` are in that of the paths of attack
-    tables; it names the tables made elsewhere itself. A table
-    made elsewhere that contradicts our labels, or has images that the split has not, is a `DataError`.
+    spec: `Study.table_spec`. Its `runs` are in the order of `certificates`, its `attacks` in that of the attack tables, and its
+    `foreign` names the tables made elsewhere. `DataError` where one of those contradicts our labels, or has images that the
+    split does not have.
     """
     ours, theirs = list(own_lines(spec, spec["runs"], certificates).values()), foreign_lines(spec)
     ours = _attacked(ours, spec, attacks)

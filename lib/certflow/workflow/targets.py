@@ -12,10 +12,10 @@ RESULT = re.compile(rf"(?:^|/)results/(?:{'|'.join(LAST)})/([^/]+)")
 
 
 def concerned(study: Study, targets: Iterable[str]) -> list[str]:
-    """Names of the experiments and diagnoses that make these targets (paths, or names of rules), or that are made where there
-    are none.
+    """Names of the experiments and diagnoses behind these targets (paths, or names of rules); without any, those that the
+    configuration lists under `targets`.
 
-    A path of a model, or of what is made from it, is that of all of them with this model.
+    The path of a model, or of what is made from it, stands for every experiment and diagnosis with that model.
     """
     targets = set(targets)
     if not targets or "all" in targets:

@@ -14,9 +14,9 @@ from certflow.report.numbers import down
 from certflow.sampling.base import SamplerSpec
 
 LONGER = 10
-"""Going on makes so many times the draws."""
+"""Going on with a job multiplies its draws by this."""
 LARGEST = 10_000_000
-"""Most draws that one may go on to here."""
+"""No job may go on to more draws than these."""
 
 
 @dataclass(frozen=True)
