@@ -6,12 +6,12 @@ rule attack_model:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        table=ATTACKED,
-        record=f"results/attacks/{ATTACK}.json",
+        table=paths.ATTACKED,
+        record=f"results/attacks/{paths.ATTACK}.json",
     log:
-        f"results/logs/attack_model/{ATTACK}.log",
+        f"results/logs/attack_model/{paths.ATTACK}.log",
     benchmark:
-        f"results/benchmarks/attack_model/{ATTACK}.tsv"
+        f"results/benchmarks/attack_model/{paths.ATTACK}.tsv"
     wildcard_constraints:
         images=names(STUDY.images),
     conda:

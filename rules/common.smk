@@ -11,39 +11,10 @@ from certflow.config.parse import sections
 from certflow.config.text import read_text
 from certflow.errors import CertflowError
 from certflow.files.paths import made_here
-from certflow.workflow import expose
+from certflow.workflow import expose, paths
 from certflow.workflow.inputs import Inputs
 from certflow.workflow.leftovers import unseen
 from certflow.workflow.making import made_by
-from certflow.workflow.paths import (
-    ATTACK,
-    ATTACKED,
-    CERTIFICATE,
-    COPIES,
-    CORRUPTED,
-    COUNTED,
-    COUNTS,
-    DATA,
-    DENOISED,
-    DENOISER,
-    DIAGNOSIS,
-    ESTIMATED,
-    ESTIMATED_CURVES,
-    FEATURES,
-    KNOWLEDGE,
-    LAYERS_CERTIFICATE,
-    MODEL,
-    PLAN,
-    PREDICTIONS,
-    REPORT,
-    SHARD,
-    TRAINING,
-    TRAINING_RECORD,
-    VOLATILITY,
-    VOTES,
-    VOTES_SHARD,
-    WEIGHTS,
-)
 from certflow.workflow.shards import Wanted, shard_names
 from certflow.workflow.specs import Specs
 from certflow.workflow.started import dag_settings
@@ -139,9 +110,9 @@ def shards(rule, pattern, w, **wanted):
 
 def count_shards(w):
     """The shards of stage 2 that are merged."""
-    model, plan = here(WEIGHTS.format(**w)), here(PLAN.format(**w))
+    model, plan = here(paths.WEIGHTS.format(**w)), here(paths.PLAN.format(**w))
     return shards(
-        "sample_counts", SHARD, w, spec=specs.counts(w), model=model, plan=plan
+        "sample_counts", paths.SHARD, w, spec=specs.counts(w), model=model, plan=plan
     )
 
 
@@ -149,7 +120,11 @@ def prediction_shards(w):
     """The shards of smoothed predictions that are merged."""
     model = here(inputs.base_classifier(w))
     return shards(
-        "smooth_predictions", VOTES_SHARD, w, spec=specs.predictions(w), model=model
+        "smooth_predictions",
+        paths.VOTES_SHARD,
+        w,
+        spec=specs.predictions(w),
+        model=model,
     )
 
 

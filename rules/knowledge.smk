@@ -6,11 +6,11 @@ rule extract_features:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        features=FEATURES,
+        features=paths.FEATURES,
     log:
-        f"results/logs/extract_features/{KNOWLEDGE}.log",
+        f"results/logs/extract_features/{paths.KNOWLEDGE}.log",
     benchmark:
-        f"results/benchmarks/extract_features/{KNOWLEDGE}.tsv"
+        f"results/benchmarks/extract_features/{paths.KNOWLEDGE}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -27,14 +27,14 @@ rule measure_knowledge:
     input:
         features=rules.extract_features.output.features,
     output:
-        volatility=VOLATILITY,
-        volatility_record=f"results/knowledge/{KNOWLEDGE}/volatility.json",
-        certificate=LAYERS_CERTIFICATE,
-        certificate_record=f"results/knowledge/{KNOWLEDGE}/certificate.json",
+        volatility=paths.VOLATILITY,
+        volatility_record=f"results/knowledge/{paths.KNOWLEDGE}/volatility.json",
+        certificate=paths.LAYERS_CERTIFICATE,
+        certificate_record=f"results/knowledge/{paths.KNOWLEDGE}/certificate.json",
     log:
-        f"results/logs/measure_knowledge/{KNOWLEDGE}.log",
+        f"results/logs/measure_knowledge/{paths.KNOWLEDGE}.log",
     benchmark:
-        f"results/benchmarks/measure_knowledge/{KNOWLEDGE}.tsv"
+        f"results/benchmarks/measure_knowledge/{paths.KNOWLEDGE}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -55,7 +55,7 @@ rule write_diagnosis:
         certificates=inputs.compared_certificates,
     output:
         page=report(
-            DIAGNOSIS,
+            paths.DIAGNOSIS,
             caption="../docs/captions/diagnosis.rst",
             category="Knowledge continuity",
             labels={"diagnosis": "{diagnosis}"},

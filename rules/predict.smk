@@ -6,11 +6,11 @@ rule smooth_predictions:
         data=rules.prepare_data.output.manifest,
         model=inputs.base_classifier,
     output:
-        counts=VOTES_SHARD,
+        counts=paths.VOTES_SHARD,
     log:
-        f"results/logs/smooth_predictions/{PREDICTIONS}/{{scatteritem}}.log",
+        f"results/logs/smooth_predictions/{paths.PREDICTIONS}/{{scatteritem}}.log",
     benchmark:
-        f"results/benchmarks/smooth_predictions/{PREDICTIONS}/{{scatteritem}}.tsv"
+        f"results/benchmarks/smooth_predictions/{paths.PREDICTIONS}/{{scatteritem}}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -27,11 +27,11 @@ rule merge_predictions:
     input:
         shards=prediction_shards,
     output:
-        predictions=VOTES,
+        predictions=paths.VOTES,
     log:
-        f"results/logs/merge_predictions/{PREDICTIONS}.log",
+        f"results/logs/merge_predictions/{paths.PREDICTIONS}.log",
     benchmark:
-        f"results/benchmarks/merge_predictions/{PREDICTIONS}.tsv"
+        f"results/benchmarks/merge_predictions/{paths.PREDICTIONS}.tsv"
     conda:
         "../environment.yml"
     resources:

@@ -7,11 +7,11 @@ rule presample_counts:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        counts=f"results/presample/{COUNTS}.npz",
+        counts=f"results/presample/{paths.COUNTS}.npz",
     log:
-        f"results/logs/presample_counts/{COUNTS}.log",
+        f"results/logs/presample_counts/{paths.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/presample_counts/{COUNTS}.tsv"
+        f"results/benchmarks/presample_counts/{paths.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -28,12 +28,12 @@ rule plan_draws:
     input:
         counts=rules.presample_counts.output.counts,
     output:
-        plan=PLAN,
-        record=f"results/plan/{COUNTS}.json",
+        plan=paths.PLAN,
+        record=f"results/plan/{paths.COUNTS}.json",
     log:
-        f"results/logs/plan_draws/{COUNTS}.log",
+        f"results/logs/plan_draws/{paths.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/plan_draws/{COUNTS}.tsv"
+        f"results/benchmarks/plan_draws/{paths.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -52,11 +52,11 @@ rule sample_counts:
         model=rules.train_model.output.model,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=SHARD,
+        counts=paths.SHARD,
     log:
-        f"results/logs/sample_counts/{COUNTS}/{{scatteritem}}.log",
+        f"results/logs/sample_counts/{paths.COUNTS}/{{scatteritem}}.log",
     benchmark:
-        f"results/benchmarks/sample_counts/{COUNTS}/{{scatteritem}}.tsv"
+        f"results/benchmarks/sample_counts/{paths.COUNTS}/{{scatteritem}}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -74,11 +74,11 @@ rule merge_counts:
         shards=count_shards,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=COUNTED,
+        counts=paths.COUNTED,
     log:
-        f"results/logs/merge_counts/{COUNTS}.log",
+        f"results/logs/merge_counts/{paths.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/merge_counts/{COUNTS}.tsv"
+        f"results/benchmarks/merge_counts/{paths.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:

@@ -7,18 +7,18 @@ rule train_model:
         unpack(inputs.ingredients),
         data=rules.prepare_data.output.manifest,
     output:
-        model=WEIGHTS,
+        model=paths.WEIGHTS,
         training=report(
-            TRAINING,
+            paths.TRAINING,
             caption="../docs/captions/training.rst",
             category="Training",
             labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
         ),
-        record=TRAINING_RECORD,
+        record=paths.TRAINING_RECORD,
     log:
-        f"results/logs/train_model/{MODEL}.log",
+        f"results/logs/train_model/{paths.MODEL}.log",
     benchmark:
-        f"results/benchmarks/train_model/{MODEL}.tsv"
+        f"results/benchmarks/train_model/{paths.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "train_model")),
     conda:
@@ -36,11 +36,11 @@ rule train_model:
 
 use rule train_model as import_model with:
     output:
-        model=WEIGHTS,
+        model=paths.WEIGHTS,
     log:
-        f"results/logs/import_model/{MODEL}.log",
+        f"results/logs/import_model/{paths.MODEL}.log",
     benchmark:
-        f"results/benchmarks/import_model/{MODEL}.tsv"
+        f"results/benchmarks/import_model/{paths.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "import_model")),
     resources:
