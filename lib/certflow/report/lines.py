@@ -206,13 +206,12 @@ def read_external_line(
     paths: Mapping[int, Path],
     *,
     norm: str,
-    certificate: str = "",
     split: str = "test",
     beside: str = "",
 ) -> Line:
     """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`), radii in `norm`."""
     entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in paths.items())
-    return Line(method, noise, sigma, certificate, entries, split=split, beside=beside)
+    return Line(method, noise, sigma, "", entries, split=split, beside=beside)
 
 
 def export_field_table(entry: SeedTable, path: Path) -> None:

@@ -16,7 +16,7 @@ from certflow.report.decided import asked, difference
 from certflow.report.gather import own_lines
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
-from certflow.report.summary import metric_row
+from certflow.report.summary import RESAMPLES, metric_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def measured(line: Line, radii: Sequence[float]) -> Measured:
 
 
 def summarise_corruptions(
-    found: Sequence[Robustness], spec: Mapping[str, Any], resamples: int = 2000
+    found: Sequence[Robustness], spec: Mapping[str, Any], resamples: int = RESAMPLES
 ) -> "pd.DataFrame":
     """A DataFrame with rows for the clean images, every corruption and the mean of several, for every line, in full precision.
 
@@ -141,7 +141,7 @@ def _row(
         "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
         "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
     }
-    row |= metric_row(found.values.mean(axis=1), radii, 0.95, resamples, 0) | asked(line)
+    row |= metric_row(found.values.mean(axis=1), radii, resamples) | asked(line)
     theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
     row |= {"published_source": source, "published_n_images": images}
     for metric in metrics(radii):

@@ -18,27 +18,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LEVEL = 0.95
+"""Of the intervals over images."""
+RESAMPLES = 2000
+RHO = 0.001
+"""Probability that a bound of the true certified accuracy does not hold."""
+
+
 def summarise(
     lines: Sequence[Line],
     radii: Sequence[float],
     published: PublishedCells | None = None,
     *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    rho: float = 0.001,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> "pd.DataFrame":
     """A DataFrame with one row per line, in the order given, that says everything the tables print.
 
     radii: of the columns, in the norm of all lines, [0,1]-pixel units, increasing. For each metric m of `metrics`:
 
     * `m`: mean over images (and seeds); rates are shares in [0,1];
-    * `m_low`, `m_high`: bootstrap interval over images at `level`, of the mean over seeds;
+    * `m_low`, `m_high`: bootstrap interval over images at `LEVEL`, of the mean over seeds;
     * `m_sd`: standard deviation over seeds (n - 1 in the denominator), NaN with one seed;
     * `published_m` and `difference_m` (ours minus published), where `published` knows the cell;
     * `paired_m` and `paired_m_se`: ours minus the table made elsewhere that names the line's method, image by image, and the
       standard error (see `certflow.report.paired`, also for paired_with and paired_images);
-    * for certified accuracies `m_bound`: with probability 1 - `rho` at least this share of these images is truly classified
+    * for certified accuracies `m_bound`: with probability 1 - `RHO` at least this share of these images is truly classified
       right within that radius. Pools the seeds, each with its own noise. NaN where alpha is unknown.
 
     Further columns: row (`line`), method, noise, noise_kind (empty where a table does not say it), sigma, certificate,
@@ -58,7 +62,7 @@ def summarise(
         raise ValueError(
             f"a summary needs lines, and radii that increase and are not negative; got {len(lines)} lines, {radii}"
         )
-    settings = {"level": level, "resamples": resamples, "rho": rho}
+    settings = {"level": LEVEL, "resamples": resamples, "rho": RHO}
     if len({line.norm for line in lines}) > 1:
         raise ValueError(
             f"lines state radii in different norms: {sorted({line.norm for line in lines})}; make a table of each"
@@ -68,8 +72,8 @@ def summarise(
     for line in lines:
         row = {**_identity(line), **settings}
         row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
-        row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, level, resamples, seed)
-        row |= _guarantee(line, radii, rho)
+        row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, resamples)
+        row |= _guarantee(line, radii)
         row |= decided(line)
         row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
@@ -111,7 +115,7 @@ def _identity(line: Line) -> dict[str, Any]:
     }
 
 
-def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resamples: int, seed: int) -> dict[str, float]:
+def metric_row(values: np.ndarray, radii: Sequence[float], resamples: int) -> dict[str, float]:
     """Means, intervals over images and spreads over seeds of values [seeds, images, metrics]; no intervals of 0 resamples."""
     by_seed = values.mean(axis=1)
     by_image = values.mean(axis=0)
@@ -119,7 +123,7 @@ def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resampl
     low, high = np.full((2, by_image.shape[1]), np.nan)
     # No metric is negative; rounding can put an end that is 0 a little below.
     if known.any():
-        low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], level, resamples, seed), 0.0)
+        low[known], high[known] = np.maximum(bootstrap_interval(by_image[:, known], LEVEL, resamples), 0.0)
     sd = by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else np.full(by_image.shape[1], np.nan)
     found = {
         Statistic.MEAN: by_image.mean(axis=0), Statistic.LOW: low, Statistic.HIGH: high, Statistic.SD: sd,
@@ -131,7 +135,7 @@ def metric_row(values: np.ndarray, radii: Sequence[float], level: float, resampl
     }
 
 
-def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
+def _guarantee(line: Line, radii: list[float]) -> dict[str, float]:
     trials = line.n_images * len(line.seeds)
     row = {"expected_failures": line.alpha * trials, "failures_quantile": np.nan}
     bounds = np.full(len(radii), np.nan)
@@ -141,8 +145,8 @@ def _guarantee(line: Line, radii: list[float], rho: float) -> dict[str, float]:
         if line.alpha == 0:  # what every outcome was counted for cannot fail
             row["failures_quantile"], bounds = 0, hits / trials
         else:
-            row["failures_quantile"] = failures_quantile(trials, line.alpha, rho)
-            bounds = true_accuracy_lower_bound(hits, trials, line.alpha, rho)
+            row["failures_quantile"] = failures_quantile(trials, line.alpha, RHO)
+            bounds = true_accuracy_lower_bound(hits, trials, line.alpha, RHO)
     at = [Column(certified_at(radius), Statistic.BOUND) for radius in radii]
     return row | dict(zip(at, bounds, strict=True))
 
