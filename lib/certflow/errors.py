@@ -21,6 +21,11 @@ class ConfigError(CertflowError):
         lines = "\n".join(f"  {source}: {problem}" for problem in self.problems)
         super().__init__(f"{len(self.problems)} {noun} in the configuration\n{lines}")
 
+    @property
+    def inline(self) -> str:
+        """The problems in one line, for settings that do not come from a configuration file."""
+        return "; ".join(line.removeprefix(": ") for line in self.problems)
+
 
 class DataError(CertflowError):
     """Missing, truncated or inconsistent input data; names the file and the remedy."""

@@ -1,6 +1,7 @@
 """The arguments about models, images, noise and output that sub-commands share."""
 
 import argparse
+from typing import Any
 
 from certflow.doors.written import whole
 
@@ -25,12 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of --kind, such as depth=40"
     )
     own.add_argument("--classes", type=_classes, help="number of classes, where the file does not say")
-    own.add_argument("--mean", type=float, nargs="+", help="normalisation in [0,1] pixels, where the file stores none")
-    own.add_argument("--sd", type=float, nargs="+")
-    own.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set of the file")
-    own.add_argument(
-        "--leave-out", nargs="+", default=[], metavar="PATTERN", help="names in the file that are not its own"
-    )
+    add_weights(own)
     own.add_argument(
         "--denoiser",
         metavar="KIND:FILE",
@@ -43,6 +39,21 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     own.add_argument("--batch", type=int, metavar="ROWS")
+
+
+def add_weights(own: argparse._ActionsContainer) -> None:
+    """How the weights of a file made elsewhere are read."""
+    own.add_argument("--mean", type=float, nargs="+", help="normalisation in [0,1] pixels, where the file stores none")
+    own.add_argument("--sd", type=float, nargs="+")
+    own.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set of the file")
+    own.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="PATTERN", help="names in the file that are not the classifier's"
+    )
+
+
+def weights_options(given: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of `add_weights` say, as `certflow.models.published.load_checkpoint` takes it."""
+    return {name: getattr(given, name) for name in ("mean", "sd", "weights", "leave_out")}
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

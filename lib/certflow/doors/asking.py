@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.doors.answers import require_output
+from certflow.doors.arguments import weights_options
 from certflow.doors.entries import entry, settings
 from certflow.errors import ConfigError, DataError
 
@@ -71,8 +72,7 @@ def _inference(own: "Inference", arguments: argparse.Namespace) -> "Inference":
     try:
         return validated(Inference, {**own.model_dump(), **stated})
     except ConfigError as error:
-        problems = "; ".join(line.removeprefix(": ") for line in error.problems)
-        raise DataError(f"--{' --'.join(stated)}: {problems}") from None
+        raise DataError(f"--{' --'.join(stated)}: {error.inline}") from None
 
 
 def _device(arguments: argparse.Namespace) -> str:
@@ -115,7 +115,6 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
     model = arguments.arch or entry(ModelSpec, arguments.kind, **settings(arguments.set))
     natural = (named(model) if isinstance(model, str) else model).natural
     given = _images(arguments, arguments.shape or natural, None)
-    options = {name: getattr(arguments, name) for name in ("mean", "sd", "weights", "leave_out")}
     labels = given.labels if len(given) >= ENOUGH else None
     found = bring.from_checkpoint(
         arguments.model,
@@ -125,7 +124,7 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
         test=None if labels is None else Labelled(given, labels),
         noise=None if labels is None else _noise(arguments, None),
         seed=arguments.seed,
-        **options,
+        **weights_options(arguments),
     )
     return found, given
 

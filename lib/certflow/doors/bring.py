@@ -121,6 +121,7 @@ def from_checkpoint(
     the doctor looks at the model as in an import and its warnings stand in `warnings`.
     Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
     """
+    from certflow.models.examination import examine
     from certflow.models.published import load_checkpoint, load_weights, named
 
     if not os.path.exists(path):
@@ -132,7 +133,7 @@ def from_checkpoint(
         network = load_weights(path, spec, info, classes=classes, **options).module
     found = None
     if test is not None and noise is not None:
-        network, found = _examined(path, spec, network, info, classes, test, noise, seed, options)
+        network, found = examine(path, options, spec, _seen(network, info, classes, test), test, noise, seed)
     return Brought(
         model=network,
         source="checkpoint",
@@ -210,26 +211,14 @@ def _module(brought: Brought) -> torch.nn.Module:
     return brought.model
 
 
-def _examined(
-    path: str | Path,
-    spec: ModelSpec,
-    network: torch.nn.Sequential,
-    info: DataInfo | None,
-    classes: int | None,
-    test: Split,
-    noise: NoiseSpec,
-    seed: int,
-    options: Mapping[str, Any],
-) -> tuple[torch.nn.Module, "Examination"]:
-    """The network again, as the doctor loads it: normalised as the one that was loaded already."""
-    from certflow.models.examination import examine
+def _seen(network: torch.nn.Sequential, info: DataInfo | None, classes: int | None, test: Split) -> DataInfo:
+    """The images as the doctor is to take them: normalised as by the network, which was loaded already."""
     from certflow.models.normalise import normalisation
 
     shape = test.read(np.array([0])).shape[1:] if info is None else info.shape
     layer = normalisation(network)
     mean, sd = (_numbers(values) for values in (layer.mean, layer.sd))
-    seen = DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
-    return examine(path, options, spec, seen, test, noise, seed)
+    return DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
 
 
 def _numbers(values: torch.Tensor | None) -> tuple[float, ...] | None:

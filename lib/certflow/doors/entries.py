@@ -24,9 +24,7 @@ def entry(base: type[S], text: str, **fields: Any) -> S:
     try:
         return validated(_class(base, own), {**own, **stated})
     except ConfigError as error:
-        raise DataError(
-            f"{base.family} {text}: {'; '.join(line.removeprefix(': ') for line in error.problems)}"
-        ) from None
+        raise DataError(f"{base.family} {text}: {error.inline}") from None
 
 
 def fitting(base: type[Spec], text: str, **fields: Any) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def _class(base: type[S], own: Mapping[str, Any]) -> type[S]:
     try:
         found = spec_class(base.family, str(own.get("kind", "")))
     except ConfigError as error:
-        raise DataError(f"{base.family} {own.get('kind', '')}: {'; '.join(error.problems)}") from None
+        raise DataError(f"{base.family} {own.get('kind', '')}: {error.inline}") from None
     if not issubclass(found, base):
         raise TypeError(f"{found.__name__}: is registered as a {base.family} and must be a {base.__name__}")
     return found

@@ -7,6 +7,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from certflow.doors.arguments import add_weights, weights_options
 from certflow.doors.entries import entry
 from certflow.errors import DataError
 
@@ -24,10 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="KIND", help="cifar10, ... or a dataset entry as JSON")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the dataset")
     parser.add_argument("--sigma", type=float, default=0.25, help="of Gaussian noise, in units of [0,1] pixels")
-    parser.add_argument("--mean", type=float, nargs="+")
-    parser.add_argument("--sd", type=float, nargs="+")
-    parser.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set")
-    parser.add_argument("--leave-out", nargs="+", default=[], help="patterns of names that are not the classifier's")
+    add_weights(parser)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -67,6 +65,5 @@ def _examined(given: argparse.Namespace) -> "Examination":
     dataset = entry(DatasetSpec, given.dataset, root=given.root)
     spec = entry(ModelSpec, given.arch) if given.arch.startswith("{") else named(given.arch)
     noise = entry(NoiseSpec, "gaussian", sigma=given.sigma)
-    options = {"mean": given.mean, "sd": given.sd, "weights": given.weights, "leave_out": given.leave_out}
     test = dataset.read("test", data_root(dataset))
-    return examine(given.checkpoint, options, spec, dataset.info(), test, noise, given.seed)[1]
+    return examine(given.checkpoint, weights_options(given), spec, dataset.info(), test, noise, given.seed)[1]

@@ -101,7 +101,7 @@ def download(name: str, what: str) -> Response:
 @API.get("/models/<name>/bundle")
 @API.get("/api/models/<name>/bundle")
 def bundle(name: str) -> Response:
-    """Weights, a card that says what they are, and how to use them, as a zip."""
+    """Weights, and a card and a README that say what they are, as a zip."""
     card = file_of(name)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

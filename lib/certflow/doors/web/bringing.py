@@ -141,7 +141,7 @@ def _noted(errors: dict[str, str], field: str, made: Any) -> Any:
     try:
         return made()
     except ConfigError as error:
-        errors[field] = "; ".join(error.problems)
+        errors[field] = error.inline
     except (CertflowError, ValueError) as error:
         errors[field] = str(error)
     return None
