@@ -123,9 +123,8 @@ class Entries:
         e = self.experiments[experiment]
         for noise, certificate in self.pairs(e):
             sampler = self.certificates[certificate].sampler
-            for method in e.methods:
-                for seed in e.seeds:
-                    yield Run(e.dataset, e.model, method, noise, seed, e.images, sampler, certificate)
+            for key in _models(e, [noise]):
+                yield Run(*key, e.images, sampler, certificate)
 
     def pairs(self, e: Experiment) -> list[tuple[str, str]]:
         """(noise, certificate) of an experiment's table, certificates first: all, or with `pairs: possible` those that fit."""
@@ -154,18 +153,14 @@ class Entries:
     def knowledge_runs(self, diagnosis: str) -> list[KnowledgeRun]:
         """Every model of a diagnosis, in the order of its entries."""
         d = self.diagnoses[diagnosis]
-        return [
-            KnowledgeRun(d.dataset, d.model, method, noise, seed, d.knowledge)
-            for noise in d.noises
-            for method in d.methods
-            for seed in d.seeds
-        ]
+        return [KnowledgeRun(*key, d.knowledge) for key in _models(d, d.noises)]
 
     def compared_runs(self, diagnosis: str) -> list[KnowledgeRun]:
         """The models of the experiment that a diagnosis is put beside, each once; none without one."""
         d = self.diagnoses[diagnosis]
-        models = [] if d.beside is None else dict.fromkeys(run.of_model for run in self.runs(d.beside))
-        return [KnowledgeRun(key.dataset, key.model, key.method, key.noise, key.seed, d.knowledge) for key in models]
+        runs = () if d.beside is None else self.runs(d.beside)
+        models = dict.fromkeys(run.of_model for run in runs)
+        return [KnowledgeRun(*key, d.knowledge) for key in models]
 
     def page_models(self, name: str) -> list[ModelKey]:
         """The models of an experiment or of a diagnosis, each once."""
@@ -178,13 +173,7 @@ class Entries:
         e = self.page(name)
         if e.images is None:
             return []
-        return [
-            AttackRun(e.dataset, e.model, method, noise, seed, e.images, attack)
-            for attack in e.attacks
-            for noise in e.noises
-            for method in e.methods
-            for seed in e.seeds
-        ]
+        return [AttackRun(*key, e.images, attack) for attack in e.attacks for key in _models(e, e.noises)]
 
     def preview_runs(self, experiment: str) -> list[CountsRun]:
         """Every file of counts that an experiment's table is estimated from, in the order of its entries."""
@@ -192,12 +181,7 @@ class Entries:
         if e.preview is None:
             return []
         fit = [name for name in e.noises if e.pairs == "all" or not self.preview_misfits(e, name)]
-        return [
-            CountsRun(e.dataset, e.model, method, noise, seed, e.images, e.preview.sampler)
-            for noise in fit
-            for method in e.methods
-            for seed in e.seeds
-        ]
+        return [CountsRun(*key, e.images, e.preview.sampler) for key in _models(e, fit)]
 
     def preview_misfits(self, e: Experiment, noise: str) -> list[str]:
         """Why an experiment's preview cannot be estimated under a noise (empty: it can, or none is asked for)."""
@@ -240,3 +224,13 @@ class Entries:
             if denoises and run.seed == e.seeds[0]:
                 found.setdefault((run.method, run.noise), run)
         return list(found.values())
+
+
+def _models(e: Experiment | Diagnosis, noises: Iterable[str]) -> list[ModelKey]:
+    """The models of an experiment or a diagnosis at these noises, in the order of its entries."""
+    return [
+        ModelKey(e.dataset, e.model, method, noise, seed)
+        for noise in noises
+        for method in e.methods
+        for seed in e.seeds
+    ]

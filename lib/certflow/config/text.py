@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -77,10 +78,9 @@ def _replaced(value: Any, said: Any, read: Any) -> Any:
 
 def _scalar(text: str) -> Any:
     """`0.5`, `3`, `true`, `null` as YAML reads them, and `1e-3` as everybody does."""
-    try:
-        return float(text) if any(letter in text for letter in "eE.") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        pass
+    if any(letter in text for letter in "eE."):
+        with suppress(ValueError):
+            return float(text)
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

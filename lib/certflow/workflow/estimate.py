@@ -222,13 +222,17 @@ class _Estimate:
             merge.add(0.0, counts)
         return [first, plan, second, merge]
 
+    def certificates(self, runs: Sequence[Run]) -> Stage:
+        """Certificate tables."""
+        stage = Stage("certify_radii")
+        for run in runs:
+            stage.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
+        return stage
+
     def products(self, experiment: str, runs: Sequence[Run]) -> list[Stage]:
         """Certificates, and what a reader sees."""
-        certificates = Stage("certify_radii")
-        for run in runs:
-            certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
         stages = [
-            certificates,
+            self.certificates(runs),
             *self.attacks(experiment),
             Stage("write_table, plot_figures, write_report", 3, size=REPORT_BYTES),
         ]
@@ -244,14 +248,12 @@ class _Estimate:
         """A diagnosis, with what the experiment that it is put beside needs for its certificates."""
         d = self.study.diagnoses[name]
         runs, models = [] if d.beside is None else list(self.study.runs(d.beside)), self.study.page_models(name)
-        certificates, features, tables = Stage("certify_radii"), Stage("extract_features"), Stage("measure_knowledge")
-        for run in runs:
-            certificates.add(0.0, (self.images(run) or 0) * TABLE_BYTES)
+        features, tables = Stage("extract_features"), Stage("measure_knowledge")
         for key in models:
             points = self.study.knowledge[d.knowledge].points
             features.add(self.hours("draws", self.network(key), key.dataset, points), 4 * points * FEATURES)
             tables.add(0.0)
-        made = [*self.data(name), *self.models(models), *([*self.draws(runs), certificates] if runs else [])]
+        made = [*self.data(name), *self.models(models), *([*self.draws(runs), self.certificates(runs)] if runs else [])]
         return [*made, features, tables, *self.attacks(name), Stage("write_diagnosis", 1, size=REPORT_BYTES)]
 
     def attacks(self, experiment: str) -> list[Stage]:
