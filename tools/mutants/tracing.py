@@ -117,8 +117,7 @@ class Map:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item):
-        used = {name: definitions for name, definitions in item._fixtureinfo.name2fixturedefs.items()}
-        for name, definitions in used.items():
+        for name, definitions in item._fixtureinfo.name2fixturedefs.items():
             for definition in definitions:
                 self.lines[item.nodeid].append(self.fixtures.get((name, definition.baseid), {}))
 

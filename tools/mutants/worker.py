@@ -43,9 +43,7 @@ class Chosen:
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
-    def pytest_collectreport(self, report):
-        if report.failed and not self.failed:
-            self.failed = report.nodeid
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def in_child(work, limit: float) -> dict:
