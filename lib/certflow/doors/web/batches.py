@@ -36,16 +36,9 @@ def start(name: str) -> BaseResponse | tuple[str, int]:
     request.max_content_length = site.settings.zip_bytes + MEGABYTE
     takes.room()
     errors: dict[str, str] = {}
-    draws, images = Draws(), []
-    try:
-        draws = forms.draws_of(request.form, card)
-    except forms.Wrong as error:
-        errors |= error.errors
-    try:
-        images = _images(card)
-    except forms.Wrong as error:
-        errors |= error.errors
-    if errors:
+    draws = forms.noted(errors, lambda: forms.draws_of(request.form, card))
+    images = forms.noted(errors, lambda: _images(card))
+    if draws is None or images is None:
         return _form(card, errors, request.form), 400
     return redirect(url_for("jobs.job", name=takes.batch(card, draws, images).id), 303)
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from certflow.doors.written import whole
 from certflow.errors import CertflowError, DataError
 
 R = TypeVar("R", Draws, Votes)
+T = TypeVar("T")
 NAMES = {"way": "certificate", "n0": "first look", "n": "draws"}
 """What forms call some fields."""
 
@@ -31,6 +32,15 @@ class Wrong(ValueError):
     def __init__(self, errors: Mapping[str, str]):
         self.errors = dict(errors)
         super().__init__("; ".join(f"{NAMES.get(name, name)}: {text}" for name, text in self.errors.items()))
+
+
+def noted(errors: dict[str, str], made: Callable[[], T]) -> T | None:
+    """What `made` returns; where that is `Wrong`, its sentences are put among the errors."""
+    try:
+        return made()
+    except Wrong as error:
+        errors.update(error.errors)
+        return None
 
 
 @dataclass(frozen=True)

@@ -55,16 +55,9 @@ def certify(name: str) -> BaseResponse | tuple[str, int]:
     card, site = card_of(name), here()
     takes.room()
     errors: dict[str, str] = {}
-    draws = picture = None
-    try:
-        draws = forms.draws_of(request.form, card)
-    except forms.Wrong as error:
-        errors |= error.errors
-    try:
-        test = site.splits.test(card.dataset)
-        picture = forms.chosen(request.form, request.files.get("file"), card, test, site.settings.image_bytes)
-    except forms.Wrong as error:
-        errors |= error.errors
+    draws = forms.noted(errors, lambda: forms.draws_of(request.form, card))
+    file, test, limit = request.files.get("file"), site.splits.test(card.dataset), site.settings.image_bytes
+    picture = forms.noted(errors, lambda: forms.chosen(request.form, file, card, test, limit))
     if draws is None or picture is None:
         return _form(card, errors, request.form), 400
     job = takes.certify(card, draws, picture)
