@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from certflow.doors.written import whole
+from certflow.machine.naming import DEVICES
 
 MOST_CLASSES = 10_000_000
 """More than any model has: a longer number was mistyped."""
@@ -37,7 +38,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--native", action="store_true", help="convolutions by C code in half the time on a CPU, rounded otherwise"
     )
-    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    own.add_argument("--device", default="auto", help=DEVICES)
     own.add_argument("--batch", type=int, metavar="ROWS")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.doors.written import whole
+from certflow.machine.naming import DEVICES
 
 if TYPE_CHECKING:
     from certflow.doors.web.site import Site
@@ -31,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a host name under which pages may be asked for",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--queue", type=_waiting, default=32, help="jobs that may wait (32)")
 
 

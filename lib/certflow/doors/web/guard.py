@@ -43,9 +43,7 @@ def check_origin() -> None:
     if request.method in SAFE:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if origin is not None and origin != request.host_url.rstrip("/"):
-        abort(403, "This request comes from another site.")
-    if site is not None and site != "same-origin":
+    if origin not in (None, request.host_url.rstrip("/")) or site not in (None, "same-origin"):
         abort(403, "This request comes from another site.")
     if site is None and origin is None:
         shown = request.headers.get(TOKEN, "")
