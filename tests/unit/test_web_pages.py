@@ -219,6 +219,16 @@ def test_predictions_and_scores_are_the_librarys(web):
     assert len(web.site.jobs.latest(10**6)) == before
 
 
+@pytest.mark.parametrize("image", [{"index": 0}, {"index": "0"}, {"number": 0, "index": 3}, {"number": "", "index": 0}])
+def test_the_first_test_image_is_one(web, image):
+    """JSON has 0 as a number, which is no missing field."""
+    found, first = (told_at_once(web, "predict", image=one) for one in (image, {"index": "0"}))
+    assert (
+        found.status_code == 200
+        and found.json["label"] == first.json["label"] != told_at_once(web, "predict").json["label"]
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [

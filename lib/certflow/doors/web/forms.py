@@ -113,7 +113,8 @@ def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: 
 def _test_image(form: Mapping[str, Any], card: Card, test: Split | None) -> Chosen:
     if test is None:
         raise Wrong({"file": "this model's test images are not here; choose a file"})
-    index = whole(str(form.get("number") or form.get("index") or ""), 0, len(test) - 1)
+    given = next((value for name in ("number", "index") if (value := form.get(name)) not in (None, "")), "")
+    index = whole(str(given), 0, len(test) - 1)
     if index is None:
         raise Wrong({"number": f"choose a test image, from 0 to {len(test) - 1}"})
     return from_test(test, index)
