@@ -26,6 +26,11 @@ def test_chance_is_the_commonest_class_and_two_standard_errors():
     assert chance(np.zeros(5, int)) == 1
 
 
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1], [0] * 9 + [1], [0, 1]])
+def test_a_network_that_is_always_right_is_better_however_few_images_there_are(labels):
+    assert no_better(1.0, chance(np.array(labels))) == ""
+
+
 def test_what_is_better_or_does_not_classify_is_fine():
     assert no_better(None, 0.6) == no_better(0.61, 0.6) == ""
     assert no_better(0.1135, 0.12).startswith("11.3% of the noisy test set is right")
