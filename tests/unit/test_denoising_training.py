@@ -164,7 +164,7 @@ def test_adam_then_sgd_changes_over_with_fresh_momentum():
 
 def test_the_rate_starts_anew_after_the_change_to_sgd():
     recipe = Denoised(denoiser="d", classifier=NAMED, objective="stability", update="adam_then_sgd")
-    rates = [recipe.learning_rate(epoch, 0, 10) for epoch in (0, 30, 31, 49, 50, 79, 80, 89)]
+    rates = [recipe.learning_rate(epoch, 0, 10) for epoch in (0, 30, 31, 49, 50, 80, 81, 89)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-4])
     plain = Denoised(denoiser="d", classifier=NAMED, objective="mse")
     assert [plain.learning_rate(e, 0, 10) for e in (0, 31, 61)] == pytest.approx([1e-3, 1e-4, 1e-5])

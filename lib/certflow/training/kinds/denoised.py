@@ -156,7 +156,8 @@ class Denoised(MethodSpec):
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         """As in every method; after a change to SGD the drops are counted from there."""
         if self.update == "adam_then_sgd" and epoch >= self.switch_epoch:
-            return step_decay(self.lr, epoch - self.switch_epoch, every=self.lr_step, gamma=self.lr_gamma, offset=0)
+            epoch -= self.switch_epoch
+            return step_decay(self.lr, epoch, every=self.lr_step, gamma=self.lr_gamma, offset=self.lr_drop_offset)
         return super().learning_rate(epoch, step, steps)
 
     def optimiser(self, parameters: Any, steps: int) -> Optimiser:
