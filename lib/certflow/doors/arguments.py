@@ -3,11 +3,8 @@
 import argparse
 from typing import Any
 
-from certflow.doors.written import whole
+from certflow.doors.written import LARGEST_SIZE, sizes, whole
 from certflow.machine.naming import DEVICES
-
-MOST_CLASSES = 10_000_000
-"""More than any model has: a longer number was mistyped."""
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -98,15 +95,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _classes(text: str) -> int:
-    found = whole(text, 2, MOST_CLASSES)
+    found = whole(text, 2, LARGEST_SIZE)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of classes, from 2 to {MOST_CLASSES:,}")
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number of classes, from 2 to {LARGEST_SIZE:,}")
     return found
 
 
-def _shape(text: str) -> tuple[int, int, int]:
-    try:
-        channels, height, width = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not channels,height,width such as 3,32,32") from None
-    return channels, height, width
+def _shape(text: str) -> tuple[int, ...]:
+    found = sizes([part.strip() for part in text.split(",")], 3)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not channels,height,width such as 3,32,32")
+    return found

@@ -21,7 +21,7 @@ from certflow.doors.web.forms import Wrong
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
 from certflow.doors.web.worker import Full
-from certflow.doors.written import whole
+from certflow.doors.written import sizes
 from certflow.errors import CertflowError, ConfigError
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models.published import NAMES
@@ -170,8 +170,8 @@ def _whole(text: str, count: int) -> tuple[int, ...] | None:
     parts = [part for part in NUMBERS.split(text.strip()) if part]
     if not parts:
         return None
-    found = tuple(number for part in parts if (number := whole(part, 1, 1 << 20)) is not None)
-    if not len(found) == len(parts) == count:
+    found = sizes(parts, count)
+    if found is None:
         wanted = "channels, height and width, such as 3 32 32" if count == 3 else "a whole number"
         raise ValueError(f"give {wanted}")
     return found
