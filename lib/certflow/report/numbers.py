@@ -17,7 +17,7 @@ def number(value: float) -> str:
 
 
 def down(value: float | None, places: int = 3) -> str:
-    """So many decimals, rounded down as what is certified must be. A dash where it is unknown.
+    """`places` decimals, rounded down as what is certified must be. A dash where it is unknown.
 
     A number that misses the next one by 1e-12 units of the last decimal is that one: 100 times 0.29 is 28.999999999999996.
     """
@@ -27,7 +27,7 @@ def down(value: float | None, places: int = 3) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """So many significant digits, never in exponent form. A dash where there is no such number."""
+    """`digits` significant digits, never in exponent form. A dash where the number is unknown or infinite."""
     if not np.isfinite(value):
         return DASH
     return f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}" if value else "0"
