@@ -13,6 +13,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import read_model
 from certflow.training import stage as training_stage
 from certflow.training.denoisers import stage as denoising_stage
+from certflow.training.loop import TrainingResult
 
 METHOD = spec_class("method", "gaussian")(epochs=1)
 
@@ -26,7 +27,7 @@ class Trainings:
     def __call__(self, method, module, train, test, **options):
         weights = torch.cat([part.detach().flatten() for part in module.parameters()]).clone()
         self.calls.append(SimpleNamespace(weights=weights, **options))
-        return SimpleNamespace(notes={})
+        return TrainingResult([])
 
 
 @pytest.fixture
