@@ -37,7 +37,7 @@ def choose(page, served, n: str) -> None:
 def test_from_a_model_to_a_growing_radius_and_an_attack(look, served):
     page = look().go("/")
     page.locator(".card a").first.click()
-    choose(page, served, "100000")
+    choose(page, served, "1000000")  # so many that the job never ends before it is stopped
     page.wait_for_function("document.querySelector('.figure-big b')")
     first = drawn(page)
     page.wait_for_function(
