@@ -24,7 +24,7 @@ SHIFT = 0.0064
 P = special.ndtr(GRID)
 """Probabilities that a law is about."""
 REACH = 2.5
-"""Probits of p up to which accuracies are estimated. Some hundred draws cannot tell images beyond from each other."""
+"""Probits of p up to which accuracies are estimated. With so few draws, images beyond look alike."""
 EDGE = float(special.ndtr(-REACH)) * (1 - 1e-9)
 """The smallest limit within reach."""
 
@@ -87,13 +87,11 @@ def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, al
     than that of `REACH`, at its upper end all have the largest that the draws can prove.
     """
     limits = np.asarray(limits, np.float64)
-    within, provable = limits >= EDGE, most_misses(limits, draws, alpha) >= 0
-    power = certification_power(limits, draws, alpha)
-    farthest = np.where(within, power, certification_power(np.array([EDGE]), draws, alpha) * provable)
-    told, least, most = (
-        _interval(law, np.trapezoid(area, radii, axis=1)) for area in (power, power * within, farthest)
-    )
-    return Estimate(told.value, least.low, most.high)
+    within, power = limits >= EDGE, certification_power(limits, draws, alpha)
+    farthest = certification_power(np.array([EDGE]), draws, alpha) * power.any(axis=0)  # up to what the draws can prove
+    powers = np.stack([power, power * within, np.where(within, power, farthest)], axis=1)
+    found = _interval(law, np.trapezoid(powers, radii, axis=2))
+    return Estimate(found.value[0], found.low[1], found.high[2])
 
 
 def _interval(law: Law, values: np.ndarray) -> Estimate:
