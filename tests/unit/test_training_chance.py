@@ -24,6 +24,7 @@ def test_chance_is_the_commonest_class_and_two_standard_errors():
     assert chance(labels) == pytest.approx(0.6)
     assert chance(np.tile(labels, 100)) == pytest.approx(0.51)
     assert chance(np.zeros(5, int)) == 1
+    assert no_better(1.0, chance(np.zeros(5, int))) == ""  # of one class nothing can be told
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1], [0] * 9 + [1], [0, 1]])

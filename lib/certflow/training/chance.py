@@ -14,7 +14,7 @@ def chance(labels: np.ndarray) -> float:
 
 def no_better(accuracy: float | None, most: float) -> str:
     """What is wrong with a classifier of this accuracy, where `most` is chance; empty: nothing."""
-    if accuracy is None or accuracy > most:
+    if accuracy is None or accuracy >= most:
         return ""
     return (
         f"{accuracy:.1%} of the noisy test set is right, not clearly more than one constant answer gets: the network has "
