@@ -12,6 +12,7 @@ from certflow.certify.field_table import FIELD_COLUMNS, read_field_table
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import Provenance, atomic, read_table
 from certflow.kinds.registry import revive
+from certflow.models.header import CARRIED
 from certflow.report.attacked import Attacked
 from certflow.report.metrics import stage_2_draws
 from certflow.report.names import NORMS
@@ -173,7 +174,7 @@ class Line:
     def warnings(self) -> list[str]:
         """What was found wrong with the line's models when they were imported or trained."""
         records = [entry.provenance for entry in self.seeds if entry.provenance is not None]
-        return list(dict.fromkeys(text for record in records for text in record.notes.get("model_warnings", [])))
+        return list(dict.fromkeys(text for record in records for text in record.notes.get(CARRIED, [])))
 
     @cached_property
     def images(self) -> str:

@@ -8,7 +8,7 @@ from certflow.doors.web.asked import AskedBatch
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import law_of
-from certflow.report.numbers import down
+from certflow.report.numbers import DASH, down
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "n", "k", "p_lower", "reason", "seconds", "name")
 """Columns in their order; others follow."""
@@ -53,7 +53,7 @@ class BatchShown:
     def mean(self) -> str:
         """The mean radius, wrong images counting as 0."""
         held = [row["radius"] * row.get("correct", 1) for row in self.rows]
-        return down(sum(held) / len(held)) if held else "–"
+        return down(sum(held) / len(held)) if held else DASH
 
     @property
     def done(self) -> float:

@@ -10,7 +10,7 @@ from certflow.doors.web.job import Job
 from certflow.doors.web.law import Law, law_of
 from certflow.doors.web.words import duration, percent, rounded
 from certflow.report.names import NORMS
-from certflow.report.numbers import down
+from certflow.report.numbers import DASH, down
 from certflow.sampling.base import SamplerSpec
 
 LONGER = 10
@@ -48,7 +48,7 @@ class Shown:
     def radius(self) -> str:
         """The radius, rounded down."""
         if self.moment is None:
-            return "–"
+            return DASH
         return down(self.moment["best"] if self.moment["valid"] else self.moment["radius"])
 
     @property
@@ -199,7 +199,7 @@ class Shown:
         return [
             {
                 "drawn": moment["drawn"],
-                "share": f"{moment['p_hat']:.4f}" if moment["p_hat"] is not None else "–",
+                "share": f"{moment['p_hat']:.4f}" if moment["p_hat"] is not None else DASH,
                 "lower": down(moment["p_lower"]),
                 "radius": down(moment["radius"]),
                 "best": down(moment["best"]),

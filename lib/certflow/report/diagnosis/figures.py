@@ -16,6 +16,7 @@ from certflow.report.diagnosis.models import Diagnosed, common_layers
 from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.metrics import Z95
 from certflow.report.names import strength
+from certflow.report.numbers import DASH
 from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, DASHES, INK, legend, look, panels
 from certflow.stats import bootstrap_interval
@@ -182,7 +183,7 @@ def draw_scores(found: Beside, settings: PlotSettings) -> Figure:
 
 def signed(value: float) -> str:
     """A correlation with its sign; – where there is none."""
-    return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
+    return DASH if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
 def _legend(
