@@ -29,7 +29,7 @@ from certflow.sampling.kinds.pilot import Pilot
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import accuracy_under, radius_under
 
-MULTIPLES = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+MULTIPLES = np.linspace(0.0, 2.5, 11)
 """Radii over sigma."""
 FARTHEST = 4.0
 """Beyond what N draws can prove, over sigma."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
@@ -57,6 +57,23 @@ def test_an_estimate_is_near_the_table_and_its_interval_around_it():
     assert found.value == pytest.approx(truth, abs=0.03)
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
     assert (found.high - found.low > 0.03).all() and (found.high - found.low < 0.08).all()
+
+
+@pytest.mark.parametrize("missed", [0, 2, 250])
+def test_images_that_are_all_decided_leave_the_interval_of_so_many_coins(missed):
+    """500 images whose label is always hit or never: Clopper and Pearson's interval for as many coins, or little wider."""
+    sure = np.repeat([160, 0], [500 - missed, missed])
+    found = estimated_accuracy(sure, np.full(500, 160), LIMITS[:1])
+    exact = binomtest(500 - missed, 500).proportion_ci()
+    assert found.value[0] == pytest.approx(1 - missed / 500, abs=1e-3)
+    assert (found.low[0], found.high[0]) == pytest.approx((exact.low, exact.high), abs=0.004)
+    assert found.low[0] < exact.low + 1e-3 and found.value[0] <= found.high[0] <= 1
+
+
+def test_a_radius_that_no_draws_prove_is_estimated_at_none():
+    k, n = piloted(np.linspace(-1, 3, 100), 3)
+    found = estimated_accuracy(k, n, LIMITS[:1], draws=5)
+    assert (found.value, found.low, found.high) == ([0.0], [0.0], [0.0])
 
 
 def test_beyond_what_few_draws_can_tell_there_is_a_ceiling_only():

@@ -62,7 +62,7 @@ def _block(table: "pd.DataFrame", headings: Sequence[str], cells) -> Block:
 
 def preview_notes(table: "pd.DataFrame") -> list[str]:
     """What stands under the estimate, the error of the images first."""
-    row, points = table.iloc[0], f"{100 * SHIFT:g}"
+    row, points = table.iloc[0], f"{50 * SHIFT:g}"
     known = [f"{n:,}" for n in dict.fromkeys(table["n"])]
     lines = [
         *sampling_error(table, ESTIMATED),
@@ -70,7 +70,8 @@ def preview_notes(table: "pd.DataFrame") -> list[str]:
         "computed from the law of the label's probability over images, which a few draws of each show. No image has a "
         "certificate here; decide by these numbers what to certify, and print those of the certificates.",
         "Small print: 95 % interval for the population that the images were taken from. It holds the errors of images and of "
-        f"draws, and a standard error of {points} points for what smoothing the law shifts.",
+        f"draws, and of what smoothing the law shifts: a standard error of {points} points at an accuracy of 50 %, and less "
+        "towards 0 and 100 %.",
     ]
     if any(table[Column(Metric(ESTIMATED, radius))].isna().any() for radius in radii_among(table.columns, ESTIMATED)):
         lines.append(
