@@ -46,7 +46,7 @@ def channels_last(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(("kind", "info"), [("cifar_resnet", CIFAR), ("lenet", MNIST), ("small_conv", DIGITS)])
 def test_fused_networks_give_the_same_bits(kind, info):
     fields = {"depth": 20} if kind == "cifar_resnet" else {}
-    network = channels_last(fold(build(spec_class("model", kind)(**fields), info), info.shape).network)
+    network = channels_last(fold(build(spec_class("model", kind)(**fields), info)).network)
     fused = fuse(network, batch(8, *info.shape))
     assert fused is not None
     for rows in (8, 33):
@@ -54,7 +54,7 @@ def test_fused_networks_give_the_same_bits(kind, info):
 
 
 def test_a_residual_network_becomes_fused_convolutions_alone():
-    network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR), CIFAR.shape).network
+    network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR)).network
     fused = fuse(network, batch(8, *CIFAR.shape))
     assert parts(fused, FusedConv2d) == 19  # 9 blocks of two and the first; projections have nothing after them
     assert parts(fused, nn.Conv2d) == 2

@@ -13,23 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import fx, nn
 
-from certflow.errors import CertflowError
-from certflow.models.agreement import TOLERANCE, agree, difference
 from certflow.models.fast.opaque import Tracer
 from certflow.models.normalise import Normalise
-from certflow.models.shapes import describe
-
-SIDES = (32, 28, 8, 224, 64, 96, 16)
-"""Heights and widths tried on a network of which only the number of channels is known."""
-ROWS = 4
-"""Images in the check."""
 
 
 class FoldedModel(nn.Module):
     """`network(x − shift)`, the same function as the module that was folded; `shift` [channels, 1, 1], or None for no shift.
 
-    `folded` says whether anything was. Whoever evaluates many noisy copies of one image subtracts `shift` from the clean
-    image once and calls `network`.
+    `folded` says whether anything was. For many noisy copies of one image, subtract `shift` from the clean image once and call
+    `network`.
     """
 
     shift: torch.Tensor | None
@@ -44,35 +36,21 @@ class FoldedModel(nn.Module):
         return self.network(x if self.shift is None else x - self.shift)
 
 
-def fold(module: nn.Module, shape: tuple[int, ...] | None = None) -> FoldedModel:
+def fold(module: nn.Module) -> FoldedModel:
     """An eval-mode copy of `module` in float32 with everything folded that can be; `module` itself is not changed.
 
-    shape: (channels, height, width) of an image, for the check that both agree on a random batch; found by trial if None.
-    A network that cannot be traced symbolically is returned as it is. Raises `CertflowError` where outputs differ by more
-    than rounding (`certflow.models.agreement`), or where no image of the shape can be evaluated.
+    A network that cannot be traced symbolically is returned as it is. Whether both agree is for the caller to check, as
+    `certflow.sampling.preparing` does.
     """
-    result = fold_unchecked(module)
-    if result.folded:
-        # On the CPU in true float32: on other devices convolutions may round to fewer bits, and the check would see that.
-        _check(_plain_copy(module), copy.deepcopy(result).to("cpu"), shape)
-    return result
-
-
-def fold_unchecked(module: nn.Module) -> FoldedModel:
-    """As `fold`, for those who compare it with the module themselves."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    original = _plain_copy(module)
-    graph = _trace(original)
+    # On the CPU, where folding is the same whatever the device. Complex weights stay complex.
+    network = copy.deepcopy(module).to("cpu").float().eval()
+    graph = _trace(network)
     if graph is None:
-        return FoldedModel(None, original.to(device), folded=False).eval()
-    shift = _fold_input(original, graph)
-    absorbed = _fold_normalisations(original, graph)
-    return FoldedModel(shift, original, folded=absorbed > 0 or shift is not None).eval().to(device)
-
-
-def _plain_copy(module: nn.Module) -> nn.Module:
-    """A copy in float32 on the CPU, where folding is the same whatever the device. Complex weights stay complex."""
-    return copy.deepcopy(module).to("cpu").float().eval()
+        return FoldedModel(None, network.to(device), folded=False).eval()
+    shift = _fold_input(network, graph)
+    absorbed = _fold_normalisations(network, graph)
+    return FoldedModel(shift, network, folded=absorbed > 0 or shift is not None).eval().to(device)
 
 
 class _Tracer(Tracer):
@@ -186,32 +164,3 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _check(original: nn.Module, folded: FoldedModel, shape: tuple[int, ...] | None) -> None:
-    """Compare logits of a few random images in float32."""
-    x, wanted = _evaluated(original, shape)
-    with torch.inference_mode():
-        wanted, found = wanted.flatten(1), folded(x).flatten(1)
-    if not agree(wanted, found):
-        raise CertflowError(
-            f"folding changed the network's logits by {difference(wanted, found):.1e} of what tells them apart (at most "
-            f"{TOLERANCE:.0e} is rounding); its weights may be unusable; if they are good, set inference: {{fold: false}} in "
-            "the model's entry"
-        )
-
-
-def _evaluated(network: nn.Module, shape: tuple[int, ...] | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random noisy images of a shape that the network takes, and its logits on them."""
-    channels = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    shapes = [shape] if shape is not None else [(channels, side, side) for side in SIDES]
-    generator = torch.Generator().manual_seed(0)
-    reasons = []
-    for size in shapes:
-        x = torch.rand(ROWS, *size, generator=generator) + 0.25 * torch.randn(ROWS, *size, generator=generator)
-        try:
-            with torch.inference_mode():
-                return x, network(x)
-        except RuntimeError as error:
-            reasons.append(f"{describe(size)}: {str(error).splitlines()[0]}")
-    raise CertflowError(f"the network cannot take such images ({'; '.join(reasons)})")

@@ -14,7 +14,7 @@ import torch
 from certflow.errors import ConfigError
 from certflow.files.private import keep_compilers_private
 from certflow.models.base import Inference
-from certflow.models.fast.folding import fold_unchecked
+from certflow.models.fast.folding import fold
 from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms
@@ -44,7 +44,7 @@ def _settled(form: Form) -> Form | None:
 
 
 def _folded(form: Form) -> Form | None:
-    whole = fold_unchecked(form.network)
+    whole = fold(form.network)
     return replace(form, network=whole.network, shift=whole.shift) if whole.folded else None
 
 
