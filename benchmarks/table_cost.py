@@ -36,9 +36,9 @@ from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
 from certflow.errors import DataError
+from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import build
-from certflow.models.checkpoint import read_model
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -125,7 +125,7 @@ def _opened(dataset: DatasetSpec, manifest: Path, split: SplitName) -> Split:
 
 def stored(model: Path, manifest: Path) -> Subject:
     """A trained model of the pipeline, with the test split it belongs to."""
-    weights, record = read_model(model)
+    weights, record = read_tensors(model)
     dataset = revive("dataset", record.spec["dataset"])
     spec = revive("model", {"inference": {}, **record.spec["model"]})
     network = build(spec, dataset.info())

@@ -8,8 +8,8 @@ from PIL import Image
 from stage_examples import DIGITS, MODEL, Home
 
 from certflow.data.source import data_root
+from certflow.files.tensorfile import read_tensors
 from certflow.models import build, save_model
-from certflow.models.checkpoint import read_model
 
 NOISE = "gaussian:0.5"
 CODE = """
@@ -52,7 +52,7 @@ def trained(folder: Path) -> Home:
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(network(noisy), y[rows]).backward()
             optimiser.step()
-    record = read_model(home.given["model"])[1]
+    record = read_tensors(home.given["model"])[1]
     save_model(home.given["model"], network.eval(), record)
     torch.save({"state_dict": network[1].state_dict()}, folder / "w.pth")
     return home

@@ -14,7 +14,8 @@ from certflow.data.store import prepare
 from certflow.denoising.stored import load_denoised
 from certflow.errors import ArtefactError, ConfigError
 from certflow.files.artefact import read_arrays, read_provenance
-from certflow.models.checkpoint import load_model, read_model
+from certflow.files.tensorfile import read_tensors
+from certflow.models.checkpoint import load_model
 from certflow.sampling.stage import presample_counts
 from certflow.training.assembly import Files
 from certflow.training.composing import off_the_shelf
@@ -144,7 +145,7 @@ def shop(tmp_path_factory):
 
 def test_the_classifier_in_the_file_is_the_one_that_was_trained(shop):
     network, record = shop.load("mse", "gauss-0.50")
-    state, _ = read_model(shop.model("clean", "clean"))
+    state, _ = read_tensors(shop.model("clean", "clean"))
     assert {key: value.tobytes() for key, value in numpy(state).items()} == weights(network.classifier)
     assert {"data", "classifier"} == set(record.parents)
     assert record.notes["quality"]["images"] == 445

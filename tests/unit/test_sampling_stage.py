@@ -16,9 +16,9 @@ from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError, BusyError
 from certflow.files.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
 from certflow.files.lock import exclusive
+from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import build, save_model
-from certflow.models.checkpoint import read_model
 from certflow.noise import Stream
 from certflow.noise.variates import image_uniforms
 from certflow.sampling.merge import merge_counts
@@ -288,7 +288,7 @@ def test_where_precision_changed_stage_1_is_to_be_made_again_too(home, tmp_path)
 
 def test_a_plan_made_from_other_weights_of_the_same_recipe_is_refused(home, tmp_path):
     torch.manual_seed(2)
-    record = read_model(home / "model.safetensors")[1]
+    record = read_tensors(home / "model.safetensors")[1]
     save_model(tmp_path / "model.safetensors", build(MODEL, DIGITS.info()), record)
     files = {"manifest": home / "digits.json", "plan": home / "plan.tsv", "counts": tmp_path / "a.npz"}
     with pytest.raises(ArtefactError, match="parents.model: file has"):

@@ -31,8 +31,9 @@ from certflow.files.artefact import (
     write_record,
     write_table,
 )
+from certflow.files.tensorfile import read_tensors
 from certflow.knowledge.stage import read_features
-from certflow.models.checkpoint import read_model, save_model
+from certflow.models.checkpoint import save_model
 from certflow.models.header import read_header
 from certflow.noise import Gaussian
 from certflow.report.attacked import read_attacked
@@ -194,7 +195,7 @@ def make_model(name: str) -> Callable[[Path, int], None]:
 @sample("denoiser", make_model("denoiser"), "*.safetensors")
 def read_weights(folder: Path) -> Any:
     path = folder / "model.safetensors"
-    return read_model(path, format=read_header(path)[0].format, spec=wanted(folder)), read_header(path)
+    return read_tensors(path, format=read_header(path)[0].format, spec=wanted(folder)), read_header(path)
 
 
 def job_id(number: int) -> str:

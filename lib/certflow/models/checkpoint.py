@@ -36,8 +36,3 @@ def load_model(
     network[0] = Normalise.like(state.get("0.mean"), state.get("0.sd"))
     fit(network, state, path, exact=True)
     return network.eval(), provenance
-
-
-def read_model(path: str | Path, **expected: Any) -> tuple[dict[str, torch.Tensor], Provenance]:
-    """The state and provenance of one of our model files, as `certflow.files.tensorfile.read_tensors` reads it."""
-    return read_tensors(path, **expected)

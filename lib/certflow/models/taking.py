@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from certflow.errors import ArtefactError
-from certflow.models.checkpoint import read_model
+from certflow.files.tensorfile import read_tensors
 from certflow.models.header import is_ours
 from certflow.models.keys import Published, Wanted, choose, rename, unread
 from certflow.models.reading import Mapped, weight_file
@@ -49,7 +49,7 @@ def take(
     by_class = frozenset(name for name, tensor in state.items() if tensor.dim() and len(tensor) == classes)
     wanted = Wanted({name: tensor.shape for name, tensor in state.items()}, by_class)
     if is_ours(path):
-        taken = choose([Mapped("", read_model(path)[0])], wanted, weights, path)
+        taken = choose([Mapped("", read_tensors(path)[0])], wanted, weights, path)
         return rename(taken, state, leave_out), Source(OURS, taken.candidate.label)
     with weight_file(path) as file:
         taken = choose(file.mappings, wanted, weights, path)
