@@ -127,7 +127,7 @@ def stored(model: Path, manifest: Path) -> Subject:
     """A trained model of the pipeline, with the test split it belongs to."""
     weights, record = read_tensors(model)
     dataset = revive("dataset", record.spec["dataset"])
-    spec = revive("model", {"inference": {}, **record.spec["model"]})
+    spec = revive("model", record.spec["model"])
     network = build(spec, dataset.info())
     network.load_state_dict(weights)
     return Subject(model.stem, spec.model_dump(), network, dataset.info(), open_split(dataset, manifest, "test"))

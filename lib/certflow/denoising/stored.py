@@ -56,7 +56,7 @@ def load_denoised(
 def _architecture(spec: Mapping[str, Any]) -> ModelSpec:
     """The entry that the classifier is a network of: that of the model it comes from, which may be another than the run's."""
     made_as = spec.get("parts", {}).get("classifier", spec)
-    return revive("model", {"inference": {}, **made_as["model"]})
+    return revive("model", made_as["model"])
 
 
 def fresh(

@@ -79,7 +79,7 @@ class Given:
 
     def architecture(self) -> Any:
         """The model's entry."""
-        return revive("model", {"inference": {}, **self.spec["model"]})
+        return revive("model", self.spec["model"])
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class MethodSpec(Recipe):
         from certflow.kinds.registry import revive
         from certflow.models.checkpoint import load_model
 
-        return load_model(path, revive("model", {"inference": {}, **spec["model"]}), info, **expected)
+        return load_model(path, revive("model", spec["model"]), info, **expected)
 
     def evaluate(
         self, model: "torch.nn.Module", batches: Any, noise: "NoiseSpec", *, seed: int, epoch: int, ranks: "Ranks"

@@ -95,7 +95,7 @@ def off_the_shelf(spec: Mapping[str, Any], info: DataInfo) -> torch.nn.Module:
     `ArtefactError` where it was pretrained for another number of classes: its head would be made of random numbers.
     """
     method = spec["method"]
-    network = build(revive("model", {"inference": {}, **spec["model"]}), seen(info, method["resize"]))
+    network = build(revive("model", spec["model"]), seen(info, method["resize"]))
     made_for = getattr(network[1], "pretrained_cfg", {})
     classes = made_for.get("num_classes")
     if classes != info.classes:
