@@ -10,13 +10,13 @@ from certflow.denoising.denoiser import Blind, LevelPlane
 from certflow.denoising.kinds.dncnn import DnCNN as DnCNNSpec
 from certflow.denoising.kinds.drunet import DRUNet as DRUNetSpec
 from certflow.denoising.kinds.memnet import MemNet as MemNetSpec
-from certflow.denoising.loading import load_into
 from certflow.denoising.networks.dncnn import DnCNN
 from certflow.denoising.networks.drunet import DRUNet
 from certflow.denoising.networks.memnet import MemNet
 from certflow.errors import ArtefactError
 
 SMALL = {"widths": (4, 6, 8, 8), "blocks": 1}
+COLOUR = DataInfo(classes=10, shape=(3, 12, 12))
 
 
 def parameters(network):
@@ -149,17 +149,16 @@ SMALL_SPECS = {
 @pytest.mark.parametrize("kind", sorted(SMALL_SPECS))
 def test_weights_of_published_form_are_loaded(kind, tmp_path):
     """Wrapped for several devices, in half precision, in a container beside other things."""
-    spec, info = SMALL_SPECS[kind], DataInfo(classes=10, shape=(3, 12, 12))
+    spec = SMALL_SPECS[kind]
     torch.manual_seed(1)
-    source = spec.build(info, 0.5)
+    source = spec.build(COLOUR, 0.5)
     state = {
         f"module.{key}": value.half() if value.is_floating_point() else value
         for key, value in source.network.state_dict().items()
     }
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "w.pth.tar")
     torch.manual_seed(2)
-    found = spec.build(info, 0.5)
-    load_into(found.network, tmp_path / "w.pth.tar")
+    found, _ = spec.model_copy(update={"weights": str(tmp_path / "w.pth.tar")}).load_weights(COLOUR, 0.5)
     for key, value in found.network.state_dict().items():
         assert torch.equal(value, state[f"module.{key}"].to(value.dtype))
 
@@ -167,13 +166,13 @@ def test_weights_of_published_form_are_loaded(kind, tmp_path):
 def test_weights_of_a_gray_denoiser_do_not_fit_colour(tmp_path):
     torch.save(DRUNet(1, **SMALL).state_dict(), tmp_path / "gray.pth")
     with pytest.raises(ArtefactError, match="m_head.weight is .*, needed"):
-        load_into(DRUNet(3, **SMALL), tmp_path / "gray.pth")
+        DRUNetSpec(**SMALL, weights=str(tmp_path / "gray.pth")).load_weights(COLOUR, 0.1)
 
 
 def test_a_pickled_module_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
     with pytest.raises(ArtefactError, match="refused"):
-        load_into(DRUNet(3, **SMALL), tmp_path / "whole.pth")
+        DRUNetSpec(**SMALL, weights=str(tmp_path / "whole.pth")).load_weights(COLOUR, 0.1)
 
 
 def test_one_call_makes_a_denoiser(tmp_path):

@@ -106,11 +106,12 @@ class DenoiserSpec(Spec):
 
     def load_weights(self, info: DataInfo, condition: float | None) -> tuple["Denoiser", dict[str, Any]]:
         """The denoiser with the weights of `weights`, and notes (`sha256` of files); errors as in `certflow.models.fitting`."""
-        from certflow.denoising.loading import load_into
         from certflow.files.artefact import file_digest
+        from certflow.models.fitting import fit
+        from certflow.models.taking import take
 
         if self.weights is None:
             raise ValueError(f"a denoiser of kind {self.kind} is given no weights")
         denoiser = self.build(info, condition)
-        load_into(denoiser.network, self.weights)
+        fit(denoiser.network, take(self.weights, denoiser.network)[0].weights, self.weights, exact=False)
         return denoiser, {"sha256": file_digest(self.weights)}
