@@ -22,7 +22,7 @@ import numpy as np
 from certflow.data.base import DataInfo
 from certflow.data.source import cache_root
 from certflow.data.splits import ArraySplit, CachedSplit, pixel_digest
-from certflow.data.tree import TreeSplit
+from certflow.data.tree import TreeSplit, listing_of
 from certflow.errors import ArtefactError, DataError
 from certflow.files.intact import opened, reading
 from certflow.files.npz import map_array
@@ -149,7 +149,7 @@ def _write_pixels(split: ArraySplit | TreeSplit, info: DataInfo, part: Path) -> 
     """Write `images.npy` (unless the split streams) block by block; returns the listing of files and the images' hashes."""
     total = len(split)
     hashes = np.empty((total, 32), np.uint8)
-    files = np.empty((total, 32), np.uint8), np.empty(total, np.int64)
+    files = np.empty(total, np.int64), np.empty((total, 32), np.uint8)
     tree = isinstance(split, TreeSplit)
     bar = progress(total, "images", f"preparing {split.name}", quiet=not tree or total < 5_000)
     with bar, open(part / "images.npy", "wb") as handle, ThreadPoolExecutor(READERS) as readers:
@@ -167,18 +167,18 @@ def _write_pixels(split: ArraySplit | TreeSplit, info: DataInfo, part: Path) -> 
             bar.update(len(block))
     if info.streams:
         (part / "images.npy").unlink()
-    return (split.listed(files[1], files[0]).listing if tree else None), hashes
+    return (listing_of(split.paths, *files) if tree else None), hashes
 
 
 def _read_files(
     split: TreeSplit, block: range, streams: bool, files: tuple[np.ndarray, np.ndarray], readers: ThreadPoolExecutor
 ) -> np.ndarray | None:
-    """Hash a block of files into `files` (hashes, sizes), and decode them unless the split streams."""
+    """Note sizes and hashes of a block of files in `files`, and decode them unless the split streams."""
 
     def work(index: int) -> np.ndarray | None:
         data = split.load(index)
-        files[0][index] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-        files[1][index] = len(data)
+        files[0][index] = len(data)
+        files[1][index] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
         if streams:
             return split.rendering.check(data, split.describe(index))
         return split.rendering.evaluate(data, split.describe(index))

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -125,13 +125,12 @@ class TreeSplit:
             )
         return data
 
-    def listed(self, sizes: np.ndarray, hashes: np.ndarray) -> "TreeSplit":
-        """The same split with its files' sizes int64 [n] and SHA-256 uint8 [n, 32] known."""
-        return replace(self, listing=listing_of(self.paths, sizes, hashes))
-
 
 def listing_of(paths: np.ndarray, sizes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Structured array [n]: path (bytes), bytes (int64), sha256 (uint8 [32]), in the order of the split."""
+    """Structured array [n]: path (bytes), bytes (int64), sha256 (uint8 [32]), in the order of the split.
+
+    paths: bytes [n]; sizes: int64 [n]; hashes: uint8 [n, 32].
+    """
     listing = np.empty(len(paths), [("path", paths.dtype), ("bytes", "<i8"), ("sha256", "u1", (32,))])
     listing["path"], listing["bytes"], listing["sha256"] = paths, sizes, hashes
     return listing
