@@ -27,9 +27,6 @@ class Points:
     def __len__(self) -> int:
         return len(self.z)
 
-    def __getitem__(self, rows: np.ndarray) -> "Points":
-        return Points(self.z[rows], self.losses[rows], self.distance)
-
     def blocks(self) -> Iterator[Block]:
         """Every pair once: blocks on the diagonal, which hold each pair in both orders, and those above it."""
         for rows in _slices(len(self)):
