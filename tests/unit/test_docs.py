@@ -43,6 +43,21 @@ def test_commands_name_what_there_is(page):
         assert (ROOT / "lib" / f"{module.replace('.', '/')}.py").exists(), module
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_have_a_line_below_their_heading(page):
+    """A table that an empty line cuts in two is printed as text from there on."""
+    lines = ["", *FENCE.sub("", page.read_text()).split("\n"), ""]
+    starts = [n for n, line in enumerate(lines) if line.startswith("|") and not lines[n - 1].startswith("|")]
+    assert all(re.fullmatch(r"[|:\- ]+", lines[n + 1]) for n in starts), [lines[n][:60] for n in starts]
+
+
+def test_the_list_of_results_names_every_rule():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    names = set(re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)", rules, re.MULTILINE))
+    listed = (ROOT / "results" / "README.md").read_text()
+    assert names and {name for name in names if f"`{name}`" not in listed} == set()
+
+
 def test_every_page_of_docs_is_reached_from_the_readme():
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:
