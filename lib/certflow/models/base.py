@@ -12,6 +12,9 @@ from certflow.kinds.spec import Record, Spec
 if TYPE_CHECKING:
     import torch
 
+Setting = int | float | str | bool | list[int] | list[float]
+"""A value that YAML can say and that libraries of networks take as a setting."""
+
 
 class Inference(Record):
     """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.

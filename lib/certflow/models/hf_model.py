@@ -6,8 +6,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from certflow.data.base import DataInfo
-from certflow.models.base import ModelSpec
-from certflow.models.kinds.timm import Setting
+from certflow.models.base import ModelSpec, Setting
 
 
 class TransformersModel(ModelSpec):

@@ -6,15 +6,13 @@ from pydantic import Field, field_validator
 
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import register
-from certflow.models.base import ModelSpec
+from certflow.models.base import ModelSpec, Setting
 from certflow.models.timm_names import unknown
 
 if TYPE_CHECKING:
     import torch
 
 
-Setting = int | float | str | bool | list[int] | list[float]
-"""A value that YAML can say and timm's models take."""
 TAKEN = {
     "num_classes",
     "in_chans",
