@@ -7,6 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5,), (0.5,))
+"""(means, standard deviations) that the papers' code applies to [0,1] pixels; published files do not contain them."""
+
 
 class Normalise(nn.Module):
     """(x − mean) / sd per channel, with mean and sd as buffers [channels, 1, 1]; without them, x itself.

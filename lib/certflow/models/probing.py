@@ -13,7 +13,7 @@ from torch.utils.flop_counter import flop_registry
 from certflow.data.augmentation import to_unit
 from certflow.data.base import DataInfo, Split
 from certflow.errors import NonFiniteError
-from certflow.models.normalise import Normalise
+from certflow.models.normalise import CIFAR10, IMAGENET, Normalise
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.stats import mcnemar
@@ -169,16 +169,17 @@ def alternatives(info: DataInfo) -> Iterator[tuple[str, Normalise]]:
     """The normalisations in use, by what to write to get them."""
     channels = info.shape[0]
     yield "none (model: normalise: none)", Normalise()
-    usual = {"to [-1, 1]": ([0.5] * channels, [0.5] * channels)}
-    usual["to 0 ... 255"] = ([0.0] * channels, [1 / 255] * channels)
+    usual = {
+        "to [-1, 1]": ((0.5,) * channels, (0.5,) * channels),
+        "to 0 ... 255": ((0.0,) * channels, (1 / 255,) * channels),
+    }
     if info.mean is not None:
-        usual["dataset's"] = (list(info.mean), list(info.sd or [1.0] * channels))
+        usual["dataset's"] = (info.mean, info.sd or (1.0,) * channels)
         yield f"centring only (mean: {list(info.mean)})", Normalise(info.mean)
     if channels == 3:
-        usual["CIFAR-10's"] = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
-        usual["ImageNet's"] = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        usual |= {"CIFAR-10's": CIFAR10, "ImageNet's": IMAGENET}
     for name, (mean, sd) in usual.items():
-        yield f"{name} (mean: {mean}, sd: {sd})", Normalise(mean, sd)
+        yield f"{name} (mean: {list(mean)}, sd: {list(sd)})", Normalise(mean, sd)
 
 
 def scaled_down(given: Normalise) -> Iterator[tuple[str, Normalise]]:

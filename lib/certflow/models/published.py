@@ -14,17 +14,11 @@ from certflow.models.assemble import skeleton
 from certflow.models.base import ModelSpec
 from certflow.models.fitting import fit, head
 from certflow.models.keys import Published
-from certflow.models.normalise import Normalise
+from certflow.models.normalise import CIFAR10, CIFAR100, HALF, IMAGENET, Normalise
 from certflow.models.resizing import Network
 from certflow.models.taking import OURS, Source, take
 
 Numbers = tuple[float, ...]
-
-CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5,), (0.5,))
-"""(means, standard deviations) that the papers' code applies to [0,1] pixels; published files do not contain them."""
 
 NAMES = (
     "lenet",
