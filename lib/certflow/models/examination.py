@@ -10,7 +10,7 @@ import torch
 from certflow.data.base import DataInfo, Split
 from certflow.errors import ArtefactError
 from certflow.models.base import ModelSpec
-from certflow.models.findings import Finding, findings
+from certflow.models.findings import LARGEST_SIGMA, Finding, findings
 from certflow.models.normalise import normalisation
 from certflow.models.probing import Probe, Trial, alternatives, scaled_down
 from certflow.models.published import Loaded, load_weights
@@ -18,8 +18,6 @@ from certflow.models.taking import Source
 from certflow.noise.base import NoiseSpec
 
 SOURCES = {"given": "set by the method entry", "file": "stored in the file", "data": "the dataset's"}
-LARGEST_SIGMA = 1.0
-"""Above it the noise is also tried as if its sigma had been meant on the scale of 0 ... 255."""
 SETS = 2
 """Other sets of weights in the file that are tried at most."""
 

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from certflow.models.probing import Trial
 from certflow.stats import mcnemar
 
+LARGEST_SIGMA = 1.0
+"""A larger sigma may have been meant on the scale of 0 ... 255."""
 SURE = 1e-4
 """A finding is a warning where chance would show as much with a smaller probability than this."""
 CONVINCING = 0.5
@@ -72,7 +74,7 @@ def _better_way(trials: Sequence[Trial], threshold: float) -> Finding | None:
 
 def _wrong_scale(before: float, after: float, threshold: float, sigma: float) -> Finding | None:
     """Noise so large that sigma was probably meant on the scale of 0 ... 255."""
-    if after > threshold or before <= threshold or sigma <= 1:
+    if after > threshold or before <= threshold or sigma <= LARGEST_SIGMA:
         return None
     return Finding(
         f"it is right on {before:.1%} of clean images and on {after:.1%} under noise of sigma {sigma:g}, no better than "
