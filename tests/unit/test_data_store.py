@@ -294,7 +294,7 @@ def test_two_processes_may_prepare_the_same_dataset_at_once(place):
     workers = [context.Process(target=_prepare_tree, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
-    digests = {queue.get(timeout=60) for _ in workers}
+    digests = {queue.get() for _ in workers}
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
