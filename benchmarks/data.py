@@ -3,18 +3,18 @@
 The field's loader is torchvision's: each image becomes a Pillow image, is padded by 4 and cropped to 32×32 at random, mirrored
 with probability ½, turned into a float tensor, and collated into batches of 256 by torch's `DataLoader` in the same process.
 Ours is `certflow.data.batches`: CIFAR-sized bytes on the device, one gather per batch. Measured in turns, on one thread; CPU
-seconds are compared (seconds on a GPU). Also: what opening a prepared split costs, and putting it on the device.
+seconds are compared (seconds on a GPU). Also: what it costs to prepare a split, to open it and to read it.
 """
 
 import argparse
+import itertools
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,53 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from benchmarks.field import CIFAR, FieldDataset, default_device, in_turns, machine, random_split
 from certflow.data import cache
-from certflow.data.base import DataInfo
 from certflow.data.batches import batches
 from certflow.data.splits import ArraySplit
 
 BATCH = 256
-INFO = DataInfo(classes=10, shape=(3, 32, 32))
-
-
-class FieldDataset(torch.utils.data.Dataset):
-    """Images as torchvision keeps CIFAR's, uint8 [n, 32, 32, 3], behind its usual training transform."""
-
-    def __init__(self, split: ArraySplit):
-        from torchvision import transforms
-
-        self.images, self.labels = np.ascontiguousarray(split.images.transpose(0, 2, 3, 1)), split.labels.tolist()
-        self.transform = transforms.Compose(
-            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        from PIL import Image
-
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
-def random_split(images: int) -> ArraySplit:
-    rng = np.random.default_rng(0)
-    return ArraySplit(
-        rng.integers(0, 256, (images, *INFO.shape), dtype=np.uint8), rng.integers(0, INFO.classes, images), "random"
-    )
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """CPU seconds (on a GPU: seconds) of one call."""
-    clock = time.process_time
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        clock = time.perf_counter
-    start = clock()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - start
 
 
 def exhaust(epoch: Iterable) -> None:
@@ -79,23 +38,24 @@ def exhaust(epoch: Iterable) -> None:
 
 def measure_batches(images: int, rounds: int, device: torch.device) -> dict[str, float]:
     """Images per second with crops and flips; the field's loader takes an eighth of the images, its cost being per image."""
-    split = random_split(images)
-    eighth = images // 8
+    split, eighth = random_split(CIFAR, images), images // 8
     small = ArraySplit(split.images[:eighth], split.labels[:eighth], "random")
-    field = torch.utils.data.DataLoader(FieldDataset(small), batch_size=BATCH, shuffle=True)
+    field = torch.utils.data.DataLoader(FieldDataset(small, CIFAR), batch_size=BATCH, shuffle=True)
     ours = batches(split, device=device, batch=BATCH, seed=0, augmentation="crop_flip")
     plain = batches(split, device=device, batch=BATCH, seed=0, augmentation="none")
-    exhaust(ours.epoch(0))
-    times = {"field": [], "ours": [], "plain": []}
-    for epoch in range(rounds):
-        times["field"].append(seconds(lambda: exhaust(field), device) / eighth)
-        times["ours"].append(seconds(lambda e=epoch: exhaust(ours.epoch(e)), device) / images)
-        times["plain"].append(seconds(lambda e=epoch: exhaust(plain.epoch(e)), device) / images)
+    epochs = itertools.count()
+    works = {
+        "field": lambda: exhaust(field),
+        "ours": lambda: exhaust(ours.epoch(next(epochs))),
+        "plain": lambda: exhaust(plain.epoch(next(epochs))),
+    }
+    times = in_turns(works, rounds, device)
+    times["field"] = [spent * images / eighth for spent in times["field"]]
     best = {name: min(values) for name, values in times.items()}
     return {
-        "field_images_per_second": 1 / best["field"],
-        "images_per_second": 1 / best["ours"],
-        "images_per_second_unaugmented": 1 / best["plain"],
+        "field_images_per_second": images / best["field"],
+        "images_per_second": images / best["ours"],
+        "images_per_second_unaugmented": images / best["plain"],
         "ratio_min": best["field"] / best["ours"],
         "ratio_median": statistics.median(a / b for a, b in zip(times["field"], times["ours"], strict=True)),
     }
@@ -103,13 +63,13 @@ def measure_batches(images: int, rounds: int, device: torch.device) -> dict[str,
 
 def measure_opening(images: int) -> dict[str, float]:
     """Wall-clock seconds of preparing a split, opening it, and reading all of its images with their checksums."""
-    split = random_split(images)
+    split = random_split(CIFAR, images)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CERTFLOW_CACHE"] = folder
         start = time.perf_counter()
-        entry = cache.store(split, INFO)
+        entry = cache.store(split, CIFAR)
         stored = time.perf_counter()
-        opened = cache.load(entry, INFO, "random", Path(folder), None)
+        opened = cache.load(entry, CIFAR, "random", Path(folder), None)
         loaded = time.perf_counter()
         opened.read(np.arange(images))
         read = time.perf_counter()
@@ -120,20 +80,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="images in the split (CIFAR-10 has 50,000)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--device", type=torch.device, default=torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    )
+    parser.add_argument("--device", type=torch.device, default=torch.device(default_device()))
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
     if arguments.images < 8 or arguments.rounds < 1:
         parser.error("--images must be at least 8 and --rounds at least 1")
     torch.set_num_threads(1)
     result = {
-        "device": torch.cuda.get_device_name(arguments.device)
-        if arguments.device.type == "cuda"
-        else platform.processor() or "cpu",
-        "machine": platform.platform(),
-        "torch": torch.__version__,
+        **machine(arguments.device),
         "batch": BATCH,
         "images": arguments.images,
         **measure_batches(arguments.images, arguments.rounds, arguments.device),

@@ -36,6 +36,7 @@ from benchmarks.field import (
     machine,
     network,
     seconds,
+    table,
     ways,
 )
 from benchmarks.operators import operator_table, operators
@@ -145,13 +146,6 @@ COLUMNS = {
 }
 
 
-def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-    lines = [[heading for heading, _ in COLUMNS.values()], ["---"] * len(COLUMNS)]
-    lines += [[form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def _profile(rows: list[dict]) -> str:
     """The loop of one pair beside ours in each precision."""
     found = {"loop, float32": rows[0]["operators"]["loop"]}
@@ -173,7 +167,7 @@ def main() -> None:
     rows = [row for name in options.cases for row in measure(name, options, device)]
     report = {"machine": machine(device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
-    print(table(rows))
+    print(table(COLUMNS, rows))
     for name in options.cases if options.profile else []:
         print(f"\n{name}, microseconds per draw\n{_profile([row for row in rows if row['pair'] == name])}")
     if options.json:

@@ -6,14 +6,16 @@ batch normalisation as a layer.
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from certflow.data.base import DataInfo
+from certflow.data.splits import ArraySplit
 from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
@@ -59,6 +61,34 @@ class FieldLeNet(torch.nn.Module):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+def random_split(info: DataInfo, images: int) -> ArraySplit:
+    """Random images in memory."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, *info.shape), dtype=np.uint8)
+    return ArraySplit(pixels, rng.integers(0, info.classes, images), "random")
+
+
+class FieldDataset(torch.utils.data.Dataset):
+    """A split as torchvision's datasets give it, image by image through PIL, behind the field's usual training transform."""
+
+    def __init__(self, split: ArraySplit, info: DataInfo):
+        from torchvision import transforms
+
+        crop_flip = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+        chosen = crop_flip if info.augmentation == "crop_flip" else []
+        self.transform, self.labels = transforms.Compose([*chosen, transforms.ToTensor()]), split.labels.tolist()
+        grey = info.shape[0] == 1
+        self.images = split.images[:, 0] if grey else np.ascontiguousarray(split.images.transpose(0, 2, 3, 1))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
 def network(model: dict, info: DataInfo) -> torch.nn.Sequential:
@@ -123,6 +153,23 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return clock() - start
+
+
+def in_turns(works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """CPU seconds (on a GPU: seconds) that each call takes in each round, after a first round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            spent = seconds(work, device)
+            times[name] += [spent] if number else []
+    return times
+
+
+def table(columns: Mapping[str, tuple[str, str]], rows: Iterable[dict]) -> str:
+    """The rows as Markdown. columns: key → heading and format."""
+    lines = [[heading for heading, _ in columns.values()], ["---"] * len(columns)]
+    lines += [[form.format(row[key]) for key, (_, form) in columns.items()] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.denoised import UNET
-from benchmarks.field import CIFAR, PRECISIONS, default_device, machine, network, seconds
+from benchmarks.field import CIFAR, PRECISIONS, default_device, in_turns, machine, network, seconds
 from certflow.data.base import DataInfo
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.kinds.registry import spec_class
@@ -199,12 +199,7 @@ def measure(case: Case, fraction: float, rounds: int, device: torch.device, prec
     y = labels(case, x, fraction)
     theirs, met = their_step(spec, case, x, y, precision)
     ours, meter = our_step(spec, case, x, y, precision)
-    times = {"published": [], "ours": []}
-    for step in (theirs, ours):
-        step()
-    for _ in range(rounds):
-        times["published"].append(seconds(theirs, device))
-        times["ours"].append(seconds(ours, device))
+    times = in_turns({"published": theirs, "ours": ours}, rounds, device)
     meter.read("benchmark")
     masked, work = meter.mean("masked") or 0.0, 3 + 2 * spec.steps
     cost = denoiser_cost(case, x, spec.noises, rounds)

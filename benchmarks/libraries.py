@@ -13,7 +13,6 @@ Where it is missing the script says so and compares nothing.
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, machine, network
+from benchmarks.field import CIFAR, MNIST, SIGMA, in_turns, machine, network
 from certflow import SmoothedClassifier
 from certflow.data.base import DataInfo
 from certflow.doors.art import PyTorchRandomizedSmoothing
@@ -67,17 +66,6 @@ def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Calla
     return found
 
 
-def in_turns(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """CPU seconds of each call, the fastest of its rounds; a first round of each is not counted."""
-    spent = {name: [] for name in work}
-    for number in range(rounds + 1):
-        for name, call in work.items():
-            start = time.process_time()
-            call()
-            spent[name] += [time.process_time() - start] if number else []
-    return {name: min(times) for name, times in spent.items()}
-
-
 def row(name: str, n: int, seconds: dict[str, float]) -> str:
     """Markdown: draws per second of each, and ours and the adaptor's against ART's default and best."""
     theirs = [seconds[f"ART, batch {batch}"] for batch in BATCHES]
@@ -96,13 +84,15 @@ def main() -> None:
         print(f"adversarial-robustness-toolbox is not installed ({error}); nothing to compare with")
         return
     torch.set_num_threads(1)
-    print(", ".join(f"{key} {value}" for key, value in machine(torch.device("cpu")).items()))
+    cpu = torch.device("cpu")
+    print(", ".join(f"{key} {value}" for key, value in machine(cpu).items()))
     names = [*(f"ART, batch {batch}" for batch in BATCHES), *OURS]
     ratios = [f"{mine} / {theirs}" for mine in OURS for theirs in ("ART default", "ART best")]
     headings = ["network", "n", *(f"{name}, draws/s" for name in names), *ratios]
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
     for name, (model, info, n) in CASES.items():
-        print(row(name, n, in_turns(calls(Toolbox, model, info, n), options.rounds)), flush=True)
+        times = in_turns(calls(Toolbox, model, info, n), options.rounds, cpu)
+        print(row(name, n, {call: min(values) for call, values in times.items()}), flush=True)
 
 
 if __name__ == "__main__":

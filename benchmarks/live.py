@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, machine, network, seconds
+from benchmarks.field import CIFAR, MNIST, in_turns, machine, network
 from certflow.certify.kinds.anytime import Anytime
 from certflow.certify.live import Live
 from certflow.data.base import DataInfo
@@ -56,7 +55,7 @@ PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 
 
 def overhead(model: dict, info: DataInfo, draws: int) -> dict[str, float]:
-    """CPU seconds of both ways, and how many looks were taken."""
+    """Median CPU seconds of both ways, and how many looks were taken."""
     base = BaseClassifier(network(model, info), Inference(), shape=info.shape, classes=info.classes)
     image = torch.randint(0, 256, (1, *info.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     noise, looks = Gaussian(sigma=0.25), []
@@ -74,24 +73,14 @@ def overhead(model: dict, info: DataInfo, draws: int) -> dict[str, float]:
         moments = Live(base, image[0], noise, sampler, certificate).moments(looking=LOOKING)
         looks.append(sum(1 for moment in moments if plain_moment(moment)))
 
-    found = in_turns({"at_once": at_once, "watched": watched})
+    times = in_turns({"at_once": at_once, "watched": watched}, ROUNDS, torch.device("cpu"))
+    found = {name: statistics.median(values) for name, values in times.items()}
     return {
         **found,
         "draws": draws,
         "looks": statistics.median(looks),
         "overhead": found["watched"] / found["at_once"] - 1,
     }
-
-
-def in_turns(works: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median CPU seconds of each, after one round that does not count."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(ROUNDS + 1):
-        for name, work in works.items():
-            spent = seconds(work, torch.device("cpu"))
-            if number:
-                taken[name].append(spent)
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def application(folder: Path) -> tuple[Site, object, str]:

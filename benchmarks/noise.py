@@ -18,12 +18,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
-from sampling import machine, seconds
 
+from benchmarks.field import default_device, in_turns, machine
 from certflow.noise import (
     Exp1,
     ExpInf,
@@ -94,20 +93,14 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
 
 def measure(dim: int, rows: int, rounds: int, device: torch.device, compiled: bool) -> dict[str, float]:
     """Nanoseconds per value of each variant: the fastest of the rounds."""
-    work = variants(dim, rows, device, compiled)
-    best = dict.fromkeys(work, float("inf"))
-    for call in work.values():
-        call()
-    for _ in range(rounds):
-        for variant, call in work.items():
-            best[variant] = min(best[variant], seconds(call, device))
-    return {variant: value / (rows * dim) * 1e9 for variant, value in best.items()}
+    times = in_turns(variants(dim, rows, device, compiled), rounds, device)
+    return {variant: min(values) / (rows * dim) * 1e9 for variant, values in times.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument(
         "--compile", action="store_true", help="also measure torch.compile (half a minute for each size)"
     )

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import fastest, like_ours, machine
+from benchmarks.field import default_device, fastest, like_ours, machine
 from benchmarks.table_cost import CASES, field_seconds, seconds_of, stored, trained
 from certflow.certify.previewing import previewed
 from certflow.noise import Gaussian
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(default_device())
     case = replace(CASES[options.case], sigma=options.sigma)
     subject = stored(options.model, options.manifest) if options.model else trained(options.case, case, device)
     network, split, info = subject.network.eval(), subject.split, subject.info

@@ -38,6 +38,7 @@ from benchmarks.field import (
     machine,
     network,
     seconds,
+    table,
     ways,
 )
 from certflow.data.base import DataInfo
@@ -238,13 +239,6 @@ COLUMNS = {
 """Key → heading and format. `rest`: adding the image, layout, argmax, counting."""
 
 
-def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-    lines = [[heading for heading, _ in COLUMNS.values()], ["---"] * len(COLUMNS)]
-    lines += [[form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all; on a CPU all but ImageNet")
@@ -269,7 +263,7 @@ def main() -> None:
     rows = [row for name in cases for row in measure(name, options, device)]
     report = {"machine": machine(device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
-    print(table(rows))
+    print(table(COLUMNS, rows))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -5,7 +5,7 @@ sampler `decide` on our engine, which stops an image when its radius among the t
 making of the tests count. In float32 on a CPU ours has native convolutions (`inference: {native: true}`
 in the model's entry). Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`,
 a folder per class), each trained on the spot for the few epochs that `CASES` states; where their images are missing, a small
-network on the embedded digits. How many draws `decide` takes hangs on the images that lie near a radius, a few in a hundred;
+network on the embedded digits. How many draws `decide` takes depends on the images that lie near a radius, a few in a hundred;
 LeNet is fast enough for 400. `--model` takes a model file of the pipeline instead.
 
 The field's loop makes `--field-draws` draws of the first image, half before and half after ours, and its rate is carried over
@@ -36,9 +36,9 @@ from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
 from certflow.errors import DataError
-from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
-from certflow.models import build
+from certflow.models import build, load_model
+from certflow.models.header import read_header
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -125,11 +125,9 @@ def _opened(dataset: DatasetSpec, manifest: Path, split: SplitName) -> Split:
 
 def stored(model: Path, manifest: Path) -> Subject:
     """A trained model of the pipeline, with the test split it belongs to."""
-    weights, record = read_tensors(model)
-    dataset = revive("dataset", record.spec["dataset"])
-    spec = revive("model", record.spec["model"])
-    network = build(spec, dataset.info())
-    network.load_state_dict(weights)
+    entries = read_header(model)[0].spec
+    dataset, spec = revive("dataset", entries["dataset"]), revive("model", entries["model"])
+    network, _ = load_model(model, spec, dataset.info())
     return Subject(model.stem, spec.model_dump(), network, dataset.info(), open_split(dataset, manifest, "test"))
 
 

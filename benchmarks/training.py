@@ -21,13 +21,25 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, PRECISIONS, SIGMA, default_device, field_network, machine, network, seconds
+from benchmarks.field import (
+    CIFAR,
+    MNIST,
+    PRECISIONS,
+    SIGMA,
+    FieldDataset,
+    default_device,
+    field_network,
+    in_turns,
+    machine,
+    network,
+    random_split,
+)
 from benchmarks.field_methods import LOSSES
 from certflow.data.base import DataInfo
 from certflow.data.batches import batches
+from certflow.data.splits import ArraySplit
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.presets import preset_settings
@@ -65,51 +77,16 @@ CASES = {
 }
 
 
-class RandomSplit:
-    """Random images in memory: uint8 [n, channels, height, width]."""
-
-    def __init__(self, info: DataInfo, images: int):
-        rng = np.random.default_rng(0)
-        self.pixels = rng.integers(0, 256, (images, *info.shape), dtype=np.uint8)
-        self.labels = rng.integers(0, info.classes, images)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        return self.pixels[indices]
-
-    def describe(self, index: int) -> str:
-        return f"random image {index}"
-
-
-def field_loader(case: Case, split: RandomSplit, device: torch.device) -> torch.utils.data.DataLoader:
-    from PIL import Image
-    from torchvision import transforms
-
-    crop_flip = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
-    transform = transforms.Compose(
-        [*(crop_flip if case.info.augmentation == "crop_flip" else []), transforms.ToTensor()]
-    )
-
-    class Pictures(torch.utils.data.Dataset):
-        def __len__(self):
-            return len(split)
-
-        def __getitem__(self, index):
-            pixels = split.pixels[index]
-            image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-            return transform(image), int(split.labels[index])
-
+def field_loader(case: Case, split: ArraySplit, device: torch.device) -> torch.utils.data.DataLoader:
     workers: dict[str, Any] = (
         {"num_workers": 4, "persistent_workers": True, "pin_memory": True} if device.type == "cuda" else {}
     )
     return torch.utils.data.DataLoader(
-        Pictures(), batch_size=case.method.batch, shuffle=True, drop_last=True, **workers
+        FieldDataset(split, case.info), batch_size=case.method.batch, shuffle=True, drop_last=True, **workers
     )
 
 
-def field_steps(case: Case, split: RandomSplit, device: torch.device) -> Iterator[None]:
+def field_steps(case: Case, split: ArraySplit, device: torch.device) -> Iterator[None]:
     """The field's optimiser steps of one loader batch per item, for ever."""
     model = field_network(case.model, case.info).to(device).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -127,7 +104,7 @@ def field_steps(case: Case, split: RandomSplit, device: torch.device) -> Iterato
             yield
 
 
-def our_steps(case: Case, split: RandomSplit, device: torch.device, precision: str) -> Iterator[None]:
+def our_steps(case: Case, split: ArraySplit, device: torch.device, precision: str) -> Iterator[None]:
     """Our optimiser steps of one loader batch per item, for ever."""
     method = case.method.model_copy(update={"precision": precision})
     loader = batches(split, device=device, batch=method.batch, seed=0, augmentation=case.info.augmentation)
@@ -148,21 +125,16 @@ def our_steps(case: Case, split: RandomSplit, device: torch.device, precision: s
 def measure(case: Case, rounds: int, device: torch.device, precisions: Sequence[str]) -> dict:
     """Both variants in turns; ratio of the field's time to ours, by the fastest round and by the median."""
     batch = case.method.batch
-    split = RandomSplit(case.info, 16 * batch)
+    split = random_split(case.info, 16 * batch)
     torch.manual_seed(0)
     runs = {"field": field_steps(case, split, device)}
     runs |= {precision: our_steps(case, split, device, precision) for precision in precisions}
-    times = {variant: [] for variant in runs}
-    for steps in runs.values():
-        next(steps)  # the first step: kernels are chosen, memory is taken
-    for _ in range(rounds):
-        for variant, steps in runs.items():
-            taken = seconds(lambda steps=steps: [next(steps) for _ in range(case.steps)], device)
-            times[variant].append(taken / case.steps)
-    result = {"field_images_per_second": batch / min(times["field"])}
+    works = {name: lambda steps=steps: [next(steps) for _ in range(case.steps)] for name, steps in runs.items()}
+    times, images = in_turns(works, rounds, device), batch * case.steps
+    result = {"field_images_per_second": images / min(times["field"])}
     for precision in precisions:
         result[precision] = {
-            "images_per_second": batch / min(times[precision]),
+            "images_per_second": images / min(times[precision]),
             "ratio_min": min(times["field"]) / min(times[precision]),
             "ratio_median": statistics.median(
                 theirs / ours for theirs, ours in zip(times["field"], times[precision], strict=True)

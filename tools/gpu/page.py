@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.sampling import table as sampling_table
+from benchmarks.field import table
+from benchmarks.sampling import COLUMNS
 from tools.gpu.running import Record
 
 
@@ -34,7 +35,7 @@ def _sampling(numbers: Mapping[str, Any]) -> str:
     parts = []
     for without, title in ((False, "Sampling against the field's loop:"), (True, "The same kernel by kernel:")):
         rows = [row for name, found in ladder.items() if name.endswith("-without-graphs") == without for row in found]
-        parts += [f"{title}\n\n{sampling_table(rows)}"] if rows else []
+        parts += [f"{title}\n\n{table(COLUMNS, rows)}"] if rows else []
     return "\n\n".join(parts)
 
 
