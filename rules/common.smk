@@ -27,7 +27,7 @@ read_text(config, workflow.config_settings.config)
 STARTED = dag_settings() if workflow.is_main_process else None
 # Where a workflow that uses this one as a module puts its files.
 PLACE = workflow.modifier.path_modifier
-# Last results that nobody would find to be of other settings; see `remake`.
+# Last results that nobody would find to be of other settings; see `remaking`.
 UNSEEN = [] if STARTED is None else unseen()
 
 try:
@@ -128,30 +128,12 @@ def prediction_shards(w):
     )
 
 
-def remake():
-    """Have Snakemake make those last results again that it never saw finished, if it makes or needs them at all."""
-    workflow.dag.forcefiles.update(UNSEEN)
+def remaking(files):
+    """The input function `files` of a last result. It also has Snakemake make those last results again that it never saw finished,
+    if it makes or needs them at all."""
 
+    def found(w):
+        workflow.dag.forcefiles.update(UNSEEN)
+        return files(w)
 
-def certificates(w):
-    """Every certificate table of an experiment."""
-    remake()
-    return inputs.certificates(w)
-
-
-def pilot_counts(w):
-    """The counts that an experiment's table is estimated from."""
-    remake()
-    return inputs.pilot_counts(w)
-
-
-def volatility_tables(w):
-    """Volatility of the layers of every model of a diagnosis."""
-    remake()
-    return inputs.volatility_tables(w)
-
-
-def denoising_models(w):
-    """The models of an experiment whose denoised images are shown."""
-    remake()
-    return inputs.denoising_models(w)
+    return found

@@ -4,7 +4,7 @@
 rule write_estimate:
     input:
         plans=inputs.pilot_plans,
-        counts=pilot_counts,
+        counts=remaking(inputs.pilot_counts),
     output:
         tex="results/estimates/{experiment}.tex",
         tsv=paths.ESTIMATED,

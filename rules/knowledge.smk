@@ -48,7 +48,7 @@ rule measure_knowledge:
 
 rule write_diagnosis:
     input:
-        volatility=volatility_tables,
+        volatility=remaking(inputs.volatility_tables),
         certificate=inputs.layers_certificates,
         attacks=inputs.diagnosis_attacks,
         compared=inputs.compared_tables,

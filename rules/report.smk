@@ -3,7 +3,7 @@
 
 rule write_table:
     input:
-        certificates=certificates,
+        certificates=remaking(inputs.certificates),
         attacks=inputs.attack_tables,
         foreign=inputs.foreign,
     output:
@@ -32,7 +32,7 @@ rule write_table:
 
 rule plot_figures:
     input:
-        certificates=certificates,
+        certificates=remaking(inputs.certificates),
         attacks=inputs.attack_tables,
         foreign=inputs.foreign,
     output:
@@ -76,7 +76,7 @@ rule plot_figures:
 
 rule write_corruptions:
     input:
-        certificates=certificates,
+        certificates=remaking(inputs.certificates),
         copies=inputs.corrupted_certificates,
     output:
         tex="results/corruptions/{experiment}.tex",
@@ -106,7 +106,7 @@ rule write_corruptions:
 rule draw_denoised:
     input:
         data=inputs.experiment_data,
-        models=denoising_models,
+        models=remaking(inputs.denoising_models),
     output:
         pictures=multiext(
             "results/figures/{experiment}/denoised", ".pdf", ".png", ".json"
@@ -136,7 +136,7 @@ rule draw_denoised:
 rule write_report:
     input:
         unpack(inputs.corruption_table),
-        certificates=certificates,
+        certificates=remaking(inputs.certificates),
         attacks=inputs.attack_tables,
         foreign=inputs.foreign,
         training=inputs.training_logs,
