@@ -243,7 +243,10 @@ def broken(change):
     [
         (lambda s: s.pop("middle_block.1.qkv.bias"), "lacks middle_block.1.qkv.bias, which a U-Net with channels"),
         (lambda s: s.update({"extra.weight": torch.zeros(1)}), "has not: extra.weight"),
-        (lambda s: s.update({"label_emb.weight": torch.zeros(10, 32)}), "conditioned on the class"),
+        (
+            lambda s: s.update({"label_emb.weight": torch.zeros(10, 32)}),
+            "conditioned on the class.*; take an unconditional",
+        ),
         (lambda s: s.pop("time_embed.0.weight"), "is not a checkpoint of OpenAI's U-Nets"),
         (lambda s: s.update({"out.0.bias": torch.full((8,), math.nan)}), "NaN or infinite"),
     ],
@@ -257,7 +260,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, change, message):
 def test_a_gray_model_is_refused_for_colour(tmp_path):
     torch.save(toy("conv"), tmp_path / "model.pt")
     spec = Diffusion(**SPEC, weights=str(tmp_path / "model.pt"))
-    with pytest.raises(ArtefactError, match="takes images of 1 channels .* the data have 3"):
+    with pytest.raises(ArtefactError, match="takes images of 1 channels .* the data have 3 .*; take a model"):
         spec.load_weights(DataInfo(classes=10, shape=(3, 8, 8)), 0.25)
 
 
@@ -300,7 +303,7 @@ def test_a_folder_becomes_a_denoiser(tmp_path, pipeline):
         (lambda f: (f / "config.json").write_text("{"), "is damaged"),
         (
             lambda f: (f / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
-            "a UNet2DModel is needed",
+            "a UNet2DModel is needed; take an unconditional model",
         ),
         (
             lambda f: (f / "scheduler_config.json").write_text('{"beta_schedule": "sigmoid"}'),

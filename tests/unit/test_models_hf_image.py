@@ -34,7 +34,7 @@ def told(folder: Path, **more) -> Path:
         ({}, None),
         ({"id2label": {str(k): f"class {k}" for k in range(7)}}, "has 7 labels, the images have 5 classes"),
         ({"image_size": 224}, "takes images of 224x224 pixels, not 3x16x16; set resize: 224"),
-        ({"num_channels": 1}, "takes images of 1 channels"),
+        ({"num_channels": 1}, "takes images of 1 channels, not 3x16x16; take a model made for them"),
         ({"auto_map": {"AutoModel": "theirs.py"}}, "comes with code of its own"),
     ],
 )
@@ -163,7 +163,9 @@ def test_weights_that_do_not_fit_are_refused_by_name(saved, change):
     else:
         state["classifier.more"] = torch.zeros(3)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ArtefactError, match=rf"do not fit the classifier: {change} classifier\."):
+    with pytest.raises(
+        ArtefactError, match=rf"do not fit the classifier: {change} classifier\..*; get the whole folder again"
+    ):
         build(HfImage(weights=str(folder)), INFO)
 
 

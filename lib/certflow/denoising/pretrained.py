@@ -48,7 +48,8 @@ def load_pretrained(spec: "Diffusion", info: DataInfo, condition: float | None) 
     channels, outputs = notes["unet"]["in_channels"], notes["unet"]["out_channels"]
     if channels != info.shape[0] or outputs not in (channels, 2 * channels):
         raise ArtefactError(
-            f"{path}: takes images of {channels} channels and gives {outputs}; the data have {info.shape[0]} channels"
+            f"{path}: takes images of {channels} channels and gives {outputs}; the data have {info.shape[0]} channels; take a "
+            f"model made for them"
         )
     denoiser = spec.build(info, condition, notes)
     unet: Any = denoiser.network.unet
@@ -61,9 +62,13 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     config, weights, scheduler = _inside(path)
     settings = read_json(config)
     if settings.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise ArtefactError(f"{config}: is a {settings['_class_name']}; a UNet2DModel is needed")
+        raise ArtefactError(
+            f"{config}: is a {settings['_class_name']}; a UNet2DModel is needed; take an unconditional model"
+        )
     if settings.get("num_class_embeds") is not None:
-        raise ArtefactError(f"{config}: is conditioned on the class, which a denoiser must not know")
+        raise ArtefactError(
+            f"{config}: is conditioned on the class, which a denoiser must not know; take an unconditional one"
+        )
     plain = {key: value for key, value in settings.items() if not key.startswith("_")}
     notes = {"unet": plain, "time_scale": 1.0, **_schedule(scheduler)}
     return notes, {key: tensor.float() for key, tensor in read_tensors(weights).items()}

@@ -81,14 +81,19 @@ def require_complete(path: str | Path, found: Mapping[str, Any]) -> None:
         f"{verb} {', '.join(map(str, sorted(found[kind])[:4]))}" for kind, verb in kinds.items() if found.get(kind)
     ]
     if wrong:
-        raise ArtefactError(f"{path}: its weights do not fit the classifier: {'; '.join(wrong)}")
+        raise ArtefactError(
+            f"{path}: its weights do not fit the classifier: {'; '.join(wrong)}; get the whole folder again (an encoder of "
+            f"texts alone: set `head: mean`)"
+        )
 
 
 def _of_images(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
     channels, size = settings.get("num_channels", 3), settings.get("image_size")
     found = []
     if channels != info.shape[0]:
-        found.append(f"{path}: takes images of {channels} channels, not {describe(info.shape)}")
+        found.append(
+            f"{path}: takes images of {channels} channels, not {describe(info.shape)}; take a model made for them"
+        )
     sides = [size, size] if isinstance(size, int) else size
     if sides is not None and list(sides) != list(info.shape[1:]):
         resize = sides[0] if sides[0] == sides[-1] else list(sides)
@@ -103,10 +108,16 @@ def said(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
     if missing:
-        raise ArtefactError(f"{path}: is not the folder of a model of transformers: it has no {', '.join(missing)}")
+        raise ArtefactError(
+            f"{path}: is not the folder of a model of transformers: it has no {', '.join(missing)}; name the folder that "
+            f"`save_pretrained` wrote"
+        )
     settings = read_json(path / CONFIG)
     if "auto_map" in settings:
-        raise ArtefactError(f"{path}: comes with code of its own (auto_map in {CONFIG}), which is not run here")
+        raise ArtefactError(
+            f"{path}: comes with code of its own (auto_map in {CONFIG}), which is not run here; take a model whose code "
+            f"is in the library"
+        )
     return settings
 
 

@@ -119,7 +119,10 @@ def read_array(path: Path, shape: Sequence[int | None]) -> np.ndarray:
     )
     if not fits or array.dtype.kind not in "iu" or (len(shape) > 1 and array.dtype != np.uint8):
         expected = ", ".join("any" if size is None else str(size) for size in shape)
-        raise DataError(f"{path}: holds {array.dtype} {list(array.shape)}, expected whole numbers [{expected}]")
+        raise DataError(
+            f"{path}: holds {array.dtype} {list(array.shape)}, expected whole numbers [{expected}]; get the file "
+            f"again, or check that it belongs to this dataset"
+        )
     return array
 
 
