@@ -7,7 +7,7 @@ what the count leaves possible that its radius belongs to. The label of an image
 probability drawn evenly from what is left. In a file with the columns model, p_dist, N, k_p, n_p it is the label that was
 counted. Without a file, from a stated law of 500 images at sigma 0.5.
 
-`--streams`: simulate so many streams at the smallest probability that makes a claim false, and print how often it is made.
+`--streams`: simulate this many streams at the smallest probability that makes a claim false, and print how often it is made.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from certflow.sampling.settings import engine_settings
 from certflow.training.fast.frozen import frozen
 
 ROWS = 64
-"""Texts that are judged in one pass: always so many, since other numbers of rows may round otherwise."""
+"""Texts that are judged in one pass, always the same number: another number of rows may round differently."""
 
 Text = Int[torch.Tensor, " length"]
 

@@ -99,7 +99,7 @@ class DatasetSpec(Spec):
         return ("train", "test")
 
     def source_state(self, root: Path) -> str:
-        """What tells cheaply that the source files below `root` are not what they were; "" for files with known checksums."""
+        """A text that changes when the source files below `root` do, made without reading them; "" for known checksums."""
         return ""
 
     def read(self, split: SplitName, root: Path) -> "ArraySplit | TreeSplit":

@@ -37,9 +37,10 @@ class Volatility:
     """What a reader must know of these numbers."""
 
     def error_in_units(self) -> float:
-        """Standard error of `value` where the unit of distances was this sample's `mean_distance`, which other samples
-        would have given another one: the value grows with its unit, in proportion where no stabiliser is set, and at most so
-        where one is."""
+        """Standard error of `value` where distances were divided by this sample's own `mean_distance`.
+
+        Another sample has another mean, and the value grows with it: in proportion, or less where a stabiliser is set.
+        """
         influence = self.per_point + self.value * self.distances / self.mean_distance
         return standard_error(influence)
 

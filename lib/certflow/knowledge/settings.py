@@ -14,7 +14,7 @@ class Extracted(Record):
     """Which points of the test split are looked at, and what of each layer is kept."""
 
     points: int = Field(2000, ge=62)
-    """So many random points, or all where there are fewer. One in five of them chooses distances, the others are certified
+    """Number of random points; all where there are fewer. One in five of them chooses distances, the others are certified
     with: 62 leave the 50 that bounds need in order to say anything."""
     seed: int = Field(0, ge=0)
     """Which points are taken, and which of them are paired."""

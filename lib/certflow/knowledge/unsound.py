@@ -15,7 +15,7 @@ def paper_certificate(
 ) -> float:
     """1 − ε δ / V, in [0, 1]; 0 where δ/B lies below √ln(1/P(A)), where the exponential bounds nothing.
 
-    diameter: B; a sample's largest distance, which is what there is, lies below it. anchor_share: P(A). Not sound.
+    diameter: B. A sample's largest distance, all that is known of it, lies below B. anchor_share: P(A). Not sound.
     """
     for name, value in (("delta", delta), ("eta", eta), ("diameter", diameter), ("c", c)):
         if not 0 < value < math.inf:

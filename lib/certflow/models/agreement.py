@@ -9,7 +9,7 @@ TOLERANCE = 1e-4
 """Largest difference that passes for rounding in float32, relative to how far logits differ between classes and images."""
 EPS = torch.finfo(torch.float32).eps
 ROUNDINGS = 64
-"""So many roundings of the largest logit always pass: those of a large constant that all logits have in common."""
+"""A difference of this many roundings of the largest logit always passes: a large constant in all logits costs as much."""
 
 
 def difference(wanted: Logits, found: Logits) -> float:
@@ -33,7 +33,7 @@ def difference(wanted: Logits, found: Logits) -> float:
 def agree(
     wanted: Logits, found: Logits, tolerance: float = TOLERANCE, *, eps: float = EPS, roundings: int = ROUNDINGS
 ) -> bool:
-    """Whether the difference is at most `tolerance`, or no more than so many roundings, of `eps` each, of the largest logit."""
+    """Whether the difference is at most `tolerance`, or at most `roundings` times `eps` times the largest logit."""
     if difference(wanted, found) <= tolerance:
         return True
     if wanted.shape != found.shape:

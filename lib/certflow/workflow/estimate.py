@@ -121,7 +121,7 @@ class _Estimate:
         return f"{denoiser}+" * (denoiser is not None) + spec.size_name
 
     def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
-        """Hours of so many passes at the network's rate; None, and a remark, where rate or number is unknown."""
+        """Hours that the passes take at the network's rate; None, and a remark, where their number or the rate is unknown."""
         self.networks.add(network)
         rate = getattr(self.rates, kind).get(network)
         if passes is None:

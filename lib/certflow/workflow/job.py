@@ -110,7 +110,7 @@ def device_of(job: Any) -> Any:
 
 
 def devices_of(job: Any, count: int | None = None) -> list[Any]:
-    """The torch devices of a job, with its threads set: as many as its `gpu` resource says (or `count`), if there are so many.
+    """The torch devices of a job, with its threads set: as many as its `gpu` resource says (or `count`), if there are enough.
 
     They come from `$CERTFLOW_DEVICE` (such as `cpu` or `cuda:0,cuda:1`), else from all visible GPUs, else it is the CPU. Where
     there are more than the job wants, it takes free ones (`certflow.machine.claims`).

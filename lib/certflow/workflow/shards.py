@@ -76,7 +76,7 @@ def shard_names(folder: Path, asked: int, wanted: Wanted, *, insist: bool = Fals
 
 
 def numbered(shards: int) -> list[str]:
-    """The names of so many shards, as Snakemake gives them."""
+    """The names of all of `shards` shards, as Snakemake gives them."""
     return [f"{number}-of-{shards}" for number in range(1, shards + 1)]
 
 
