@@ -3,9 +3,10 @@
 Nothing is known of the kind of network or of its input. Layers are modules; their order is the order in which they answer.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -38,9 +39,10 @@ def hidden_layers(network: nn.Module, x: torch.Tensor, which: Choice = "stages")
     seen, logits = _answers(network, x, [modules[name] for name in wanted])
     usable = {}
     for name in wanted:
-        problem = _problem(seen.get(modules[name], []), len(x))
-        if problem is None and (named or _adds(modules[name], *seen[modules[name]][0][1:], logits)):
-            usable[name] = seen[modules[name]][0][0]
+        calls = seen.get(modules[name], [])
+        problem = _problem(calls, len(x))
+        if problem is None and (named or _adds(modules[name], calls[0], logits)):
+            usable[name] = calls[0].when
         elif problem is not None and named:
             raise ValueError(f"layers: {name} {problem}; name another module")
     if not usable:
@@ -131,16 +133,34 @@ def _blocks(name: str, module: nn.Module) -> Iterator[str]:
         yield name
 
 
-def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
-    """Module → (when, what it was given, what it answered) of each call, and the logits, from one pass in eval mode."""
-    seen: dict[nn.Module, list] = {}
-    count = iter(range(1 << 30))
+class _Call(NamedTuple):
+    """One call of a module in a pass."""
+
+    when: int
+    """Its place among all calls."""
+    given: int | None
+    """How many numbers the module was given."""
+    output: torch.Tensor | None
+    place: tuple[int, int] | None
+    """See `_place`, of the output when it was answered: later modules may work in place."""
+
+
+def _place(output: torch.Tensor) -> tuple[int, int]:
+    """Where an output lies in memory, and how many numbers it has."""
+    return output.data_ptr(), output.numel()
+
+
+def _answers(
+    network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]
+) -> tuple[dict[nn.Module, list[_Call]], tuple[int, int]]:
+    """The calls of each module, and the place of the logits, from one pass in eval mode."""
+    seen: dict[nn.Module, list[_Call]] = {}
+    count = itertools.count()
 
     def note(module: nn.Module, given: Any, output: Any) -> None:
-        output = _tensor(output)
-        place = None if output is None else (output.data_ptr(), output.numel())
-        given = _tensor(given)
-        seen.setdefault(module, []).append((next(count), None if given is None else given.numel(), output, place))
+        given, output = _tensor(given), _tensor(output)
+        numbers, place = None if given is None else given.numel(), None if output is None else _place(output)
+        seen.setdefault(module, []).append(_Call(next(count), numbers, output, place))
 
     handles = [module.register_forward_hook(note) for module in dict.fromkeys(modules)]
     try:
@@ -151,23 +171,24 @@ def _answers(network: nn.Module, x: torch.Tensor, modules: Sequence[nn.Module]):
     finally:
         for handle in handles:
             handle.remove()
-    return seen, (logits.data_ptr(), logits.numel())
+    return seen, _place(logits)
 
 
-def _problem(calls: list, rows: int) -> str | None:
+def _problem(calls: list[_Call], rows: int) -> str | None:
     """Why the calls of a module give no representation of each row."""
     if len(calls) != 1:
         return f"answers {len(calls)} times in a pass"
-    output = calls[0][2]
+    output = calls[0].output
     if output is None or output.dim() < 2 or len(output) != rows or not output.is_floating_point():
         return "does not answer with numbers of each row"
     return None
 
 
-def _adds(module: nn.Module, given: int | None, output: torch.Tensor, place: Any, logits: Any) -> bool:
+def _adds(module: nn.Module, call: _Call, logits: tuple[int, int]) -> bool:
     """Whether a part does more than rescale or reshape what it was given, and its output is not the logits."""
-    rescales = given == output.numel() and all(weight.dim() < 2 for weight in module.parameters())
-    return not rescales and place != logits
+    same_size = call.place is not None and call.given == call.place[1]
+    rescales = same_size and all(weight.dim() < 2 for weight in module.parameters())
+    return not rescales and call.place != logits
 
 
 def _tensor(output: Any) -> torch.Tensor | None:
