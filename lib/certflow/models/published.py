@@ -139,8 +139,8 @@ def _selected(
     whole = skeleton(spec, replace(info, classes=theirs))
     fit(whole[1], published.weights, path, exact=False)
     part, state = skeleton(spec, info), whole[1].state_dict()
-    by_class = [name for name, tensor in skeleton(spec, replace(info, classes=theirs + 1))[1].state_dict().items()
-                if tensor.shape != state[name].shape]  # fmt: skip
+    of_more = skeleton(spec, replace(info, classes=theirs + 1))[1].state_dict()
+    by_class = [name for name, tensor in of_more.items() if tensor.shape != state[name].shape]
     rows = torch.tensor(list(outputs))
     fit(part[1], state | {name: state[name][rows] for name in by_class}, path, exact=False)
     x = torch.rand(2, *info.shape, generator=torch.Generator().manual_seed(0))
