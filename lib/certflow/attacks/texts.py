@@ -33,7 +33,7 @@ class TextVictim:
 
     @property
     def noise(self) -> NoiseSpec:
-        """None."""
+        """No noise: texts are judged as they are."""
         return NoNoise()
 
     @property
