@@ -4,10 +4,7 @@ from certflow.kinds.exports import exports
 
 _HOMES = {
     "DenoiseThenClassify": "composed",
-    "Denoiser": "denoiser",
-    "Schedule": "schedule",
     "make_denoiser": "making",
-    "load_denoised": "stored",
 }
 
 __all__ = sorted(_HOMES)
