@@ -79,6 +79,18 @@ def test_another_class_order_is_found_and_nothing_else_is_blamed(tmp_path, split
     assert mended["clean_accuracy"] == 1.0 and "warnings" not in mended
 
 
+@pytest.mark.parametrize("label", [4, -1])
+def test_a_label_that_is_not_a_class_is_refused_before_the_model_is_judged_by_it(tmp_path, split, label):
+    """Labels from 1 on, or of another data set: no class order is found in them, and no array is indexed by them."""
+    torch.save(quadrants(Normalise(INFO.mean, INFO.sd)).state_dict(), tmp_path / "w.pth")
+    labels = split.labels.copy()
+    labels[300] = label
+    with pytest.raises(
+        ValueError, match=f"300.*label {label} is not one of the model's 4 classes, which are numbered from 0"
+    ):
+        examine(tmp_path / "w.pth", {}, Quadrants(), INFO, ArraySplit(split.pixels, labels), NOISE, 3)
+
+
 def test_folders_sorted_as_text_are_recognised():
     order = np.array(sorted(range(12), key=str))
     labels = np.repeat(np.arange(12), 5)

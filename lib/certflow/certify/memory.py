@@ -13,6 +13,7 @@ import torch
 
 from certflow.certify.base import CertificateSpec, Claim, drawn_from, pairing_problems
 from certflow.certify.table import certificate_table
+from certflow.data.splits import require_classes
 from certflow.machine.naming import checked_device
 from certflow.models.base import Inference
 from certflow.noise.base import NoiseSpec
@@ -225,8 +226,5 @@ def checked_labels(labels: Any, index: np.ndarray, classes: int) -> np.ndarray:
         raise ValueError(
             f"labels must be {len(index)} integers, one per image, got {labels.dtype} {list(labels.shape)}"
         )
-    wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(f"image {index[row]}: label {labels[row]} is not one of the model's {classes} classes")
+    require_classes(labels, classes, lambda row: f"image {index[row]}")
     return labels.astype(np.int64)

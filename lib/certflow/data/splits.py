@@ -1,7 +1,7 @@
 """Splits held as arrays: freshly read from source files, or opened from the cache with every image checked as it is read."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,17 @@ def positions(indices: np.ndarray, total: int) -> np.ndarray:
     if wrong.size:
         raise IndexError(f"image {wrong[0]} is not in a split of {total} images, numbered from 0")
     return indices
+
+
+def require_classes(labels: np.ndarray, classes: int, described: Callable[[int], str]) -> None:
+    """ValueError that names the first of the labels int [n] that is not one of so many classes. described: row → the image."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        row = int(wrong[0])
+        raise ValueError(
+            f"{described(row)}: label {labels[row]} is not one of the model's {classes} classes, which are numbered from 0; "
+            "correct the labels, or the names of class folders that are numbers"
+        )
 
 
 def pixel_digest(image: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from certflow.data.augmentation import to_unit
 from certflow.data.base import DataInfo, Split
+from certflow.data.splits import require_classes
 from certflow.errors import NonFiniteError
 from certflow.models.normalise import CIFAR10, IMAGENET, Normalise
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
@@ -82,6 +83,7 @@ class Probe:
     ):
         if len(test) == 0:
             raise ValueError("the test split has no images to look at")
+        require_classes(np.asarray(test.labels), info.classes, test.describe)
         most = min(len(test), IMAGES)
         # Any first part of this order is spread over the split.
         order = np.argsort(np.arange(most) * 0.6180339887498949 % 1, kind="stable")
