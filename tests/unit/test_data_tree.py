@@ -249,6 +249,27 @@ def test_files_of_nested_folders_belong_to_their_class_and_hidden_ones_to_none(t
     ]
 
 
+def test_links_are_followed_but_not_in_circles(tree):
+    """Two links to a folder above would be followed 2 to the power of 40 times, until the system has enough of it."""
+    (tree / "test/bee/ants").symlink_to(tree / "test/ant")
+    assert len(spec(tree).read("test", tree)) == 8
+    before = spec(tree).source_state(tree)
+    for name in ("up", "again"):
+        (tree / "test/ant" / name).symlink_to("..")
+    with pytest.raises(
+        DataError, match="test/ant/(up|again): is a link to a folder that it lies in .*test.; remove it"
+    ):
+        spec(tree).read("test", tree)
+    assert spec(tree).source_state(tree) == before
+
+
+def test_a_link_that_leads_nowhere_is_named(tree):
+    (tree / "test/ant/9.png").symlink_to("nowhere.png")
+    assert spec(tree).source_state(tree)
+    with pytest.raises(DataError, match="test/ant/9.png: cannot be read .*restore it"):
+        prepare(spec(tree), tree.parent / "m.json")
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 @pytest.mark.parametrize("keep", [0, 20, 0.6])
 def test_a_truncated_image_is_named(tree, ending, keep, tmp_path):

@@ -140,10 +140,13 @@ def find_images(folder: Path) -> list[Path]:
     """All image files below a class folder, sorted by path; files whose name starts with a dot are passed over.
 
     A file of another type is an error, and so is a class with no image: either means that the tree is not what it should be.
+    Links to folders are followed, but not in circles.
     """
     found = []
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for link in (Path(place, name) for name in folders if leads_back(Path(place, name))):
+            raise DataError(f"{link}: is a link to a folder that it lies in ({link.resolve()}); remove it")
         for name in folders + names:
             _require_utf8(place, name)
         for name in names:
@@ -164,6 +167,11 @@ def _require_utf8(folder: str | Path, name: str) -> None:
     shown = os.fsencode(name).decode("utf-8", "backslashreplace")
     if shown != name:
         raise DataError(f"{folder}/{shown}: the name is not UTF-8 (byte for byte: {os.fsencode(name)}); rename it")
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one of those that it lies in: whoever follows it walks in circles."""
+    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}
 
 
 def _unreadable(error: OSError) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from certflow.data.base import Augmentation, DataInfo, SplitName
 from certflow.data.numbering import looked_up, numbered, read_index, read_names
-from certflow.data.tree import TreeDataset
+from certflow.data.tree import TreeDataset, leads_back
 from certflow.kinds.registry import register
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ class ImageFolder(TreeDataset):
         if self.stream or not root.is_dir():
             return ""
         total = hashlib.sha256()
-        for folder, _, names in sorted(os.walk(root, followlinks=True)):
+        for folder, names in sorted(_walked(root)):
             for name in sorted(names):
-                found = os.stat(os.path.join(folder, name))
+                found = _stat(os.path.join(folder, name))
                 place = os.path.relpath(os.path.join(folder, name), root)
                 # Names that are not UTF-8 are refused where the files are read, with a message.
                 total.update(os.fsencode(f"{place} {found.st_size} {found.st_mtime_ns}\n"))
@@ -154,3 +155,15 @@ class ImageFolder(TreeDataset):
         from certflow.data.pixels import Rendering
 
         return Rendering(tuple(self.shape), self.resize, self.shorter_side, self.colour)
+
+
+def _walked(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files) of a tree; links are followed, but not in circles: readers refuse those."""
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not leads_back(Path(place, name))]
+        yield place, names
+
+
+def _stat(path: str) -> os.stat_result:
+    """Of the file that a link leads to, else of the link, which is refused where files are read."""
+    return os.stat(path) if os.path.exists(path) else os.lstat(path)
