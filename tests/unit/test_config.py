@@ -11,7 +11,7 @@ import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
 from certflow.config import Run, load
-from certflow.config.files import merged, repeated_keys
+from certflow.config.files import merged, read_otherwise
 from certflow.config.records import CountsRun
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
@@ -508,6 +508,10 @@ def test_what_is_misspelt_is_suggested(raw, path, value, message):
         ("methods: {gaussian: {lr: 'fast'}}", "got 'fast'$"),
         ("methods: {gaussian: {epochs: 1e2}}", "write 100$"),
         ("samplers: {n1000: {n: '100,000'}}", "write 100000$"),
+        ("samplers: {n1000: {n: '1,5'}}", "got '1,5'$"),
+        ("samplers: {n1000: {n: 1.0e+5}}", "got 100000.0; that is a fraction for YAML and JSON: write 100000$"),
+        ("methods: {gaussian: {lr: '0,05'}}", "write 0.05$"),
+        ("methods: {gaussian: {lr: '1,000'}}", "got '1,000'$"),
         ("experiments: {digits: {methods: [on]}}", "got True; YAML takes no, off, yes and on for truth values"),
         ("methods: {off: {kind: gaussian}}", "methods.False: .*quote numbers, and the words no, off, yes, on and null"),
         (f"methods: {{{'x' * 101}: {{kind: gaussian}}}}", "up to 100 letters"),
@@ -520,6 +524,27 @@ def test_what_yaml_reads_otherwise_than_it_looks_is_explained(raw, tmp_path, wri
     found = problems(merged([ROOT / "config.yaml", path]))
     assert any(re.search(message, line) for line in found), found
     assert yaml.safe_load("1.0e-07") == 1e-07
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "base"), [("0300", 192, 8), ("-017", -15, 8), ("1:30", 90, 60), ("1:30.5", 90.5, 60)]
+)
+def test_numbers_in_other_bases_are_refused(tmp_path, number, value, base):
+    """`n: 0300` would be 192 draws, and nothing else would say so."""
+    assert yaml.safe_load(number) == value
+    path = tmp_path / "overlay.yaml"
+    path.write_text(f"samplers:\n  few: {{kind: fixed, n: {number}}}\n")
+    line = f"samplers.few.n: YAML reads {number} in line 2 of {path} as a number in base {base}; write a decimal number"
+    assert [found.startswith(line) for found in read_otherwise(path)] == [True]
+    with pytest.raises(ConfigError, match="YAML reads"):
+        merged([path])
+
+
+@pytest.mark.parametrize("number", ["0", "00", "0.25", "089", "0x12c", "0o17", "1e5", "1_000", "'0300'", "2024-01-01"])
+def test_what_is_no_number_in_another_base_is_left_alone(tmp_path, number):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(f"a: [{number}]")
+    assert list(read_otherwise(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -537,7 +562,7 @@ def test_a_key_that_is_written_twice_is_named(raw, tmp_path, text, lines):
     """YAML's readers keep the last one and lose the others: a whole section may be gone."""
     path = tmp_path / "twice.yaml"
     path.write_text(text)
-    found = list(repeated_keys(path))
+    found = list(read_otherwise(path))
     assert len(found) == len(lines) and all(line.startswith(start) for line, start in zip(found, lines, strict=True))
     with pytest.raises(ConfigError) if lines else nullcontext():
         load(raw, files=[path])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from certflow.config.files import repeated_keys
+from certflow.config.files import read_otherwise
 from certflow.config.outside import outside_problems
 from certflow.config.parse import parsed, sections, targets
 from certflow.config.problems import study_problems
@@ -22,9 +22,9 @@ def load(
 
     raw: the mapping as read from YAML, overlays already merged. source: how messages call the file. concerned: says which
     experiments are to run; where it is given, the files that they need and the devices of the environment are checked, too.
-    files: YAML files that `raw` was read from by a reader that takes a key twice.
+    files: YAML files that `raw` was read from by a reader that takes a key twice, and numbers in base 8 and 60.
     """
-    problems = [line for path in files for line in repeated_keys(path)]
+    problems = [line for path in files for line in read_otherwise(path)]
     written = sections(raw, problems)
     entries = parsed(written, problems)
     study = Study(targets=targets(raw, problems), **entries)

@@ -13,6 +13,8 @@ from certflow.kinds.spec import Record
 R = TypeVar("R", bound=Record)
 BRANCH = re.compile(r"constrained-\w+|(tuple|list|dict|function-\w+|nullable)\[.*\]")
 """What pydantic puts into a path for one of several types that a value may have."""
+THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+")
+"""Numbers such as 100,000."""
 
 
 def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
@@ -48,17 +50,29 @@ def _hint(problem: Mapping[str, Any]) -> str:
     given = problem["input"]
     if problem["type"] == "string_type" and isinstance(given, bool):
         return "; YAML takes no, off, yes and on for truth values: quote the word"
+    if problem["type"] == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"; that is a fraction for YAML and JSON: write {int(given)}"
     if problem["type"] not in ("float_type", "int_type") or not isinstance(given, str):
         return ""
+    whole = problem["type"] == "int_type"
     try:
-        number = float(given.replace(",", ""))
+        number = float(_without_commas(given, whole))
     except ValueError:
         return ""
-    whole = problem["type"] == "int_type" and number.is_integer()
+    if whole and not number.is_integer():
+        return ""
     written = str(int(number)) if whole else repr(number)
     if "e" in written and "." not in written:
         written = written.replace("e", ".0e")
     return f"; that is a text for YAML and JSON: write {written}"
+
+
+def _without_commas(text: str, whole: bool) -> str:
+    """A number as Python reads it. In whole numbers commas stand between thousands; in others one may be a decimal comma,
+    unless three digits follow it, of which nobody knows what they are: those stay as they are."""
+    if whole:
+        return text.replace(",", "") if THOUSANDS.fullmatch(text) else text
+    return text if THOUSANDS.fullmatch(text) else text.replace(",", ".")
 
 
 def _located(cls: type[Record], place: Sequence[str | int]) -> tuple[str, list[type[Record]]]:
