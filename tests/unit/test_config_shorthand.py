@@ -89,7 +89,10 @@ def test_experiments_name_lists(raw):
 def test_mistakes_are_refused_with_their_place(raw, section, name, fields, expected):
     raw["recipes"] |= {"wrong": {"epochz": 3}, "loop": {"recipe": "loop"}}
     raw.setdefault(section, {})[name] = fields
-    assert any(expected in line for line in problems(raw))
+    found = problems(raw)
+    assert any(expected in line for line in found)
+    places = [line.partition(": ")[0] for line in found]
+    assert len(set(places)) == len(places), found
 
 
 def test_editors_accept_recipes_and_still_miss_what_is_missing(raw):

@@ -62,13 +62,16 @@ def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[
 
 
 def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """The entries whose settings are right, by section and name."""
+    """The entries whose settings are right, by section and name. Of a setting that has a problem already, such as a recipe that
+    there is not, no more is said."""
     good: dict[str, dict[str, Any]] = {section: {} for section in written}
+    said = {line.partition(": ")[0] for line in problems}
     for section, name, fields in ((s, n, f) for s in written for n, f in written[s].items()):
         try:
             good[section][name] = _entry(section, fields)
         except ConfigError as error:
-            problems += [_under(f"{section}.{name}", line) for line in error.problems]
+            lines = (_under(f"{section}.{name}", line) for line in error.problems)
+            problems += [line for line in lines if line.partition(": ")[0] not in said]
     return good
 
 
