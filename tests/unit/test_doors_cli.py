@@ -205,6 +205,11 @@ BAD = {
     "another architecture": (["--model", "w.pth", "--arch", "lenet"], [], "w.pth"),
     "setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "deep"], [], "--set deep: write KEY=VALUE"),
     "no images": (["--model", "MODEL"], ["--images", "nowhere"], "nowhere: is not there; name a folder"),
+    "a file of another kind": (
+        ["--model", "MODEL"],
+        ["--images", "few.csv"],
+        "few.csv: is a file of another kind; name a folder",
+    ),
     "no such data": (["--model", "MODEL"], ["--images", "mnits:test"], "no dataset of kind 'mnits'"),
     "empty slice": (["--model", "MODEL"], ["--images", "test[900:]"], "leaves none of the 445 images"),
     "other shape": (["--model", "MODEL"], ["--images", "wide.npy"], "got \\[1, 3, 8, 8\\]|channels|expected input"),

@@ -220,12 +220,18 @@ def test_two_sets_that_fit_must_be_told_apart(resnet, tmp_path):
 
 def test_what_does_not_belong_to_the_network_is_named_and_can_be_left_out(resnet, tmp_path):
     content = {**prefixed(resnet, "model."), "criterion.weight": torch.ones(10), "total_ops": torch.zeros(1)}
+    content |= {"metric.hits": torch.zeros(1), "metric.all": torch.zeros(1)}
     torch.save({"state_dict": content}, tmp_path / "w.pth")
     with pytest.raises(ArtefactError) as caught:
         read(tmp_path / "w.pth")
-    assert "has in addition criterion.weight. All weights of the network are there" in str(caught.value)
-    assert "leave_out: ['criterion.*']" in str(caught.value) and "architecture" not in str(caught.value)
-    assert equal(read(tmp_path / "w.pth", leave_out=["criterion.*"]), resnet)
+    assert "has in addition criterion.weight, metric.hits, metric.all. All weights of the network are there" in str(
+        caught.value
+    )
+    assert "leave_out: ['criterion.*', 'metric.*']" in str(caught.value) and "architecture" not in str(caught.value)
+    assert equal(read(tmp_path / "w.pth", leave_out=["criterion.*", "metric.*"]), resnet)
+    torch.save(torch.ones(3), tmp_path / "w.pth")
+    with pytest.raises(ArtefactError, match="holds a tensor, not a mapping from names to tensors"):
+        read(tmp_path / "w.pth")
 
 
 def test_a_mean_beside_the_network_is_its_normalisation(resnet, tmp_path):

@@ -152,6 +152,8 @@ def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
     from certflow.kinds.registry import kinds
 
     kind, _, split = name.rpartition(":")
+    if _place(name).is_file():
+        raise DataError(f"{name}: is a file of another kind; name {NAMED}")
     if split not in SPLITS or (not kind and own is None):
         raise DataError(f"{name}: is not there; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
     _require_meant(name, looks, "root")

@@ -82,7 +82,7 @@ def _cause(
     if not missing and not shapes:
         return (
             f"All weights of the network are there. If the rest does not belong to the classifier (a loss, a metric, another "
-            f"network), leave it out: leave_out: {[_pattern(key) for key in surplus[:1]]}"
+            f"network), leave it out: leave_out: {list(dict.fromkeys(map(_pattern, surplus)))}"
         )
     if not missing and not surplus:
         return "Likely cause: another width, or images of another shape; name the model that the file was made from"

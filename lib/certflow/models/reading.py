@@ -172,7 +172,8 @@ def _without_weights(content: Any) -> str:
             f"run any code, so it is refused. Convert the file where it was made, if you trust it: {SAVE}"
         )
     if not isinstance(content, Mapping):
-        return f"holds a {type(content).__name__}, not a mapping from names to tensors; save the weights: {SAVE}"
+        what = "tensor" if isinstance(content, Stored) else type(content).__name__
+        return f"holds a {what}, not a mapping from names to tensors; save the weights: {SAVE}"
     objects = [f"{name} is a whole {value.origin}" for name, value in content.items() if isinstance(value, Inert)]
     found = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
     what = f"{'; '.join(objects[:4])}, which could run any code when unpickled and is refused; " if objects else ""
