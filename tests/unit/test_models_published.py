@@ -158,6 +158,13 @@ def test_resnet50_is_known_by_name():
     assert published._usual("resnet50", torch.nn.Identity()) == (IMAGENET.mean, IMAGENET.sd)
 
 
+def test_a_mean_for_pixels_to_255_is_pointed_out(tmp_path):
+    """Without labelled images the doctor, who would find it, is not asked."""
+    torch.save(build(spec("small_conv"), DIGITS).state_dict(), tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match=r"mean \[127\] is not one of pixels in \[0,1\]; .* divide mean and sd by 255"):
+        load_checkpoint(tmp_path / "w.pth", spec("small_conv"), mean=(127,), sd=(64,))
+
+
 def test_a_spec_without_stored_normalisation_needs_one(tmp_path):
     model = spec("small_conv")
     network = build(model, DIGITS).eval()
@@ -170,6 +177,10 @@ def test_a_spec_without_stored_normalisation_needs_one(tmp_path):
 
 def test_wrong_names_and_numbers_are_refused(resnet, tmp_path):
     torch.save(resnet[1], tmp_path / "w.pth")
+    for name in ("timm:resnet_18", "cifar_resnet21"):
+        with pytest.raises(ValueError, match=f"^{name}: .*$") as caught:
+            published.named(name)
+        assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ValueError, match="no architecture named 'resnet110'; known: lenet"):
         load_checkpoint(tmp_path / "w.pth", "resnet110")
     with pytest.raises(ValueError, match=r"6n\+2"):

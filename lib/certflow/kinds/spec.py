@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 def canonical_json(value: Any) -> str:
@@ -26,6 +26,12 @@ def without(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 def digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a plain value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """`setting: what is wrong with it`, one line for each wrong setting of a record that was made in Python."""
+    found = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+    return [f"{setting}: {what}" if setting else what for setting, what in found]
 
 
 class Record(BaseModel):

@@ -1,15 +1,18 @@
 """Checkpoints of the field's papers, and anybody's plain weights, by the name of their architecture."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
+from certflow.kinds.spec import problems_of
 from certflow.models.assemble import skeleton
 from certflow.models.base import ModelSpec
 from certflow.models.fitting import fit, head
@@ -64,7 +67,8 @@ def load_checkpoint(
     they must be given (or the spec say `normalise="none"`).
     weights, outputs, leave_out: see `load_weights`.
 
-    Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
+    Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be. Warns
+    of a mean above all pixels.
     """
     spec = named(model) if isinstance(model, str) else model
     info = DataInfo(classes=classes or 10, shape=spec.natural)
@@ -73,8 +77,17 @@ def load_checkpoint(
     network = loaded.module
     if loaded.normalisation == "data" and spec.normalise == "dataset":
         if not isinstance(model, str):
-            raise ValueError(f"{path}: stores no normalisation; give mean and sd, or a spec with normalise='none'")
+            raise ValueError(
+                f"{path}: stores no normalisation; give mean and sd as it was trained with, or normalise=none among the "
+                "settings of its kind if there were none"
+            )
         network[0] = Normalise(*_usual(model, network[1]))
+    if mean is not None and max(mean) > 1:
+        warnings.warn(
+            f"{path}: mean {list(mean)} is not one of pixels in [0,1]; if it is meant for pixels from 0 to 255, divide mean "
+            "and sd by 255",
+            stacklevel=2,
+        )
     return network.to(device)
 
 
@@ -172,7 +185,14 @@ def _classes(network: torch.nn.Module, published: Published) -> int | None:
 
 
 def named(name: str) -> ModelSpec:
-    """The spec of an architecture by its name in the papers' code, one of `NAMES`."""
+    """The spec of an architecture by its name in the papers' code, one of `NAMES`; ValueError for names of none."""
+    try:
+        return _named(name)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {'; '.join(problems_of(error))}") from None
+
+
+def _named(name: str) -> ModelSpec:
     if name in ("lenet", "mnist_43", "resnet50"):
         return spec_class("model", name).model_validate({})
     if name.startswith("timm:"):

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from certflow.errors import ConfigError
 from certflow.files.intact import DAMAGE
-from certflow.kinds.spec import Record
+from certflow.kinds.spec import Record, problems_of
 from certflow.noise.radii import Norm
 
 FOLDER = Path(__file__).resolve().parent
@@ -145,7 +145,6 @@ def load_preset(preset: str) -> Preset:
     try:
         return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise ConfigError(problems, source=str(path)) from error
+        raise ConfigError(problems_of(error), source=str(path)) from error
     except (yaml.YAMLError, *DAMAGE) as error:
         raise ConfigError([f"is not a valid preset ({error})"], source=str(path)) from error

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from certflow.certify.base import CertificateSpec, Claim, Drawn
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, revive, spec_class
+from certflow.kinds.spec import problems_of
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
@@ -49,8 +50,7 @@ class Inscribed(CertificateSpec):
         except ConfigError as error:
             raise ValueError(f"of: {'; '.join(error.problems)}") from None
         except ValidationError as error:
-            found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"of: {'; '.join(found)}") from None
+            raise ValueError(f"of: {'; '.join(problems_of(error))}") from None
         if not inner.fixed:
             raise ValueError(f"of: {inner.kind} decides preset radii while drawing; a fixed number of draws is needed")
         if inner.norm == self.norm:
