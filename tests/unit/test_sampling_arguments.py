@@ -74,6 +74,10 @@ def test_images_laid_out_otherwise_are_refused(images, message):
     [
         ([torch.rand(3, 8, 8), torch.rand(3, 8, 9)], "images must be of one shape"),
         ([IMAGES[0], IMAGES[0, :, :4]], "images must be of one shape"),
+        ([[[[0.5, 0.5]], [[0.5]]]], "images must be of one shape"),
+        (IMAGES[:, :0], r"images must have pixels, got shape \[2, 0, 8, 8\]"),
+        (torch.rand(2, 3, 8, 8).to(torch.float8_e4m3fn), "16 bits or more, got torch.float8_e4m3fn"),
+        ((IMAGES * 255).astype(np.int64), "got torch.int64; make whole numbers from 0 to 255 uint8"),
         (torch.rand(2, 3, 8, 8).to_sparse(), "dense tensor that holds values"),
         (torch.empty(2, 3, 8, 8, device="meta"), "dense tensor that holds values"),
         (np.ma.masked_array(IMAGES, IMAGES > 0.5), "a masked array has pixels without a value"),
@@ -95,11 +99,21 @@ def test_what_is_not_one_plain_array_of_images_is_refused(images, message):
         ({"device": "gpu"}, "device: 'gpu' is not a device; write auto, cpu, cuda"),
         ({"device": "meta"}, "have no values"),
         ({"device": "cuda:99"}, "device: cuda:99 is not there"),
+        ({"device": "mps" if not torch.backends.mps.is_available() else "xpu"}, "device: (mps|xpu) is not there"),
     ],
 )
 def test_settings_of_another_type_are_refused_before_anything_runs(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         SmoothedClassifier(NET, **{"noise": Gaussian(sigma=0.25), **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"), [({"norm": "L2"}, "norm"), ({"norm": 2}, "norm"), ({"arithmetic": "exakt"}, "arithmetic")]
+)
+def test_words_that_a_setting_does_not_know_are_refused_in_one_line(options, setting):
+    with pytest.raises(ValueError, match=f"^{setting}: Input should be '.*$") as caught:
+        certify(**options)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("rows", [0, -1, 1.5, "8", True, 2**40])

@@ -153,7 +153,12 @@ def test_the_lowest_class_wins_ties():
         (np.full((1, *SHAPE), 1.5, np.float32), [0], [5], "image 0: has values outside"),
         (np.full((1, *SHAPE), np.nan, np.float32), [4], [5], "image 4: has values outside"),
         (np.zeros((1, 1, 5, 5), np.uint8), [0], [5], "images must have shape"),
-        (np.zeros((1, *SHAPE), np.int32), [0], [5], "images must be uint8 or floating point"),
+        (
+            np.zeros((1, *SHAPE), np.int32),
+            [0],
+            [5],
+            "images must be uint8, or floating point of 16 bits or more, got torch.int32",
+        ),
         (np.zeros((2, *SHAPE), np.uint8), [3, 3], [5, 5], "index must hold different positions"),
         (np.zeros((1, *SHAPE), np.uint8), [-1], [5], "index must hold different positions"),
         (np.zeros((1, *SHAPE), np.uint8), [2**32], [5], "index must hold different positions"),

@@ -490,6 +490,15 @@ def test_what_is_no_model_is_refused(given, message):
         prepared(given)
 
 
+def test_a_model_without_values_is_refused_by_the_names_of_its_tensors():
+    with torch.device("meta"):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    with pytest.raises(
+        ValueError, match=r"holds no values yet \(1.weight, 1.bias on the device meta\); load its weights"
+    ):
+        prepared(model)
+
+
 def test_a_model_that_cannot_be_copied_is_told_how():
     model = Net()
     model.lock = __import__("threading").Lock()

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from certflow.certify.base import CertificateSpec
 from certflow.certify.kinds.dssn import DependentSplittingCertificate
 from certflow.certify.kinds.neyman_pearson import NeymanPearson
 from certflow.certify.memory import Running, certify, ready, slack_of_votes, votes
 from certflow.certify.predict import checked_votes, prediction_table
+from certflow.kinds.spec import problems_of
 from certflow.machine.naming import checked_device
 from certflow.models.base import Inference, checked_inference
 from certflow.noise.base import NoiseSpec, checked_noise
@@ -171,7 +173,10 @@ def _drawn(
     usual: Norm = "l2" if "l2" in known or not known else next(iter(known))
     n0, n = checked_draws("n0", 100 if n0 is None else n0), checked_draws("n", 100_000 if n is None else n)
     alpha = checked_alpha(0.001 if alpha is None else alpha)
-    return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm or usual)
+    try:
+        return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm or usual)
+    except ValidationError as error:
+        raise ValueError("; ".join(problems_of(error))) from None
 
 
 def _enumerated(noise: NoiseSpec, norm: Norm | None, draws: dict[str, Any]) -> tuple[SamplerSpec, CertificateSpec]:

@@ -3,6 +3,8 @@
 import platform
 from typing import Any
 
+from certflow.files.intact import brief
+
 DEVICES = "auto, cpu, cuda, or such as cuda:1"
 
 
@@ -24,7 +26,17 @@ def checked_device(device: Any = None) -> Any:
     there = torch.cuda.device_count() if found.type == "cuda" else 0
     if found.type == "cuda" and (found.index or 0) >= there:
         raise ValueError(f"device: {found} is not there; this machine has {there or 'no'} CUDA devices; write cpu")
+    if found.type not in ("cpu", "cuda"):
+        _require_there(torch, found)
     return found
+
+
+def _require_there(torch: Any, device: Any) -> None:
+    """ValueError for a device of a kind that torch knows and this machine, or this build of torch, has not."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
+        raise ValueError(f"device: {device} is not there ({brief(error)}); write {DEVICES}") from error
 
 
 def device_name(device: Any) -> str:

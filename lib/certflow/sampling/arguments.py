@@ -19,6 +19,7 @@ LARGEST_BATCH = 2**20
 CHANNELS = (1, 3, 4)
 """How many channels images have that are laid out with channels last."""
 SHAPE = "[images, channels, height, width]"
+UNEQUAL = f"images must be of one shape, to be one array {SHAPE}; certify those of each shape by themselves"
 
 
 def checked_alpha(alpha: Any) -> float:
@@ -79,12 +80,13 @@ def as_tensor(images: Any) -> torch.Tensor:
             "images: a masked array has pixels without a value; give a plain array, such as images.filled(0)"
         )
     if isinstance(images, Sequence) and len({np.shape(image) for image in images if hasattr(image, "shape")}) > 1:
-        raise ValueError(
-            f"images must be of one shape, to be one array {SHAPE}; certify those of each shape by themselves"
-        )
+        raise ValueError(UNEQUAL)
     if isinstance(images, Sequence) and len(images) and all(isinstance(image, torch.Tensor) for image in images):
         return torch.stack([_dense(image) for image in images])
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except ValueError as error:  # lists of lists of unequal lengths
+        raise ValueError(UNEQUAL) from error
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(
             f"images must be numbers in a tensor or an array {SHAPE}, of at most 64 bits, got {type(images).__name__} of "
@@ -97,7 +99,7 @@ def as_tensor(images: Any) -> torch.Tensor:
 
 def _dense(images: torch.Tensor) -> torch.Tensor:
     """The tensor without gradients; ValueError where its values do not lie in memory one by one."""
-    if images.layout != torch.strided or images.is_meta or images.is_quantized:
+    if images.layout != torch.strided or images.is_meta or images.is_quantized or images.is_nested:
         raise ValueError("images must be a dense tensor that holds values: images.to_dense(), or images.dequantize()")
     return images.detach()
 
@@ -124,6 +126,8 @@ def _check_layout(images: torch.Tensor) -> None:
             len(shape), ""
         )
         raise ValueError(f"images must have shape {SHAPE}, got {shape}{more}")
+    if 0 in shape[1:]:
+        raise ValueError(f"images must have pixels, got shape {shape}")
     _, channels, height, width = shape
     square = width in CHANNELS and channels == height
     if channels > max(CHANNELS) and height > max(CHANNELS) and (square or width == 3):

@@ -9,6 +9,9 @@ import torch
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import check_grid
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that images which are not uint8 may have: torch compares no values of others."""
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -37,8 +40,11 @@ def check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, 
 
 def check_range(images: torch.Tensor, index: np.ndarray) -> None:
     """ValueError naming the first of the images, which are not uint8, that is not of floats in [0,1]."""
-    if not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+    if images.dtype not in FLOATS:
+        raise ValueError(
+            f"images must be uint8, or floating point of 16 bits or more, got {images.dtype}; make whole numbers from 0 to 255 "
+            "uint8, others float32"
+        )
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
     if not bool(inside.all()):
         worst = int((~inside).nonzero()[0])

@@ -49,7 +49,8 @@ def prepare(
         wanted = check_repeats(first.logits, x, first.network)
         if not bool(wanted.isfinite().all(dim=1).any()):
             raise NonFiniteError(
-                f"the model's logits are NaN or infinite on all of {len(x)} noisy images; check its weights"
+                f"the model's logits are NaN or infinite on all of {len(x)} noisy images; check its weights, and give "
+                "classes that it must not choose a finite logit, such as -1e4"
             )
         forms = [first]
         for name, step in steps(inference, x).items():

@@ -30,10 +30,16 @@ def take(model: Any) -> nn.Module:
     """A copy of the model in eval mode, without gradients; the model itself is not changed.
 
     TypeError for what cannot be called. ValueError, naming the parts, for what stays in training mode, for denoisers without a
-    fixed noise level, for normalisation by the batch, and for what cannot be copied.
+    fixed noise level, for normalisation by the batch, for tensors without values, and for what cannot be copied.
     """
     if not isinstance(model, nn.Module):
         return _taken_function(model)
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise ValueError(
+            f"the model holds no values yet ({', '.join(empty[:3])} on the device meta); load its weights first, such as by "
+            "load_state_dict(..., assign=True)"
+        )
     network = _copied(model)
     fixed = _evaluating(network)
     for parameter in network.parameters():
