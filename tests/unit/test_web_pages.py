@@ -219,6 +219,19 @@ def test_predictions_and_scores_are_the_librarys(web):
     assert len(web.site.jobs.latest(10**6)) == before
 
 
+def test_a_decimal_comma_is_one(web):
+    """0,25 was a noise level of 25."""
+    job = web.site.jobs.get(web.certify(sigma="0,25", alpha="0,01", n="1,000"))
+    assert (job.asked.draws.sigma, job.asked.draws.alpha, job.asked.draws.n) == (0.25, 0.01, 1000)
+
+
+@pytest.mark.parametrize("sent", [b"{", b"", b"[" * 100_000, b"[]", b"null", b'{"model": "\xff"}'])
+def test_what_is_no_json_object_is_answered_so(web, sent):
+    headers = {"X-Certflow-Token": TOKEN, "Content-Type": "application/json"}
+    answer = web.client.post("/api/jobs", data=sent, headers=headers)
+    assert (answer.status_code, answer.json["error"]) == (400, "Send a JSON object.")
+
+
 @pytest.mark.parametrize("image", [{"index": 0}, {"index": "0"}, {"number": 0, "index": 3}, {"number": "", "index": 0}])
 def test_the_first_test_image_is_one(web, image):
     """JSON has 0 as a number, which is no missing field."""
@@ -232,6 +245,12 @@ def test_the_first_test_image_is_one(web, image):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        ({"alhpa": 0.1}, "alhpa: no such field; known: model, image, alpha, "),
+        ({"image": {"index": 3, "inverted": True}}, "inverted: no such field"),
+        ({"image": {"base64": "AAAA", "fit": "stretch"}}, "fit: should be crop or squeeze"),
+        ({"sigma": True}, "sigma: should be a number, got True"),
+        ({"sigma": "1,000"}, "sigma: should be a valid number"),
+        ({"alpha": "0,6"}, "alpha: should be less than 0.5"),
         ({"n": 5}, "can never predict"),
         ({"n": 20_000}, "less than or equal to 10000"),
         ({"alpha": 0.5}, "alpha"),

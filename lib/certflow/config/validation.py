@@ -56,7 +56,7 @@ def _hint(problem: Mapping[str, Any]) -> str:
         return ""
     whole = problem["type"] == "int_type"
     try:
-        number = float(_without_commas(given, whole))
+        number = float(without_commas(given, whole))
     except ValueError:
         return ""
     if whole and not number.is_integer():
@@ -67,7 +67,7 @@ def _hint(problem: Mapping[str, Any]) -> str:
     return f"; that is a text for YAML and JSON: write {written}"
 
 
-def _without_commas(text: str, whole: bool) -> str:
+def without_commas(text: str, whole: bool) -> str:
     """A number as Python reads it. In whole numbers commas stand between thousands; in others one may be a decimal comma,
     unless three digits follow it, of which nobody knows what they are: those stay as they are."""
     if whole:

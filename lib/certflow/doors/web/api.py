@@ -3,13 +3,14 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request, send_file, url_for
+from werkzeug.exceptions import BadRequest
 
 from certflow.doors.web import forms, takes, votes
-from certflow.doors.web.asked import Votes
+from certflow.doors.web.asked import Draws, Sampled, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.job import Job, certifies_one, certifies_several
 from certflow.doors.web.job_pages import job_of
@@ -19,8 +20,11 @@ from certflow.doors.web.site import here
 from certflow.doors.web.tables import tab_separated
 from certflow.doors.web.view import shown
 from certflow.doors.web.ways import ways
+from certflow.errors import listed
 
 API = Blueprint("api", __name__)
+IMAGE = ("index", "number", "base64", "name", "fit", "invert")
+"""What a request may say of an image."""
 
 
 @API.get("/api/models")
@@ -41,7 +45,7 @@ def model(name: str) -> Response:
 @API.post("/calculate_certified_radius")
 def make() -> tuple[Response, int, dict[str, str]]:
     """Start a job of one image: {model, image: {index} or {base64, name, fit, invert}, way, n0, n, alpha, seed, sigma}."""
-    given = _object(request.get_json())
+    given = _sent(Draws)
     card = card_of(str(given.get("model", "")))
     takes.room()
     try:
@@ -113,7 +117,7 @@ def bundle(name: str) -> Response:
 
 def _at_once(answer: Callable[[Card, Votes, forms.Chosen], dict[str, Any]]) -> Response:
     """What can be waited for."""
-    given = _object(request.get_json())
+    given = _sent(Votes)
     card = card_of(str(given.get("model", "")))
     takes.room()
     try:
@@ -124,7 +128,7 @@ def _at_once(answer: Callable[[Card, Votes, forms.Chosen], dict[str, Any]]) -> R
 
 def _image(given: dict[str, Any], card: Card) -> forms.Chosen:
     """The image of a request. `Wrong` where it is none."""
-    image, test = _object(given.get("image", {})), here().splits.test(card.dataset)
+    image, test = _object(given.get("image", {}), IMAGE), here().splits.test(card.dataset)
     return forms.chosen(image, None, card, test, here().settings.image_bytes)
 
 
@@ -183,9 +187,21 @@ def _readme(card: Card) -> str:
     return f"# {card.title}\n\n{facts}\n- images: {list(card.shape)}, values from 0 to 1\n- classes: {card.classes}\n"
 
 
-def _object(given: Any) -> dict[str, Any]:
+def _sent(record: type[Sampled]) -> dict[str, Any]:
+    """The JSON object that was sent: a model, an image, and what the record holds."""
+    try:
+        given = request.get_json()
+    except (BadRequest, RecursionError):
+        given = None
+    return _object(given, ("model", "image", *record.model_fields))
+
+
+def _object(given: Any, known: Iterable[str]) -> dict[str, Any]:
+    """A JSON object with known fields alone: of one that is misspelt the default would be taken without a word."""
     if not isinstance(given, dict):
         abort(400, "Send a JSON object.")
+    for name in given.keys() - set(known):
+        abort(400, f"{name}: no such field; known: {listed(known, name)}")
     return given
 
 

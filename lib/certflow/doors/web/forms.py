@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from werkzeug.datastructures import FileStorage
 
 from certflow.certify.memory import problems
+from certflow.config.validation import without_commas
 from certflow.data.base import Split
 from certflow.doors.web import pictures
-from certflow.doors.web.asked import LONGEST, Draws, Picture, Votes
+from certflow.doors.web.asked import LONGEST, Draws, Picture, Sampled, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.law import law_of
 from certflow.doors.written import whole
@@ -75,7 +76,10 @@ def votes_of(form: Mapping[str, Any], card: Card) -> Votes:
 def _filled(record: type[R], form: Mapping[str, Any], card: Card) -> R:
     """What a form says of a record's fields; a random seed where it says none."""
     given = {name: value for name in record.model_fields if (value := form.get(name)) not in (None, "")}
-    given = {name: value.replace(",", "") if isinstance(value, str) else value for name, value in given.items()}
+    truths = {name: f"should be a number, got {value}" for name, value in given.items() if isinstance(value, bool)}
+    if truths:
+        raise Wrong(truths)
+    given = {name: _number(record, name, value) for name, value in given.items()}
     given.setdefault("seed", secrets.randbelow(1 << 63))
     if given.get("sigma") is not None and _same(given["sigma"], card.noise.sigma):
         del given["sigma"]
@@ -85,9 +89,17 @@ def _filled(record: type[R], form: Mapping[str, Any], card: Card) -> R:
         raise Wrong({str(e["loc"][0]): e["msg"].removeprefix("Input ") for e in error.errors()}) from None
 
 
+def _number(record: type[Sampled], name: str, value: Any) -> Any:
+    """The text of a number as Python reads it; other values as they are."""
+    wanted = record.model_fields[name].annotation
+    return without_commas(value, wanted is int) if isinstance(value, str) and wanted is not str else value
+
+
 def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: Split | None, limit: int) -> Chosen:
     """The image of a form: a drawing or a file where there is one, else the number of a test image. `Wrong` at the field."""
     fit, invert = str(form.get("fit") or "crop"), bool(form.get("invert"))
+    if fit not in pictures.FITS:
+        raise Wrong({"fit": f"should be {' or '.join(pictures.FITS)}"})
     try:
         if file is not None and file.filename:
             name = file.filename.replace("\\", "/").rsplit("/", 1)[-1][:LONGEST]

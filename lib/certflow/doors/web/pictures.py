@@ -14,6 +14,8 @@ from certflow.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Files that are taken; each decoder is one more thing that could be attacked."""
+FITS = ("crop", "squeeze")
+"""How an image gets the model's size; see `rendered`."""
 PIXELS = 40_000_000
 """Most pixels of an image: a few kilobytes can claim to be gigabytes."""
 ENTRIES = 500
