@@ -56,8 +56,7 @@ class Ratio:
 
         extra: further x where panels end, [rows] each; nan for none.
         """
-        low, high = self.law.limits(1.0)
-        low, high = low * np.minimum(1, 1 / self.b), high * np.maximum(1, 1 / self.b)
+        low, high = self.law.low * np.minimum(1, 1 / self.b), self.law.high * np.maximum(1, 1 / self.b)
         ends = [low + share * (high - low) for share in SPREAD]
         if (self.m1 * self.m2 < 0).any():
             near = [np.ones_like(self.b)]

@@ -18,18 +18,16 @@ TAIL = 1e-15
 
 
 class RadialLaw:
-    """Gamma(a, 1) with its cut-offs in x = sqrt(t). `d`, `k`: of the noise; `unit` = sigma / s = sqrt(2a/d)."""
+    """Gamma(a, 1) in x = sqrt(t), cut off at `low` and `high`. `d`, `k`: of the noise; `unit` = sigma / s = sqrt(2a/d)."""
 
     def __init__(self, d: int, k: int):
         self.d, self.k, self.a = d, k, d / 2 - k
         self.unit = math.sqrt(2 * self.a / d)
-        self.low, self.high = self.limits()
+        self.low, self.high = (
+            math.sqrt(special.gammaincinv(self.a, TAIL)),
+            math.sqrt(special.gammainccinv(self.a, TAIL)),
+        )
         self._log_scale = 0.5 * math.log(2 * self.a / math.pi) - remainder(self.a)
-
-    def limits(self, stretch: float = 1.0) -> tuple[float, float]:
-        """x between which t lies with all but 2 TAIL, for the law of t and that of t / stretch together."""
-        low, high = special.gammaincinv(self.a, TAIL), special.gammainccinv(self.a, TAIL)
-        return math.sqrt(low * min(1.0, 1 / stretch)), math.sqrt(high * max(1.0, 1 / stretch))
 
     def density(self, x: np.ndarray) -> np.ndarray:
         """Density of x = sqrt(t). Formed from the distance to t = a, as powers of t would lose digits for large a."""
