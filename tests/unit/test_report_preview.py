@@ -7,7 +7,7 @@ from report_samples import line
 from scipy.special import ndtr
 from stage_examples import NOISE, SAMPLERS, Home, sampler_of
 
-from certflow.certify.preview import Preview, label_hits, preview_problems
+from certflow.certify.preview import Preview, preview_problems
 from certflow.doors.commands.estimate import _summary
 from certflow.errors import ArtefactError
 from certflow.files.artefact import read_arrays, read_table
@@ -114,10 +114,6 @@ def test_the_error_of_the_images_stands_first_in_every_table(counted):
     alone = sampling_error(pd.DataFrame({Column(certified_at(0.25)): [1.0]}).assign(n_images=1))[0]
     assert "up to ±100.0 points with 1 image (" in alone  # no share is further off: one image tells nothing
     assert "points with 9 images" in preview_notes(estimated(counted[0], read_pilots(*counted)))[0]
-
-
-def test_hits_are_those_of_each_images_label():
-    assert label_hits(np.array([[3, 1], [0, 4]]), np.array([1, 0])).tolist() == [1, 0]
 
 
 def test_the_average_radius_scales_with_sigma_and_is_that_of_sure_images():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certflow.certify.double_sampling.arguments import Q_KINDS
-from certflow.sampling.plan import largest_other_count
+from certflow.sampling.counts import count_of, largest_other_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class PlannedCounts:
 
     def count_of(self, classes: np.ndarray) -> np.ndarray:
         """int64 [images]: the count of one class per image."""
-        return np.take_along_axis(self.counts, classes[:, None], axis=1)[:, 0]
+        return count_of(self.counts, classes)
 
     def largest_other_count(self) -> np.ndarray:
         """int64 [images]: the largest count of any class but the selected one."""

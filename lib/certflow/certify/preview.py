@@ -68,8 +68,3 @@ def preview_problems(noise: NoiseSpec, sampler: SamplerSpec, norm: Norm, dim: in
             "not tell; use pilot, or fixed"
         )
     return found
-
-
-def label_hits(counts: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """int64 [images]: how many draws gave each image's label. counts: int64 [images, classes]."""
-    return np.take_along_axis(counts, np.asarray(label, np.int64)[:, None], axis=1)[:, 0]

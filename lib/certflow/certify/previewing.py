@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from certflow.certify.memory import Images, Running, checked_given, checked_labels, draw
-from certflow.certify.preview import Preview, label_hits, preview_problems
+from certflow.certify.preview import Preview, preview_problems
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.counts import count_of
 from certflow.sampling.settings import engine_settings
 
 
@@ -41,5 +42,5 @@ def previewed(
     label = checked_labels(labels, index, base.classes)
     _, arrays = draw(base, images, noise, sampler, label, seed=seed, index=index, running=running or Running())
     counts = arrays["counts"]
-    made = Preview(label_hits(counts, label), counts.sum(axis=1), noise, base.dim, norm, n, alpha)
+    made = Preview(count_of(counts, label), counts.sum(axis=1), noise, base.dim, norm, n, alpha)
     return made, arrays["seconds"]

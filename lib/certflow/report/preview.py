@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.certify.preview import Preview, label_hits
+from certflow.certify.preview import Preview
 from certflow.certify.stage import read_counts
 from certflow.files.artefact import Provenance, read_table, write_table
 from certflow.report.columns import Column, Metric, Statistic, frame, typed
 from certflow.report.lines import describe_images
 from certflow.report.tables import checked, write_one
+from certflow.sampling.counts import count_of
 from certflow.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_pilots(
 
 def _pilot(spec: Mapping[str, Any], made_as: Mapping[str, Any], plan: str, path: str) -> Pilot:
     chosen, arrays, record = read_counts(made_as, plan=plan, counts=path)
-    hits, draws = label_hits(arrays["counts"], chosen.rows["label"].to_numpy()), arrays["counts"].sum(axis=1)
+    hits, draws = count_of(arrays["counts"], chosen.rows["label"].to_numpy()), arrays["counts"].sum(axis=1)
     wanted = {name: spec[name] for name in ("norm", "n", "alpha")}
     preview = Preview(hits, draws, chosen.noise, chosen.dim, **wanted)
     made = draws + chosen.rows["n0"].to_numpy()

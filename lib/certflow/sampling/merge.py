@@ -9,6 +9,7 @@ import numpy as np
 from certflow.errors import ArtefactError
 from certflow.files.artefact import Provenance, circumstances, read_arrays, write_arrays
 from certflow.sampling.base import Measurement
+from certflow.sampling.counts import count_of
 from certflow.sampling.plan import Plan, read_plan
 
 
@@ -63,7 +64,7 @@ def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np
     wrong, rule = np.zeros(len(result["idx"]), bool), measurement.rule
     if rule is None or measurement.selected is None:
         return wrong
-    k = np.take_along_axis(result[measurement.name], measurement.selected[:, None], axis=1)[:, 0]
+    k = count_of(result[measurement.name], measurement.selected)
     look = np.searchsorted(rule.looks, result["drawn"]).clip(max=len(rule.looks) - 1)
     for number in np.unique(look):
         rows = np.flatnonzero(look == number)

@@ -14,6 +14,7 @@ from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest, without
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
+from certflow.sampling.counts import count_of, largest_other_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def plan_columns(rows: "pd.DataFrame") -> dict[str, np.ndarray]:
 
 def about_label(counts: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
     """The columns `selected` and `k0` of a plan that judges each image's label; counts: int64 [images, classes]."""
-    return {"selected": label.astype(np.int64), "k0": np.take_along_axis(counts, label[:, None], axis=1)[:, 0]}
+    return {"selected": label.astype(np.int64), "k0": count_of(counts, label)}
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,6 @@ class Plan:
 def read_plan(path: str | Path, spec: Mapping[str, Any]) -> Plan:
     """The plan that `write_plan` wrote to `path`; `ArtefactError` if it was made from another spec (`Study.counts_spec`)."""
     return Plan(path, *read_table(path, format="plan", spec=spec))
-
-
-def largest_other_count(counts: np.ndarray, selected: np.ndarray) -> np.ndarray:
-    """int64 [images]: the largest count of any class but the selected one. counts: [images, classes]."""
-    others = counts.copy()
-    np.put_along_axis(others, selected[:, None], -1, axis=1)
-    return others.max(axis=1)
 
 
 def shard_bounds(draws: np.ndarray, shards: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from certflow.kinds.spec import without
 from certflow.machine.progress import progress
 from certflow.sampling.base import StoppingRule
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.counts import count_of
 from certflow.sampling.engine import Watch, count_classes
 from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.resume import Journal
@@ -82,7 +83,7 @@ def count_until(
             state.counts[active] += found.counts
             state.seconds[active] += found.seconds
             state.drawn[active] = rule.looks[state.look]
-            k = np.take_along_axis(state.counts, selected[:, None], axis=1)[active, 0]
+            k = count_of(state.counts, selected)[active]
             state.decided[active], state.finished[active] = rule.judge(state.look, k, state.decided[active])
             state.look += 1
             bar.update(state.ended(most) - before)

@@ -4,7 +4,7 @@ import numpy as np
 
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm, problems, shift_of
-from certflow.sampling.plan import largest_other_count
+from certflow.sampling.counts import count_of, largest_other_count
 
 
 def select_classes(counts: np.ndarray, n0: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def select_classes(counts: np.ndarray, n0: int) -> tuple[np.ndarray, np.ndarray]
             f"counts: each image must have n0 = {n0} stage-1 draws, got an array {list(counts.shape)} with others"
         )
     selected = counts.argmax(axis=1).astype(np.int64)
-    return selected, np.take_along_axis(counts, selected[:, None], axis=1)[:, 0].astype(np.int64)
+    return selected, count_of(counts, selected)
 
 
 def equivalent_count(
@@ -35,7 +35,6 @@ def equivalent_count(
     shift = shift_of(noise, norm)
     if shift.two is None:
         raise ValueError(problems(noise, norm, two=True)[0])
-    k0 = np.take_along_axis(counts, selected[:, None], axis=1)[:, 0]
-    other = largest_other_count(counts, selected)
-    radius = shift.two((n0 - k0) / n0, other / n0, noise, dim)
+    missed, other = n0 - count_of(counts, selected), largest_other_count(counts, selected)
+    radius = shift.two(missed / n0, other / n0, noise, dim)
     return np.floor(n0 * (1.0 - shift.failure(radius, noise, dim)) + 1e-9).astype(np.int64)
