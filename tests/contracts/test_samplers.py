@@ -8,7 +8,7 @@ from halfspaces import DIRECTIONS, Beside, stopped
 from certflow.kinds.registry import kinds, spec_class
 from certflow.noise.base import AdditiveNoise
 from certflow.noise.streams import Stream
-from certflow.sampling.base import PlannedImages
+from certflow.sampling.base import PlannedImages, SamplerSpec
 
 KINDS = kinds("sampler")
 FITTING = [
@@ -140,3 +140,9 @@ def test_its_cost_and_what_stage_1_depends_on_are_stated(kind):
     sampler = small("sampler", kind)
     assert all(sampler.cost(small("noise", noise)) > 0 for one, noise in FITTING if one == kind)
     assert sampler.presample()["n0"] == sampler.n0 and set(sampler.presample()) <= set(sampler.canonical())
+
+
+def test_a_sampler_that_states_no_number_of_draws_needs_a_plan_of_its_own():
+    silent = type("Silent", (SamplerSpec,), {"__annotations__": {"kind": str}})(kind="silent", n0=1)
+    with pytest.raises(NotImplementedError, match="silent: states neither"):
+        silent.plan(first_counts(1), small("noise", "gaussian"), DIM)

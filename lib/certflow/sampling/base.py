@@ -9,6 +9,7 @@ import numpy as np
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
+from certflow.sampling.counts import count_of
 
 Arithmetic = Literal["float", "exact"]
 ENGINE_REVISION = 1
@@ -122,8 +123,17 @@ class SamplerSpec(Spec):
         """From stage-1 counts int64 [images, classes] the columns `selected` (class, int64), `k0` (its stage-1 count) and
         `n` (stage-2 draws, int64; 0 = abstain without sampling). Further columns go into the plan's table as they are.
 
+        By default the most frequent class (the lowest index on ties), and `draws` draws of every image.
+
         dim: number of coordinates of an image, for planners that weigh draws by radii which depend on it."""
-        raise NotImplementedError
+        if self.draws is None:
+            raise NotImplementedError(f"sampler of kind {self.kind}: states neither `draws` nor a `plan` of its own")
+        selected = counts.argmax(axis=1).astype(np.int64)
+        return {
+            "selected": selected,
+            "k0": count_of(counts, selected),
+            "n": np.full(len(counts), self.draws, np.int64),
+        }
 
     def facts(self, images: PlannedImages) -> dict[str, Any]:
         """What the plan says of all images together: plain JSON values, kept in its record."""

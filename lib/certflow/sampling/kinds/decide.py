@@ -11,7 +11,6 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
-from certflow.sampling.counts import count_of
 
 
 @register("decide")
@@ -75,12 +74,6 @@ class Decide(SamplerSpec):
     def draws(self) -> int:
         """`n_max`."""
         return self.n_max
-
-    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
-        """See `SamplerSpec.plan`; n is the most an image may be drawn."""
-        selected = counts.argmax(axis=1).astype(np.int64)
-        k0 = count_of(counts, selected)
-        return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n_max, np.int64)}
 
     def facts(self, images: PlannedImages) -> dict[str, Any]:
         """The boundaries of `optimal` as whole numbers; see `certflow.sampling.tuning.tuned_ladder`."""

@@ -2,13 +2,10 @@
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from certflow.kinds.registry import register
-from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.sampling.counts import count_of
 
 
 @register("fixed")
@@ -26,9 +23,3 @@ class Fixed(SamplerSpec):
     def draws(self) -> int:
         """`n`."""
         return self.n
-
-    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
-        """See `SamplerSpec.plan`."""
-        selected = counts.argmax(axis=1).astype(np.int64)
-        k0 = count_of(counts, selected)
-        return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n, np.int64)}

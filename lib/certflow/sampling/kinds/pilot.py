@@ -7,10 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from certflow.kinds.registry import register
-from certflow.noise.base import NoiseSpec
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
-from certflow.sampling.counts import count_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,6 @@ class Pilot(SamplerSpec):
     def draws(self) -> int:
         """`n_max`."""
         return self.n_max
-
-    def plan(self, counts: np.ndarray, noise: NoiseSpec, dim: int | None = None) -> dict[str, np.ndarray]:
-        """See `SamplerSpec.plan`; n is the most an image may be drawn."""
-        selected = counts.argmax(axis=1).astype(np.int64)
-        k0 = count_of(counts, selected)
-        return {"selected": selected, "k0": k0, "n": np.full(len(counts), self.n_max, np.int64)}
 
     def measurements(self, images: PlannedImages) -> list[Measurement]:
         """See `SamplerSpec.measurements`: draws of the noise, ended by `Misses`."""
