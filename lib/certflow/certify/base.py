@@ -105,8 +105,9 @@ class CertificateSpec(Spec):
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """Radii of all images.
 
-        Returns columns predict (-1 = abstain), radius (0 where it abstains), p_lower, p_upper, k (count of the selected class),
-        reason (empty, `low_pA` or `not_sampled`), saturated (bool) and further columns of its own.
+        Returns columns radius (0 where it abstains), p_lower and p_upper; predict (-1 = abstain), k (count of the class),
+        reason (empty, `low_pA` or `not_sampled`) and saturated (bool: all draws gave the class), which
+        `PlannedCounts.verdict` makes; and further columns of its own.
         """
         raise NotImplementedError
 

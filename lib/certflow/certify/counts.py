@@ -51,6 +51,17 @@ class PlannedCounts:
         """int64 [images]: the largest count of any class but the selected one."""
         return largest_other_count(self.counts, self.selected)
 
+    def verdict(self, certified: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns predict, k, reason and saturated of a certificate that gave radii to the images `certified` (bool
+        [images]), each for its class of `classes` (int64 [images])."""
+        k = self.count_of(classes)
+        return {
+            "predict": np.where(certified, classes, -1),
+            "k": k,
+            "reason": np.where(certified, "", np.where(self.sampled, "low_pA", "not_sampled")),
+            "saturated": self.sampled & (k == self.n),
+        }
+
 
 def planned_counts(plan: "pd.DataFrame", counts: np.ndarray) -> PlannedCounts:
     """The checked pair of plan and stage-2 counts [images, classes]; `CountsError` naming the image that does not fit.

@@ -49,15 +49,11 @@ class Anytime(CertificateSpec):
         failure = np.ones(len(k))
         failure[sampled] = raised(anytime_failure(k[sampled], planned.n[sampled], self.alpha), drawn.slack)
         radius, p_lower = radius_below(failure, drawn.noise, drawn.dim, self.norm)
-        certified = p_lower > 0.5
         return pd.DataFrame(
             {
-                "predict": np.where(certified, planned.selected, -1),
+                **planned.verdict(p_lower > 0.5, planned.selected),
                 "radius": radius,
                 "p_lower": p_lower,
                 "p_upper": 1.0 - p_lower,
-                "k": k,
-                "reason": np.where(certified, "", np.where(sampled, "low_pA", "not_sampled")),
-                "saturated": sampled & (k == planned.n),
             }
         )

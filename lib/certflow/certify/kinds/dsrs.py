@@ -91,16 +91,12 @@ class DoubleSampling(CertificateSpec):
         )  # fmt: skip
         for remark in remarks(found["status"], second.q_kind, second.q_param, second.n, dim / 2 - exponent):
             logging.getLogger(__name__).warning(remark)
-        certified = found["radius"] > 0
         return pd.DataFrame(
             {
-                "predict": np.where(certified, target, -1),
+                **planned.verdict(found["radius"] > 0, target),
                 "radius": found["radius"],
                 "p_lower": found["pa_low"],
                 "p_upper": 1.0 - found["pa_low"],
-                "k": k,
-                "reason": np.where(certified, "", np.where(planned.sampled, "low_pA", "not_sampled")),
-                "saturated": planned.sampled & (k == planned.n),
                 **{name: found[name] for name in ("radius_np", "case", "status", *SIDES)},
                 "k_q": k_q,
                 "n_q": second.n,

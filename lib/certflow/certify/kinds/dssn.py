@@ -61,13 +61,10 @@ class DependentSplittingCertificate(CertificateSpec):
         certified = sampled & (levels >= 0)
         return pd.DataFrame(
             {
-                "predict": np.where(certified, first, -1),
+                **planned.verdict(certified, first),
                 "radius": np.where(certified, self._radius(levels), 0.0),
                 "p_lower": k / n,
                 "p_upper": np.where(sampled, k_other / n, 1.0),
-                "k": k,
-                "reason": np.where(certified, "", np.where(sampled, "low_pA", "not_sampled")),
-                "saturated": sampled & (k == planned.n),
                 "selected": first,
                 "other": second,
                 "k_other": k_other,

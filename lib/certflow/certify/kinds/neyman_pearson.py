@@ -61,16 +61,12 @@ class NeymanPearson(CertificateSpec):
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
         two, u = self._two_bounds(drawn, planned), self._variates(planned, drawn.seed)
         radius, p_lower, p_upper = self._bounds(planned, two, u, drawn)
-        k, sampled, certified = planned.selected_count(), planned.sampled, p_lower > p_upper
         table = pd.DataFrame(
             {
-                "predict": np.where(certified, planned.selected, -1),
+                **planned.verdict(p_lower > p_upper, planned.selected),
                 "radius": radius,
                 "p_lower": p_lower,
                 "p_upper": p_upper,
-                "k": k,
-                "reason": np.where(certified, "", np.where(sampled, "low_pA", "not_sampled")),
-                "saturated": sampled & (k == planned.n),
             }
         )
         if self.bound_form == "auto":

@@ -64,12 +64,11 @@ class Sequential(CertificateSpec):
         p_lower = np.where(held, complement_down(failure), 0.0)
         return pd.DataFrame(
             {
-                "predict": np.where(held, planned.selected, -1),
+                **planned.verdict(held, planned.selected),
+                # Radii are decided before all draws are made.
+                "saturated": np.zeros(len(held), bool),
                 "radius": radius,
                 "p_lower": p_lower,
                 "p_upper": 1.0 - p_lower,
-                "k": planned.selected_count(),
-                "reason": np.where(held, "", np.where(planned.sampled, "low_pA", "not_sampled")),
-                "saturated": np.zeros(len(held), bool),
             }
         )
