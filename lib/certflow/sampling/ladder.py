@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from certflow.stats.crossing import first_good
 from certflow.stats.sequential import acceptance_counts, look_schedule
 from certflow.stats.truncated import size
 
@@ -93,13 +94,8 @@ def chance(k: np.ndarray, n: np.ndarray, last: int, needed: int) -> np.ndarray:
 
 def give_up_counts(looks: np.ndarray, needed: int, beta: float) -> np.ndarray:
     """int64 [looks]: the largest count with a `chance` below beta, -1 where none has. The last look decides by itself."""
-    low, high = np.full(len(looks), -1), looks + 1
-    while (high - low > 1).any():
-        middle = (low + high) // 2
-        hopeless = chance(np.clip(middle, 0, looks), looks, int(looks[-1]), needed) < beta
-        moving = high - low > 1
-        low, high = np.where(moving & hopeless, middle, low), np.where(moving & ~hopeless, middle, high)
-    return low
+    last = int(looks[-1])
+    return first_good(-1, looks + 1, lambda k: chance(np.minimum(k, looks), looks, last, needed) >= beta) - 1
 
 
 def stated_ladder(

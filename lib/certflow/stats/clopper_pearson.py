@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from certflow.stats.checks import level, whole
+from certflow.stats.crossing import first_good
 from certflow.stats.limits import LARGEST_N, LEAST_LEVEL
 
 Bound = np.ndarray | np.float64
@@ -71,12 +72,7 @@ def smallest_count_to_certify(n: ArrayLike, alpha: float) -> np.ndarray:
     n: whole, 1 <= n <= LARGEST_N; alpha in (0, 1). Bisection on P(Bin(n, 1/2) >= k) < alpha, which says the same.
     """
     n, alpha = whole("n", n, low=1, high=LARGEST_N), float(level("alpha", alpha))
-    low, high = np.zeros_like(n), n + 1  # k = low does not certify, k = high does
-    while (high - low > 1).any():
-        middle = np.maximum((low + high) // 2, 1)
-        certifies = (middle > n) | (special.betainc(middle, np.maximum(n - middle, 0) + 1, 0.5) < alpha)
-        low, high = np.where(certifies, low, middle), np.where(certifies, middle, high)
-    return high
+    return first_good(0, n + 1, lambda k: special.betainc(k, np.maximum(n - k, 0) + 1, 0.5) < alpha)
 
 
 def checked_arguments(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> list[np.ndarray]:

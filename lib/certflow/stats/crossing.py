@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 T = TypeVar("T")
 
@@ -31,6 +32,19 @@ def least(make: Callable[[int], T], good: Callable[[T], bool], bounds: tuple[int
             at = high - width if low < bounds[0] else low + width
             width *= 2
     return made[high] if high in made else make(high), high
+
+
+def first_good(low: ArrayLike, high: ArrayLike, good: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """int64 of their common shape: the least whole number above `low` that is good, or `high`; bisection, all entries at once.
+
+    Whatever is larger than a good number is taken to be good. good: int64 numbers above `low`, up to `high` → bool.
+    """
+    low, high = np.broadcast_arrays(np.asarray(low, np.int64), np.asarray(high, np.int64))
+    while (high - low > 1).any():
+        middle = (low + high + 1) // 2  # where the search has ended, that is `high`
+        fits = good(middle)
+        low, high = np.where(fits, low, middle), np.where(fits, middle, high)
+    return high
 
 
 def crossing(nodes: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, float]:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from certflow.stats.clopper_pearson import clopper_pearson_failure
+from certflow.stats.crossing import first_good
 from certflow.stats.deconvolution import GRID, Law, law_of, observed
 
 SHIFT = 0.016
@@ -52,13 +53,8 @@ def certification_power(limits: np.ndarray, n: int, alpha: float, p: np.ndarray 
 
 def most_misses(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
     """int64 [radii]: the most misses in n draws that still prove each limit, -1 where none do. By bisection."""
-    proven, refuted = np.full(np.shape(limits), -1), np.full(np.shape(limits), n)
-    while (refuted - proven > 1).any():
-        middle = (proven + refuted) // 2
-        holds = clopper_pearson_failure(n - np.maximum(middle, 0), n, alpha) < limits
-        moving = refuted - proven > 1
-        proven, refuted = np.where(moving & holds, middle, proven), np.where(moving & ~holds, middle, refuted)
-    return proven
+    high = np.full(np.shape(limits), n)
+    return first_good(-1, high, lambda misses: ~(clopper_pearson_failure(n - misses, n, alpha) < limits)) - 1
 
 
 def estimated_accuracy(

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from scipy import special
 
+from certflow.stats.crossing import first_good
+
 MARGIN = 1e-6
 """Nats by which the threshold is raised: above the rounding of `log_e_value` (3e-7 at n = 1e8, 2e-9 at 1e6), and no loss."""
 
@@ -33,15 +35,8 @@ def acceptance_counts(looks: np.ndarray, p0: float, q0: float, level: float) -> 
     Found by bisection on whole numbers: ln E grows with k from k = n p0 on.
     """
     goal = math.log(1 / level) + MARGIN
-    low = np.ceil(looks * p0).astype(np.int64) - 1  # never rejects: ln E <= 0 up to n p0
-    high = np.asarray(looks, np.int64) + 1
-    while (high - low > 1).any():
-        middle = np.where(high - low > 1, (low + high) // 2, high - 1)
-        rejects = log_e_value(np.minimum(middle, looks), looks, p0, q0) >= goal
-        moving = high - low > 1
-        high = np.where(moving & rejects, middle, high)
-        low = np.where(moving & ~rejects, middle, low)
-    return high
+    below = np.ceil(looks * p0) - 1  # never rejects: ln E <= 0 up to n p0
+    return first_good(below, looks + 1, lambda k: log_e_value(np.minimum(k, looks), looks, p0, q0) >= goal)
 
 
 def look_schedule(first: int, last: int, growth: float = 1.05) -> np.ndarray:

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from certflow.stats.checks import level, whole
+from certflow.stats.crossing import first_good
 from certflow.stats.limits import LARGEST_N
 
 GUARD = 1e-9
@@ -23,14 +24,7 @@ def failures_quantile(m: int, alpha: float, rho: float) -> int:
     if alpha == 0:
         return 0
     alpha = float(level("alpha", alpha))
-    low, high = -1, m  # P(Bin > low) > rho >= P(Bin > high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if special.betainc(middle + 1, m - middle, alpha) <= rho:
-            high = middle
-        else:
-            low = middle
-    return high
+    return int(first_good(-1, m, lambda q: special.betainc(q + 1, m - q, alpha) <= rho))
 
 
 def true_accuracy_lower_bound(certified: ArrayLike, images: int, alpha: float, rho: float) -> np.ndarray | np.float64:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from certflow.sampling.planning.scale import Scale
 from certflow.stats import clopper_pearson_lower, clopper_pearson_upper, plug_in_failure
+from certflow.stats.crossing import first_good
 
 STEPS = 500
 """Cells of the grid of probabilities from 1/2 to 1."""
@@ -40,15 +41,13 @@ def draws_for(
     p = np.asarray(p, np.float64)
     best = plug_in_radius(n_max, p, alpha, scale)
     target = best - tolerance if loss == "absolute" else (1 - tolerance) * best
-    low, high = (
-        np.zeros(p.shape, np.int64),
-        np.full(p.shape, -(-n_max // granularity)),
-    )  # in steps; high reaches the target
-    while (high - low > 1).any():
-        middle = np.maximum((low + high) // 2, 1)
-        reached = plug_in_radius(np.minimum(middle * granularity, n_max), p, alpha, scale) >= target
-        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-    return np.where(target > 0, np.minimum(high * granularity, n_max), 0)
+
+    def draws(steps: np.ndarray) -> np.ndarray:
+        return np.minimum(steps * granularity, n_max)
+
+    most = np.full(p.shape, -(-n_max // granularity))
+    steps = first_good(0, most, lambda steps: plug_in_radius(draws(steps), p, alpha, scale) >= target)
+    return np.where(target > 0, draws(steps), 0)
 
 
 @lru_cache(maxsize=64)
