@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from certflow import SmoothedClassifier
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, gg_np_radius
-from certflow.certify.bounds import complement_down, guarded
+from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.counted import lower, upper
 from certflow.certify.kinds.inscribed import inscribed_radius
 from certflow.certify.predict import predict_classes
@@ -36,6 +36,7 @@ from certflow.stats import (
     randomized_upper,
     smallest_count_to_certify,
 )
+from certflow.stats.complement import complement_down
 from certflow.stats.sequential import MARGIN, acceptance_counts, log_e_value
 
 ALPHA = 0.001

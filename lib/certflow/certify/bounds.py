@@ -67,13 +67,6 @@ def two_bounds(
     return failure, np.minimum(other, failure)
 
 
-def complement_down(failure: ArrayLike) -> np.ndarray:
-    """1 - failure, rounded down: for failure <= 1/2 the difference 1 - (1 - failure) is exact and shows a rounding up."""
-    failure = np.asarray(failure, np.float64)
-    nearest = 1.0 - failure
-    return np.where(1.0 - nearest < failure, np.nextafter(nearest, 0.0), nearest)
-
-
 def checked_level(alpha: float) -> float:
     """`alpha` as a float, if it lies in (0, 0.5); ValueError otherwise."""
     return float(level("alpha", alpha, high=0.5))

@@ -9,12 +9,13 @@ noise it is sigma/2 (z(p_lower) - z(p_upper)), z the inverse of the normal distr
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certflow.certify.bounds import complement_down, failure_bound, two_bounds
+from certflow.certify.bounds import failure_bound, two_bounds
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.gaussian import Gaussian
 from certflow.noise.radii import Norm, problems, shift_of
 from certflow.noise.radii.checks import checked_coordinates, checked_sigma
 from certflow.stats import plug_in_failure
+from certflow.stats.complement import complement_down
 
 
 def radius(noise: NoiseSpec, norm: Norm, p_lower: ArrayLike, dim: int | None = None) -> np.ndarray:

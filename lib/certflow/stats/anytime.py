@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from certflow.stats.checks import level, whole
+from certflow.stats.complement import complement_down
 from certflow.stats.limits import LARGEST_N
 from certflow.stats.sequential import MARGIN, log_e_value
 
@@ -39,6 +40,4 @@ def anytime_lower(k: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
     Arguments and errors as in `anytime_failure`. Of the fixed-n radius it gives 0.96 at n = 10,000 and 0.985 and more at
     100,000.
     """
-    failure = np.asarray(anytime_failure(k, n, alpha))
-    nearest = 1.0 - failure
-    return np.where(1.0 - nearest < failure, np.nextafter(nearest, 0.0), nearest)[()]
+    return complement_down(anytime_failure(k, n, alpha))[()]

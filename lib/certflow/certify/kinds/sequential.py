@@ -45,10 +45,10 @@ class Sequential(CertificateSpec):
         """
         import pandas as pd
 
-        from certflow.certify.bounds import complement_down
         from certflow.certify.counts import CountsError, planned_counts
         from certflow.noise.radii import shift_of
         from certflow.sampling.ladder import LARGEST_DIM
+        from certflow.stats.complement import complement_down
 
         if drawn.slack and drawn.slack > drawn.noise.distance(LARGEST_DIM):
             raise ValueError(
