@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from certflow.certify.bounds import failure_bound, two_bounds
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.gaussian import Gaussian
-from certflow.noise.radii import Norm, problems, shift_of
+from certflow.noise.radii import Norm, shift_of, two_bounds_of
 from certflow.noise.radii.checks import checked_coordinates, checked_sigma
 from certflow.stats import plug_in_failure
 from certflow.stats.complement import complement_down
@@ -82,9 +82,7 @@ def two_bound_radius(
     radius is 0 unless p_lower > p_upper: abstain. p_lower may lie below 1/2. Guarantee and rounding as in `one_bound_radius`.
     With two classes the one-bound form is never worse. ValueError also where the noise has no form with two bounds.
     """
-    two = shift_of(noise, norm).two
-    if two is None:
-        raise ValueError(problems(noise, norm, two=True)[0])
+    two = two_bounds_of(noise, norm)
     failure, p_upper = two_bounds(k, k_other, n, alpha, u, u_other, slack)
     p_lower = complement_down(failure)
     found = np.where(p_lower > p_upper, two(failure, p_upper, noise, dim), 0.0)
@@ -129,9 +127,7 @@ def two_bounds_pay(
     be covered by alpha. Where neither form would certify, the one that lacks less probability. ValueError where the noise has
     no radius from two bounds in this norm.
     """
-    shift = shift_of(noise, norm)
-    if shift.two is None:
-        raise ValueError(problems(noise, norm, two=True)[0])
+    radius_of, radius_of_two = shift_of(noise, norm).radius, two_bounds_of(noise, norm)
     k0, k0_other, n0, n = (
         part.astype(np.float64) for part in np.broadcast_arrays(*map(np.asarray, (k0, k0_other, n0, n)))
     )
@@ -140,5 +136,5 @@ def two_bounds_pay(
     alone = np.asarray(plug_in_failure(k, n, alpha))
     failure, other = (np.asarray(plug_in_failure(count, n, alpha / 2)) for count in (k, n - k_other))
     other = np.minimum(other, failure)
-    one, two = shift.radius(alone, noise, dim), shift.two(failure, other, noise, dim)
+    one, two = radius_of(alone, noise, dim), radius_of_two(failure, other, noise, dim)
     return np.where((one > 0) | (two > 0), two > one, failure + other < 2 * alone)[()]

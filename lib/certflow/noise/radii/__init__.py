@@ -18,6 +18,7 @@ from certflow.noise.radii.inverse import least_failure
 Norm = Literal["l1", "l2", "linf"]
 RadiusOf = Callable[[np.ndarray, Any, int | None], np.ndarray]
 """Its second argument is a noise of the kind that it is about."""
+RadiusOfTwo = Callable[[np.ndarray, np.ndarray, Any, int | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Shift:
     radius: RadiusOf
     """(failure, noise, dim) → float64 of the shape of `failure`: the certified radius where the selected class is missed with
     probability at most `failure` in [0, 1]. In [0,1]-pixel units, rounded down, 0 for failure >= 1/2; falls with `failure`."""
-    two: Callable[[np.ndarray, np.ndarray, Any, int | None], np.ndarray] | None = None
+    two: RadiusOfTwo | None = None
     """(failure, other, noise, dim) → the same where besides no other class has a probability above `other`; 0 unless
     1 - failure > other. None where no such form is known."""
     closed_failure: RadiusOf | None = None
@@ -87,3 +88,11 @@ def shift_of(noise: NoiseSpec, norm: Norm) -> Shift:
     if found:
         raise ValueError(found)
     return norms_of(noise.kind)[norm]
+
+
+def two_bounds_of(noise: NoiseSpec, norm: Norm) -> RadiusOfTwo:
+    """`Shift.two` of a noise in a norm; ValueError where no radius from two bounds is known."""
+    two = shift_of(noise, norm).two
+    if two is None:
+        raise ValueError(problems(noise, norm, two=True)[0])
+    return two

@@ -3,7 +3,7 @@
 import numpy as np
 
 from certflow.noise.base import NoiseSpec
-from certflow.noise.radii import Norm, problems, shift_of
+from certflow.noise.radii import Norm, shift_of, two_bounds_of
 from certflow.sampling.counts import count_of, largest_other_count
 
 
@@ -32,9 +32,6 @@ def equivalent_count(
     at nearly the same rate (4.4 against 4.1 sigma / sqrt(n) at shares 0.6 and 0.2). ValueError where the noise has no radius
     from two bounds in this norm.
     """
-    shift = shift_of(noise, norm)
-    if shift.two is None:
-        raise ValueError(problems(noise, norm, two=True)[0])
     missed, other = n0 - count_of(counts, selected), largest_other_count(counts, selected)
-    radius = shift.two(missed / n0, other / n0, noise, dim)
-    return np.floor(n0 * (1.0 - shift.failure(radius, noise, dim)) + 1e-9).astype(np.int64)
+    radius = two_bounds_of(noise, norm)(missed / n0, other / n0, noise, dim)
+    return np.floor(n0 * (1.0 - shift_of(noise, norm).failure(radius, noise, dim)) + 1e-9).astype(np.int64)
