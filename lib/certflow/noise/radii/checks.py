@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from certflow.noise.base import NoiseSpec
+from certflow.noise.scaled import Scaled
 
 RADIUS_GUARD = 1e-12
 """Share of the radius given away to rounding."""
@@ -28,6 +29,15 @@ def checked_sigma(sigma: float) -> float:
     if isinstance(sigma, bool | str) or not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma: must be finite and above 0 (without noise nothing is smoothed), got {sigma!r}")
     return float(sigma)
+
+
+def scale(noise: Scaled, dim: int | None = 1) -> float:
+    """λ of a law, in [0,1]-pixel units. dim: number of coordinates; where they are independent, λ is that of one.
+
+    ValueError for a sigma that is not finite and positive, or a missing `dim`.
+    """
+    checked_sigma(noise.sigma)
+    return noise.scale(needed_dimension(dim, noise))
 
 
 def checked_dimension(d: int, k: int) -> tuple[int, int]:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from certflow.noise.kinds.exp1 import Exp1
-from certflow.noise.radii.checks import needed_dimension
-from certflow.noise.radii.kinds.exp_inf import radial_table, scale
+from certflow.noise.radii.checks import needed_dimension, scale
+from certflow.noise.radii.kinds.exp_inf import radial_table
 from certflow.noise.radii.two_bounds import by_flow
 
 

@@ -7,17 +7,10 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.exp_inf import ExpInf
-from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.spherical.stirling import log_step
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
-from certflow.noise.scaled import Radial
-
-
-def scale(noise: Radial, dim: int | None) -> float:
-    """λ."""
-    checked_sigma(noise.sigma)
-    return noise.scale(needed_dimension(dim, noise))
 
 
 def largest_l1(noise: ExpInf, dim: int | None) -> float:

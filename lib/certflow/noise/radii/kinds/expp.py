@@ -7,15 +7,9 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.expp import ExponentialPower
-from certflow.noise.radii.checks import checked_sigma
+from certflow.noise.radii.checks import scale
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.two_bounds import by_flow
-
-
-def scale(noise: ExponentialPower) -> float:
-    """λ."""
-    checked_sigma(noise.sigma)
-    return noise.scale(1)
 
 
 def time(p: np.ndarray, noise: ExponentialPower, dim: int | None) -> np.ndarray:

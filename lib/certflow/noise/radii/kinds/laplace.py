@@ -6,17 +6,11 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.laplace import Laplace
-from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
 from certflow.noise.radii.two_bounds import by_flow
 
 LEAST_MASS = 1e-30
 """Rates are tabulated from this mass on; smaller ones count as it, which only loses."""
-
-
-def scale(noise: Laplace) -> float:
-    """λ."""
-    checked_sigma(noise.sigma)
-    return noise.scale(1)
 
 
 def time_l1(p: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:

@@ -5,15 +5,9 @@ from functools import lru_cache
 import numpy as np
 
 from certflow.noise.kinds.pareto import Pareto
-from certflow.noise.radii.checks import checked_sigma
+from certflow.noise.radii.checks import scale
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.two_bounds import by_flow
-
-
-def scale(noise: Pareto) -> float:
-    """λ."""
-    checked_sigma(noise.sigma)
-    return noise.scale(1)
 
 
 @lru_cache(maxsize=32)

@@ -6,9 +6,8 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.pow_inf import PowInf
-from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
 from certflow.noise.radii.flow import FlowTable
-from certflow.noise.radii.kinds.exp_inf import scale
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
 
 

@@ -3,14 +3,8 @@
 import numpy as np
 
 from certflow.noise.kinds.uniform import Uniform
-from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
 from certflow.noise.radii.two_bounds import by_overlap
-
-
-def scale(noise: Uniform) -> float:
-    """λ, half the cube's edge."""
-    checked_sigma(noise.sigma)
-    return noise.scale(1)
 
 
 def time_l1(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:

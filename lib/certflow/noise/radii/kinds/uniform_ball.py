@@ -4,14 +4,8 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.uniform_ball import UniformBall
-from certflow.noise.radii.checks import checked_sigma, needed_dimension
+from certflow.noise.radii.checks import needed_dimension, scale
 from certflow.noise.radii.two_bounds import by_overlap
-
-
-def scale(noise: UniformBall, dim: int | None) -> float:
-    """λ, the ball's radius."""
-    checked_sigma(noise.sigma)
-    return noise.scale(needed_dimension(dim, noise))
 
 
 def time(p: np.ndarray, noise: UniformBall, dim: int | None) -> np.ndarray:
