@@ -3,22 +3,19 @@
 import math
 
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from certflow.noise import philox
 from certflow.noise.base import Key
 from certflow.noise.directions import along
 from certflow.noise.gamma import log_quantiles
+from certflow.noise.scaled import wide
 
 
 def radial_noise(
     shape: tuple[int, ...],
-    image: Int64[Tensor, " rows"],
-    draw: Int64[Tensor, " rows"],
+    key: Key,
     *,
-    seed: int,
-    stream: int,
     gamma_shape: float,
     scale: float,
     mass: Float64[Tensor, " rows"] | None = None,
@@ -28,8 +25,8 @@ def radial_noise(
     With `mass` (float64, in (0,1]) row r's t is conditioned on lying below its mass[r]-quantile. t is the quantile of
     `philox.wide_uniforms`, times the mass where there is one; u is the vector of the draw's normals, divided by its norm.
     """
-    v = philox.wide_uniforms(image, draw, seed=seed, stream=stream)
+    v = wide(key)
     if mass is not None:
         v = v * mass
     length = torch.exp(0.5 * log_quantiles(gamma_shape, v)) * (math.sqrt(2) * scale)
-    return along("l2", shape, Key(image, draw, seed=seed, stream=stream), length)
+    return along("l2", shape, key, length)

@@ -26,6 +26,4 @@ class Truncated(GeneralizedGaussian):
         """float32 [rows, *shape]; `key.parameter`: the percentiles p_T in (0,1]."""
         if key.parameter is None:
             raise ValueError("truncated noise needs the percentile of every row")
-        return radial.radial_noise(
-            shape, key.image, key.draw, seed=key.seed, stream=key.stream, mass=key.parameter, **self.law(shape)
-        )
+        return radial.radial_noise(shape, key, mass=key.parameter, **self.law(shape))

@@ -52,7 +52,7 @@ class GeneralizedGaussian(AdditiveNoise):
 
     def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape], see `certflow.noise.radial.radial_noise`."""
-        return radial.radial_noise(shape, key.image, key.draw, seed=key.seed, stream=key.stream, **self.law(shape))
+        return radial.radial_noise(shape, key, **self.law(shape))
 
     def warmed(self, counter: int, length: int) -> "GeneralizedGaussian":
         """The same law with k as far as `warm_exponent` lets it be."""
