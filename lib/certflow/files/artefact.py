@@ -84,9 +84,9 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python and of the packages whose arithmetic enters our results, without importing them."""
-    known = {name: _installed(name) for name in packages}
+    known = {name: _installed(name) for name in PACKAGES}
     return {"python": platform.python_version(), **{name: found for name, found in known.items() if found is not None}}
 
 

@@ -73,12 +73,12 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def read_bounded(path: str | Path, limit: int = RECORD_BYTES) -> bytes:
-    """All bytes of a file; ValueError, before anything is read, where there are more than `limit`."""
+def read_bounded(path: str | Path) -> bytes:
+    """All bytes of a file; ValueError, before anything is read, where there are more than `RECORD_BYTES`."""
     with opened(path) as file:
-        if size_of(file) > limit:
-            raise ValueError(f"it has {size_of(file):,} bytes, at most {limit:,} are expected")
-        return file.read(limit + 1)
+        if size_of(file) > RECORD_BYTES:
+            raise ValueError(f"it has {size_of(file):,} bytes, at most {RECORD_BYTES:,} are expected")
+        return file.read(RECORD_BYTES + 1)
 
 
 def read_all(path: str | Path) -> bytes:
