@@ -18,6 +18,7 @@ from certflow.files.artefact import read_arrays, read_table
 from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import load_model
 from certflow.noise import Stream
+from certflow.sampling.copies import noisy_copies
 from certflow.sampling.engine import Reader
 from certflow.sampling.resume import Journal
 from certflow.stats import anytime_failure, anytime_lower
@@ -259,12 +260,15 @@ def test_the_copies_that_are_shown_are_those_that_were_counted(base, test_images
     images, index, _ = test_images
     sampler = sampler_of("fixed", n0=8, arithmetic=arithmetic)
     live = Live(base, images[3], NOISE, sampler, ANYTIME, seed=SEED, index=int(index[3]))
-    copies = live.copies(8)
+    law = {"seed": SEED, "arithmetic": arithmetic}
+    image, place = torch.as_tensor(images[3:4]), int(index[3])
+    copies = noisy_copies(base, image, place, NOISE, 8, stream=Stream.SELECTION, **law)
     assert copies.shape == (8, *images.shape[1:]) and copies.dtype == np.float32
     shown = torch.from_numpy(copies) - (0 if base.shift is None else base.shift)
     classes, _ = base.classify(shown)
     assert np.array_equal(np.bincount(classes.numpy(), minlength=10), live.first)
-    assert not np.array_equal(copies[:3], live.copies(3, Stream.ESTIMATION))
+    others = noisy_copies(base, image, place, NOISE, 3, stream=Stream.ESTIMATION, **law)
+    assert not np.array_equal(copies[:3], others)
 
 
 def test_the_door_is_a_front_of_it(network, test_images):
@@ -284,7 +288,8 @@ def test_torchs_settings_are_put_back(base, test_images):
         live = Live(base, test_images[0][0], NOISE, sampler_of("fixed"), ANYTIME)
         next(live.moments())
         certified(base, test_images, sampler_of("fixed"), FIXED)
-        live.copies()
+        law = {"seed": SEED, "stream": Stream.SELECTION, "arithmetic": "float"}
+        noisy_copies(base, torch.as_tensor(test_images[0][:1]), 0, NOISE, 3, **law)
         assert torch.backends.cudnn.benchmark is True
     finally:
         torch.backends.cudnn.benchmark = before[1]

@@ -16,11 +16,9 @@ from certflow.noise.streams import Stream
 from certflow.sampling.arguments import checked_images
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
 from certflow.sampling.plan import plan_columns, plan_rows
-from certflow.sampling.settings import engine_settings
 from certflow.stats import anytime_failure
 from certflow.stats.limits import LARGEST_N
 
@@ -53,12 +51,7 @@ class Moment:
     """Whether radius and class are certified now. If not, they are what the certificate would give for so many draws, had their
     number been fixed beforehand: a preview, and no certificate."""
     seconds: float
-    """Spent on drawing so far."""
-
-    @property
-    def rate(self) -> float:
-        """Draws per second, stage 1 left out."""
-        return self.drawn / self.seconds if self.seconds else 0.0
+    """Spent on drawing so far, stage 1 left out."""
 
 
 class Live:
@@ -160,11 +153,6 @@ class Live:
             **row,
         )
 
-    def copies(self, draws: int = 3, stream: Stream = Stream.SELECTION) -> np.ndarray:
-        """float32 [draws, channels, height, width]: first noisy copies of a stage, as counted; [0,1] units, not clipped."""
-        law = {"seed": self.seed, "stream": stream, "arithmetic": self.sampler.arithmetic}
-        return noisy_copies(self.base, self.images, int(self.index[0]), self.noise, draws, **law)
-
     def _plan(self) -> None:
         """Stage 1, unless it was done before, and what the sampler makes of it."""
         if not self.first.any():
@@ -233,22 +221,6 @@ class Live:
             raise ValueError("state: is not of this image and sampler; leave it out to begin again")
         self.first, self.counts = first.copy(), counts.copy()
         self.seconds, self.best = float(state["seconds"]), float(state["best"])
-
-
-@engine_settings()
-@torch.inference_mode()
-def noisy_copies(
-    base: BaseClassifier, image: torch.Tensor, index: int, noise: NoiseSpec, draws: int, **law: Any
-) -> np.ndarray:
-    """float32 [draws, channels, height, width]: the first noisy copies of an image as the engine classifies them, in [0,1]
-    units, not clipped.
-
-    image: [1, channels, height, width]. law: seed, stream and arithmetic of the draws.
-    """
-    made, device = copies_of(base, noise, parameter=False, **law), base.device
-    at = torch.full((draws,), index, device=device)
-    rows = made.rows(made.hold(image)[0], at, torch.arange(draws, device=device), None)
-    return (rows if base.shift is None else rows + base.shift).float().cpu().numpy()
 
 
 def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> bool:

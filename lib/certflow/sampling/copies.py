@@ -15,6 +15,7 @@ from certflow.noise.splitting import Splitting
 from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.fast.steps import Compiled
+from certflow.sampling.settings import engine_settings
 
 GRID_TOLERANCE = 1e-4
 """How far, in grey levels, a pixel given as a float may lie from a whole one."""
@@ -181,6 +182,22 @@ def _on(
     if warm:
         drawn(*torch.zeros(2, 1, dtype=torch.int64, device=base.device), None)
     return Compiled(drawn, base.device)
+
+
+@engine_settings()
+@torch.inference_mode()
+def noisy_copies(
+    base: BaseClassifier, image: torch.Tensor, index: int, noise: NoiseSpec, draws: int, **law: Any
+) -> np.ndarray:
+    """float32 [draws, channels, height, width]: the first noisy copies of an image as the engine classifies them, in [0,1]
+    units, not clipped.
+
+    image: [1, channels, height, width]. law: seed, stream and arithmetic of the draws.
+    """
+    made, device = copies_of(base, noise, parameter=False, **law), base.device
+    at = torch.full((draws,), index, device=device)
+    rows = made.rows(made.hold(image)[0], at, torch.arange(draws, device=device), None)
+    return (rows if base.shift is None else rows + base.shift).float().cpu().numpy()
 
 
 def check_grid(images: torch.Tensor, index: np.ndarray) -> None:

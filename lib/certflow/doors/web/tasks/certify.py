@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from certflow.certify.live import Live, Moment, noisy_copies
+from certflow.certify.live import Live, Moment
 from certflow.certify.memory import certify
 from certflow.denoising.composed import denoiser_of
 from certflow.doors.web.asked import AskedCertify
@@ -15,6 +15,7 @@ from certflow.doors.web.law import Law, law_of
 from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.tasks.following import check, followed, forget_partial
 from certflow.noise.streams import Stream
+from certflow.sampling.copies import noisy_copies
 from certflow.sampling.settings import engine_settings
 
 LOOKING = 0.03
