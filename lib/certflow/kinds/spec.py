@@ -19,7 +19,7 @@ def plain(value: Any) -> Any:
 
 
 def without(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """A mapping's entries but those of `keys`: of a stage's specification, what an earlier stage's was."""
+    """The mapping without these keys. A stage's specification without what it adds itself is that of the stage before."""
     return {key: entry for key, entry in value.items() if key not in keys}
 
 

@@ -73,7 +73,7 @@ class NoiseSpec(Spec):
         return self
 
     def distance(self, dim: int) -> float:
-        """At least the total variation distance between `steps` on `dim` coordinates and the ideal law on the grid."""
+        """An upper bound on the total variation distance of exact draws on `dim` coordinates from the ideal law on the grid."""
         raise ValueError(self.exact_problems()[0])
 
     def exact_problems(self) -> list[str]:

@@ -78,7 +78,7 @@ def index_thresholds(
 
 
 def distance(sigma: float, dim: int) -> float:
-    """At least the total variation distance between the noise drawn on `dim` coordinates and the ideal law. Rounded up.
+    """An upper bound on the total variation distance between the noise drawn on `dim` coordinates and the ideal law.
 
     dim (2K + 1) 2**-63: each of the 2K + 1 masses of a coordinate is off by at most 2**-62. 2 dim Phi(-(K + 1/2) / (255
     sigma)): the ideal law's tails, which the outermost levels take over.

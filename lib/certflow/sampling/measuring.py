@@ -21,8 +21,7 @@ def measure(
     """The arrays of one measurement by name: its counts int64 [images, classes], and `seconds` float64 [images].
 
     Where a rule ends images early there are also `drawn` (int64 [images]) and `decided` (float64 [images]), with a margin
-    `unsure` (int64 [images]). images, index and
-    options (seed, arithmetic, journal, ...): see `count_classes`.
+    `unsure` (int64 [images]). images, index and options (seed, arithmetic, journal, ...): see `count_classes`.
     """
     options |= {
         "noise": measurement.noise,

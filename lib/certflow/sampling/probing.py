@@ -107,7 +107,8 @@ def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: to
 
 
 def _held(part: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
-    """The numbers that modules hold, by name, and how often each tensor was written to. Whole ones only count: left out."""
+    """The tensors that modules hold, by name, and how often each was written to; without those of whole numbers, which only
+    count calls."""
     named = [*part.named_parameters(), *part.named_buffers()]
     return {
         name: (tensor, -1 if tensor.is_inference() else tensor._version)
@@ -121,7 +122,7 @@ def _refuse_learning(
 ) -> None:
     """ValueError where calls change the numbers that modules hold. before: `_held` before the last call.
 
-    Only tensors that were written to are copied and compared: a model may be large, and may write what was there.
+    Only tensors that were written to are copied, as a model may be large, and compared, as it may write what was there before.
     """
     written = {
         name: tensor.clone()
@@ -164,7 +165,7 @@ def _refuse_random(network: Network, x: torch.Tensor, part: nn.Module, *, certai
 
 
 def _states(device: torch.device) -> dict[str, Any]:
-    """The states of the generators that code takes which has none of its own."""
+    """The states of the generators that code uses unless it brings its own."""
     state = np.random.get_state(legacy=False)["state"]
     torchs = [torch.get_rng_state().numpy().tobytes()]
     if device.type == "cuda":
@@ -178,7 +179,7 @@ def _states(device: torch.device) -> dict[str, Any]:
 
 @contextmanager
 def generators_kept(device: torch.device) -> Iterator[None]:
-    """Leave all of them as they are now."""
+    """Put the states of these generators back at the end."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:

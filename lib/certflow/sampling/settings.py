@@ -2,7 +2,7 @@
 
 Settings of torch and of the C library belong to the process, not to a call. So the first call that needs them notes what it
 finds and changes them, calls within it and beside it (in other threads) find them changed, and the last one to end puts back
-what the first one found, after errors too. Other work of the process sees the engine's settings for so long.
+what the first one found, after errors too. Other work of the process sees the engine's settings meanwhile.
 """
 
 import os

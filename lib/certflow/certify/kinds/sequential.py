@@ -52,7 +52,8 @@ class Sequential(CertificateSpec):
 
         if drawn.slack and drawn.slack > drawn.noise.distance(LARGEST_DIM):
             raise ValueError(
-                f"images of {drawn.dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM})"
+                f"images of {drawn.dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM}); draw them with "
+                "`arithmetic: float`"
             )
         planned = planned_counts(drawn.plan, drawn.counts)
         if "decided" not in drawn.extra:

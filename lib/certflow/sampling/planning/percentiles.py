@@ -11,7 +11,8 @@ def percentile(rule: str, p_lower: np.ndarray) -> np.ndarray:
     """float64 [images]: p_T of each image from a lower bound of its class's probability, by a rule of Li et al. 2022.
 
     `x`: 0.2 - 0.08 ln(1 - p_lower), or 1/2 where p_lower < 1/2, as in their program, whose results are the published ones (the
-    paper also cuts it off below 1/2). `x2`: p_lower - 0.1, at least 0.4. A `+` behind changes nothing here (see `pooled`).
+    paper also cuts it off below 1/2). `x2`: p_lower - 0.1, at least 0.4. A `+` at the end changes no percentile: it says that
+    images are pooled (`TruncatedLaw.pool` of sampler `double`).
     """
     p_lower = np.asarray(p_lower, np.float64)
     if rule in ("x", "x+"):

@@ -39,7 +39,7 @@ class LevelTable:
     """How near to 1/2 the mass at a level must be. What is left is part of the measured error."""
 
     def masses(self, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):
-        """1 - Pm(level; r), [rows], by so many nodes a panel; with `slope` also the negative of its derivative -dPm/dL."""
+        """1 - Pm(level; r), [rows], by so many nodes a panel; with `slope` also dPm/dL."""
         raise NotImplementedError
 
     def build(self) -> None:
@@ -103,12 +103,12 @@ class HalfTable(LevelTable):
         self.build()
 
     def masses(self, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):
-        """See `masses`."""
+        """See `LevelTable.masses`."""
         return masses(self.d, self.k, r, level, nodes, slope)
 
 
 def masses(d: int, k: int, r: np.ndarray, level: np.ndarray, nodes: int, slope: bool = False):
-    """1 - Pm(level; r) by four panels of `nodes` nodes, [rows]; with `slope` also its derivative's negative dPm/dL.
+    """1 - Pm(level; r) by four panels of `nodes` nodes, [rows]; with `slope` also dPm/dL.
 
     r in units of sigma.
     """
