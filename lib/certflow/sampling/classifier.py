@@ -70,17 +70,16 @@ class BaseClassifier:
 
     def classify(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Classes int64 [rows] (the lowest index wins ties) and which rows have finite logits (bool [rows])."""
-        logits = self.logits(x)
-        return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1)
+        classes, finite, _ = self.votes(x, None)
+        return classes, finite
 
     def votes(self, x: torch.Tensor, margin: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """`classify`, and which rows are unsure: bool [rows], whether their two largest logits lie closer together than
         `margin`; None without one."""
-        if margin is None:
-            return *self.classify(x), None
-        logits = self.logits(x)
-        largest = logits.topk(2, dim=1).values
-        unsure = largest[:, 0] - largest[:, 1] < margin
+        logits, unsure = self.logits(x), None
+        if margin is not None:
+            largest = logits.topk(2, dim=1).values
+            unsure = largest[:, 0] - largest[:, 1] < margin
         return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1), unsure
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
