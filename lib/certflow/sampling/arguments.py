@@ -55,11 +55,9 @@ def checked_images(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]
     """Images as a tensor of four dimensions, and their names as int64 [images]."""
     images = as_tensor(images)
     _check_layout(images)
-    index = (
-        np.arange(len(images))
-        if indices is None
-        else np.asarray(torch.as_tensor(indices).cpu() if _tensors(indices) else indices)
-    )
+    if isinstance(indices, torch.Tensor):
+        indices = indices.cpu()
+    index = np.arange(len(images)) if indices is None else np.asarray(indices)
     if index.shape != (len(images),) or not np.issubdtype(index.dtype, np.integer):
         raise ValueError(
             f"indices must be {len(images)} integers, one per image, got {index.dtype} {list(index.shape)}"
@@ -112,10 +110,6 @@ def warn_of_scale(noise: NoiseSpec) -> None:
             f"from 0 to 255, give sigma={noise.sigma:g}/255 = {noise.sigma / 255:.4g}",
             stacklevel=3,
         )
-
-
-def _tensors(values: Any) -> bool:
-    return isinstance(values, torch.Tensor)
 
 
 def _check_layout(images: torch.Tensor) -> None:

@@ -41,8 +41,12 @@ def double_radius(
     if same.any():
         rows = (p[0][same], p[1][same]), (q[0][same], q[1][same])
         out["pa_low"][same], out["pa_high"][same] = pooled_bounds(*rows, alpha, levels, pooled)
-    found = {name: np.zeros(len(same), dtype) for name, dtype in (("radius", float), ("radius_np", float))}
-    found["case"], found["status"] = np.full(len(same), "naive", "<U8"), np.full(len(same), "abstain", "<U10")
+    found = {
+        "radius": np.zeros(len(same)),
+        "radius_np": np.zeros(len(same)),
+        "case": np.full(len(same), "naive", "<U8"),
+        "status": np.full(len(same), "abstain", "<U10"),
+    }
     for kind in np.unique(q_kind):
         rows = np.flatnonzero(q_kind == kind)
         parameter = q_param[rows] * sigma if kind == "scaled" else q_param[rows]
