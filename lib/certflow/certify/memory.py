@@ -154,7 +154,8 @@ def draw(
     plan = plan_rows(sampler, noise, base.dim, index, label, first["selection"], first["seconds"])
     arrays: dict[str, np.ndarray] = {"seconds": first["seconds"]}
     for wanted in sampler.measurements(sampler.planned(plan_columns(plan), noise, base.dim)):
-        arrays |= _added(arrays, running.measure(base, images, index, wanted, **options))
+        found = running.measure(base, images, index, wanted, **options)
+        arrays |= {**found, "seconds": arrays["seconds"] + found["seconds"]}
     return plan, arrays
 
 
@@ -193,11 +194,6 @@ def problems(noise: NoiseSpec, sampler: SamplerSpec, certificate: CertificateSpe
     """Why these cannot go together on images of `dim` coordinates (empty: they can)."""
     found = [*noise.problems(dim), *sampler.problems(), *sampler.noise_problems(noise, dim)]
     return list(dict.fromkeys([*found, *pairing_problems(certificate, noise, sampler)]))
-
-
-def _added(before: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of one more measurement; an image's seconds are those of all."""
-    return {**found, "seconds": before["seconds"] + found["seconds"]}
 
 
 def checked_given(images: Images, index: Any) -> tuple[Images, np.ndarray]:
