@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from certflow.certify import predict_classes
+from certflow.certify.predict import prediction_table
 
 
 def test_announces_the_winner_only_when_the_votes_settle_it():
@@ -36,3 +37,11 @@ def test_only_the_two_leading_classes_count():
 def test_refusals(counts, alpha, message):
     with pytest.raises(ValueError, match=message):
         predict_classes(np.array(counts), alpha)
+
+
+def test_so_many_exact_votes_that_nothing_is_left_of_alpha_are_refused_as_such():
+    voted = {"idx": np.array([4]), "counts": np.array([[900, 100]]), "seconds": np.zeros(1)}
+    assert prediction_table(voted, 0.001, slack=0.0009).predict[0] == 0
+    for slack in (0.001, 0.002):
+        with pytest.raises(ValueError, match="miss their law by .* leaves nothing of 0.001; draw fewer"):
+            prediction_table(voted, 0.001, slack)

@@ -58,8 +58,13 @@ def prediction_table(
     correct, time, n, k (votes of the most frequent class), p_value.
 
     slack: by how much the votes of an image together may miss the law; it is taken off alpha. Without labels there are no
-    columns `label` and `correct`.
+    columns `label` and `correct`. ValueError where nothing is left of alpha.
     """
+    if 0 < alpha <= slack:
+        raise ValueError(
+            f"alpha: so many votes in exact arithmetic may miss their law by {slack:.3g}, which leaves nothing of {alpha:g}; "
+            "draw fewer, or use `arithmetic: float`"
+        )
     counts = voted["counts"]
     predict, p_value = predict_classes(counts, alpha - slack)
     columns = {"predict": predict, "radius": 0.0}
