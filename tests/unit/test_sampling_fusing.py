@@ -79,11 +79,32 @@ class Net(nn.Module):
         return self.head(self.how(self, x).flatten(1))
 
 
-def overwritten(net, x):
-    hidden = net.a(x)
-    later = net.b(hidden)
-    shortcut = F.relu(hidden, inplace=True)  # after `b` has read it: `b` may not be moved behind this line
-    return later + shortcut
+WRITES = [
+    lambda hidden: F.relu(hidden, inplace=True),
+    lambda hidden: hidden.relu_(),
+    lambda hidden: torch.sigmoid(hidden, out=hidden),
+    nn.ReLU(inplace=True),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_convolution_is_not_moved_behind_what_overwrites_its_input(write):
+    def overwritten(net, x):
+        hidden = net.a(x)
+        later = net.b(hidden)
+        return later + net.write(hidden)
+
+    network = Net(overwritten)
+    network.write = write
+    assert fuse(channels_last(network), batch(8, 3, 6, 6)) is None
+
+
+def by_name(net, x):
+    return F.relu(net.a(input=x))
+
+
+def scaled(net, x):
+    return F.relu(torch.add(net.a(x), net.b(x), alpha=2))
 
 
 def both(net, x):
@@ -118,7 +139,7 @@ def read_between(net, x):
 
 @pytest.mark.parametrize(
     ("how", "fusions"),
-    [(both, 1), (in_place, 1), (read_between, 1), (reused, 0), (broadcast, 0), (doubled, 0), (overwritten, 0)],
+    [(both, 1), (in_place, 1), (read_between, 1), (reused, 0), (broadcast, 0), (doubled, 0), (by_name, 0), (scaled, 0)],
 )
 def test_what_is_fused_and_what_is_not(how, fusions):
     torch.manual_seed(0)
@@ -132,7 +153,8 @@ def test_what_is_fused_and_what_is_not(how, fusions):
 
 POOLS = [
     (nn.MaxPool2d(2), True),
-    (nn.MaxPool2d((2, 2), (2, 2), (0, 0)), True),
+    (nn.MaxPool2d((2, 2), (2, 2), (0, 0), (1, 1)), True),
+    (lambda x: F.max_pool2d(x, [2, 2], [2, 2]), True),
     (nn.MaxPool2d(2, 1), False),
     (nn.MaxPool2d(3, 2), False),
     (nn.MaxPool2d((2, 3), 2), False),
@@ -251,9 +273,10 @@ class Applied(nn.Module):
 
 
 def test_watched_convolutions_and_inputs_that_are_kept_stay_as_they_are():
-    watched = nn.Conv2d(3, 4, 3)
-    watched.register_forward_hook(lambda module, given, output: 2 * output)
-    assert fuse(channels_last(nn.Sequential(watched, nn.ReLU())), batch(8, 3, 7, 7)) is None
+    for hook in ("register_forward_hook", "register_forward_pre_hook"):
+        watched = nn.Conv2d(3, 4, 3)
+        getattr(watched, hook)(lambda module, *given: None)
+        assert fuse(channels_last(nn.Sequential(watched, nn.ReLU())), batch(8, 3, 7, 7)) is None
     dropped = channels_last(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.ReLU()))
     assert parts(fuse(dropped, batch(8, 3, 7, 7)), FusedConv2d) == 1
 

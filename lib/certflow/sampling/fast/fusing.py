@@ -18,8 +18,10 @@ from torch import fx, nn
 from certflow.models.fast.added import AddedConv2d
 from certflow.models.fast.opaque import trace
 
-RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)
-ADDS = (operator.add, operator.iadd, torch.add)
+RELUS = (F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_")
+"""Functions, and names of methods, that a traced call may have as its target."""
+ADDS = (operator.add, torch.add)
+"""A traced `+=` is an addition, too."""
 
 
 class FusedConv2d(nn.Module):
@@ -38,9 +40,6 @@ class FusedConv2d(nn.Module):
             return pooled(y) if self.pool else y
         after = "relu" if self.after == "relu" else None
         return kernel.binary(x, other, self.weight, self.bias, *self.geometry, "add", 1.0, after, [], "")
-
-    def extra_repr(self) -> str:
-        return f"{list(self.weight.shape)}, then {self.after}{', pooled' if self.pool else ''}"
 
 
 Convolution = nn.Conv2d | FusedConv2d
@@ -98,7 +97,6 @@ def fuse(network: nn.Module, x: torch.Tensor) -> fx.GraphModule | None:
         return None
     _drop_identities(module)
     changed = _pool_pairwise(module) + _fuse_convolutions(module) + _fuse_sums(module)
-    module.graph.lint()
     module.recompile()
     return module if changed else None
 
@@ -131,7 +129,7 @@ def _pool_pairwise(module: fx.GraphModule) -> int:
 
 
 def _fuse_convolutions(module: fx.GraphModule) -> int:
-    """Fuse from the last convolution to the first, so that the residuals seen are those of the original graph."""
+    """Fuse every convolution with what follows it; of two that are added the first one takes the other for its residual."""
     changed = 0
     for node in list(module.graph.nodes):
         layer = _convolution(module, node)
@@ -200,7 +198,7 @@ def _only_reader(node: fx.Node) -> fx.Node | None:
 
 def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
     """The plain convolution that a node calls; None where it does something else."""
-    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+    if node.op != "call_module" or len(node.args) != 1:
         return None
     layer = _called(module, node)
     return layer if is_plain(layer) else None
@@ -214,14 +212,12 @@ def is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 def _is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         return type(_called(module, node)) is nn.ReLU
-    return (node.op == "call_function" and node.target in RELUS) or (
-        node.op == "call_method" and node.target in ("relu", "relu_")
-    )
+    return node.target in RELUS
 
 
 def _is_sum(node: fx.Node) -> bool:
     """Whether a node adds two tensors of one shape."""
-    if node.op != "call_function" or node.target not in ADDS or len(node.args) != 2 or node.kwargs:
+    if node.target not in ADDS or len(node.args) != 2 or node.kwargs:
         return False
     first, second = node.args
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or first is second:
@@ -230,18 +226,18 @@ def _is_sum(node: fx.Node) -> bool:
 
 
 def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
-    if node.op == "call_function" and node.target is F.max_pool2d:
+    if node.target is F.max_pool2d:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-        given = dict(zip(names, node.args[1:], strict=False)) | {key: node.kwargs[key] for key in node.kwargs}
+        given = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
     elif node.op == "call_module" and type(layer := _called(module, node)) is nn.MaxPool2d:
         given = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
         given["return_indices"] = layer.return_indices
     else:
         return False
-    pairs = [given.get("kernel_size"), given.get("stride") or given.get("kernel_size")]
+    pairs = [given["kernel_size"], given["stride"] or given["kernel_size"]]
     two = all(value in (2, (2, 2), [2, 2]) for value in pairs)
-    flat = given.get("padding", 0) in (0, (0, 0)) and given.get("dilation", 1) in (1, (1, 1))
-    return two and flat and not given.get("ceil_mode") and not given.get("return_indices")
+    flat = given["padding"] in (0, (0, 0)) and given["dilation"] in (1, (1, 1))
+    return two and flat and not given["ceil_mode"] and not given["return_indices"]
 
 
 def _overwritten(module: fx.GraphModule, value: object, start: fx.Node, stop: fx.Node) -> bool:
@@ -258,4 +254,4 @@ def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         return bool(getattr(_called(module, node), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return bool(name.endswith("_") or name.startswith("i") or node.kwargs.get("inplace") or "out" in node.kwargs)
+    return bool(name.endswith("_") or node.kwargs.get("inplace") or "out" in node.kwargs)
