@@ -100,18 +100,18 @@ class Kept:
     """The device's memory and graph from one call of `count_classes` to the next; for calls that differ in images and draws
     alone."""
 
-    loop: RowLoop | None = None
-    steps: Replayed | None = None
+    work: tuple[RowLoop, Replayed] | None = None
+    """The memory, and its steps."""
 
     def count_rows(
         self, base: BaseClassifier, copies: Copies, margin: float | None, wanted: RowRange
     ) -> tuple[np.ndarray, int]:
         """As `certflow.sampling.rows.count_rows`; at most as many images as `slots_of` says."""
-        if self.loop is None or self.steps is None:
+        if self.work is None:
             parameter = wanted.parameter is not None
-            self.loop = RowLoop(base, copies, slots=slots_of(base.dim), parameter=parameter, margin=margin)
-            self.steps = Replayed(self.loop.step, Recorder(base.device))
-        loop, steps = self.loop, self.steps
+            made = RowLoop(base, copies, slots=slots_of(base.dim), parameter=parameter, margin=margin)
+            self.work = made, Replayed(made.step, Recorder(base.device))
+        loop, steps = self.work
         with steps.recorder.streamed():
             loop.load(wanted)
             for _ in range(wanted.row, wanted.stop, base.batch):
@@ -120,4 +120,4 @@ class Kept:
 
     def forget(self) -> None:
         """Let go of the memory."""
-        self.loop = self.steps = None
+        self.work = None
