@@ -76,7 +76,7 @@ def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np
 
 def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.ndarray:
     """Positions in `found` of the images `wanted`, which must be the same images, each once."""
-    order = np.argsort(found, kind="stable")
+    order = np.argsort(found)
     if not np.array_equal(found[order], np.sort(wanted)):
         odd = (
             sorted(set(found.tolist()) ^ set(wanted.tolist())) or found[order][1:][np.diff(found[order]) == 0].tolist()
@@ -85,5 +85,5 @@ def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.nda
             f"{plan}: the shards do not hold its images once each (first: idx {odd[0]}); delete the shards"
         )
     position = np.empty(len(wanted), np.int64)
-    position[np.argsort(wanted, kind="stable")] = order
+    position[np.argsort(wanted)] = order
     return position

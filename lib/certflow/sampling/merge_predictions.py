@@ -29,7 +29,7 @@ def merge_predictions(spec: Mapping[str, Any], *, shards: Sequence[str | Path], 
     merged = {
         name: np.concatenate([arrays[name] for arrays, _ in parts]) for name in ("idx", "label", "counts", "seconds")
     }
-    order = np.argsort(merged["idx"], kind="stable")
+    order = np.argsort(merged["idx"])
     if not np.array_equal(merged["idx"][order], np.arange(first.notes["images"])):
         raise ArtefactError(
             f"{predictions}: its shards do not hold every training image once; delete them and run again"
@@ -42,7 +42,7 @@ def merge_predictions(spec: Mapping[str, Any], *, shards: Sequence[str | Path], 
         "frequency": float(counts[np.arange(len(label)), label].mean() / n),
         "seconds": round(float(merged["seconds"].sum()), 3),
     }
-    print(f"{predictions}: right on {notes['accuracy']:.2%} of {len(label)} images", file=sys.stderr, flush=True)
+    print(f"{predictions}: right on {notes['accuracy']:.2%} of {len(label)} images", file=sys.stderr)
     made = circumstances([record for _, record in parts])
     record = Provenance(format=FORMAT, spec=spec, parents=first.parents, notes=notes, **made)
     write_arrays(predictions, {"counts": compact(counts, n)}, record)

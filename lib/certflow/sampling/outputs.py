@@ -57,7 +57,7 @@ def _parts(output: Any) -> dict[str, tuple[Pick, torch.Tensor]]:
     """The tensors in an output by name, each with what takes it out."""
     if isinstance(output, Mapping):
         found = {str(key): (itemgetter(key), value) for key, value in output.items()}
-    elif isinstance(output, Sequence) and not isinstance(output, str):
+    elif isinstance(output, Sequence):
         names = getattr(output, "_fields", range(len(output)))
         found = {str(name): (itemgetter(place), output[place]) for place, name in enumerate(names)}
     else:

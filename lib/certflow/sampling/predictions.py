@@ -44,6 +44,6 @@ def smooth_predictions(
     draws = np.full(len(index), settings["n"], np.int64)
     warning = unusual(spec)
     if warning:
-        print(f"note: {warning}", file=sys.stderr, flush=True)
+        print(f"note: {warning}", file=sys.stderr)
     measurement = Measurement("counts", setting.noise, Stream.SMOOTHED_PREDICTIONS, draws)
     write_measured(setting, spec, SHARD_FORMAT, setting.parents, index, [measurement], counts)

@@ -36,7 +36,7 @@ def count_rows(base: BaseClassifier, copies: Copies, margin: float | None, wante
     clean, stop = copies.hold(wanted.images), wanted.stop
     columns = columns_of(base, margin)
     counts = torch.zeros(len(index) * columns, dtype=torch.int64)
-    bad = torch.full((), stop, dtype=torch.int64)
+    bad = torch.tensor(stop)
     for begin in range(wanted.row, stop, base.batch):
         end = min(begin + base.batch, stop)
         one, other = np.searchsorted(wanted.ends, (begin, end - 1), side="right")

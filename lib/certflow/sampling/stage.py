@@ -198,7 +198,7 @@ def _say_what_precision_costs(base: BaseClassifier) -> None:
         x = torch.linspace(0, 1, base.batch * math.prod(base.shape), device=base.device).reshape(-1, *base.shape)
         said = remark(base.precision, base.network, base.form.shown(x))
         if said:
-            print(f"precision {base.precision}: {said}", file=sys.stderr, flush=True)
+            print(f"precision {base.precision}: {said}", file=sys.stderr)
 
 
 def write_measured(

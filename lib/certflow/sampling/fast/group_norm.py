@@ -64,9 +64,6 @@ class ChannelsLastGroupNorm(nn.Module):
         means = values.mean(dim=1, keepdim=True).unflatten(2, (self.groups, -1))
         return means.mean(dim=3, keepdim=True).expand_as(means).flatten(2)
 
-    def extra_repr(self) -> str:
-        return f"{self.groups} groups"
-
 
 def _pixels(x: torch.Tensor) -> Pixels:
     """The same memory, pixel by pixel."""

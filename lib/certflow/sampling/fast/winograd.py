@@ -78,10 +78,6 @@ class WinogradConv2d(nn.Module):
         pointers = [None if t is None else t.data_ptr() for t in tensors]
         functions.certflow_convolve(*pointers, rows, *sizes, self.relu, self.pool)
 
-    def extra_repr(self) -> str:
-        what = f"{self.inputs} → {self.outputs}, {self.size}×{self.size}, padding {self.padding}"
-        return what + (", then relu" if self.relu else "") + (", pooled" if self.pool else "")
-
 
 def arranged(
     weight: Float[torch.Tensor, "outputs inputs size size"],
