@@ -1,5 +1,6 @@
 """Planned sampling: expected gains by enumeration, the allocation by brute force, invariants, and what is refused."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -14,12 +15,15 @@ from certflow.sampling.planning.allocation import draws_at_price, draws_for_tota
 from certflow.sampling.planning.posterior import posterior
 from certflow.sampling.planning.scale import scale_of
 from certflow.sampling.planning.selection import equivalent_count
+from certflow.sampling.planning.tolerance import draws_table
 from certflow.sampling.planning.utility import draws_grid, failure_grid, utility
+from certflow.sampling.ways import WAYS
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
 Planned = spec_class("sampler", "planned")
 GAUSSIAN = spec_class("noise", "gaussian")(sigma=0.5)
 SCALE = scale_of(GAUSSIAN, "l2", None)
+LIMITS = {"n_max": 2000, "granularity": 200, "alpha": 0.001, "scale": SCALE}
 K0 = np.array([0, 100, 240, 250, 260, 275, 350, 450, 495, 498, 499, 500])
 
 
@@ -55,10 +59,23 @@ def test_grids():
     n = draws_grid(200, 100_000, 100)
     assert n[0] == 0 and n[1] == 200 and n[-1] == 100_000 and (n % 100 == 0).all() and (np.diff(n) > 0).all()
     assert (np.diff(n)[1:] <= np.maximum(100, 0.04 * n[1:-1] + 100)).all()
+    fine = draws_grid(200, 100_000, 1)
+    assert (np.diff(fine)[1:] <= 0.04 * fine[1:-1] + 1).all() and len(fine) < 170
     assert draws_grid(250, 250, 100).tolist() == [0, 250]
     assert set(draws_grid(250, 1030, 100).tolist()) >= {0, 250, 1030}
     q, edges = failure_grid()
     assert len(q) == 210 and (edges[:-1] < q).all() and (q[:-1] < edges[1:-1]).all()
+    assert q[[0, 149, 150, -1]] == pytest.approx([1e-8, 0.3, 0.305, 0.9]) and np.ptp(np.diff(np.log(q[:150]))) < 1e-9
+
+
+def test_tables_that_are_kept_cannot_be_written_to():
+    for table in (
+        *failure_grid(),
+        *utility(200, 2000, 100, 0.001, 0.05, SCALE),
+        draws_table(0.1, "absolute", **LIMITS),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            table[0] = 1
 
 
 def test_posterior_is_bayes_rule():
@@ -113,6 +130,13 @@ def test_the_total_buys_what_one_price_buys_up_to_one_step():
         less = draws_for_total(n, gain, row, wanted.sum() - 1)
         assert (less <= wanted).all() and less.sum() >= wanted.sum() - size.max()
     assert (slope >= 1e-12).all()
+
+
+def test_steps_go_from_corner_to_corner_and_end_where_a_draw_gains_next_to_nothing():
+    n = np.array([0, 1, 2, 4])
+    rows, start, size, slope = hull_steps(n, np.array([[0, 1.0, 2.0, 3.0], [0, 1.1e-12, 2e-12, 3e-12]]))
+    assert rows.tolist() == [0, 0, 1] and start.tolist() == [0, 2, 0] and size.tolist() == [2, 2, 1]
+    assert slope == pytest.approx([1.0, 0.5, 1.1e-12])
 
 
 def test_steps_of_a_block_go_to_the_first_images():
@@ -209,8 +233,11 @@ def test_a_budget_that_pays_for_no_step_is_an_error():
         ValueError, match=r"budget=500.1 with n0=500: 30 draws for 300 images are too few; .* raise the budget"
     ):
         Planned(budget=500.1).plan(stage_1(), GAUSSIAN)
-    with pytest.raises(ValueError, match="must have n0 = 500"):
-        Planned(budget=1000.0).plan(stage_1(n0=100), GAUSSIAN)
+    with pytest.raises(ValueError, match="budget=400 with n0=500: 0 draws for 300 images are too few"):
+        Planned(budget=400.0).plan(stage_1(), GAUSSIAN)
+    for wrong in (stage_1(n0=100), stage_1()[0]):
+        with pytest.raises(ValueError, match="must have n0 = 500"):
+            Planned(budget=1000.0).plan(wrong, GAUSSIAN)
     hopeless = np.full((4, 5), 100)
     assert (Planned(budget=1000.0).plan(hopeless, GAUSSIAN)["n"] == 0).all()
 
@@ -230,3 +257,10 @@ def test_presets_of_the_configuration_suit_every_experiment(root):
         )
     paper = study.samplers[study.certificates["paper"].sampler]
     assert (paper.kind, paper.n0, paper.n) == ("fixed", 100, 100_000)
+
+
+def test_a_way_costs_what_its_source_says_of_the_dearest_table():
+    for name in ("estimate", "decide"):
+        most = re.search(r"\d to ([\d,]+) ", WAYS[name].source)[1]
+        assert WAYS[name].draws == int(most.replace(",", ""))
+    assert WAYS["paper"].draws == 100 + 100_000

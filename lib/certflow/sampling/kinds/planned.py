@@ -108,8 +108,6 @@ class Planned(SamplerSpec):
         """int64 [images]: stage-2 draws that cost at most the budget together with stage 1."""
         from certflow.sampling.planning.allocation import draws_for_total
 
-        if not len(row):
-            return np.zeros(0, np.int64)
         total = int(np.floor((budget - self.n0) * len(row)))
         try:
             return draws_for_total(n, gain, row, max(total, 0))

@@ -25,7 +25,7 @@ KNOTS = 256
 def draws_grid(n_min: int, n_max: int, granularity: int) -> np.ndarray:
     """int64, increasing: 0, then n_min to n_max in steps of at most RATIO or of one granularity."""
     points = int(np.ceil(np.log(n_max / n_min) / np.log(RATIO))) + 1
-    steps = np.round(np.geomspace(n_min, n_max, max(points, 2)) / granularity).astype(np.int64) * granularity
+    steps = np.round(np.geomspace(n_min, n_max, points) / granularity).astype(np.int64) * granularity
     return np.unique(np.concatenate([[0], np.clip(steps, n_min, n_max), [n_min, n_max]]))
 
 
