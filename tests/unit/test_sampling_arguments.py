@@ -8,7 +8,14 @@ import torch
 
 from certflow import SmoothedClassifier
 from certflow.noise import Gaussian
-from certflow.sampling.arguments import as_tensor, checked_alpha, checked_draws, checked_images, warn_of_scale
+from certflow.sampling.arguments import (
+    as_tensor,
+    checked_alpha,
+    checked_batch,
+    checked_draws,
+    checked_images,
+    warn_of_scale,
+)
 from certflow.stats.limits import LARGEST_N
 
 torch.manual_seed(0)
@@ -82,11 +89,19 @@ def test_images_laid_out_otherwise_are_refused(images, message):
         (torch.empty(2, 3, 8, 8, device="meta"), "dense tensor that holds values"),
         (np.ma.masked_array(IMAGES, IMAGES > 0.5), "a masked array has pixels without a value"),
         (IMAGES.astype(np.longdouble), "of at most 64 bits"),
+        (IMAGES.astype(np.complex64), "images must be numbers"),
+        (3, "images must have shape"),
     ],
 )
 def test_what_is_not_one_plain_array_of_images_is_refused(images, message):
     with pytest.raises((ValueError, TypeError), match=message):
         certify(images)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls old what people still have
+def test_quantised_images_are_refused():
+    with pytest.raises(ValueError, match="images.dequantize"):
+        certify(torch.quantize_per_tensor(torch.from_numpy(IMAGES), 0.1, 0, torch.quint8))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +135,9 @@ def test_words_that_a_setting_does_not_know_are_refused_in_one_line(options, set
 def test_a_batch_is_a_number_of_rows(rows):
     with pytest.raises(ValueError, match="batch size must be at least 1"):
         certify(batch_size=rows)
+    assert checked_batch(2**20) == 2**20
+    with pytest.raises(ValueError, match="at most 1,048,576"):
+        checked_batch(2**20 + 1)
 
 
 def test_what_are_no_images_is_refused():
@@ -128,8 +146,9 @@ def test_what_are_no_images_is_refused():
 
 
 def test_a_sigma_for_pixels_to_255_is_pointed_out():
-    with pytest.warns(UserWarning, match=r"if it is meant for pixels from 0 to 255, give sigma=64/255 = 0.251"):
+    with pytest.warns(UserWarning, match=r"pixels from 0 to 255, give sigma=64/255 = 0.251") as caught:
         certify(sigma=64)
+    assert caught[0].filename == __file__, "the line is shown that gave it"
 
 
 def test_the_edges_of_what_is_taken_for_a_number():
@@ -148,7 +167,16 @@ def test_the_edges_of_what_is_taken_for_a_number():
 
 
 def test_only_what_must_have_its_channels_last_is_refused():
-    for shape in [(1, 3, 3, 3), (2, 4, 9, 3), (2, 9, 4, 3), (2, 5, 5, 5), (2, 5, 6, 4), (2, 8, 9, 1), (2, 64, 9, 9)]:
+    for shape in [
+        (1, 3, 3, 3),
+        (2, 4, 9, 3),
+        (2, 9, 4, 3),
+        (2, 5, 5, 5),
+        (2, 5, 6, 4),
+        (2, 5, 5, 2),
+        (2, 8, 9, 1),
+        (2, 64, 9, 9),
+    ]:
         assert checked_images(np.zeros(shape), None)[0].shape == shape
     for shape in [(2, 5, 5, 4), (2, 5, 5, 1), (2, 5, 9, 3), (2, 5, 5, 3)]:
         with pytest.raises(ValueError, match="channels"):

@@ -24,8 +24,7 @@ UNEQUAL = f"images must be of one shape, to be one array {SHAPE}; certify those 
 
 def checked_alpha(alpha: Any) -> float:
     """A probability of error strictly between 0 and 0.5, of any type of real number."""
-    number = isinstance(alpha, Real | np.floating) and not isinstance(alpha, bool)
-    if not number or not 0 < float(alpha) < 0.5:
+    if not isinstance(alpha, Real) or not 0 < alpha < 0.5:
         raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha!r}")
     return float(alpha)
 
