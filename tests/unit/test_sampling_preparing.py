@@ -1,8 +1,11 @@
 """Whatever is given as a model is certified as it is, or refused in a sentence: no step of preparing it is trusted."""
 
 import collections
+import contextlib
+import functools
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +17,20 @@ from certflow.errors import NonFiniteError
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
+from certflow.sampling import probing
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast import steps
-from certflow.sampling.probing import SIGMAS, check_repeats, probe_images
+from certflow.sampling.form import Form
+from certflow.sampling.probing import (
+    SIGMAS,
+    check_repeats,
+    check_rows,
+    first_line,
+    generators_kept,
+    probe_images,
+    rows_for,
+)
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()
@@ -192,6 +205,39 @@ def test_a_step_that_fails_or_changes_the_function_is_left_out(step, name, how, 
     assert name in base.describe()["dropped"] and name not in base.form.done
 
 
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-4), (torch.bfloat16, 0.5), (torch.float16, 0.5)])
+def test_a_form_may_differ_by_the_rounding_of_its_precision(dtype, allowed):
+    """Relative to how far logits differ between images, here by 1 from their mean."""
+    x = torch.tensor([1.0, -1.0])[:, None, None, None].expand(2, 1, 1, 2)
+    wanted = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    for share, agrees in ((0.9, True), (1.1, False)):
+        moved = wanted + share * allowed * torch.tensor([1.0, -1.0])
+        assert Form(lambda x, moved=moved: moved, dtype=dtype).agrees(wanted, x) == agrees
+
+
+def test_steps_that_cannot_run_in_the_precision_are_left_out_and_named(monkeypatch):
+    right = steps._fused
+
+    def in_float32_alone(form, x):
+        network = right(form, x).network
+        network.register_forward_pre_hook(lambda module, given: given[0].view(torch.float32) and None)
+        return replace(form, network=network)
+
+    monkeypatch.setattr(steps, "_fused", in_float32_alone)
+    described = prepared(Net(), BRAIN).describe()
+    assert described["fused"] is False and described["dropped"] == "fuse" and described["layout"] == "channels last"
+
+
+@pytest.mark.parametrize("there", ["c++", "g++", "clang++"])
+def test_any_compiler_will_do_for_a_cpu_and_none_is_needed_for_a_gpu(there, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: made.append(options) or function)
+    for found, device in ((there, "cpu"), (None, "cuda")):
+        monkeypatch.setattr(steps.shutil, "which", lambda name, found=found: name if name == found else None)
+        assert isinstance(steps.compiled(Form(nn.Identity()), torch.device(device)).network, steps.Compiled)
+    assert made == [{"dynamic": False}] * 2, "for the one shape of a batch"
+
+
 # One fixed function of a row
 
 
@@ -316,14 +362,115 @@ def test_dropout_that_is_never_off_is_found_and_named(p):
 @pytest.mark.parametrize(
     ("after", "named"),
     [
-        (lambda z: z + np.random.rand() * 1e-9, "numpy's generator"),
-        (lambda z: z + random.random() * 1e-9, "Python's random module"),
+        (lambda z: z + np.random.rand() * 1e-9, r" \(it draws from numpy's generator\)"),
+        (lambda z: z + random.random() * 1e-9, r" \(it draws from Python's random module\)"),
         (lambda z: z + 1e-3 * torch.rand(z.shape, generator=GENERATOR), ""),
+        (lambda z: F.dropout(z, training=True), r" \([a-z_]*dropout in Net\)|bernoulli_ in Net\)"),
+        (
+            lambda z: F.dropout(z, training=True) + random.random(),
+            r" \([a-z_]* in Net, it draws from Python's random module\)",
+        ),
     ],
 )
-def test_other_sources_of_randomness_are_found(after, named):
-    with pytest.raises(ValueError, match=f"the model is random.*{named}"):
+def test_other_sources_of_randomness_are_found_and_no_others_are_named(after, named):
+    with pytest.raises(ValueError, match=f"the model is random{named}: called twice"):
         prepared(Net(after=after))
+
+
+class Changing(nn.Module):
+    """Writes down something new at every call, and forgets what it wrote before where it `forgets`."""
+
+    def __init__(self, forgets: bool):
+        super().__init__()
+        self.forgets, self.calls = forgets, 0
+
+    def forward(self, x):
+        if self.forgets and self.calls:
+            del self._buffers[f"call{self.calls}"]
+        self.calls += 1
+        self.register_buffer(f"call{self.calls}", torch.zeros(()))
+        return x.flatten(1)
+
+
+def test_numbers_that_come_and_go_are_changes_and_those_that_come_and_stay_are_none():
+    x, stays, goes = probe_images(8, SHAPE), Changing(False), Changing(True)
+    assert torch.equal(check_repeats(stays, x, stays), x.flatten(1))
+    with pytest.raises(ValueError, match=r"changes with every call \(call"):
+        check_repeats(goes, x, goes)
+
+
+def test_complex_numbers_that_a_model_learns_are_seen():
+    class Turning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("phase", torch.ones((), dtype=torch.complex64))
+
+        def forward(self, x):
+            self.phase *= 1j
+            return x.flatten(1)
+
+    with pytest.raises(ValueError, match=r"changes with every call \(phase\)"):
+        check_repeats(model := Turning(), probe_images(8, SHAPE), model)
+
+
+class Elsewhere(torch.Tensor):
+    """Images on a device where other company may mean other rounding."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize(("share", "kinds"), [(0.0, (torch.Tensor, Elsewhere)), (1e-6, (Elsewhere,)), (1e-3, ())])
+def test_company_may_change_the_last_bits_on_other_devices_alone(share, kinds):
+    def network(x):
+        return x.flatten(1)[:, :5] + share * x[-1].mean() * torch.arange(5)
+
+    for kind in (torch.Tensor, Elsewhere):
+        x, other = (probe_images(16, SHAPE, seed=seed).as_subclass(kind) for seed in (0, 1))
+        with contextlib.nullcontext() if kind in kinds else pytest.raises(ValueError, match="change with the other"):
+            check_rows(network, x, other, torch.float32)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_rounding_in_other_company_is_small(dtype, allowed):
+    """Relative to how far a logit lies from the mean of its class over the images: here up to 1.998, of the first one."""
+    logits = torch.tensor([[1.0, -1.0]] + 999 * [[-1.0, 1.0]], dtype=torch.float64)
+    for part, near in ((0.99, True), (1.01, False)):
+        moved = logits + part * allowed * 1.998 * torch.tensor([1.0, -1.0])
+        assert probing._near(logits, moved, dtype) == near
+
+
+def test_how_many_probe_images_there_are_follows_from_their_size_and_the_batch():
+    for shape, batch, rows in [
+        ((1, 4, 4), 64, 64),
+        ((1, 4, 4), 63, 56),
+        ((1, 4, 4), 1, 8),
+        ((1, 64, 64), 256, 8),
+        ((1, 32, 32), 256, 32),
+        ((3, 224, 224), 256, 8),
+    ]:
+        assert rows_for(shape, batch) == rows
+
+
+def test_an_error_is_told_in_a_line_of_two_hundred_characters():
+    assert first_line(ValueError("\n  one  \ntwo")) == "ValueError: one" and first_line(KeyError()) == "KeyError: "
+    assert first_line(ValueError("x" * 300)) == "ValueError: " + "x" * 200
+    script = "The following operation failed in the TorchScript interpreter.\nTraceback\nRuntimeError: sizes"
+    assert first_line(RuntimeError(script)) == "RuntimeError: RuntimeError: sizes"
+
+
+def test_generators_of_a_gpu_are_kept_too(monkeypatch):
+    forked = []
+
+    @contextlib.contextmanager
+    def fork_rng(devices):
+        forked.append(devices)
+        yield
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    for device in ("cpu", "cuda:1"):
+        with generators_kept(torch.device(device)):
+            pass
+    assert forked == [[], [torch.device("cuda:1")]]
 
 
 @pytest.mark.parametrize("lost", [{0}, {1}, {0, 1}])
@@ -396,12 +543,19 @@ class Answer:
         lambda z: [z],
         lambda z: (z, torch.zeros(())),
         lambda z: (z.sum(), z),
+        lambda z: (z[:, :1], z),
+        lambda z: (z[:3], z),
+        lambda z: (z[:, :, None], z),
         Answer,
         lambda z: z.numpy(),
     ],
 )
 def test_logits_are_found_in_what_is_returned(after):
     same_function(Net(after=after), Net().eval())
+
+
+def test_two_classes_are_enough_to_be_logits():
+    same_function(Net(after=lambda z: (z.sum(), z[:, :2])), lambda x: Net().eval()(x)[:, :2])
 
 
 def test_the_number_of_classes_tells_logits_from_features():
@@ -416,7 +570,9 @@ def test_the_number_of_classes_tells_logits_from_features():
     [
         (lambda z: {"a": z, "b": z}, r"returns a dict .*lambda x: model\(x\)\['a'\]"),
         (lambda z: "class 1", "returns a str .no tensor at all."),
-        (lambda z: None, "returns a NoneType"),
+        (lambda z: None, r"returns a NoneType .*lambda x: model\(x\)\.logits`"),
+        (lambda z: {}, r"returns a dict .*lambda x: model\(x\)\['logits'\]`"),
+        (lambda z: z[:, :0], "returns no logits"),
         (lambda z: z[:, :1], "returns one number per image .* torch.nn.functional.pad"),
         (lambda z: z[:, 0], "returns one number per image"),
         (lambda z: z[:, :, None], "must return logits .rows, classes., got shape"),
@@ -477,9 +633,17 @@ def test_functions_are_models():
     model = Net().eval()
     same_function(lambda x: model(x), model)
     same_function(model.forward, model)
-    with pytest.raises(ValueError, match="the function uses training, which is in training mode; call training.eval"):
-        training = Net()
-        prepared(lambda x: training(x))
+    same_function(functools.partial(lambda net, x: net(x), model), model)
+    training = Net()
+    for given, name in [
+        (lambda x: training(x), "training"),
+        (training.forward, "the object it belongs to"),
+        (functools.partial(lambda net, x: net(x), training), "argument 0"),
+        (functools.partial(lambda x, net: net(x), net=training), "net"),
+        (functools.partial(lambda y, x: training(x), 0), "training"),
+    ]:
+        with pytest.raises(ValueError, match=f"the function uses {name}, which is in training mode; call {name}.eval"):
+            prepared(given)
 
 
 @pytest.mark.parametrize(
@@ -506,6 +670,10 @@ def test_a_model_that_cannot_be_copied_is_told_how():
         prepared(model)
     model.eval()
     same_function(lambda x: model(x), model)
+    for told, line in ((("of one kind\nor another",), "of one kind"), ((), "")):
+        model.__deepcopy__ = lambda memo, told=told: (_ for _ in ()).throw(RuntimeError(*told))
+        with pytest.raises(ValueError, match=rf"cannot be copied \(RuntimeError: {line}\);"):
+            prepared(model)
 
 
 def test_a_model_for_other_images_is_refused_in_a_sentence():
