@@ -25,8 +25,8 @@ from certflow.noise import (
 )
 from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.truncated import Truncated
+from certflow.sampling import copies
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.copies import copies_of
 from certflow.sampling.fast.row_loop import RowLoop
 from certflow.sampling.rows import RowRange
 from certflow.training import evaluation
@@ -163,8 +163,8 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     cuda = request.getfixturevalue("cuda")
     exact, parameter = "exact" in options, "parameter" in options
     arithmetic, told = "exact" if exact else "float", {"parameter": parameter, "every": "every" in options}
-    copies = copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, **told)
-    loop = RowLoop(classifier, copies, slots=4, parameter=parameter, margin=1e-4 if told["every"] else None)
+    made = copies.copies_of(moved(classifier), noise, seed=3, stream=1, arithmetic=arithmetic, **told)
+    loop = RowLoop(classifier, made, slots=4, parameter=parameter, margin=1e-4 if told["every"] else None)
     index, ends = np.arange(3), np.array([20, 30, 60])
     pixels = torch.zeros(3, *info.shape, dtype=torch.uint8)
     rows = RowRange(0, 60, pixels, index, ends, np.array([0, 20, 30]), np.full(3, 0.5) if parameter else None)
@@ -175,6 +175,29 @@ def test_a_batch_of_the_engine_stays_on_the_device(model, law, precision, reques
     assert cuda.copies == []
     assert loop.votes.device.type == loop.bad.device.type == "cuda"
     assert {p.dtype for p in classifier.network.parameters()} == {classifier.dtype}
+
+
+@pytest.mark.parametrize(
+    ("law", "calls"), [("gaussian", 1), ("exact", 1), ("truncated", 0), ("exact ssn", 1), ("every dssn", 1)]
+)
+def test_a_law_makes_its_tables_before_it_is_compiled_or_recorded(law, calls, request, monkeypatch):
+    """By a call that belongs to no row; one that waits for a parameter makes none."""
+    noise, options = LAWS[law]
+    exact, parameter = "exact" in options, "parameter" in options
+    classifier = prepared({"kind": "small_conv"}, SMALL, "float32")
+    monkeypatch.setattr(BaseClassifier, "compiled", True)
+    cuda, made, seen = request.getfixturevalue("cuda"), [], []
+    monkeypatch.setattr(copies, "Compiled", lambda function, device: made.append(len(seen)) or function)
+    way = "pieces" if law == "exact ssn" else "outcome" if "every" in options else "steps" if exact else "sample"
+    right = getattr(type(noise), way)
+    monkeypatch.setattr(type(noise), way, lambda self, *given: seen.append(given) or right(self, *given))
+    told = {"arithmetic": "exact" if exact else "float", "parameter": parameter, "every": "every" in options}
+    found = copies.copies_of(moved(classifier), noise, seed=3, stream=1, **told)
+    assert len(seen) == calls and made in ([calls], [])
+    held = torch.zeros(6, *SMALL.shape, dtype=found.dtype, device="cuda")
+    numbers, cuda.copies[:] = torch.arange(6, device="cuda"), []
+    found.rows(held, numbers, numbers, torch.full((6,), 0.5, dtype=torch.float64, device="cuda") if parameter else None)
+    assert parameter or cuda.copies == []
 
 
 VARIANTS = [

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 from scipy.special import ndtr
+from test_sampling_engine import Bar
 
 from certflow.certify.base import Drawn
 from certflow.config import load
@@ -18,6 +19,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
+from certflow.sampling import sequential
 from certflow.sampling.base import Measurement, PlannedImages
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -137,6 +139,8 @@ def test_slack_makes_every_rung_harder():
     plain = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.001, beta=0.001)
     careful = ladder(RADII, ndtr(-RADII / SIGMA), looks, alpha=0.001, beta=0.001, slack=0.001)
     assert (careful.accept >= plain.accept).all() and (careful.accept > plain.accept).any()
+    impossible = ladder(RADII[:2], np.array([0.5, 0.001]), looks, alpha=0.001, beta=0.001, slack=0.001)
+    assert impossible.accept[1].tolist() == (looks + 1).tolist(), "no number of draws rules out what may be the slack"
 
 
 def test_exact_arithmetic_gives_its_distance_away():
@@ -146,15 +150,17 @@ def test_exact_arithmetic_gives_its_distance_away():
         for arithmetic in ("float", "exact")
     ]
     assert (rules[1].accept >= rules[0].accept).all() and (rules[1].accept - rules[0].accept <= 1).all()
-    sequential = spec_class("certificate", "sequential")(sampler="decide")
+    certificate = spec_class("certificate", "sequential")(sampler="decide")
     table, counts = (
         pd.DataFrame({"idx": [0], "label": [0], "selected": [0], "k0": [9], "n0": [10], "n": [10]}),
         [[9, 1]],
     )
     given = {"extra": {"decided": np.array([0.25])}, "dim": 3072, "slack": noise.distance(3072)}
-    assert sequential.certify(Drawn(table, np.array(counts), noise, **given))["radius"].tolist() == [0.25]
+    assert certificate.certify(Drawn(table, np.array(counts), noise, **given))["radius"].tolist() == [0.25]
+    largest = {**given, "slack": noise.distance(1 << 24)}
+    assert certificate.certify(Drawn(table, np.array(counts), noise, **largest))["radius"].tolist() == [0.25]
     with pytest.raises(ValueError, match="larger than exact decisions allow"):
-        sequential.certify(Drawn(table, np.array(counts), noise, **{**given, "slack": noise.distance(1 << 25)}))
+        certificate.certify(Drawn(table, np.array(counts), noise, **{**given, "slack": noise.distance(1 << 25)}))
 
 
 def base() -> BaseClassifier:
@@ -203,6 +209,22 @@ def test_work_ends_with_the_last_image_and_takes_the_time_that_is_stated():
     assert told == [("climb", 4, 7), ("climb", 7, 7)] and found.look == 2, "nobody is looked at a third time"
     assert found.drawn.tolist() == [10, 20] * 3 + [10] and found.decided.tolist() == [0, 1] * 3 + [0]
     assert found.counts.sum(axis=1).tolist() == found.drawn.tolist()
+
+
+def test_progress_is_shown_of_all_images_from_where_the_job_goes_on(monkeypatch):
+    class Half(Journal):
+        def read(self):
+            arrays = {"counts": np.zeros((7, 3), np.int64), "seconds": np.zeros(7), "look": np.array(1)}
+            ended = np.arange(7) < 3
+            return {**arrays, "drawn": np.where(ended, 10, 0), "decided": np.zeros(7), "finished": ended}
+
+        def due(self):
+            return False
+
+    bars = []
+    monkeypatch.setattr(sequential, "progress", lambda *told, **more: bars.append(Bar(*told, **more)) or bars[-1])
+    drawn_until(SecondLook(), Half("none", "job"), description="stage 2")
+    assert bars[0].told == ((7, "img", "stage 2"), {"initial": 3, "quiet": True}) and bars[0].done == 7
 
 
 def test_progress_counts_the_draws_of_images_that_have_not_ended():

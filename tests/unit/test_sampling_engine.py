@@ -13,6 +13,9 @@ from certflow.noise.streams import Stream
 from certflow.sampling import copies, engine
 from certflow.sampling.classifier import BaseClassifier, default_batch
 from certflow.sampling.engine import count_classes
+from certflow.sampling.fast.row_loop import Kept
+from certflow.sampling.queue import Queue
+from certflow.sampling.resume import Journal
 
 SHAPE = (1, 4, 4)
 PLAIN = Inference(precision="float32", fold=False)
@@ -65,7 +68,9 @@ def test_counts_are_those_of_the_definition():
     assert np.array_equal(counted(base(), images(), INDEX, DRAWS), slowly(images(), INDEX, DRAWS))
 
 
-@pytest.mark.parametrize("batch", [8, 13, 64, 1000])
+@pytest.mark.parametrize(
+    "batch", [8, 13, 64, 71, 1000]
+)  # in batches of 71 the first one ends with one row of the next image
 def test_counts_do_not_depend_on_the_batch_size(batch):
     assert np.array_equal(counted(base(batch), images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
 
@@ -137,6 +142,14 @@ def test_an_infinite_logit_is_refused_too():
 
     with pytest.raises(NonFiniteError, match="NaN or infinite on all of"):
         counted(base(module=Infinite()), images(1), [0], [10])
+
+
+def test_votes_are_unsure_where_the_two_largest_logits_lie_closer_together_than_the_margin():
+    classifier = BaseClassifier(lambda x: x.flatten(1), PLAIN, shape=(1, 1, 2), classes=2, batch=8)
+    x = torch.tensor([[0.5, 0.0], [0.0, 0.25], [0.0, 0.125], [torch.nan, 0.0]])[:, None, None, :]
+    classes, finite, unsure = classifier.votes(x, 0.25)
+    assert classes[:3].tolist() == [0, 1, 1] and finite.tolist() == [True, True, True, False]
+    assert unsure[:3].tolist() == [False, False, True] and classifier.votes(x, None)[2] is None
 
 
 def test_the_lowest_class_wins_ties():
@@ -231,6 +244,7 @@ def test_the_users_module_is_left_alone():
 def test_impossible_seeds_are_refused(seed):
     with pytest.raises(ValueError, match="seed must be a whole number"):
         counted(base(), images(1), [0], [5], seed=seed)
+    assert counted(base(), images(1), [0], [5], seed=2**64 - 1).sum() == 5
 
 
 def test_tiny_batches_are_padded_to_rows_that_take_the_same_kernels():
@@ -239,14 +253,18 @@ def test_tiny_batches_are_padded_to_rows_that_take_the_same_kernels():
 
 
 @pytest.mark.parametrize(
-    ("shape", "cpu", "gpu"), [((1, 32, 32), 256, 4096), ((3, 32, 32), 200, 2048), ((3, 64, 64), 32, 256)]
+    ("shape", "cpu", "gpu"),
+    [
+        ((1, 32, 32), 256, 4096),
+        ((1, 1, 1025), 200, 2048),
+        ((3, 32, 32), 200, 2048),
+        ((1, 1, 4096), 200, 2048),
+        ((1, 1, 4097), 32, 256),
+        ((3, 64, 64), 32, 256),
+    ],
 )
 def test_batches_are_small_on_a_cpu_and_large_on_a_gpu(shape, cpu, gpu):
     assert default_batch(torch.device("cpu"), shape) == cpu and default_batch(torch.device("cuda"), shape) == gpu
-    assert (
-        default_batch(torch.device("cpu"), (1, 1, 4097)) == 32
-        and default_batch(torch.device("cpu"), (1, 1, 4096)) == 200
-    )
 
 
 class Hungry(torch.nn.Module):
@@ -262,18 +280,75 @@ class Hungry(torch.nn.Module):
         return self.inner(x)
 
 
-def test_too_little_memory_means_smaller_batches_and_the_same_counts(capsys):
-    classifier = base(64, Hungry(20))
+@pytest.mark.parametrize(("rows", "batch"), [(20, 16), (8, 8)])
+def test_too_little_memory_means_smaller_batches_and_the_same_counts(rows, batch, capsys):
+    classifier = base(64, Hungry(rows))
     assert np.array_equal(counted(classifier, images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
-    assert classifier.batch == 16
-    assert "going on with batches of 16" in capsys.readouterr().err
+    assert classifier.batch == batch
+    assert f"going on with batches of {batch}" in capsys.readouterr().err
 
 
 def test_too_little_memory_for_any_batch_is_an_error():
+    with pytest.raises(torch.OutOfMemoryError):
+        base(64, Hungry(4))
     classifier = base(64, Hungry(8))
     classifier.network.rows = 4
     with pytest.raises(torch.OutOfMemoryError):
         counted(classifier, images(), INDEX, DRAWS)
+
+
+@pytest.mark.parametrize(("device", "emptied"), [("cpu", 0), ("cuda", 3)])
+def test_memory_is_given_back_to_the_device_where_it_was_short(device, emptied, monkeypatch):
+    given, classifier = [], base(64, Hungry(8))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append(1))
+    work = engine._Work(classifier, None, None, None, Kept())
+    monkeypatch.setattr(work, "count", lambda row, stop: classifier.network(torch.zeros(classifier.batch, *SHAPE)))
+    classifier.device = torch.device(device)
+    assert work.by_graph == (device == "cuda"), "batches are repeated on fixed memory where that gains something"
+    assert [work.tried(0, 9) is None for _ in range(4)] == [True, True, True, False] and len(given) == emptied
+
+
+def test_chunks_grow_up_to_five_seconds_in_whole_batches():
+    pace = engine._Pace()
+    assert pace.stop(0, 10**6, 32) == 10_016 and pace.stop(64, 10**6, 5000) == 10_064 and pace.stop(90, 95, 32) == 95
+    for seconds, rows in ((0.0, 20_000), (2.5, 40_000), (4.0, 50_000), (10.0, 25_000), (1e9, 10_000)):
+        pace.took(seconds)
+        assert pace.rows == rows, "never more than twice as many, and never fewer than 10,000"
+
+
+class Bar:
+    """A stand-in for a progress bar, which keeps what it hears."""
+
+    def __init__(self, *told, **more):
+        self.told, self.done = (told, more), more["initial"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def update(self, units):
+        self.done += units
+
+
+def test_progress_is_shown_of_all_rows_from_where_the_job_goes_on(monkeypatch):
+    class Half(Journal):
+        def load(self, *shape):
+            return 300, np.zeros(shape, np.int64), np.zeros(shape[0])
+
+        def save(self, *state):
+            pass
+
+    bars = []
+    monkeypatch.setattr(engine, "progress", lambda *told, **more: bars.append(Bar(*told, **more)) or bars[-1])
+    counted(base(), images(), INDEX, DRAWS, journal=Half("none", "job"), description="stage 2")
+    assert bars[0].told == ((564, "draw", "stage 2"), {"initial": 300, "quiet": True}) and bars[0].done == 564
+
+
+def test_rows_are_shared_out_to_the_images_they_belong_to():
+    queue = Queue.checked([5, 6, 7, 8], [4, 2, 0, 10], None, None)
+    assert queue.share(3, 8).tolist() == [0.2, 0.4, 0.0, 0.4]
 
 
 def test_no_images_give_no_counts():

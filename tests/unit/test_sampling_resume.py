@@ -1,9 +1,12 @@
 """The partial counts of a job: stored as they were, cleared of what kills leave behind, refused when damaged."""
 
+import runpy
+
 import numpy as np
 import pytest
 
 from certflow.errors import ArtefactError
+from certflow.sampling import resume
 from certflow.sampling.resume import Journal
 
 COUNTS = np.arange(6, dtype=np.int64).reshape(2, 3)
@@ -34,6 +37,14 @@ def test_states_are_not_saved_too_often(tmp_path):
     kept.save(6, COUNTS, SECONDS)
     kept.save(7, COUNTS, SECONDS)
     assert journal(tmp_path).load(2, 3)[0] == 6
+
+
+def test_a_save_is_due_half_a_minute_after_the_last_or_as_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume.time, "monotonic", lambda: 100.0)
+    assert [journal(tmp_path, seconds=30.0, saved_at=at).due() for at in (69.0, 70.0, 71.0)] == [True, True, False]
+    for said, seconds in (("", 30), ("0.5", 0.5)):
+        monkeypatch.setenv("CERTFLOW_SAVE_SECONDS", said)
+        assert runpy.run_path(resume.__file__)["SAVE_SECONDS"] == seconds
 
 
 def test_what_a_kill_while_saving_leaves_is_removed_and_the_last_state_kept(tmp_path):
