@@ -77,6 +77,14 @@ def test_a_row_does_not_depend_on_its_company():
     assert torch.equal(norm(x)[0], norm(other)[0])
 
 
+def test_other_devices_are_left_to_torch(monkeypatch):
+    asked = []
+    monkeypatch.setattr(group_norm.F, "group_norm", lambda x, *rest: asked.append(x.device.type) or x)
+    for device in ("cpu", "meta"):
+        ChannelsLastGroupNorm(made(8, 4).to(device))(images(2, 8, 5, 5).to(device))
+    assert asked == ["meta"]
+
+
 def test_other_layouts_and_sizes_are_left_to_torch():
     norm, x = made(8, 4), torch.randn(2, 8, 5, 5)
     assert torch.equal(ChannelsLastGroupNorm(norm)(x), norm(x))
@@ -108,11 +116,25 @@ def test_narrow_groups_are_replaced_and_others_stay():
     assert type(network.start[1].activation) is nn.SiLU and type(network.start[2]) is nn.Identity
 
 
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_what_follows_a_layer_stays_unless_it_is_a_silu_that_nobody_watches(hook):
+    watched = nn.SiLU()
+    getattr(watched, hook)(lambda module, *given: None)
+    for after in (nn.ReLU(), watched):
+        layers = nn.Sequential(nn.GroupNorm(8, 16), after)
+        replace_group_norms(layers)
+        assert type(layers[0]) is ChannelsLastGroupNorm and type(layers[0].activation) is nn.Identity
+        assert layers[1] is after
+
+
 def test_a_layer_is_replaced_wherever_it_stands_and_a_network_of_nothing_else_stays():
     shared, network = nn.GroupNorm(8, 32), nn.Module()
     network.one, network.other = shared, nn.Sequential(nn.ReLU(), shared)
     replace_group_norms(network)
     assert type(network.one) is type(network.other[1]) is ChannelsLastGroupNorm
+    widest = nn.Sequential(nn.GroupNorm(1, 15), nn.GroupNorm(1, 16))
+    replace_group_norms(widest)
+    assert [type(layer) is nn.GroupNorm for layer in widest] == [False, True]
     alone = nn.GroupNorm(8, 32)
     replace_group_norms(alone)
     assert type(alone) is nn.GroupNorm

@@ -15,7 +15,7 @@ from certflow.models import build
 from certflow.models.base import Inference
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.fast import steps, winograd
-from certflow.sampling.fast.convolutions import replace_convolutions
+from certflow.sampling.fast.convolutions import _fits, _pays, replace_convolutions
 from certflow.sampling.fast.fusing import FusedConv2d
 from certflow.sampling.fast.winograd import WinogradConv2d
 
@@ -166,7 +166,7 @@ def test_memory_layouts_and_views_change_nothing():
     fast, x = WinogradConv2d(layer(16, 16)), torch.randn(6, 16, 8, 8)
     wanted = fast(x.contiguous(memory_format=torch.channels_last))
     assert torch.equal(fast(x), wanted)
-    assert torch.equal(fast(x.flip(0))[::2], wanted[[5, 3, 1]])
+    assert torch.equal(fast(x.flip(0))[::2], wanted[[5, 3, 1]]) and fast(x[:0]).shape == (0, 16, 8, 8)
     assert torch.equal(fast(torch.cat([x, x], dim=3)[..., :8]), wanted)
 
 
@@ -205,6 +205,43 @@ def test_only_what_it_can_do_and_what_pays_is_replaced():
         assert replace_convolutions(network, x) == 2
         assert [name for name, part in network.named_children() if type(part) is not nn.Conv2d] == ["fits", "grey"]
         torch.testing.assert_close(network(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "pool", "pays"),
+    [
+        ((16, 16), (8, 8), False, True),
+        ((15, 16), (8, 8), False, False),
+        ((16, 15), (8, 8), False, False),
+        ((3, 16), (8, 8), False, True),
+        ((3, 15), (8, 8), False, False),
+        ((3, 6), (4, 4), True, True),
+        ((4, 16), (4, 4), True, False),
+        ((16, 16), (4, 2), False, True),  # half of a tile is wanted
+        ((16, 16), (2, 4), False, True),
+        ((16, 16), (4, 1), False, False),
+        ((16, 16), (5, 6), False, False),  # 64 outputs for 30
+        ((16, 16), (5, 7), False, True),  # 64 for 35
+        ((16, 16), (2, 1), True, True),  # 16 for 4x2, of which half of the rows and columns are left
+        ((16, 16), (1, 1), True, False),
+    ],
+)
+def test_it_pays_from_16_channels_on_and_where_half_of_the_tiles_is_wanted(channels, size, pool, pays):
+    convolution = layer(*channels, relu=True if pool else None, pool=pool)
+    assert _pays(convolution, *size) == pays
+
+
+@pytest.mark.parametrize(
+    "other", [nn.Conv2d(16, 16, (3, 5), padding=1), nn.Conv2d(16, 16, 3, dtype=torch.bfloat16), nn.Linear(16, 16)]
+)
+def test_square_filters_in_float32_alone_have_an_algorithm(other):
+    assert not _fits(other) and _fits(nn.Conv2d(16, 16, 3, padding=2)) and not _fits(nn.Conv2d(16, 16, 3, padding=3))
+
+
+def test_a_kernel_that_is_gone_is_an_error(monkeypatch):
+    monkeypatch.setattr(winograd, "kernel", lambda: None)
+    with pytest.raises(ConfigError, match="a compiled kernel is gone; run again"):
+        WinogradConv2d(layer(16, 16))(torch.zeros(1, 16, 8, 8))
 
 
 @needs_compiler

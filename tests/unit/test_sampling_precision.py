@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from certflow.models.base import Inference
-from certflow.sampling import precision
+from certflow.sampling import precision, stage
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.precision import bfloat16_is_native, cpu_flags, native_precisions, remark
 from certflow.sampling.settings import exact_arithmetic
@@ -60,6 +60,22 @@ def test_the_log_says_what_bfloat16_would_gain_where_it_is_native_only(cpu):
     cpu(OLD)
     assert remark("float32", network(), x) is None
     assert "emulated" in remark("bfloat16", network(), x)
+
+
+def test_a_job_says_it_of_a_whole_batch_and_of_a_compiled_network_nothing(monkeypatch, capsys):
+    asked, base = [], BaseClassifier(network(), shape=SHAPE, batch=16)
+    monkeypatch.setattr(stage, "remark", lambda precision, network, x: asked.append((precision, x.shape)) or "slow")
+    stage._say_what_precision_costs(base)
+    assert capsys.readouterr().err == "precision float32: slow\n" and asked == [("float32", (16, *SHAPE))]
+    monkeypatch.setattr(BaseClassifier, "compiled", True)
+    stage._say_what_precision_costs(base)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_batch_takes_the_fastest_of_three_passes_after_one_to_warm_up(monkeypatch):
+    clock = iter([0, 1, 10, 15, 20, 23, 30, 34])  # seconds at the beginnings and ends of passes that take 1, 5, 3 and 4
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
+    assert precision._seconds(network(), torch.zeros(8, *SHAPE)) == 3 and next(clock, None) is None
 
 
 def test_a_model_that_does_not_run_in_bfloat16_is_said_to_be_one(cpu):

@@ -96,6 +96,19 @@ def test_boundaries_that_err_too_often_or_do_not_fit_are_refused(tests):
         stated_ladder([0.0, 0.5, 1.0], FAILURE, None, n_max=5000, alpha=0.001)
 
 
+def test_looks_begin_with_a_draw_and_increase_and_nothing_is_claimed_of_failures_that_no_draw_rules_out():
+    def stated(looks, accept, failure=0.5):
+        tests = {"looks": looks, "accept": [accept], "give_up": [[0] * len(looks), looks]}
+        return stated_ladder([0.25], [failure], tests, n_max=2, alpha=0.3)
+
+    assert stated([1, 2], [2, 2]).looks.tolist() == [1, 2] and stated([1, 2], [2, 3], failure=0.0)
+    for looks in ([0, 2], [2, 2]):
+        with pytest.raises(ValueError, match="do not fit"):
+            stated(looks, [3, 3])
+    with pytest.raises(ValueError, match="errs with probability 1, above"):
+        stated([1, 2], [2, 2], failure=0.0)
+
+
 def test_a_radius_that_no_draw_can_prove_is_never_held():
     tests = tuned_ladder(np.array([90, 95]), 100, np.array([0.3, 0.0]), **SETTINGS)
     assert all(a > n for a, n in zip(tests["accept"][1], tests["looks"], strict=True))
