@@ -131,6 +131,19 @@ def test_the_test_files_that_speak_of_a_module_are_asked_first(tool):
     )
 
 
+def test_of_a_kind_those_are_asked_that_name_it_its_contract_and_the_schema(tool):
+    files = (
+        "contracts/test_models",
+        "contracts/test_samplers",
+        "unit/test_budgets",
+        "unit/test_generated",
+        "unit/test_a",
+    )
+    tests = {f"tests/{file}.py": 'spec_class("sampler", "iss")' if "budgets" in file else "" for file in files}
+    found = [Path(name).stem for name in tool["near"].nearest("lib/certflow/sampling/kinds/iss.py", {}, tests)]
+    assert found[:3] == ["test_samplers", "test_generated", "test_budgets"]
+
+
 def test_tests_whose_lines_are_not_known_are_found_again_when_any_code_changes(tool, tmp_path):
     files = {"tests/test_a.py": "import certflow", "lib/certflow/a.py": "A = 1", "lib/certflow/b.py": "B = 1"}
     for name, text in files.items():
