@@ -1,5 +1,6 @@
 """Smoothed predictions: votes on every training image, sharded and resumed, read back, and refused where they do not belong."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -147,6 +148,24 @@ def test_shards_of_another_number_of_votes_are_refused(home, tmp_path):
             predictions_spec(),
             shards=[smooth(home, tmp_path / "1.npz", "1-of-2"), other],
             predictions=tmp_path / "x.npz",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"notes": {"precision": "another"}}, "was made otherwise than .*shard.npz; delete both"),
+        ({"parents": {"model": "another"}}, r"parents .*model: file has 'another'"),
+        ({"format": "counts"}, "is a 'counts' file"),
+    ],
+)
+def test_shards_of_another_precision_or_of_other_weights_are_not_merged(home, tmp_path, changed, message):
+    arrays, record = read_arrays(home / "shard.npz")
+    whole = {name: {**getattr(record, name), **value} if name != "format" else value for name, value in changed.items()}
+    write_arrays(tmp_path / "b.npz", arrays, replace(record, **whole))
+    with pytest.raises(ArtefactError, match=rf"b\.npz: .*{message}"):
+        merge_predictions(
+            predictions_spec(), shards=[home / "shard.npz", tmp_path / "b.npz"], predictions=tmp_path / "x.npz"
         )
 
 

@@ -159,6 +159,33 @@ def test_rows_in_another_order_than_the_plan_s_are_refused(tmp_path):
         certify(tmp_path, plan, counts, "fixed")
 
 
+@pytest.mark.parametrize("part", ["notes", "parents"])
+def test_shards_of_another_precision_or_of_other_weights_are_not_merged(tmp_path, part):
+    plan = make_plan(tmp_path, "fixed")
+    shard = make_shard(tmp_path, plan, "fixed")
+    arrays, record = read_arrays(shard)
+    one, two = ({name: values[rows] for name, values in arrays.items()} for rows in (slice(0, 1), slice(1, 3)))
+    other = replace(record, **{part: {**getattr(record, part), "model": "another"}})
+    write_arrays(tmp_path / "a.npz", one, record)
+    write_arrays(tmp_path / "b.npz", two, other)
+    with pytest.raises(ArtefactError, match=r"b\.npz: was made otherwise than .*a\.npz; delete both and run again"):
+        merge_counts(
+            spec_of("fixed"), shards=[tmp_path / "a.npz", tmp_path / "b.npz"], plan=plan, counts=tmp_path / "x.npz"
+        )
+
+
+def test_files_of_another_format_are_taken_for_no_shard_and_no_plan(tmp_path):
+    plan = make_plan(tmp_path, "fixed")
+    arrays, record = read_arrays(make_shard(tmp_path, plan, "fixed"))
+    write_arrays(tmp_path / "a.npz", arrays, replace(record, format="counts"))
+    with pytest.raises(ArtefactError, match=r"a\.npz: is a 'counts' file .* a 'shard' file .* is needed"):
+        merged(tmp_path, plan, tmp_path / "a.npz", "fixed")
+    table, record = read_table(plan)
+    write_table(tmp_path / "b.tsv", table, replace(record, format="certificate"))
+    with pytest.raises(ArtefactError, match=r"b\.tsv: is a 'certificate' file .* a 'plan' file .* is needed"):
+        read_plan(tmp_path / "b.tsv", spec_of("fixed"))
+
+
 def test_merged_counts_name_the_versions_that_counted_not_those_that_merged(tmp_path):
     plan = make_plan(tmp_path, "fixed")
     shard = make_shard(tmp_path, plan, "fixed")

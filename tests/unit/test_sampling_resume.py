@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from certflow.errors import ArtefactError
+from certflow.files.artefact import Provenance, write_arrays
 from certflow.sampling import resume
 from certflow.sampling.resume import Journal
 
@@ -69,6 +70,12 @@ def test_a_damaged_state_is_refused_by_name(tmp_path):
     kept.save(17, COUNTS, SECONDS)
     kept.path.write_bytes(kept.path.read_bytes()[:-30])
     with pytest.raises(ArtefactError, match=r"counts\.npz\.partial: is damaged .* delete it"):
+        journal(tmp_path).load(2, 3)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path):
+    write_arrays(journal(tmp_path).path, {"counts": COUNTS}, Provenance(format="counts", spec={"job": "job"}))
+    with pytest.raises(ArtefactError, match="is a 'counts' file .* a 'partial counts' file .* is needed"):
         journal(tmp_path).load(2, 3)
 
 

@@ -24,7 +24,7 @@ from certflow.noise.variates import image_uniforms
 from certflow.sampling.merge import merge_counts
 from certflow.sampling.plan import shard_bounds, write_plan
 from certflow.sampling.resume import Journal
-from certflow.sampling.stage import presample_counts, sample_counts
+from certflow.sampling.stage import presample_counts, sample_counts, shard_number
 from certflow.stats import clopper_pearson_lower
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,12 +227,23 @@ def test_shards_cover_all_images_with_about_equal_work():
         work = [draws[a:b].sum() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
         assert max(work) <= draws.sum() / shards + draws.max()
     assert shard_bounds(np.full(12, 100), 4).tolist() == [0, 3, 6, 9, 12]
+    with pytest.raises(ValueError, match="shards: must be at least 1, got 0"):
+        shard_bounds(draws, 0)
+
+
+def test_a_shard_is_named_by_its_number_and_how_many_there_are():
+    assert (
+        shard_number("1-of-1") == (1, 1) and shard_number("12-of-12") == (12, 12) and shard_number("2-of-4") == (2, 4)
+    )
+    for name in ("0-of-2", "3-of-2", "1-of-0", "2of4", "1-of-2x", "x1-of-2", "-1-of-2", ""):
+        with pytest.raises(ValueError, match="shard must be named like 2-of-4, got"):
+            shard_number(name)
 
 
 def test_missing_doubled_and_foreign_shards_are_refused(home, tmp_path):
     first, second = (sample(home, tmp_path / f"{k}.npz", f"{k}-of-2") for k in (1, 2))
     for shards in ([first], [first, second, second]):
-        with pytest.raises(ArtefactError, match="do not hold its images once each"):
+        with pytest.raises(ArtefactError, match=r"do not hold its images once each \(first: idx 6\)"):
             merge_counts(plan_spec(700), shards=shards, plan=home / "plan.tsv", counts=tmp_path / "x.npz")
     write_plan(plan_spec(600), counts=home / "presample.npz", plan=tmp_path / "other.tsv")
     with pytest.raises(ArtefactError, match="1.npz: .*sampler.n: file has 700, asked for 600"):
@@ -270,7 +281,7 @@ def test_a_plan_for_another_model_or_noise_is_refused(home, tmp_path):
     write_table(
         home / "foreign.tsv", table, Provenance(format="plan", spec=record.spec, parents=parents, notes=record.notes)
     )
-    with pytest.raises(ArtefactError, match="parents.model: file has"):
+    with pytest.raises(ArtefactError, match=r"parents\.model: file has .*delete it and run again"):
         sample(home, tmp_path / "a.npz", plan="foreign.tsv")
 
 
@@ -301,6 +312,10 @@ def test_a_plan_is_made_only_from_counts_of_its_own_noise_and_size(home, tmp_pat
     louder = {**plan_spec(700), "noise": spec_class("noise", "gaussian")(sigma=1.0).canonical()}
     with pytest.raises(ArtefactError, match="noise.sigma: file has 0.5, asked for 1.0"):
         write_plan(louder, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
+    arrays, record = read_arrays(home / "presample.npz")
+    write_arrays(tmp_path / "other.npz", arrays, replace(record, format="shard"))
+    with pytest.raises(ArtefactError, match="is a 'shard' file .* a 'presample' file .* is needed"):
+        write_plan(plan_spec(700), counts=tmp_path / "other.npz", plan=tmp_path / "p.tsv")
     larger = counts_spec(spec_class("sampler", "fixed")(n0=30, n=700))
     with pytest.raises(ArtefactError, match="presample.n0: file has 20, asked for 30"):
         write_plan(larger, counts=home / "presample.npz", plan=tmp_path / "p.tsv")
