@@ -135,6 +135,55 @@ def test_a_rule_ends_every_image_within_its_draws(kind, noise):
             assert decision <= measurement.rule.most(look, k)[0]
 
 
+def sampler(kind, **settings):
+    return spec_class("sampler", kind)(**settings)
+
+
+ENDS = [
+    sampler("decide", look=50, n_max=50),
+    sampler("decide", radii=[0.5]),
+    sampler("double", n=10**8 - 1, n_q=1),
+    sampler("iss", tolerance=0.1, n_max=10, granularity=10),
+    sampler("iss", tolerance=0.9, loss="relative"),
+    sampler("pilot", first=50, n_max=50),
+    sampler("planned", budget=500.5, n_min=10, n_max=10),
+]
+BEYOND = [
+    sampler("decide", look=51, n_max=50),
+    sampler("decide", radii=[0.25, 0.25]),
+    sampler("decide", radii=[-0.25, 0.5]),
+    sampler("double", n=10**8, n_q=1),
+    sampler("iss", tolerance=0.1, n_max=9, granularity=9),
+    sampler("iss", tolerance=0.1, granularity=101, n_max=100),
+    sampler("iss", tolerance=1.0, loss="relative"),
+    sampler("pilot", first=51, n_max=50),
+    sampler("planned", budget=500.0),
+    sampler("planned", price=1e-6, n_min=9),
+    sampler("planned", price=1e-6, n_min=300, n_max=299),
+]
+
+
+def test_settings_have_problems_beyond_the_end_of_what_can_work_and_not_at_it():
+    assert [made.problems() for made in ENDS] == [[]] * len(ENDS)
+    assert [len(made.problems()) for made in BEYOND] == [1] * len(BEYOND)
+
+
+@pytest.mark.parametrize(
+    ("made", "cost", "draws", "second"),
+    [
+        (sampler("fixed", n0=20, n=300), 300, 300, 0),
+        (sampler("decide", n_max=700), 700, 700, 0),
+        (sampler("pilot", n_max=150), 150, 150, 0),
+        (sampler("iss", tolerance=0.1, n_max=900), 900, 900, 0),
+        (sampler("double", n=300, n_q=200), 500, 300, 200),
+        (sampler("planned", n0=100, budget=800.0, n_max=5000), 700, 5000, 0),
+        (sampler("planned", n0=100, price=1e-6, n_max=5000), 5000, 5000, 0),
+    ],
+)
+def test_its_cost_is_that_of_stage_2_a_mean_where_it_is_fixed_and_else_the_most(made, cost, draws, second):
+    assert (made.cost(small("noise", "gaussian")), made.draws, made.second_draws) == (cost, draws, second)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_cost_and_what_stage_1_depends_on_are_stated(kind):
     sampler = small("sampler", kind)

@@ -47,5 +47,6 @@ def test_a_pilot_ends_an_image_with_the_miss_that_makes_it_known_and_all_at_the_
     rule = pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))[0].rule
     assert rule.looks[0] == 20 and rule.looks[-1] == 50 and len(rule.looks) > 3
     for look, n in enumerate(rule.looks):
-        _, finished = rule.judge(look, n - np.array([0, 7, 8, 9]), np.full(4, -1.0))
+        decided, finished = rule.judge(look, n - np.array([0, 7, 8, 9]), np.full(4, -1.0))
         assert finished.tolist() == [n == 50, n == 50, True, True]
+        assert decided.tolist() == rule.most(look, n - np.arange(4)).tolist() == [-1] * 4, "it decides no radius"

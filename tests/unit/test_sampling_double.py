@@ -105,6 +105,8 @@ def test_what_is_refused():
     assert Double().noise_problems(Gaussian(sigma=1)) == []
     other = Truncated(k=1, sigma=1)
     assert "truncated" in Double().noise_problems(other)[0]
+    with pytest.raises(ValueError, match="a second law is known for .*, not for kind truncated"):
+        Double().measurements(PlannedImages(planned(), other))
     assert "ratio" in Double(q=ScaledLaw(ratio=1.0)).problems()[0]
     assert "no second law" in Double(arithmetic="exact").problems()[0]
     assert "more than bounds" in Double(n=10**8, n_q=1).problems()[0]
