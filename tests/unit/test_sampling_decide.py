@@ -19,7 +19,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
-from certflow.sampling import sequential
+from certflow.sampling import engine, sequential
 from certflow.sampling.base import Measurement, PlannedImages
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
@@ -211,7 +211,7 @@ def test_work_ends_with_the_last_image_and_takes_the_time_that_is_stated():
     assert found.counts.sum(axis=1).tolist() == found.drawn.tolist()
 
 
-def test_progress_is_shown_of_all_images_from_where_the_job_goes_on(monkeypatch):
+def test_progress_is_shown_of_all_images_from_where_the_job_goes_on(tmp_path, monkeypatch):
     class Half(Journal):
         def read(self):
             arrays = {"counts": np.zeros((7, 3), np.int64), "seconds": np.zeros(7), "look": np.array(1)}
@@ -222,9 +222,12 @@ def test_progress_is_shown_of_all_images_from_where_the_job_goes_on(monkeypatch)
             return False
 
     bars = []
-    monkeypatch.setattr(sequential, "progress", lambda *told, **more: bars.append(Bar(*told, **more)) or bars[-1])
-    drawn_until(SecondLook(), Half("none", "job"), description="stage 2")
-    assert bars[0].told == ((7, "img", "stage 2"), {"initial": 3, "quiet": True}) and bars[0].done == 7
+    for module in (sequential, engine):
+        monkeypatch.setattr(module, "progress", lambda *told, **more: bars.append(Bar(*told, **more)) or bars[-1])
+    told = {"noise": Gaussian(sigma=SIGMA), "seed": 1, "stream": 1, "journal": Half(tmp_path / "counts", "job")}
+    count_until(base(), images(), INDEX, np.zeros(7, np.int64), SecondLook(), description="stage 2", **told)
+    assert bars[0].told == ((7, "img", "stage 2"), {"initial": 3, "quiet": False}) and bars[0].done == 7
+    assert [bar.told[1]["quiet"] for bar in bars[1:]] == [True], "what is drawn between looks has no bar of its own"
 
 
 def test_progress_counts_the_draws_of_images_that_have_not_ended():

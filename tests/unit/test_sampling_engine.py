@@ -332,7 +332,7 @@ class Bar:
         self.done += units
 
 
-def test_progress_is_shown_of_all_rows_from_where_the_job_goes_on(monkeypatch):
+def test_progress_is_shown_of_all_rows_from_where_the_job_goes_on(tmp_path, monkeypatch):
     class Half(Journal):
         def load(self, *shape):
             return 300, np.zeros(shape, np.int64), np.zeros(shape[0])
@@ -342,8 +342,15 @@ def test_progress_is_shown_of_all_rows_from_where_the_job_goes_on(monkeypatch):
 
     bars = []
     monkeypatch.setattr(engine, "progress", lambda *told, **more: bars.append(Bar(*told, **more)) or bars[-1])
-    counted(base(), images(), INDEX, DRAWS, journal=Half("none", "job"), description="stage 2")
-    assert bars[0].told == ((564, "draw", "stage 2"), {"initial": 300, "quiet": True}) and bars[0].done == 564
+    told = {
+        "noise": NOISE,
+        "seed": 3,
+        "stream": 1,
+        "journal": Half(tmp_path / "counts", "job"),
+        "description": "stage 2",
+    }
+    count_classes(base(), images(), np.array(INDEX), np.array(DRAWS), **told)
+    assert bars[0].told == ((564, "draw", "stage 2"), {"initial": 300, "quiet": False}) and bars[0].done == 564
 
 
 def test_rows_are_shared_out_to_the_images_they_belong_to():
@@ -460,6 +467,9 @@ def test_copies_that_are_not_a_sum_are_made_of_the_image_itself():
     assert np.array_equal(found, wanted) and (found > 0).sum() > 3
 
 
-def test_a_law_that_is_not_a_sum_has_no_exact_arithmetic_unless_it_says_so():
+def test_a_law_that_is_not_a_sum_has_exact_arithmetic_only_where_the_engine_knows_how(monkeypatch):
     with pytest.raises(ValueError, match="noise of kind split has no exact form"):
+        counted(base(), images(), INDEX, DRAWS, noise=Split(), arithmetic="exact")
+    monkeypatch.setattr(Split, "exact_problems", lambda noise: [])
+    with pytest.raises(ValueError, match="copies under noise of kind split are not whole grey levels"):
         counted(base(), images(), INDEX, DRAWS, noise=Split(), arithmetic="exact")

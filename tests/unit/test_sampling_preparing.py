@@ -232,10 +232,19 @@ def test_steps_that_cannot_run_in_the_precision_are_left_out_and_named(monkeypat
 def test_any_compiler_will_do_for_a_cpu_and_none_is_needed_for_a_gpu(there, monkeypatch):
     made = []
     monkeypatch.setattr(torch, "compile", lambda function, **options: made.append(options) or function)
+    monkeypatch.setattr(steps, "keep_compilers_private", lambda: made.append("private folder"))
     for found, device in ((there, "cpu"), (None, "cuda")):
         monkeypatch.setattr(steps.shutil, "which", lambda name, found=found: name if name == found else None)
         assert isinstance(steps.compiled(Form(nn.Identity()), torch.device(device)).network, steps.Compiled)
-    assert made == [{"dynamic": False}] * 2, "for the one shape of a batch"
+    assert made == ["private folder", {"dynamic": False}] * 2, "for the one shape of a batch"
+
+
+def test_what_was_done_to_a_model_is_described():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    done = {"settled": False, "folded": True, "fused": torch.backends.mkldnn.is_available(), "native": False}
+    rest = {"precision": "float32", "compiled": False, "layout": "channels last", "dropped": "none"}
+    assert same_function(model, model).describe() == {**done, **rest}
 
 
 # One fixed function of a row
@@ -644,6 +653,24 @@ def test_functions_are_models():
     ]:
         with pytest.raises(ValueError, match=f"the function uses {name}, which is in training mode; call {name}.eval"):
             prepared(given)
+
+
+class Levelled(nn.Module):
+    """Takes a noise level, as denoisers do; whether that is fixed is in its attribute."""
+
+    def __init__(self, frozen: bool):
+        super().__init__()
+        self.net, self.condition_is_frozen = Net(), frozen
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def test_parts_that_follow_a_noise_level_are_refused_by_name():
+    prepared(Levelled(True))
+    for model, name in ((Levelled(False), "the model itself"), (nn.Sequential(nn.Identity(), Levelled(False)), "1")):
+        with pytest.raises(ValueError, match=f"take a noise level that is not fixed, .*: {name}; build the denoiser"):
+            prepared(model)
 
 
 @pytest.mark.parametrize(

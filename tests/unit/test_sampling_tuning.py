@@ -92,6 +92,8 @@ def test_boundaries_that_err_too_often_or_do_not_fit_are_refused(tests):
         stated_ladder([0.0, 0.5], FAILURE[:2], tests, n_max=5000, alpha=0.001)
     with pytest.raises(ValueError, match="do not fit"):
         stated_ladder([0.0, 0.5, 1.0], FAILURE, tests, n_max=6000, alpha=0.001)
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        stated_ladder([0.0, 0.5, 1.0], FAILURE[:2], tests, n_max=5000, alpha=0.001)
     with pytest.raises(ValueError, match="states no tests"):
         stated_ladder([0.0, 0.5, 1.0], FAILURE, None, n_max=5000, alpha=0.001)
 
@@ -111,7 +113,8 @@ def test_looks_begin_with_a_draw_and_increase_and_nothing_is_claimed_of_failures
 
 def test_a_radius_that_no_draw_can_prove_is_never_held():
     tests = tuned_ladder(np.array([90, 95]), 100, np.array([0.3, 0.0]), **SETTINGS)
-    assert all(a > n for a, n in zip(tests["accept"][1], tests["looks"], strict=True))
+    assert tests["accept"][1] == [n + 1 for n in tests["looks"]]
+    assert tests["give_up"][1] == tests["looks"] and tests["rewards"][1] == 0, "given up at once, and worth nothing"
     stated_ladder([0.0, 0.5], np.array([0.3, 0.0]), tests, n_max=5000, alpha=0.001)
 
 

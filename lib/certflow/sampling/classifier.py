@@ -78,7 +78,7 @@ class BaseClassifier:
         `margin`; None without one."""
         logits, unsure = self.logits(x), None
         if margin is not None:
-            largest = logits.topk(2, dim=1).values
+            largest = logits.topk(2).values
             unsure = largest[:, 0] - largest[:, 1] < margin
         return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1), unsure
 

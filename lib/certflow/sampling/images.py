@@ -26,7 +26,7 @@ class Reader:
 def check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, exact: bool) -> None:
     """ValueError unless there is one image for each of `index`, of the model's shape, with values in [0,1]; in exact arithmetic
     the images must be 8-bit ones."""
-    if images.dim() != 4 or tuple(images.shape[1:]) != base.shape:
+    if tuple(images.shape[1:]) != base.shape:
         raise ValueError(
             f"images must have shape [images, {', '.join(map(str, base.shape))}], got {list(images.shape)}"
         )
