@@ -55,6 +55,16 @@ def test_worth_of_draws_is_its_expectation(weight):
             assert worth[row, column] == pytest.approx(exact, abs=1e-7 if q[column] < 0.2 else 2e-5)
 
 
+def test_worth_of_few_draws_is_its_expectation_to_nine_digits():
+    n, worth = utility(8, 40, 1, 0.001, 0.05, SCALE)
+    q, _ = failure_grid()
+    for draws, found in zip(n[1:], worth[1:], strict=True):
+        misses = np.arange(draws + 1)
+        radius = np.maximum(-special.ndtri(clopper_pearson_failure(draws - misses, draws, 0.001)), 0)
+        gain = radius + 0.05 * (clopper_pearson_lower(draws - misses, draws, 0.001) > 0.5)
+        np.testing.assert_allclose(found, stats.binom.pmf(misses, draws, q[:, None]) @ gain, rtol=1e-9, atol=1e-9)
+
+
 def test_grids():
     n = draws_grid(200, 100_000, 100)
     assert n[0] == 0 and n[1] == 200 and n[-1] == 100_000 and (n % 100 == 0).all() and (np.diff(n) > 0).all()

@@ -72,7 +72,7 @@ def _law_of_misses(n: int, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     mean, spread = n * q, 5 * np.sqrt(n * q * (1 - q)) + 5
     first, last = np.floor(np.maximum(mean - spread, 0)), np.ceil(np.minimum(mean + spread, n))
-    stride = np.maximum(np.ceil((last - first) / (NODES - 1)), 1)
+    stride = np.ceil((last - first) / (NODES - 1))
     misses = first[:, None] + stride[:, None] * np.arange(NODES)
     inside = misses <= n
     misses = np.minimum(misses, n)
@@ -86,9 +86,9 @@ def _radii(n: int, most: int, alpha: float, misses: np.ndarray, scale: Scale) ->
     """max(0, r(1 - L(n - F, n, alpha))) at the values F of `misses`, interpolated by a cubic spline in log(F + 1)."""
     from scipy.interpolate import CubicSpline
 
-    knots = np.unique(np.concatenate([np.arange(min(most, 16) + 1.0), np.geomspace(1, most + 1, KNOTS) - 1]))
-    if len(knots) < 2:
+    if most == 0:
         return np.where(misses <= most, _radius(0.0, n, alpha, scale), 0.0)
+    knots = np.unique(np.geomspace(1, most + 1, KNOTS) - 1)
     spline = CubicSpline(np.log1p(knots), _radius(knots, n, alpha, scale))
     return np.where(misses <= most, np.maximum(spline(np.log1p(np.minimum(misses, most))), 0.0), 0.0)
 
