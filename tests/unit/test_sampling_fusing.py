@@ -111,6 +111,10 @@ def both(net, x):
     return F.relu(net.a(x) + net.b(x))
 
 
+def summed(net, x):
+    return net.a(x) + net.b(x)
+
+
 def reused(net, x):
     hidden = net.a(x)
     return F.relu(hidden) + hidden
@@ -139,7 +143,17 @@ def read_between(net, x):
 
 @pytest.mark.parametrize(
     ("how", "fusions"),
-    [(both, 1), (in_place, 1), (read_between, 1), (reused, 0), (broadcast, 0), (doubled, 0), (by_name, 0), (scaled, 0)],
+    [
+        (both, 1),
+        (summed, 1),
+        (in_place, 1),
+        (read_between, 1),
+        (reused, 0),
+        (broadcast, 0),
+        (doubled, 0),
+        (by_name, 0),
+        (scaled, 0),
+    ],
 )
 def test_what_is_fused_and_what_is_not(how, fusions):
     torch.manual_seed(0)

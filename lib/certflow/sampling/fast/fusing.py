@@ -96,9 +96,9 @@ def fuse(network: nn.Module, x: torch.Tensor) -> fx.GraphModule | None:
     except Exception:
         return None
     _drop_identities(module)
-    changed = _pool_pairwise(module) + _fuse_convolutions(module) + _fuse_sums(module)
+    changed = [_pool_pairwise(module), _fuse_convolutions(module), _fuse_sums(module)]
     module.recompile()
-    return module if changed else None
+    return module if any(changed) else None
 
 
 class _Shapes(fx.Interpreter):
@@ -119,18 +119,20 @@ def _drop_identities(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
-def _pool_pairwise(module: fx.GraphModule) -> int:
-    changed = 0
+def _pool_pairwise(module: fx.GraphModule) -> bool:
+    """Put ours for every pooling over pairs; whether there was one."""
+    changed = False
     for node in list(module.graph.nodes):
         if _is_pool(module, node):
             _replace(module, node, PairwiseMaxPool2d(), (node.args[0],))
-            changed += 1
+            changed = True
     return changed
 
 
-def _fuse_convolutions(module: fx.GraphModule) -> int:
-    """Fuse every convolution with what follows it; of two that are added the first one takes the other for its residual."""
-    changed = 0
+def _fuse_convolutions(module: fx.GraphModule) -> bool:
+    """Fuse every convolution with what follows it, of two that are added the first one with the other for its residual; whether
+    there was one."""
+    changed = False
     for node in list(module.graph.nodes):
         layer = _convolution(module, node)
         if layer is None:
@@ -144,7 +146,7 @@ def _fuse_convolutions(module: fx.GraphModule) -> int:
             continue
         args = (node.args[0],) if other is None else (node.args[0], other)
         _replace(module, last, FusedConv2d(layer, relu, pool), args)
-        changed += 1
+        changed = True
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     return changed
@@ -166,13 +168,13 @@ def _followers(module: fx.GraphModule, last: fx.Node, may_pool: bool) -> tuple[f
     return last, relu, pool
 
 
-def _fuse_sums(module: fx.GraphModule) -> int:
-    """Fuse convolutions that know what they are added to, as opaque modules have them."""
+def _fuse_sums(module: fx.GraphModule) -> bool:
+    """Fuse convolutions that know what they are added to, as opaque modules have them; whether there was one."""
     sums = [(name, part) for name, part in module.named_modules() if type(part) is AddedConv2d]
     plain = [(name, part.convolution) for name, part in sums if is_plain(part.convolution)]
     for name, convolution in plain:
         module.set_submodule(name, FusedConv2d(convolution, relu=False))
-    return len(plain)
+    return bool(plain)
 
 
 def _replace(module: fx.GraphModule, node: fx.Node, new: nn.Module, args: tuple) -> None:
