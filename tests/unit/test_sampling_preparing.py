@@ -23,9 +23,9 @@ from certflow.sampling.engine import count_classes
 from certflow.sampling.fast import steps
 from certflow.sampling.form import Form
 from certflow.sampling.probing import (
-    SIGMAS,
     check_repeats,
     check_rows,
+    company_images,
     first_line,
     generators_kept,
     probe_images,
@@ -318,10 +318,16 @@ def test_the_largest_and_the_smallest_value_of_a_batch_are_found_to_matter_in_im
 def test_probe_images_are_smooth_ones_in_range_under_noise_of_every_level():
     images = probe_images(40, (3, 64, 64)).double()
     rough = images.diff(n=2, dim=3).flatten(1).std(dim=1) / 6**0.5  # of noise alone its standard deviation
-    wanted = torch.tensor(SIGMAS, dtype=torch.float64).repeat(8)
+    wanted = torch.tensor([0, 0.1, 0.25, 0.5, 1], dtype=torch.float64).repeat(8)
     torch.testing.assert_close(rough, wanted, rtol=0.05, atol=0.02)
     clean = images[wanted == 0]
     assert float(clean.min()) >= 0 and float(clean.max()) <= 1 and float(clean.std()) > 0.1
+    other = company_images(40, (3, 64, 64)).double()
+    assert float(other.std()) == pytest.approx(2 * float(images.std()), rel=0.05), (
+        "twice the range, around the same middle"
+    )
+    assert float(other.mean()) == pytest.approx(float(images.mean()), abs=0.05)
+    assert abs(float(torch.corrcoef(torch.stack([images.flatten(), other.flatten()]))[0, 1])) < 0.1, "of other images"
 
 
 class Learning(nn.Module):

@@ -17,6 +17,7 @@ from certflow.sampling.plan import read_plan
 from certflow.sampling.tuning import (
     FINE,
     REFERENCE,
+    REWARDS,
     STIFFNESS,
     prior_on_atoms,
     reference_power,
@@ -52,6 +53,10 @@ def test_tests_are_whole_numbers_and_keep_their_level(tests):
         assert 0.0007 < size(looks, np.array(accept), q0) <= 0.001  # one count more would spend too much
     ladder = stated_ladder([0.0, 0.5, 1.0], FAILURE, tests, n_max=5000, alpha=0.001)
     assert ladder.give_up[-1].tolist() == tests["looks"]
+
+
+def test_an_image_is_worth_from_256_to_67_million_draws():
+    assert [round(2 ** (reward / FINE)) for reward in REWARDS] == [2**8, 2**26]
 
 
 def test_they_depend_on_how_many_images_show_what_and_not_on_their_order(hits, tests):
