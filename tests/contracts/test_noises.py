@@ -35,7 +35,11 @@ def way(law, method):
 
     def copies(shape, key):
         levels = torch.arange(math.prod(shape)).mul(37).remainder(256).view(shape)
-        held = levels.to(torch.int16) if method == "pieces" else (levels / 255).expand(len(key.image), *shape).clone()
+        held = (
+            levels.to(torch.int16)
+            if method == "pieces"
+            else (levels.float() / 255).expand(len(key.image), *shape).clone()
+        )
         return getattr(law, method)(held, key)
 
     return copies
@@ -90,6 +94,17 @@ def test_a_row_depends_on_its_own_counters_alone(any_law):
             one = slice(row, row + 1)
             assert torch.equal(draws(SHAPE, Key(image[one], draw[one], seed=3, stream=2))[0], whole[row])
     assert torch.equal(image, kept[0]) and torch.equal(draw, kept[1])
+
+
+def test_draws_do_not_depend_on_what_torch_makes_by_default(any_law):
+    """Users who work in float64 say so once, for all of torch."""
+    wanted, kept = [drawn(any_law, rows=3, method=method) for method in ways(any_law)], torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = [drawn(any_law, rows=3, method=method) for method in ways(any_law)]
+    finally:
+        torch.set_default_dtype(kept)
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
 def test_seed_stream_image_and_draw_all_count(any_law):

@@ -106,7 +106,7 @@ def normals(
     out = _empty(d, image)
     for rows in _blocks(image, out.shape[2]):
         part = out[rows]
-        u, v = (torch.empty(len(part), 2, out.shape[2], device=out.device) for _ in range(2))
+        u, v = (part.new_empty(len(part), 2, out.shape[2]) for _ in range(2))
         _fill("uniforms", [u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
         _box_muller_(u, v, part[:, 0::2], part[:, 1::2])
     return out.flatten(1)[:, :d]

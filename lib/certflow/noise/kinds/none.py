@@ -20,7 +20,7 @@ class NoNoise(AdditiveNoise):
 
     def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape] of zeros."""
-        return torch.zeros(len(key.image), *shape, device=key.image.device)
+        return torch.zeros(len(key.image), *shape, dtype=torch.float32, device=key.image.device)
 
     def copies(self, x: Any, key: Key) -> Any:
         """See `NoiseSpec.copies`: the items as they are, texts included."""
