@@ -18,6 +18,11 @@ def cut(radius: np.ndarray) -> np.ndarray:
     return np.maximum(radius, 0.0) * (1.0 - RADIUS_GUARD)
 
 
+def raised(radii: np.ndarray) -> np.ndarray:
+    """What a failure in closed form is computed for, so that it certifies the radii themselves after `cut`."""
+    return radii * (1 + 2 * RADIUS_GUARD)
+
+
 def below(failure: np.ndarray) -> np.ndarray:
     """The next smaller failure; 1/2, which certifies radius 0, stays. Near 1/2 the rounding of a failure is any share of a
     small radius, so that no share of the radius that is given away covers it."""

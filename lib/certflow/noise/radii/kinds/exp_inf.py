@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.exp_inf import ExpInf
-from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
+from certflow.noise.radii.checks import below, needed_dimension, raised, scale
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.spherical.stirling import log_step
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
@@ -28,7 +28,7 @@ def time_l1(p: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
 
 def failure_l1(radii: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
     """Its inverse."""
-    return below(np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / largest_l1(noise, dim), 0.0) / 2)
+    return below(np.maximum(1 - raised(radii) / largest_l1(noise, dim), 0.0) / 2)
 
 
 @lru_cache(maxsize=32)

@@ -12,11 +12,11 @@ def radius(failure: np.ndarray, noise: GeneralizedGaussian, dim: int | None) -> 
     """From the table of (dim, k), at most 6 sigma; in closed form for k = 0, which is the Gaussian."""
     if noise.k == 0:
         return gaussian.NORMS["l2"].radius(failure, noise, dim)
-    from certflow.noise.radii.spherical.half_table import LEAST_FAILURE, half_table
+    from certflow.noise.radii.spherical.half_table import half_table
 
     d, k = checked_dimension(needed_dimension(dim, noise), noise.k)
     table = half_table(d, k)
-    return checked_sigma(noise.sigma) * (1 - RADIUS_GUARD) * table.radius(np.maximum(failure, LEAST_FAILURE))
+    return checked_sigma(noise.sigma) * (1 - RADIUS_GUARD) * table.radius(failure)
 
 
 NORMS = {"l2": Shift(radius)}

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.kinds.laplace import Laplace
-from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
+from certflow.noise.radii.checks import below, needed_dimension, raised, scale
 from certflow.noise.radii.two_bounds import by_flow
 
 LEAST_MASS = 1e-30
@@ -21,7 +21,7 @@ def time_l1(p: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
 
 def failure_l1(radii: np.ndarray, noise: Laplace, dim: int | None) -> np.ndarray:
     """exp(-r/λ)/2."""
-    return below(np.exp(-radii * (1 + 2 * RADIUS_GUARD) / scale(noise)) / 2)
+    return below(np.exp(-raised(radii) / scale(noise)) / 2)
 
 
 class DiagonalTable:

@@ -9,7 +9,7 @@ import numpy as np
 
 from certflow.noise.kinds.ssn import IndependentSplitting
 from certflow.noise.radii import Shift
-from certflow.noise.radii.checks import RADIUS_GUARD, below, checked_sigma, cut, needed_dimension
+from certflow.noise.radii.checks import below, checked_sigma, cut, needed_dimension, raised
 from certflow.noise.radii.two_bounds import by_overlap
 
 
@@ -20,7 +20,7 @@ def time(p: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndar
 
 def closed_failure(radii: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l1: 1/2 - r / width, rounded down; 0 from half the width on."""
-    return below(np.maximum(0.5 - radii / _width(noise) / (1 - 2 * RADIUS_GUARD), 0.0))
+    return below(np.maximum(0.5 - raised(radii) / _width(noise), 0.0))
 
 
 def linf_radius(failure: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:

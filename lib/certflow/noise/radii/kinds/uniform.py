@@ -3,7 +3,7 @@
 import numpy as np
 
 from certflow.noise.kinds.uniform import Uniform
-from certflow.noise.radii.checks import RADIUS_GUARD, below, needed_dimension, scale
+from certflow.noise.radii.checks import below, needed_dimension, raised, scale
 from certflow.noise.radii.two_bounds import by_overlap
 
 
@@ -14,7 +14,7 @@ def time_l1(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
 
 def failure_l1(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """(1 - r/λ)/2."""
-    return below(np.maximum(1 - radii * (1 + 2 * RADIUS_GUARD) / scale(noise), 0.0) / 2)
+    return below(np.maximum(1 - raised(radii) / scale(noise), 0.0) / 2)
 
 
 def time_linf(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
@@ -24,7 +24,7 @@ def time_linf(p: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
 
 def failure_linf(radii: np.ndarray, noise: Uniform, dim: int | None) -> np.ndarray:
     """(1 - r/(2λ))^d - 1/2."""
-    share = np.minimum(radii * (1 + 2 * RADIUS_GUARD) / (2 * scale(noise)), 1.0)
+    share = np.minimum(raised(radii) / (2 * scale(noise)), 1.0)
     with np.errstate(divide="ignore"):
         return below(np.maximum(np.expm1(needed_dimension(dim, noise) * np.log1p(-share)) + 0.5, 0.0))
 
