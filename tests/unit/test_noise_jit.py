@@ -15,6 +15,8 @@ from certflow.noise.base import Key
 from certflow.noise.fast import jit, native
 from certflow.noise.fast.jit import SOURCES
 
+KEY = ("stream", "key0", "key1")
+
 
 def library(folder: Path) -> ctypes.CDLL:
     """The functions over flat arrays of counters, compiled for the CPU."""
@@ -150,24 +152,50 @@ def _nvrtc() -> ctypes.CDLL:
     pytest.skip("this build of torch brings no NVRTC")
 
 
-def test_without_a_gpu_and_when_told_so_torch_does_the_work(monkeypatch, capsys):
-    assert jit._kernels(torch.device("cpu")) is None
-    if not torch.cuda.is_available():
-        assert jit._kernels(torch.device("cuda")) is None
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("usable", [False, True])
+@pytest.mark.parametrize("compiling", [False, True])
+def test_kernels_are_for_a_gpu_that_can_be_used_and_never_for_compiled_code(device, usable, compiling, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    monkeypatch.setattr(jit, "_made", lambda device: f"kernels of {device}")
+    wanted = "kernels of cuda" if device == "cuda" and usable and not compiling else None
+    assert jit._kernels(torch.device(device)) == wanted
+
+
+def test_when_told_so_torch_does_the_work(monkeypatch, capsys):
     monkeypatch.setenv("CERTFLOW_NATIVE", "0")
-    assert jit._made.__wrapped__(torch.device("cuda")) is None
+    assert jit._made.__wrapped__(torch.device("cuda")) is None and capsys.readouterr().err == ""
 
 
-def test_a_kernel_that_cannot_be_made_is_done_without(monkeypatch, capsys):
+@pytest.mark.parametrize("said, reason", [("nvrtc: error\nin line 3", "nvrtc: error\n"), ("", "RuntimeError\n")])
+def test_a_kernel_that_cannot_be_made_is_done_without(said, reason, monkeypatch, capsys):
     import torch.cuda.jiterator
 
     def refuse(*_, **__):
-        raise RuntimeError("nvrtc: error: failed to open it")
+        raise RuntimeError(said)
 
     monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
     monkeypatch.setattr(torch.cuda.jiterator, "_create_multi_output_jit_fn", refuse)
     assert jit._made.__wrapped__(torch.device("cuda")) is None
-    assert "more slowly: nvrtc: error" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"more slowly: {reason}")
+
+
+def test_kernels_are_compiled_in_private_and_compared_on_their_own_device(monkeypatch):
+    """What is made takes stream and key by name, and is tried with counters of the device that it is for."""
+    import torch.cuda.jiterator
+
+    happened = []
+
+    def create(code, outputs, **inputs):
+        assert happened[0] == "private" and (code, outputs) in SOURCES.values() and inputs == dict.fromkeys(KEY, 0)
+        return lambda *counter, **given: happened.append(({part.device.type for part in counter}, tuple(given)))
+
+    monkeypatch.delenv("CERTFLOW_NATIVE", raising=False)
+    monkeypatch.setattr(jit, "keep_compilers_private", lambda: happened.append("private"))
+    monkeypatch.setattr(torch.cuda.jiterator, "_create_multi_output_jit_fn", create)
+    assert jit._made.__wrapped__(torch.device("meta")) is None
+    assert happened == ["private", ({"meta"}, KEY)]
 
 
 def test_kernels_are_used_if_they_give_the_right_numbers_and_only_then(functions, monkeypatch, capsys):
@@ -180,6 +208,8 @@ def test_kernels_are_used_if_they_give_the_right_numbers_and_only_then(functions
     made[SOURCES["words"][0]] = lambda *counter, **options: functions["words"](*counter[::-1], **options)
     assert jit._made.__wrapped__(torch.device("cpu")) is None
     assert "more slowly: its numbers are wrong" in capsys.readouterr().err
+    made[SOURCES["words"][0]] = lambda *counter, **options: functions["words"](*counter, **options)[:3]
+    assert jit._made.__wrapped__(torch.device("cpu")) is None, "a word is missing"
 
 
 def test_lanes_are_unpacked_in_order():

@@ -11,8 +11,10 @@ import torch
 from certflow.machine import native as c_code
 from certflow.noise import philox
 from certflow.noise.fast import agreement, native
+from certflow.noise.steps import steps
 
 SEED = 0xFEDCBA9876543210
+ROWS = len(agreement.IMAGE)
 
 
 @pytest.fixture
@@ -140,9 +142,10 @@ class Wrong:
 @pytest.mark.parametrize(
     ("function", "numbers", "size"),
     [
-        ("certflow_uniforms", 3 * agreement.GROUPS, 4),
-        ("certflow_steps", 3 * 4 * agreement.GROUPS, 2),
-        ("certflow_wide", 3, 8),
+        ("certflow_uniforms", ROWS * agreement.GROUPS, 4),
+        ("certflow_signed", ROWS * agreement.GROUPS, 4),
+        ("certflow_steps", ROWS * 4 * agreement.GROUPS, 2),
+        ("certflow_wide", ROWS, 8),
         ("none", 1, 1),
     ],
 )
@@ -151,6 +154,37 @@ def test_one_wrong_bit_of_any_function_is_found(function, numbers, size):
     if library is None:
         pytest.skip("no C compiler")
     assert agreement.agrees(Wrong(library, function, numbers, size)) == (function == "none")
+
+
+@pytest.mark.parametrize("counter", ["IMAGE", "DRAW"])
+def test_a_lost_bit_of_any_counter_is_found(counter, monkeypatch):
+    """Numbers of images and draws go up to 2**32 - 1; what takes them for signed ones, or for shorter ones, is not used."""
+    library = native._library()
+    if library is None:
+        pytest.skip("no C compiler")
+    image, draw, *key = agreement._counters()
+    for bit in range(32):
+        lost = getattr(agreement, counter) & ~(1 << bit)
+        given = (lost.ctypes.data, draw, *key) if counter == "IMAGE" else (image, lost.ctypes.data, *key)
+        monkeypatch.setattr(agreement, "_counters", lambda given=given: given)
+        assert not agreement.agrees(library)
+
+
+CALLS = {
+    "uniforms": (philox.uniforms, "fill_floats"),
+    "signed": (philox.signed, "fill_floats"),
+    "normals": (philox.normals, "fill_floats"),
+    "wide_uniforms": (lambda d, *counters, **key: philox.wide_uniforms(*counters, **key), "fill_wide_uniforms"),
+    "steps": (lambda *rows, **key: steps(*rows, sigma=0.5, **key), "fill_steps"),
+}
+
+
+@pytest.mark.parametrize("draws, fill", CALLS.values(), ids=CALLS)
+def test_on_a_cpu_every_kind_of_number_comes_from_c_where_it_can_be_had(draws, fill, monkeypatch):
+    rows, asked = torch.arange(3), []
+    wanted, filled = draws(8, rows, rows, seed=1, stream=1), getattr(native, fill)
+    monkeypatch.setattr(native, fill, lambda *arguments: asked.append(filled(*arguments)) or asked[-1])
+    assert torch.equal(draws(8, rows, rows, seed=1, stream=1), wanted) and asked == [native.available()]
 
 
 def test_a_library_that_computes_otherwise_is_not_used(fresh, monkeypatch):

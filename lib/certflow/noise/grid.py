@@ -31,6 +31,9 @@ CELL_BITS = 15
 """Leading bits of u by which a value is looked up. More would decide more values at once, from a table that no cache holds."""
 LARGEST_SIGMA = 14.0
 """Noisy levels are held in 16 bits."""
+HIGH_STREAM = 1 << 31
+LOW_STREAM = HIGH_STREAM + (1 << 30)
+"""Added to a stream: where the leading and the other bits of u come from (`certflow.noise.steps`)."""
 
 
 def reach(sigma: float) -> int:

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from certflow.noise import grid
 from certflow.noise.fast import native
+from certflow.noise.grid import HIGH_STREAM, LOW_STREAM
 from certflow.noise.philox import MASK, Counter, _blocks, _check, _words, philox
 
-HIGH_STREAM = 1 << 31
-LOW_STREAM = HIGH_STREAM + (1 << 30)
 LOW_BITS = grid.BITS - 32
 
 Law = tuple[Callable[[Any], Int64[np.ndarray, " limits"]], Any]

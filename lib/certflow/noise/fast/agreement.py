@@ -4,14 +4,14 @@ import ctypes
 
 import numpy as np
 
-from certflow.noise.grid import BITS, CELL_BITS, index_thresholds
+from certflow.noise.grid import BITS, CELL_BITS, HIGH_STREAM, LOW_STREAM, index_thresholds
 from certflow.noise.variates import philox_words
 
-IMAGE, DRAW = (np.array(numbers, np.int64) for numbers in ((0, 77, 2**32 - 1), (99_999, 2**32 - 1, 0)))
+IMAGE, DRAW = np.random.default_rng(0).integers(1 << 32, size=(2, 7))
+"""Counters, each bit of which is set in some rows and not in others."""
 GROUPS = 261
 """More than a block of philox.c, and no multiple of a vector's width: all ways through its loops are taken."""
-SEED, STREAM = 0x0123456789ABCDEF, 3
-HIGH_STREAM, LOW_STREAM = 1 << 31, (1 << 31) + (1 << 30)
+SEED, STREAM = 0xFEDCBA9889ABCDEF, 3
 
 
 def agrees(library: ctypes.CDLL) -> bool:
@@ -40,11 +40,9 @@ def _unit(words: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _steps_agree(library: ctypes.CDLL) -> bool:
-    """With thresholds as they may lie: far apart, several in one cell, at a value (which counts) and just above one."""
+    """With thresholds as they may lie: at a value (which counts), just above one, and both in one cell."""
     u = (_words(HIGH_STREAM) << np.uint64(BITS - 32) | _words(LOW_STREAM) >> np.uint64(64 - BITS)).astype(np.int64)
-    some = u.ravel()[::7]
-    limits = np.unique(np.concatenate([some[0::2], some[1::2] + 1, some[:9] + 5, some[:9] - 5]))
-    limits = np.ascontiguousarray(limits[: len(limits) // 2 * 2])
+    limits = np.unique(np.concatenate([u[0], u[1] + 1, u[2], u[2] + 1]))
     start, high = index_thresholds(limits)
     found = np.zeros((len(IMAGE), 4, GROUPS), np.int16)
     tables = (limits.ctypes.data, len(limits), start.ctypes.data, high.ctypes.data, 32 - CELL_BITS)

@@ -15,7 +15,9 @@ from functools import cache
 import torch
 
 from certflow.files.private import keep_compilers_private
+from certflow.noise.fast.agreement import DRAW, IMAGE, SEED, STREAM
 from certflow.noise.fast.native import Form
+from certflow.noise.grid import HIGH_STREAM
 
 ROUNDS = """
     unsigned int c0 = (unsigned int) group, c1 = (unsigned int) draw, c2 = (unsigned int) image, c3 = (unsigned int) stream;
@@ -119,7 +121,7 @@ def _made(device: torch.device) -> dict[str, Callable] | None:
     else:
         reason = "its numbers are wrong"
     if wrong:
-        print(f"noise comes from torch's operations, more slowly: {reason}", file=sys.stderr, flush=True)
+        print(f"noise comes from torch's operations, more slowly: {reason}", file=sys.stderr)
         return None
     return made
 
@@ -128,11 +130,11 @@ def agree(made: Mapping[str, Callable], device: torch.device) -> bool:
     """Whether all functions give what torch's operations give."""
     from certflow.noise import philox
 
-    numbers = torch.tensor([0, 1, 783, 2**31 - 1, 2**31, 2**32 - 1], device=device)
-    counter = (numbers[None, :], numbers[:, None], numbers.flip(0)[:, None])
-    for stream, key in ((1, (0x89ABCDEF, 0x01234567)), (2**31 + 5, (0, 2**32 - 1))):
+    image, draw = (torch.from_numpy(words).to(device) for words in (IMAGE, DRAW))
+    counter, key = (image[None, :], draw[:, None], image[:, None]), (SEED & philox.MASK, SEED >> 32)
+    for stream in (STREAM, STREAM + HIGH_STREAM):
         options = {"stream": stream, "key0": key[0], "key1": key[1]}
-        wanted = philox.philox((*counter, torch.full_like(numbers[:1], stream)[None, :]), key)
+        wanted = philox.philox((*counter, torch.full_like(counter[0], stream)), key)
         for form, convert in philox.FORMS.items():
             found = unpacked(*made[form](*counter, **options))
             if not all(torch.equal(a, convert(b)) for a, b in zip(found, wanted, strict=True)):
