@@ -14,7 +14,8 @@ from certflow.noise import philox
 from certflow.noise.base import Key
 
 CHUNK = 4096
-"""Values added up in float32 before float64 takes over: the norm's relative error stays near 1e-7 for any image."""
+"""Values added up in float32 before float64 takes over, where rows can be halved that often: relative errors of norms stay near
+1e-7 in l2 and 2e-6 in l1."""
 FIXED_POINT = 2.0**30
 """Summands as integers: a sum of integers is the same in any order, so a GPU's batch size cannot change a norm."""
 FACE = 2
@@ -66,8 +67,6 @@ def _serial_norms(values: Float32[Tensor, "rows dim"], power: int = 2) -> Float6
     parts = 1
     while dim % (2 * parts) == 0 and dim // parts > CHUNK:
         parts *= 2
-    if parts == 1:
-        return torch.linalg.vector_norm(values, power, dim=1).double()
     pieces = torch.linalg.vector_norm(values.unflatten(1, (parts, -1)), power, dim=2)
     return pieces.double().pow(power).sum(dim=1).pow(1 / power)
 

@@ -179,7 +179,7 @@ def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> 
     for number in range(2):
         counter = _round(counter, _round_key(key, number))
     shape = (len(image), groups)
-    c0, c1, c2, c3 = (word if word.shape == shape else word.expand(shape).contiguous() for word in counter)
+    c0, c1, c2, c3 = (word.expand(shape).contiguous() for word in counter)
     full = c0, c1, c2, c3
     high = torch.empty(shape, dtype=torch.int64)
     for number in range(2, ROUNDS):

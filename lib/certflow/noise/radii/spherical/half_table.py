@@ -83,7 +83,7 @@ class LevelTable:
 
     def radius(self, failure: np.ndarray) -> np.ndarray:
         """Radius/sigma certified by p_A = 1 - failure, rounded down; 0 for failure >= 1/2."""
-        z = -special.ndtri(np.clip(failure, LEAST_FAILURE / 2, 0.5))
+        z = -special.ndtri(np.minimum(failure, 0.5))
         value = self._radius(np.minimum(z, self._top)) - self.guard
         return np.where(z > 0, np.maximum(value, 0.0), 0.0)
 
