@@ -13,6 +13,8 @@ import certflow.noise.steps as module
 from certflow.noise import Gaussian, grid, philox
 from certflow.noise.base import AdditiveNoise, Key
 from certflow.noise.fast import native
+from certflow.noise.splitting import MOST_CUTS
+from certflow.noise.splitting import thresholds as places
 from certflow.noise.steps import HIGH_STREAM, LOW_BITS, _searched, steps
 
 SEED = 0x0123456789ABCDEF
@@ -79,7 +81,9 @@ def test_the_distance_is_that_of_all_thresholds_and_of_both_tails(sigma):
         tails = mpmath.erfc((reach + mpmath.mpf(0.5)) / (255 * mpmath.mpf(str(sigma)) * mpmath.sqrt(2)))
         for dim in (1, 3072):
             wanted = dim * ((2 * reach + 1) * mpmath.mpf(2) ** -63 + tails)
-            assert 0 < mpmath.mpf(grid.distance(sigma, dim)) / wanted - 1 < 1.1e-9
+            assert 0.9e-9 < mpmath.mpf(grid.distance(sigma, dim)) / wanted - 1 < 1.1e-9
+    with pytest.raises(ValueError, match="dim: must be at least 1, got 0"):
+        grid.distance(sigma, 0)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +146,37 @@ def test_the_second_word_decides_between_neighbours(monkeypatch, engine):
         assert int(drawn(1, image, draw, 0.25)) == wanted - 1
 
 
+LAWS = [(grid.thresholds, 0.25), (grid.thresholds, 1.0), (places, 2), (places, 7), (places, MOST_CUTS)]
+
+
+@pytest.mark.parametrize("thresholds, argument", LAWS)
+def test_what_the_index_tells_of_a_value_is_true_whatever_its_other_bits_are(thresholds, argument):
+    """At both ends of every cell and beside every threshold. Only cells with several thresholds are searched."""
+    limits = thresholds(argument)
+    (start, high), leading, width = grid.index_thresholds(limits), limits >> LOW_BITS, 1 << (32 - grid.CELL_BITS)
+    first = np.arange(1 << grid.CELL_BITS) * width
+    word = np.concatenate([first, first + width - 1, leading, leading - 1, leading + 1]).clip(0, (1 << 32) - 1)
+    cell = word // width
+    told = (start[cell] >= 0) & (word != high[cell])
+    for rest in (0, (1 << LOW_BITS) - 1):
+        count = np.searchsorted(limits, (word << LOW_BITS) + rest, side="right")
+        np.testing.assert_array_equal((start[cell] + (word > high[cell]))[told], count[told])
+    held = np.histogram(leading, np.append(first, 1 << 32))[0]
+    np.testing.assert_array_equal(start >= 0, held < 2)
+
+
+@pytest.mark.parametrize("thresholds, argument", LAWS)
+def test_second_words_decide_at_every_threshold_and_nowhere_else(thresholds, argument):
+    """The first and the last threshold, and what lies beyond them, too."""
+    limits = torch.from_numpy(thresholds(argument))
+    word = torch.cat([limits >> LOW_BITS, torch.tensor([0, 2**32 - 1])])
+    group, lane, rest = torch.arange(len(word)), torch.arange(len(word)) % 4, torch.ones(len(word), dtype=torch.int64)
+    counter = (group, rest, rest, rest)
+    low = torch.stack(philox.philox(counter, (SEED & philox.MASK, SEED >> 32)))[lane, group]
+    wanted = torch.bucketize((word << LOW_BITS) | (low >> 2), limits, right=True)
+    assert torch.equal(module._compared(word, lane, counter, limits, SEED), wanted)
+
+
 def _cells_of(limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cells in which every value is searched for."""
     return np.full(1 << grid.CELL_BITS, -1, np.int32), np.zeros(1 << grid.CELL_BITS, np.int32)
@@ -200,7 +235,7 @@ def test_sigma_has_its_range(sigma):
 
 
 def test_a_large_sigma_is_a_problem_before_anything_is_drawn():
-    assert Gaussian(sigma=14.0).exact_problems() == []
+    assert Gaussian(sigma=14.0).exact_problems() == [] and grid.reach(14.0) == 9 * 255 * 14
     (problem,) = Gaussian(sigma=14.5).exact_problems()
     assert "up to sigma 14, got 14.5" in problem
 

@@ -12,7 +12,7 @@ from scipy import special
 from certflow.noise import ExponentialPower, GeneralizedGaussian, directions, noise, philox
 from certflow.noise.base import Key
 from certflow.noise.fast import native
-from certflow.noise.gamma import log_quantiles
+from certflow.noise.gamma import coefficients, log_quantiles
 from certflow.noise.truncated import Truncated
 
 mpmath.mp.dps = 40
@@ -52,11 +52,20 @@ def test_wide_uniforms_are_the_same_in_c_and_torch(monkeypatch):
 
 @pytest.mark.parametrize("shape", [1, 2, 4, 12, 26, 392, 75_264])
 def test_quantiles_agree_with_scipy_everywhere(shape):
-    z = np.random.default_rng(shape).uniform(-9.3, 8.2, 20_000)
+    z = np.random.default_rng(shape).uniform(-9.5, 8.2, 20_000)
     v = special.ndtr(z)
     found = log_quantiles(shape, torch.from_numpy(v)).numpy()
     exact = np.log(np.where(v < 0.5, special.gammaincinv(shape, v), special.gammainccinv(shape, 1 - v)))
     assert np.abs(found - exact).max() < 2e-13
+
+
+def test_quantiles_have_their_ends():
+    """The end panels' polynomials serve beyond the table; shapes from 1/100 on are those of all laws with powers up to 100."""
+    (beyond,) = log_quantiles(12, torch.tensor([1e-23], dtype=torch.float64)).tolist()
+    assert beyond == pytest.approx(math.log(special.gammaincinv(12, 1e-23)), abs=1e-6)
+    assert np.isfinite(coefficients(0.01)).all()
+    with pytest.raises(ValueError, match="shape must be at least 0.01, got 0.0099"):
+        coefficients(0.0099)
 
 
 @pytest.mark.parametrize("shape", [1, 4, 12, 392])

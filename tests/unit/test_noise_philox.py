@@ -139,6 +139,27 @@ def test_seed_stream_image_and_draw_all_matter():
         assert not torch.equal(philox.normals(64, int64(image), int64(draw), seed=seed, stream=stream), base)
 
 
+@pytest.mark.parametrize("device, limit", [("cpu", 2**16), ("meta", 2**24)])
+def test_as_many_rows_are_worked_on_at_a_time_as_there_is_room_for(device, limit):
+    """2^16 groups stay in a core's cache; on other devices 2^24 need about 1 GB. A row that needs more is a block by itself."""
+    image = torch.empty(300, device=device)
+    for groups in (1, 768, 50_000, limit + 1):
+        blocks = philox._blocks(image, groups)
+        assert [row for block in blocks for row in range(300)[block]] == list(range(300))
+        rows = blocks[0].stop
+        assert (rows + 1) * groups > limit and (rows * groups <= limit or rows == 1)
+    assert philox.uniforms(0, torch.arange(3), torch.arange(3), seed=1, stream=1).shape == (3, 0)
+
+
+def test_both_forms_of_box_and_mullers_transform_give_the_same_bits():
+    """One for the compiler, one in place."""
+    u, v = philox.uniforms(64, torch.arange(2), torch.arange(2), seed=SEED, stream=1)
+    found = torch.empty(2, 64)
+    wanted = torch.stack(philox._box_muller(u, v))
+    philox._box_muller_(u, v, *found)
+    assert torch.equal(found, wanted)
+
+
 def test_no_rows_give_no_rows():
     empty = torch.empty(0, dtype=torch.int64)
     assert philox.normals(12, empty, empty, seed=0, stream=0).shape == (0, 12)

@@ -82,6 +82,13 @@ def test_whole_numbers_and_real_ones_give_the_same_middles(cuts):
     assert (floats.double() - wanted).abs().max() < 3e-7
 
 
+@pytest.mark.parametrize("width, middle", [(0.5, 0.5), (1.0, 0.375), (1.75, 0.375)])
+def test_a_value_on_a_cut_belongs_to_the_piece_below(width, middle):
+    """Cut at 0.75, and one width below where that is inside [0, 1]."""
+    x, cut = torch.tensor([0.75]), torch.tensor([0.75 % width])
+    assert middles(x, cut, width).tolist() == [middle]
+
+
 @pytest.mark.parametrize("sigma", [0.05, 0.15, 0.29, 0.5, 2.0])
 def test_middles_lie_in_the_piece_of_the_value(sigma):
     law = IndependentSplitting(sigma=sigma)
@@ -117,6 +124,12 @@ def test_every_place_of_an_exact_cut_is_as_likely(cuts):
     assert (
         max(mass) <= -(-(1 << 62) // cuts) and min(mass) >= (1 << 62) // cuts
     )  # no place has more than ceil(2**62 / L)
+
+
+def test_dependent_noise_records_its_outcomes_and_its_offsets():
+    cuts, dim, seed, *_, sha = OFFSETS[0]
+    found = DependentSplitting(sigma=0.15).describe(dim)  # the seed is 0 unless another is wanted
+    assert (found["outcomes"], found["width"], found["offsets_sha256"][:16]) == (cuts, cuts / LEVELS, sha) and seed == 0
 
 
 def test_shifts_go_round_and_each_row_has_its_own():
@@ -159,6 +172,8 @@ def test_levels_that_cannot_be_drawn_exactly_are_refused(sigma):
     assert DependentSplitting(sigma=sigma).problems(784) and not IndependentSplitting(sigma=sigma).problems(784)
     for edge in (0.0023, 18.5):
         assert not IndependentSplitting(sigma=edge).exact_problems()
+    drawable = [not IndependentSplitting(sigma=sigma_of(L)).exact_problems() for L in (1, 2, MOST_CUTS, MOST_CUTS + 1)]
+    assert drawable == [False, True, True, False]
 
 
 def test_radii_in_closed_form():

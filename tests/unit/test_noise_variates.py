@@ -41,7 +41,13 @@ def test_variates_are_uniform_on_the_half_open_interval():
         assert stats.kstest(lane, "uniform").pvalue > 1e-6
     assert np.abs(np.corrcoef(u.T) - np.eye(4)).max() < 0.03
     np.testing.assert_array_equal(u[[17, 5]], image_uniforms(np.array([17, 5]), seed=3, stream=Stream.BOUND))
+    words = philox_words(np.arange(50_000), seed=3, stream=Stream.BOUND)
+    np.testing.assert_array_equal(u * 2.0**32, words + 1.0)  # rounded up on the lattice, and by no more
     assert (u != image_uniforms(np.arange(50_000), seed=4, stream=Stream.BOUND)).mean() > 0.999
+
+
+def test_no_images_have_no_variates():
+    assert image_uniforms(np.array([], np.int64), seed=0, stream=4).shape == (0, 4)
 
 
 def test_refuses_what_does_not_fit_the_counter():

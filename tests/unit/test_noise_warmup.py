@@ -41,8 +41,9 @@ def test_ends():
     assert [warm_exponent(0, counter, 10) for counter in (0, 5, 10, 11)] == [0, 0, 0, 0]
     assert [warm_exponent(9, counter, 0) for counter in (0, 1)] == [9, 9]
     assert [warm_exponent(1, counter, 3) for counter in range(5)] == [0, 0, 0, 0, 1]
-    with pytest.raises(ValueError, match="negative"):
-        warm_exponent(3, -1, 5)
+    for counter, length in ((-1, 5), (1, -5)):
+        with pytest.raises(ValueError, match="negative"):
+            warm_exponent(3, counter, length)
 
 
 def test_laws_warm_up_where_they_can():
