@@ -66,6 +66,16 @@ def test_growth(k):
         assert abs((x - exact) / exact) < 1e-14
 
 
+@pytest.mark.parametrize("share", [-0.09, 0.09])
+def test_growth_over_a_small_share_takes_one_step(share, monkeypatch):
+    """Of |L|/(t + k): the series that it starts from is right to the third order."""
+    asked, log1p = [], np.log1p
+    monkeypatch.setattr(np, "log1p", lambda z: asked.append(z) or log1p(z))
+    for k in (1.0, 4.0, 400.0):
+        growth(np.array([4.0]), np.array([share * (4 + k)]), k)
+    assert len(asked) == 3
+
+
 def test_growth_without_exponent_and_its_slope():
     t, level = np.array([1.0, 1.0, 2.0]), np.array([-3.0, 0.5, 1.0])
     np.testing.assert_array_equal(growth(t, level, 0), [-1, 0.5, 1])

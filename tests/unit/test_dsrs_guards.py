@@ -172,6 +172,32 @@ def test_tabulated_radii_lie_below_those_in_closed_form(d):
     assert beyond == pytest.approx([table.largest - GUARD] * 4, abs=1e-12), "no table is continued beyond its end"
 
 
+class Light(HalfTable):
+    """Of a law whose failures fall as fast as those of the Gaussian law of half the width, without quadrature."""
+
+    def _rows(self, r, nodes):
+        return np.square(r) / 2, special.ndtr(-2 * r)
+
+    def _measured_error(self, r, level, failure, nodes):
+        return 0.0
+
+
+def test_a_table_ends_at_six_sigma_or_at_a_failure_of_1e_11():
+    assert half_table(D, 0).radius(np.zeros(1))[0] == pytest.approx(6 - 1e-9, abs=1e-13)
+    assert Light(D, K).largest == pytest.approx(-special.ndtri(1e-11) / 2, abs=0.004)
+
+
+def test_a_table_ends_where_its_probabilities_stop_falling():
+    """Whatever follows cannot be trusted either."""
+
+    class Bent(Light):
+        def _rows(self, r, nodes):
+            level, failure = super()._rows(r, nodes)
+            return level, np.where(r > 2, failure + 1e-6, failure)
+
+    assert Bent(D, K).largest == pytest.approx(2.0, abs=0.004)
+
+
 def test_what_quadrature_may_err_raises_the_tabulated_probability(monkeypatch):
     """A table whose masses may be off by 1e-5 gives the radii of failure probabilities that are 1e-5 larger."""
     plain = half_table(D, K)

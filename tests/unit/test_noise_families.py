@@ -27,7 +27,7 @@ from certflow.noise import (
     directions,
     philox,
 )
-from certflow.noise.base import Key
+from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.gamma import log_quantiles
 from certflow.noise.radii import kinds_with_radii, norms_of, problem, problems, shift_of
 from certflow.noise.radii.checks import RADIUS_GUARD
@@ -38,6 +38,8 @@ from certflow.noise.radii.spherical.half_table import GUARD
 from certflow.noise.radii.spherical.profiles import Exponential, Power, ProfileTable, profile_table
 from certflow.noise.radii.spherical.stirling import log_step
 from certflow.noise.radii.two_bounds import by_flow, by_overlap
+from certflow.noise.scaled import Independent, Radial, Scaled
+from certflow.noise.splitting import Splitting
 
 SEED, SHAPE = 0x0123456789ABCDEF, (1, 3, 4)
 P = np.array([0.5, 0.51, 0.6, 0.75, 0.9, 0.99, 0.9999])
@@ -285,7 +287,8 @@ def test_what_cannot_be_is_refused():
     assert "below 63" in ExpInf(sigma=1, j=63).problems(64)[0] and ExpInf(sigma=1, j=62.5).problems(64) == []
     assert "above 66" in PowInf(sigma=1, a=66).problems(64)[0]
     assert "above (d + 2)/k = 33" in Pow2(sigma=1, k=2, a=33).problems(64)[0]
-    assert "at most" in Exp2(sigma=1, k=1, j=64).problems(64)[0]
+    taken = [not Exp2(sigma=1, k=1, j=j).problems(64) for j in (63.99, 63.99005, 64)]
+    assert taken == [True, False, False], "lengths need (d - j)/k from 1/100 on"
     with pytest.raises(ValueError, match="above 66"):
         PowInf(sigma=1, a=66).sample((1, 8, 8), Key(torch.tensor([0]), torch.tensor([0]), seed=0, stream=1))
     with pytest.raises(ValueError, match="dim: radii under uniform noise depend"):
@@ -293,6 +296,53 @@ def test_what_cannot_be_is_refused():
     for cls, fields in ((Pareto, {"a": 2}), (ExponentialPower, {"p": 0}), (Uniform, {}), (Exp1, {"k": -1})):
         with pytest.raises(ValidationError):
             cls(**{"sigma": 1, **fields} if fields else {"sigma": 0})
+
+
+RANGES = [  # kind, setting, its default, the ends of what it takes, what it refuses
+    *((kind, "k", default, [0.5, 100], [0, 100.1]) for kind, default in (("exp1", 2), ("exp2", 1), ("pow2", 2))),
+    ("exp_inf", "k", 10, [0.5, 100], [0, 100.1]),
+    *((kind, "j", 0, [0], [-1e-9]) for kind in ("exp2", "exp_inf")),
+    ("pow2", "a", None, [0.5], [0]),
+    ("pow_inf", "a", None, [3.001], [3]),
+    ("pareto", "a", None, [2.001], [2]),
+    ("expp", "p", None, [0.0101, 100], [0.01, 100.1]),
+    ("dssn", "offsets_seed", 0, [0, 2**32 - 1], [-1, 2**32]),
+    *((kind, "sigma", None, [0.5], [0]) for kind in kinds_with_radii()),
+]
+
+
+@pytest.mark.parametrize("kind, setting, default, taken, refused", RANGES)
+def test_settings_have_their_ranges_and_defaults(kind, setting, default, taken, refused):
+    cls = spec_class("noise", kind)
+    assert cls.model_fields[setting].get_default() == default or default is None
+    for value in taken:
+        assert getattr(cls(**{**cls.example, setting: value}), setting) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=setting):
+            cls(**{**cls.example, setting: value})
+
+
+def test_who_needs_other_noise_is_told_which_kinds_would_do():
+    law = Gaussian(sigma=1)
+    assert law.lacks({"additive", "differentiable"}) == []
+    assert law.lacks({"levelwise"}) == ["needs noise that is levelwise; noise of kind gaussian is not (known: dssn)"]
+
+
+@pytest.mark.parametrize(
+    "base, ask",
+    [
+        (NoiseSpec, lambda law: law.copies(torch.zeros(1, 2), None)),
+        (AdditiveNoise, lambda law: law.sample((1, 1, 2), None)),
+        (Scaled, lambda law: law.scale(2)),
+        (Independent, lambda law: law.values(None)),
+        (Radial, lambda law: law.log_length(2, None)),
+        (Splitting, lambda law: law.pieces(None, None)),
+    ],
+)
+def test_a_law_that_does_not_say_what_it_is_is_not_taken_for_one(base, ask):
+    bare = type("Bare", (base,), {"__annotations__": {"kind": str}, "kind": "bare"})
+    with pytest.raises(NotImplementedError):
+        ask(bare(sigma=1))
 
 
 def test_a_radius_may_be_known_for_some_settings_alone():
