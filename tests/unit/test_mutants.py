@@ -110,7 +110,7 @@ def test_a_listed_change_is_found_by_what_it_says(tool):
 
 def test_an_entry_that_is_not_complete_is_named(tool, tmp_path):
     (tmp_path / "list.txt").write_text("# comment\na.py\n- old\n= why\n+ new\n")
-    with pytest.raises(ValueError, match=r"list\.txt:2: an entry is four lines"):
+    with pytest.raises(ValueError, match=r"list\.txt:2: an entry is its file"):
         tool["listed"].entries(tmp_path / "list.txt")
 
 

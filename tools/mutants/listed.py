@@ -1,7 +1,8 @@
 """The two committed lists: changes that alter nothing (`equivalent.txt`), and changes that must be noticed (`unsound.txt`).
 
-An entry is four lines: the file, `- ` the lines as they are, `+ ` the lines as changed, `= ` why. Several lines of code are
-joined by ` ;; `. They are found by what they say, not by their number, so that edits elsewhere leave the lists valid.
+An entry is the file, a line `- ` with the lines as they are, a line `+ ` for each change of them, a line `= ` why. Several
+lines of code are joined by ` ;; `. They are found by what they say, not by their number, so that edits elsewhere leave the
+lists valid.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from edits import JOIN, changed_lines
 
+MARKS = ("- ", "+ ", "= ")
 Key = tuple[str, str, str]
 
 
@@ -28,15 +30,21 @@ class Entry:
 
 def entries(path: Path) -> list[Entry]:
     """The entries of a list; ValueError that names the line where one is not complete."""
-    found = []
-    lines = [(number, line.rstrip()) for number, line in enumerate(path.read_text().splitlines(), start=1)]
-    rest = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    for place in range(0, len(rest), 4):
-        part = rest[place : place + 4]
-        marks = [line[:2] for _, line in part[1:]]
-        if marks != ["- ", "+ ", "= "]:
-            raise ValueError(f"{path}:{part[0][0]}: an entry is four lines: file, `- ` old, `+ ` new, `= ` reason")
-        found.append(Entry(part[0][1], *(line[2:] for _, line in part[1:])))
+    found, parts = [], []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if line and not line.startswith("#"):
+            if line[:2] not in MARKS or not parts:
+                parts.append([])
+            parts[-1].append((number, line.rstrip()))
+    for part in parts:
+        (number, file), *rest = part
+        marks = [line[:2] for _, line in rest]
+        if len(rest) < 3 or marks != ["- ", *["+ "] * (len(rest) - 2), "= "]:
+            raise ValueError(
+                f"{path}:{number}: an entry is its file, a line `- ` old, lines `+ ` new, a line `= ` reason"
+            )
+        old, *news, reason = (line[2:] for _, line in rest)
+        found += [Entry(file, old, new, reason) for new in news]
     return found
 
 
