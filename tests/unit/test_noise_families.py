@@ -307,7 +307,7 @@ RANGES = [  # kind, setting, its default, the ends of what it takes, what it ref
     ("pareto", "a", None, [2.001], [2]),
     ("expp", "p", None, [0.0101, 100], [0.01, 100.1]),
     ("dssn", "offsets_seed", 0, [0, 2**32 - 1], [-1, 2**32]),
-    *((kind, "sigma", None, [0.5], [0]) for kind in kinds_with_radii()),
+    *((kind, "sigma", None, [0.5], [0, math.inf, math.nan]) for kind in kinds_with_radii()),
 ]
 
 

@@ -39,9 +39,8 @@ def checked_sigma(sigma: float) -> float:
 def scale(noise: Scaled, dim: int | None = 1) -> float:
     """λ of a law, in [0,1]-pixel units. dim: number of coordinates; where they are independent, λ is that of one.
 
-    ValueError for a sigma that is not finite and positive, or a missing `dim`.
+    ValueError for a missing `dim`.
     """
-    checked_sigma(noise.sigma)
     return noise.scale(needed_dimension(dim, noise))
 
 

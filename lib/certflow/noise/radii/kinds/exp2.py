@@ -4,7 +4,7 @@ import numpy as np
 
 from certflow.noise.kinds.exp2 import Exp2
 from certflow.noise.radii import Shift
-from certflow.noise.radii.checks import RADIUS_GUARD, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, needed_dimension
 
 
 def radius(failure: np.ndarray, noise: Exp2, dim: int | None) -> np.ndarray:
@@ -12,9 +12,8 @@ def radius(failure: np.ndarray, noise: Exp2, dim: int | None) -> np.ndarray:
     from certflow.noise.radii.spherical.profiles import Exponential, profile_table
 
     d = needed_dimension(dim, noise)
-    sigma = checked_sigma(noise.sigma)
-    table = profile_table(Exponential(d, noise.k, sigma / noise.scale(d), noise.j))
-    return sigma * (1 - RADIUS_GUARD) * table.radius(failure)
+    table = profile_table(Exponential(d, noise.k, noise.sigma / noise.scale(d), noise.j))
+    return noise.sigma * (1 - RADIUS_GUARD) * table.radius(failure)
 
 
 NORMS = {"l2": Shift(radius)}

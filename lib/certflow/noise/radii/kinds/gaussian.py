@@ -4,13 +4,12 @@ import numpy as np
 from scipy import special
 
 from certflow.noise.base import NoiseSpec
-from certflow.noise.radii.checks import checked_sigma
 from certflow.noise.radii.two_bounds import by_flow
 
 
 def time(p: np.ndarray, noise: NoiseSpec, dim: int | None) -> np.ndarray:
     """sigma z(1 - p), exact: half-spaces grow fastest, at the rate of the normal density at z(p) over sigma."""
-    return checked_sigma(noise.sigma) * standard(p)
+    return noise.sigma * standard(p)
 
 
 def standard(failure: np.ndarray) -> np.ndarray:

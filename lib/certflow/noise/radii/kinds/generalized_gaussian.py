@@ -4,7 +4,7 @@ import numpy as np
 
 from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from certflow.noise.radii import Shift
-from certflow.noise.radii.checks import RADIUS_GUARD, checked_dimension, checked_sigma, needed_dimension
+from certflow.noise.radii.checks import RADIUS_GUARD, checked_dimension, needed_dimension
 from certflow.noise.radii.kinds import gaussian
 
 
@@ -16,7 +16,7 @@ def radius(failure: np.ndarray, noise: GeneralizedGaussian, dim: int | None) -> 
 
     d, k = checked_dimension(needed_dimension(dim, noise), noise.k)
     table = half_table(d, k)
-    return checked_sigma(noise.sigma) * (1 - RADIUS_GUARD) * table.radius(failure)
+    return noise.sigma * (1 - RADIUS_GUARD) * table.radius(failure)
 
 
 NORMS = {"l2": Shift(radius)}

@@ -9,29 +9,24 @@ import numpy as np
 
 from certflow.noise.kinds.ssn import IndependentSplitting
 from certflow.noise.radii import Shift
-from certflow.noise.radii.checks import below, checked_sigma, cut, needed_dimension, raised
+from certflow.noise.radii.checks import below, cut, needed_dimension, raised
 from certflow.noise.radii.two_bounds import by_overlap
 
 
 def time(p: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l1: width (1/2 - p), as a probability changes by at most r / width."""
-    return _width(noise) * (0.5 - p)
+    return noise.width * (0.5 - p)
 
 
 def closed_failure(radii: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l1: 1/2 - r / width, rounded down; 0 from half the width on."""
-    return below(np.maximum(0.5 - raised(radii) / _width(noise), 0.0))
+    return below(np.maximum(0.5 - raised(radii) / noise.width, 0.0))
 
 
 def linf_radius(failure: np.ndarray, noise: IndependentSplitting, dim: int | None) -> np.ndarray:
     """l-infinity: width (1 - (1/2 + failure)^(1/d))."""
     d = needed_dimension(dim, noise)
-    return cut(-_width(noise) * np.expm1(np.log1p(np.minimum(failure, 0.5) - 0.5) / d))
-
-
-def _width(noise: IndependentSplitting) -> float:
-    checked_sigma(noise.sigma)
-    return noise.width
+    return cut(-noise.width * np.expm1(np.log1p(np.minimum(failure, 0.5) - 0.5) / d))
 
 
 NORMS = {"l1": by_overlap(time, closed_failure), "linf": Shift(linf_radius)}
