@@ -44,6 +44,26 @@ def test_deterministic_in_the_seed_alone():
     assert bootstrap_interval(values, seed=5) != bootstrap_interval(values, seed=6)
 
 
+def test_a_seed_stands_for_the_same_resamples_everywhere():
+    """Ends that were printed once come back."""
+    low, high = bootstrap_interval(np.arange(20.0), level=0.9, resamples=50, seed=3)
+    assert (low, high) == pytest.approx((7.4225, 11.0825))
+
+
+def test_weights_of_32_mebibytes_are_held_at_once(monkeypatch):
+    import certflow.stats.bootstrap as module
+
+    asked = []
+    monkeypatch.setattr(
+        module, "resample_counts", lambda images, rows, _: asked.append(rows) or np.ones((rows, images))
+    )
+    module._resampled_means(np.zeros((5000, 1)), 2000, np.random.default_rng(0))
+    assert asked == [838, 838, 324] and 838 * 5000 * 8 <= 2**25 < 839 * 5000 * 8
+    asked.clear()
+    module._resampled_means(np.zeros((2**22 + 1, 1)), 2, np.random.default_rng(0))
+    assert asked == [1, 1], "or one resample, if that is larger"
+
+
 def test_constant_and_single_values():
     np.testing.assert_allclose(bootstrap_interval(np.full(50, 0.1)), (0.1, 0.1), rtol=1e-15)
     assert bootstrap_interval([0.3]) == (0.3, 0.3)
@@ -52,7 +72,7 @@ def test_constant_and_single_values():
 def test_chunks_cover_all_resamples(monkeypatch):
     import certflow.stats.bootstrap as module
 
-    monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 50 * 7)
+    monkeypatch.setattr(module, "CHUNK", 50 * 7)
     means = module._resampled_means(np.arange(50.0)[:, None], 100, np.random.default_rng(0))
     weights = module.resample_counts(50, 9, np.random.default_rng(0))
     assert means.shape == (100, 1) and len(np.unique(means)) > 80

@@ -40,7 +40,11 @@ def combined(data: Observed) -> np.ndarray:
     return law_of(data).weights
 
 
-@pytest.mark.parametrize("fit", [npmle, splined, bent, combined])
+def stepped(data: Observed) -> np.ndarray:
+    return npmle(data, 200)
+
+
+@pytest.mark.parametrize("fit", [stepped, splined, bent, combined])
 def test_shares_below_any_value_come_back(fit):
     z, k = drawn()
     weights = fit(observed(k, np.full(len(k), 150)))
@@ -58,14 +62,14 @@ def test_each_step_of_em_raises_the_likelihood():
 
 def test_draws_that_were_not_made_say_nothing():
     data = observed(np.zeros(5, int), np.zeros(5, int))
-    assert npmle(data) == pytest.approx(np.full(len(GRID), 1 / len(GRID)))
+    assert npmle(data, 5) == pytest.approx(np.full(len(GRID), 1 / len(GRID)))
     assert np.ptp(splined(data)) < 1e-6 and np.ptp(bent(data)) < 1e-6
 
 
 def test_images_in_another_order_and_split_patterns_give_the_same():
     _, k = drawn(200)
     n = np.full(200, 150)
-    assert npmle(observed(k, n)) == pytest.approx(npmle(observed(k[::-1], n)), abs=1e-12)
+    assert npmle(observed(k, n), 200) == pytest.approx(npmle(observed(k[::-1], n), 200), abs=1e-12)
     data = observed(k, n)
     assert data.images.sum() == 200 and np.array_equal(np.bincount(data.pattern), data.images)
 
@@ -94,6 +98,7 @@ def test_the_first_step_gives_the_mean_of_all_images_posteriors():
     before = law_of(data, steps=0).weights
     posteriors = data.likelihood * before / (data.likelihood @ before)[:, None]
     assert law_of(data, steps=1).weights == pytest.approx(posteriors[data.pattern].mean(axis=0), abs=1e-12)
+    assert np.array_equal(law_of(data).weights, law_of(data, steps=5).weights), "five steps unless others are asked for"
 
 
 def test_influences_go_through_the_steps_as_derivatives_do():
@@ -204,6 +209,9 @@ def test_curves_are_penalised_by_the_mean_square_of_their_third_derivatives():
     for c in rng.normal(size=(5, 2 + CURVES)):
         assert 30.0 * roughness(basis[:, 2:] @ c[2:]) == pytest.approx(c[2:] @ c[2:], rel=1e-6)
         assert roughness(basis[:, :2] @ c[:2]) < 1e-6, "line and parabola"
+    assert np.linalg.norm(basis[:, :2], axis=0) == pytest.approx(1000 * np.sqrt(len(GRID) / 30.0)), (
+        "as if they turned by 0.001"
+    )
     assert np.abs(curves(120.0)) == pytest.approx(np.abs(basis) / 2), "four times the penalty for the same curve"
 
 

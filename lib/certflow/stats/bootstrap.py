@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 
 from certflow.stats.checks import level, whole
 
-CHUNK_BYTES = 2**25
-"""Size of the weight matrix that is held at once."""
+CHUNK = 2**22
+"""Weights that are held at once: 32 MiB."""
 
 
 def bootstrap_interval(
@@ -38,7 +38,7 @@ def bootstrap_interval(
 def _resampled_means(table: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """float64 [resamples, columns]: means of `table` [images, columns] over images drawn with replacement."""
     images = len(table)
-    rows = max(1, CHUNK_BYTES // (8 * images))
+    rows = max(1, CHUNK // images)
     # The mean is taken about the columns' own means: a constant column then gives itself back exactly.
     centre = table.mean(axis=0)
     centred = table - centre

@@ -12,10 +12,9 @@ def whole(name: str, value: ArrayLike, *, low: int, high: int) -> np.ndarray:
     given = np.asarray(value)
     if given.dtype.kind not in "iuf":
         raise ValueError(f"{name}: must be whole numbers, got {_shown(given)} of type {given.dtype}")
-    with np.errstate(invalid="ignore"):
-        bad = ~((given >= low) & (given <= high))
-        if given.dtype.kind == "f":
-            bad |= given != np.floor(given)
+    bad = ~((given >= low) & (given <= high))
+    if given.dtype.kind == "f":
+        bad |= given != np.floor(given)
     if bad.any():
         raise ValueError(f"{name}: must be a whole number from {low} to {high}, got {given[bad].flat[0]}")
     return given.astype(np.int64)

@@ -35,8 +35,7 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound
     ValueError for anything outside these ranges, NaN included. About 3 microseconds per bound.
     """
     k, n, alpha = checked_arguments(k, n, alpha)
-    inner = special.betaincinv(np.maximum(k, 1), n - k + 1, alpha)
-    bound = np.where(k == n, np.exp(np.log(alpha) / n), inner)
+    bound = np.where(k == n, np.exp(np.log(alpha) / n), special.betaincinv(k, n - k + 1, alpha))
     return np.where(k == 0, 0.0, bound)[()]
 
 
@@ -61,8 +60,7 @@ def plug_in_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> Bound:
     monotonically and is not a confidence bound.
     """
     k, n, alpha = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (k, n, alpha)))
-    inner = special.betainccinv(n - k + 1, np.where(k > 0, k, 1.0), alpha)
-    failure = np.where(k == n, -np.expm1(np.log(alpha) / n), inner)
+    failure = np.where(k == n, -np.expm1(np.log(alpha) / n), special.betainccinv(n - k + 1, k, alpha))
     return np.where(k <= 0, 1.0, failure)[()]
 
 

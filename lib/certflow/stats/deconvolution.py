@@ -58,7 +58,7 @@ def observed(k: ArrayLike, n: ArrayLike) -> Observed:
     return Observed(likelihood, np.bincount(pattern).astype(np.float64), pattern)
 
 
-def npmle(data: Observed, steps: int = 200) -> np.ndarray:
+def npmle(data: Observed, steps: int) -> np.ndarray:
     """float64 [grid]: weights after so many EM steps from a flat start. Each step raises the likelihood."""
     weights = np.full(len(GRID), 1 / len(GRID))
     share = data.images / data.images.sum()
@@ -109,8 +109,7 @@ def _fitted(data: Observed, basis: np.ndarray, penalty: Callable[[np.ndarray], t
         value, slope = penalty(beta)
         return (value - data.images @ np.log(seen)) / images, (slope - basis.T @ pull) / images
 
-    options = {"maxiter": 300, "ftol": 1e-11}
-    return minimize(loss, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B", options=options).x
+    return minimize(loss, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B", options={"ftol": 1e-11}).x
 
 
 def smooth(data: Observed, stiffness: float) -> np.ndarray:

@@ -47,8 +47,7 @@ def certification_power(limits: np.ndarray, n: int, alpha: float, p: np.ndarray 
     limits: float64 [radii]; a radius holds where misses are rarer than this. Clopper-Pearson bounds at level alpha.
     """
     allowed = most_misses(limits, n, alpha)
-    power = special.betainc(n - np.maximum(allowed, 0), np.maximum(allowed, 0) + 1.0, p[:, None])
-    return np.where(allowed >= 0, power, 0.0)
+    return np.where(allowed >= 0, special.betainc(n - allowed, allowed + 1.0, p[:, None]), 0.0)
 
 
 def most_misses(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:

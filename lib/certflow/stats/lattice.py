@@ -151,6 +151,6 @@ def _cdf(x: np.ndarray, n: int, q: np.ndarray, narrower: float) -> np.ndarray:
     x, q = np.broadcast_arrays(x, q)
     variance = n * q * (1 - q)
     rough = special.ndtr((x + 0.5 - n * q) / np.sqrt(np.maximum(variance - narrower, 0.25 * variance + 1e-300)))
-    exact = (variance < 100) & (x >= 0) & (x < n)
+    exact = variance < 100
     rough[exact] = special.betainc(n - x[exact], x[exact] + 1.0, 1 - q[exact])
     return np.where(x < 0, 0.0, np.where(x >= n, 1.0, rough))

@@ -81,7 +81,7 @@ def _at_least(value: np.ndarray) -> np.ndarray:
     left, right = value[:, 1:-2], value[:, 2:-1]
     turn = np.where(after > before, after - before, 1.0)
     crossing = np.clip((left - right + after * inside) / turn, 0.0, inside)
-    between = np.maximum(left + before * crossing, right - after * (inside - crossing))
+    between = left + before * crossing
     first = COSTS[0] + value[:, 1] - COSTS[1]  # no interval before it: the smaller cost, and what the larger buys
     last = COSTS[-2] + value[:, -1] - COSTS[-1]
     return np.minimum(between.min(axis=1), np.minimum(first, last))

@@ -104,7 +104,7 @@ class Rung:
         """
         hidden = hidden or self.hidden(None)
         size, following = np.zeros(len(self.views[-1].nodes)), np.zeros(0)
-        reject, give_up, found, stay = np.zeros(len(self.views)), np.zeros(len(self.views)), [], []
+        reject, give_up, found, stay = np.empty(len(self.views)), np.empty(len(self.views)), [], []
         for look in range(len(self.views) - 1, -1, -1):
             view = self.views[look]
             taken = self._taken(look, above)

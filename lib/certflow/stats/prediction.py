@@ -21,5 +21,5 @@ def prediction_p_value(n1: ArrayLike, n2: ArrayLike) -> np.ndarray | np.float64:
     first = whole("n1", n1, low=0, high=LARGEST_N)
     second = whole("n2", n2, low=0, high=LARGEST_N)
     most, least = np.maximum(first, second), np.minimum(first, second)
-    tail = special.betainc(np.maximum(most, 1), least + 1.0, 0.5)
+    tail = special.betainc(most, least + 1.0, 0.5)
     return np.where(most == least, 1.0, np.minimum(1.0, 2.0 * tail))[()]
