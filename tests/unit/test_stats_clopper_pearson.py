@@ -135,6 +135,8 @@ def test_plug_in_interpolates_whole_counts(n, share, other, alpha):
         ([1, np.nan], 10, 0.01, "k: .* got nan"),
         ("3", 10, 0.01, "k: .*'3'"),
         (True, 10, 0.01, "k: .*bool"),
+        (np.array([], object), 10, 0.01, "k: must be whole numbers, got an empty list of type object"),
+        (1, 10, np.array([], str), "alpha: must be a number between 1e-200 and 1, got an empty list"),
         (0, 0, 0.01, "n: .* got 0"),
         (1, 10.5, 0.01, "n: .* got 10.5"),
         (1, float("inf"), 0.01, "n: .* got inf"),
@@ -170,8 +172,8 @@ def test_levels_at_which_the_inverse_is_not_verified_are_refused():
         clopper_pearson_failure(9983, 10_000, 1e-300)
     p = 1 - mpmath.mpf(float(clopper_pearson_failure(9983, 10_000, 2e-200)))
     assert abs(tail(9983, 10_000, p) / mpmath.mpf(2e-200) - 1) < 1e-9
-    certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=1e-250)
-    sampler = spec_class("sampler", "fixed").small()
-    assert pairing_problems(certificate, Gaussian(sigma=0.5), sampler)[0].startswith(
-        "alpha: bounds are verified above 1e-200"
-    )
+    sampler = spec_class("sampler", "fixed")(n=1000)
+    for alpha, message in ((1e-250, "alpha: bounds are verified above 1e-200, got 1e-250"),
+                           (1e-200, "alpha: bounds are verified above 1e-200, got 1e-200"), (2e-200, None)):  # fmt: skip
+        certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=alpha)
+        assert next(iter(pairing_problems(certificate, Gaussian(sigma=0.5), sampler)), None) == message

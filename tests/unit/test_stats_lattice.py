@@ -65,9 +65,12 @@ def test_steps_of_few_draws_are_the_exact_laws():
         assert steps[1].null[h] == pytest.approx(binom.pmf(more, 7, Q0), abs=1e-12)
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 1500), (900, 2000), (2000, 9000), (40_000, 46_000)])
-def test_steps_keep_shares_means_and_variances(before, after):
-    """From a node in the middle: far from it, the ends of the lattice hold what would lie beyond."""
+@pytest.mark.parametrize(
+    ("before", "after", "near"), [(0, 1500, 0.01), (900, 2000, 0.01), (2000, 9000, 2e-4), (40_000, 46_000, 6e-4)]
+)
+def test_steps_keep_shares_means_and_variances(before, after, near):
+    """From a node in the middle: far from it, the ends of the lattice hold what would lie beyond. Variances of few misses,
+    whose tails are exact, are off by more."""
     looks = np.array([before, after]) if before else np.array([after])
     views, steps = path(Q0, looks, PRIOR)
     step, there, draws = steps[-1], views[-1].nodes, after - before
@@ -77,11 +80,11 @@ def test_steps_keep_shares_means_and_variances(before, after):
     start = int(views[0].nodes[middle]) if before else 0
     mean = step.null[middle] @ there
     deviation = np.sqrt(draws * Q0 * (1 - Q0))
-    assert mean == pytest.approx(start + draws * Q0, abs=0.02 * deviation)
-    assert step.null[middle] @ (there - mean) ** 2 == pytest.approx(deviation**2, rel=0.01)
-    near = (PRIOR.z > 0.5) & (PRIOR.z < 1.5)
+    assert mean == pytest.approx(start + draws * Q0, abs=1e-9 * deviation)
+    assert step.null[middle] @ (there - mean) ** 2 == pytest.approx(deviation**2, rel=near)
+    close = (PRIOR.z > 0.5) & (PRIOR.z < 1.5)
     weights = views[0].posterior[middle] if before else PRIOR.weights
-    if weights[near].sum() > 1 - 1e-9:
+    if weights[close].sum() > 1 - 1e-9:
         assert step.ahead[middle] @ there == pytest.approx(start + draws * (weights @ ndtr(-PRIOR.z)), rel=1e-3)
 
 

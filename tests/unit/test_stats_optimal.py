@@ -1,6 +1,7 @@
 """Ladders by backward induction: an independent slow induction over whole counts, prices, searches, and what is spent."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from math import comb
 
@@ -9,9 +10,10 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from certflow.stats.crossing import least
+from certflow.stats.crossing import crossing as changes_sign
+from certflow.stats.crossing import last_above, least
 from certflow.stats.lattice import Prior, atoms
-from certflow.stats.optimal import MOST_HIDDEN, Rule, Rung, Rungs, boundaries, growing_looks
+from certflow.stats.optimal import Rule, Rung, Rungs, boundaries, growing_looks
 from certflow.stats.truncated import spending
 
 PRIOR = Prior(np.array([-0.6, 0.1, 0.9, 1.8]), np.array([0.2, 0.3, 0.4, 0.1]))
@@ -153,6 +155,30 @@ def test_a_search_finds_the_least_that_is_good_in_few_steps(threshold):
             assert len(tried) <= 4, "a good guess saves the search"
 
 
+@pytest.mark.parametrize(
+    ("gain", "share", "threshold"),
+    [
+        ([-1, -2, -3], [0, 0, 0], 3.0),
+        ([1, 2, 3], [1, 1, 1], 10.0),
+        ([1, 3, -1], [1, 1, 0.25], 9.25),
+        ([1, -3, -1], [0.75, 0, 0], 4.75),
+        ([-1, 2, -2], [1, 1, 0], 8.5),
+    ],
+)
+def test_one_rejects_up_to_where_the_gain_changes_its_sign(gain, share, threshold):
+    """Of the nodes 4, 7 and 10: all of those before it, and of the two beside it what linear interpolation gives."""
+    found = changes_sign(np.array([4, 7, 10]), np.array(gain, float))
+    assert found[0].tolist() == share and found[1] == threshold
+
+
+@pytest.mark.parametrize(
+    ("value", "end"), [([-1, -1, -1], 4.0), ([1, 1, 1], 11.0), ([1, 3, -1], 9.25), ([1, 0, 0], 5.5), ([1, -1, 0], 5.5)]
+)
+def test_nothing_is_worth_a_draw_from_where_its_worth_falls_to_0(value, end):
+    """Half way to the next node where that is worth exactly nothing; beyond the last one where it is worth something."""
+    assert last_above(np.array([4, 7, 10]), np.array(value, float)) == end
+
+
 def test_looks_are_15_percent_apart():
     looks = growing_looks(50, 1000)
     assert looks.tolist() == [50, 57, 65, 74, 85, 97, 111, 127, 146, 167, 192, 220, 253, 290, 333, 382, 439, 504, 579,
@@ -194,6 +220,8 @@ def test_boundaries_spend_the_level_as_the_rule_would():
     wanted = np.minimum(np.maximum(looks - np.ceil(rule.give_up), -1), accept - 1)
     assert give_up[:-1].tolist() == wanted[:-1].tolist() and give_up[-1] == 240 and accept.dtype == np.int64
     assert ndtri(1 - q0) > 0 and (give_up[:-1] > 0).any()
+    never = boundaries(q0, looks, replace(rule, give_up=looks + 1.0), 0.02)[1]
+    assert never.tolist() == [-1, -1, -1, 240], "not even without a hit, until draws end"
 
 
 def chain(q0: float, looks: np.ndarray, reward: float, level: float) -> tuple[Rung, list[Rule]]:
@@ -223,8 +251,8 @@ def test_hidden_paths_are_those_that_were_given_up():
         everyone, drawn = (later(law, step.draws, Fraction(3, 10)) for law in (everyone, drawn))
         nodes = [h for h in view.nodes.tolist() if h in everyone]
         for h, found in zip(nodes, hidden, strict=False):
-            many = everyone[h] >= MOST_HIDDEN * drawn.get(h, 0)
-            assert found == pytest.approx(MOST_HIDDEN if many else float(everyone[h] / drawn[h]), rel=1e-6)
+            many = everyone[h] >= 1000 * drawn.get(h, 0)
+            assert found == pytest.approx(1000 if many else float(everyone[h] / drawn[h]), rel=1e-6), "up to a thousand"
         everyone, drawn = (
             {h: law[h] * Fraction(share) for h, share in zip(nodes, shares, strict=False) if law.get(h)}
             for law, shares in ((everyone, stay[0]), (drawn, stay[1]))

@@ -100,7 +100,7 @@ def test_hits_too_few_to_tell_the_bound_from_zero():
     assert (found <= clopper_pearson_failure(1, n, 1e-9)).all()
 
 
-@pytest.mark.parametrize("u", [0.0, ALPHA, 1.1, -1.0, float("nan")])
+@pytest.mark.parametrize("u", [0.0, ALPHA, 1.1, -1.0, float("nan"), [0.5, 1.1]])
 def test_refuses_variates(u):
     with pytest.raises(ValueError, match="u: must lie"):
         randomized_failure(5, 10, ALPHA, u)
@@ -119,3 +119,8 @@ def test_the_smallest_count_that_certifies(alpha):
     assert (clopper_pearson_lower(k[reachable], n[reachable], alpha) > 0.5).all()
     assert (clopper_pearson_lower(k - 1, n, alpha) <= 0.5).all()
     assert (reachable == (clopper_pearson_lower(n, n, alpha) > 0.5)).all()
+
+
+def test_ten_hits_of_ten_do_not_certify_at_the_level_that_leaves_one_half():
+    assert smallest_count_to_certify([10, 11], 2.0**-10).tolist() == [11, 11]
+    assert smallest_count_to_certify(10, 2.0**-10 * (1 + 1e-9)) == 10

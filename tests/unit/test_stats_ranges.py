@@ -47,7 +47,7 @@ def test_whole_numbers_are_taken_up_to_both_ends_and_refused_beyond(function, ot
     for value in (end for end in (least, most) if end is not None):
         assert np.isfinite(call(**others, **{name: value})).all(), value
     for value in (least - 1, least + 0.5, math.nan, *([most + 1] if most is not None else [])):
-        with pytest.raises(ValueError, match="must"):
+        with pytest.raises(ValueError, match=f"^{name}: must be a whole number from {least} to "):
             call(**others, **{name: value})
 
 
@@ -57,5 +57,5 @@ def test_levels_lie_strictly_between_0_and_1(function, others, name):
     for value in (1e-9, 0.999):
         assert np.isfinite(call(**others, **{name: value})).all(), value
     for value in (0, 1, -0.5, math.nan, "0.5"):
-        with pytest.raises(ValueError, match="must"):
+        with pytest.raises(ValueError, match=f"^{name}: must "):
             call(**others, **{name: value})

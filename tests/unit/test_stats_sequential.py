@@ -56,4 +56,5 @@ def test_looks_start_at_the_first_and_end_at_the_last():
     assert looks[0] == 100 and looks[-1] == 100_000 and (np.diff(looks) > 0).all()
     assert (looks[1:] <= np.maximum(1.05 * looks[:-1], looks[:-1] + 100)).all()
     assert look_schedule(100, 100).tolist() == [100] and look_schedule(100, 150).tolist() == [100, 150]
-    assert look_schedule(1, 5, growth=1.0).tolist() == [1, 2, 3, 4, 5]
+    assert look_schedule(1, 5, growth=1.0).tolist() == [1, 2, 3, 4, 5] and look_schedule(7, 5).tolist() == [5]
+    assert look_schedule(1, 61).tolist() == [*range(1, 40), *range(40, 60, 2), 60, 61], "by one, and from 40 on by 5 %"
