@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from certflow.config.files import OTHER_BASE
 from certflow.config.records import RECORDS, SECTIONS
 from certflow.errors import ConfigError
 from certflow.kinds.registry import spec_class
@@ -77,7 +78,9 @@ def _replaced(value: Any, said: Any, read: Any) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """`0.5`, `3`, `true`, `null` as YAML reads them, and `1e-3` as everybody does."""
+    """`0.5`, `3`, `true`, `null` as YAML reads them, and `1e-3` as everybody does; numbers in base 8 and 60 stay text."""
+    if OTHER_BASE.fullmatch(text):
+        return text
     if any(letter in text for letter in "eE."):
         with suppress(ValueError):
             return float(text)
