@@ -18,7 +18,7 @@ from certflow.workflow.making import made_by
 from certflow.workflow.shards import Wanted, shard_names
 from certflow.workflow.specs import Specs
 from certflow.workflow.started import dag_settings
-from certflow.workflow.targets import concerned
+from certflow.workflow.targets import concerned, misspelt
 
 expose(Path(workflow.basedir) / "lib")
 read_text(config, workflow.config_settings.config)
@@ -43,6 +43,11 @@ try:
     )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None
+
+# As a module in a folder of its own, results without that folder are another workflow's.
+if STARTED is not None and PLACE.replace_prefix("results/") == "results/":
+    for line in misspelt(STUDY, STARTED.targets):
+        raise WorkflowError(line)
 
 # Jobs and captions look entries up here: with the settings of their recipes, and lists instead of their names.
 config.update(sections(config, []))

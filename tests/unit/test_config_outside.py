@@ -12,7 +12,7 @@ from certflow.config import load
 from certflow.config.files import merged
 from certflow.errors import ConfigError
 from certflow.models.timm_names import unknown
-from certflow.workflow.targets import concerned
+from certflow.workflow.targets import concerned, misspelt
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "results/train/digits/small/{}/gauss-0.25/seed0/model.safetensors"
@@ -177,3 +177,26 @@ def test_a_device_that_cannot_be_is_told_with_the_rest(raw, monkeypatch):
 def test_a_command_is_about_the_experiments_of_its_targets(targets, expected):
     files = [ROOT / name for name in ("config.yaml", "configs/corruptions.yaml", "configs/denoised.yaml")]
     assert concerned(load(merged(files)), targets) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "meant"),
+    [
+        ("results/tables/digit.tex", "digit", "digits"),
+        ("results/figures/mnits/radius.pdf", "mnits", "mnist"),
+        ("results/reports/digits-ful.html", "digits-ful", "digits-full"),
+        ("results/tables/digits.tex", None, None),
+        ("results/figures/mnist/radius.pdf", None, None),
+        ("results/data/digits.json", None, None),
+        ("theirs/results/tables/digit.tex", None, None),
+        ("all", None, None),
+    ],
+)
+def test_a_page_of_a_misspelt_experiment_is_named(raw, target, name, meant):
+    found = misspelt(load(raw), [target])
+    if name is None:
+        assert found == []
+    else:
+        (line,) = found
+        assert line.startswith(f"{target}: there is no experiment or diagnosis {name!r}; known: digits, ")
+        assert line.endswith(f"; did you mean {meant}?")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from certflow.config import Study
+from certflow.errors import listed
 from certflow.workflow.leftovers import LAST
 from certflow.workflow.paths import MODEL
 
@@ -21,6 +22,18 @@ def concerned(study: Study, targets: Iterable[str]) -> list[str]:
     if not targets or "all" in targets:
         return [*dict.fromkeys([*study.targets, *(name for target in targets for name in _named(study, target))])]
     return [*dict.fromkeys(name for target in sorted(targets) for name in _named(study, target))]
+
+
+def misspelt(study: Study, targets: Iterable[str]) -> list[str]:
+    """One line for each target below `results/` that would be a last result of an experiment or diagnosis that there is not:
+    Snakemake says of it only that no rule produces it."""
+    pages, lines = [*study.experiments, *study.diagnoses], []
+    for target in sorted(targets):
+        match = RESULT.match(target)
+        if match and not _named(study, target):
+            name = match[1].rpartition(".")[0] or match[1]
+            lines.append(f"{target}: there is no experiment or diagnosis {name!r}; known: {listed(pages, name)}")
+    return lines
 
 
 def _named(study: Study, target: str) -> list[str]:
