@@ -152,10 +152,9 @@ def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
     from certflow.kinds.registry import kinds
 
     kind, _, split = name.rpartition(":")
-    if _place(name).is_file():
-        raise DataError(f"{name}: is a file of another kind; name {NAMED}")
     if split not in SPLITS or (not kind and own is None):
-        raise DataError(f"{name}: is not there; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
+        what = "is a file of another kind" if _place(name).is_file() else "is not there"
+        raise DataError(f"{name}: {what}; name {NAMED}; data sets: {', '.join(kinds('dataset'))}")
     _require_meant(name, looks, "root")
     root = {} if looks.root is None else {"root": looks.root}
     spec = entry(DatasetSpec, kind, **root) if kind or own is None else own.model_copy(update=root)
