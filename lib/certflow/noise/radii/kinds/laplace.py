@@ -34,7 +34,7 @@ class DiagonalTable:
 
     def __init__(self, dim: int):
         self.dim = dim
-        m = np.arange(dim - 1, min((dim + 1) // 2, dim - 1) - 1, -1)
+        m = np.arange(dim - 1, dim // 2 - 1, -1)
         mass = special.bdtrc(m, dim, 0.5)
         m, mass = m[mass >= LEAST_MASS], mass[mass >= LEAST_MASS]
         self.rate = dim * special.bdtrc(m - 1, dim - 1, 0.5) - dim * mass
@@ -52,7 +52,7 @@ class DiagonalTable:
     def time(self, p: np.ndarray) -> np.ndarray:
         """From p to 1/2. Below the first mass the rate is at most d·p, as no score is larger than d."""
         first = self.mass[0]
-        inside = np.clip(p, first, 0.5)
+        inside = np.maximum(p, first)
         piece = np.searchsorted(self.mass, inside, side="right") - 1
         with np.errstate(divide="ignore"):
             before = np.log(np.maximum(first / np.asarray(p), 1.0)) / self.dim
