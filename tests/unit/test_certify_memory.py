@@ -12,16 +12,17 @@ from certflow import SmoothedClassifier
 from certflow.certify import memory
 from certflow.certify.bounds import raised
 from certflow.certify.live import Live, grows
+from certflow.certify.previewing import previewed
 from certflow.data.source import data_root
 from certflow.data.subset import Images
 from certflow.files.artefact import read_arrays, read_table
 from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import load_model
-from certflow.noise import Stream
+from certflow.noise import DependentSplitting, Stream
 from certflow.sampling.copies import noisy_copies
 from certflow.sampling.engine import Reader
 from certflow.sampling.resume import Journal
-from certflow.stats import anytime_failure, anytime_lower
+from certflow.stats import LARGEST_N, anytime_failure, anytime_lower
 
 ANYTIME = spec_class("certificate", "anytime")(sampler="fixed", alpha=0.01)
 WIDE = NOISE.model_copy(update={"sigma": 2.0})
@@ -138,6 +139,7 @@ def test_work_that_was_cut_short_goes_on_with_the_same_counts(network, test_imag
         ({}, {"bound_form": "two"}, {"labels": [0] * 8}, "labels must be 9 integers"),
         ({}, {}, {"labels": [0.5] * 9}, "labels must be 9 integers"),
         ({}, {}, {"labels": [3] * 8 + [10]}, "image 19: label 10 is not one of the model's 10 classes"),
+        ({}, {}, {"labels": [3] * 8 + [-1]}, "image 19: label -1 is not one of the model's 10 classes"),
         ({}, {}, {"index": None, "images": "reader"}, "need their positions"),
         ({}, {}, {"images": "reader"}, "need a model made `ready`"),
         ({}, {}, {"seed": -1}, "seed must be a whole number"),
@@ -296,6 +298,63 @@ def test_torchs_settings_are_put_back(base, test_images):
     assert torch.backends.cudnn.deterministic == before[0] and torch.get_float32_matmul_precision() == before[2]
 
 
+def test_instalments_are_one_batch_and_then_a_tenth_of_the_draws_so_far(base, test_images, monkeypatch):
+    monkeypatch.setattr(Live, "_count", lambda live, draws, *_: draws * np.eye(10, dtype=np.int64)[3])
+    live = Live(base, test_images[0][0].tolist(), NOISE, sampler_of("fixed"), ANYTIME)
+    wanted = [*range(0, 2816, 256), 2816, 3328, 3840, 4352, 4864, 5376, 6000]
+    assert [moment.drawn for moment in live.moments(6000)] == wanted
+
+
+def test_a_number_of_draws_that_no_bound_is_verified_for_is_refused(base, test_images):
+    live = Live(base, test_images[0][0], NOISE, sampler_of("fixed"), ANYTIME)
+    assert next(live.moments(LARGEST_N)).drawn == 0
+    with pytest.raises(ValueError, match="bounds of more than 100,000,000 draws are not verified, got 100000001"):
+        next(live.moments(LARGEST_N + 1))
+
+
+def test_everything_is_drawn_under_seed_0_unless_another_is_given(base, test_images):
+    """Stage 1, growing counts, votes, certificates and estimates."""
+    images, _, labels = test_images
+    fixed, pilot = sampler_of("fixed"), sampler_of("pilot")
+
+    def drawn(**seed) -> list[np.ndarray]:
+        live = Live(base, images[0], WIDE, fixed, ANYTIME, **seed)
+        made = memory.certify(base, images, WIDE, fixed, ANYTIME, **seed)
+        votes = memory.votes(base, images, WIDE, n=20, **seed)["counts"]
+        return [
+            live.first,
+            live.copies(),
+            made.arrays["counts"],
+            votes,
+            previewed(base, images, WIDE, pilot, labels, **seed)[0].hits,
+        ]
+
+    unsaid, zero, one = drawn(), drawn(seed=0), drawn(seed=1)
+    for mine, same, other in zip(unsaid, zero, one, strict=True):
+        assert np.array_equal(mine, same) and not np.array_equal(mine, other)
+    assert len(unsaid[1]) == 3, "so many copies are shown"
+
+
+def test_an_estimate_is_of_the_usual_table_and_takes_the_time_of_both_stages(base, test_images, monkeypatch):
+    images, index, labels = test_images
+    plain = memory.Running.measure
+    monkeypatch.setattr(memory.Running, "measure", lambda *a, **o: {**plain(*a, **o), "seconds": np.full(9, 2.0)})
+    made, seconds = previewed(base, images, NOISE, sampler_of("pilot"), labels, index=index)
+    assert (made.n, made.alpha, made.norm, made.dim) == (100_000, 0.001, "l2", base.dim) and seconds.tolist() == [
+        4.0
+    ] * 9
+    assert (made.draws >= 150).all() and (made.hits <= made.draws).all()
+    with pytest.raises(ValueError, match="^labels: an estimate is about the true classes"):
+        previewed(base, images, NOISE, sampler_of("pilot"), None)
+
+
+def test_nothing_is_printed_on_the_way_unless_it_is_asked_for(base, test_images, capfd):
+    certified(base, test_images, sampler_of("fixed"), FIXED)
+    assert capfd.readouterr().err == ""
+    certified(base, test_images, sampler_of("fixed"), FIXED, running=memory.Running(quiet=False))
+    assert "draw" in capfd.readouterr().err
+
+
 def test_looking_less_changes_the_looks_and_not_the_counts(base, test_images):
     image = test_images[0][0]
     sampler = sampler_of("fixed", n=3000)
@@ -315,6 +374,10 @@ def test_instalments_grow_until_looking_takes_its_share(base, test_images, monke
     monkeypatch.setattr(Live, "_rate", lambda self: 1000.0)
     live = Live(base, test_images[0][0], NOISE, sampler_of("fixed", n=5000), ANYTIME, seed=SEED)
     assert [m.drawn for m in live.moments(looking=0.01)] == [0, 256, 512, 1024, 2048, 3072, 4096, 5000]
+
+
+def test_counts_of_all_outcomes_do_not_grow():
+    assert not grows(DependentSplitting(sigma=0.5), sampler_of("enumerated"), 10, 64)
 
 
 @pytest.mark.parametrize(("kind", "may"), [("fixed", True), ("planned", True), ("double", False), ("decide", False)])

@@ -208,7 +208,7 @@ class Live:
         return {"predict": int(row["predict"]), "radius": float(row["radius"]), "p_lower": float(row["p_lower"])}
 
     def _upper(self) -> float:
-        if not self.drawn or not self.certificate.alpha:
+        if not self.drawn:
             return 1.0
         missed = self.drawn - self.counts[self.selected]
         slack = self.noise.distance(self.dim) if self.sampler.arithmetic == "exact" else 0.0
@@ -225,8 +225,8 @@ class Live:
 
 def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> bool:
     """Whether counts of this sampler can grow in instalments: whether it makes a fixed number of draws of the noise itself."""
-    if sampler.n0 == 0 or sampler.sequential:
-        return False
+    if sampler.sequential:
+        return False  # which its rule says too; but rules may take long to make
     first, zero = np.zeros((1, classes), np.int64), np.zeros(1)
     first[0, 0] = sampler.n0
     plan = plan_rows(sampler, noise, dim, zero.astype(np.int64), zero.astype(np.int64), first, zero)

@@ -37,7 +37,7 @@ def predict_classes(counts: np.ndarray, alpha: float = 0.001) -> tuple[np.ndarra
         raise ValueError(
             f"counts: {counts[row].sum()} votes (row {row}) can never decide at alpha={alpha:g}; draw at least {least}"
         )
-    order = np.argsort(-counts, axis=1, kind="stable")[:, :2]
+    order = np.argsort(-counts, kind="stable")[:, :2]
     first, second = np.take_along_axis(counts, order, axis=1).T
     p_value = np.asarray(prediction_p_value(first, second))
     return np.where(p_value <= alpha, order[:, 0], ABSTAIN), p_value

@@ -26,7 +26,7 @@ def radius(noise: NoiseSpec, norm: Norm, p_lower: ArrayLike, dim: int | None = N
     is known under this noise, a probability out of range, or a missing `dim`.
     """
     p_lower = np.asarray(p_lower)
-    if p_lower.size and p_lower.dtype.kind not in "fiu" or not ((p_lower >= 0) & (p_lower <= 1)).all():
+    if p_lower.dtype.kind not in "fiu" or not ((p_lower >= 0) & (p_lower <= 1)).all():
         raise ValueError("p_lower: must be probabilities from 0 to 1")
     dim = None if dim is None else checked_coordinates(dim)
     return np.asarray(shift_of(noise, norm).radius(1.0 - p_lower.astype(np.float64), noise, dim))[()]

@@ -114,11 +114,7 @@ def _trace_block(out, rows, table: HalfTable, q_kind: str, arguments: list[np.nd
 def _np_radius(p: np.ndarray, d: int, k: int) -> np.ndarray:
     """Radius/sigma, rounded down. The Gaussian's is known in closed form."""
     failure = np.maximum(1 - p, LEAST_FAILURE)
-    if len(p) == 0:
-        return np.zeros(0)
-    if k == 0:
-        return np.maximum(-special.ndtri(np.minimum(failure, 0.5)), 0.0)
-    return half_table(d, k).radius(failure)
+    return half_table(d, k).radius(failure) if k else np.maximum(-special.ndtri(failure), 0.0)
 
 
 def _status(p_low, p_high, q_low, q_high, d, k, q_kind, parameter, pooled) -> np.ndarray:

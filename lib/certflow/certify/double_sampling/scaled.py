@@ -257,7 +257,7 @@ class ScaledDual:
             residual = z - goal[going]
             with np.errstate(all="ignore"):
                 slope = now[4] * self.m2[at] * kappa[going] * math.sqrt(2 * math.pi) * np.exp(0.5 * z * z)
-                step = np.clip(np.nan_to_num(residual / slope, posinf=2.0, neginf=-2.0), -2.0, 2.0)
+                step = np.clip(np.nan_to_num(residual / slope), -2.0, 2.0)
             more = np.abs(residual) > 1e-6
             going = going[more]
             if len(going) == 0:

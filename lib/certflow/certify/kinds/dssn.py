@@ -88,7 +88,7 @@ def _check_complete(n: np.ndarray, outcomes: int | None) -> None:
 
 def leaders(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int64 [images] each: the class with the most votes, and the one after it; the lowest index first among equals."""
-    order = np.argsort(-counts, axis=1, kind="stable")
+    order = np.argsort(-counts, kind="stable")
     return order[:, 0], order[:, 1]
 
 
