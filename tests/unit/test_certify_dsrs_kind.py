@@ -71,6 +71,7 @@ def test_each_image_has_the_radius_of_its_own_second_law(mixed):
         assert mixed.radius[row] > mixed.radius_np[row] == pytest.approx(found["radius_np"][0], abs=1e-8)
         assert (mixed.case[row], mixed.status[row], mixed.predict[row]) == (found["case"][0], "ok", 0)
     assert list(mixed.k_q) == [49_500, 49_000, 20_000, 0, 0]
+    np.testing.assert_array_equal([mixed.p_lower, mixed.p_upper], [mixed.pa_low, 1 - mixed.pa_low])
     np.testing.assert_allclose(
         mixed.loc[0, ["pa_low", "pa_high"]].astype(float), np.ravel(interval(48_000, N)), rtol=1e-8
     )
@@ -172,7 +173,10 @@ def test_impossible_pairs_are_refused_beforehand():
         ({"extra": {"counts_q": two_classes([10], [N - 1])}}, "image idx 0: counts sum"),
         ({"plan": {"q_kind": ["ball"]}}, "image idx 0: q_kind is ball"),
         ({"plan": {"q_param": [1.5]}}, "a percentile is at most 1"),
-        ({"plan": {"q_param": [-1.0]}}, "must be above 0"),
+        *(
+            ({"plan": {"q_kind": ["scaled"], "q_param": [value]}}, "must be above 0")
+            for value in (-1.0, 0.0, np.inf, np.nan)
+        ),
     ],
 )
 def test_counts_that_do_not_fit_are_refused(change, message):
@@ -180,6 +184,11 @@ def test_counts_that_do_not_fit_are_refused(change, message):
     extra = change.get("extra", {"counts_q": two_classes([49_500], [N])})
     with pytest.raises(CountsError, match=message):
         DSRS.certify(Drawn(plan, two_classes([48_000], [N]), NOISE, extra=extra, dim=DIM))
+
+
+def test_a_ball_that_holds_everything_is_a_percentile():
+    table = certify(DSRS, [N], [48_000], [N], [48_000], ["truncated"], [1.0])
+    assert table.status[0] == "pooled" and table.radius[0] > 0
 
 
 def test_counts_of_one_law_are_refused():
@@ -205,6 +214,8 @@ def test_linf_radii_are_l2_radii_over_the_root_of_the_dimension():
         assert (table.radius <= l2.radius / 28).all()
         assert spec.claim(Drawn(None, None, NOISE)) == Claim("linf", 0.001, "real")
         np.testing.assert_array_equal(table.predict, l2.predict)
+        for name in {"radius_np"} & set(l2):  # what lies beside it, too
+            np.testing.assert_allclose(table[name], l2[name] / 28, rtol=1e-15)
 
 
 def test_a_published_conversion():

@@ -179,15 +179,19 @@ def test_empty_vectors():
         ({"q_param": 0.0}, "share of P"),
         ({"q_param": 1.01}, "share of P"),
         ({"q_kind": "scaled", "q_param": -0.1}, "scale beta"),
+        ({"q_kind": "scaled", "q_param": float("inf")}, "scale beta"),
         ({"q_param": float("nan")}, "share of P"),
-        ({"q_param": [0.5, 0.5]}, "one per image"),
+        *(
+            ({"q_param": value}, "q_param: must be a number, or one per image")
+            for value in ([0.5, 0.5], [[0.5]], "0.5", None)
+        ),
         ({"pa_low": [float("nan")]}, "pa_low\\[0\\]"),
         ({"pa_low": [0.95]}, "above its upper end"),
         ({"qa_high": [1.1]}, "qa_high\\[0\\]"),
         ({"qa_low": [0.9, 0.9]}, "2 images, but 1"),
         ({"pa_low": ["0.9"]}, "vector of numbers"),
-        ({"tol": -1.0}, "tol"),
-        ({"eps_num": float("nan")}, "eps_num"),
+        *(({"tol": value}, "tol: must be a number from 0 to 0.1") for value in (-1.0, 0.1, True, "1e-6", None)),
+        *(({"eps_num": value}, "eps_num: must be a number from 0 to 0.1") for value in (-1e-9, 0.1, float("nan"))),
     ],
 )
 def test_bad_values_are_refused(change, message):

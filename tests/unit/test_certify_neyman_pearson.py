@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from certflow.certify import CountsError, gaussian_radius, gaussian_radius_two_bound
 from certflow.certify.base import Drawn
+from certflow.certify.counts import same_images
 from certflow.kinds.registry import revive, spec_class
 from certflow.noise import Stream
 from certflow.noise.variates import image_uniforms
@@ -83,6 +84,8 @@ def test_the_randomized_bound_stands_beside_the_plain_one():
     moved = certificate.certify(Drawn(plan.iloc[rows], counts[rows], GAUSSIAN, seed=5))
     pd.testing.assert_frame_equal(moved, table.iloc[rows].reset_index(drop=True))
     assert (certificate.certify(Drawn(plan, counts, GAUSSIAN, seed=6)).u != table.u).all()
+    unsaid, zero = (certificate.certify(Drawn(plan, counts, GAUSSIAN, **seed)).u for seed in ({}, {"seed": 0}))
+    assert (unsaid == zero).all(), "the coins are those of seed 0 where none is given"
 
 
 def test_both_bounds_are_randomized_in_the_two_bound_form():
@@ -130,6 +133,7 @@ def test_order_of_images_and_classes_does_not_matter():
 
 def test_no_image_sampled_and_empty_plan():
     plan, counts = example()
+    assert PLAIN.certify(Drawn(plan.assign(n0=0, k0=0), counts, GAUSSIAN)).radius[0] > 0, "stage 1 may have no draws"
     table = PLAIN.certify(Drawn(plan.assign(n=0), 0 * counts, GAUSSIAN))
     assert (table.predict == -1).all() and (table.reason == "not_sampled").all() and (table.p_upper == 1).all()
     assert len(PLAIN.certify(Drawn(plan[:0], counts[:0], GAUSSIAN))) == 0
@@ -150,6 +154,14 @@ def test_no_image_sampled_and_empty_plan():
         (lambda plan, counts: (plan.assign(idx=[0, 20, 20, 60, 80]), counts), "idx 20: is planned twice"),
         (lambda plan, counts: (plan.assign(idx=[0, -20, 40, 60, 80]), counts), "idx -20"),
         (lambda plan, counts: (plan.assign(k0=[95, 101, 50, 45, 0]), counts), "idx 20: k0 is 101"),
+        (
+            lambda plan, counts: (plan.assign(k0=[95, 100, -1, 45, 0]), counts),
+            "idx 40: k0 is -1, must be from 0 to n0$",
+        ),
+        (
+            lambda plan, counts: (plan.assign(k0=[95, 101, -1, 45, 0]), counts),
+            r"idx 20: k0 is 101.* \(and 1 more images\)$",
+        ),
         (lambda plan, counts: (plan.assign(n0=-1, k0=0), counts), "idx 0: n0 is -1.*4 more"),
         (lambda plan, counts: (plan.assign(n=[1000, 1000, 1000, 1000, -1]), counts), "idx 80: n is -1"),
         (lambda plan, counts: (plan.assign(label=plan.label.astype(float)), counts), "label: must be whole"),
@@ -160,6 +172,21 @@ def test_refuses_counts_that_do_not_fit_the_plan(change, message):
     plan, counts = change(*example())
     with pytest.raises(CountsError, match=message):
         PLAIN.certify(Drawn(plan, counts, GAUSSIAN))
+
+
+@pytest.mark.parametrize(
+    ("idx", "message"),
+    [
+        ([0, 20, 40, 80, 60], "row 3 is of image idx 80, but the plan has image idx 60 there (2 such rows)"),
+        ([0, 20, 40, 60], "holds 4 images, its plan has 5"),
+    ],
+)
+def test_counts_of_other_images_than_the_plans_are_refused(idx, message):
+    plan, _ = example()
+    same_images(plan, plan.idx.tolist())
+    with pytest.raises(CountsError) as caught:
+        same_images(plan, idx)
+    assert str(caught.value) == message
 
 
 def test_two_bounds_are_refused_with_two_classes():

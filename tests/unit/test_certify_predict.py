@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from certflow.certify import predict_classes
-from certflow.certify.predict import prediction_table
+from certflow.certify.predict import prediction_table, score_table
+
+VOTED = {"idx": np.array([4, 9]), "counts": np.array([[60, 40, 0], [5, 5, 90]]), "seconds": np.array([61.5, 0.0])}
 
 
 def test_announces_the_winner_only_when_the_votes_settle_it():
@@ -19,6 +21,22 @@ def test_announces_the_winner_only_when_the_votes_settle_it():
 def test_only_the_two_leading_classes_count():
     few, many = predict_classes(np.array([[60, 30] + [0] * 8]))[1], predict_classes(np.array([[60, 30] + [29] * 8]))[1]
     assert few == many
+
+
+def test_a_table_of_predictions_claims_no_radius():
+    table = prediction_table(VOTED, 0.001, labels=np.array([0, 2]))
+    assert list(table) == ["idx", "label", "predict", "radius", "correct", "time", "n", "k", "p_value"]
+    assert table.idx.tolist() == [4, 9] and table.predict.tolist() == [-1, 2] and table.radius.tolist() == [0, 0]
+    assert table.correct.tolist() == [0, 1] and table.time.tolist() == ["0:01:01.500000", "0:00:00.000000"]
+    assert table.n.tolist() == [100, 100] and table.k.tolist() == [60, 90]
+    assert prediction_table(VOTED, 0.06).predict.tolist() == [0, 2] and "label" not in prediction_table(VOTED, 0.06)
+    assert prediction_table(VOTED, 0.06, 0.01).predict.tolist() == [-1, 2], "slack is taken off alpha"
+
+
+def test_scores_are_shares_of_the_votes():
+    table = score_table(VOTED, np.array([0, 2]))
+    assert list(table) == ["idx", "label", "time", "n", "score_0", "score_1", "score_2"]
+    assert table[["score_0", "score_1", "score_2"]].to_numpy().tolist() == [[0.6, 0.4, 0.0], [0.05, 0.05, 0.9]]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certflow.certify import gaussian_radius, gaussian_radius_two_bound, radius
 from certflow.certify.bounds import guarded
-from certflow.certify.radii import one_bound_radius, two_bound_radius, two_bounds_pay
+from certflow.certify.radii import one_bound_radius, radius_below, two_bound_radius, two_bounds_pay
 from certflow.noise import Gaussian, GeneralizedGaussian, Laplace, Uniform
 from certflow.stats import clopper_pearson_failure, clopper_pearson_lower
 
@@ -131,8 +131,25 @@ def test_refuses_counts(k, n):
 
 
 def test_refuses_two_classes_with_more_hits_than_draws():
-    with pytest.raises(ValueError, match="k_other"):
-        gaussian_radius_two_bound(6, 5, 10, 0.01, 1.0)
+    for k in (6, [5, 6]):
+        with pytest.raises(ValueError, match="k_other"):
+            gaussian_radius_two_bound(k, 5, 10, 0.01, 1.0)
+
+
+@pytest.mark.parametrize("u", [0.0, 1.5, float("nan"), [0.5, 0.0]])
+def test_refuses_variates(u):
+    with pytest.raises(ValueError, match=r"^u: variates must lie in \(0, 1\]"):
+        gaussian_radius(9, 10, 0.01, 1.0, u)
+    with pytest.raises(ValueError, match="^u: variates"):
+        gaussian_radius_two_bound(9, 1, 10, 0.01, 1.0, 0.5, u)
+    with pytest.raises(ValueError, match="^u, u_other: give both variates or none"):
+        gaussian_radius_two_bound(9, 1, 10, 0.01, 1.0, u_other=u)
+
+
+def test_a_bound_of_one_half_has_no_radius():
+    """The failure is a bit below 1/2, its complement rounded down is 1/2."""
+    radius, p_lower = radius_below(np.nextafter([0.5], 0), Gaussian(sigma=1.0), None)
+    assert (radius[0], p_lower[0]) == (0, 0.5)
 
 
 @given(counts(), alphas, st.sampled_from([1e-12, 1e-6, 0.01]))

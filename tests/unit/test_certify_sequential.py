@@ -6,7 +6,7 @@ import pytest
 from scipy.special import ndtr
 
 from certflow.certify import CountsError, certificate_table
-from certflow.certify.base import Drawn
+from certflow.certify.base import Drawn, pairing_problems
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.ladder import LARGEST_DIM
@@ -35,6 +35,16 @@ def test_every_column_says_what_was_decided():
     assert not rows.saturated.any()
     np.testing.assert_array_equal(rows.p_lower, [ndtr(0.5), 0.5, 0.0, 0.0])
     np.testing.assert_array_equal(rows.p_upper, 1 - rows.p_lower)
+
+
+def test_a_certificate_and_a_sampler_that_stop_otherwise_are_told_what_would_fit():
+    for certificate, sampler, fit in (
+        ("neyman_pearson", "decide", "sequential or anytime"),
+        ("sequential", "fixed", "one for a fixed number of draws, such as neyman_pearson"),
+    ):
+        spec = spec_class("certificate", certificate)(sampler="x")
+        wanted = [f"counts of a {sampler} sampler need another certificate: {fit}"]
+        assert pairing_problems(spec, NOISE, spec_class("sampler", sampler)()) == wanted
 
 
 def test_counts_without_decisions_are_refused():

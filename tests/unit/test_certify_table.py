@@ -1,5 +1,7 @@
 """The certificate table: columns, the field's format, and errors that name file and image."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,7 @@ def test_errors_name_file_and_image():
         ("radius", np.nan, "not finite"),
         ("radius", -0.1, "negative"),
         ("predict", 2, "out of range"),
+        ("predict", -2, "out of range"),
         ("predict", -1, "abstained"),
     ],
 )
@@ -144,13 +147,16 @@ def test_reads_columns_in_any_order_with_more_between(tmp_path):
         (2, "idx", "0", r"line 4: image idx 0 occurs again \(first in line 2\)"),
         (2, "idx", "-1", "line 4: idx -1"),
         (1, "predict", "-2", "line 3: predict -2"),
+        (1, "label", "-1", "line 3: idx 20 or label -1 is negative"),
         (1, "label", "seven", "line 3: label: cannot read 'seven'"),
         (1, "label", "7.0", "line 3: label: cannot read '7.0'"),
         (2, "radius", "", "line 4: radius: cannot read ''"),
         (2, "time", "soon", "line 4: time: cannot read 'soon'"),
         (2, "time", "-13.9", "line 4: time: cannot read '-13.9'"),
         (2, "time", "inf", "line 4: time: cannot read 'inf'"),
-        (2, "time", "0:61:00", "line 4: time: cannot read '0:61:00'"),
+        (2, "time", "0:60:00", "line 4: time: cannot read '0:60:00'"),
+        (2, "time", "0:59:60", "line 4: time: cannot read '0:59:60'"),
+        (2, "time", "75:60.0", "line 4: time: cannot read '75:60.0'"),
         (2, "time", "75:12.5.1", "line 4: time: cannot read '75:12.5.1'"),
         (0, "radius", "1e999", "line 2: radius inf is not a finite"),
         (0, "radius", "0_1", "line 2: radius: cannot read '0_1'"),
@@ -203,6 +209,20 @@ def test_a_file_larger_than_any_table_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(DataError, match=r"huge.tsv: has 1,099,511,627,776 bytes"):
         read_field_table(tmp_path / "huge.tsv")
+
+
+def test_the_largest_file_that_is_read_is_fifty_times_a_table_of_all_imagenet(tmp_path, monkeypatch):
+    """50,000 images, some hundred bytes each; the zeros that the files are made of here are not read."""
+    row, path = written(tmp_path, GOOD).read_bytes(), tmp_path / "peer.tsv"
+    monkeypatch.setattr(type(path), "read_bytes", lambda path: row)
+    for size, message in ((2**28, None), (2**28 + 1, "has 268,435,457 bytes")):
+        os.truncate(path, size)
+        if message is None:
+            assert len(read_field_table(path)) == 3
+            continue
+        with pytest.raises(DataError, match=message):
+            read_field_table(path)
+    assert 45 < 2**28 / (50_000 * 107) < 55
 
 
 SIX = "\t".join(FIELD_COLUMNS)
@@ -266,7 +286,7 @@ def test_rows_are_never_taken_for_text_below_the_table(tmp_path):
     damaged = written(tmp_path, [*GOOD[:2], ["x40 4", "1", "0.405", "0", "0:00:13.9"]])
     with pytest.raises(DataError, match="line 4: has 5 fields, not 6"):
         read_field_table(damaged)
-    between = written(tmp_path, [GOOD[0], ["a line of text"], *GOOD[1:]])
+    between = written(tmp_path, [GOOD[0], ["a line of text"], ["and one more"], *GOOD[1:]])
     with pytest.raises(DataError, match="line 3: is not a row, and rows follow it"):
         read_field_table(between)
 
@@ -282,6 +302,14 @@ def test_times_round_trip():
     for seconds in (0.0, 1e-6, 59.999999, 59.9999999, 3600.5, 10**6 + 0.25):
         assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=5.1e-7)
     assert str(pd.to_timedelta(format_time(14.73608))).endswith("00:00:14.736080")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("0:59:59.9", 3599.9), ("75:59.9", 4559.9), ("1 day, 23:00:00", 47 * 3600), ("NaN", np.nan)],
+)
+def test_times_in_the_ways_that_projects_write_them(text, seconds):
+    assert parse_time(text) == pytest.approx(seconds, nan_ok=True)
 
 
 @pytest.mark.parametrize("options", [{}, {"bound_form": "two"}, {"bound": "randomized"}])

@@ -102,9 +102,11 @@ def test_the_numerical_error_is_taken_off_the_dual_in_full(kind, parameter, eps)
 
 @pytest.mark.parametrize("kind, parameter", Q)
 def test_the_default_error_is_taken_off_where_none_is_given(kind, parameter):
-    ratio = parameter if kind == "truncated" else 1 / parameter
-    found = [dsrs_radius(*intervals(kind, parameter), D, K, 1.0, kind, ratio, eps_num=e) for e in (None, 0.0, 1e-3)]
+    ratio, usual = parameter if kind == "truncated" else 1 / parameter, {"truncated": 1e-9, "scaled": 2e-8}[kind]
+    errors = (None, 0.0, 1e-3, usual)
+    found = [dsrs_radius(*intervals(kind, parameter), D, K, 1.0, kind, ratio, eps_num=error) for error in errors]
     radius = [one["radius"] for one in found]
+    np.testing.assert_array_equal(radius[0], radius[3])
     assert (radius[0] < radius[1]).all() and (radius[2] < radius[0]).all()
     assert (radius[1] - radius[0] < 1e-5).all()
 
@@ -268,7 +270,7 @@ class Told:
     """A dual that says what the test tells it: its bound, and its bound by finer quadrature, as functions of the radius."""
 
     def __init__(self, bound, finer):
-        self._bound, self._finer, self.asked = bound, finer, []
+        self._bound, self._finer, self.asked, self.looked = bound, finer, [], []
 
     def begin(self, r, level):
         return np.ones(len(r), bool)
@@ -278,6 +280,7 @@ class Told:
         return self._bound(r)
 
     def finer(self, rows, r):
+        self.looked.append(r.copy())
         return self._finer(r)
 
     def case(self, rows):
@@ -319,15 +322,31 @@ def test_twice_what_finer_quadrature_changes_is_taken_off(off):
     assert r > 2 - 1e-4 and found.case[0] == "lam2_pos"
 
 
+def test_a_dual_of_one_half_still_certifies():
+    """0.75 by the finer rule, less twice the 0.125 that it changes."""
+    found = traced(lambda r: np.where(r < 1.2, 0.875, 0.4), lambda r: np.full_like(r, 0.75))
+    assert (found.radius[0], found.dual[0], found.case[0]) == (1.0, 0.5, "lam2_pos")
+
+
 def test_steps_back_grow_until_the_finer_rule_agrees_and_end_at_the_start():
     """Each step back is four times the last; at most eight are made, and then the Neyman-Pearson radius is left."""
     honest = falling(1.999)
     found = traced(falling(2.0), lambda r: np.where(r > 1.999, 0.4, honest(r)))
-    steps = 2 - found.radius[0]
-    assert found.radius[0] < 1.999 and steps < 0.02 and found.dual[0] >= 0.5
-    lost = traced(falling(2.0), lambda r: np.full_like(r, 0.499))
+    back = sum(4**step for step in range(7)) * 1e-6
+    assert found.radius[0] == pytest.approx(2 - back, abs=5e-6) and found.dual[0] >= 0.5
+    dual = Told(falling(2.0), lambda r: np.full_like(r, 0.499))
+    lost = trace(dual, half_table(D, 0), np.array([1.0]), 1e-6)
     assert (lost.radius[0], lost.dual[0], lost.case[0]) == (1.0, 0.5, "naive")
-    assert BACK == 1e-6
+    assert BACK == 1e-6 and len(dual.looked) == 8
+    assert lost.evaluations[0] == len(dual.asked) + len(dual.looked), "by either rule"
+
+
+@pytest.mark.parametrize(("share", "steps"), [(1.9, 0), (2.1, 2)])
+def test_a_trace_goes_on_while_a_step_is_twice_the_tolerance(monkeypatch, share, steps):
+    monkeypatch.setattr("certflow.certify.double_sampling.tracing.MOST_STEPS", 3)
+    step, level = special.ndtri(0.6), lambda r: np.full_like(r, 0.6)
+    found = traced(level, level, tol=step / share)
+    assert found.radius[0] == pytest.approx(1 + steps * step, abs=1e-8) and found.converged[0] == (steps == 0)
 
 
 def test_a_radius_is_never_lowered_below_its_start():
@@ -430,14 +449,35 @@ def test_radii_are_cut_by_the_share_that_rounding_may_cost():
     found = dsrs_radius(p, p, p, p, D, 0, 0.5, "pooled", 0.0)
     for name in ("radius", "radius_np"):
         np.testing.assert_array_equal(found[name], gg_np_radius(p, D, 0, 0.5))
+    assert (found["status"] == "pooled").all(), "intervals that touch agree"
 
 
-@pytest.mark.parametrize("share, q, asked", [(1e-7, 0.97, False), (1 - 1e-7, 0.905, False), (0.5, 0.97, True)])
+SHARES = [
+    (0.99e-6, 0.97, False),
+    (1e-6, 0.97, True),
+    (0.5, 0.97, True),
+    (1 - 1e-6, 0.905, True),
+    (1 - 0.9e-6, 0.905, False),
+]
+
+
+@pytest.mark.parametrize("share, q, asked", SHARES)
 def test_balls_of_nearly_nothing_or_everything_tell_nothing(share, q, asked):
     found = dsrs_radius([0.9], [0.91], [q], [q + 0.004], D, K, 1.0, "truncated", share)
     assert (found["n_eval"][0] > 0) == asked
     if not asked:
         assert found["radius"][0] == found["radius_np"][0]
+
+
+def test_what_is_said_where_the_second_law_is_not_asked():
+    """Up to p = 1/2 there is no radius, and the dual is p itself; a little above, the table's margin leaves none; and 1/2
+    stands for the dual of a radius that the first law alone gives."""
+    p = np.array([0.4, 0.5, 0.5 + 1e-13, 0.9])
+    found = dsrs_radius(p, p + 0.01, 0 * p, np.array([1, 1, 1, 0.79]), D, K, 1.0, "truncated", 0.5)
+    assert found["status"].tolist() == ["abstain", "abstain", "ok", "infeasible"] and not found["n_eval"].any()
+    assert found["dual"].tolist() == [0.4, 0.5, 0.5 + 1e-13, 0.5] and (found["radius"] > 0).tolist() == [False] * 3 + [
+        True
+    ]
 
 
 def test_laws_that_overlap_too_little_are_not_used():
