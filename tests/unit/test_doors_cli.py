@@ -254,6 +254,11 @@ BAD = {
         "names no weights",
     ),
     "JSON": (["--model", "MODEL"], ["--sampler", "{n: 3}"], "is not JSON"),
+    "twice": (
+        ["--model", "MODEL"],
+        ["--sampler", '{"kind": "fixed", "n": 300}', "--n", "400"],
+        "n is 300 here and 400 elsewhere on the command line; leave out one",
+    ),
     "averages of ours": (["--model", "MODEL"], ["--weights", "ema"], "--weights: is for weights made elsewhere"),
     "settings of ours": (["--model", "MODEL"], ["--set", "depth=3"], "--set: is for weights made elsewhere"),
     "settings of a name": (["--model", "w.pth", "--arch", "lenet"], ["--set", "depth=3"], "--set: is for --kind"),

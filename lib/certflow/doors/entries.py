@@ -15,12 +15,17 @@ def entry(base: type[S], text: str, **fields: Any) -> S:
 
     base: of the family, such as `NoiseSpec`.
 
-    `DataError` for unknown kinds, fields and values.
+    `DataError` for unknown kinds, fields and values, and for a field that JSON and option state differently.
     """
     from certflow.config.validation import validated
 
     own = read_json(text) if text.startswith("{") else {"kind": text}
     stated = {name: value for name, value in fields.items() if value is not None}
+    for name, value in stated.items():
+        if own.get(name, value) != value:
+            raise DataError(
+                f"{base.family} {text}: {name} is {own[name]!r} here and {value!r} elsewhere on the command line; leave out one"
+            )
     try:
         return validated(_class(base, own), {**own, **stated})
     except ConfigError as error:
