@@ -60,6 +60,8 @@ def test_growth(k):
     mpmath.mp.dps = 40
     rng = np.random.default_rng(1)
     t, level = rng.gamma(5, size=60) + 1e-3, rng.normal(size=60) * rng.choice([0.01, 1, 6, 40], 60)
+    alone = [growth(t[row : row + 1], level[row : row + 1], k)[0] for row in range(60)]
+    np.testing.assert_allclose(alone, growth(t, level, k), rtol=1e-14)
     for x, one, drop in zip(growth(t, level, k), t, level, strict=True):
         one = mpmath.mpf(one)
         exact = k * mpmath.lambertw(one / k * mpmath.exp((one + drop) / k)).real - one
@@ -79,7 +81,8 @@ def test_growth_over_a_small_share_takes_one_step(share, monkeypatch):
 def test_growth_without_exponent_and_its_slope():
     t, level = np.array([1.0, 1.0, 2.0]), np.array([-3.0, 0.5, 1.0])
     np.testing.assert_array_equal(growth(t, level, 0), [-1, 0.5, 1])
-    for k in (0, 5, 380):
+    assert growth_slope(np.array([1.0, 1.0]), np.array([-1.0, -0.5]), 0).tolist() == [0, 1]
+    for k in (0, 1, 5, 380):
         step = 1e-6
         numeric = (growth(t[1:], level[1:] + step, k) - growth(t[1:], level[1:] - step, k)) / (2 * step)
         np.testing.assert_allclose(growth_slope(t[1:], growth(t[1:], level[1:], k), k), numeric, rtol=1e-8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy import integrate, special
+from scipy import integrate, special, stats
 
 from certflow.certify.radii import radius
 from certflow.kinds.registry import spec_class
@@ -167,6 +167,8 @@ def test_exponential_power_of_power_2_is_the_gaussian():
     quantile = Gaussian(sigma=0.5)
     found = radius(ExponentialPower(sigma=0.5, p=2), "l1", P)
     np.testing.assert_allclose(found, radius(quantile, "l2", P), rtol=1e-10, atol=1e-12)
+    law = ExponentialPower(sigma=0.5, p=1.5)
+    np.testing.assert_allclose(radius(law, "l1", P), stats.gennorm(1.5).ppf(P) * law.scale(1), rtol=1e-10, atol=1e-12)
     found = radius(ExponentialPower(sigma=0.5, p=1), "l1", P)  # the least power whose radii need no table
     np.testing.assert_allclose(found, radius(Laplace(sigma=0.5), "l1", P), rtol=1e-10, atol=1e-12)
 
