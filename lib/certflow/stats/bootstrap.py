@@ -51,7 +51,7 @@ def _resampled_means(table: np.ndarray, resamples: int, generator: np.random.Gen
 
 def resample_counts(images: int, rows: int, generator: np.random.Generator) -> np.ndarray:
     """float64 [rows, images]: how often each image was drawn in each resample (multinomial; rows sum to `images`)."""
-    drawn = generator.integers(0, images, size=(rows, images), dtype=np.uint32).astype(np.int64)
+    drawn = generator.integers(0, images, size=(rows, images))
     drawn += images * np.arange(rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
 
