@@ -52,7 +52,12 @@ def take(model: Any) -> nn.Module:
         "parts of the model take a noise level that is not fixed, so it is not one function: {}; build the denoiser with a "
         "condition",
     )
-    _refuse(network, _mixes_rows, "the model normalises by the batch it sees, so rows are not independent: {}")
+    _refuse(
+        network,
+        _mixes_rows,
+        "the model normalises by the batch it sees, so rows are not independent: {}; train it with "
+        "track_running_stats=True, or with normalisation of each image by itself (GroupNorm, LayerNorm)",
+    )
     return network
 
 
