@@ -258,7 +258,7 @@ def test_rounding_is_for_exact_arithmetic_and_for_images():
         smoothed.certify(torch.zeros(1, *SHAPE), quantize_input=True)
     for wrong, message in (
         (torch.full((1, *SHAPE), 1.001), r"outside \[0,1\]"),
-        (torch.zeros(1, *SHAPE).long(), "uint8 or"),
+        (torch.zeros(1, *SHAPE).long(), "uint8, or"),
     ):
         with pytest.raises(ValueError, match=message):
             smoothed.predict(wrong, arithmetic="exact", quantize_input=True)
