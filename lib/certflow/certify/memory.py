@@ -5,7 +5,7 @@ functions: stage-1 counts and their plan (`plan_rows`), stage-2 counts (`measure
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Certified:
     """What the sampler planned (`plan_rows`)."""
     arrays: Mapping[str, np.ndarray]
     """The counts of stage 2 by name, `counts` int64 [images, classes] among them."""
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any]
     """How the model was prepared and run, and the claim, for records."""
 
 
