@@ -166,4 +166,7 @@ def _walked(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _stat(path: str) -> os.stat_result:
     """Of the file that a link leads to, else of the link, which is refused where files are read."""
-    return os.stat(path) if os.path.exists(path) else os.lstat(path)
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
