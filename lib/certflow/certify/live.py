@@ -226,7 +226,7 @@ class Live:
 def grows(noise: NoiseSpec, sampler: SamplerSpec, classes: int, dim: int) -> bool:
     """Whether counts of this sampler can grow in instalments: whether it makes a fixed number of draws of the noise itself."""
     if sampler.sequential:
-        return False  # which its rule says too; but rules may take long to make
+        return False  # the rule of its measurement would say so too, but may take long to make
     first, zero = np.zeros((1, classes), np.int64), np.zeros(1)
     first[0, 0] = sampler.n0
     plan = plan_rows(sampler, noise, dim, zero.astype(np.int64), zero.astype(np.int64), first, zero)

@@ -94,8 +94,8 @@ def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, al
 def _interval(law: Law, values: np.ndarray) -> Estimate:
     """Mean and interval of what an image contributes, [grid, ...], from 0 to some most.
 
-    The error is at least the one that images without an open probability would have: where all of them show the same, they
-    would seem to vary in nothing.
+    The error is at least what it would be if every image's probability were known: where all images show the same counts, the
+    jackknife finds no error at all.
     """
     value, error = law.mean(values)
     most, images = values.max(axis=0), law.images.sum()
