@@ -33,7 +33,7 @@ from certflow.doors.web.app import create_app
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.site import NAME, Site
 from certflow.doors.web.tasks.certify import LOOKING, plain_moment
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.models import build, save_model
 from certflow.models.base import Inference
 from certflow.models.kinds.small_conv import SmallConv

@@ -10,7 +10,8 @@ from scipy import stats
 
 from certflow.certify.stage import certify_radii
 from certflow.data.store import content_digest, open_split, prepare
-from certflow.files.artefact import Provenance, read_arrays, read_table
+from certflow.files.artefact import read_arrays, read_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.noise import GeneralizedGaussian

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from report_samples import certificate_table, provenance
 
-from certflow.files.artefact import Provenance, write_table
+from certflow.files.artefact import write_table
+from certflow.files.provenance import Provenance
 from certflow.knowledge.features import Features
 from certflow.knowledge.measure import certificate_table as curves
 from certflow.knowledge.measure import volatility_table

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.report.lines import Line, SeedTable
 from certflow.report.published import COLUMNS

@@ -12,7 +12,8 @@ import torch
 
 from certflow.certify.stage import certify_radii
 from certflow.data.store import content_digest, prepare
-from certflow.files.artefact import Provenance, read_provenance
+from certflow.files.artefact import read_provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, save_model
 from certflow.sampling.base import SamplerSpec

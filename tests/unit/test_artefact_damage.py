@@ -15,7 +15,6 @@ import pytest
 
 from certflow.errors import ArtefactError
 from certflow.files.artefact import (
-    Provenance,
     read_arrays,
     read_arrays_record,
     read_picture,
@@ -31,6 +30,7 @@ from certflow.files.artefact import (
 )
 from certflow.files.formats import FORMATS, require_layout
 from certflow.files.npz import MARK, SEAL, pack
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.models.header import read_header
 from tools.fuzz.__main__ import main

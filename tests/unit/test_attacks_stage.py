@@ -12,7 +12,8 @@ from certflow.attacks.stage import COLUMNS, attack_model
 from certflow.config import load
 from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError, ConfigError, DataError
-from certflow.files.artefact import Provenance, read_table, write_table
+from certflow.files.artefact import read_table, write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import save_model
 from certflow.models.header import read_header

@@ -14,7 +14,8 @@ from certflow.data.kinds.text_table import TextTable
 from certflow.data.store import content_digest, prepare
 from certflow.data.text.words import SPECIAL
 from certflow.errors import NonFiniteError
-from certflow.files.artefact import Provenance, read_table
+from certflow.files.artefact import read_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, save_model
 from certflow.report.attacked import macro_f1, read_attacked

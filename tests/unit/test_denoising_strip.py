@@ -9,7 +9,7 @@ from denoising_examples import composed
 from jinja2 import Environment, StrictUndefined
 from training_examples import patterns
 
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.noise import Gaussian
 from certflow.report.strip import Strip, draw_strips, strip
 from certflow.report.style import save

@@ -8,7 +8,8 @@ from attacks_examples import NOISE, trained
 from certflow import knowledge
 from certflow.data.store import content_digest, open_split, prepare
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_table
+from certflow.files.artefact import read_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.knowledge.losses import LOSSES
 from certflow.knowledge.settings import Knowledge

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import tensors_digest
 from certflow.models import Normalise, build, load_model, save_model
 from certflow.models.header import identity, is_ours, read_header

@@ -178,7 +178,7 @@ def test_other_sets_of_weights_are_tried(tmp_path, split):
 
 
 def test_warnings_are_carried_once():
-    from certflow.files.artefact import Provenance
+    from certflow.files.provenance import Provenance
 
     records = [
         Provenance("model", {}, notes={"warnings": ["a", "b"]}),

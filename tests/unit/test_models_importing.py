@@ -9,7 +9,7 @@ from torch import nn
 
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError, ConfigError, NonFiniteError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import Normalise, import_model, load_model
 from certflow.noise import Gaussian

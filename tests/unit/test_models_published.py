@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.models import build, load_checkpoint, published, save_model
 from certflow.models.published import load_weights
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import atomic
+from certflow.files.atomic import atomic
 from certflow.files.attempts import journal_path, note_attempt
 from certflow.files.lock import exclusive, lock_path
 from certflow.files.opening import create_new, open_plain, require_no_planted_link, require_place

@@ -9,13 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from certflow.files.artefact import Provenance, atomic, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
+from certflow.files.atomic import atomic
 from certflow.files.lock import exclusive
 from certflow.files.parts import part_path, remove_abandoned_parts, remove_parts
+from certflow.files.provenance import Provenance
 
 WRITE = """
 import sys, time
-from certflow.files.artefact import atomic
+from certflow.files.atomic import atomic
 with atomic(sys.argv[1]) as part:
     part.write_bytes(b"half a fi")
     print(part.name, flush=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.report.chain import chain_paths, first_stage, refusals
 
 SPEC = {

@@ -8,7 +8,8 @@ import pytest
 from report_samples import certificate_table, drawn_by, line, linf, provenance
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, write_table
+from certflow.files.artefact import write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.report.corruptions import corruption_blocks, notes, read_corruptions, write_corruptions
 from certflow.report.lines import Line, SeedTable

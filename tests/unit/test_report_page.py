@@ -14,14 +14,8 @@ import pytest
 from report_samples import certificate_table, external_line, line, provenance
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import (
-    Provenance,
-    read_provenance,
-    write_arrays,
-    write_record,
-    write_table,
-    write_text_table,
-)
+from certflow.files.artefact import read_provenance, write_arrays, write_record, write_table, write_text_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import digest
 from certflow.report.figures import write_figures

@@ -6,7 +6,8 @@ import pytest
 from report_samples import external_line, line
 
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, write_pictures, write_table
+from certflow.files.artefact import write_pictures, write_table
+from certflow.files.provenance import Provenance
 from certflow.report.elsewhere import require_in_split, split_end
 from certflow.report.stage import plot_figures, read_lines, write_report
 from certflow.report.stage import write_table as write_experiment

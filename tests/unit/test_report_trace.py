@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from report_samples import certificate_table, provenance
 
-from certflow.files.artefact import Provenance, file_digest, write_arrays, write_table
+from certflow.files.artefact import write_arrays, write_table
+from certflow.files.intact import file_digest
+from certflow.files.provenance import Provenance
 from certflow.models.header import identity
 from certflow.report.lines import read_line
 from certflow.report.trace import chain_paths, trace

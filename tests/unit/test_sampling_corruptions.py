@@ -9,7 +9,8 @@ from certflow.data.corruptions import computing
 from certflow.data.corruptions.store import Corrupted, prepare_corrupted
 from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, read_table
+from certflow.files.artefact import read_arrays, read_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import without
 from certflow.models import build, save_model

@@ -4,7 +4,8 @@ import pytest
 
 from certflow.data.store import FORMAT, content_digest
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, write_record
+from certflow.files.artefact import write_record
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.sampling.origin import checked_origin
 

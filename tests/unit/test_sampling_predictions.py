@@ -14,7 +14,8 @@ from certflow.data.augmentation import PAD, crop_flip_draws
 from certflow.data.store import content_digest, open_split, prepare
 from certflow.data.views import VIEW, Views
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import register, spec_class
 from certflow.models import build, load_model, save_model
 from certflow.models.header import read_header

@@ -8,7 +8,8 @@ import pytest
 
 from certflow.certify.stage import certify_radii
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, circumstances, read_arrays, read_table, write_arrays, write_table
+from certflow.files.artefact import read_arrays, read_table, write_arrays, write_table
+from certflow.files.provenance import Provenance, circumstances
 from certflow.kinds.registry import spec_class
 from certflow.sampling.merge import merge_counts
 from certflow.sampling.plan import read_plan

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, write_arrays
+from certflow.files.artefact import write_arrays
+from certflow.files.provenance import Provenance
 from certflow.sampling import resume
 from certflow.sampling.resume import Journal
 

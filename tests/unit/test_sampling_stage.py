@@ -14,8 +14,9 @@ import torch
 from certflow.certify.stage import certify_radii
 from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError, BusyError
-from certflow.files.artefact import Provenance, read_arrays, read_table, write_arrays, write_table
+from certflow.files.artefact import read_arrays, read_table, write_arrays, write_table
 from certflow.files.lock import exclusive
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import build, save_model

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from certflow.errors import ArtefactError, BusyError
-from certflow.files.artefact import atomic
+from certflow.files.atomic import atomic
 from certflow.files.lock import exclusive, lock_path
 from certflow.files.parts import part_path
 from certflow.machine import native as c_code

@@ -11,7 +11,8 @@ from training_examples import Images, Probe, Telling, digits, network, timeless,
 
 from certflow.data.batches import batches
 from certflow.errors import ArtefactError, NonFiniteError
-from certflow.files.artefact import Provenance, write_text_table
+from certflow.files.artefact import write_text_table
+from certflow.files.provenance import Provenance
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.noise.base import Key
 from certflow.noise.streams import Stream

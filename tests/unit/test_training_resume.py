@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from training_examples import Stuck, network, patterns, timeless, weights
 
 from certflow.errors import ArtefactError, BusyError
-from certflow.files.artefact import Provenance, read_provenance
+from certflow.files.artefact import read_provenance
 from certflow.files.lock import exclusive
+from certflow.files.provenance import Provenance
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
 from certflow.training.checkpoint import changing_state, resting_state

@@ -11,7 +11,9 @@ from training_examples import TRAINABLE
 from certflow.data.base import DataInfo
 from certflow.data.store import content_digest, prepare
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, file_digest, read_provenance
+from certflow.files.artefact import read_provenance
+from certflow.files.intact import file_digest
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.models.header import read_header

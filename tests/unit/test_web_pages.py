@@ -21,7 +21,8 @@ from certflow.doors.bring import from_results
 from certflow.doors.web.cards import Cards
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import Full
-from certflow.files.artefact import Provenance, write_table
+from certflow.files.artefact import write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 
 

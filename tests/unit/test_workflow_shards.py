@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from certflow.files.artefact import Provenance, write_arrays, write_table
+from certflow.files.artefact import write_arrays, write_table
+from certflow.files.provenance import Provenance
 from certflow.workflow.shards import Wanted, numbered, shard_names
 
 SPEC = {"method": {"epochs": 2}, "sampler": {"n": 300}}

@@ -13,7 +13,7 @@ from certflow.data.store import content_digest, prepare
 from certflow.doors.web.app import create_app
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.site import NAME, Site
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 

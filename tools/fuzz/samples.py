@@ -23,7 +23,6 @@ from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.brought import Described, read_card
 from certflow.doors.web.jobs import Jobs
 from certflow.files.artefact import (
-    Provenance,
     read_arrays,
     read_arrays_record,
     write_arrays,
@@ -31,6 +30,7 @@ from certflow.files.artefact import (
     write_record,
     write_table,
 )
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors
 from certflow.knowledge.stage import read_features
 from certflow.models.checkpoint import save_model

@@ -15,7 +15,8 @@ from certflow.data.items import Tokens, network_input
 from certflow.data.store import open_split
 from certflow.data.subset import Images
 from certflow.errors import DataError
-from certflow.files.artefact import Provenance, write_table
+from certflow.files.artefact import write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.machine.naming import device_name
 from certflow.machine.progress import progress

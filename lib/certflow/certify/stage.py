@@ -11,7 +11,8 @@ from certflow.certify.base import drawn_from, pairing_problems
 from certflow.certify.counts import CountsError, same_images
 from certflow.certify.table import certificate_table
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, write_table
+from certflow.files.artefact import read_arrays, write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 from certflow.kinds.spec import without
 from certflow.sampling.plan import Plan, read_plan

@@ -8,7 +8,7 @@ from certflow.certify.field_table import read_field_columns
 from certflow.config.records import Experiment
 from certflow.data.base import DataInfo
 from certflow.errors import DataError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 
 if TYPE_CHECKING:
     import numpy as np

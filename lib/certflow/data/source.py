@@ -8,7 +8,7 @@ from typing import Protocol
 
 from certflow.data.base import DatasetSpec
 from certflow.errors import DataError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from certflow.data.source import data_root, missing
 from certflow.data.splits import ArraySplit
 from certflow.data.tree import TreeDataset, TreeSplit
 from certflow.errors import DataError
-from certflow.files.artefact import Provenance, read_record, write_record
+from certflow.files.artefact import read_record, write_record
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import digest
 
 FORMAT = "dataset"

@@ -106,7 +106,7 @@ class DenoiserSpec(Spec):
 
     def load_weights(self, info: DataInfo, condition: float | None) -> tuple["Denoiser", dict[str, Any]]:
         """The denoiser with the weights of `weights`, and notes (`sha256` of files); errors as in `certflow.models.fitting`."""
-        from certflow.files.artefact import file_digest
+        from certflow.files.intact import file_digest
         from certflow.models.fitting import fit
         from certflow.models.taking import take
 

@@ -12,7 +12,7 @@ import torch
 
 from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.kinds.spec import digest
 from certflow.models.fitting import fit
 from certflow.models.hf_folder import cached, read_json

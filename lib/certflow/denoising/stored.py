@@ -12,7 +12,7 @@ from certflow.denoising.base import DenoiserSpec
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.denoising.denoiser import Denoiser
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive
 from certflow.models.assemble import skeleton

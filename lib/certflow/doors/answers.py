@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import atomic, versions
+from certflow.files.atomic import atomic
 from certflow.files.intact import opened
 from certflow.files.lock import exclusive
 from certflow.files.opening import require_place
+from certflow.files.provenance import versions
 from certflow.kinds.spec import digest
 
 if TYPE_CHECKING:

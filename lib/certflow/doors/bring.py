@@ -11,7 +11,7 @@ import torch
 
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.errors import ArtefactError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import digest
 from certflow.models.base import Inference, ModelSpec

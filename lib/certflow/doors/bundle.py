@@ -9,7 +9,7 @@ import torch
 
 from certflow import __version__
 from certflow.errors import ArtefactError
-from certflow.files.artefact import atomic
+from certflow.files.atomic import atomic
 from certflow.models.header import is_ours
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 
 from certflow.doors.bring import Brought
 from certflow.errors import DataError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.kinds.spec import digest
 
 WRITTEN = "module:function, such as mypackage.models:build; the function takes nothing and returns the model"

@@ -87,6 +87,12 @@ def read_all(path: str | Path) -> bytes:
         return file.read()
 
 
+def file_digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def digest_of(file: BinaryIO, size: int | None = None) -> str:
     """SHA-256 (hex) of the first `size` bytes of an open file (default: all), read in chunks of 1 MiB."""
     file.seek(0)

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, atomic
+from certflow.files.atomic import atomic
 from certflow.files.formats import require_container
+from certflow.files.provenance import Provenance
 from certflow.files.tensorheader import CONTENT, from_metadata, open_tensors, reading_tensors, to_metadata
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
 from certflow.files.intact import opened, reading
+from certflow.files.provenance import Provenance
 
 KEY = "certflow"
 """The one entry of the file's metadata. One, because safetensors writes several in no fixed order."""

@@ -11,7 +11,8 @@ from certflow.data.base import DatasetSpec, Split
 from certflow.data.items import network_input
 from certflow.data.store import open_split
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, write_arrays, write_table
+from certflow.files.artefact import read_arrays, write_arrays, write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import without
 from certflow.knowledge.features import Features, extract

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.files.parts import part_path, remove_abandoned_parts
 from certflow.files.private import cache_folders, first_private, scratch
 

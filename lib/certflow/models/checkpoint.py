@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from certflow.data.base import DataInfo
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.models.assemble import skeleton
 from certflow.models.base import ModelSpec
@@ -26,7 +26,7 @@ def load_model(
 ) -> tuple[torch.nn.Sequential, Provenance]:
     """The network written by `save_model`, in eval mode on the CPU, and its provenance. It normalises as it did when written.
 
-    `expected` (format, spec, parents) is compared with the provenance as in `certflow.files.artefact`; `format` is "model"
+    `expected` (format, spec, parents) is compared with the provenance as by `Provenance.require`; `format` is "model"
     unless given. Raises `ArtefactError` for a file that is missing, damaged or altered, was made from another specification,
     or does not fit the network of `model` for such data.
     """

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.files.tensorheader import CONTENT, KEY, from_metadata, read_metadata
 from certflow.kinds.spec import digest
 

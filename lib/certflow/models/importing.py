@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certflow.data.base import DataInfo, Split
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.models.base import ModelSpec
 from certflow.models.examination import Examination, examine
 from certflow.noise.base import NoiseSpec

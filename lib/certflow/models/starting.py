@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from certflow.data.base import DataInfo
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 from certflow.models.base import ModelSpec
 from certflow.models.normalise import normalisation
 from certflow.models.published import load_weights

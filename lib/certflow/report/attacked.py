@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import DataError
-from certflow.files.artefact import Provenance, read_table
+from certflow.files.artefact import read_table
+from certflow.files.provenance import Provenance
 from certflow.report.columns import Column, UnderAttack
 
 if TYPE_CHECKING:

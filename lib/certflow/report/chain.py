@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from certflow.files.artefact import Provenance, differences
+from certflow.files.provenance import Provenance, differences
 from certflow.kinds.spec import canonical_json, without
 
 STAGES = {

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certflow.files.artefact import Provenance, read_table, write_table
+from certflow.files.artefact import read_table, write_table
+from certflow.files.provenance import Provenance
 from certflow.report.columns import Metric, metrics, typed
 from certflow.report.decided import asked_notes
 from certflow.report.drawn import tables_of

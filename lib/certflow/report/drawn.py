@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from certflow.files.artefact import file_digest, read_picture
+from certflow.files.artefact import read_picture
+from certflow.files.intact import file_digest
 from certflow.report.lines import Line, SeedTable
 
 FORMAT = "figure"

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.report.compare import PublishedCells
 from certflow.report.cost import draw_cost
 from certflow.report.curves import draw_curves

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from certflow.files.artefact import Provenance, atomic
+from certflow.files.atomic import atomic
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import canonical_json
 from certflow.report.layout import Block, Group, Row
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from certflow.certify.field_table import FIELD_COLUMNS, read_field_table
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, atomic, read_table
+from certflow.files.artefact import read_table
+from certflow.files.atomic import atomic
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 from certflow.models.header import CARRIED
 from certflow.report.attacked import Attacked

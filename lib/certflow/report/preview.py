@@ -9,7 +9,8 @@ import numpy as np
 
 from certflow.certify.preview import Preview
 from certflow.certify.stage import read_counts
-from certflow.files.artefact import Provenance, read_table, write_table
+from certflow.files.artefact import read_table, write_table
+from certflow.files.provenance import Provenance
 from certflow.report.columns import Column, Metric, Statistic, frame, typed
 from certflow.report.lines import describe_images
 from certflow.report.tables import checked, write_one

@@ -13,7 +13,7 @@ from certflow.data.base import DatasetSpec, Split
 from certflow.data.store import content_digest, open_split
 from certflow.denoising.composed import denoiser_of
 from certflow.errors import DataError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.models.header import read_header
 from certflow.noise.base import Key, NoiseSpec

@@ -10,7 +10,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from certflow.files.artefact import Provenance, write_pictures
+from certflow.files.artefact import write_pictures
+from certflow.files.provenance import Provenance
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certflow.files.artefact import atomic
+from certflow.files.atomic import atomic
 from certflow.report.columns import frame
 from certflow.report.latex import latex
 from certflow.report.layout import Block, blocks

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import CertflowError
-from certflow.files.artefact import Provenance, file_digest, read_arrays_record, read_provenance
+from certflow.files.artefact import read_arrays_record, read_provenance
+from certflow.files.intact import file_digest
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import digest
 from certflow.report.chain import STAGES, chain_paths
 from certflow.report.lines import SeedTable

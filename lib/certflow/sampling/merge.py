@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, circumstances, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
+from certflow.files.provenance import Provenance, circumstances
 from certflow.sampling.base import Measurement
 from certflow.sampling.counts import count_of
 from certflow.sampling.plan import Plan, read_plan

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, circumstances, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
+from certflow.files.provenance import Provenance, circumstances
 from certflow.training.predictions import FORMAT, SHARD_FORMAT, check_votes, compact
 
 

@@ -13,7 +13,7 @@ from certflow.data.corruptions.store import Copies, Corrupted, same_corruption
 from certflow.data.store import content_digest, open_split
 from certflow.data.subset import Images
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 
 TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "files", "parts")

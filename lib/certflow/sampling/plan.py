@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, read_table, write_table
+from certflow.files.artefact import read_arrays, read_table, write_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest, without
 from certflow.noise.base import NoiseSpec

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
 from certflow.files.attempts import finish_attempts, note_attempt
 from certflow.files.parts import remove_parts
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import digest
 
 SAVE_SECONDS = float(os.environ.get("CERTFLOW_SAVE_SECONDS") or 30)

@@ -15,9 +15,10 @@ from certflow.data.base import DatasetSpec, Split, SplitName
 from certflow.data.corruptions.store import Corrupted
 from certflow.data.store import open_split
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, differences, write_arrays
+from certflow.files.artefact import write_arrays
 from certflow.files.lock import exclusive
 from certflow.files.parts import remove_parts
+from certflow.files.provenance import Provenance, differences
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import digest
 from certflow.machine.naming import device_name

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certflow.config import Study
     from certflow.config.entries import Entries
     from certflow.data.base import DataInfo
-    from certflow.files.artefact import Provenance
+    from certflow.files.provenance import Provenance
     from certflow.training.assembly import Assembled, Given
     from certflow.training.batch import Batch
     from certflow.training.evaluation import Evaluation

@@ -13,8 +13,8 @@ import torch
 from pydantic import TypeAdapter
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance
 from certflow.files.intact import reading
+from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.kinds.spec import canonical_json
 from certflow.models.modes import in_mode

@@ -15,8 +15,8 @@ from certflow.denoising.quality import measure
 from certflow.denoising.stored import DENOISER, condition_of, fresh, load_denoised, seen
 from certflow.denoising.trainee import Trainee
 from certflow.errors import ArtefactError
-from certflow.files.artefact import file_digest
 from certflow.files.contents import contents, require_contents
+from certflow.files.intact import file_digest
 from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import digest

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certflow.files.artefact import Provenance, write_text_table
+from certflow.files.artefact import write_text_table
+from certflow.files.provenance import Provenance
 
 LOG_FORMAT = "training log"
 Row = dict[str, Any]

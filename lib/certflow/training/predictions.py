@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, read_arrays
+from certflow.files.artefact import read_arrays
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import Record
 
 FORMAT, SHARD_FORMAT = "predictions", "predictions shard"

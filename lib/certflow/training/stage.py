@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from certflow.data.base import DatasetSpec
-from certflow.files.artefact import Provenance
 from certflow.files.attempts import finish_attempts
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import digest
 from certflow.machine.naming import device_name
 from certflow.models import save_model

@@ -15,7 +15,8 @@ from certflow.data.corruptions.base import CorruptionSpec
 from certflow.data.splits import ArraySplit, positions
 from certflow.data.store import content_digest, open_split
 from certflow.errors import DataError
-from certflow.files.artefact import Provenance, read_record, write_record
+from certflow.files.artefact import read_record, write_record
+from certflow.files.provenance import Provenance
 
 if TYPE_CHECKING:
     from certflow.data.subset import Images

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import DataError
-from certflow.files.artefact import file_digest
+from certflow.files.intact import file_digest
 
 FILE = "tokenizer.json"
 SHIFT = 1

@@ -11,7 +11,9 @@ from certflow.config.validation import validated
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.doors.web.jobs import new_id
 from certflow.errors import ArtefactError, DataError
-from certflow.files.artefact import Provenance, file_digest, read_record, write_record
+from certflow.files.artefact import read_record, write_record
+from certflow.files.intact import file_digest
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.models.base import ModelSpec
 from certflow.noise.base import NoiseSpec

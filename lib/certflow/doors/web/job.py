@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from certflow.doors.web.asked import Asked, AskedBatch, AskedCertify
 from certflow.doors.web.kept import Rows, read_kept, write_kept
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, read_arrays, write_arrays
+from certflow.files.artefact import read_arrays, write_arrays
+from certflow.files.provenance import Provenance
 from certflow.kinds.spec import Record
 
 State = Literal["queued", "running", "done", "stopped", "failed"]

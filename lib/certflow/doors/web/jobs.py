@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from certflow.doors.web.asked import Asked, read_asked
 from certflow.doors.web.job import Job
 from certflow.errors import ArtefactError, CertflowError
-from certflow.files.artefact import Provenance, read_record, write_arrays, write_record
+from certflow.files.artefact import read_record, write_arrays, write_record
+from certflow.files.provenance import Provenance
 
 ID = re.compile(r"[a-z2-7]{12}")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"

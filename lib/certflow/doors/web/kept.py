@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, atomic, read_record, write_record
+from certflow.files.artefact import read_record, write_record
+from certflow.files.atomic import atomic
 from certflow.files.intact import read_bounded, reading
+from certflow.files.provenance import Provenance
 
 MARK = "\t"
 """Between a row and its checksum; no row has one, for JSON writes it as \\t."""

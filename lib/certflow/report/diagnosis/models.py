@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certflow.files.artefact import Provenance, read_table
+from certflow.files.artefact import read_table
+from certflow.files.provenance import Provenance
 from certflow.knowledge.settings import INPUT, LOGITS
 
 if TYPE_CHECKING:

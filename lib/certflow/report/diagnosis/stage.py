@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import ArtefactError
-from certflow.files.artefact import Provenance, file_digest
+from certflow.files.intact import file_digest
+from certflow.files.provenance import Provenance
 from certflow.report.attacked import Attacked, read_attacked
 from certflow.report.diagnosis.models import Diagnosed, read_models
 from certflow.report.diagnosis.page import write_diagnosis_page

@@ -7,7 +7,7 @@ from typing import Any
 
 from certflow.data.base import DatasetSpec
 from certflow.denoising.stored import DENOISER
-from certflow.files.artefact import Provenance
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 from certflow.machine.naming import device_name
 from certflow.noise import noise as noise_of

@@ -5,7 +5,7 @@ from typing import Any
 
 from certflow.certify.memory import Running
 from certflow.doors.web.job import Job
-from certflow.files.artefact import versions
+from certflow.files.provenance import versions
 from certflow.kinds.spec import digest
 from certflow.machine.naming import device_name
 from certflow.sampling.base import ENGINE_REVISION, Measurement
