@@ -263,6 +263,12 @@ def test_partial_counts_belong_to_the_classes_and_parameters_that_were_planned()
     assert Measurement("counts", whole.noise, whole.stream, whole.draws).planned() == {"draws": [5, 6]}
 
 
+def test_a_stopping_rule_needs_the_classes_that_it_looks_at():
+    """Without them the counts would be made to the last draw, and nothing would say so."""
+    with pytest.raises(ValueError, match="counts: a stopping rule needs `selected`"):
+        Measurement("counts", Gaussian(sigma=SIGMA), Stream.ESTIMATION, np.array([5, 6]), rule=RULE)
+
+
 @pytest.mark.parametrize("kill_at", [1, 2, 5, 9, 14])
 def test_a_killed_run_ends_with_the_same_decisions(tmp_path, kill_at):
     whole = drawn_until(RULE)

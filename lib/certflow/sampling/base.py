@@ -52,11 +52,15 @@ class Measurement:
     rule: StoppingRule | None = None
     """Ends images early. The file then has the further arrays `drawn` and `decided`."""
     selected: np.ndarray | None = None
-    """int64 [images]: the class whose count the rule looks at."""
+    """int64 [images]: the class whose count the rule looks at; with a rule it must be given."""
     every: bool = False
     """Whether each outcome of the noise is counted once (`NoiseSpec.outcomes`) instead of random draws of it."""
     margin: float | None = None
     """Votes whose two largest logits lie closer together than this are unsure; the file then has the further array `unsure`."""
+
+    def __post_init__(self) -> None:
+        if self.rule is not None and self.selected is None:
+            raise ValueError(f"{self.name}: a stopping rule needs `selected`, the class of each image that it looks at")
 
     def part(self, images: slice) -> "Measurement":
         """The same measurement of some of the images."""
