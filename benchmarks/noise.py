@@ -61,7 +61,8 @@ def in_torch(work: Callable[[], object]) -> None:
 def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[str, Callable[[], object]]:
     """What is measured: each call draws rows · dim normals."""
     image, draw = torch.full((rows,), 7, device=device), torch.arange(rows, device=device)
-    ours = partial(philox.normals, dim, image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
+    key = Key(image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
+    ours = partial(philox.normals, dim, key)
     found = {"torch normal_": partial(torch.randn, rows, dim, device=device), "ours, torch": partial(in_torch, ours)}
     if device.type == "cpu":
         generator = np.random.Generator(np.random.Philox(0))
@@ -78,7 +79,6 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
         "exp_inf": ExpInf(sigma=0.5),
         "exp1": Exp1(sigma=0.5),
     }
-    key = Key(image, draw, seed=0x0123456789ABCDEF, stream=Stream.ESTIMATION)
     for name, law in laws.items():
         found[name] = partial(law.sample, (1, 1, dim), key)
     levels = partial(laws["Gaussian"].steps, (1, 1, dim), key)
@@ -86,8 +86,8 @@ def variants(dim: int, rows: int, device: torch.device, compiled: bool) -> dict[
     if device.type == "cpu":
         found["exact, torch"] = partial(in_torch, levels)
     if compiled:
-        function = torch.compile(partial(philox.normals, dim, seed=1, stream=Stream.ESTIMATION), dynamic=False)
-        found["ours, compiled"] = partial(function, image, draw)
+        function = torch.compile(partial(philox.normals, dim), dynamic=False)
+        found["ours, compiled"] = partial(function, key)
     return found
 
 

@@ -157,14 +157,14 @@ def test_projections_are_the_nearest_points_and_leave_what_is_inside(norm):
 @pytest.mark.parametrize("norm", NORMS)
 def test_random_points_are_uniform_in_the_ball_and_keyed_by_image(norm):
     index = torch.arange(4000)
-    points = balls.random_point((1, 1, 3), index, 7, norm, seed=2, stream=Stream.ATTACK)
+    points = balls.random_point((1, 1, 3), Key.of(index, 7, seed=2, stream=Stream.ATTACK), norm)
     size = balls.sizes(points, norm).flatten()
     assert size.max() <= 1 and points.mean(0).abs().max() < 0.04
     assert float((size < 0.5).double().mean()) == pytest.approx(0.125, abs=0.02)  # the volume of half the radius
     some = torch.tensor([3999, 17])
-    again = balls.random_point((1, 1, 3), some, 7, norm, seed=2, stream=Stream.ATTACK)
+    again = balls.random_point((1, 1, 3), Key.of(some, 7, seed=2, stream=Stream.ATTACK), norm)
     assert torch.equal(again, points[some])
-    assert not torch.equal(again, balls.random_point((1, 1, 3), some, 8, norm, seed=2, stream=Stream.ATTACK))
+    assert not torch.equal(again, balls.random_point((1, 1, 3), Key.of(some, 8, seed=2, stream=Stream.ATTACK), norm))
 
 
 def test_a_vanished_gradient_is_replaced_by_keyed_normal_values():
@@ -175,7 +175,7 @@ def test_a_vanished_gradient_is_replaced_by_keyed_normal_values():
     x, y = small_digits(4)
     target = target_of(Flat(), x, y, np.full(4, 0.5), seed=3)
     found = attack("pgd", steps=1, step=1.0).attempt(target, 0)
-    way = philox.normals(64, torch.arange(4), torch.ones(4, dtype=torch.int64), seed=3, stream=Stream.ATTACK)
+    way = philox.normals(64, Key(torch.arange(4), torch.ones(4, dtype=torch.int64), seed=3, stream=Stream.ATTACK))
     way = way.double().view(4, 1, 8, 8)
     way = 0.5 * way / way.flatten(1).norm(dim=1)[:, None, None, None]
     torch.testing.assert_close(found.double(), (x.double() + way).clamp(0, 1), rtol=0, atol=1e-7)

@@ -19,6 +19,7 @@ from certflow.data.pixels import CROP_WORDS
 from certflow.data.splits import ArraySplit
 from certflow.data.streaming import StreamBatches
 from certflow.errors import DataError
+from certflow.noise.base import Key
 from certflow.noise.philox import words
 from certflow.noise.streams import Stream
 
@@ -140,8 +141,8 @@ def test_augmentation_is_the_slow_loop_with_the_draws_of_seed_epoch_and_image():
     for seed, epoch in ((3, 0), (3, 7), (2**63 + 5, 7)):
         found = by_image(make(source, seed=seed, augmentation="crop_flip"), epoch)
         for i, (pixels, _) in found.items():
-            one = torch.tensor([i])
-            w = words(4, one, torch.tensor([epoch]), seed, Stream.TRAIN_AUGMENTATION).flatten().tolist()
+            key = Key.of(torch.tensor([i]), epoch, seed=seed, stream=Stream.TRAIN_AUGMENTATION)
+            w = words(4, key).flatten().tolist()
             wanted = slow_crop_flip(source.images[i], w[0] * 9 // 2**32, w[1] * 9 // 2**32, w[2] // 2**31 == 1)
             assert torch.equal(pixels, to_unit(torch.from_numpy(wanted)))
 

@@ -64,9 +64,9 @@ def test_integers_and_uniforms_are_the_cpus_bit_for_bit(kernel, monkeypatch):
         image, draw = torch.tensor([7, 0, 2**32 - 1, 2**31]), torch.tensor([3, 99_999, 2**32 - 1, 0])
         for d in (1, 5, 784, 3072):
             for function in (
-                lambda i, j, d=d: philox.words(d, i, j, SEED, 2),
-                lambda i, j, d=d: philox.uniforms(d, i, j, seed=SEED, stream=2),
-                lambda i, j: philox.wide_uniforms(i, j, seed=SEED, stream=2),
+                lambda i, j, d=d: philox.words(d, Key(i, j, seed=SEED, stream=2)),
+                lambda i, j, d=d: philox.uniforms(d, Key(i, j, seed=SEED, stream=2)),
+                lambda i, j: philox.wide_uniforms(Key(i, j, seed=SEED, stream=2)),
             ):
                 assert torch.equal(function(image.cuda(), draw.cuda()).cpu(), function(image, draw))
     finally:
@@ -92,13 +92,14 @@ def test_compiled_integers_are_the_same():
     image, draw = torch.arange(8, device="cuda"), torch.arange(8, device="cuda")
 
     def drawn(image, draw):
-        return philox.words(784, image, draw, SEED, 1), philox.normals(784, image, draw, seed=SEED, stream=1)
+        key = Key(image, draw, seed=SEED, stream=1)
+        return philox.words(784, key), philox.normals(784, key)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
         words, normals = torch.compile(drawn, dynamic=False)(image, draw)
-    assert torch.equal(words, philox.words(784, image, draw, SEED, 1))
-    torch.testing.assert_close(normals, philox.normals(784, image, draw, seed=SEED, stream=1), rtol=0, atol=4e-6)
+    assert torch.equal(words, philox.words(784, Key(image, draw, seed=SEED, stream=1)))
+    torch.testing.assert_close(normals, philox.normals(784, Key(image, draw, seed=SEED, stream=1)), rtol=0, atol=4e-6)
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------

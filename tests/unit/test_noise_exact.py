@@ -95,7 +95,7 @@ def test_distances_of_usual_images(sigma, cifar, imagenet):
 
 
 def drawn(d, image, draw, sigma, stream=1, seed=SEED):
-    return steps(d, torch.as_tensor(image), torch.as_tensor(draw), sigma=sigma, seed=seed, stream=stream)
+    return steps(d, Key(torch.as_tensor(image), torch.as_tensor(draw), seed=seed, stream=stream), sigma=sigma)
 
 
 @pytest.fixture(params=["C", "torch"])
@@ -119,25 +119,29 @@ def test_known_answers(row, sigma, wanted, engine):
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_table_and_search_agree(d, sigma, engine):
     image, draw = torch.tensor([0, 1, 2**32 - 1, 77, 9999]), torch.tensor([99_999, 0, 3, 2**32 - 1, 12])
-    searched = _searched(-(-d // 4), image, draw, (grid.thresholds, sigma), SEED, 1).flatten(1)[:, :d]
+    searched = _searched(-(-d // 4), Key(image, draw, seed=SEED, stream=1), (grid.thresholds, sigma)).flatten(1)[:, :d]
     assert torch.equal(drawn(d, image, draw, sigma).long(), searched)
 
 
 def test_values_that_need_their_second_word_agree(engine):
     """One value in a million has the leading word of a threshold at sigma 1: one each in these draws."""
     image, draw = torch.full((63,), 5), torch.tensor([1125, 1151, 1387, *range(60)])
-    words = torch.stack(philox._words(768, image, draw, SEED, 1 + HIGH_STREAM), 1).flatten(1)
+    words = torch.stack(philox._words(768, Key(image, draw, seed=SEED, stream=1 + HIGH_STREAM)), 1).flatten(1)
     leading = torch.from_numpy(grid.thresholds(1.0) >> LOW_BITS)
     assert torch.isin(words, leading).sum(1)[:3].tolist() == [1, 1, 1]
     assert torch.equal(
-        drawn(3072, image, draw, 1.0).long(), _searched(768, image, draw, (grid.thresholds, 1.0), SEED, 1).flatten(1)
+        drawn(3072, image, draw, 1.0).long(),
+        _searched(768, Key(image, draw, seed=SEED, stream=1), (grid.thresholds, 1.0)).flatten(1),
     )
 
 
 def test_the_second_word_decides_between_neighbours(monkeypatch, engine):
     """With a threshold placed inside the first value's leading word, on either side of the value itself."""
     image = draw = torch.zeros(1, dtype=torch.int64)
-    high, low = (int(philox._words(1, image, draw, SEED, 1 + s)[0]) for s in (HIGH_STREAM, HIGH_STREAM + (1 << 30)))
+    high, low = (
+        int(philox._words(1, Key(image, draw, seed=SEED, stream=1 + s))[0])
+        for s in (HIGH_STREAM, HIGH_STREAM + (1 << 30))
+    )
     u = (high << 30) | (low >> 2)
     for offset, wanted in ((0, 1), (1, 0), (-1, 1)):
         limits = np.array([u + offset, (1 << 62) - 1], np.int64)
@@ -172,9 +176,10 @@ def test_second_words_decide_at_every_threshold_and_nowhere_else(thresholds, arg
     word = torch.cat([limits >> LOW_BITS, torch.tensor([0, 2**32 - 1])])
     group, lane, rest = torch.arange(len(word)), torch.arange(len(word)) % 4, torch.ones(len(word), dtype=torch.int64)
     counter = (group, rest, rest, rest)
-    low = torch.stack(philox.philox(counter, (SEED & philox.MASK, SEED >> 32)))[lane, group]
+    halves = SEED & philox.MASK, SEED >> 32
+    low = torch.stack(philox.philox(counter, halves))[lane, group]
     wanted = torch.bucketize((word << LOW_BITS) | (low >> 2), limits, right=True)
-    assert torch.equal(module._compared(word, lane, counter, limits, SEED), wanted)
+    assert torch.equal(module._compared(word, lane, counter, limits, halves), wanted)
 
 
 def _cells_of(limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +249,7 @@ def test_code_traced_by_the_compiler_gives_the_same_levels():
     image, draw = torch.tensor([7, 0, 2**32 - 1]), torch.tensor([3, 0, 2**32 - 1])
     expected = drawn(18, image, draw, 0.5)
     traced = torch.compile(
-        lambda i, j: steps(18, i, j, sigma=0.5, seed=SEED, stream=1), backend="eager", fullgraph=True
+        lambda i, j: steps(18, Key(i, j, seed=SEED, stream=1), sigma=0.5), backend="eager", fullgraph=True
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own

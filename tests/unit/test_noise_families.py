@@ -48,7 +48,7 @@ P = np.array([0.5, 0.51, 0.6, 0.75, 0.9, 0.99, 0.9999])
 def words(count: int, image: int, draw: int, first_group: int | None = None) -> list[int]:
     """Words of one draw: of the elements in order, or of one of the last groups."""
     if first_group is None:
-        found = philox.words(count, torch.tensor([image]), torch.tensor([draw]), SEED, 1)
+        found = philox.words(count, Key(torch.tensor([image]), torch.tensor([draw]), seed=SEED, stream=1))
         return found[0].flatten()[:count].tolist()
     group = torch.tensor([2**32 - 1 - first_group])
     counter = (group, torch.tensor([draw]), torch.tensor([image]), torch.tensor([1]))
@@ -109,7 +109,7 @@ def test_a_draw_is_what_its_words_say(law, image, draw):
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("dim", [2, 784, 5043, 150_528])
 def test_both_ways_of_taking_norms_agree(power, dim):
-    values = directions.laplace(philox.signed(dim, torch.arange(3), torch.arange(3), seed=SEED, stream=1))
+    values = directions.laplace(philox.signed(dim, Key(torch.arange(3), torch.arange(3), seed=SEED, stream=1)))
     exact = torch.linalg.vector_norm(values.double(), power, dim=1)
     assert torch.allclose(directions._serial_norms(values, power), exact, rtol={1: 5e-6, 2: 5e-7}[power], atol=0)
     assert torch.allclose(directions._fixed_point_norms(values, power), exact, rtol=1e-7, atol=0)
@@ -117,7 +117,7 @@ def test_both_ways_of_taking_norms_agree(power, dim):
 
 def test_sums_for_norms_on_a_gpu_are_whole_numbers_of_a_billionth():
     """2^-30 exactly: whole numbers add up to the same in any order, and to no more than 63 bits for any image."""
-    values = directions.laplace(philox.signed(784, torch.arange(5), torch.arange(5), seed=SEED, stream=1))
+    values = directions.laplace(philox.signed(784, Key(torch.arange(5), torch.arange(5), seed=SEED, stream=1)))
     units = directions._fixed_point_norms(values, 1) * 2.0**30
     assert torch.equal(units, units.round()) and set((units % 2).tolist()) == {0.0, 1.0}
 

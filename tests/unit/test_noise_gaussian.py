@@ -15,7 +15,7 @@ COUNTERS = (torch.tensor([3, 4]), torch.tensor([0, 1]))
 def test_values_are_sigma_times_the_standard_normals():
     values = Gaussian(sigma=0.25).sample((3, 5, 7), Key(*COUNTERS, seed=9, stream=1))
     assert values.shape == (2, 3, 5, 7) and values.dtype == torch.float32
-    standard = philox.normals(105, *COUNTERS, seed=9, stream=1)
+    standard = philox.normals(105, Key(*COUNTERS, seed=9, stream=1))
     assert torch.equal(values, standard.view(2, 3, 5, 7) * 0.25)
 
 

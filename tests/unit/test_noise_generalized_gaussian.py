@@ -32,7 +32,7 @@ def drawn(law, rows=6, shape=SHAPE, **options):
 
 def test_wide_uniforms_are_the_upper_52_bits_of_the_last_group():
     image, draw = torch.tensor([0, 7, 2**32 - 1]), torch.tensor([2**32 - 1, 3, 0])
-    found = philox.wide_uniforms(image, draw, seed=SEED, stream=3)
+    found = philox.wide_uniforms(Key(image, draw, seed=SEED, stream=3))
     assert found.dtype == torch.float64
     group = torch.full((3,), 2**32 - 1)
     words = philox.philox((group, draw, image, torch.full((3,), 3)), (SEED & 0xFFFFFFFF, SEED >> 32))
@@ -45,9 +45,9 @@ def test_wide_uniforms_are_the_same_in_c_and_torch(monkeypatch):
     if not native.available():
         pytest.skip("no C compiler")
     image, draw = torch.arange(4000) * 1_000_003, torch.arange(4000).flip(0)
-    fast = philox.wide_uniforms(image, draw, seed=SEED, stream=20)
+    fast = philox.wide_uniforms(Key(image, draw, seed=SEED, stream=20))
     monkeypatch.setattr(native, "_library", lambda: None)
-    assert torch.equal(philox.wide_uniforms(image, draw, seed=SEED, stream=20), fast)
+    assert torch.equal(philox.wide_uniforms(Key(image, draw, seed=SEED, stream=20)), fast)
 
 
 @pytest.mark.parametrize("shape", [1, 2, 4, 12, 26, 392, 75_264])
@@ -82,8 +82,8 @@ def test_quantiles_agree_with_forty_digits(shape):
 def test_a_row_is_scale_times_gamma_length_times_direction():
     law = GeneralizedGaussian(k=K, sigma=0.5)
     values = drawn(law).flatten(1).double()
-    u = philox.wide_uniforms(*counters(6), seed=SEED, stream=1).numpy()
-    normals = philox.normals(64, *counters(6), seed=SEED, stream=1).double()
+    u = philox.wide_uniforms(Key(*counters(6), seed=SEED, stream=1)).numpy()
+    normals = philox.normals(64, Key(*counters(6), seed=SEED, stream=1)).double()
     length = 0.5 * math.sqrt(64 / (64 - 2 * K)) * np.sqrt(2 * special.gammaincinv(64 / 2 - K, u))
     expected = normals / normals.norm(dim=1, keepdim=True) * torch.from_numpy(length)[:, None]
     assert torch.allclose(values, expected, rtol=1e-6, atol=0)
@@ -131,7 +131,7 @@ def test_bits_do_not_depend_on_threads():
 
 @pytest.mark.parametrize("dim", [2, 784, 3072, 150_528])
 def test_both_ways_of_taking_norms_are_exact_to_float32(dim):
-    values = philox.normals(dim, *counters(3), seed=SEED, stream=1)
+    values = philox.normals(dim, Key(*counters(3), seed=SEED, stream=1))
     exact = values.double().norm(dim=1)
     assert torch.allclose(directions._serial_norms(values), exact, rtol=5e-7, atol=0)
     assert torch.allclose(directions._fixed_point_norms(values), exact, rtol=1e-7, atol=0)

@@ -108,7 +108,7 @@ def test_noise_comes_from_the_kernels_and_is_the_noise(law, form, kernels, used,
 
 def test_words_from_the_kernel_are_the_words(used, monkeypatch):
     image, number = torch.tensor([4, 9, 2**32 - 1]), torch.tensor([0, 7, 2**31])
-    draw = partial(philox.words, 18, image, number, 2**64 - 1, 3)
+    draw = partial(philox.words, 18, Key(image, number, seed=2**64 - 1, stream=3))
     with monkeypatch.context() as patch:
         patch.setattr(jit, "_kernels", lambda device: None)
         wanted = draw()

@@ -10,6 +10,7 @@ import torch
 
 from certflow.machine import native as c_code
 from certflow.noise import philox
+from certflow.noise.base import Key
 from certflow.noise.fast import agreement, native
 from certflow.noise.steps import steps
 
@@ -54,15 +55,15 @@ def test_c_and_torch_give_the_same_bits(d, law, without_native):
     image = torch.tensor([0, 1, 2**32 - 1, 77, 9999])
     draw = torch.tensor([99_999, 0, 3, 2**32 - 1, 12])
     for stream in (0, 1, 20):
-        fast = law(d, image, draw, seed=SEED, stream=stream)
-        assert torch.equal(fast, without_native(law, d, image, draw, seed=SEED, stream=stream))
+        key = Key(image, draw, seed=SEED, stream=stream)
+        assert torch.equal(law(d, key), without_native(law, d, key))
 
 
 def test_counters_may_be_views(without_native):
     image, draw = torch.arange(40).view(2, 20)[:, ::2].unbind(0)
     assert torch.equal(
-        philox.normals(9, image, draw, seed=1, stream=1),
-        without_native(philox.normals, 9, image.clone(), draw.clone(), seed=1, stream=1),
+        philox.normals(9, Key(image, draw, seed=1, stream=1)),
+        without_native(philox.normals, 9, Key(image.clone(), draw.clone(), seed=1, stream=1)),
     )
 
 
@@ -80,7 +81,7 @@ def test_it_is_compiled_once_and_kept(fresh, monkeypatch):
 def test_no_compiler_means_torch(fresh, monkeypatch):
     monkeypatch.setattr(c_code, "COMPILERS", ("no-such-compiler",))
     assert not native.available()
-    assert philox.normals(8, torch.zeros(1).long(), torch.zeros(1).long(), seed=0, stream=0).shape == (1, 8)
+    assert philox.normals(8, Key(torch.zeros(1).long(), torch.zeros(1).long(), seed=0, stream=0)).shape == (1, 8)
 
 
 def test_a_failing_compiler_means_torch(fresh, monkeypatch):
@@ -174,17 +175,17 @@ CALLS = {
     "uniforms": (philox.uniforms, "fill_floats"),
     "signed": (philox.signed, "fill_floats"),
     "normals": (philox.normals, "fill_floats"),
-    "wide_uniforms": (lambda d, *counters, **key: philox.wide_uniforms(*counters, **key), "fill_wide_uniforms"),
-    "steps": (lambda *rows, **key: steps(*rows, sigma=0.5, **key), "fill_steps"),
+    "wide_uniforms": (lambda d, key: philox.wide_uniforms(key), "fill_wide_uniforms"),
+    "steps": (lambda d, key: steps(d, key, sigma=0.5), "fill_steps"),
 }
 
 
 @pytest.mark.parametrize("draws, fill", CALLS.values(), ids=CALLS)
 def test_on_a_cpu_every_kind_of_number_comes_from_c_where_it_can_be_had(draws, fill, monkeypatch):
-    rows, asked = torch.arange(3), []
-    wanted, filled = draws(8, rows, rows, seed=1, stream=1), getattr(native, fill)
+    key, asked = Key(torch.arange(3), torch.arange(3), seed=1, stream=1), []
+    wanted, filled = draws(8, key), getattr(native, fill)
     monkeypatch.setattr(native, fill, lambda *arguments: asked.append(filled(*arguments)) or asked[-1])
-    assert torch.equal(draws(8, rows, rows, seed=1, stream=1), wanted) and asked == [native.available()]
+    assert torch.equal(draws(8, key), wanted) and asked == [native.available()]
 
 
 def test_a_library_that_computes_otherwise_is_not_used(fresh, monkeypatch):

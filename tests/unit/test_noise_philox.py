@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from scipy import stats
 
 from certflow.noise import philox
+from certflow.noise.base import Key
 from certflow.noise.steps import steps
 
 SEED = 0x0123456789ABCDEF
@@ -61,19 +63,19 @@ def test_known_answers_of_the_paper(counter, key, answer):
 @pytest.mark.parametrize(("row", "golden"), GOLDEN)
 def test_golden_normals(row, golden):
     d, image, draw, stream = row
-    values = philox.normals(d, int64(image), int64(draw), seed=SEED, stream=stream)[0]
+    values = philox.normals(d, Key(int64(image), int64(draw), seed=SEED, stream=stream))[0]
     at = [values[e].item() for e in (0, 1, d // 4, d // 2, 3 * d // 4, d - 1)]
     assert at == pytest.approx(golden, abs=2e-6)
 
 
 def test_golden_words():
-    words = philox.words(3072, int64(7), int64(3), SEED, 1)
+    words = philox.words(3072, Key(int64(7), int64(3), seed=SEED, stream=1))
     assert [f"{int(word):08x}" for word in words[0, :, 0]] == "e675cd90 94394e6f ee152100 ab4986a8".split()
 
 
 def test_words_agree_with_plain_integers_in_every_layout():
     image, draw = int64(0, 5, 2**32 - 1, 77), int64(2**32 - 1, 0, 12, 99_999)
-    words = philox.words(11, image, draw, SEED, 3)
+    words = philox.words(11, Key(image, draw, seed=SEED, stream=3))
     key = (SEED & 0xFFFFFFFF, SEED >> 32)
     for row in range(4):
         for group in range(3):
@@ -85,13 +87,13 @@ def test_in_place_rounds_equal_the_definition():
     image, draw = torch.arange(37) * 1_000_003, torch.arange(37).flip(0)
     group = torch.arange(50)[None]
     words = philox.philox((group, draw[:, None], image[:, None], int64(1)[None]), (SEED & 0xFFFFFFFF, SEED >> 32))
-    assert torch.equal(torch.stack(words, 1), philox.words(200, image, draw, SEED, 1))
+    assert torch.equal(torch.stack(words, 1), philox.words(200, Key(image, draw, seed=SEED, stream=1)))
 
 
 def test_elements_are_planar():
     d = 10
-    words = philox.words(d, int64(4), int64(9), SEED, 1)[0]
-    u = philox.uniforms(d, int64(4), int64(9), seed=SEED, stream=1)[0]
+    words = philox.words(d, Key(int64(4), int64(9), seed=SEED, stream=1))[0]
+    u = philox.uniforms(d, Key(int64(4), int64(9), seed=SEED, stream=1))[0]
     groups = math.ceil(d / 4)
     for e in range(d):
         assert u[e].item() == pytest.approx((int(words[e // groups, e % groups]) + 0.5) / 2**32, rel=1e-7)
@@ -109,34 +111,36 @@ def test_signed_values_have_the_top_bit_for_a_sign_and_31_bits_of_size():
     extreme = torch.tensor([0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1])
     found = philox._to_signed(extreme.clone()).tolist()
     assert found == [2.0**-32, 3 * 2.0**-32, 1 - 2.0**-24, -(2.0**-32), -3 * 2.0**-32, -(1 - 2.0**-24)]
-    words = philox.words(18, int64(4), int64(9), SEED, 1)[0].flatten()[:18].tolist()
+    words = philox.words(18, Key(int64(4), int64(9), seed=SEED, stream=1))[0].flatten()[:18].tolist()
     exact = [((w & 0x7FFFFFFF) + 0.5) / 2**31 * (-1 if w >> 31 else 1) for w in words]
-    assert philox.signed(18, int64(4), int64(9), seed=SEED, stream=1)[0].tolist() == pytest.approx(exact, rel=1e-7)
+    assert philox.signed(18, Key(int64(4), int64(9), seed=SEED, stream=1))[0].tolist() == pytest.approx(exact, rel=1e-7)
 
 
 def test_box_muller_agrees_with_float64():
     d, rows = 400, 50
     image, draw = torch.arange(rows), torch.zeros(rows, dtype=torch.int64)
-    u = (philox.words(d, image, draw, SEED, 1).double() + 0.5) / 2**32
+    u = (philox.words(d, Key(image, draw, seed=SEED, stream=1)).double() + 0.5) / 2**32
     radius, angle = torch.sqrt(-2 * torch.log(u[:, 0::2])), 2 * math.pi * u[:, 1::2]
     expected = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), 2).reshape(rows, d)
-    assert torch.allclose(philox.normals(d, image, draw, seed=SEED, stream=1).double(), expected, rtol=0, atol=3e-6)
+    assert torch.allclose(
+        philox.normals(d, Key(image, draw, seed=SEED, stream=1)).double(), expected, rtol=0, atol=3e-6
+    )
 
 
 @pytest.mark.parametrize("d", [1, 3, 4, 64, 785])
 def test_a_row_depends_on_its_own_counters_only(d, monkeypatch):
     image, draw = torch.arange(23) % 5, torch.arange(23) * 7
-    whole = philox.normals(d, image, draw, seed=SEED, stream=1)
+    whole = philox.normals(d, Key(image, draw, seed=SEED, stream=1))
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(philox.normals(d, image[order], draw[order], seed=SEED, stream=1), whole[order])
+    assert torch.equal(philox.normals(d, Key(image[order], draw[order], seed=SEED, stream=1)), whole[order])
     monkeypatch.setattr(philox, "CPU_BLOCK", 3 * -(-d // 4))
-    assert torch.equal(philox.normals(d, image, draw, seed=SEED, stream=1), whole)
+    assert torch.equal(philox.normals(d, Key(image, draw, seed=SEED, stream=1)), whole)
 
 
 def test_seed_stream_image_and_draw_all_matter():
-    base = philox.normals(64, int64(1), int64(1), seed=1, stream=1)
+    base = philox.normals(64, Key(int64(1), int64(1), seed=1, stream=1))
     for image, draw, seed, stream in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2), (1, 1, 1 + 2**32, 1)):
-        assert not torch.equal(philox.normals(64, int64(image), int64(draw), seed=seed, stream=stream), base)
+        assert not torch.equal(philox.normals(64, Key(int64(image), int64(draw), seed=seed, stream=stream)), base)
 
 
 @pytest.mark.parametrize("device, limit", [("cpu", 2**16), ("meta", 2**24)])
@@ -148,12 +152,12 @@ def test_as_many_rows_are_worked_on_at_a_time_as_there_is_room_for(device, limit
         assert [row for block in blocks for row in range(300)[block]] == list(range(300))
         rows = blocks[0].stop
         assert (rows + 1) * groups > limit and (rows * groups <= limit or rows == 1)
-    assert philox.uniforms(0, torch.arange(3), torch.arange(3), seed=1, stream=1).shape == (3, 0)
+    assert philox.uniforms(0, Key(torch.arange(3), torch.arange(3), seed=1, stream=1)).shape == (3, 0)
 
 
 def test_both_forms_of_box_and_mullers_transform_give_the_same_bits():
     """One for the compiler, one in place."""
-    u, v = philox.uniforms(64, torch.arange(2), torch.arange(2), seed=SEED, stream=1)
+    u, v = philox.uniforms(64, Key(torch.arange(2), torch.arange(2), seed=SEED, stream=1))
     found = torch.empty(2, 64)
     wanted = torch.stack(philox._box_muller(u, v))
     philox._box_muller_(u, v, *found)
@@ -162,17 +166,17 @@ def test_both_forms_of_box_and_mullers_transform_give_the_same_bits():
 
 def test_no_rows_give_no_rows():
     empty = torch.empty(0, dtype=torch.int64)
-    assert philox.normals(12, empty, empty, seed=0, stream=0).shape == (0, 12)
+    assert philox.normals(12, Key(empty, empty, seed=0, stream=0)).shape == (0, 12)
 
 
 DRAWING = {
-    "words": lambda *rows, **key: philox.words(8, *rows, **key),
-    "integers": lambda *rows, **key: philox.integers(8, *rows, high=9, **key),
-    "uniforms": lambda *rows, **key: philox.uniforms(8, *rows, **key),
-    "signed": lambda *rows, **key: philox.signed(8, *rows, **key),
-    "normals": lambda *rows, **key: philox.normals(8, *rows, **key),
+    "words": partial(philox.words, 8),
+    "integers": partial(philox.integers, 8, high=9),
+    "uniforms": partial(philox.uniforms, 8),
+    "signed": partial(philox.signed, 8),
+    "normals": partial(philox.normals, 8),
     "wide_uniforms": philox.wide_uniforms,
-    "steps": lambda *rows, **key: steps(8, *rows, sigma=0.25, **key),
+    "steps": partial(steps, 8, sigma=0.25),
 }
 
 
@@ -188,27 +192,28 @@ def test_what_does_not_fit_the_counter_or_the_key_is_refused(draws):
         (two[None], two[None]),
     ):
         with pytest.raises(ValueError, match="two int64 vectors of one length"):
-            draws(*rows, seed=0, stream=1)
+            draws(Key(*rows, seed=0, stream=1))
     for seed in (-1, 2**64):
         with pytest.raises(ValueError, match="seed must lie in"):
-            draws(two, two, seed=seed, stream=1)
-    first, last = (draws(two, two, seed=seed, stream=1) for seed in (0, 2**64 - 1))
+            draws(Key(two, two, seed=seed, stream=1))
+    first, last = (draws(Key(two, two, seed=seed, stream=1)) for seed in (0, 2**64 - 1))
     assert len(first) == 2 and not torch.equal(first, last)
 
 
 def test_integers_lie_below_their_bound_and_are_uniform():
-    values = philox.integers(40_000, int64(3), int64(0), high=9, seed=SEED, stream=17)[0]
+    values = philox.integers(40_000, Key(int64(3), int64(0), seed=SEED, stream=17), high=9)[0]
     assert values.min() == 0 and values.max() == 8
     assert stats.chisquare(torch.bincount(values).numpy()).pvalue > LEVEL
-    ends = philox.integers(400, int64(3), int64(0), high=2**31, seed=SEED, stream=17)
-    assert 2**30 < ends.max() < 2**31 and not philox.integers(9, int64(3), int64(0), high=1, seed=SEED, stream=17).any()
+    ends = philox.integers(400, Key(int64(3), int64(0), seed=SEED, stream=17), high=2**31)
+    assert 2**30 < ends.max() < 2**31
+    assert not philox.integers(9, Key(int64(3), int64(0), seed=SEED, stream=17), high=1).any()
     for high in (0, 2**31 + 1):
         with pytest.raises(ValueError, match="high: must be between 1 and 2"):
-            philox.integers(4, int64(0), int64(0), high=high, seed=0, stream=0)
+            philox.integers(4, Key(int64(0), int64(0), seed=0, stream=0), high=high)
 
 
 def test_normals_follow_the_normal_law():
-    values = philox.normals(250_000, torch.arange(4), torch.zeros(4, dtype=torch.int64), seed=SEED, stream=1)
+    values = philox.normals(250_000, Key(torch.arange(4), torch.zeros(4, dtype=torch.int64), seed=SEED, stream=1))
     sample = values.flatten().double().numpy()
     assert stats.kstest(sample, "norm").pvalue > LEVEL
     standardised = [
@@ -222,13 +227,13 @@ def test_normals_follow_the_normal_law():
 
 def test_squared_norms_of_draws_follow_chi_square():
     draws = torch.arange(2000)
-    values = philox.normals(256, torch.full_like(draws, 6), draws, seed=SEED, stream=0)
+    values = philox.normals(256, Key(torch.full_like(draws, 6), draws, seed=SEED, stream=0))
     assert stats.kstest((values.double() ** 2).sum(1).numpy(), stats.chi2(256).cdf).pvalue > LEVEL
 
 
 def test_lanes_and_neighbouring_draws_are_uncorrelated():
     draws = torch.arange(400)
-    values = philox.normals(1024, torch.full_like(draws, 6), draws, seed=SEED, stream=1).double()
+    values = philox.normals(1024, Key(torch.full_like(draws, 6), draws, seed=SEED, stream=1)).double()
     lanes = values.view(400, 4, 256).transpose(0, 1).flatten(1)
     lanes = torch.corrcoef(lanes)[~torch.eye(4, dtype=torch.bool)].abs().max() * math.sqrt(lanes.shape[1])
     neighbours = torch.corrcoef(torch.stack((values[:-1].flatten(), values[1:].flatten())))[0, 1].abs()
@@ -249,10 +254,11 @@ def test_compiled_code_gives_the_same_integers():
     image, draw = int64(7, 0, 2**32 - 1), int64(3, 0, 2**32 - 1)
 
     def drawn(image, draw):
-        return philox.words(18, image, draw, SEED, 1), philox.normals(18, image, draw, seed=SEED, stream=1)
+        key = Key(image, draw, seed=SEED, stream=1)
+        return philox.words(18, key), philox.normals(18, key)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
         words, normals = torch.compile(drawn, dynamic=False)(image, draw)
-    assert torch.equal(words, philox.words(18, image, draw, SEED, 1))
-    assert torch.allclose(normals, philox.normals(18, image, draw, seed=SEED, stream=1), rtol=0, atol=2e-6)
+    assert torch.equal(words, philox.words(18, Key(image, draw, seed=SEED, stream=1)))
+    assert torch.allclose(normals, philox.normals(18, Key(image, draw, seed=SEED, stream=1)), rtol=0, atol=2e-6)

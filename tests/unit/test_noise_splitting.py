@@ -117,7 +117,8 @@ def test_exact_draws_are_the_law_of_floats_on_the_grid(sigma):
 @pytest.mark.parametrize("cuts", [2, 3, 7, 441])
 def test_every_place_of_an_exact_cut_is_as_likely(cuts):
     number = torch.arange(400)
-    drawn = inverted(50, number % 5, number, (thresholds, cuts), seed=1, stream=1).long().flatten() + (cuts - 1) // 2
+    key = Key(number % 5, number, seed=1, stream=1)
+    drawn = inverted(50, key, (thresholds, cuts)).long().flatten() + (cuts - 1) // 2
     assert drawn.min() == 0 and drawn.max() == cuts - 1
     assert stats.chisquare(np.bincount(drawn.numpy(), minlength=cuts)).pvalue > 1e-6
     mass = np.diff([0, *(int(t) for t in thresholds(cuts)), 1 << 62])

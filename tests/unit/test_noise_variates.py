@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 
 from certflow.noise import Stream, philox
+from certflow.noise.base import Key
 from certflow.noise.variates import image_uniforms, philox_words
 
 IMAGES = np.array([0, 1, 7, 99_999, 2**32 - 1])
@@ -16,7 +17,7 @@ IMAGES = np.array([0, 1, 7, 99_999, 2**32 - 1])
 def test_words_are_those_of_the_noise(seed, stream):
     image = torch.from_numpy(IMAGES)
     for draw in (0, 5):
-        theirs = philox.words(12, image, torch.full_like(image, draw), seed, stream).numpy()  # [images, 4, groups]
+        theirs = philox.words(12, Key.of(image, draw, seed=seed, stream=stream)).numpy()  # [images, 4, groups]
         for group in (0, 2):
             ours = philox_words(IMAGES, seed=seed, stream=stream, draw=draw, group=group)
             np.testing.assert_array_equal(ours.astype(np.int64), theirs[:, :, group])

@@ -445,7 +445,7 @@ class Split(NoiseSpec):
     sigma: float = 0.0
 
     def copies(self, x, key):
-        values = philox.uniforms(x[0].numel(), key.image, key.draw, seed=key.seed, stream=key.stream)
+        values = philox.uniforms(x[0].numel(), key)
         return (x > values.view(x.shape)).float()
 
 

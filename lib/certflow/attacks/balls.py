@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from certflow.noise import philox
+from certflow.noise.base import Key
 from certflow.training.attacks import IMAGE, norms, unit_or_normal
 
 Norm = Literal["l2", "linf"]
@@ -59,14 +60,11 @@ def steepest(gradient: Images, norm: Norm, fresh: Callable[[], Images]) -> Image
     return gradient.sign() if norm == "linf" else unit_or_normal(gradient, gradient)
 
 
-def random_point(
-    shape: tuple[int, ...], index: Int[torch.Tensor, " images"], draw: int, norm: Norm, *, seed: int, stream: int
-) -> Images:
-    """float64: a uniform point of the unit ball for every image, a function of (seed, stream, index, draw) alone."""
-    dim, draws = shape[0] * shape[1] * shape[2], torch.full_like(index, draw)
+def random_point(shape: tuple[int, ...], key: Key, norm: Norm) -> Images:
+    """float64: a uniform point of the unit ball for every image, a function of the key alone."""
+    dim = shape[0] * shape[1] * shape[2]
     if norm == "linf":
-        values = philox.uniforms(dim, index, draws, seed=seed, stream=stream)
-        return (2 * values.double() - 1).view(-1, *shape)
-    way = philox.normals(dim, index, draws, seed=seed, stream=stream).double().view(-1, *shape)
-    reach = philox.wide_uniforms(index, draws, seed=seed, stream=stream) ** (1 / dim)
+        return (2 * philox.uniforms(dim, key).double() - 1).view(-1, *shape)
+    way = philox.normals(dim, key).double().view(-1, *shape)
+    reach = philox.wide_uniforms(key) ** (1 / dim)
     return reach[:, None, None, None] * way / norms(way)

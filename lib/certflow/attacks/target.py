@@ -64,12 +64,12 @@ class Target:
         """Where attempt `number` begins: the first at the image, the others at random points of the ball."""
         if number == 0:
             return self.x
-        shape, draw = tuple(self.x.shape[1:]), number * SLOTS
-        point = random_point(shape, self.index, draw, norm, seed=self.seed, stream=Stream.ATTACK)
+        point = random_point(tuple(self.x.shape[1:]), self._key(number * SLOTS), norm)
         return moved(self.x, self.eps[:, None, None, None] * point, self.eps, norm)
 
     def normal(self, number: int, step: int) -> Images:
         """Standard normal values like the images, for one step of an attempt."""
-        draw = torch.full_like(self.index, number * SLOTS + 1 + step)
-        rows = philox.normals(self.x[0].numel(), self.index, draw, seed=self.seed, stream=Stream.ATTACK)
-        return rows.view(self.x.shape)
+        return philox.normals(self.x[0].numel(), self._key(number * SLOTS + 1 + step)).view(self.x.shape)
+
+    def _key(self, draw: int) -> Key:
+        return Key.of(self.index, draw, seed=self.seed, stream=Stream.ATTACK)

@@ -6,6 +6,7 @@ Every draw is a function of (seed, epoch, image index) alone, never of the batch
 import torch
 from jaxtyping import Bool, Float, Int64, Integer, UInt8
 
+from certflow.noise.base import Key
 from certflow.noise.philox import words
 from certflow.noise.streams import Stream
 
@@ -24,8 +25,7 @@ def to_unit(pixels: Integer[torch.Tensor, "..."]) -> Float[torch.Tensor, "..."]:
 def permutation(total: int, *, seed: int, epoch: int) -> Int64[torch.Tensor, " total"]:
     """A uniformly random order of `total` images, on the CPU: sorted by 63-bit random keys, ties (probability below
     total² / 2**64) by index."""
-    image = torch.arange(total)
-    w = words(4, image, torch.full_like(image, epoch), seed, Stream.TRAIN_ORDER)[..., 0]
+    w = words(4, Key.of(torch.arange(total), epoch, seed=seed, stream=Stream.TRAIN_ORDER))[..., 0]
     return torch.argsort((w[:, 0] << 31) | (w[:, 1] >> 1), stable=True)
 
 
@@ -40,7 +40,7 @@ def crop_flip_draws(
     image: Int64[torch.Tensor, " images"], *, seed: int, epoch: int
 ) -> tuple[Int64[torch.Tensor, " images"], Int64[torch.Tensor, " images"], Bool[torch.Tensor, " images"]]:
     """(row, column, flip) for each image: offsets uniform on 0 … 2·PAD (to within 2**-29), flip with probability ½."""
-    w = words(4, image, torch.full_like(image, epoch), seed, Stream.TRAIN_AUGMENTATION)[..., 0]
+    w = words(4, Key.of(image, epoch, seed=seed, stream=Stream.TRAIN_AUGMENTATION))[..., 0]
     span = 2 * PAD + 1
     return w[:, 0] * span >> 32, w[:, 1] * span >> 32, w[:, 2] >= 2**31
 
@@ -49,8 +49,8 @@ def resized_crop_words(
     image: Int64[torch.Tensor, " images"], *, count: int, seed: int, epoch: int
 ) -> Int64[torch.Tensor, " images count"]:
     """`count` random 32-bit words for each image (see `certflow.data.pixels.crop_box`)."""
-    w = words(count, image, torch.full_like(image, epoch), seed, Stream.TRAIN_AUGMENTATION)
-    return w.flatten(1)[:, :count]
+    drawn = words(count, Key.of(image, epoch, seed=seed, stream=Stream.TRAIN_AUGMENTATION))
+    return drawn.flatten(1)[:, :count]
 
 
 def pad(images: UInt8[torch.Tensor, "images channels height width"]) -> UInt8[torch.Tensor, "images channels h w"]:

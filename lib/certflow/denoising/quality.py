@@ -30,8 +30,7 @@ def measure(network: DenoiseThenClassify, test: Split, noise: NoiseSpec, *, seed
         x = to_unit(torch.as_tensor(test.read(rows), device=device))
         y = torch.as_tensor(np.asarray(test.labels)[rows], device=device)
         at = torch.as_tensor(rows, device=device)
-        draw = torch.zeros_like(at)
-        noisy = noise.copies(x, Key(at, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
+        noisy = noise.copies(x, Key.of(at, 0, seed=seed, stream=Stream.TRAIN_EVALUATION))
         denoised = network.denoiser(noisy)
         right = [(network.classify(image).argmax(1) == y).sum() for image in (denoised, noisy, x)]
         sums += torch.stack(

@@ -81,7 +81,7 @@ def _batches(
         x = network_input(torch.from_numpy(np.ascontiguousarray(split.read(rows))).to(device))
         if noise is not None:
             image = torch.from_numpy(rows).to(device)
-            x = noise.copies(x, Key(image, torch.zeros_like(image), seed=seed, stream=Stream.KNOWLEDGE_COPIES))
+            x = noise.copies(x, Key.of(image, 0, seed=seed, stream=Stream.KNOWLEDGE_COPIES))
         yield x, torch.from_numpy(split.labels[rows])
 
 

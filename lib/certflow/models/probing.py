@@ -161,7 +161,7 @@ class Probe:
             x = to_unit(torch.as_tensor(self.test.read(index), device=self.device))
             if noisy:
                 image = torch.as_tensor(index, device=self.device)
-                key = Key(image, torch.zeros_like(image), seed=self.seed, stream=Stream.TRAIN_EVALUATION)
+                key = Key.of(image, 0, seed=self.seed, stream=Stream.TRAIN_EVALUATION)
                 x = self._copies(x, key, scale)
             with torch.inference_mode():
                 yield part, x

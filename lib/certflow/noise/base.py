@@ -1,7 +1,7 @@
 """What every noise distribution offers to the engine."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from certflow.kinds.registry import kinds, spec_class
@@ -22,6 +22,21 @@ class Key:
     """A member of `certflow.noise.streams.Stream`: one number for each purpose, never reused."""
     parameter: Any = None
     """float64 tensor [rows], for laws with a parameter that differs between images."""
+
+    @classmethod
+    def of(cls, image: Any, draw: int, *, seed: int, stream: int) -> Self:
+        """The same draw of all images."""
+        return cls(image, image.new_full(image.shape, draw), seed=seed, stream=stream)
+
+    @property
+    def halves(self) -> tuple[int, int]:
+        """The low and the high 32 bits of the seed: what the generator calls its key."""
+        return self.seed & 0xFFFFFFFF, self.seed >> 32
+
+    def part(self, rows: slice) -> Self:
+        """The same for some of the rows."""
+        parameter = None if self.parameter is None else self.parameter[rows]
+        return replace(self, image=self.image[rows], draw=self.draw[rows], parameter=parameter)
 
 
 class NoiseSpec(Spec):

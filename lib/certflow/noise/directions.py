@@ -36,18 +36,18 @@ def norms(values: Float32[Tensor, "rows dim"], power: int = 2) -> Float64[Tensor
 
 
 def _round(dim: int, key: Key, length: Tensor) -> Tensor:
-    values = philox.normals(dim, key.image, key.draw, seed=key.seed, stream=key.stream)
+    values = philox.normals(dim, key)
     return values.mul_((length / norms(values)).float()[:, None])
 
 
 def _pointed(dim: int, key: Key, length: Tensor) -> Tensor:
-    values = laplace(philox.signed(dim, key.image, key.draw, seed=key.seed, stream=key.stream))
+    values = laplace(philox.signed(dim, key))
     return values.mul_((length / norms(values, 1)).float()[:, None])
 
 
 def _cubic(dim: int, key: Key, length: Tensor) -> Tensor:
-    values = philox.signed(dim, key.image, key.draw, seed=key.seed, stream=key.stream)
-    face = philox.wide_uniforms(key.image, key.draw, seed=key.seed, stream=key.stream, number=FACE)
+    values = philox.signed(dim, key)
+    face = philox.wide_uniforms(key, FACE)
     face = (face * (2 * dim)).long()
     values.scatter_(1, (face >> 1)[:, None], (1 - 2 * (face & 1)).float()[:, None])
     return values.mul_(length.float()[:, None])

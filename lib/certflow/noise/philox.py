@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from certflow.noise.base import Key
 from certflow.noise.fast import jit, native
 from certflow.noise.fast.native import Form
 
@@ -51,83 +52,72 @@ def philox(counter: Counter, key: tuple[int, int]) -> Counter:
     return c0, c1 & MASK, c2, c3 & MASK
 
 
-def words(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], seed: int, stream: int
-) -> Int64[Tensor, "rows 4 groups"]:
+def words(d: int, key: Key) -> Int64[Tensor, "rows 4 groups"]:
     """The 32-bit words behind the d elements of each row's image, one plane per lane."""
-    _check(image, draw, seed)
+    _check(key)
     groups = -(-d // 4)
-    out = torch.empty(len(image), 4, groups, dtype=torch.int64, device=image.device)
-    for rows in _blocks(image, groups):
-        for lane, word in enumerate(_words(groups, image[rows], draw[rows], seed, stream)):
+    out = torch.empty(len(key.image), 4, groups, dtype=torch.int64, device=key.image.device)
+    for rows in _blocks(key.image, groups):
+        for lane, word in enumerate(_words(groups, key.part(rows))):
             out[rows, lane] = word
     return out
 
 
-def integers(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, high: int, seed: int, stream: int
-) -> Int64[Tensor, "rows {d}"]:
+def integers(d: int, key: Key, *, high: int) -> Int64[Tensor, "rows {d}"]:
     """Integers in [0, high), uniform up to a relative error of high / 2**32 per value. `high`: at most 2**31."""
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high: must be between 1 and 2**31, got {high}")
-    drawn = words(d, image, draw, seed, stream).flatten(1)[:, :d]
+    drawn = words(d, key).flatten(1)[:, :d]
     return (drawn * high) >> 32
 
 
-def uniforms(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
-) -> Float32[Tensor, "rows {d}"]:
+def uniforms(d: int, key: Key) -> Float32[Tensor, "rows {d}"]:
     """u = (word + 1/2) / 2**32 in float32, at most 1 - 2**-24: in (0, 1), with 32 bits of resolution near 0."""
-    return _floats("uniforms", d, image, draw, seed, stream)
+    return _floats("uniforms", d, key)
 
 
-def signed(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
-) -> Float32[Tensor, "rows {d}"]:
+def signed(d: int, key: Key) -> Float32[Tensor, "rows {d}"]:
     """±v with v = (m + 1/2) / 2**31 in float32, at most 1 - 2**-24: the top bit is the sign, the other 31 bits are m.
 
     Uniform on (-1, 1), exactly as likely on either side, with 31 bits of resolution near 0.
     """
-    return _floats("signed", d, image, draw, seed, stream)
+    return _floats("signed", d, key)
 
 
-def normals(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int
-) -> Float32[Tensor, "rows {d}"]:
+def normals(d: int, key: Key) -> Float32[Tensor, "rows {d}"]:
     """Standard normal values by Box and Muller's transform, lanes (0, 1) and (2, 3) of a group in pairs.
 
     Lanes 0, 1 are sqrt(-2 ln u0) (cos, sin)(2 pi u1), lanes 2, 3 the same of (u2, u3). Values reach 6.76; the total
     variation distance to a true Gaussian is about 1.3e-11 per element (4e-8 for a 3,072-pixel image).
     """
-    _check(image, draw, seed)
+    _check(key)
     if torch.compiler.is_compiling():
-        u0, u1, u2, u3 = _lanes("uniforms", d, image, draw, seed, stream)
+        u0, u1, u2, u3 = _lanes("uniforms", d, key)
         return torch.stack((*_box_muller(u0, u1), *_box_muller(u2, u3)), 1).flatten(1)[:, :d]
-    out = _empty(d, image)
-    for rows in _blocks(image, out.shape[2]):
+    out = _empty(d, key)
+    for rows in _blocks(key.image, out.shape[2]):
         part = out[rows]
         u, v = (part.new_empty(len(part), 2, out.shape[2]) for _ in range(2))
-        _fill("uniforms", [u[:, 0], v[:, 0], u[:, 1], v[:, 1]], image[rows], draw[rows], seed, stream)
+        _fill("uniforms", [u[:, 0], v[:, 0], u[:, 1], v[:, 1]], key.part(rows))
         _box_muller_(u, v, part[:, 0::2], part[:, 1::2])
     return out.flatten(1)[:, :d]
 
 
-def wide_uniforms(
-    image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, seed: int, stream: int, number: int = 0
-) -> Float64[Tensor, " rows"]:
+def wide_uniforms(key: Key, number: int = 0) -> Float64[Tensor, " rows"]:
     """One float64 per row: u = (n + 1/2) / 2**52 exactly, n the upper 52 bits of the first two words of a group.
 
     number: from 0, which of a draw's wide variates; its group is that far before the last. No element of an image has these
     words, so that all of them are independent.
     """
-    _check(image, draw, seed)
+    _check(key)
+    image, draw, stream = key.image, key.draw, int(key.stream)
     out = torch.empty(len(image), dtype=torch.float64, device=image.device)
     native_too = image.device.type == "cpu" and not torch.compiler.is_compiling()
-    if native_too and native.fill_wide_uniforms(out, WIDE_GROUP - number, image, draw, seed, int(stream)):
+    if native_too and native.fill_wide_uniforms(out, WIDE_GROUP - number, image, draw, key.seed, stream):
         return out
-    group, key = torch.full_like(image, WIDE_GROUP - number), (seed & MASK, seed >> 32)
-    words = jit.words((group, draw, image), key, int(stream))
-    high, low, _, _ = words or philox((group, draw, image, torch.full_like(image, int(stream))), key)
+    group = torch.full_like(image, WIDE_GROUP - number)
+    words = jit.words((group, draw, image), key.halves, stream)
+    high, low, _, _ = words or philox((group, draw, image, torch.full_like(image, stream)), key.halves)
     return ((high << 20 | low >> 12).double() + 0.5) * 2.0**-52
 
 
@@ -166,55 +156,54 @@ def _round_(words: Counter, key: tuple[int, int], high: Tensor) -> Counter:
     return c1, q, c3, p
 
 
-def _words(groups: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Counter:
+def _words(groups: int, key: Key) -> Counter:
     """Words [rows, groups] of the four lanes."""
-    key = (seed & MASK, seed >> 32)
+    image, draw, stream = key.image[:, None], key.draw[:, None], int(key.stream)
     group = torch.arange(groups, device=image.device)[None, :]
-    made = jit.words((group, draw[:, None], image[:, None]), key, int(stream))
+    made = jit.words((group, draw, image), key.halves, stream)
     if made is not None:
         return made
-    counter: Counter = (group, draw[:, None], image[:, None], torch.full_like(group[:, :1], int(stream)))
+    counter: Counter = (group, draw, image, torch.full_like(group[:, :1], stream))
     if image.device.type != "cpu" or torch.compiler.is_compiling():
-        return philox(counter, key)
+        return philox(counter, key.halves)
     for number in range(2):
-        counter = _round(counter, _round_key(key, number))
+        counter = _round(counter, _round_key(key.halves, number))
     shape = (len(image), groups)
     c0, c1, c2, c3 = (word.expand(shape).contiguous() for word in counter)
     full = c0, c1, c2, c3
     high = torch.empty(shape, dtype=torch.int64)
     for number in range(2, ROUNDS):
-        full = _round_(full, _round_key(key, number), high)
+        full = _round_(full, _round_key(key.halves, number), high)
     full[1].bitwise_and_(MASK)
     full[3].bitwise_and_(MASK)
     return full
 
 
-def _floats(form: Form, d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> Float32[Tensor, "rows {d}"]:
+def _floats(form: Form, d: int, key: Key) -> Float32[Tensor, "rows {d}"]:
     """One of `FORMS` of the words of the d elements of each row's image."""
-    _check(image, draw, seed)
+    _check(key)
     if torch.compiler.is_compiling():
-        return torch.stack(_lanes(form, d, image, draw, seed, stream), 1).flatten(1)[:, :d]
-    out = _empty(d, image)
-    for rows in _blocks(image, out.shape[2]):
-        _fill(form, list(out[rows].unbind(1)), image[rows], draw[rows], seed, stream)
+        return torch.stack(_lanes(form, d, key), 1).flatten(1)[:, :d]
+    out = _empty(d, key)
+    for rows in _blocks(key.image, out.shape[2]):
+        _fill(form, list(out[rows].unbind(1)), key.part(rows))
     return out.flatten(1)[:, :d]
 
 
-def _lanes(form: Form, d: int, image: Tensor, draw: Tensor, seed: int, stream: int) -> tuple[Tensor, ...]:
+def _lanes(form: Form, d: int, key: Key) -> tuple[Tensor, ...]:
     """Values float32 [rows, groups] of the four lanes, for the compiler."""
-    return tuple(FORMS[form](word) for word in _words(-(-d // 4), image, draw, seed, stream))
+    return tuple(FORMS[form](word) for word in _words(-(-d // 4), key))
 
 
-def _fill(
-    form: Form, lanes: list[Float32[Tensor, "rows groups"]], image: Tensor, draw: Tensor, seed: int, stream: int
-) -> None:
+def _fill(form: Form, lanes: list[Float32[Tensor, "rows groups"]], key: Key) -> None:
     """Write the values of the four lanes into tensors of equal strides."""
-    if image.device.type == "cpu" and native.fill_floats(form, lanes, image, draw, seed, int(stream)):
+    image, draw, stream = key.image, key.draw, int(key.stream)
+    if image.device.type == "cpu" and native.fill_floats(form, lanes, image, draw, key.seed, stream):
         return
     group = torch.arange(lanes[0].shape[1], device=image.device)[None, :]
-    made = jit.values(form, (group, draw[:, None], image[:, None]), (seed & MASK, seed >> 32), int(stream))
+    made = jit.values(form, (group, draw[:, None], image[:, None]), key.halves, stream)
     if made is None:
-        made = map(FORMS[form], _words(lanes[0].shape[1], image, draw, seed, stream))
+        made = map(FORMS[form], _words(lanes[0].shape[1], key))
     for lane, values in zip(lanes, made, strict=True):
         lane.copy_(values)
 
@@ -232,8 +221,8 @@ FORMS = {"uniforms": _to_uniform, "signed": _to_signed}
 """From words to variates. C and CUDA do the same (philox.c, jit.py)."""
 
 
-def _empty(d: int, image: Tensor) -> Float32[Tensor, "rows 4 groups"]:
-    return torch.empty(len(image), 4, -(-d // 4), dtype=torch.float32, device=image.device)
+def _empty(d: int, key: Key) -> Float32[Tensor, "rows 4 groups"]:
+    return torch.empty(len(key.image), 4, -(-d // 4), dtype=torch.float32, device=key.image.device)
 
 
 def _blocks(image: Tensor, groups: int) -> list[slice]:
@@ -243,11 +232,12 @@ def _blocks(image: Tensor, groups: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(image), step)]
 
 
-def _check(image: Tensor, draw: Tensor, seed: int) -> None:
+def _check(key: Key) -> None:
+    image, draw = key.image, key.draw
     if image.dim() != 1 or image.shape != draw.shape or not image.dtype == draw.dtype == torch.int64:
         raise ValueError(
             f"image and draw must be two int64 vectors of one length, got {image.dtype} {list(image.shape)} and "
             f"{draw.dtype} {list(draw.shape)}"
         )
-    if not 0 <= seed < 1 << 64:
-        raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+    if not 0 <= key.seed < 1 << 64:
+        raise ValueError(f"seed must lie in [0, 2**64), got {key.seed}")

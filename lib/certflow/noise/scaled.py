@@ -39,7 +39,7 @@ class Independent(Scaled):
     def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape], see `AdditiveNoise.sample`."""
         dim = math.prod(shape)
-        signed = philox.signed(dim, key.image, key.draw, seed=key.seed, stream=key.stream)
+        signed = philox.signed(dim, key)
         return self.noise(signed, dim).view(-1, *shape)
 
     def noise(self, signed: Any, dim: int) -> Any:
@@ -66,4 +66,4 @@ class Radial(Scaled):
 
 def wide(key: Key, number: int = 0) -> Any:
     """float64 [rows]: a uniform variate for each draw (`certflow.noise.philox.wide_uniforms`)."""
-    return philox.wide_uniforms(key.image, key.draw, seed=key.seed, stream=key.stream, number=number)
+    return philox.wide_uniforms(key, number)

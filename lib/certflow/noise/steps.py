@@ -7,6 +7,7 @@ draw, image, stream + 2**31 + 2**30): no counter is shared with noise in floats,
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from certflow.noise import grid
+from certflow.noise.base import Key
 from certflow.noise.fast import native
 from certflow.noise.grid import HIGH_STREAM, LOW_STREAM
 from certflow.noise.philox import MASK, Counter, _blocks, _check, _words, philox
@@ -27,66 +29,67 @@ Law = tuple[Callable[[Any], Int64[np.ndarray, " limits"]], Any]
 _made: dict[tuple[Law, str], tuple[Tensor, Tensor, Tensor]] = {}
 
 
-def steps(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], *, sigma: float, seed: int, stream: int
-) -> Int16[Tensor, "rows {d}"]:
+def steps(d: int, key: Key, *, sigma: float) -> Int16[Tensor, "rows {d}"]:
     """Noise of standard deviation sigma (in [0,1]-pixel units) in grey levels: whole numbers, |t| <= `grid.reach(sigma)`.
 
-    image, draw: int64 below 2**32; row r depends on (seed, stream, image[r], draw[r]) alone. seed: below 2**64. stream: a
-    member of `certflow.noise.streams.Stream`. To be compiled only after a first call, which makes the tables of sigma.
+    Row r depends on the seed, the stream, image[r] and draw[r] alone. To be compiled only after a first call, which makes the
+    tables of sigma.
     """
-    return inverted(d, image, draw, (grid.thresholds, sigma), seed=seed, stream=stream)
+    return inverted(d, key, (grid.thresholds, sigma))
 
 
-def inverted(
-    d: int, image: Int64[Tensor, " rows"], draw: Int64[Tensor, " rows"], law: Law, *, seed: int, stream: int
-) -> Int16[Tensor, "rows {d}"]:
+def inverted(d: int, key: Key, law: Law) -> Int16[Tensor, "rows {d}"]:
     """#{i: T_i <= u} - floor(len(T) / 2) for u uniform on the integers from 0 to 2**62 - 1 and the thresholds T of a law.
 
-    T: increasing int64, at most 2**16 - 2 of them. Other arguments as in `steps`.
+    T: increasing int64, at most 2**16 - 2 of them.
     """
-    _check(image, draw, seed)
-    groups, stream = -(-d // 4), int(stream)
+    _check(key)
+    groups, device = -(-d // 4), key.image.device
     if torch.compiler.is_compiling():
-        return _searched(groups, image, draw, law, seed, stream).to(torch.int16).flatten(1)[:, :d]
-    out = torch.empty(len(image), 4, groups, dtype=torch.int16, device=image.device)
-    if image.device.type != "cpu":
-        for rows in _blocks(image, groups):
-            out[rows] = _searched(groups, image[rows], draw[rows], law, seed, stream)
-    elif not native.fill_steps(out, image, draw, seed, stream, *_tables(law, "cpu")):
-        for rows in _blocks(image, groups):
-            out[rows] = _looked_up(groups, image[rows], draw[rows], law, seed, stream)
+        return _searched(groups, key, law).to(torch.int16).flatten(1)[:, :d]
+    out = torch.empty(len(key.image), 4, groups, dtype=torch.int16, device=device)
+    if device.type != "cpu":
+        for rows in _blocks(key.image, groups):
+            out[rows] = _searched(groups, key.part(rows), law)
+    elif not native.fill_steps(out, key.image, key.draw, key.seed, int(key.stream), *_tables(law, "cpu")):
+        for rows in _blocks(key.image, groups):
+            out[rows] = _looked_up(groups, key.part(rows), law)
     return out.flatten(1)[:, :d]
 
 
-def _searched(groups: int, image: Tensor, draw: Tensor, law: Law, seed: int, stream: int) -> Tensor:
+def _searched(groups: int, key: Key, law: Law) -> Tensor:
     """int64 [rows, 4, groups] by binary search of every value: nothing waits for the device."""
-    high, low = (torch.stack(_words(groups, image, draw, seed, stream + s), 1) for s in (HIGH_STREAM, LOW_STREAM))
-    limits = _tables(law, image.device)[0]
+    high, low = (torch.stack(_words(groups, _offset(key, by)), 1) for by in (HIGH_STREAM, LOW_STREAM))
+    limits = _tables(law, key.image.device)[0]
     return torch.bucketize(_join(high, low), limits, right=True) - len(limits) // 2
 
 
-def _looked_up(groups: int, image: Tensor, draw: Tensor, law: Law, seed: int, stream: int) -> Tensor:
+def _looked_up(groups: int, key: Key, law: Law) -> Tensor:
     """int64 [rows, 4, groups] by table, and by search where the table does not tell."""
     limits, start, high = _tables(law, "cpu")
-    word = torch.stack(_words(groups, image, draw, seed, stream + HIGH_STREAM), 1)
+    word = torch.stack(_words(groups, _offset(key, HIGH_STREAM)), 1)
     cell = word >> (32 - grid.CELL_BITS)
     start, high = start.long().take(cell), (high.long() & MASK).take(cell)
     count = start + (word > high)
     unsure = ((start < 0) | (word == high)).nonzero(as_tuple=True)
     row, lane, group = unsure
-    counter = (group, draw[row], image[row], torch.full_like(group, stream + LOW_STREAM))
-    count[unsure] = _compared(word[unsure], lane, counter, limits, seed)
+    counter = (group, key.draw[row], key.image[row], torch.full_like(group, key.stream + LOW_STREAM))
+    count[unsure] = _compared(word[unsure], lane, counter, limits, key.halves)
     return count - len(limits) // 2
 
 
-def _compared(word: Tensor, lane: Tensor, counter: Counter, limits: Tensor, seed: int) -> Tensor:
+def _offset(key: Key, by: int) -> Key:
+    """The same draws of a stream that no other noise uses."""
+    return replace(key, stream=key.stream + by)
+
+
+def _compared(word: Tensor, lane: Tensor, counter: Counter, limits: Tensor, halves: tuple[int, int]) -> Tensor:
     """#{i: T_i <= u}, int64 like `word` [values], u's leading words. The other words are drawn only where they decide."""
     leading = limits >> LOW_BITS
     count = torch.bucketize(word, leading)
     (tie,) = (leading[count.clamp(max=len(leading) - 1)] == word).nonzero(as_tuple=True)
     c0, c1, c2, c3 = (part[tie] for part in counter)
-    low = torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32)))
+    low = torch.stack(philox((c0, c1, c2, c3), halves))
     low = low.gather(0, lane[tie][None])[0]
     count[tie] = torch.bucketize(_join(word[tie], low), limits, right=True)
     return count

@@ -51,7 +51,7 @@ def strip(
     """
     x = to_unit(torch.as_tensor(test.read(index), device=device))
     at = torch.as_tensor(index, device=device)
-    noisy = noise.copies(x, Key(at, torch.zeros_like(at), seed=seed, stream=Stream.TRAIN_EVALUATION))
+    noisy = noise.copies(x, Key.of(at, 0, seed=seed, stream=Stream.TRAIN_EVALUATION))
     columns = [x, noisy, *(denoiser(noisy) for denoiser in denoisers.values())]
     pictures = torch.stack([column.float().clamp(0, 1) for column in columns], dim=1)
     return Strip(noise.sigma, ("clean", "noisy", *denoisers), pictures.cpu().numpy())

@@ -73,7 +73,7 @@ class Batch:
 
     def uniform(self, slot: int, count: int = 1) -> Float[torch.Tensor, "images count"]:
         """The method's own coins: `count` uniform variates in (0,1) per image. One slot serves one purpose per epoch."""
-        return philox.uniforms(count, self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD)
+        return philox.uniforms(count, self._method_key(slot))
 
     def points(self, m: int = 1) -> Float[torch.Tensor, "m images channels height width"]:
         """What attacks move: `m` noisy copies of every image; the vectors of a text's words, [m, images, 1, length, width],
@@ -93,10 +93,7 @@ class Batch:
     def normal(self, slot: int) -> Float[torch.Tensor, "images channels height width"]:
         """Standard normal tensors shaped as the `points`, from the slots that `uniform` draws from."""
         shape = self.point
-        rows = philox.normals(
-            math.prod(shape), self.index, self._draw(slot), seed=self.seed, stream=Stream.TRAIN_METHOD
-        )
-        return rows.view(-1, *shape)
+        return philox.normals(math.prod(shape), self._method_key(slot)).view(-1, *shape)
 
     def coin(self, slot: int = 0) -> float:
         """A uniform variate in (0,1) for the whole mini-batch, for choices such as the layer that a penalty looks at.
@@ -107,8 +104,8 @@ class Batch:
         if self.recorded:
             raise ValueError("a method that tosses a coin for each mini-batch sets `repeats` to False")
         _check_slots(slot, 1)
-        image, draw = torch.tensor([self.number]), torch.tensor([self.part * SLOTS + slot])
-        return philox.uniforms(1, image, draw, seed=self.seed, stream=Stream.TRAIN_STEP).item()
+        key = Key.of(torch.tensor([self.number]), self.part * SLOTS + slot, seed=self.seed, stream=Stream.TRAIN_STEP)
+        return philox.uniforms(1, key).item()
 
     def forward(
         self, x: Float[torch.Tensor, "m images channels height width"]
@@ -144,9 +141,9 @@ class Batch:
         draw = (self.epoch * SLOTS + slots).repeat_interleave(len(self.index))
         return Key(self.index.repeat(m), draw, seed=self.seed, stream=Stream.TRAIN_NOISE)
 
-    def _draw(self, slot: int) -> torch.Tensor:
+    def _method_key(self, slot: int) -> Key:
         _check_slots(slot, 1)
-        return torch.full_like(self.index, self.epoch * SLOTS + slot)
+        return Key.of(self.index, self.epoch * SLOTS + slot, seed=self.seed, stream=Stream.TRAIN_METHOD)
 
 
 def _check_slots(first: int, count: int) -> None:

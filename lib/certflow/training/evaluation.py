@@ -51,8 +51,7 @@ def evaluate(
         for index, x, y in batches.epoch(0):
             if len(y) == 0:  # a batch of fewer images than processes
                 continue
-            draw = torch.full_like(index, epoch)
-            noisy = noise.copies(x, Key(index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION))
+            noisy = noise.copies(x, Key.of(index, epoch, seed=seed, stream=Stream.TRAIN_EVALUATION))
             logits = forward(model, noisy[None], precision)[0]
             found = [F.cross_entropy(logits, y, reduction="sum").double(), *_hits(logits, y)]
             totals.append(torch.stack([*found, torch.full_like(found[0], len(y))]))

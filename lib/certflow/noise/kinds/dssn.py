@@ -63,7 +63,7 @@ class DependentSplitting(Splitting):
 
     def _shift(self, key: Key) -> Any:
         """int64 [rows], in [0, L)."""
-        return philox.integers(1, key.image, key.draw, high=self.cuts, seed=key.seed, stream=key.stream)[:, 0]
+        return philox.integers(1, key, high=self.cuts)[:, 0]
 
     def _cut(self, shape: Any, shift: Any) -> Any:
         """int16 [rows, *shape]: the grey level below each coordinate's cut."""

@@ -30,14 +30,14 @@ class Gaussian(AdditiveNoise):
     def sample(self, shape: tuple[int, ...], key: Key) -> Any:
         """float32 [rows, *shape]: sigma times the standard normals of `certflow.noise.philox.normals`."""
         channels, height, width = shape
-        values = philox.normals(channels * height * width, key.image, key.draw, seed=key.seed, stream=key.stream)
+        values = philox.normals(channels * height * width, key)
         return values.mul_(self.sigma).view(-1, channels, height, width)
 
     def steps(self, shape: tuple[int, ...], key: Key) -> Any:
         """int16 [rows, *shape]: round(255 e) for e ~ N(0, sigma^2), drawn by whole numbers (`certflow.noise.steps`)."""
         channels, height, width = shape
         dim = channels * height * width
-        values = exact.steps(dim, key.image, key.draw, sigma=self.sigma, seed=key.seed, stream=key.stream)
+        values = exact.steps(dim, key, sigma=self.sigma)
         return values.view(-1, channels, height, width)
 
     def distance(self, dim: int) -> float:

@@ -21,13 +21,13 @@ class IndependentSplitting(Splitting):
     def copies(self, x: Any, key: Key) -> Any:
         """See `NoiseSpec.copies`: x in [0,1], copies too."""
         dim = x[0].numel()
-        cut = philox.uniforms(dim, key.image, key.draw, seed=key.seed, stream=key.stream).mul_(self.width)
+        cut = philox.uniforms(dim, key).mul_(self.width)
         return pieces.middles(x, cut.view(-1, *x.shape[1:]), self.width)
 
     def pieces(self, levels: Any, key: Key) -> Any:
         """See `Splitting.pieces`: the cut lies at one of L places, each as likely."""
         shape, law = levels.shape[-3:], (thresholds, self.cuts)
-        drawn = steps.inverted(shape.numel(), key.image, key.draw, law, seed=key.seed, stream=key.stream)
+        drawn = steps.inverted(shape.numel(), key, law)
         return pieces.whole_middles(levels, drawn.add((self.cuts - 1) // 2).view(-1, *shape), self.cuts)
 
     def says(self, exact: bool) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from certflow.denoising.denoiser import Denoiser
 from certflow.noise import philox
+from certflow.noise.base import Key
 from certflow.noise.streams import Stream
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def evaluate(restorer: Restorer, batches: Any, training: "RangeTraining", *, see
     restorer.eval()
     totals, images = [], 0
     for index, x, _ in batches.epoch(0):
-        draw = torch.zeros_like(index)
-        coin = philox.uniforms(1, index, draw, seed=seed, stream=Stream.TRAIN_METHOD)[:, 0]
+        coin = philox.uniforms(1, Key.of(index, 0, seed=seed, stream=Stream.TRAIN_METHOD))[:, 0]
         sigma = levels(coin, training.sigma_range, training.spacing)
-        unit = philox.normals(x[0].numel(), index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION).view(x.shape)
+        noise = Key.of(index, 0, seed=seed, stream=Stream.TRAIN_EVALUATION)
+        unit = philox.normals(x[0].numel(), noise).view(x.shape)
         restored = denoiser.at(x + unit * sigma[:, None, None, None], sigma)
         totals.append((restored - x).double().square().flatten(1).mean(1).sum())
         images += len(x)
