@@ -18,7 +18,7 @@ from certflow.report.metrics import certified_accuracy
 from certflow.report.p_a import LEFT, cumulative, draw_p_a, probits, spaced_ticks
 from certflow.report.series import arrange, keys
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, rendered
+from certflow.report.style import COLOURS, panels, rendered
 
 CELLS = PublishedCells("cifar10", "cifar_resnet110", lookup=published_rows)
 LINES = [
@@ -135,6 +135,33 @@ def test_axes_are_labelled_with_units_and_follow_the_settings():
     assert figure.axes[0].get_xlabel() == "ℓ2 radius (pixel units, [0,1] scale)"
     assert figure.axes[0].get_ylabel() == "certified accuracy (%)"
     assert figure.axes[1].get_xlim() == (0, 0.5) and figure.get_suptitle() == "Digits" and figure.get_figwidth() == 5.0
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_p_a])
+def test_a_long_legend_takes_nothing_from_the_panels(draw):
+    few, many = (draw([line(f"method-{i}") for i in range(count)], PlotSettings()) for count in (1, 7))
+    for figure in (few, many):
+        figure.draw_without_rendering()
+    heights = [figure.axes[0].get_window_extent().height / figure.dpi for figure in (few, many)]
+    assert heights[1] == pytest.approx(heights[0], abs=0.05) and many.get_figheight() > few.get_figheight() + 0.2
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_p_a])
+def test_what_stands_below_panels_does_not_run_into_that_of_the_next(draw):
+    figure = draw([line(method, sigma) for sigma in (0.25, 0.5, 1.0) for method in ("a", "b")], PlotSettings())
+    figure.draw_without_rendering()
+    axes = [axis for axis in figure.axes if axis.get_xlabel()]
+    numbers = [(axis, text) for axis in axes for text in axis.get_xticklabels()]
+    shown = [text for axis, text in numbers if axis.get_xlim()[0] <= text.get_position()[0] <= axis.get_xlim()[1]]
+    for row in ([axis.xaxis.label for axis in axes], shown):
+        ends = [text.get_window_extent() for text in row]
+        assert len(ends) >= 3 and all(one.x1 < other.x0 for one, other in zip(ends, ends[1:], strict=False))
+
+
+def test_every_row_of_panels_says_what_its_axis_shows():
+    figure, axes = panels(5, PlotSettings(title="Five"), "share (%)")
+    assert [axis.get_ylabel() for axis in axes] == ["share (%)", "", "", "share (%)", ""]
+    assert len(figure.axes) == 5 and figure.get_suptitle() == "Five"
 
 
 def test_the_distribution_of_p_a_is_the_empirical_one():

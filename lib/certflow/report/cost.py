@@ -29,7 +29,7 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
     radius = sorted(radii)[len(radii) // 2]
     looks = _looks(known)
     with look():
-        figure, (left, right) = panels(2, settings.width_inches, settings.height_inches, sharey=False)
+        figure, (left, right) = panels(2, settings, sharey=False)
         for line, (colour, marker) in zip(known, looks, strict=True):
             draws, acr, accuracy = point(line, radius)
             style = {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "none"}
@@ -38,7 +38,6 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
         for axis, name in ((left, "average certified radius"), (right, f"certified accuracy at {radius:g} (%)")):
             axis.set(xscale="log", xlabel="mean draws per image", ylabel=name)
             _ticks(axis)
-        figure.suptitle(settings.title, fontsize=9)
         handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
         legend(figure, handles, _labels(known))
     return figure

@@ -32,7 +32,7 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
     """
     shown = arrange(lines)
     with look():
-        figure, axes = panels(len(shown), settings.width_inches, settings.height_inches)
+        figure, axes = panels(len(shown), settings, "certified accuracy (%)")
         any_published, above = False, set()
         for axis, panel in zip(axes, shown, strict=True):
             limit = settings.radius_max or _limit(panel)
@@ -47,9 +47,6 @@ def draw_curves(lines: Sequence[Line], settings: PlotSettings, published: Publis
         top = max(axis.dataLim.y1 for axis in axes)
         for axis in axes:
             axis.set_ylim(0, min(100, 10 * np.ceil(top / 10 + 0.2)))
-            if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel("certified accuracy (%)")
-        figure.suptitle(settings.title, fontsize=9)
         _legend(figure, shown, any_published, above)
     return figure
 

@@ -40,14 +40,10 @@ def draw_p_a(lines: Sequence[Line], settings: PlotSettings) -> Figure | None:
     shown = [Panel(p.title, tuple(s for s in p.series if s.line in known)) for p in arrange(lines)]
     shown = [panel for panel in shown if panel.series]
     with look():
-        figure, axes = panels(len(shown), settings.width_inches, settings.height_inches)
+        figure, axes = panels(len(shown), settings, "images at most p (%)")
         inches = 0.78 * settings.width_inches / max(2, min(len(axes), 3))
         for axis, panel in zip(axes, shown, strict=True):
             _draw_panel(axis, panel, inches)
-        for axis in axes:
-            if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel("images at most p (%)")
-        figure.suptitle(settings.title, fontsize=9)
         entries = keys(shown)
         handles = [Line2D([], [], color=s.colour, linestyle=s.dash) for s in entries.values()]
         legend(figure, handles, list(entries))
@@ -84,7 +80,7 @@ def _draw_panel(axis, panel: Panel, inches: float) -> None:
     ticks = spaced_ticks(limit, inches)
     axis.set_xticks(ndtri(ticks), [f"{p:g}" for p in ticks])
     axis.set(xlim=(LEFT, limit), ylim=(0, 100))
-    axis.set_xlabel("p (probit scale)\nsteps: lower bounds of $p_A$ · bands: $p_A$, estimated", parse_math=True)
+    axis.set_xlabel("p (probit scale)\nsteps: lower bounds of $p_A$\nbands: $p_A$, estimated", parse_math=True)
     _radius_axis(axis, panel, limit)
     axis.set_title(panel.title)
 

@@ -36,17 +36,14 @@ def draw_preview(spec: Mapping[str, Any], pilots: Pilots) -> Figure:
     names = {key: level(sigmas[key]) if alone and len(pilots) > 1 else labels[key] for key in pilots}
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names.values()))}
     with look():
-        figure, axes = panels(len(shown), settings.width_inches, settings.height_inches)
+        figure, axes = panels(len(shown), settings, "estimated accuracy (%)")
         for axis, keys in zip(axes, shown, strict=True):
             limit = settings.radius_max or max(p.preview.farthest for key in keys for p in pilots[key].values())
             for key in keys:
                 _draw(axis, list(pilots[key].values()), limit, colours[names[key]])
             title = "" if alone else level(sigmas[keys[0]])
             axis.set(xlim=(0, limit), ylim=(0, 100), title=title, xlabel=f"{NORMS[spec['norm']]} radius (pixel units)")
-            if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel("estimated accuracy (%)")
             axis.text(0.97, 0.95, "estimated,\nnot certified", transform=axis.transAxes, **WORDS)
-        figure.suptitle(settings.title, fontsize=9)
         handles = [Line2D([], [], color=colour, linestyle=DASH) for colour in colours.values()]
         legend(figure, handles, list(colours))
     return figure

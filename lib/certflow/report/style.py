@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from certflow.files.artefact import write_pictures
 from certflow.files.provenance import Provenance
+from certflow.report.settings import PlotSettings
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -24,6 +25,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2
 
 INK = "#262626"
 FAINT = "#D9D9D9"
+TITLE = 9
+"""Points of a figure's title."""
 
 RC: "dict[RcKeyType, Any]" = {
     "font.family": "DejaVu Sans",
@@ -95,26 +98,40 @@ def rendered(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def panels(count: int, width: float, height: float, *, sharey: bool = True) -> tuple[Figure, list[Any]]:
-    """A figure with `count` panels, at most three in a row, and its axes. width, height in inches: of a full row.
+def panels(count: int, settings: PlotSettings, ylabel: str = "", *, sharey: bool = True) -> tuple[Figure, list[Any]]:
+    """A figure with the settings' title and `count` panels, at most three in a row, and its axes.
 
-    One panel takes half the width.
+    One panel takes half the width. ylabel: written at the left of each row.
     """
     columns = count if count <= 3 else (2 if count == 4 else 3)
     rows = -(-count // columns)
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02)
+    width, height = settings.width_inches, settings.height_inches
+    # Room between panels: the last number of one axis must not run into the first of the next.
+    layout = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.02)
     figure = Figure(figsize=(width / 2 if count == 1 else width, height * rows), layout=layout)
-    axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
-    for spare in axes[count:]:
+    figure.suptitle(settings.title, fontsize=TITLE)
+    axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    for spare in axes.flat[count:]:
         spare.remove()
-    return figure, list(axes[:count])
+    return figure, list(axes.flat[:count])
+
+
+LEGEND_ROW, LEGEND_MARGIN = 0.148, 0.04
+"""Inches that a row of a legend takes in its size of type, and what is around all rows."""
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """A legend below all panels, never over data, with as many columns as fit the figure's width."""
+    """A legend below all panels, never over data, with as many columns as fit the figure's width.
+
+    It makes the figure higher: panels keep the height that was asked for, however many names there are.
+    """
     inches = 0.47 + 0.057 * max(map(len, labels))
-    columns = max(1, min(len(labels), int(figure.get_size_inches()[0] / inches)))
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(labels), int(width / inches)))
     rows = -(-len(labels) // columns)
+    figure.set_size_inches(width, height + LEGEND_ROW * rows + LEGEND_MARGIN)
     figure.legend(
         handles,
         labels,

@@ -18,7 +18,7 @@ from certflow.report.metrics import Z95
 from certflow.report.names import strength
 from certflow.report.numbers import DASH
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, DASHES, INK, legend, look, panels
+from certflow.report.style import COLOURS, DASHES, INK, TITLE, legend, look, panels
 from certflow.stats import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
     with look():
         size = (settings.width_inches, 2 * 0.9 * settings.height_inches)
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04))
+        figure.suptitle(settings.title, fontsize=TITLE)
         axes = figure.subplots(2, len(losses), squeeze=False, sharex=True)
         for column, loss in enumerate(losses):
             for axis, (value, error) in zip(
@@ -117,7 +118,7 @@ def draw_certificate(models: Sequence[Diagnosed], settings: PlotSettings) -> Fig
     """1 minus the bounds of the first η over the distance, of a few layers. Models with other layers show theirs instead."""
     count = max(len(shown_layers(model)) for model in models)
     with look():
-        figure, axes = panels(count, settings.width_inches, settings.height_inches)
+        figure, axes = panels(count, settings, "certified share of random pairs (%)")
         for number, axis in enumerate(axes):
             titles = []
             for model, style in zip(models, looks(models), strict=True):
@@ -138,7 +139,6 @@ def draw_certificate(models: Sequence[Diagnosed], settings: PlotSettings) -> Fig
                 xlabel="distance δ / mean distance",
                 ylim=(-2, 102),
             )
-        axes[0].set_ylabel("certified share of random pairs (%)")
         handles = [Line2D([], [], color=INK, linewidth=1, linestyle=dash) for dash in CURVES.values()]
         _legend(figure, models, handles, [CURVE_NAMES[column] for column in CURVES], marker="")
     return figure
@@ -150,7 +150,7 @@ def draw_attacks(
     """Accuracy that each attack left over its strength, with 95 % bootstrap bands over images. attacks: of each model's key."""
     names = list(dict.fromkeys(attack.attack for found in attacks.values() for attack in found))
     with look():
-        figure, axes = panels(len(names), settings.width_inches, settings.height_inches)
+        figure, axes = panels(len(names), settings, "accuracy left (%)")
         for name, axis in zip(names, axes, strict=True):
             for model, style in zip(models, looks(models), strict=True):
                 attack = next(one for one in attacks[model.key] if one.attack == name)
@@ -158,7 +158,6 @@ def draw_attacks(
                 axis.fill_between(attack.eps, 100 * low, 100 * high, color=style["color"], alpha=0.13, linewidth=0)
                 axis.plot(attack.eps, 100 * attack.accuracy, markersize=3, linewidth=1, **style)
             axis.set(title=name, xlabel=strength(attack.norm), ylim=(-2, 102))
-        axes[0].set_ylabel("accuracy left (%)")
         _legend(figure, models)
     return figure
 
@@ -167,7 +166,7 @@ def draw_scores(found: Beside, settings: PlotSettings) -> Figure:
     """Certified accuracy at the middle radius over each score, a point for each model."""
     models = [one.model for one in found.models]
     with look():
-        figure, axes = panels(len(SCORES), settings.width_inches, settings.height_inches)
+        figure, axes = panels(len(SCORES), settings, f"certified accuracy at {found.radii[found.middle]:g} (%)")
         for number, (score, axis) in enumerate(zip(SCORES, axes, strict=True)):
             for one, style in zip(found.models, looks(models), strict=True):
                 axis.plot(
@@ -176,7 +175,6 @@ def draw_scores(found: Beside, settings: PlotSettings) -> Figure:
             rho, p = found.correlation(number, found.middle)
             axis.set(title=f"ρ = {signed(rho)}, p = {p:.2g}, n = {len(models)}", xlabel=f"score: {score.name}")
             axis.margins(0.12)
-        axes[0].set_ylabel(f"certified accuracy at {found.radii[found.middle]:g} (%)")
         _legend(figure, models, line="none")
     return figure
 

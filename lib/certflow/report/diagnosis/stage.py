@@ -65,7 +65,6 @@ def write_diagnosis(spec: Mapping[str, Any], tables: Tables, *, page: str | Path
         drawn["scores"] = drawing.draw_scores(found.beside, settings)
     digests = {path: file_digest(path) for path in tables.all()}
     for name, figure in drawn.items():
-        figure.suptitle(settings.title, fontsize=9)
         record = Provenance(format=FORMAT, spec=drawn_from(name, spec), parents=digests)
         save(figure, [Path(figures) / f"{name}{ending}" for ending in ENDINGS], record)
     pictures = {name: (Path(figures) / f"{name}{ENDINGS[0]}").read_bytes() for name in drawn}
