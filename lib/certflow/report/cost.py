@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy, stage_2_draws
 from certflow.report.names import level
+from certflow.report.numbers import whole
 from certflow.report.series import labels
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, legend, look, panels
+from certflow.report.style import COLOURS, legend, logarithmic_ticks, look, panels
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -37,7 +37,7 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
             right.plot([draws], [100 * accuracy], **style)
         for axis, name in ((left, "average certified radius"), (right, f"certified accuracy at {radius:g} (%)")):
             axis.set(xscale="log", xlabel="mean draws per image", ylabel=name)
-            _ticks(axis)
+            logarithmic_ticks(axis.xaxis, whole)
         handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
         legend(figure, handles, _labels(known))
     return figure
@@ -74,11 +74,3 @@ def _looks(lines: Sequence[Line]) -> list[tuple[str, str]]:
     return [
         (COLOURS[one % len(COLOURS)], MARKERS[(other + one // len(COLOURS)) % len(MARKERS)]) for one, other in places
     ]
-
-
-def _ticks(axis) -> None:
-    """Plain numbers on the logarithmic axis, 1-2-5 where less than two decades are shown."""
-    low, high = axis.get_xlim()
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -11,7 +11,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.preview import Pilot, mean_of
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, legend, look, panels
+from certflow.report.style import coloured, legend, look, panels
 
 DASH = (0, (4, 1.5))
 WORDS = {"ha": "right", "va": "top", "fontsize": 7, "color": "#707070"}
@@ -34,7 +34,7 @@ def draw_preview(spec: Mapping[str, Any], pilots: Pilots) -> Figure:
         else [[key for key in pilots if sigmas[key] == s] for s in dict.fromkeys(sigmas.values())]
     )
     names = {key: level(sigmas[key]) if alone and len(pilots) > 1 else labels[key] for key in pilots}
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names.values()))}
+    colours = coloured(names.values())
     with look():
         figure, axes = panels(len(shown), settings, "estimated accuracy (%)")
         for axis, keys in zip(axes, shown, strict=True):

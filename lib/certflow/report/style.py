@@ -1,14 +1,16 @@
 """One look for all figures: colours that colour-blind readers can tell apart, embedded fonts, the same bytes on every run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from certflow.files.artefact import write_pictures
 from certflow.files.provenance import Provenance
@@ -116,6 +118,19 @@ def panels(count: int, settings: PlotSettings, ylabel: str = "", *, sharey: bool
     for spare in axes.flat[count:]:
         spare.remove()
     return figure, list(axes.flat[:count])
+
+
+def coloured(names: Iterable[str]) -> dict[str, str]:
+    """Each name once, in its order, with its colour; after eight they come round again."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def logarithmic_ticks(axis: Axis, show: Callable[[float], str]) -> None:
+    """Plain numbers on a logarithmic axis: 1, 2 and 5 of each power of ten where less than two decades are shown."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 LEGEND_ROW, LEGEND_MARGIN = 0.148, 0.04

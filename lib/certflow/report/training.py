@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+WIDTH, HEIGHT = 6.75, 2.3
+"""Inches of a row of panels."""
 FAINT: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.8}
 
 
@@ -53,7 +55,7 @@ def read_training_log(path: str | Path, spec: Mapping[str, Any]) -> TrainingLog:
     return TrainingLog(method, noise, seed, path, table)
 
 
-def draw_training(logs: Sequence[TrainingLog], width: float = 6.75, height: float = 2.3) -> "Figure":
+def draw_training(logs: Sequence[TrainingLog]) -> "Figure":
     """Loss and accuracy of the base classifiers under noise, by epoch.
 
     With several methods a row of panels per noise level and a colour per method, else one row and a colour per noise level;
@@ -62,14 +64,13 @@ def draw_training(logs: Sequence[TrainingLog], width: float = 6.75, height: floa
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from certflow.report.style import COLOURS, legend, look
+    from certflow.report.style import coloured, legend, look
 
     several = len({log.method for log in logs}) > 1
-    names = list(dict.fromkeys(log.method if several else log.noise for log in logs))
+    colours = coloured(log.method if several else log.noise for log in logs)
     rows = list(dict.fromkeys(log.noise for log in logs)) if several else [""]
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     with look():
-        figure = Figure(figsize=(width, height * len(rows)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT * len(rows)), layout="constrained")
         axes = figure.subplots(len(rows), 2, squeeze=False, sharex=True)
         for log in logs:
             row = rows.index(log.noise) if several else 0
@@ -80,9 +81,9 @@ def draw_training(logs: Sequence[TrainingLog], width: float = 6.75, height: floa
         for axis in axes[-1]:
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
-        handles = [Line2D([], [], color=colours[name]) for name in names]
+        handles = [Line2D([], [], color=colour) for colour in colours.values()]
         handles += [Line2D([], [], color="#555555"), Line2D([], [], color="#555555", **FAINT)]
-        legend(figure, handles, [*names, "test", "training"])
+        legend(figure, handles, [*colours, "test", "training"])
     return figure
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.report.attacked import Attacked
@@ -18,14 +17,12 @@ from certflow.report.metrics import Z95
 from certflow.report.names import strength
 from certflow.report.numbers import DASH
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, DASHES, INK, TITLE, legend, look, panels
+from certflow.report.style import COLOURS, DASHES, INK, TITLE, legend, logarithmic_ticks, look, panels
 from certflow.stats import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 3
-"""Most layers whose certificates are drawn: the first hidden one, the middle one and the last."""
 LOSS_NAMES = {
     "ce": "cross-entropy",
     "prob_ce": "cross-entropy of probabilities",
@@ -63,7 +60,8 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
                     _by_depth(axis, rows, layers, rows[value], Z95 * rows[error], style)
             axes[0, column].set_title(LOSS_NAMES[loss])
             if all((model.of(loss)["volatility"] > 0).all() for model in models):
-                _logarithmic(axes[0, column])
+                axes[0, column].set_yscale("log")
+                logarithmic_ticks(axes[0, column].yaxis, "{:g}".format)
             axes[1, column].set_ylim(bottom=0)
             _layer_ticks(axes[1, column], layers)
         axes[0, 0].set_ylabel("volatility")
@@ -75,15 +73,6 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
 def _by_depth(axis, rows: "pd.DataFrame", layers: Sequence[str] | None, values, errors, style: Look) -> None:
     place = rows["depth"] if layers is None else np.arange(len(layers))
     axis.errorbar(place, values, errors, markersize=3, linewidth=1, elinewidth=0.7, capsize=1.5, **style)
-
-
-def _logarithmic(axis) -> None:
-    """Plain numbers on a logarithmic axis, 1-2-5 where little more than a decade is shown."""
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _layer_ticks(axis, layers: Sequence[str] | None) -> None:
@@ -110,8 +99,7 @@ def short_names(layers: Sequence[str]) -> list[str]:
 def shown_layers(model: Diagnosed) -> list[str]:
     """The first, the middle and the last hidden layer, each once."""
     hidden = model.hidden
-    places = sorted({0, (len(hidden) - 1) // 2, len(hidden) - 1})
-    return [hidden[place] for place in places[:SHOWN]]
+    return [hidden[place] for place in sorted({0, (len(hidden) - 1) // 2, len(hidden) - 1})]
 
 
 def draw_certificate(models: Sequence[Diagnosed], settings: PlotSettings) -> Figure:
