@@ -13,8 +13,10 @@ from certflow.config.records import KnowledgeRun
 from certflow.errors import ArtefactError, ConfigError
 from certflow.report.diagnosis import figures, tables
 from certflow.report.diagnosis.models import model_labels
+from certflow.report.diagnosis.names import correlation
 from certflow.report.diagnosis.scores import SCORES
 from certflow.report.diagnosis.stage import read_diagnosis, write_diagnosis
+from certflow.report.numbers import DASH
 from certflow.report.settings import PlotSettings
 from certflow.workflow.targets import concerned
 
@@ -89,6 +91,11 @@ def test_certified_shares_and_their_distances_are_rounded_down(found):
     sharp = replace(model, certificate=model.certificate.assign(**worst))
     cells = tables.certificate_block([sharp]).groups[0].rows[0].cells
     assert [cell.text for cell in cells[1:]] == ["0.49", "99.9", "74.9", "90.0"]
+
+
+def test_a_correlation_has_a_sign_unless_it_is_printed_as_0():
+    assert [correlation(rho) for rho in (0.5, -0.25, 0.001, -0.001)] == ["+0.50", "−0.25", "0.00", "0.00"]
+    assert correlation(float("nan")) == DASH
 
 
 def test_correlations_are_those_of_the_models_and_their_certified_accuracy(found):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from certflow.kinds.registry import revive
 from certflow.report.columns import Column, Metric
@@ -82,13 +83,7 @@ def least(entry: Any, sampler: Any) -> float:
     shows = np.where(table["predict"] >= 0, table["radius"].to_numpy(np.float64), -1.0)
     held = (shows[:, None] >= radii).mean(axis=0)
     weights = npmle(observed(table["k"], table["n"]), EM_STEPS)
-    return least_draws(_failures(), weights, limits, held, sampler.alpha)
-
-
-def _failures() -> np.ndarray:
-    from scipy.special import ndtr
-
-    return ndtr(-GRID)
+    return least_draws(ndtr(-GRID), weights, limits, held, sampler.alpha)
 
 
 def decided_notes(summary: "pd.DataFrame") -> list[str]:

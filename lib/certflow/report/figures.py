@@ -1,4 +1,4 @@
-"""All figures of an experiment. This and the modules it uses are the only ones that import matplotlib."""
+"""The figures that are drawn from an experiment's certificate tables, by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

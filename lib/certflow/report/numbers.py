@@ -39,7 +39,7 @@ def whole(value: float) -> str:
 
 
 def signed(text: str) -> str:
-    """A difference with its sign, with a real minus."""
+    """The text of a number with its sign, with a real minus; without one where it is printed as 0, or unknown."""
     if not any(digit in text for digit in "123456789"):
         return text.lstrip("-")
     return text.replace("-", "−") if text.startswith("-") else f"+{text}"

@@ -12,6 +12,7 @@ from certflow.certify.stage import read_counts
 from certflow.files.artefact import read_table, write_table
 from certflow.files.provenance import Provenance
 from certflow.report.columns import Column, Metric, Statistic, frame, typed
+from certflow.report.drawn import FORMAT as FIGURE
 from certflow.report.lines import describe_images
 from certflow.report.tables import checked, write_one
 from certflow.sampling.counts import count_of
@@ -136,7 +137,7 @@ def write_preview(
             write_table(path, table, Provenance(format=FORMAT, spec=spec, parents=parents))
         else:
             write_one(path, table, shown, footnotes, title, f"{path.stem}-estimated")
-    save(draw_preview(spec, pilots), figures, Provenance(format="figure", spec=spec, parents=parents))
+    save(draw_preview(spec, pilots), figures, Provenance(format=FIGURE, spec=spec, parents=parents))
 
 
 def read_preview(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":

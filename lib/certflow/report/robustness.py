@@ -16,6 +16,7 @@ from certflow.report.decided import asked, difference
 from certflow.report.gather import own_lines
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
+from certflow.report.published import published
 from certflow.report.summary import RESAMPLES, metric_row
 
 if TYPE_CHECKING:
@@ -155,8 +156,6 @@ def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Look
     """Where the published numbers of a line are looked up, of its kind of noise and norm; None: there is nothing to compare."""
     if spec["published"] is None or dataset is None or not line.published_as:
         return None
-    from certflow.report.published import published
-
     arch = spec["published"]["arch"]
     rows = published(dataset, arch, line.published_as, line.noise_kind, line.norm, line.sigma)
 

@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.report.attacked import Attacked
 from certflow.report.diagnosis.models import Diagnosed, common_layers
+from certflow.report.diagnosis.names import CURVE_NAMES, LOSS_NAMES, correlation
 from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.metrics import Z95
 from certflow.report.names import strength
-from certflow.report.numbers import DASH
 from certflow.report.settings import PlotSettings
 from certflow.report.style import COLOURS, DASHES, INK, TITLE, legend, logarithmic_ticks, look, panels
 from certflow.stats import bootstrap_interval
@@ -23,16 +23,8 @@ from certflow.stats import bootstrap_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-LOSS_NAMES = {
-    "ce": "cross-entropy",
-    "prob_ce": "cross-entropy of probabilities",
-    "prob": "1 − probability",
-    "zero_one": "0-1 loss",
-}
-"""Loss → how it is printed."""
 CURVES = {"joint_bound": DASHES[0], "conditional_bound": DASHES[1], "direct_upper": DASHES[2]}
 """Column of the certificate's table → how its curve is drawn."""
-CURVE_NAMES = {"joint_bound": "joint", "conditional_bound": "given that they are close", "direct_upper": "counted"}
 
 Look = Mapping[str, Any]
 
@@ -161,15 +153,10 @@ def draw_scores(found: Beside, settings: PlotSettings) -> Figure:
                     [one.scores[number]], [100 * one.certified[found.middle]], linestyle="none", markersize=5, **style
                 )
             rho, p = found.correlation(number, found.middle)
-            axis.set(title=f"ρ = {signed(rho)}, p = {p:.2g}, n = {len(models)}", xlabel=f"score: {score.name}")
+            axis.set(title=f"ρ = {correlation(rho)}, p = {p:.2g}, n = {len(models)}", xlabel=f"score: {score.name}")
             axis.margins(0.12)
         _legend(figure, models, line="none")
     return figure
-
-
-def signed(value: float) -> str:
-    """A correlation with its sign; – where there is none."""
-    return DASH if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
 def _legend(

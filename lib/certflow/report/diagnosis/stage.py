@@ -9,6 +9,7 @@ from certflow.errors import ArtefactError
 from certflow.files.intact import file_digest
 from certflow.files.provenance import Provenance
 from certflow.report.attacked import Attacked, read_attacked
+from certflow.report.diagnosis import figures as drawing
 from certflow.report.diagnosis.models import Diagnosed, read_models
 from certflow.report.diagnosis.page import write_diagnosis_page
 from certflow.report.diagnosis.scores import Beside, beside
@@ -52,8 +53,6 @@ def write_diagnosis(spec: Mapping[str, Any], tables: Tables, *, page: str | Path
 
     `ArtefactError` where a table was made from anything else than the specification says.
     """
-    from certflow.report.diagnosis import figures as drawing
-
     found, settings = read_diagnosis(spec, tables), PlotSettings.model_validate(spec["plot"])
     drawn = {
         "volatility": drawing.draw_volatility(found.models, settings),

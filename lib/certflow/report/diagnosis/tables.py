@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from certflow.report.attacked import Attacked
-from certflow.report.diagnosis.figures import LOSS_NAMES, signed
 from certflow.report.diagnosis.models import Diagnosed
+from certflow.report.diagnosis.names import LOSS_NAMES, correlation
 from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.layout import Block, Cell, Group, Row
 from certflow.report.names import NORMS, strength
@@ -118,6 +118,6 @@ def beside_blocks(found: Beside) -> list[Block]:
     correlations = []
     for place, score in enumerate(SCORES):
         pairs = [found.correlation(place, radius) for radius in range(len(radii))]
-        correlations.append([score.name, *(Cell(signed(rho), f"p = {p:.2g}") for rho, p in pairs)])
+        correlations.append([score.name, *(Cell(correlation(rho), f"p = {p:.2g}") for rho, p in pairs)])
     title = f"Spearman's ρ with certified accuracy at {NORMS[found.norm]} radius, n = {len(found.models)} models"
     return [models, block("experiment", ("score", *radii), {found.experiment: correlations}, over=title)]
