@@ -18,7 +18,7 @@ from certflow.report.layout import MOST_RADII, blocks
 from certflow.report.markdown import escape as in_markdown
 from certflow.report.markdown import markdown
 from certflow.report.notes import notes
-from certflow.report.numbers import down, percent, signed, significant
+from certflow.report.numbers import down, percent, signed, significant, up
 from certflow.report.signs import DEFINITION, OTHER
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
@@ -287,6 +287,10 @@ def test_numbers_are_printed_for_people():
 def test_certified_numbers_are_rounded_down_but_for_rounding_of_the_machine():
     assert [down(v, 1) for v in (9.99, 100 * 0.29, -0.01)] == ["9.9", "29.0", "-0.1"]
     assert [down(v, 2) for v in (0.29, 0.2899, None, float("nan"))] == ["0.29", "0.28", "–", "–"]
+
+
+def test_what_is_taken_off_is_rounded_up_but_for_rounding_of_the_machine():
+    assert [up(v, 1) for v in (0.0, 9.91, 100 * 0.07, 6.6)] == ["0.0", "10.0", "7.0", "6.6"]
 
 
 # --- results made elsewhere on other images ---------------------------------------------------------------------------

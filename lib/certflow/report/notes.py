@@ -7,6 +7,7 @@ import numpy as np
 from certflow.report.columns import CERTIFIED, attacks_among, shares_among
 from certflow.report.decided import decided_notes
 from certflow.report.metrics import Z95
+from certflow.report.numbers import up
 from certflow.report.whose import at_level, laws_of, whose
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
         p = p[np.isfinite(p)]
         half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
         found[images] = float(min(np.max(half, initial=0.0), 1.0))
-    # Rounded up: it must not shrink in print.
     listed = [
-        f"{np.ceil(1000 * half - 1e-9) / 10:.1f} points with {images:,} image{'s' if images > 1 else ''}"
-        for images, half in found.items()
+        f"{up(100 * half, 1)} points with {images:,} image{'s' if images > 1 else ''}" for images, half in found.items()
     ]
     return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
 
@@ -135,8 +134,7 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
         f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
         f"false claims ≤ α·m = {alpha * trials:g} among m = {claims}"
     )
-    # Rounded up: what is taken off the certified accuracy must not shrink in print.
-    points = np.ceil(1e4 * q / trials - 1e-9) / 100
+    points = float(up(100 * q / trials, 2))
     return (
         f"{text}, and more than {q:.0f} with probability at most {row['rho']:g} (binomial). With that confidence the true "
         f"certified accuracy on these images is at least the one found (unrounded) minus {points:g} points."

@@ -4,6 +4,8 @@ import numpy as np
 
 DASH = "–"
 """Printed where a number is unknown."""
+TINY = 1e-12
+"""Units of the last decimal that count as rounding of the machine."""
 
 
 def percent(share: float) -> str:
@@ -19,11 +21,16 @@ def number(value: float) -> str:
 def down(value: float | None, places: int = 3) -> str:
     """`places` decimals, rounded down as what is certified must be. A dash where it is unknown.
 
-    A number that misses the next one by 1e-12 units of the last decimal is that one: 100 times 0.29 is 28.999999999999996.
+    A number that misses the next one by `TINY` is that one: 100 times 0.29 is 28.999999999999996.
     """
     if value is None or np.isnan(value):
         return DASH
-    return f"{np.floor(value * 10**places + 1e-12) / 10**places:.{places}f}"
+    return f"{np.floor(value * 10**places + TINY) / 10**places:.{places}f}"
+
+
+def up(value: float, places: int) -> str:
+    """`places` decimals, rounded up as what is taken off must be. A number that exceeds one by `TINY` is that one."""
+    return f"{np.ceil(value * 10**places - TINY) / 10**places:z.{places}f}"
 
 
 def significant(value: float, digits: int = 3) -> str:
