@@ -16,7 +16,7 @@ from certflow.report.notes import common_noise, sampling_error
 from certflow.report.numbers import number, percent
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.summary import radii_of
-from certflow.report.tables import checked, write_one
+from certflow.report.tables import write_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +39,7 @@ def write_corruptions(
     record = Provenance(format=FORMAT, spec=spec, parents=tables_of(lines))
     title = f"{spec['title']}, corrupted copies of the images"
     shown, footnotes = corruption_blocks(summary), notes(summary)
-    for path in checked(paths):
-        if path.suffix == ".tsv":
-            write_table(path, summary, record)
-        else:
-            write_one(path, summary, shown, footnotes, title, f"{path.stem}-corrupted")
+    write_each(paths, lambda path: write_table(path, summary, record), shown, footnotes, title, "-corrupted")
 
 
 def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:

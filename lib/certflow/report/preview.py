@@ -14,7 +14,7 @@ from certflow.files.provenance import Provenance
 from certflow.report.columns import Column, Metric, Statistic, frame, typed
 from certflow.report.drawn import FORMAT as FIGURE
 from certflow.report.lines import describe_images
-from certflow.report.tables import checked, write_one
+from certflow.report.tables import write_each
 from certflow.sampling.counts import count_of
 from certflow.stats.estimate import Estimate
 
@@ -132,11 +132,8 @@ def write_preview(
     table = estimated(spec, pilots)
     parents = {str(one.path): one.record.digest for seeds in pilots.values() for one in seeds.values()}
     shown, footnotes, title = preview_blocks(table), preview_notes(table), f"{spec['title']} ({TITLE})"
-    for path in checked(tables):
-        if path.suffix == ".tsv":
-            write_table(path, table, Provenance(format=FORMAT, spec=spec, parents=parents))
-        else:
-            write_one(path, table, shown, footnotes, title, f"{path.stem}-estimated")
+    record = Provenance(format=FORMAT, spec=spec, parents=parents)
+    write_each(tables, lambda path: write_table(path, table, record), shown, footnotes, title, "-estimated")
     save(draw_preview(spec, pilots), figures, Provenance(format=FIGURE, spec=spec, parents=parents))
 
 

@@ -1,6 +1,6 @@
 """Writes an experiment's table: LaTeX for the paper, Markdown for people, tab-separated text for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,30 @@ def write_tables(
     if envelopes is not None:
         shown, footnotes = [*shown, *envelope_blocks(envelopes)], [*footnotes, NOTE]
         whole = frame([*_records(summary), *_records(envelopes)])
-    for path in checked(paths):
-        write_one(path, whole, shown, footnotes, title or f"Certified accuracy: {path.stem}", path.stem)
+    write_each(paths, lambda path: _write_text_table(path, whole), shown, footnotes, title)
+
+
+def write_each(
+    paths: Iterable[str | Path],
+    write_tsv: Callable[[Path], None],
+    shown: Sequence[Block],
+    footnotes: Sequence[str],
+    title: str,
+    ending: str = "",
+) -> None:
+    """Write one table to each of `paths`: as tsv by `write_tsv`, as tex or md the blocks and notes that people read.
+
+    title: the caption; empty: the file's name. ending: of the label in LaTeX, behind the file's name. ValueError, before
+    anything is written, for other endings of files.
+    """
+    for path in _checked(paths):
+        caption = title or f"Certified accuracy: {path.stem}"
+        if path.suffix == ".tsv":
+            write_tsv(path)
+        elif path.suffix == ".tex":
+            _write_text(path, latex(shown, footnotes, caption, f"{path.stem}{ending}"))
+        else:
+            _write_text(path, markdown(shown, footnotes, caption))
 
 
 def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -46,7 +68,7 @@ def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
-def checked(paths: Iterable[str | Path]) -> list[Path]:
+def _checked(paths: Iterable[str | Path]) -> list[Path]:
     """The paths, or a ValueError where one has an ending that tables are not written in."""
     paths = [Path(path) for path in paths]
     for path in paths:
@@ -55,14 +77,11 @@ def checked(paths: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def write_one(
-    path: Path, summary: "pd.DataFrame", shown: Sequence[Block], footnotes: Sequence[str], title: str, label: str
-) -> None:
-    """Write one file in the format of its ending: the whole summary (tsv), or the blocks and notes that people read."""
+def _write_text_table(path: Path, whole: "pd.DataFrame") -> None:
     with atomic(path) as part:
-        if path.suffix == ".tsv":
-            summary.to_csv(part, sep="\t", index=False, lineterminator="\n")
-        elif path.suffix == ".tex":
-            part.write_text(latex(shown, footnotes, title, label), encoding="utf-8")
-        else:
-            part.write_text(markdown(shown, footnotes, title), encoding="utf-8")
+        whole.to_csv(part, sep="\t", index=False, lineterminator="\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
