@@ -10,7 +10,8 @@ from certflow.kinds.registry import revive
 from certflow.report.columns import Column, Metric
 from certflow.report.lines import Line
 from certflow.report.metrics import SLACK
-from certflow.report.whose import full_name, whose
+from certflow.report.names import full_name
+from certflow.report.whose import whose
 from certflow.stats.deconvolution import GRID, npmle, observed
 from certflow.stats.limit import least_draws
 

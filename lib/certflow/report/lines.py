@@ -17,7 +17,7 @@ from certflow.kinds.registry import revive
 from certflow.models.header import CARRIED
 from certflow.report.attacked import Attacked
 from certflow.report.metrics import stage_2_draws
-from certflow.report.names import NORMS
+from certflow.report.names import NORMS, full_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ class Line:
     @property
     def label(self) -> str:
         """All names that tell this line from others."""
-        return ", ".join(part for part in (self.method, self.noise, self.certificate) if part)
+        return full_name(self)
 
     @property
     def external(self) -> bool:
@@ -104,9 +104,7 @@ class Line:
     @property
     def certificate_kind(self) -> str:
         """The registered kind of the certificate; empty where the tables do not say it."""
-        record = self.seeds[0].provenance
-        certificate = {} if record is None else record.spec.get("certificate", {})
-        return str(certificate.get("kind", "")) if isinstance(certificate, Mapping) else ""
+        return str(_stated(self.seeds[0], "certificate").get("kind", ""))
 
     @cached_property
     def sampler(self) -> Any:
@@ -125,15 +123,12 @@ class Line:
     @property
     def noise_kind(self) -> str:
         """The registered kind of the noise; empty where the tables do not say it."""
-        record = self.seeds[0].provenance
-        noise = {} if record is None else record.spec.get("noise", {})
-        return str(noise.get("kind", "")) if isinstance(noise, Mapping) else ""
+        return str(_stated(self.seeds[0], "noise").get("kind", ""))
 
     @property
     def bounds(self) -> str:
         """Settings by which the bounds differ from the papers' plain one-sided ones, such as `bound: randomized`."""
-        record = self.seeds[0].provenance
-        certificate = {} if record is None else record.spec.get("certificate", {})
+        certificate = _stated(self.seeds[0], "certificate")
         usual = {"bound": "plain", "bound_form": "one"}
         return ", ".join(
             f"{key}: {certificate[key]}" for key, value in usual.items() if certificate.get(key, value) != value
@@ -160,8 +155,7 @@ class Line:
     @property
     def arithmetic(self) -> str:
         """`exact` or `float`, as the noise was drawn (`float` where seeds differ); empty where a table does not say it."""
-        records = [entry.provenance for entry in self.seeds]
-        if any(record is None for record in records):
+        if self.external:
             return ""
         return "exact" if all(_claim(entry)["domain"] == "8-bit grid" for entry in self.seeds) else "float"
 
@@ -254,6 +248,12 @@ def _claim(entry: SeedTable) -> Mapping[str, Any]:
     return claim
 
 
+def _stated(entry: SeedTable, part: str) -> Mapping[str, Any]:
+    """A part of the specification that a table was made from; empty where it does not state it."""
+    found = {} if entry.provenance is None else entry.provenance.spec.get(part, {})
+    return found if isinstance(found, Mapping) else {}
+
+
 def _alpha(entry: SeedTable) -> float | None:
     return None if entry.provenance is None else float(_claim(entry)["alpha"])
 
@@ -287,8 +287,7 @@ def _check_same_images(first: SeedTable, other: SeedTable) -> None:
 
 
 def _check_sigma(sigma: float, entry: SeedTable) -> None:
-    noise = {} if entry.provenance is None else entry.provenance.spec.get("noise", {})
-    found = noise.get("sigma", sigma) if isinstance(noise, Mapping) else sigma
+    found = _stated(entry, "noise").get("sigma", sigma)
     if found != sigma:
         raise ArtefactError(
             f"{entry.path}: was certified under sigma={found}, the report asks for {sigma}; delete it and run again"

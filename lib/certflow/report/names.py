@@ -1,6 +1,7 @@
-"""How norms and noises are printed."""
+"""How lines, norms and noises are printed."""
 
 from collections.abc import Iterable
+from typing import Any
 
 NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
 """Norm of a table's radii → as it is printed."""
@@ -16,6 +17,11 @@ def strength(norm: str) -> str:
 def level(sigma: float) -> str:
     """A noise level as tables, panels and legends print it."""
     return f"σ = {sigma:g}"
+
+
+def full_name(one: Any) -> str:
+    """All names that tell a line, or the row about it, from others: method, noise and certificate."""
+    return ", ".join(part for part in (one.method, one.noise, one.certificate) if part)
 
 
 def noise_names(entries: Iterable[tuple[str, float, str]]) -> dict[str, str]:

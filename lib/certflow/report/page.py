@@ -14,6 +14,7 @@ from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, ht
 from certflow.report.layout import blocks
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
+from certflow.report.names import level
 from certflow.report.notes import guarantees, published_notes, table_notes
 from certflow.report.numbers import DASH, whole
 from certflow.report.own_envelope import NOTE, envelope_blocks
@@ -127,7 +128,7 @@ def _facts(summary: "pd.DataFrame", lines: Sequence[Line]) -> list[tuple[str, st
     alphas = summary["alpha"].dropna().unique()
     return [
         ("methods", listed(summary["method"])),
-        ("noise levels", listed(f"{line.noise} (σ = {line.sigma:g})" for line in lines)),
+        ("noise levels", listed(f"{line.noise} ({level(line.sigma)})" for line in lines)),
         ("certificates", listed(summary["certificate"])),
         ("images", listed(summary["images"])),
         ("training seeds", listed(summary.loc[~summary["external"], "seeds"])),

@@ -18,6 +18,7 @@ from certflow.kinds.registry import revive, spec_class
 from certflow.models.header import read_header
 from certflow.noise.base import Key, NoiseSpec
 from certflow.noise.streams import Stream
+from certflow.report.names import level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def draw_strips(strips: Sequence[Strip]) -> "Figure":
                 if name in strip.columns:
                     _show(ax, strip.pictures[picture, strip.columns.index(name)])
             if picture == 0:
-                line[0].set_ylabel(f"σ = {strip.sigma:g}")
+                line[0].set_ylabel(level(strip.sigma))
         for ax, name in zip(axes[0], columns, strict=True):
             ax.set_title(name.replace("-", "\n", 1), fontsize=6)
     return figure

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from certflow.report.names import full_name, level
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,12 +19,7 @@ def method(row: Any) -> str:
 
 def at_level(row: Any) -> str:
     """A row by its method and noise level."""
-    return f"{row.method} at σ = {row.sigma:g}"
-
-
-def full_name(row: Any) -> str:
-    """A row by everything that tells it from others."""
-    return ", ".join(part for part in (row.method, row.noise, row.certificate) if part)
+    return f"{row.method} at {level(row.sigma)}"
 
 
 def names_of(rows: "pd.DataFrame", name: Name) -> list[str]:
