@@ -19,6 +19,7 @@ from certflow.report.columns import (
     columns_of,
     frame,
     metrics,
+    radii_among,
     typed,
 )
 from certflow.report.compare import PublishedCells
@@ -26,7 +27,7 @@ from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy
 from certflow.report.notes import notes
 from certflow.report.p_a import probits
-from certflow.report.summary import radii_of, summarise
+from certflow.report.summary import summarise
 from certflow.stats import bootstrap_interval, failures_quantile
 
 RADII = [0.0, 0.25, 0.5]
@@ -260,7 +261,7 @@ def test_of_several_real_results_the_one_that_fits_best_is_taken():
 
 
 def test_radii_come_back_and_bad_ones_are_refused():
-    assert radii_of(summarise([line()], RADII, CELLS)) == RADII
+    assert radii_among(summarise([line()], RADII, CELLS).columns) == RADII
     for radii in ([], [0.5, 0.25], [0.25, 0.25], [-1.0]):
         with pytest.raises(ValueError, match="radii that increase"):
             summarise([line()], radii)
@@ -334,10 +335,10 @@ def test_columns_say_what_they_hold_and_keep_saying_it():
     """Through selections, new columns and concatenation, and after a file was read; no name is taken apart."""
     summary = summarise([line(), line("macer")], RADII, CELLS, resamples=10)
     for table in (summary, summary[summary["method"] == "macer"].assign(law="x"), pd.concat([summary, summary])):
-        assert radii_of(table) == RADII
+        assert radii_among(table.columns) == RADII
         assert all(isinstance(name, Column) for name in table.columns if name in columns_of(metrics(RADII)))
     read = pd.read_csv(io.StringIO(summary.to_csv(index=False)))
-    assert radii_of(read) == [] and radii_of(typed(read, metrics(RADII))) == RADII
+    assert radii_among(read.columns) == [] and radii_among(typed(read, metrics(RADII)).columns) == RADII
     assert list(typed(read, metrics(RADII)).columns) == list(summary.columns)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.files.artefact import read_table, write_table
 from certflow.files.provenance import Provenance
-from certflow.report.columns import Metric, metrics, typed
+from certflow.report.columns import Metric, metrics, radii_among, typed
 from certflow.report.decided import asked_notes
 from certflow.report.drawn import tables_of
 from certflow.report.gather import KEYS
@@ -15,7 +15,6 @@ from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise, sampling_error
 from certflow.report.numbers import number, percent
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
-from certflow.report.summary import radii_of
 from certflow.report.tables import write_each
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
     shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
     laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
     blocks = []
-    for i, chunk in enumerate(chunks(radii_of(summary))):
+    for i, chunk in enumerate(chunks(radii_among(summary.columns))):
         scalars = (
             [Field("ACR", Metric("acr"), number), Field("clean (%)", Metric("clean_accuracy"), percent)]
             if i == 0

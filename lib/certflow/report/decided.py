@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from certflow.kinds.registry import revive
-from certflow.report.columns import Column, Metric
+from certflow.report.columns import Column, Metric, Statistic
 from certflow.report.lines import Line
 from certflow.report.metrics import SLACK
 from certflow.report.names import full_name
@@ -43,7 +43,8 @@ def asked(line: Line) -> dict[str, Any]:
     unknown = {"abstention_rate": labels, "clean_accuracy": len(radii) and radii[0] > 0}
     names = [name for name, so in unknown.items() if so]
     found = {"preset_radii": " ".join(f"{radius:g}" for radius in radii), "judged": "label" if labels else selected}
-    return found | {name + end: np.nan for name in names for end in ("", "_low", "_high", "_sd")}
+    measured = (Statistic.MEAN, Statistic.LOW, Statistic.HIGH, Statistic.SD)
+    return found | {Column(Metric(name), statistic): np.nan for name in names for statistic in measured}
 
 
 def difference(row: Mapping[str, Any], metric: Metric, published: float) -> float:

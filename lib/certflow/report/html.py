@@ -30,11 +30,6 @@ def write_html(path: str | Path, template: str, context: Mapping[str, Any]) -> N
         part.write_text(environment.get_template(template).render(context), encoding="utf-8")
 
 
-def data_uri(content: bytes, media: str) -> str:
-    """Bytes as an address that a browser opens without a file."""
-    return f"data:{media};base64,{base64.b64encode(content).decode()}"
-
-
 def html_table(block: Block) -> dict[str, Any]:
     """A block with the titles of its groups as first column, so that its rows can be sorted over all of them.
 
@@ -70,9 +65,13 @@ def _key(text: str) -> str:
 
 
 def html_figure(heading: str, reading: str, content: bytes, suffix: str) -> dict[str, str]:
-    """Heading, explanation, address, and a width in proportion to that on paper. content: of a file with this ending."""
+    """Heading, explanation, an address that holds the picture itself, and a width in proportion to that on paper.
+
+    content: of a file with this ending.
+    """
     width = f"{8 * inches(content):.1f}rem"
-    return {"heading": heading, "reading": reading, "source": data_uri(content, MEDIA[suffix]), "width": width}
+    source = f"data:{MEDIA[suffix]};base64,{base64.b64encode(content).decode()}"
+    return {"heading": heading, "reading": reading, "source": source, "width": width}
 
 
 def inches(content: bytes) -> float:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from certflow.report.columns import Column, Metric, Statistic, UnderAttack, attacks_among, certified_at
+from certflow.report.columns import Column, Metric, Statistic, UnderAttack, attacks_among, certified_at, radii_among
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.numbers import DASH, number, percent, signed, significant, whole
-from certflow.report.summary import radii_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +71,7 @@ class Field:
 def blocks(summary: "pd.DataFrame") -> list[Block]:
     """The table: certified accuracies with ACR first, then what was measured and what it cost."""
     result, norm = [], NORMS[summary["norm"].iloc[0]]
-    for i, chunk in enumerate(chunks(radii_of(summary))):
+    for i, chunk in enumerate(chunks(radii_among(summary.columns))):
         fields = [Field("ACR", Metric("acr"), number, compared=True)] if i == 0 else []
         fields += radius_fields(chunk)
         block = _block(summary, fields)
@@ -102,7 +101,9 @@ def radius_fields(radii: Sequence[float]) -> list[Field]:
 
 
 def _details(summary: "pd.DataFrame") -> Block:
-    fields = [] if 0.0 in radii_of(summary) else [Field("clean (%)", Metric("clean_accuracy"), percent, True)]
+    fields = (
+        [] if 0.0 in radii_among(summary.columns) else [Field("clean (%)", Metric("clean_accuracy"), percent, True)]
+    )
     fields += [
         Field("abstains (%)", Metric("abstention_rate"), percent),
         Field("draws/image", Metric("samples_per_image"), whole, statistic=False),

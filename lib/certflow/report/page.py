@@ -10,13 +10,13 @@ import numpy as np
 from certflow.report.corruptions import corruption_blocks
 from certflow.report.corruptions import notes as corruption_notes
 from certflow.report.drawn import read_figure
-from certflow.report.html import MEDIA, circumstances, data_uri, html_figure, html_table, stated_settings, write_html
+from certflow.report.html import circumstances, html_figure, html_table, stated_settings, write_html
 from certflow.report.layout import blocks
 from certflow.report.lines import Line
 from certflow.report.metrics import stage_2_draws
 from certflow.report.names import level
 from certflow.report.notes import guarantees, published_notes, table_notes
-from certflow.report.numbers import DASH, whole
+from certflow.report.numbers import DASH, number, percent, whole
 from certflow.report.own_envelope import NOTE, envelope_blocks
 from certflow.report.preview_table import preview_blocks, preview_notes
 from certflow.report.trace import trace
@@ -60,6 +60,12 @@ ESTIMATE = (
     "Estimated accuracy over the radius, not certified",
     "What the curve of certified accuracy is expected to be, from a few draws of each image. Bands are 95 % intervals for the "
     "population of images, at each radius by itself. A curve ends where so few draws cannot tell images apart.",
+)
+
+TRAINING = (
+    "Loss and accuracy over epochs",
+    "Base classifiers during training, under noise of their level: solid on test images (one noisy draw each), faint on "
+    "training images.",
 )
 
 
@@ -142,12 +148,12 @@ def _figure(path: Path, caption: tuple[str, str] | None = None) -> dict[str, str
     return html_figure(heading, reading, read_figure(path), path.suffix)
 
 
-def _training_figure(logs: Sequence[TrainingLog]) -> str:
+def _training_figure(logs: Sequence[TrainingLog]) -> dict[str, str] | None:
     if not logs:
-        return ""
+        return None
     from certflow.report.style import rendered
 
-    return data_uri(rendered(draw_training(logs), "svg"), MEDIA[".svg"])
+    return html_figure(*TRAINING, rendered(draw_training(logs), "svg"), ".svg")
 
 
 def _model_cost(log: TrainingLog) -> dict[str, str]:
@@ -156,8 +162,8 @@ def _model_cost(log: TrainingLog) -> dict[str, str]:
         "model": f"{log.method}, {log.noise}, {log.seed}",
         "epochs": whole(len(log.table)),
         "time": duration(log.seconds),
-        "accuracy": f"{100 * last['test_accuracy']:.1f}",
-        "loss": f"{last['test_loss']:.3f}",
+        "accuracy": percent(last["test_accuracy"]),
+        "loss": number(last["test_loss"]),
         "path": str(log.path),
     }
 

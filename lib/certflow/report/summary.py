@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certflow.report.columns import Column, Statistic, certified_at, frame, metrics, radii_among
+from certflow.report.columns import Column, Statistic, certified_at, frame, metrics
 from certflow.report.compare import PublishedCells
 from certflow.report.decided import decided, difference
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
@@ -80,11 +80,6 @@ def summarise(
         row |= paired(line, lines, radii, row)
         rows.append(row)
     return frame(rows)
-
-
-def radii_of(summary: "pd.DataFrame") -> list[float]:
-    """The radii of a summary's columns."""
-    return radii_among(summary.columns)
 
 
 def _identity(line: Line) -> dict[str, Any]:
