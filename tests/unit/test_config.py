@@ -335,7 +335,7 @@ def test_weights_depend_on_what_their_predictions_are_made_from(raw):
         (
             ("predictions", "base", "noise"),
             "gauss-1.00",
-            "experiments.mnist.methods: guided at gauss-0.50 on mnist: predictions: base: preset",
+            "experiments.mnist.methods: guided at gauss-0.50 on mnist: it is made from gaussian-base at gauss-1.00: preset",
         ),
         (("methods", "gaussian", "predictions"), "base", "methods.gaussian.predictions: no such setting"),
     ],
@@ -346,6 +346,53 @@ def test_predictions_that_cannot_be_made_are_named(raw, path, value, expected):
         place = place[key]
     place[path[-1]] = value
     assert any(line.startswith(expected) for line in problems(raw)), problems(raw)
+
+
+@pytest.mark.parametrize(
+    ("method", "classifier", "expected"),
+    [
+        (
+            "denoised",
+            {"method": "attacked", "noise": "ssn"},
+            "it is made from attacked at ssn: smoothadv needs noise that is additive",
+        ),
+        (
+            "denoised",
+            {"method": "plain", "noise": "wide"},
+            "it is made from plain at wide: k=400 must be below half the number of coordinates",
+        ),
+        (
+            "denoised",
+            {"method": "plain", "noise": "ssn", "model": "resnet110"},
+            "it is made from plain at ssn: model: resnet110: ",
+        ),
+        (
+            "tuned",
+            {"method": "plan", "noise": "ssn"},
+            "it is made from denoised at gauss-0.50: classifier: no entry 'plan' in methods; known: ",
+        ),
+        (
+            "denoised",
+            {"method": "guided", "noise": "gauss-0.50"},
+            "it is made from guided at gauss-0.50: it is made from denoised at gauss-0.50: it is made from itself "
+            "(denoised -> guided -> denoised)",
+        ),
+    ],
+)
+def test_what_a_model_is_made_from_must_be_possible_too(raw, method, classifier, expected):
+    raw = guided(raw)
+    raw["noises"]["ssn"] = {"kind": "ssn", "sigma": 0.5}
+    raw["noises"]["wide"] = {"kind": "generalized_gaussian", "sigma": 0.5, "k": 400}
+    raw["methods"] |= {
+        "attacked": {"kind": "smoothadv"},
+        "plain": {"kind": "gaussian"},
+        "denoised": {"kind": "denoised", "denoiser": "dncnn", "objective": "mse", "classifier": classifier},
+        "tuned": {"kind": "ftcadis", "start": "denoised"},
+    }
+    raw["predictions"]["base"] = {"method": "denoised", "noise": "gauss-0.50"}
+    raw["experiments"]["mnist"] |= {"methods": [method], "noises": ["gauss-0.50"]}
+    place = f"experiments.mnist.methods: {method} at gauss-0.50 on mnist: "
+    assert [line for line in problems(raw) if line.startswith(place + expected)], problems(raw)
 
 
 def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):

@@ -268,7 +268,7 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
             {"methods": {"mse": {"classifier": {"method": "bare", "noise": "clean"}}}},
             "bare is itself a denoised method",
         ),
-        ({"methods": {"mse": {"init_from": "steady"}}}, "init_from: goes round in a circle"),
+        ({"methods": {"mse": {"init_from": "steady"}}}, r"it is made from itself \(mse -> steady -> mse\)"),
         ({"methods": {"steady": {"init_from": "clean"}}}, "'clean' is not a method of kind denoised"),
         ({"methods": {"steady": {"init_from": "ranged"}}}, "ranged does not train the denoiser blind"),
         (

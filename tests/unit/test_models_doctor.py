@@ -227,8 +227,8 @@ def test_outputs_and_means_must_fit_the_data():
     study = SimpleNamespace(datasets={"data": SimpleNamespace(info=lambda: DataInfo(3, (3, 8, 8)))})
     external = spec_class("method", "external")
     wrong = external(checkpoint="a", outputs=[0, 1], mean=(0.5, 0.5))
-    assert [line.partition(":")[0] for line in wrong.pairing_problems(study, "a", "data", "net", "n")] == [
+    assert [line.partition(":")[0] for line in wrong.pairing_problems(study, "data", "net", "n")] == [
         "outputs",
         "mean",
     ]
-    assert external(checkpoint="a", outputs=[0, 1, 5]).pairing_problems(study, "a", "data", "net", "n") == []
+    assert external(checkpoint="a", outputs=[0, 1, 5]).pairing_problems(study, "data", "net", "n") == []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from certflow.config.records import Diagnosis, Experiment
+from certflow.config.records import Diagnosis, Experiment, ModelKey
 from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
@@ -55,7 +55,8 @@ def _model_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> 
     for noise in e.noises:
         yield from _under(f"noises: {noise} on {e.dataset}", study.noises[noise].problems(info.dim))
         for method in e.methods:
-            yield from _under(f"methods: {method} at {noise} on {e.dataset}", _method_problems(study, e, method, noise))
+            key = ModelKey(e.dataset, e.model, method, noise, e.seeds[0])
+            yield from _under(f"methods: {method} at {noise} on {e.dataset}", _method_problems(study, key))
         for attack in e.attacks:
             yield from _under(f"attacks: {attack} at {noise}", study.attacks[attack].problems(study.noises[noise]))
 
@@ -113,30 +114,42 @@ def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
             yield f"seeds: {method} brings one checkpoint for all seeds; write {{seed}} into its path or list one seed"
 
 
-def _method_problems(study: Study, e: Experiment | Diagnosis, method: str, noise: str) -> Iterator[str]:
-    """Why a method's models cannot be made at one noise level."""
+def _method_problems(study: Study, key: ModelKey, within: tuple[ModelKey, ...] = ()) -> Iterator[str]:
+    """Why a method's model cannot be made at one noise level; if nothing speaks against it, why those that it is made from
+    cannot. `within`: the models that are made from this one."""
+    if key in within:
+        circle = [*within[within.index(key) :], key]
+        yield f"it is made from itself ({' -> '.join(one.method for one in circle)})"
+        return
+    found = list(_own_problems(study, key))
+    yield from found
+    for part in () if found else study.made_from(key):
+        if part.method in study.methods and part.noise in study.noises:
+            lines = [*_part_problems(study, part), *_method_problems(study, part, (*within, key))]
+            yield from _under(f"it is made from {part.method} at {part.noise}", lines)
+
+
+def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
+    """What a method has against its noise, its tables, and the other entries that it names."""
+    dataset, model, method, noise, _ = key
     try:
-        recipe = study.method(method, e.dataset, noise)
+        recipe = study.method(method, dataset, noise)
     except ConfigError as error:
         yield from error.problems
         return
     yield from recipe.refusals(study.noises[noise])
-    yield from recipe.pairing_problems(study, method, e.dataset, e.model, noise)
+    yield from recipe.pairing_problems(study, dataset, model, noise)
     for table in sorted(recipe.tables):
-        yield from _table_problems(study, e.dataset, table, getattr(recipe, table))
+        name = getattr(recipe, table)
+        if name not in study.predictions:
+            yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions, name)}"
 
 
-def _table_problems(study: Study, dataset: str, table: str, name: str) -> Iterator[str]:
-    """What stands in the way of a table that a method reads: entry `name` of `predictions`, on this dataset."""
-    entry = study.predictions.get(name)
-    if entry is None:
-        yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions, name)}"
-    elif entry.method in study.methods and entry.noise in study.noises:
-        try:
-            study.method(entry.method, dataset, entry.noise)
-        except ConfigError as error:
-            yield from _under(f"{table}: {name}", error.problems)
-        yield from _under(f"{table}: {name}", study.noises[entry.noise].problems(study.datasets[dataset].info().dim))
+def _part_problems(study: Study, part: ModelKey) -> Iterator[str]:
+    """What speaks against the network and the noise of a model that another one is made from."""
+    info = study.datasets[part.dataset].info()
+    yield from _under(f"model: {part.model}", study.models[part.model].refusals(info))
+    yield from study.noises[part.noise].problems(info.dim)
 
 
 def _preview_problems(study: Study, e: Experiment) -> Iterator[str]:

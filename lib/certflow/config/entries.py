@@ -103,19 +103,24 @@ class Entries:
         recipe = self.method(method, dataset, noise)
         return {name: getattr(recipe, name) for name in sorted(recipe.tables)}
 
+    def made_from(self, key: ModelKey) -> list[ModelKey]:
+        """The models that one is made from itself: parts, and the base classifiers of what it learns from."""
+        dataset, model, method, noise, _ = key
+        bases = (self.predictions[name] for name in self.tables(method, dataset, noise).values())
+        return [
+            *(key._replace(**vars(of)) for of in self.references(*key).values()),
+            *(ModelKey(dataset, model, of.method, of.noise, of.seed) for of in bases),
+        ]
+
     def needed(self, models: Iterable[ModelKey]) -> list[ModelKey]:
-        """These models, each once, and all that they are made from: parts, and base classifiers of what they learn from."""
+        """These models, each once, and all that they are made from."""
         found: dict[ModelKey, None] = {}
         waiting = list(models)
         while waiting:
             key = waiting.pop(0)
-            if key in found:
-                continue
-            found[key] = None
-            dataset, model, method, noise, _ = key
-            bases = (self.predictions[name] for name in self.tables(method, dataset, noise).values())
-            waiting += [key._replace(**vars(of)) for of in self.references(*key).values()]
-            waiting += [ModelKey(dataset, model, of.method, of.noise, of.seed) for of in bases]
+            if key not in found:
+                found[key] = None
+                waiting += self.made_from(key)
         return list(found)
 
     def runs(self, experiment: str) -> Iterator[Run]:

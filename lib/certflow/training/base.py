@@ -115,8 +115,9 @@ class MethodSpec(Recipe):
         """Entry of `denoisers` before the finished model's classifier: the method's own, or that of a model it is made from."""
         return self.own_denoiser()
 
-    def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
-        """Why the entry of this name cannot be used with the others (empty: it can)."""
+    def pairing_problems(self, study: "Study", dataset: str, model: str, noise: str) -> list[str]:
+        """Why this method cannot be used with the other entries, by their names (empty: it can). What is wrong with the models
+        that it makes its own from is not said here, but of each of them."""
         return []
 
     def brought(self, noise: str, sigma: float, seed: int) -> dict[str, str]:

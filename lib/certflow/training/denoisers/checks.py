@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, listed
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from certflow.training.kinds.retrained import Retrained
 
 
-def problems(method: "Denoised", study: "Study", name: str, dataset: str, model: str, noise: str) -> Iterator[str]:
-    """One line for each reason why `method`, the entry `name`, cannot be made for these entries."""
+def problems(method: "Denoised", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
+    """One line for each reason why `method` cannot be made for these entries."""
     yield from _denoiser(method, study, dataset, noise)
     if method.classifier is None:
         if not study.models[model].brings_weights:
@@ -30,17 +30,18 @@ def problems(method: "Denoised", study: "Study", name: str, dataset: str, model:
         if method.resize is not None and study.models[model].resize is not None:
             yield f"resize: model {model} resizes already; leave it out here or there"
     else:
-        yield from _classifier("classifier", method.classifier, study, dataset, model)
+        yield from _classifier("classifier", method.classifier, study, model)
     for number, surrogate in enumerate(method.surrogates):
-        yield from _classifier(f"surrogates.{number}", surrogate, study, dataset, model)
-    yield from _start(method, study, name, dataset, noise)
+        yield from _classifier(f"surrogates.{number}", surrogate, study, model)
+    yield from _start(method, study, dataset, noise)
 
 
 def _denoiser(method: "Denoised", study: "Study", dataset: str, noise: str) -> Iterator[str]:
     if method.denoiser is None:
         return
     if method.denoiser not in study.denoisers:
-        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {listed(study.denoisers)}"
+        known = listed(study.denoisers, method.denoiser)
+        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {known}"
         return
     spec = study.denoisers[method.denoiser]
     for line in [*spec.problems(study.datasets[dataset].info()), *spec.level_problems(study.noises[noise].sigma)]:
@@ -51,52 +52,29 @@ def _denoiser(method: "Denoised", study: "Study", dataset: str, noise: str) -> I
         yield f"objective: {method.denoiser} is used with the weights it has; leave out the objective"
 
 
-def _classifier(place: str, named: "Classifier", study: "Study", dataset: str, model: str) -> Iterator[str]:
+def _classifier(place: str, named: "Classifier", study: "Study", model: str) -> Iterator[str]:
     wanted = {"methods": named.method, "noises": named.noise, "models": named.model or model}
-    missing = [
-        f"{place}: no entry {entry!r} in {section}"
-        for section, entry in wanted.items()
-        if entry not in getattr(study, section)
-    ]
-    if missing:
-        yield from missing
-        return
-    if _kind(study, named.method).composed:
+    for section, entry in wanted.items():
+        entries = getattr(study, section)
+        if entry not in entries:
+            yield f"{place}: no entry {entry!r} in {section}; known: {listed(entries, entry)}"
+    if named.method in study.methods and _kind(study, named.method).composed:
         yield f"{place}: {named.method} is itself a denoised method; name the method that trains the classifier"
+
+
+def _start(method: "Denoised", study: "Study", dataset: str, noise: str) -> Iterator[str]:
+    """What the training starts from must have trained the same denoiser."""
+    if method.init_from is None:
         return
-    try:
-        study.method(named.method, dataset, named.noise)
-    except ConfigError as error:
-        yield from (f"{place}: {named.method} at {named.noise}: {line.lstrip(': ')}" for line in error.problems)
-    for line in study.models[wanted["models"]].refusals(study.datasets[dataset].info()):
-        yield f"{place}: {wanted['models']} on {dataset}: {line}"
-
-
-def _start(method: "Denoised", study: "Study", name: str, dataset: str, noise: str) -> Iterator[str]:
-    """The chain of starting points must end, and every link must train the same denoiser."""
-    passed, start = [name], method.init_from
-    while start is not None:
-        if start in passed:
-            yield f"init_from: goes round in a circle ({' -> '.join([*passed, start])})"
-            return
-        if start not in study.methods or not issubclass(_kind(study, start), type(method)):
-            yield f"init_from: {start!r} is not a method of kind {method.kind}"
-            return
-        try:
-            other = study.method(start, dataset, noise)
-        except ConfigError as error:
-            yield from (f"init_from: {start} at {noise}: {line.lstrip(': ')}" for line in error.problems)
-            return
-        if not isinstance(other, type(method)) or other.denoiser != method.denoiser or other.objective is None:
-            yield f"init_from: {start} does not train the denoiser {method.denoiser}"
-            return
-        passed.append(start)
-        start = other.init_from
+    other, problems = _denoised("init_from", method.init_from, study, dataset, noise)
+    yield from problems
+    if other is not None and (other.denoiser != method.denoiser or other.objective is None):
+        yield f"init_from: {method.init_from} does not train the denoiser {method.denoiser}"
 
 
 def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
     """One line for each reason why the classifier of the denoised method that `method` starts from cannot be fine-tuned."""
-    pair, problems = _pair(method, study, dataset, model, noise)
+    pair, problems = _pair(method, study, dataset, noise)
     yield from problems
     if pair is None:
         return
@@ -107,9 +85,9 @@ def finetuning_problems(method: "FtCadis", study: "Study", dataset: str, model: 
         yield from _adaptable(method, study, dataset, model, pair.resize)
 
 
-def retraining_problems(method: "Retrained", study: "Study", dataset: str, model: str, noise: str) -> Iterator[str]:
+def retraining_problems(method: "Retrained", study: "Study", dataset: str, noise: str) -> Iterator[str]:
     """One line for each reason why no classifier can be trained behind the denoiser that `method` starts from."""
-    pair, problems = _pair(method, study, dataset, model, noise)
+    pair, problems = _pair(method, study, dataset, noise)
     yield from problems
     if pair is not None and pair.denoiser is not None and not method.frozen:
         denoiser = study.denoisers.get(pair.denoiser)
@@ -117,29 +95,29 @@ def retraining_problems(method: "Retrained", study: "Study", dataset: str, model
             yield f"frozen: {pair.denoiser} is used with the weights it has; set frozen: true"
 
 
-def _pair(
-    method: "BehindDenoiser", study: "Study", dataset: str, model: str, noise: str
-) -> tuple["Denoised | None", list[str]]:
-    """The denoised method that `method` starts from (None: there is none), and one line for each reason against it."""
+def _pair(method: "BehindDenoiser", study: "Study", dataset: str, noise: str) -> tuple["Denoised | None", list[str]]:
+    """The denoised method that `method` starts from (None: there is none), and what speaks against it."""
+    pair, problems = _denoised("start", method.start, study, dataset, noise)
+    if pair is not None and pair.denoiser is None:
+        problems = [
+            f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"
+        ]
+    return pair, problems
+
+
+def _denoised(place: str, name: str, study: "Study", dataset: str, noise: str) -> tuple["Denoised | None", list[str]]:
+    """The method of kind `denoised` that is named at a place, and a line if there is none. What is wrong with its recipe is
+    said of every model that another is made from: then there is none, and no line."""
     from certflow.training.kinds.denoised import Denoised
 
-    if method.start not in study.methods or not issubclass(_kind(study, method.start), Denoised):
-        return None, [
-            f"start: {method.start!r} is not a method of kind denoised, which says the denoiser and the classifier"
-        ]
+    if name not in study.methods or not issubclass(_kind(study, name), Denoised):
+        known = [one for one in study.methods if issubclass(_kind(study, one), Denoised)]
+        return None, [f"{place}: {name!r} is not a method of kind denoised; known: {listed(known, name)}"]
     try:
-        pair = study.method(method.start, dataset, noise)
-    except ConfigError as error:
-        return None, [f"start: {method.start} at {noise}: {line.lstrip(': ')}" for line in error.problems]
-    if not isinstance(pair, Denoised):
+        found = study.method(name, dataset, noise)
+    except ConfigError:
         return None, []
-    found = [
-        f"start: {method.start}: {line}" for line in pair.pairing_problems(study, method.start, dataset, model, noise)
-    ]
-    if pair.denoiser is None:
-        bare = f"start: {method.start} has no denoiser; without one, train by a method such as gaussian with start_from"
-        found.insert(0, bare)
-    return pair, found
+    return cast(Denoised, found), []
 
 
 def _kind(study: "Study", name: str) -> type[MethodSpec]:

@@ -142,8 +142,8 @@ class Denoised(MethodSpec):
     def examine(self, module: Any, given: "Given", model: str | Path) -> dict[str, Any]:
         return composing.quality(module, given, model)
 
-    def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
-        return list(checks.problems(self, study, name, dataset, model, noise))
+    def pairing_problems(self, study: Any, dataset: str, model: str, noise: str) -> list[str]:
+        return list(checks.problems(self, study, dataset, model, noise))
 
     @classmethod
     def load(

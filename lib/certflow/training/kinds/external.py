@@ -63,7 +63,7 @@ class External(MethodSpec):
             raise ValueError("outputs: an output is listed twice")
         return self
 
-    def pairing_problems(self, study: "Study", name: str, dataset: str, model: str, noise: str) -> list[str]:
+    def pairing_problems(self, study: "Study", dataset: str, model: str, noise: str) -> list[str]:
         """Outputs that are not as many as the dataset's classes, and means that are not as many as its channels."""
         info, problems = study.datasets[dataset].info(), []
         if self.outputs is not None and len(self.outputs) != info.classes:

@@ -77,7 +77,7 @@ class FtCadis(BehindDenoiser):
         """Each denoised copy is learnt from, attacked, and learnt from again; the denoiser's forward pass counts a third."""
         return self.noises * (1 / 3 + (2 + 2 * self.steps / 3 if self.lbd > 0 else 1))
 
-    def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
+    def pairing_problems(self, study: Any, dataset: str, model: str, noise: str) -> list[str]:
         return list(checks.finetuning_problems(self, study, dataset, model, noise))
 
     def assemble(self, given: "Given") -> "Assembled":

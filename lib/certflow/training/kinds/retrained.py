@@ -30,8 +30,8 @@ class Retrained(BehindDenoiser, Gaussian):
     frozen: bool = False
     """Leave the denoiser as it is, to the bit."""
 
-    def pairing_problems(self, study: Any, name: str, dataset: str, model: str, noise: str) -> list[str]:
-        return list(checks.retraining_problems(self, study, dataset, model, noise))
+    def pairing_problems(self, study: Any, dataset: str, model: str, noise: str) -> list[str]:
+        return list(checks.retraining_problems(self, study, dataset, noise))
 
     def assemble(self, given: "Given") -> "Assembled":
         """The denoiser of `start` before the experiment's network with fresh weights."""
