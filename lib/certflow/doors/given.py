@@ -126,25 +126,18 @@ def _slice(parts: re.Match) -> slice:
 
 
 def _part(whole: Given, chosen: slice, text: str) -> Given:
-    rows = np.arange(len(whole))[chosen]
-    if not len(rows):
+    rows = range(len(whole))[chosen]
+    if not rows:
         raise DataError(f"{text}: leaves none of the {len(whole)} images")
     if len(rows) == len(whole):
         return whole
-    labels = None if whole.labels is None else whole.labels[rows]
-    read = _chosen(whole, rows)
-    return replace(whole, index=whole.index[rows], read=read, labels=labels)
-
-
-def _chosen(whole: Given, rows: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """Some images of a set; consecutive ones are read at once, others one by one."""
 
     def read(wanted: slice) -> np.ndarray:
-        return np.concatenate(
-            [whole.read(slice(row, row + 1)) for row in rows[wanted].tolist()] or [whole.read(slice(0))]
-        )
+        part = rows[wanted]  # evenly spaced, as all of the part are
+        return whole.read(slice(part.start, part.stop, part.step))
 
-    return read
+    labels = None if whole.labels is None else whole.labels[chosen]
+    return replace(whole, index=whole.index[chosen], read=read, labels=labels)
 
 
 def _split(name: str, looks: Looks, own: DatasetSpec | None) -> Given:
