@@ -114,8 +114,10 @@ def _requirement(text: str) -> tuple[float, float]:
 
 def _share(table: "pd.DataFrame", radius: float) -> float:
     """The share of images that are right, or certified at all where no labels are known, with at least this radius."""
+    from certflow.report.metrics import certified_accuracy
+
     held = table["correct"] == 1 if "correct" in table else table["predict"] >= 0
-    return float((held & (table["radius"] >= radius)).mean())
+    return float(certified_accuracy(held, table["radius"], [radius])[0])
 
 
 def _summary(table: "pd.DataFrame", required: list[tuple[float, float]], judged: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from certflow.errors import CertflowError
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import revive
 from certflow.noise.base import NoiseSpec
+from certflow.report.metrics import certified_accuracy
 
 FRESH = 2.0
 """Seconds for which a listing is not made again."""
@@ -227,6 +228,6 @@ def _table(path: Path, changed: float, model: str) -> Result | None:
         return None
     if images.get("split") != "test" or "corruption" in images:
         return None
-    right = table["correct"] == 1
-    share = {radius: float((right & (table["radius"] >= radius)).mean()) for radius in SHOWN}
-    return Result(path.stem, len(table), float(right.mean()), share, str(claim["norm"]))
+    accuracy, *shares = certified_accuracy(table["correct"], table["radius"], (0.0, *SHOWN)).tolist()
+    at = dict(zip(SHOWN, shares, strict=True))
+    return Result(path.stem, len(table), accuracy, at, str(claim["norm"]))
