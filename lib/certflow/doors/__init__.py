@@ -1,1 +1,1 @@
-"""Where people come in: the command line."""
+"""Where people come in: the command line, the web application, and the interfaces of other packages."""

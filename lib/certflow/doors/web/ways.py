@@ -75,16 +75,6 @@ class Way:
             return WORDS[self.certificate][1]
         return " ".join((inspect.getdoc(spec_class("certificate", self.certificate)) or "").split("\n\n")[0].split())
 
-    @property
-    def draws(self) -> bool:
-        """Whether one may choose how many draws are made."""
-        return any(takes(spec_class("sampler", self.sampler), name) for name in ("n", "n_max"))
-
-    @property
-    def risk(self) -> bool:
-        """Whether there is a probability of error to choose."""
-        return takes(spec_class("certificate", self.certificate), "alpha")
-
     def specs(self, draws: Mapping[str, Any]) -> tuple[SamplerSpec, CertificateSpec]:
         """Sampler and certificate with these settings (n0, n, alpha, arithmetic), as far as they have them.
 
