@@ -13,7 +13,7 @@ from certflow.doors.web.words import ago, duration
 from certflow.doors.web.worker import Full
 from certflow.errors import CertflowError
 from certflow.report.names import NORMS
-from certflow.report.numbers import down
+from certflow.report.numbers import down, percent, up
 
 log = logging.getLogger(__name__)
 FORM_BYTES = MEGABYTE
@@ -42,7 +42,7 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.extensions[NAME] = site
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     app.config["MAX_CONTENT_LENGTH"] = settings.image_bytes + FORM_BYTES
-    app.jinja_env.filters.update(down=down, duration=duration, ago=ago, norm=NORMS.__getitem__)
+    app.jinja_env.filters.update(down=down, up=up, percent=percent, duration=duration, ago=ago, norm=NORMS.__getitem__)
     app.context_processor(lambda: {"version": __version__})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     guard.install(app)
