@@ -23,7 +23,7 @@ from certflow.doors.answers import write
 from certflow.doors.bring import from_results
 from certflow.doors.cli import main
 from certflow.doors.commands import commands
-from certflow.doors.commands.certify import _summary
+from certflow.doors.commands.certify import _summary, share_at
 from certflow.files.artefact import read_table
 from certflow.noise import Gaussian
 
@@ -172,6 +172,13 @@ def test_a_model_under_other_noise_is_certified_with_a_warning(model, capsys):
     images = ["--images", "test::100", "--n", 100, "--quiet"]
     status, _, err = told(capsys, "certify", "--model", model, *images, "--noise", "gaussian:0.25")
     assert status == 0 and "was trained under other noise (sigma 0.5 → 0.25)" in err
+
+
+def test_shares_at_a_radius_are_those_of_reports():
+    """0.1 * 3 is not the nearest number to 0.3."""
+    table = pd.DataFrame({"predict": [1, -1, 2], "radius": [0.3, 0.0, 0.29]})
+    assert share_at(table, 0.1 * 3) == 1 / 3 and share_at(table, 0.0) == 2 / 3
+    assert share_at(table.assign(correct=[0, 0, 1]), 0.25) == 1 / 3
 
 
 def test_what_is_required_decides_the_exit_status(model, capsys):

@@ -112,7 +112,7 @@ def _requirement(text: str) -> tuple[float, float]:
     return found
 
 
-def _share(table: "pd.DataFrame", radius: float) -> float:
+def share_at(table: "pd.DataFrame", radius: float) -> float:
     """The share of images that are right, or certified at all where no labels are known, with at least this radius."""
     from certflow.report.metrics import certified_accuracy
 
@@ -128,7 +128,7 @@ def _summary(table: "pd.DataFrame", required: list[tuple[float, float]], judged:
     return {
         "images": len(table),
         **({} if judged else {"abstained": int((table["predict"] == -1).sum())}),
-        "certified_accuracy" if "correct" in table else "certified": {str(r): _share(table, r) for r in radii},
+        "certified_accuracy" if "correct" in table else "certified": {str(r): share_at(table, r) for r in radii},
         "seconds": float(table["seconds"].sum()),
     }
 
@@ -142,7 +142,8 @@ def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: "Claim") -> str
 
 def _required(table: "pd.DataFrame", required: list[tuple[float, float]]) -> int:
     """0, or `REQUIRED` with a line for each requirement that does not hold."""
-    missed = [(share, radius, _share(table, radius)) for share, radius in required if _share(table, radius) < share]
+    each = [(share, radius, share_at(table, radius)) for share, radius in required]
+    missed = [(share, radius, found) for share, radius, found in each if found < share]
     for share, radius, found in missed:
         print(
             f"required: {share:.1%} right at radius {radius:g}, found {found:.1%} (the plain share of these "
