@@ -217,6 +217,21 @@ def duals() -> list:
     return [(ball, ("level_in", "level_out"), np.array([1.3])), (scaled, ("m1", "m2"), np.array([1.25]))]
 
 
+@pytest.mark.parametrize(
+    "gradient, curvature, length",
+    [((1e-3, 1.0), (1.0, 1e-3), 3.0), ((1.0, 1e-3), (1e-3, 1.0), 3.0), ((0.3, -0.2), (1.0, 1.0), 0.5)],
+)
+def test_a_step_of_the_multipliers_is_at_most_twice_as_long_as_they_are(gradient, curvature, length):
+    """Whichever of the two it is that moves, and the decrement is that along the step as it is taken."""
+    (_, _, _), (dual, _, _) = duals()
+    dual.m1, dual.m2 = np.array([1.0]), np.array([-0.5])
+    now, nothing = np.array([*gradient, curvature[0], 0.0, curvature[1]])[:, None], np.zeros(1)
+    step, fall = dual._direction(np.array([0]), now, nothing, nothing)
+    whole = -np.array(gradient) / np.array(curvature)
+    np.testing.assert_allclose(step[:, 0], whole * length / np.abs(whole).sum(), rtol=1e-9)
+    assert fall == pytest.approx(-np.array(gradient) @ step[:, 0], rel=1e-9)
+
+
 @pytest.mark.parametrize("dual, names, r", duals(), ids=["truncated", "scaled"])
 def test_no_multipliers_beat_the_optimum(dual, names, r):
     """Weak duality: whatever the multipliers, D is no larger (here: within 1e-9 of) the maximum found."""

@@ -209,6 +209,17 @@ def test_memory_that_torch_can_use_is_not_copied_and_other_memory_is():
     assert not as_tensor([torch.ones(2, requires_grad=True)]).requires_grad and as_tensor([]).shape == (0,)
 
 
+def test_an_image_or_a_channel_made_of_a_new_axis_is_not_copied():
+    """The steps of such an axis are 0, as those of an array that repeats itself are, but it can be written to."""
+    grey = np.zeros((3, 4, 4), np.float32)
+    for array in (grey[:, None], grey[None]):
+        assert 0 in array.strides
+        grey[...] = 0
+        taken = as_tensor(array)
+        grey[...] = 1
+        assert bool((taken == 1).all())
+
+
 @pytest.mark.parametrize(("sigma", "warns"), [(4.0, False), (4.01, True)])
 def test_a_usual_sigma_is_not_commented_on(sigma, warns):
     with warnings.catch_warnings(record=True) as caught:

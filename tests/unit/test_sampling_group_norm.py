@@ -69,6 +69,17 @@ def test_rows_that_do_not_fit_the_cache_together_give_the_same(monkeypatch):
     torch.testing.assert_close(norm(x), whole, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("room, images_at_a_time", [(1, [1] * 7), (2 * 200 - 1, [1] * 7), (3 * 200, [3, 3, 1])])
+def test_as_many_images_are_worked_on_at_a_time_as_there_is_room_for_and_one_at_least(
+    monkeypatch, room, images_at_a_time
+):
+    norm, sizes = ChannelsLastGroupNorm(made(8, 4)), []
+    monkeypatch.setattr(group_norm, "VALUES", room)
+    monkeypatch.setattr(norm, "_store", lambda given, wanted: sizes.append((len(given), len(wanted))))
+    norm(images(7, 8, 5, 5))
+    assert sizes == [(count, count) for count in images_at_a_time]
+
+
 def test_a_row_does_not_depend_on_its_company():
     torch.manual_seed(0)
     norm, x = ChannelsLastGroupNorm(made(8, 4)), images(6, 8, 5, 5)

@@ -238,6 +238,16 @@ def test_square_filters_in_float32_alone_have_an_algorithm(other):
     assert not _fits(other) and _fits(nn.Conv2d(16, 16, 3, padding=2)) and not _fits(nn.Conv2d(16, 16, 3, padding=3))
 
 
+@needs_compiler
+def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_there_are_images(monkeypatch, threads):
+    convolution, asked, made = WinogradConv2d(layer(16, 16)), [], winograd._pool
+    monkeypatch.setattr(winograd, "_pool", lambda count: asked.append(count) or made(count))
+    for count, rows in ((3, 5), (3, 2), (3, 1), (1, 5), (3, 0)):
+        threads(count)
+        assert convolution(torch.rand(rows, 16, 8, 8)).shape == (rows, 16, 8, 8)
+    assert asked == [3, 2]
+
+
 def test_a_kernel_that_is_gone_is_an_error(monkeypatch):
     monkeypatch.setattr(winograd, "kernel", lambda: None)
     with pytest.raises(ConfigError, match="a compiled kernel is gone; run again"):
