@@ -173,7 +173,11 @@ def test_empty_vectors():
         ({"d": 7, "k": 0}, "8 coordinates"),
         ({"k": -1}, "k: must be from 0"),
         ({"k": 392}, "below d/2"),
-        ({"k": 1.5}, "whole number"),
+        *(
+            ({name: value}, f"^{name}: must be a whole number")
+            for name in ("d", "k")
+            for value in (8.5, "8", True, None)
+        ),
         ({"sigma": 0.0}, "sigma"),
         ({"q_kind": "trunc"}, "no second distribution 'trunc'"),
         ({"q_param": 0.0}, "share of P"),

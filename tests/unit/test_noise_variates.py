@@ -52,9 +52,9 @@ def test_no_images_have_no_variates():
 
 
 def test_refuses_what_does_not_fit_the_counter():
-    with pytest.raises(ValueError, match="image: numbers"):
-        image_uniforms(np.array([2**32]), seed=0, stream=4)
-    with pytest.raises(ValueError, match="image: numbers"):
-        image_uniforms(np.array([-1]), seed=0, stream=4)
+    for wrong in (2**32, -1):
+        for images in ([wrong], [5, wrong, 7]):
+            with pytest.raises(ValueError, match="image: numbers"):
+                image_uniforms(np.array(images), seed=0, stream=4)
     with pytest.raises(ValueError, match="seed must lie"):
         image_uniforms(np.array([1]), seed=2**64, stream=4)

@@ -1,6 +1,10 @@
 """Convolutions by C code of ours: the same function up to rounding, row by row, and stated in the model's entry."""
 
+import os
 import re
+import signal
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -246,6 +250,31 @@ def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_
         threads(count)
         assert convolution(torch.rand(rows, 16, 8, 8)).shape == (rows, 16, 8, 8)
     assert asked == [3, 2]
+
+
+@needs_compiler
+def test_a_child_has_threads_of_its_own(threads):
+    """Those of its parent do not live on in it, and whoever asked them would wait for ever."""
+    threads(2)
+    convolution, x = WinogradConv2d(layer(16, 16)), torch.rand(4, 16, 8, 8)
+    wanted = convolution(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: of a process with threads
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if torch.equal(convolution(x), wanted) else 2
+        finally:
+            os._exit(code)
+    until, ended = time.monotonic() + 100, 0
+    while not ended and time.monotonic() < until:
+        time.sleep(0.01)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended and os.waitstatus_to_exitcode(status) == 0
 
 
 def test_a_kernel_that_is_gone_is_an_error(monkeypatch):
