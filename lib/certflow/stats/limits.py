@@ -23,4 +23,4 @@ def smallest_n_to_certify(alpha: float) -> int:
 
 def smallest_n_to_predict(alpha: float) -> int:
     """The smallest n with 2^(1-n) <= alpha: with fewer votes even a unanimous p-value exceeds alpha, in (0, 1)."""
-    return max(1, math.ceil(1 - math.log2(alpha)))
+    return 1 + math.ceil(-math.log2(alpha))
