@@ -1,5 +1,6 @@
 """What a job's script gets: specs with their places, corrupted copies, and a log that ends with the error."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,14 +59,56 @@ def test_corrupted_copies_are_those_in_the_name():
     ("error", "ending"), [("DataError('x.npz: is cut')", "error: x.npz: is cut\n"), ("KeyError(1)", "KeyError: 1\n")]
 )
 def test_the_log_ends_with_the_error_and_the_job_fails(tmp_path, error, ending):
-    code = (
-        "from types import SimpleNamespace\n"
-        "from certflow.errors import DataError\n"
-        "from certflow.workflow.job import attached\n"
-        f"with attached(SimpleNamespace(log={str(tmp_path / 'a' / 'job.log')!r})):\n"
-        f"    raise {error}\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    result = run_job(tmp_path / "a" / "job.log", f"raise {error}")
     log = (tmp_path / "a" / "job.log").read_text()
     assert result.returncode == 1 and log.endswith(ending)
     assert ("Traceback" in log) == ("KeyError" in error)
+
+
+def run_job(log: Path, body: str, before: str = "") -> subprocess.CompletedProcess:
+    """A job with that log; `before` is done before it starts."""
+    code = (
+        "import os, resource, sys\n"
+        "from types import SimpleNamespace\n"
+        "from certflow.errors import DataError\n"
+        "from certflow.machine.progress import progress\n"
+        "from certflow.workflow.job import attached\n"
+        f"{before}\n"
+        f"with attached(SimpleNamespace(log={str(log)!r})):\n"
+        f"    {body}\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"  # no file takes a byte
+
+
+def test_on_a_full_disk_the_error_is_told_where_it_can_be_read(tmp_path):
+    result = run_job(tmp_path / "job.log", "print('drawn: ünï'); raise DataError('x.npz: the disk is full')", FULL)
+    assert result.returncode == 1 and result.stdout == "drawn: ünï\n"
+    assert result.stderr.endswith("error: x.npz: the disk is full\n") and "Traceback" not in result.stderr
+    assert (tmp_path / "job.log").read_bytes() == b""
+
+
+def test_no_job_fails_because_its_progress_cannot_be_written(tmp_path):
+    work = "bar = progress(3, 'img', 'train'); [bar.update() for _ in range(3)]; bar.close()"
+    for before in (FULL, f"{FULL}; os.close(1); os.close(2); os.open('/dev/full', 1); os.dup(1)"):
+        assert run_job(tmp_path / "job.log", work, before).returncode == 0
+
+
+def test_a_log_that_is_taken_in_part_is_lost_nowhere(tmp_path):
+    result = run_job(tmp_path / "job.log", "print('x' * 5000)", FULL.replace("(0, 0)", "(3000, 3000)"))
+    written = (tmp_path / "job.log").read_text()
+    assert result.returncode == 0 and len(written) == 3000
+    assert (written + result.stdout).endswith("x" * 5000 + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("folder", "Is a directory"), ("file/job.log", "Not a directory|exists")]
+)
+def test_a_log_that_cannot_be_opened_is_named(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    result = run_job(tmp_path / name, "raise AssertionError('was begun')")
+    assert result.returncode == 1 and "was begun" not in result.stderr
+    assert re.search(f"error: {tmp_path / name}: the log could not be opened .*({message})", result.stderr)

@@ -1,23 +1,21 @@
 """A running job: where its output goes, and the objects its parameters stand for."""
 
-import os
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.naming import copies_parts
 from certflow.errors import CertflowError
-from certflow.files.opening import open_plain
 from certflow.files.whereabouts import describe, now, whereabouts
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
 from certflow.machine.claims import claim, pool
 from certflow.machine.naming import device_name
+from certflow.workflow.joblog import log_to
 
 if TYPE_CHECKING:
     from certflow.data.corruptions.base import CorruptionSpec
@@ -28,22 +26,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def attached(job: Any) -> Iterator[Any]:
-    """Run a job with file descriptors 1 and 2 in its log, so that output of C++ and CUDA lands there too.
+    """Run a job with its output in its log (`certflow.workflow.joblog`).
 
     One of our own errors ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
     """
-    log = Path(str(job.log))
-    log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = open_plain(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log_to(str(job.log))
     except CertflowError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    os.close(handle)
     started = time.monotonic()
     print(f"{now()} {describe(whereabouts())}", file=sys.stderr, flush=True)
     try:
