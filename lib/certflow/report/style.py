@@ -27,7 +27,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2
 
 INK = "#262626"
 FAINT = "#D9D9D9"
-TITLE = 9
+TITLE_SIZE = 9
 """Points of a figure's title."""
 
 RC: "dict[RcKeyType, Any]" = {
@@ -111,7 +111,7 @@ def panels(count: int, settings: PlotSettings, ylabel: str = "", *, sharey: bool
     # Room between panels: the last number of one axis must not run into the first of the next.
     layout = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.02)
     figure = Figure(figsize=(width / 2 if count == 1 else width, height * rows), layout=layout)
-    figure.suptitle(settings.title, fontsize=TITLE)
+    figure.suptitle(settings.title, fontsize=TITLE_SIZE)
     axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)

@@ -17,7 +17,7 @@ from certflow.report.diagnosis.scores import SCORES, Beside
 from certflow.report.metrics import Z95
 from certflow.report.names import strength
 from certflow.report.settings import PlotSettings
-from certflow.report.style import COLOURS, DASHES, INK, TITLE, legend, logarithmic_ticks, look, panels
+from certflow.report.style import COLOURS, DASHES, INK, TITLE_SIZE, legend, logarithmic_ticks, look, panels
 from certflow.stats import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw_volatility(models: Sequence[Diagnosed], settings: PlotSettings) -> Figu
     with look():
         size = (settings.width_inches, 2 * 0.9 * settings.height_inches)
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04))
-        figure.suptitle(settings.title, fontsize=TITLE)
+        figure.suptitle(settings.title, fontsize=TITLE_SIZE)
         axes = figure.subplots(2, len(losses), squeeze=False, sharex=True)
         for column, loss in enumerate(losses):
             for axis, (value, error) in zip(
