@@ -1,8 +1,11 @@
 """What a job's script gets: specs with their places, corrupted copies, and a log that ends with the error."""
 
+import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +14,8 @@ import pytest
 from certflow.config import load
 from certflow.config.files import merged
 from certflow.config.parse import sections
-from certflow.errors import ConfigError
+from certflow.errors import ArtefactError, ConfigError
+from certflow.workflow.clock import require_past
 from certflow.workflow.job import corrupted_of, dataset_of, denoiser_of, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +69,7 @@ def test_the_log_ends_with_the_error_and_the_job_fails(tmp_path, error, ending):
     assert ("Traceback" in log) == ("KeyError" in error)
 
 
-def run_job(log: Path, body: str, before: str = "") -> subprocess.CompletedProcess:
+def run_job(log: Path, body: str, before: str = "", inputs: tuple = ()) -> subprocess.CompletedProcess:
     """A job with that log; `before` is done before it starts."""
     code = (
         "import os, resource, sys\n"
@@ -74,7 +78,7 @@ def run_job(log: Path, body: str, before: str = "") -> subprocess.CompletedProce
         "from certflow.machine.progress import progress\n"
         "from certflow.workflow.job import attached\n"
         f"{before}\n"
-        f"with attached(SimpleNamespace(log={str(log)!r})):\n"
+        f"with attached(SimpleNamespace(log={str(log)!r}, input={list(map(str, inputs))!r})):\n"
         f"    {body}\n"
     )
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -112,3 +116,26 @@ def test_a_log_that_cannot_be_opened_is_named(tmp_path, name, message):
     result = run_job(tmp_path / name, "raise AssertionError('was begun')")
     assert result.returncode == 1 and "was begun" not in result.stderr
     assert re.search(f"error: {tmp_path / name}: the log could not be opened .*({message})", result.stderr)
+
+
+def test_what_is_from_the_future_is_refused_before_the_work(tmp_path):
+    past, future = tmp_path / "past.npz", tmp_path / "future.npz"
+    for path in (past, future):
+        path.touch()
+    os.utime(future, (0, path.stat().st_mtime + 3600))
+    result = run_job(tmp_path / "job.log", "raise AssertionError('was begun')", inputs=(past, future))
+    last = (tmp_path / "job.log").read_text().splitlines()[-1]
+    assert result.returncode == 1 and last.startswith(f"error: {future}: was last changed at ") and "touch" in last
+
+
+def test_now_is_what_the_file_system_says_and_clocks_may_differ_a_little(tmp_path, monkeypatch):
+    log, path, link = tmp_path / "log", tmp_path / "x", tmp_path / "link"
+    log.touch()
+    path.touch()
+    link.symlink_to(path)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's own clock is not asked
+    for ahead, refused in ((-100, False), (30, False), (90, True)):
+        os.utime(path, (0, log.stat().st_mtime + ahead))
+        for name in (path, link):
+            with pytest.raises(ArtefactError, match=f"{name}: ") if refused else nullcontext():
+                require_past([tmp_path / "gone", name], log)

@@ -15,6 +15,7 @@ from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
 from certflow.machine.claims import claim, pool
 from certflow.machine.naming import device_name
+from certflow.workflow.clock import require_past
 from certflow.workflow.joblog import log_to
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def attached(job: Any) -> Iterator[Any]:
-    """Run a job with its output in its log (`certflow.workflow.joblog`).
+    """Run a job with its output in its log (`certflow.workflow.joblog`), unless an input is from the future.
 
     One of our own errors ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
     """
@@ -38,6 +39,7 @@ def attached(job: Any) -> Iterator[Any]:
     started = time.monotonic()
     print(f"{now()} {describe(whereabouts())}", file=sys.stderr, flush=True)
     try:
+        require_past(job.input, str(job.log))
         yield job
     except CertflowError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
