@@ -66,6 +66,14 @@ def test_instalments_are_cleared_as_their_journal_is(tmp_path, locked):
     assert part.exists() != locked
 
 
+def test_a_state_of_another_job_is_given_up_and_that_is_said(tmp_path, capsys):
+    journal(tmp_path, seconds=0.0).save(17, COUNTS, SECONDS)
+    other = Journal(tmp_path / "counts.npz.partial", "b" * 64)
+    assert other.load(2, 3) is None and not other.path.exists()
+    assert f"{other.path}: belongs to another job (" in capsys.readouterr().err
+    assert other.load(2, 3) is None and "another job" not in capsys.readouterr().err
+
+
 def test_a_damaged_state_is_refused_by_name(tmp_path):
     kept = journal(tmp_path, seconds=0.0)
     kept.save(17, COUNTS, SECONDS)

@@ -1,6 +1,7 @@
 """Where a sampling job keeps its counts while it works, so that a kill at any moment loses at most its last chunk."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ POSITIONS = {"rows": "draw", "look": "look"}
 class Journal:
     """Partial counts of one job in one file, bound to the job by `digest`.
 
-    A file of another job (another spec, model or plan) is discarded, since its result is not wanted any more; a damaged one is
-    refused. Neither is ever mixed with this job's counts.
+    A file of another job (another spec, model or plan) is discarded, since its result is not wanted any more, with a line that
+    says so; a damaged one is refused. Neither is ever mixed with this job's counts.
     """
 
     path: Path
@@ -73,6 +74,13 @@ class Journal:
             return None
         arrays, record = read_arrays(self.path, format="partial counts")
         if record.spec["job"] != self.digest:
+            if self.noted:
+                print(
+                    f"{self.path}: belongs to another job (other settings, model, plan, images, device or versions); counting "
+                    f"starts from the beginning",
+                    file=sys.stderr,
+                    flush=True,
+                )
             self.path.unlink()
             return None
         return arrays
