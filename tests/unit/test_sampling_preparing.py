@@ -31,6 +31,7 @@ from certflow.sampling.probing import (
     probe_images,
     rows_for,
 )
+from certflow.sampling.resume import Journal
 
 SHAPE = (3, 8, 8)
 GENERATOR = torch.Generator()
@@ -451,7 +452,7 @@ def test_rounding_in_other_company_is_small(dtype, allowed):
     logits = torch.tensor([[1.0, -1.0]] + 999 * [[-1.0, 1.0]], dtype=torch.float64)
     for part, near in ((0.99, True), (1.01, False)):
         moved = logits + part * allowed * 1.998 * torch.tensor([1.0, -1.0])
-        assert probing._near(logits, moved, dtype) == near
+        assert probing.near(logits, moved, dtype) == near
 
 
 def test_how_many_probe_images_there_are_follows_from_their_size_and_the_batch():
@@ -606,6 +607,59 @@ def test_the_suggested_function_for_one_logit_gives_two_classes():
     x = noisy()
     with torch.no_grad():
         assert torch.equal(logits(base, x).argmax(1), (model(x)[:, 0] > 0).long())
+
+
+def test_the_suggested_function_for_numbers_of_classes_gives_these_classes():
+    model, number_of_classes = Net().eval(), 5
+    numbers = lambda x: model(x).argmax(1)  # noqa: E731
+    base = prepared(lambda x: torch.nn.functional.one_hot(numbers(x).long().flatten(), number_of_classes))
+    assert torch.equal(logits(base, noisy()).argmax(1), numbers(noisy()))
+
+
+class Turning:
+    """A function of images that is another one from its call number `turn` on."""
+
+    def __init__(self, turn: float):
+        self.turn, self.calls, self.net = turn, 0, Net().eval()
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.net(x) if self.calls < self.turn else -self.net(x)
+
+
+def counted(base: BaseClassifier, draws: int, journal: Journal | None = None) -> np.ndarray:
+    images, index = np.zeros((1, *SHAPE), np.uint8), np.array([0])
+    options = {"noise": Gaussian(sigma=0.5), "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
+    return count_classes(base, images, index, np.array([draws]), journal=journal, **options).counts
+
+
+def test_votes_of_a_model_that_changes_on_the_way_are_not_kept(tmp_path):
+    steady = Turning(float("inf"))
+    base = prepared(steady)
+    before = steady.calls
+    wanted = counted(base, 160)
+    assert steady.calls == before + 11, "ten batches, and one more look"
+    journal = Journal(tmp_path / "counts", "job", 0.0)
+    with pytest.raises(ValueError, match="has changed while it was called: .* nothing is certified"):
+        counted(prepared(Turning(before + 5)), 160, journal)
+    assert not list(tmp_path.iterdir())
+    late = prepared(Turning(before + 12))
+    assert np.array_equal(counted(late, 160), wanted), "all of it was counted and looked at before it changed"
+    with pytest.raises(ValueError, match="has changed while it was called"):
+        counted(late, 160)
+
+
+def test_a_look_back_leaves_the_callers_generators_as_they_are():
+    def seeds_itself(x):
+        torch.manual_seed(3)
+        return model(x) + 0 * torch.rand(1)
+
+    model = Net().eval()
+    base = prepared(seeds_itself)
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    base.require_unchanged()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # What is given

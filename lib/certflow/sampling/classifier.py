@@ -44,9 +44,10 @@ class BaseClassifier:
         self.precision = inference.precision
         self.batch = max(SMALLEST_BATCH, default_batch(self.device, shape) if batch is None else checked_batch(batch))
         with engine_settings():
-            self.form, self.classes = prepare(
+            self.form, self._witness = prepare(
                 take(module), inference, shape=self.shape, classes=classes, device=self.device, batch=self.batch
             )
+        self.classes = self._witness.logits.shape[1]
         self.network, self.shift, self.dtype = self.form.network, self.form.shift, self.form.dtype
 
     @property
@@ -81,6 +82,10 @@ class BaseClassifier:
             largest = logits.topk(2).values
             unsure = largest[:, 0] - largest[:, 1] < margin
         return logits.argmax(dim=1), torch.isfinite(logits).all(dim=1), unsure
+
+    def require_unchanged(self) -> None:
+        """ValueError where the model does not answer as it did when it was made ready: it is not one fixed function then."""
+        self._witness.require(self.form, self.batch)
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Clean images, uint8 or float32 in [0,1], as float32 on the device with `shift` subtracted, ready for noise."""

@@ -80,7 +80,7 @@ def count_classes(
     an image in messages. `watch` hears of every chunk; what it raises ends the counting.
 
     Raises NonFiniteError naming image and draw where logits are NaN or infinite, ValueError for images out of range, or off the
-    grid of 8-bit pixels with exact arithmetic.
+    grid of 8-bit pixels with exact arithmetic, and where the model has changed since it was made ready (its counts are lost).
     """
     how = {"arithmetic": arithmetic, "parameter": parameter is not None, "every": every}
     copies = copies_of(base, noise, seed=seed, stream=stream, **how)
@@ -111,6 +111,8 @@ def count_classes(
             if watch:
                 watch(description, row, queue.rows)
             pace.took(spent)
+            if row == queue.rows:
+                _require_unchanged(base, journal)
     return Counts(counts[:, : base.classes], seconds, None if margin is None else counts[:, base.classes])
 
 
@@ -195,6 +197,15 @@ def _held(
     images = as_tensor(images)
     check_images(base, images, queue.index, copies.exact)
     return images
+
+
+def _require_unchanged(base: BaseClassifier, journal: Journal | None) -> None:
+    try:
+        base.require_unchanged()
+    except ValueError:
+        if journal:
+            journal.remove()
+        raise
 
 
 def _check_every(noise: NoiseSpec, queue: Queue) -> None:

@@ -7,7 +7,7 @@ the model's owner stated: a model that cannot run in it is refused.
 """
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -25,6 +25,7 @@ from certflow.sampling.probing import (
     company_images,
     first_line,
     generators_kept,
+    near,
     probe_images,
     rows_for,
     run,
@@ -33,10 +34,31 @@ from certflow.sampling.probing import (
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Witness:
+    """How a form answered before anything was counted: images, and its logits of them."""
+
+    x: torch.Tensor
+    logits: torch.Tensor
+
+    def require(self, form: Form, batch: int) -> None:
+        """ValueError where the form does not answer so any more: votes since then are not those of one function.
+
+        batch: the largest number of rows for which memory suffices by now.
+        """
+        with generators_kept(self.x.device):
+            now = torch.cat([form.logits(part) for part in self.x.split(batch)])
+        if not near(self.logits, now, form.dtype):  # not to the bit: another thread may have other settings
+            raise ValueError(
+                "the model has changed while it was called: its logits of the same images are others than before, so nothing "
+                "is certified; smoothing needs one fixed function, which does not learn, adapt or remember from call to call"
+            )
+
+
 def prepare(
     module: nn.Module, inference: Inference, *, shape: Shape, classes: int | None, device: torch.device, batch: int
-) -> tuple[Form, int]:
-    """The form that is sampled, on the device, and its number of classes; `module` is used up (see `certflow.sampling.taking`).
+) -> tuple[Form, Witness]:
+    """The form that is sampled, on the device, and how it answers; `module` is used up (see `certflow.sampling.taking`).
 
     batch: rows of the batches to come, for which a network is compiled. ValueError for a module that cannot be called on such
     images, whose logits cannot be used (`certflow.sampling.outputs`), that cannot run in the stated precision, or that is not
@@ -59,8 +81,8 @@ def prepare(
         if inference.compile:
             x = probe_images(batch, shape).to(device)
             form = _tried(form, "compile", partial(compiled, device=device), form.logits(x), x)
-        check_rows(form.logits, x, company_images(len(x), shape).to(device), dtype)
-    return form, wanted.shape[1]
+        logits = check_rows(form.logits, x, company_images(len(x), shape).to(device), dtype)
+    return form, Witness(x, logits)
 
 
 def _given(module: nn.Module, x: torch.Tensor, classes: int | None) -> tuple[Form, torch.Tensor]:

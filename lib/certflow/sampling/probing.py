@@ -87,8 +87,8 @@ def check_repeats(network: Network, x: torch.Tensor, part: nn.Module) -> torch.T
     return first
 
 
-def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> None:
-    """ValueError where the network, which computes in `dtype`, is not one fixed function of each row of x.
+def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`network(x)`, logits; ValueError where the network, which computes in `dtype`, is not one fixed function of each row.
 
     other: as many images, for company. The first half of x amid other company must give the same bits on a CPU, and the same up
     to rounding on other devices; so must images in other places of the batch, on all devices.
@@ -97,13 +97,14 @@ def check_rows(network: Network, x: torch.Tensor, other: torch.Tensor, dtype: to
     first = network(x)
     amid = network(torch.cat([x[:half], other[half:]]))[:half]
     turned = network(x.roll(1, 0)).roll(-1, 0)
-    near = _same if x.device.type == "cpu" else partial(_near, dtype=dtype)
-    if not near(first[:half], amid) or not _near(first, turned, dtype):
+    same = _same if x.device.type == "cpu" else partial(near, dtype=dtype)
+    if not same(first[:half], amid) or not near(first, turned, dtype):
         raise ValueError(
             "the model's logits of an image change with the other images of its batch, so draws are not independent; use a "
             "model that treats every row by itself (statistics of the batch, dynamic quantisation and attention over the batch "
             "do not)"
         )
+    return first
 
 
 def _held(part: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
@@ -145,7 +146,8 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def _near(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
+def near(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits of the same rows, computed twice in `dtype`, differ by rounding at most."""
     return agree(a, b, COMPANY[dtype], eps=torch.finfo(dtype).eps, roundings=4)
 
 
