@@ -594,6 +594,9 @@ def test_the_number_of_classes_tells_logits_from_features():
         (lambda z: z[:, :, None], "must return logits .rows, classes., got shape"),
         (lambda z: z[:3], "must return logits"),
         (lambda z: z + 1j, "complex numbers"),
+        (lambda z: z.argmax(1), r"one whole number per image \(shape .*one_hot\(model\(x\)"),
+        (lambda z: z.argmax(1, keepdim=True).int(), "one whole number per image"),
+        (lambda z: z[:, 0] > 0, "one whole number per image"),
     ],
 )
 def test_outputs_that_cannot_be_used_are_refused(after, message):
@@ -678,13 +681,14 @@ def test_models_with_recomputed_weights(norm):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("made", ["script", "trace", "freeze", "export"])
+@pytest.mark.parametrize("made", ["script", "trace", "freeze", "export", "program"])
 def test_compiled_forms_of_models(made):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
-    if made == "export":
+    if made in ("export", "program"):
         batch = torch.export.Dim("batch")
-        given = torch.export.export(model, (noisy(),), dynamic_shapes=({0: batch},)).module()
+        program = torch.export.export(model, (noisy(),), dynamic_shapes=({0: batch},))
+        given = program if made == "program" else program.module()
     else:
         given = torch.jit.trace(model, noisy()) if made == "trace" else torch.jit.script(model)
         given = torch.jit.freeze(given) if made == "freeze" else given
@@ -734,7 +738,13 @@ def test_parts_that_follow_a_noise_level_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({}, "state dict: load it into a network"), ("model.pt", "got str"), (None, "got NoneType")]
+    ("given", "message"),
+    [
+        ({}, "state dict: load it into a network"),
+        ("model.pt", "got str"),
+        (None, "got NoneType"),
+        (Net, "the model is the class Net; give an instance of it"),
+    ],
 )
 def test_what_is_no_model_is_refused(given, message):
     with pytest.raises(TypeError, match=message):
@@ -748,6 +758,14 @@ def test_a_model_without_values_is_refused_by_the_names_of_its_tensors():
         ValueError, match=r"holds no values yet \(1.weight, 1.bias on the device meta\); load its weights"
     ):
         prepared(model)
+
+
+def test_a_model_without_sizes_is_refused_by_the_names_of_its_tensors():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(5))
+    with pytest.raises(ValueError, match=r"size is not known yet \(1.weight, 1.bias\); call it once on images"):
+        prepared(model)
+    model(noisy())
+    same_function(model, model.eval())
 
 
 def test_a_model_that_cannot_be_copied_is_told_how():

@@ -86,6 +86,12 @@ def _example(output: Any) -> str:
 def _check(logits: torch.Tensor, rows: int, classes: int | None) -> None:
     """The logits must be real numbers [rows, classes], at least two for each image."""
     shape = list(logits.shape)
+    if shape in ([rows], [rows, 1]) and not (logits.is_floating_point() or logits.is_complex()):
+        raise ValueError(
+            f"the model returns one whole number per image (shape {shape}), such as the number of a class; give a function "
+            "that returns the logits, or 1 for that class and 0 for others: "
+            "`lambda x: torch.nn.functional.one_hot(model(x).long().flatten(), number_of_classes)`"
+        )
     if shape in ([rows], [rows, 1]):
         raise ValueError(
             f"the model returns one number per image (shape {shape}); smoothing needs a logit for each of at least two "

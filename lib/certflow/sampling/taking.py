@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 COPYING = "wrap it in a function, which is not copied: `lambda x: model(x)`, after model.eval()"
 
@@ -32,9 +33,18 @@ def take(model: Any) -> nn.Module:
     TypeError for what cannot be called. ValueError, naming the parts, for what stays in training mode, for denoisers without a
     fixed noise level, for normalisation by the batch, for tensors without values, and for what cannot be copied.
     """
+    if isinstance(model, torch.export.ExportedProgram):
+        model = model.module()
     if not isinstance(model, nn.Module):
         return _taken_function(model)
-    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    named = [*model.named_parameters(), *model.named_buffers()]
+    lazy = [name for name, tensor in named if is_lazy(tensor)]
+    if lazy:
+        raise ValueError(
+            f"the model has layers whose size is not known yet ({', '.join(lazy[:3])}); call it once on images, or load its "
+            "weights"
+        )
+    empty = [name for name, tensor in named if tensor.is_meta]
     if empty:
         raise ValueError(
             f"the model holds no values yet ({', '.join(empty[:3])} on the device meta); load its weights first, such as by "
@@ -66,6 +76,8 @@ def _taken_function(function: Any) -> nn.Module:
         raise TypeError(
             "the model is a mapping, such as a state dict: load it into a network (`load_state_dict`) and give that"
         )
+    if inspect.isclass(function):
+        raise TypeError(f"the model is the class {function.__name__}; give an instance of it, with its weights loaded")
     if not callable(function):
         raise TypeError(
             f"the model must be a module, or a function from images to logits, got {type(function).__name__}"
