@@ -220,6 +220,18 @@ def test_images_beside_class_folders_are_not_passed_over(tmp_path):
         given(str(folder), Looks())
 
 
+def test_an_image_of_a_kind_that_is_not_read_is_not_passed_over(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,1\n")
+    (tmp_path / ".b.gif").write_bytes(b"")
+    assert len(given(str(tmp_path), Looks())) == 1
+    (tmp_path / "b.GIF").write_bytes(b"GIF89a")
+    with pytest.raises(
+        DataError, match="b.GIF: is an image of a kind that is not read .*.webp.; convert it, or move it"
+    ):
+        given(str(tmp_path), Looks())
+
+
 def test_a_folder_of_weights_is_named_as_one(tmp_path):
     with pytest.raises(ArtefactError, match="is a folder; name the weight file in it"):
         from_checkpoint(tmp_path, "lenet")

@@ -331,6 +331,7 @@ def spoiled(home):
     """Files that cannot be used."""
     images = np.load(home.folder / "images.npy")
     np.save(home.folder / "wide.npy", np.repeat(images, 3, axis=1))
+    np.save(home.folder / "last.npy", np.repeat(images, 3, axis=1).transpose(0, 2, 3, 1))
     np.save(home.folder / "large.npy", images.astype(np.float32))
     np.save(home.folder / "whole.npy", images.astype(np.int64))
     np.save(home.folder / "long.npy", images.astype(np.longdouble))

@@ -16,6 +16,8 @@ from certflow.sampling.arguments import (
     checked_images,
     warn_of_scale,
 )
+from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.images import check_images
 from certflow.stats.limits import LARGEST_N
 
 torch.manual_seed(0)
@@ -226,3 +228,16 @@ def test_a_usual_sigma_is_not_commented_on(sigma, warns):
         warnings.simplefilter("always")
         warn_of_scale(Gaussian(sigma=sigma))
     assert bool(caught) == warns
+
+
+def test_whole_numbers_that_look_like_truths_are_pointed_out():
+    base = BaseClassifier(torch.nn.Flatten(), shape=(1, 2, 2), device="cpu")
+    for largest, warns in ((0, False), (1, True), (2, False), (255, False)):
+        images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+        images[1, 0, 0, 1] = largest
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_images(base, images, np.arange(2), exact=True)
+            check_images(base, images.float() / 255, np.arange(2), exact=True)
+            check_images(base, images[:0], np.arange(0), exact=True)
+        assert [str(one.message)[:46] for one in caught] == ["all pixels of these uint8 images are 0 or 1 of"] * warns

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from mimetypes import MimeTypes
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ PART = re.compile(
 )
 SPLITS = ("train", "test")
 NAMED = "a folder of images, a .npy file, or a split such as mnist:test or mnist:test::20 (every twentieth image)"
+TYPES = MimeTypes()
+"""What endings of files stand for."""
 LAYOUT = "[images, channels, height, width]"
 MEANT = {
     **dict.fromkeys(("resize", "colour"), "image files in a folder; change the images themselves, or leave it out"),
@@ -175,6 +178,8 @@ def read_array(path: Path, what: str) -> np.ndarray:
 
 
 def _array(path: Path, looks: Looks) -> Given:
+    from certflow.sampling.arguments import check_layout
+
     _require_meant(path, looks)
     images = read_array(path, f"images {LAYOUT} by numpy.save")
     if images.ndim == 3:
@@ -183,6 +188,10 @@ def _array(path: Path, looks: Looks) -> Given:
         raise DataError(
             f"{path}: must hold images {LAYOUT}, uint8 or floats from 0 to 1, holds {images.dtype} {list(images.shape)}"
         )
+    try:
+        check_layout(images.shape)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     return _numbered(str(path), images, lambda index: f"{path}[{index}]")
 
 
@@ -199,6 +208,10 @@ def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
         raise DataError(f"{folder}: holds no image ({', '.join(sorted(ENDINGS))}); name {NAMED}")
     paths = [(path, name) for name in classes for path in find_images(folder / name)] or [(path, "") for path in loose]
     files = [path for path, _ in paths]
+    if looks.shape is not None and looks.shape[0] not in MODES:
+        raise DataError(
+            f"{folder}: the model takes images of {looks.shape[0]} channels, which no image file holds; name a .npy file"
+        )
     rendering = Rendering(looks.shape or _shape_of(files[0]), looks.resize, colour=looks.colour)
 
     def read(rows: slice) -> np.ndarray:
@@ -226,11 +239,16 @@ def _numbers(classes: list[str], folder: Path, own: DatasetSpec | None) -> tuple
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and not path.is_dir()
-    )
+    """The image files right in a folder, sorted. Other files may lie beside them; an image of another kind is a `DataError`."""
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    found = [path for path in files if path.suffix.lower() in ENDINGS]
+    for path in files:
+        kind, _ = TYPES.guess_type(path.name, strict=False)
+        if path.suffix.lower() not in ENDINGS and (kind or "").startswith("image/"):
+            raise DataError(
+                f"{path}: is an image of a kind that is not read ({', '.join(sorted(ENDINGS))}); convert it, or move it away"
+            )
+    return found
 
 
 def _shape_of(path: Path) -> tuple[int, int, int]:

@@ -53,7 +53,7 @@ def checked_batch(rows: Any) -> int:
 def checked_images(images: Any, indices: Any) -> tuple[torch.Tensor, np.ndarray]:
     """Images as a tensor of four dimensions, and their names as int64 [images]."""
     images = as_tensor(images)
-    _check_layout(images)
+    check_layout(images.shape)
     if isinstance(indices, torch.Tensor):
         indices = indices.cpu()
     index = np.arange(len(images)) if indices is None else np.asarray(indices)
@@ -111,9 +111,9 @@ def warn_of_scale(noise: NoiseSpec) -> None:
         )
 
 
-def _check_layout(images: torch.Tensor) -> None:
-    """The images must have four dimensions, channels before height and width."""
-    shape = list(images.shape)
+def check_layout(shape: Sequence[int]) -> None:
+    """ValueError unless this is the shape of images: four dimensions, channels before height and width."""
+    shape = list(shape)
     if len(shape) != 4:
         more = {3: "; of one image make images[None], of grey images without channels images[:, None]"}.get(
             len(shape), ""
@@ -121,10 +121,15 @@ def _check_layout(images: torch.Tensor) -> None:
         raise ValueError(f"images must have shape {SHAPE}, got {shape}{more}")
     if 0 in shape[1:]:
         raise ValueError(f"images must have pixels, got shape {shape}")
-    _, channels, height, width = shape
-    square = width in CHANNELS and channels == height
-    if channels > max(CHANNELS) and height > max(CHANNELS) and (square or width == 3):
+    if channels_last(shape[1:]):
         raise ValueError(
             f"images must have shape {SHAPE}, got {shape}, which looks like [images, height, width, channels]; give "
             "images.transpose(0, 3, 1, 2) of an array, images.permute(0, 3, 1, 2) of a tensor"
         )
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether the shape of an image looks like [height, width, channels]."""
+    first, second, last = shape
+    square = last in CHANNELS and first == second
+    return first > max(CHANNELS) and second > max(CHANNELS) and (square or last == 3)

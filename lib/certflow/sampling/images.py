@@ -1,5 +1,6 @@
 """Images as the engine takes them: of the model's shape, in [0,1], in memory or read when their turn comes."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,10 +33,21 @@ def check_images(base: BaseClassifier, images: torch.Tensor, index: np.ndarray, 
         )
     if len(images) != len(index):
         raise ValueError(f"{len(images)} images and {len(index)} indices do not belong together")
-    if images.dtype != torch.uint8:
+    if images.dtype == torch.uint8:
+        _warn_of_truths(images)
+    else:
         check_range(images, index)
         if exact:
             check_grid(images, index)
+
+
+def _warn_of_truths(images: torch.Tensor) -> None:
+    """A warning where whole numbers of a scale to 255 look like ones of a scale to 1."""
+    if images.numel() and int(images.max()) == 1:
+        warnings.warn(
+            "all pixels of these uint8 images are 0 or 1 of 255, which is black; if 1 is meant to be white, multiply by 255",
+            stacklevel=2,
+        )
 
 
 def check_range(images: torch.Tensor, index: np.ndarray) -> None:
