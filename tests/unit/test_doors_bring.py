@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,6 +287,66 @@ def test_onnx_files_that_cannot_be_used_are_refused(home, tmp_path, exported):
     subprocess.run(made, check=True, capture_output=True)
     with pytest.raises(DataError, match="takes batches of 2 images only; export it with a batch axis that is free"):
         from_onnx(tmp_path / "fixed.onnx")
+
+
+class Session:
+    """A network as onnxruntime shows it: one input, and outputs by name."""
+
+    def __init__(self, path, options, providers):
+        self.sides, self.outputs = json.loads(Path(path).read_text())
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="x", type="tensor(float)", shape=["batch", *self.sides])]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name, shape=["batch", *size]) for name, size in self.outputs.items()]
+
+    def run(self, names, given):
+        features = given["x"].reshape(len(given["x"]), -1)
+        made = {"probabilities": features[:, :10], "labels": features.argmax(1), "words": [{"a": 1.0}] * len(features)}
+        return [made.get(name, features) for name in names]
+
+
+@pytest.fixture
+def onnx(tmp_path, monkeypatch):
+    """Makes a file of a network with these outputs, name to shape."""
+    runtime = SimpleNamespace(
+        InferenceSession=Session,
+        SessionOptions=SimpleNamespace,
+        get_available_providers=lambda: ["CPUExecutionProvider"],
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+
+    def made(sides=(1, 8, 8), **outputs) -> Path:
+        (tmp_path / "made.onnx").write_text(json.dumps([sides, outputs]))
+        return tmp_path / "made.onnx"
+
+    return made
+
+
+def test_of_several_outputs_of_an_onnx_file_the_logits_are_taken_and_no_features(images, onnx):
+    x = torch.from_numpy(images[:8]).float() / 255
+    for outputs, classes in [
+        ({"any": [64]}, 64),
+        ({"features": [64], "logits": [64]}, 64),
+        ({"labels": [], "probabilities": [10]}, None),
+        ({"labels": [], "probabilities": [10], "words": []}, None),
+    ]:
+        brought = from_onnx(onnx(**outputs))
+        assert brought.classes == classes
+        base = ready(brought.model, (1, 8, 8), classes=classes, device="cpu", inference=brought.inference)
+        wanted = x.flatten(1)[:, : classes or 10]
+        assert torch.equal(base.logits(x), wanted), outputs
+    with pytest.raises(
+        ValueError, match=r"returns a dict \(features: .*64\], probabilities: .*10\]\), in which no logits"
+    ):
+        ready(from_onnx(onnx(features=[64], probabilities=[10])).model, (1, 8, 8), device="cpu")
+
+
+def test_an_onnx_file_with_its_channels_last_is_refused(onnx):
+    with pytest.raises(DataError, match=r"made.onnx: takes images \[8, 8, 3\] with their channels last; export it for"):
+        from_onnx(onnx((8, 8, 3), logits=[10]))
+    assert from_onnx(onnx(("height", "width", 3), logits=[10])).shape is None
 
 
 def test_without_onnxruntime_it_says_what_to_install(monkeypatch, tmp_path):

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from certflow.errors import DataError
+from certflow.sampling.arguments import channels_last
+from certflow.sampling.outputs import NAME
 
 INSTALL = "pip install 'certflow[onnx]'"
 EXPORTING = "torch.onnx.export(model, (x,), path, dynamic_shapes=({0: torch.export.Dim('batch')},))"
@@ -14,7 +16,8 @@ PIXELS = "tensor(float)"
 
 
 class OnnxModel:
-    """images float32 [rows, channels, height, width] in [0,1] → logits float32 [rows, classes].
+    """images float32 [rows, channels, height, width] in [0,1] → logits float32 [rows, classes], or a mapping of all outputs
+    where there are several and none is called logits.
 
     The file holds the whole function, its normalisation too. It is opened anew in another process, and runs on the CPU, or with
     `device` "cuda" on the GPU where onnxruntime was built for it. `DataError` for files that cannot be run so; ImportError,
@@ -24,7 +27,7 @@ class OnnxModel:
     def __init__(self, path: str | Path, device: str = "cpu"):
         self.path, self.device = Path(path), device
         self.session = _opened(self.path, device)
-        self.input, self.output = _ends(self.session, self.path)
+        self.input, self.outputs = _ends(self.session, self.path)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -35,13 +38,19 @@ class OnnxModel:
     @property
     def classes(self) -> int | None:
         """Number of logits; None where the file does not say."""
-        shape = self.output.shape
+        shape = self.outputs[0].shape if len(self.outputs) == 1 else ()
         return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         given = {self.input.name: np.ascontiguousarray(x.detach().cpu().numpy(), np.float32)}
-        found = self.session.run([self.output.name], given)[0]
-        return torch.from_numpy(found).to(x.device)
+        names = [one.name for one in self.outputs]
+        found = dict(zip(names, self.session.run(names, given), strict=True))
+        tensors = {
+            name: torch.from_numpy(values).to(x.device)
+            for name, values in found.items()
+            if isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+        }
+        return next(iter(tensors.values())) if len(names) == len(tensors) == 1 else tensors
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxModel, (self.path, self.device)
@@ -72,8 +81,8 @@ def _opened(path: Path, device: str) -> Any:
         raise DataError(f"{path}: onnxruntime cannot read it ({_first_line(error)}); export the model again") from error
 
 
-def _ends(session: Any, path: Path) -> tuple[Any, Any]:
-    """The one input and the output that holds the logits."""
+def _ends(session: Any, path: Path) -> tuple[Any, list[Any]]:
+    """The one input, and the output that is called logits, or all."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != PIXELS:
         shown = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in inputs)
@@ -82,8 +91,12 @@ def _ends(session: Any, path: Path) -> tuple[Any, Any]:
         raise DataError(
             f"{path}: takes batches of {inputs[0].shape[0]} images only; export it with a batch axis that is free: {EXPORTING}"
         )
-    named = [one for one in outputs if one.name == "logits"]
-    return inputs[0], (named or outputs)[0]
+    sides = inputs[0].shape[1:]
+    if all(isinstance(side, int) for side in sides) and channels_last(sides):
+        raise DataError(
+            f"{path}: takes images {sides} with their channels last; export it for images [batch, channels, height, width]"
+        )
+    return inputs[0], [one for one in outputs if one.name == NAME] or outputs
 
 
 def _first_line(error: Exception) -> str:
