@@ -242,6 +242,27 @@ def test_a_mean_beside_the_network_is_its_normalisation(resnet, tmp_path):
     assert found.sd.flatten().tolist() == pytest.approx([0.2] * 3)
 
 
+def test_a_stored_mean_of_pixels_to_255_is_pointed_out(resnet, tmp_path):
+    values = {"model.mean": torch.full((1, 3, 1, 1), 120.0), "model.std": torch.full((1, 3, 1, 1), 58.0)}
+    torch.save(prefixed(resnet, "model.net.") | values, tmp_path / "w.pth")
+    with pytest.warns(
+        UserWarning, match="w.pth: mean .120.0, 120.0, 120.0. is not one of pixels in .0,1.*by 255, and give both"
+    ):
+        load_checkpoint(tmp_path / "w.pth", "cifar_resnet8")
+
+
+def test_a_stored_noise_level_is_not_taken_for_a_normalisation(resnet, tmp_path):
+    torch.save(prefixed(resnet, "model.") | {"sigma": torch.tensor(0.25)}, tmp_path / "w.pth")
+    with pytest.raises(
+        ValueError, match="w.pth: stores a standard deviation .* and no mean; if it is a noise level, leave it"
+    ):
+        load_checkpoint(tmp_path / "w.pth", "cifar_resnet8")
+    found = load_checkpoint(tmp_path / "w.pth", "cifar_resnet8", leave_out=["sigma"])[0]
+    usual = load_checkpoint(tmp_path / "w.pth", "cifar_resnet8", mean=(0.5,) * 3, sd=(0.2,) * 3)[0]
+    assert found.sd.flatten().tolist() == pytest.approx([0.2023, 0.1994, 0.2010])
+    assert usual.sd.flatten().tolist() == pytest.approx([0.2] * 3)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -306,6 +327,10 @@ FOREIGN = {
     "zeros": (lambda p: p.write_bytes(b"\0" * 5000), "begins with zeros"),
     "other": (lambda p: p.write_bytes(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09"), "first bytes are 01 02 03"),
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "a Python pickle that torch.save did not write"),
+    "exported program": (
+        lambda p: torch.export.save(torch.export.export(Net(), (torch.ones(2),)), str(p)),
+        "is an exported program .*torch.export.load.*state_dict",
+    ),
     "TorchScript": (lambda p: torch.jit.script(Net()).save(str(p)), "is a TorchScript archive.*torch.jit.load"),
     "module": (lambda p: torch.save(Net(), p), r"Net to be unpickled.*torch.save\(model.state_dict"),
     "module inside": (lambda p: torch.save({"model": nn.Linear(2, 2)}, p), "model is a whole torch.nn.modules.linear"),

@@ -139,13 +139,15 @@ def rename(taken: Taken, wanted: Mapping[str, Any], leave_out: Sequence[str] = (
         found = STATISTICS.fullmatch(name)
         if name in theirs:
             weights[theirs[name]] = tensor
+        elif any(fnmatchcase(name, pattern) for pattern in leave_out):
+            dropped.append(name)
         elif (
             found is not None
             and candidate.prefix.startswith(found["parents"])
             and str(found.lastgroup) not in statistics
         ):
             statistics[str(found.lastgroup)] = tensor
-        elif name in elsewhere or name.rpartition(".")[2] in DERIVED or any(fnmatchcase(name, p) for p in leave_out):
+        elif name in elsewhere or name.rpartition(".")[2] in DERIVED:
             dropped.append(name)
         else:
             weights[_plain(name).removeprefix(candidate.prefix)] = tensor

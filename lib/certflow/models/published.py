@@ -17,7 +17,7 @@ from certflow.models.assemble import skeleton
 from certflow.models.base import ModelSpec
 from certflow.models.fitting import fit, head
 from certflow.models.keys import Published
-from certflow.models.normalise import CIFAR10, CIFAR100, HALF, IMAGENET, Normalise
+from certflow.models.normalise import CIFAR10, CIFAR100, HALF, IMAGENET, Normalise, normalisation
 from certflow.models.resizing import Network
 from certflow.models.taking import OURS, Source, take
 
@@ -82,10 +82,11 @@ def load_checkpoint(
                 "settings of its kind if there were none"
             )
         network[0] = Normalise(*_usual(model, network[1]))
-    if mean is not None and max(mean) > 1:
+    stated = mean if mean is not None else _numbers(normalisation(network).mean)
+    if stated is not None and max(stated) > 1:
         warnings.warn(
-            f"{path}: mean {list(mean)} is not one of pixels in [0,1]; if it is meant for pixels from 0 to 255, divide mean "
-            "and sd by 255",
+            f"{path}: mean {list(stated)} is not one of pixels in [0,1]; if it is meant for pixels from 0 to 255, divide mean "
+            "and sd by 255, and give both",
             stacklevel=2,
         )
     return network.to(device)
@@ -123,7 +124,7 @@ def load_weights(
     stored = source.what == OURS or published.mean is not None or published.sd is not None
     normalisation = "given" if mean is not None or sd is not None else "file" if stored else "data"
     if normalisation != "data":
-        values = (mean, sd) if normalisation == "given" else (_numbers(published.mean), _numbers(published.sd))
+        values = (mean, sd) if normalisation == "given" else _stored(published, path)
         network[0] = _normalise(*values, info.shape[0], path)
     return Loaded(network.eval(), normalisation, source)
 
@@ -166,6 +167,15 @@ def _selected(
 
 def _numbers(tensor: torch.Tensor | None) -> Numbers | None:
     return None if tensor is None else tuple(tensor.double().flatten().tolist())
+
+
+def _stored(published: Published, path: str | Path) -> tuple[Numbers | None, Numbers | None]:
+    if published.mean is None and published.sd is not None:
+        raise ValueError(
+            f"{path}: stores a standard deviation (sd, std or sigma) beside the weights and no mean; if it is a noise level, "
+            "leave it out by its name (leave_out); if it is part of a normalisation, give mean and sd"
+        )
+    return _numbers(published.mean), _numbers(published.sd)
 
 
 def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: str | Path) -> Normalise:

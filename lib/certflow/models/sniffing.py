@@ -76,6 +76,9 @@ def _zip(path: Path) -> str | None:
     if "constants.pkl" in inner:
         where = f'torch.save(torch.jit.load("{path.name}").state_dict(), "weights.pth")'
         return f"is a TorchScript archive, which is a program; take its weights out where it was made, if you trust it: {where}"
+    if "archive_format" in inner:
+        where = f'torch.save(dict(torch.export.load("{path.name}").state_dict), "weights.pth")'
+        return f"is an exported program (torch.export); take its weights out where it was made: {where}"
     if "data.pkl" in inner:
         return None
     if names and all(name.endswith(".npy") for name in names):
