@@ -144,6 +144,9 @@ def test_wrong_fields_are_named_and_the_form_is_kept(web):
     assert all(f'id="{name}-error"' in body for name in ("alpha", "n0", "number"))
     assert 'value="4"' in body and "many" in body
     assert "possible: anytime.l2" in text(web.post(path, {"index": "1", "way": "nothing.l2"}))
+    for sigma in ("1e308", "1e7", "inf", "nan"):
+        body = text(web.post(path, {"index": "1", "sigma": sigma}))
+        assert 'id="sigma-error"' in body, sigma
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the web application refuses: other hosts and sites, bombs, ways out of folders, pickles, too much of anything."""
 
+import base64
 import io
 import pickle
 import struct
@@ -11,6 +12,7 @@ from PIL import Image
 from web_examples import FROM_PAGE, TOKEN, Web, picture, results_with
 
 from certflow.doors.web import pictures
+from certflow.doors.web.words import name_of
 from certflow.errors import DataError
 
 
@@ -275,6 +277,26 @@ def test_names_that_people_give_are_never_markup(web):
     assert "<script>alert" not in body and "&lt;" in body
     answer = web.post(f"/models/{web.model}/certify", {"index": "1", "alpha": '"><script>x</script>'})
     assert answer.status_code == 400 and "<script>x" not in text(answer)
+
+
+def test_names_have_one_line_of_signs_that_can_be_seen():
+    for given, wanted in [
+        ("a b", "a b"),
+        (" net\x00\x1b[31m\r\n\u202egnp.exe\ud800 ", "net [31m gnp.exe"),
+        ("Straße ✓\u00a0é", "Straße ✓ é"),
+        ("\x07\u200b", ""),
+        ("x" * 500, "x" * 200),
+    ]:
+        assert name_of(given) == wanted
+
+
+def test_signs_that_cannot_be_seen_reach_no_page(web):
+    made = upload(web, picture(), "a\x1b[31m\u202eb.png").location.rsplit("/", 1)[1]
+    assert web.site.jobs.get(made).asked.picture.name == "a [31m b.png"
+    image = {"base64": base64.b64encode(picture()).decode(), "name": "\ud800\x07"}
+    sent = {"model": web.model, "image": image, "n": 300}
+    answer = web.client.post("/api/jobs", json=sent, headers={"X-Certflow-Token": TOKEN})
+    assert answer.status_code == 201 and answer.json["asked"]["picture"]["name"] == "image", text(answer)
 
 
 def test_errors_have_our_look_and_no_traces(web):

@@ -22,7 +22,7 @@ def entry(base: type[S], text: str, **fields: Any) -> S:
     own = read_json(text) if text.startswith("{") else {"kind": text}
     stated = {name: value for name, value in fields.items() if value is not None}
     for name, value in stated.items():
-        if own.get(name, value) != value:
+        if name in own and own[name] != value:
             raise DataError(
                 f"{base.family} {text}: {name} is {own[name]!r} here and {value!r} elsewhere on the command line; leave out one"
             )

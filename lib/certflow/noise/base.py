@@ -4,8 +4,13 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from pydantic import field_validator
+
 from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
+
+LARGEST_SIGMA = 1e6
+"""Float32 holds the pixels of noisier images to less than a sixteenth of their range."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,13 @@ class NoiseSpec(Spec):
 
     sigma: float
     """Scale in [0,1]-pixel units: the standard deviation per coordinate (root mean square)."""
+
+    @field_validator("sigma")
+    @classmethod
+    def _leaves_an_image(cls, sigma: float) -> float:
+        if sigma > LARGEST_SIGMA:
+            raise ValueError(f"should be at most {LARGEST_SIGMA:,.0f}: pixels lie in [0,1], and drown in more noise")
+        return sigma
 
     def copies(self, x: Any, key: Key) -> Any:
         """float32 [rows, *shape]: a noisy copy of each row of x, float32 [rows, *shape] in [0,1] units, before normalisation.

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from certflow.doors.web.words import LONGEST
 from certflow.kinds.spec import Record
+from certflow.noise.base import LARGEST_SIGMA
 from certflow.stats.limits import LARGEST_N
-
-LONGEST = 200
-"""Characters of a name that people give."""
 
 
 class Sampled(Record):
@@ -20,7 +19,7 @@ class Sampled(Record):
     """Seed of all draws."""
     arithmetic: Literal["float", "exact"] = "float"
     """`exact`: noise in whole grey levels, see docs/sampling.md."""
-    sigma: float | None = Field(None, gt=0)
+    sigma: float | None = Field(None, gt=0, le=LARGEST_SIGMA)
     """Another noise level than the model was trained under."""
 
 

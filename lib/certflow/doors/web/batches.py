@@ -6,7 +6,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import forms, pictures, takes
-from certflow.doors.web.asked import LONGEST, Draws, Picture
+from certflow.doors.web.asked import Draws, Picture
 from certflow.doors.web.cards import Card
 from certflow.doors.web.forms import Chosen
 from certflow.doors.web.pages import card_of
@@ -52,7 +52,7 @@ def _images(card: Card) -> list[Chosen]:
         except CertflowError as error:
             raise forms.Wrong({"file": str(error)}) from None
         return [
-            Chosen(made.pixels, Picture(source="upload", index=number, name=name[:LONGEST], rendered=made.said))
+            Chosen(made.pixels, Picture(source="upload", index=number, name=name, rendered=made.said))
             for number, (name, made) in enumerate(found)
         ]
     test = here().splits.test(card.dataset)

@@ -15,11 +15,11 @@ from werkzeug.wrappers import Response as BaseResponse
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.doors.web import brought
-from certflow.doors.web.asked import LONGEST
 from certflow.doors.web.brought import ONNX, SUFFIXES, Described
 from certflow.doors.web.forms import Wrong
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
+from certflow.doors.web.words import name_of
 from certflow.doors.web.worker import Full
 from certflow.doors.written import sizes
 from certflow.errors import CertflowError, ConfigError
@@ -123,9 +123,9 @@ def _described(form: Mapping[str, str], filename: str) -> tuple[Described, str]:
     options = {key: _noted(errors, key, lambda key=key: _decimals(form.get(key, ""))) for key in ("mean", "sd")}
     if errors:
         raise Wrong(errors)
-    names = tuple(part.strip() for part in form.get("class_names", "").split(",") if part.strip())
+    names = tuple(name for part in form.get("class_names", "").split(",") if (name := name_of(part)))
     return Described(
-        name=(form.get("name", "").strip() or Path(filename).stem)[:LONGEST],
+        name=name_of(form.get("name", "")) or name_of(Path(filename).stem),
         architecture="" if suffix == ONNX else known,
         noise=noise,
         dataset=dataset,

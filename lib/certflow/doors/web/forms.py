@@ -15,14 +15,17 @@ from certflow.certify.memory import problems
 from certflow.config.validation import without_commas
 from certflow.data.base import Split
 from certflow.doors.web import pictures
-from certflow.doors.web.asked import LONGEST, Draws, Picture, Sampled, Votes
+from certflow.doors.web.asked import Draws, Picture, Sampled, Votes
 from certflow.doors.web.cards import Card
 from certflow.doors.web.law import law_of
+from certflow.doors.web.words import name_of
 from certflow.doors.written import whole
 from certflow.errors import CertflowError, DataError
 
 R = TypeVar("R", Draws, Votes)
 T = TypeVar("T")
+UNNAMED = "image"
+"""What a file without a name that can be shown is called."""
 NAMES = {"way": "certificate", "n0": "first look", "n": "draws"}
 """What forms call some fields."""
 
@@ -102,11 +105,11 @@ def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: 
         raise Wrong({"fit": f"should be {' or '.join(pictures.FITS)}"})
     try:
         if file is not None and file.filename:
-            name = file.filename.replace("\\", "/").rsplit("/", 1)[-1][:LONGEST]
+            name = name_of(file.filename.replace("\\", "/").rsplit("/", 1)[-1]) or UNNAMED
             return uploaded(file.stream.read(limit + 1), name, card, fit, invert, limit)
         if form.get("base64"):
             data = base64.b64decode(str(form["base64"]), validate=True)
-            return uploaded(data, str(form.get("name") or "image")[:LONGEST], card, fit, invert, limit)
+            return uploaded(data, name_of(str(form.get("name") or "")) or UNNAMED, card, fit, invert, limit)
     except (CertflowError, binascii.Error) as error:
         raise Wrong({"file": str(error)}) from None
     return _test_image(form, card, test)

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from certflow.data.pixels import MODES, UNREADABLE, Rendering
 from certflow.doors.web.settings import MEGABYTE
+from certflow.doors.web.words import name_of
 from certflow.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -73,7 +74,8 @@ def unzipped(data: bytes, shape: tuple[int, ...], fit: str = "crop") -> list[tup
             total += len(content)
             if total > UNPACKED:
                 raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
-            found.append((PurePosixPath(entry.filename).name, rendered(content, entry.filename, shape, fit)))
+            name = name_of(PurePosixPath(entry.filename).name)
+            found.append((name, rendered(content, name_of(entry.filename), shape, fit)))
         return found
 
 
@@ -152,9 +154,9 @@ def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
         raise DataError(f"the zip holds {len(entries)} files, more than {ENTRIES}; take fewer images")
     for entry in entries:
         if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-            raise DataError(f"{entry.filename}: is a link; pack the image itself")
+            raise DataError(f"{name_of(entry.filename)}: is a link; pack the image itself")
         if entry.flag_bits & 1:
-            raise DataError(f"{entry.filename}: is encrypted; pack the images without a password")
+            raise DataError(f"{name_of(entry.filename)}: is encrypted; pack the images without a password")
     if sum(entry.file_size for entry in entries) > UNPACKED:
         raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
 
@@ -165,7 +167,9 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         with archive.open(entry) as file:
             content = file.read(ENTRY + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *UNREADABLE) as error:
-        raise DataError(f"{entry.filename}: is damaged, or packed in a way that is not known; pack it again") from error
+        raise DataError(
+            f"{name_of(entry.filename)}: is damaged, or packed in a way that is not known; pack it again"
+        ) from error
     if len(content) > ENTRY:
-        raise DataError(f"{entry.filename}: is larger than {ENTRY // MEGABYTE} MB; make it smaller first")
+        raise DataError(f"{name_of(entry.filename)}: is larger than {ENTRY // MEGABYTE} MB; make it smaller first")
     return content

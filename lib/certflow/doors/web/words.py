@@ -2,6 +2,14 @@
 
 import time
 
+LONGEST = 200
+"""Characters of a name that people give."""
+
+
+def name_of(text: str) -> str:
+    """A name that people give, as pages show it: in one line, without characters that have no shape, and not too long."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:LONGEST]
+
 
 def percent(count: int, drawn: int) -> str:
     """A share, with as many digits as tell it from nothing and from all."""
