@@ -181,6 +181,30 @@ def test_shares_at_a_radius_are_those_of_reports():
     assert share_at(table.assign(correct=[0, 0, 1]), 0.25) == 1 / 3
 
 
+@pytest.mark.parametrize(
+    ("noise", "more", "norm"),
+    [
+        ("uniform:0.5", [], "l1"),
+        ("uniform:0.5", ["--norm", "linf"], "linf"),
+        ("uniform:0.5", ["--certificate", '{"kind": "neyman_pearson", "norm": "linf"}'], "linf"),
+        ("gaussian:0.5", [], "l2"),
+    ],
+)
+def test_the_norm_is_that_of_python_where_nothing_states_it(model, capsys, noise, more, norm):
+    images = ["--model", model, "--noise", noise, "--images", "digits:test::90", "--quiet", "--n", "100"]
+    status, out, err = told(capsys, "certify", *images, *more, "--json")
+    assert status == 0 and json.loads(out)["claim"]["norm"] == norm, err
+    if not more:
+        status, out, err = told(capsys, "estimate", *images, "--json")
+        assert status == 0 and json.loads(out)["estimated"]["norm"] == norm, err
+
+
+def test_a_norm_that_a_certificate_has_not_is_not_given_to_it(model, capsys):
+    images = ["--model", model, "--noise", "uniform:0.5", "--images", "digits:test::90", "--quiet"]
+    status, _, err = told(capsys, "certify", *images, "--sampler", "double", "--certificate", "dsrs")
+    assert status == 1 and "norm: should be" not in err, err
+
+
 def test_what_is_required_decides_the_exit_status(model, capsys):
     command = ["certify", "--model", model, "--images", "test::20", "--n", 300, "--quiet"]
     status, _, err = told(capsys, *command, "--require", "0.1@0.0", "--require", "0.05@0.25")
@@ -240,6 +264,22 @@ BAD = {
     ),
     "unknown noise": (["--model", "MODEL"], ["--noise", "gausian:0.5"], "no noise of kind 'gausian'"),
     "noise without sigma": (["--model", "MODEL"], ["--noise", "gaussian:x"], "'x' is not a number"),
+    "noise that is no number": (
+        ["--model", "MODEL"],
+        ["--noise", "gaussian:nan"],
+        "should be a finite number, got nan",
+    ),
+    "noise without end": (["--model", "MODEL"], ["--noise", "gaussian:1e308"], "sigma: should be at most 1,000,000"),
+    "channels last": (
+        ["--model", "MODEL"],
+        ["--images", "last.npy"],
+        "last.npy: images .*looks like .*width, channels",
+    ),
+    "four channels": (
+        ["--python", "own_models:module", "--shape", "4,8,8"],
+        ["--noise", NOISE, "--images", "by_class"],
+        "by_class: the model takes images of 4 channels, which no image file holds; name a .npy file",
+    ),
     "no noise": (["--python", "own_models:module"], ["--images", "digits:test::90"], "--noise: is not known"),
     "too few draws": (["--model", "MODEL"], ["--n", "5"], "n=5 draws can never certify at alpha=0.001"),
     "another norm": (["--model", "MODEL"], ["--norm", "l1"], "no l1 radius is known"),

@@ -16,7 +16,7 @@ from certflow.kinds.spec import problems_of
 from certflow.machine.naming import checked_device
 from certflow.models.base import Inference, checked_inference
 from certflow.noise.base import NoiseSpec, checked_noise
-from certflow.noise.radii import Norm, norms_of
+from certflow.noise.radii import Norm, usual_norm
 from certflow.sampling.arguments import checked_alpha, checked_draws, checked_images, warn_of_scale
 from certflow.sampling.base import Arithmetic, SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
@@ -169,12 +169,11 @@ def _drawn(
     noise: NoiseSpec, n0: int | None, n: int | None, alpha: float | None, norm: Norm | None, arithmetic: Arithmetic
 ) -> tuple[SamplerSpec, CertificateSpec]:
     """Sampler and certificate of Cohen et al., with their numbers as defaults."""
-    known = norms_of(noise.kind)
-    usual: Norm = "l2" if "l2" in known or not known else next(iter(known))
+    norm = norm or usual_norm(noise.kind)
     n0, n = checked_draws("n0", 100 if n0 is None else n0), checked_draws("n", 100_000 if n is None else n)
     alpha = checked_alpha(0.001 if alpha is None else alpha)
     try:
-        return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm or usual)
+        return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm)
     except ValidationError as error:
         raise ValueError("; ".join(problems_of(error))) from None
 

@@ -6,6 +6,9 @@ from typing import Any
 from certflow.doors.written import LARGEST_SIZE, sizes, whole
 from certflow.machine.naming import DEVICES
 
+NORM = "of the radius (l2, or the first that is known under the noise)"
+"""What --norm is."""
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it is run."""

@@ -7,10 +7,10 @@ pipeline read it. Without labels it has no `label` and `correct`. Counts are tho
 import argparse
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from certflow.doors.answers import record_of, resumable, write
-from certflow.doors.arguments import add_images, add_model, add_noise, add_output
+from certflow.doors.arguments import NORM, add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
 from certflow.doors.entries import entry, fitting
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from certflow.certify.base import CertificateSpec, Claim
     from certflow.doors.asking import Asked
+    from certflow.noise.radii import Norm
     from certflow.sampling.base import SamplerSpec
 
 HELP = "a class and a certified radius for each image"
@@ -35,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("certificate")
     own.add_argument("--n0", type=int, help="draws that choose the class (100)")
     own.add_argument("--n", type=int, help="fresh draws that bound its probability (100,000)")
-    own.add_argument("--norm", choices=["l1", "l2", "linf"], help="of the radius (l2)")
+    own.add_argument("--norm", choices=["l1", "l2", "linf"], help=NORM)
     own.add_argument("--sampler", default="fixed", metavar="KIND", help="a kind of sampler, or its entry as JSON")
     own.add_argument(
         "--certificate", metavar="KIND", help="a kind of certificate, or its entry as JSON (neyman_pearson)"
@@ -55,10 +56,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Certify, write, and compare with what is required."""
     from certflow.certify.memory import certify, problems
+    from certflow.noise.radii import usual_norm
     from certflow.sampling.engine import Reader
 
-    sampler, certificate = _specs(given)
+    _specs(given, given.norm)  # what is wrong with them is said before a model is read
     what = asked(given)
+    sampler, certificate = _specs(given, given.norm, usual_norm(what.noise.kind))
     _check(given, what, problems(what.noise, sampler, certificate, what.base.dim))
     record = record_of(what, given.seed, sampler=sampler.canonical())
     with resumable(given, what, record) as running:
@@ -80,16 +83,26 @@ def run(given: argparse.Namespace) -> int:
     return _required(found.table, given.require)
 
 
-def _specs(given: argparse.Namespace) -> tuple["SamplerSpec", "CertificateSpec"]:
-    """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both."""
+def _specs(
+    given: argparse.Namespace, norm: "Norm | None", usual: "Norm" = "l2"
+) -> tuple["SamplerSpec", "CertificateSpec"]:
+    """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both.
+
+    usual: the norm where nothing states one and the certificate has a choice.
+    """
     from certflow.certify.base import CertificateSpec
     from certflow.sampling.base import SamplerSpec
 
-    both = {"alpha": given.alpha, "norm": given.norm}
+    both = {"alpha": given.alpha, "norm": norm}
     drawn = {"n0": given.n0, "n": given.n, "arithmetic": given.arithmetic}
     sampler = entry(SamplerSpec, given.sampler, **drawn, **fitting(SamplerSpec, given.sampler, **both))
     kind = given.certificate or ("sequential" if sampler.sequential else "neyman_pearson")
-    return sampler, entry(CertificateSpec, kind, sampler=sampler.kind, **both)
+    certificate = entry(CertificateSpec, kind, sampler=sampler.kind, **both)
+    stated = any("norm" in spec.model_fields_set for spec in (sampler, certificate))
+    choice = get_args(type(certificate).model_fields["norm"].annotation)
+    return (
+        (sampler, certificate) if stated or usual == certificate.norm or usual not in choice else _specs(given, usual)
+    )
 
 
 def _check(given: argparse.Namespace, what: "Asked", found: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certflow.doors.answers import record_of, resumable, write
-from certflow.doors.arguments import add_images, add_model, add_noise, add_output
+from certflow.doors.arguments import NORM, add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
 from certflow.doors.entries import entry
 
@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("estimate")
     own.add_argument("--radii", type=_radii, default=_radii(RADII), metavar="R,R,...", help=f"of the table ({RADII})")
     own.add_argument("--n", type=int, default=100_000, help="draws per image of the table that is estimated (100,000)")
-    own.add_argument("--norm", choices=["l1", "l2", "linf"], default="l2", help="of the radii (l2)")
+    own.add_argument("--norm", choices=["l1", "l2", "linf"], help=NORM)
     own.add_argument(
         "--sampler", default="pilot", metavar="KIND", help="makes the few draws: a kind, or an entry as JSON"
     )
@@ -43,6 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Draw, estimate, write."""
     from certflow.certify.previewing import previewed
+    from certflow.noise.radii import usual_norm
     from certflow.sampling.arguments import checked_alpha, checked_draws
     from certflow.sampling.base import SamplerSpec
     from certflow.sampling.engine import Reader
@@ -50,6 +51,7 @@ def run(given: argparse.Namespace) -> int:
     n, alpha = checked_draws("n", given.n), checked_alpha(0.001 if given.alpha is None else given.alpha)
     sampler = entry(SamplerSpec, given.sampler, arithmetic=given.arithmetic)
     what = asked(given)
+    norm = given.norm or usual_norm(what.noise.kind)
     if what.given.labels is None:
         raise ValueError("--labels: an estimate is about the true classes of the images; give them")
     record = record_of(what, given.seed, sampler=sampler.canonical())
@@ -62,13 +64,13 @@ def run(given: argparse.Namespace) -> int:
             what.given.labels,
             n=n,
             alpha=alpha,
-            norm=given.norm,
+            norm=norm,
             seed=given.seed,
             index=what.given.index,
             running=running,
         )
         found, area = made.accuracy(np.array(given.radii)), made.radius()
-        record |= {"estimated": {"n": n, "alpha": alpha, "norm": given.norm}, "certified": False}
+        record |= {"estimated": {"n": n, "alpha": alpha, "norm": norm}, "certified": False}
         summary = _summary(made, area, sampler.n0, float(seconds.sum()))
         line = _line(given.radii, found, summary, n)
         write(given, _table(given.radii, found), record, summary, line)

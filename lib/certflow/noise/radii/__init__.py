@@ -63,6 +63,12 @@ def norms_of(kind: str) -> dict[Norm, Shift]:
     return importlib.import_module(f"{__name__}.kinds.{kind}").NORMS
 
 
+def usual_norm(kind: str) -> Norm:
+    """The norm in which radii under a kind of noise are stated where nobody says which: l2, or the first that is known."""
+    known = norms_of(kind)
+    return "l2" if "l2" in known or not known else next(iter(known))
+
+
 def problem(noise: NoiseSpec, norm: Norm) -> str | None:
     """Why there is no radius in `norm` under this noise, with what there is; None where there is one."""
     shift = norms_of(noise.kind).get(norm)
