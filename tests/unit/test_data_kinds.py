@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from certflow.data.kinds.cifar10 import Cifar10
 from certflow.data.kinds.cifar100 import Cifar100
 from certflow.data.kinds.digits import Digits
-from certflow.data.source import md5
+from certflow.data.source import md5, missing
 from certflow.data.store import content_digest, open_split, prepare
 from certflow.errors import DataError
 
@@ -123,6 +123,13 @@ def test_a_missing_cifar_file_is_named_with_every_remedy(cifar):
         kind().read("train", root)
     for part in (path, reader.filename, "datasets.<name>.root", "CERTFLOW_DATA", "download: true"):
         assert str(part) in str(caught.value)
+
+
+def test_a_relative_root_is_told_with_the_working_directory_that_it_was_looked_for_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = f"data/cifar10: not found in the working directory {tmp_path}; a dataset of kind cifar10 needs"
+    assert str(missing(Cifar10(), Path("data/cifar10"), "the archive")).startswith(told)
+    assert str(missing(Cifar10(), tmp_path, "the archive")).startswith(f"{tmp_path}: not found; a dataset")
 
 
 def test_an_archive_that_lies_there_is_unpacked_where_downloads_are_allowed(cifar, tmp_path, monkeypatch):

@@ -66,7 +66,8 @@ def missing(spec: DatasetSpec, path: Path, wanted: str, *, downloadable: bool = 
     )
     if downloadable:
         remedy += ", or let certflow fetch them with `download: true`"
-    return DataError(f"{path}: not found; a dataset of kind {spec.kind} needs {wanted}. {remedy}.")
+    around = "" if path.is_absolute() else f" in the working directory {Path.cwd()}"
+    return DataError(f"{path}: not found{around}; a dataset of kind {spec.kind} needs {wanted}. {remedy}.")
 
 
 def md5(path: Path) -> str:
