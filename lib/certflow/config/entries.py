@@ -27,6 +27,7 @@ from certflow.kinds.registry import spec_class
 from certflow.knowledge.settings import Knowledge
 from certflow.models.base import ModelSpec
 from certflow.noise.base import NoiseSpec
+from certflow.noise.radii import Norm
 from certflow.presets import preset_settings
 from certflow.sampling.base import SamplerSpec
 from certflow.training.base import MethodSpec, Reference
@@ -193,8 +194,11 @@ class Entries:
         if e.preview is None:
             return []
         sampler, law = self.samplers[e.preview.sampler], self.noises[noise]
-        dim, norm = self.datasets[e.dataset].info().dim, self.certificates[e.certificates[0]].norm
-        return preview_problems(law, sampler, norm, dim)
+        return preview_problems(law, sampler, self.norm(e), self.datasets[e.dataset].info().dim)
+
+    def norm(self, e: Experiment) -> Norm:
+        """The norm of an experiment's radii, in which all its certificates are."""
+        return self.certificates[e.certificates[0]].norm
 
     def copies(self, experiment: str) -> list[tuple[str, str]]:
         """(entry, name) of every corruption that an experiment evaluates."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certflow.config.foreign import foreign_specs
-from certflow.config.records import Experiment, KnowledgeRun, Run
+from certflow.config.records import Experiment, KnowledgeRun, OfModel, Run
 from certflow.config.stages import StageSpecs
 from certflow.data.corruptions.naming import copies_parts
 from certflow.kinds.spec import plain
@@ -24,13 +24,13 @@ class Study(StageSpecs):
         e = self.experiments[experiment]
         runs = [self._run_spec(run) for run in self.runs(experiment)]
         noises = {*e.noises, *(result.noise for result in e.foreign)}
-        norm = self.certificates[e.certificates[0]].norm
+        norm = self.norm(e)
         return plain(
             {
                 **e.model_dump(mode="json", include={"radii", "published", "envelope"}),
                 "foreign": foreign_specs(e),
                 "remark": self._remark(e, norm),
-                "title": e.title or f"Certified accuracy: {experiment}",
+                "title": self._title(experiment),
                 "runs": runs,
                 "attacks": self._attacks(experiment),
                 "sigmas": {name: self.noises[name].sigma for name in noises},
@@ -45,13 +45,11 @@ class Study(StageSpecs):
 
     def _attacks(self, name: str) -> list[dict[str, Any]]:
         """Names of every attack table of an experiment or a diagnosis, and what it must have been made from."""
-        return [
-            {
-                **{key: getattr(run, key) for key in ("method", "noise", "seed", "attack")},
-                "spec": self.attack_spec(run),
-            }
-            for run in self.attack_runs(name)
-        ]
+        return [{**_names(run, "attack"), "spec": self.attack_spec(run)} for run in self.attack_runs(name)]
+
+    def _title(self, experiment: str) -> str:
+        """The caption of an experiment's table, and of its estimate."""
+        return self.experiments[experiment].title or f"Certified accuracy: {experiment}"
 
     def _remark(self, e: Experiment, norm: str) -> str:
         """The experiment's own remark, and the published envelopes that it asks for, of its kinds of noise and its norm."""
@@ -64,18 +62,15 @@ class Study(StageSpecs):
         e = self.experiments[experiment]
         if e.preview is None:
             raise ValueError(f"experiments.{experiment}: asks for no preview")
-        runs = [
-            {**{key: getattr(run, key) for key in ("method", "noise", "seed")}, "spec": self.counts_spec(run)}
-            for run in self.preview_runs(experiment)
-        ]
+        runs = [{**_names(run), "spec": self.counts_spec(run)} for run in self.preview_runs(experiment)]
         return plain(
             {
                 "radii": e.radii,
                 "n": e.preview.n,
                 "alpha": e.preview.alpha,
-                "norm": self.certificates[e.certificates[0]].norm,
+                "norm": self.norm(e),
                 "split": self.images[e.images].split,
-                "title": e.title or f"Certified accuracy: {experiment}",
+                "title": self._title(experiment),
                 "plot": e.plot.model_dump(mode="json"),
                 "runs": runs,
             }
@@ -101,8 +96,7 @@ class Study(StageSpecs):
 
     def _run_spec(self, run: Run) -> dict[str, Any]:
         """A run's names, and what its certificate table must have been made from."""
-        names = {key: getattr(run, key) for key in ("method", "noise", "certificate", "seed")}
-        return {**names, "spec": self.certificate_spec(run)}
+        return {**_names(run, "certificate"), "spec": self.certificate_spec(run)}
 
     def _published_as(self, method: str, dataset: str, noise: str, norm: str) -> str:
         """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is, for this
@@ -157,20 +151,20 @@ class Study(StageSpecs):
 
     def _layers_spec(self, run: KnowledgeRun) -> dict[str, Any]:
         """A model's names, and what the tables of its layers must have been made from."""
-        names = {key: getattr(run, key) for key in ("method", "noise", "seed")}
-        return {**names, "spec": self.knowledge_spec(run)}
+        return {**_names(run), "spec": self.knowledge_spec(run)}
 
     def strip_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's pictures of denoised images depend on, besides its models."""
         e = self.experiments[experiment]
         runs = [
-            {
-                "method": run.method,
-                "noise": run.noise,
-                "spec": self.model_spec(*run.of_model),
-            }
+            {"method": run.method, "noise": run.noise, "spec": self.model_spec(*run.of_model)}
             for run in self.denoised_runs(experiment)
         ]
         return plain(
             {"dataset": self.datasets[e.dataset].canonical(), "seed": e.seeds[0], "images": PICTURES, "runs": runs}
         )
+
+
+def _names(run: OfModel, *more: str) -> dict[str, Any]:
+    """The names that a page knows a run by: method, noise, seed, and `more` of its fields."""
+    return {key: getattr(run, key) for key in ("method", "noise", "seed", *more)}
