@@ -121,6 +121,29 @@ def test_it_must_end_before_the_run():
     Gaussian(epochs=8, noise_warmup=100, noise_warmup_unit="step")
 
 
+@pytest.mark.parametrize(("length", "possible"), [(6 * BATCHES - 1, True), (6 * BATCHES, False)])
+def test_it_must_end_before_the_run_in_loader_batches_too(length, possible):
+    method = Gaussian(**RECIPE, epochs=6, noise_warmup=length, noise_warmup_unit="step")
+    assert (method.size_problems(96) == []) is possible
+    assert (method.size_problems(65) == []) is possible, "the last batch of an epoch may be small"
+    if not possible:
+        with pytest.raises(
+            ValueError, match=r"noise_warmup must end before the run does.*noise_warmup=18 and 18 loader"
+        ):
+            run(method)
+
+
+def test_a_warm_up_without_end_is_found_with_the_configuration(root):
+    raw = yaml.safe_load((root / "config.yaml").read_text())
+    raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 20, "sigma": 0.25}
+    raw["methods"]["warm"] = {"kind": "gaussian", "epochs": 6, "noise_warmup": 60_000, "noise_warmup_unit": "step"}
+    raw["experiments"]["digits"] |= {"methods": ["warm"], "noises": ["ggauss"]}
+    with pytest.raises(
+        ConfigError, match=r"warm at ggauss on digits: noise_warmup must end.* 36 loader batches \(1352 images"
+    ):
+        load(raw)
+
+
 def test_noise_without_a_warm_up_is_refused(root):
     raw = yaml.safe_load((root / "config.yaml").read_text())
     raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 20, "sigma": 0.25}

@@ -130,7 +130,7 @@ def _method_problems(study: Study, key: ModelKey, within: tuple[ModelKey, ...] =
 
 
 def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
-    """What a method has against its noise, its tables, and the other entries that it names."""
+    """What a method has against its noise, the number of images, its tables, and the other entries that it names."""
     dataset, model, method, noise, _ = key
     try:
         recipe = study.method(method, dataset, noise)
@@ -138,6 +138,9 @@ def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
         yield from error.problems
         return
     yield from recipe.refusals(study.noises[noise])
+    size = study.datasets[dataset].info().size or {}
+    if recipe.trained_here and "train" in size:
+        yield from recipe.size_problems(size["train"])
     yield from recipe.pairing_problems(study, dataset, model, noise)
     for table in sorted(recipe.tables):
         name = getattr(recipe, table)

@@ -22,7 +22,8 @@ def require_possible(
         if len(split) == 0:
             raise ValueError(f"the {name} split has no images")
     items = name_of(train_split.read(np.array([0])))
-    for problem in (*method.item_problems(items), *noise.item_problems(items), *method.refusals(noise)):
+    size = method.size_problems(len(train_split))
+    for problem in (*method.item_problems(items), *noise.item_problems(items), *method.refusals(noise), *size):
         raise ValueError(f"method {method.kind}: {problem}")
     if method.splits and len(train_split) < method.noises:
         raise ValueError(

@@ -1,5 +1,6 @@
 """How a model is trained, whatever its loss: batches, optimiser, learning rates."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
@@ -118,6 +119,16 @@ class Recipe(Spec):
             raise ValueError(f"nesterov belongs to update sgd, not to {self.update}")
         if self.update not in ("adam", "adamw") and self.layer_decay != 1:
             raise ValueError(f"layer_decay belongs to update adam or adamw, not to {self.update}")
+
+    def size_problems(self, images: int) -> list[str]:
+        """What a run on this many training images would never come to (empty: nothing): the noise after its warm-up."""
+        batches = self.epochs * math.ceil(images / self.batch)
+        if self.noise_warmup_unit == "epoch" or self.noise_warmup < batches:
+            return []
+        return [
+            f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and {batches} loader batches "
+            f"({images} images, epochs={self.epochs}, batch={self.batch})"
+        ]
 
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
         """The noise of loader batch `number` of `batches` in epoch `epoch` (both from 0); in a warm-up not yet `noise`."""
