@@ -182,6 +182,14 @@ def test_the_rate_starts_anew_after_the_change_to_sgd():
         ({"resize": 224}, "takes the images as its model entry says"),
         ({"input_norm": "half"}, "normalises as it was trained"),
         ({"start_from": "x"}, "name the start of the denoiser as init_from"),
+        (
+            {"update": "adam_then_sgd", "schedule": "cosine"},
+            "begins the drops of schedule step anew; schedule cosine has none",
+        ),
+        (
+            {"update": "adam_then_sgd", "epochs": 50},
+            "switch_epoch must be below epochs, got switch_epoch=50 and epochs=50",
+        ),
     ],
 )
 def test_impossible_recipes_are_refused(fields, message):

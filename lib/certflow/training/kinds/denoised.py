@@ -111,6 +111,14 @@ class Denoised(MethodSpec):
             )
         if self.input_norm != "auto" and self.classifier is not None:
             raise ValueError("input_norm: a classifier that was trained here normalises as it was trained")
+        if self.update == "adam_then_sgd" and self.schedule != "step":
+            raise ValueError(
+                f"update adam_then_sgd begins the drops of schedule step anew; schedule {self.schedule} has none"
+            )
+        if self.update == "adam_then_sgd" and self.switch_epoch >= self.epochs:
+            raise ValueError(
+                f"switch_epoch must be below epochs, got switch_epoch={self.switch_epoch} and epochs={self.epochs}"
+            )
         if self.start_from is not None:
             raise ValueError("start_from: the classifier is not trained; name the start of the denoiser as init_from")
         if self.noises != 1:
