@@ -72,7 +72,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("datasets", "digits"), {}, "datasets.digits.kind: is missing"),
         (("datasets", "digits"), 3, "datasets.digits: must be a mapping"),
         (("datasets", "digits", "root"), "/tmp", "datasets.digits: digits come with scikit-learn"),
-        (("certificates", "np", "sampler"), "nope", "certificates.np.sampler: no sampler 'nope'"),
+        (("certificates", "np", "sampler"), "nope", "certificates.np.sampler: no entry 'nope' in samplers"),
         (("certificates", "np", "alpha"), 0.7, "certificates.np.alpha: "),
         (("experiments", "digits", "radii"), [1.0, 0.5], "experiments.digits.radii: must increase"),
         (("experiments", "digits", "seeds"), [1, 1], "experiments.digits.seeds: must be different"),
@@ -80,7 +80,12 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (
             ("experiments", "digits", "noises"),
             ["gauss-0.25", "gauss-0.25"],
-            "experiments.digits.noises: one is listed twice",
+            "experiments.digits.noises: 'gauss-0.25' is listed twice",
+        ),
+        (
+            ("experiments", "digits", "foreign"),
+            [{"label": "a", "noise": "gauss-0.2", "path": "x"}],
+            "experiments.digits.foreign.0.noise: no entry 'gauss-0.2' in noises; known: ",
         ),
         (("experiments", "digits", "seeds"), [2**64], "experiments.digits.seeds: must be different"),
         (
@@ -532,6 +537,7 @@ def test_each_noise_and_certificate_must_keep_a_pair(paired, left, message):
         ("experiments.digits.methods", ["gausian"], "did you mean gaussian?"),
         ("methods.gaussian.kind", "gausian", "did you mean gaussian?"),
         ("methods.gaussian.epohcs", 3, "did you mean epochs?"),
+        ("methods.gaussian.preset", "papre", "did you mean paper?"),
         ("certificates.fast.sampler", "fats", "did you mean fast?"),
         ("experimets", {}, "did you mean experiments?"),
         ("targets", ["digit"], "did you mean digits?"),

@@ -222,7 +222,7 @@ def test_how_a_model_is_sampled_changes_no_feature():
     [
         ({"knowledge": "other"}, "diagnoses.page.knowledge: no entry 'other' in knowledge; known: layers"),
         ({"methods": ["one", "one"]}, "diagnoses.page.methods: 'one' is listed twice"),
-        ({"noises": ["g", "g"]}, "diagnoses.page.noises: one is listed twice"),
+        ({"noises": ["g", "g"]}, "diagnoses.page.noises: 'g' is listed twice"),
         ({"seeds": [1, 1]}, "diagnoses.page.seeds: must be different"),
         ({"images": None}, "diagnoses.page.images: is missing; say which images are attacked"),
         ({"beside": "none"}, "diagnoses.page.beside: no entry 'none' in experiments; known: table"),

@@ -26,11 +26,7 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
     for name in sorted({name for name in pages if pages.count(name) > 1}):
         yield f"diagnoses.{name}: is the name of an experiment, too; rename one"
     for name, certificate in study.certificates.items():
-        if certificate.sampler not in written["samplers"]:
-            yield (
-                f"certificates.{name}.sampler: no sampler {certificate.sampler!r}; known: "
-                f"{listed(written['samplers'], certificate.sampler)}"
-            )
+        yield from _unknown(f"certificates.{name}.sampler", [certificate.sampler], "samplers", written)
     yield from _path_problems(written)
     for name, sampler in study.samplers.items():
         yield from (f"samplers.{name}: {line}" for line in sampler.problems())
@@ -73,15 +69,16 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
         "dataset": ("datasets", [e.dataset]),
         "model": ("models", [e.model]),
         "images": ("images", [e.images]),
-        "noises": ("noises", [*e.noises, *(result.noise for result in e.foreign)]),
+        "noises": ("noises", e.noises),
         "methods": ("methods", e.methods),
         "certificates": ("certificates", e.certificates),
         "corruptions": ("corruptions", e.corruptions),
         "attacks": ("attacks", e.attacks),
         "preview.sampler": ("samplers", [e.preview.sampler] if e.preview else []),
+        **{f"foreign.{place}.noise": ("noises", [result.noise]) for place, result in enumerate(e.foreign)},
     }
     yield from _name_problems(named, written)
-    yield from _twice_problems(e)
+    yield from _seed_problems(e)
     yield from _list_problems(e)
     yield from _published_problems(e)
     yield from _envelope_problems(study, e)
@@ -103,7 +100,7 @@ def _diagnosis_problems(study: Study, d: Diagnosis, written: Written) -> Iterato
         "beside": ("experiments", [] if d.beside is None else [d.beside]),
     }
     yield from _name_problems(named, written)
-    yield from _twice_problems(d)
+    yield from _seed_problems(d)
     if _all_there(study, named):
         yield from combination_problems(study, d)
 
@@ -116,20 +113,17 @@ def _name_problems(named: Named, written: Written) -> Iterator[str]:
     """Names that lead nowhere, or are listed twice."""
     for key, (section, names) in named.items():
         yield from _unknown(key, names, section, written)
-        if key != "noises":
-            yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
+        yield from (f"{key}: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
 
 
 def _all_there(study: Study, named: Named) -> bool:
     return all(name in getattr(study, section) for section, names in named.values() for name in names)
 
 
-def _twice_problems(e: Experiment | Diagnosis) -> Iterator[str]:
-    """Seeds and noises that are listed twice, and numbers that are not seeds."""
+def _seed_problems(e: Experiment | Diagnosis) -> Iterator[str]:
+    """Seeds that are listed twice, and numbers that are not seeds."""
     if len(set(e.seeds)) < len(e.seeds) or min(e.seeds) < 0 or max(e.seeds) >= 2**64:
         yield f"seeds: must be different, not negative and below 2**64, got {e.seeds}"
-    if len(set(e.noises)) < len(e.noises):
-        yield f"noises: one is listed twice, got {e.noises}"
 
 
 def _list_problems(e: Experiment) -> Iterator[str]:

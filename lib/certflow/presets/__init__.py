@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, listed
 from certflow.files.intact import DAMAGE
 from certflow.kinds.spec import Record, problems_of
 from certflow.noise.radii import Norm
@@ -88,7 +88,9 @@ class Preset(Record):
         seen = set()
         for row in self.rows:
             if row.recipe is not None and row.recipe not in self.recipes:
-                raise ValueError(f"{row.describe()}: no recipe {row.recipe!r}; known: {', '.join(self.recipes)}")
+                raise ValueError(
+                    f"{row.describe()}: no recipe {row.recipe!r}; known: {listed(self.recipes, row.recipe)}"
+                )
             for cell in product(row.datasets, [row.method], row.noises, row.sigmas):
                 if cell in seen:
                     raise ValueError("two rows for {} {} under {} sigma {:g}".format(*cell))
@@ -124,7 +126,7 @@ def preset_row(preset: str, dataset: str, method: str, noise: str, sigma: float)
     `ConfigError` that lists the known presets, or the preset's rows, where there is no such row.
     """
     if preset not in preset_names():
-        raise ConfigError([f"preset: there is no preset {preset!r}; known: {', '.join(preset_names())}"])
+        raise ConfigError([f"preset: there is no preset {preset!r}; known: {listed(preset_names(), preset)}"])
     content = load_preset(preset)
     for row in content.rows:
         if dataset in row.datasets and row.method == method and noise in row.noises and row.position(sigma) is not None:
