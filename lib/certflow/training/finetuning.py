@@ -1,4 +1,4 @@
-"""Training a classifier behind a denoiser: how the pair is assembled, which part learns, how it is stored."""
+"""Training a classifier behind a denoiser: how the pair is assembled, which part learns, what it is shown."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -52,11 +52,6 @@ def assemble_anew(method: "Retrained", given: Given) -> Assembled:
         learns="classifier" if method.frozen else "both",
     )
     return Assembled(network, {"data": given.data.digest, "pair": digest}, record.facts, carried_warnings(record))
-
-
-def merge(network: DenoiseThenClassify) -> None:
-    """Merge low-rank additions into the weights, in place: the network is then stored as any other of its kind."""
-    adapters.merge(network.classifier)
 
 
 @torch.no_grad()

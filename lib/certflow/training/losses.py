@@ -23,9 +23,14 @@ def cross_entropy(logits: Logits, y: Int[torch.Tensor, " images"]) -> Float[torc
     return F.cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none").view(logits.shape[:2])
 
 
+def right(logits: Logits, y: Int[torch.Tensor, " images"]) -> Bool[torch.Tensor, "m images"]:
+    """Which copies are given their image's label; no gradient."""
+    return logits.detach().argmax(-1) == y
+
+
 def accuracy(logits: Logits, y: Int[torch.Tensor, " images"]) -> Float[torch.Tensor, ""]:
     """Fraction of noisy copies whose largest logit is the label's, in float64."""
-    return (logits.detach().argmax(-1) == y).double().mean()
+    return right(logits, y).double().mean()
 
 
 def log_mean_probabilities(logits: Logits) -> Float[torch.Tensor, "images classes"]:
@@ -132,11 +137,6 @@ def smoothmix(
     mean = log_mean_probabilities(start).exp()
     target = (1 - r) * mean + r / start.shape[-1]
     return kl(target, target.log(), mixed).where(mean.argmax(-1) == y, 0.0)
-
-
-def right(logits: Logits, y: Int[torch.Tensor, " images"]) -> Bool[torch.Tensor, "m images"]:
-    """Which copies are given their image's label; no gradient."""
-    return logits.detach().argmax(-1) == y
 
 
 def selective_cross_entropy(logits: Logits, y: Int[torch.Tensor, " images"], *, warm_start: bool = True) -> PerImage:

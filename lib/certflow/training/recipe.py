@@ -1,7 +1,7 @@
 """How a model is trained, whatever its loss: batches, optimiser, learning rates."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
@@ -152,21 +152,15 @@ class Recipe(Spec):
             return self.weight_decay
         return cosine(self.weight_decay, self.weight_decay_end, (epoch + step / steps) / self.epochs)
 
-    def rates(self, names: Iterable[str]) -> Mapping[str, float]:
-        """What the learning rate of each parameter, by name, is multiplied by: with `layer_decay` it depends on the layer."""
-        from certflow.training.layerwise import rates
-
-        return rates(names, self.layer_decay)
-
     def optimiser(self, parameters: Iterable[tuple[str, "torch.nn.Parameter"]], steps: int) -> Optimiser:
         """What updates the parameters; `steps` is the number of its steps per epoch."""
         from certflow.training.fast.adam import Adam
         from certflow.training.fast.sgd import Sgd
-        from certflow.training.layerwise import decays
+        from certflow.training.layerwise import decays, rates
 
         named = dict(parameters)
         if self.update == "sgd":
             return Sgd(named.items(), momentum=self.momentum, nesterov=self.nesterov)
         decoupled = self.update == "adamw"
         undecayed = [name for name, parameter in named.items() if decoupled and not decays(name, parameter)]
-        return Adam(named.items(), decoupled=decoupled, rates=self.rates(named), undecayed=undecayed)
+        return Adam(named.items(), decoupled=decoupled, rates=rates(named, self.layer_decay), undecayed=undecayed)

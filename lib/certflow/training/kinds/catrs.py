@@ -104,7 +104,7 @@ class CatRs(ReadsPredictions):
         if self.confidence_mask:
             confidence = batch.table("predictions").gather(1, batch.y[:, None])
         else:
-            confidence = (logits.detach().argmax(-1) == batch.y).float().mean(0)[:, None]
+            confidence = losses.right(logits, batch.y).float().mean(0)[:, None]
         k = (batch.uniform(0, self.noises) < confidence).sum(1).clamp(min=1)
         low = losses.bottom_k(losses.cross_entropy(logits, batch.y), k).mean()
         return low, k == self.noises, {"loss": low.detach(), "accuracy": losses.accuracy(logits, batch.y)}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 attacks, losses = lazy("certflow.training.attacks"), lazy("certflow.training.losses")
 checks, finetuning = lazy("certflow.training.denoisers.checks"), lazy("certflow.training.finetuning")
+adapters = lazy("certflow.models.adapters")
 
 
 @register("ftcadis")
@@ -85,7 +86,8 @@ class FtCadis(BehindDenoiser):
         return finetuning.assemble(self, given)
 
     def finish(self, module: "torch.nn.Module") -> None:
-        finetuning.merge(module)
+        """Merges low-rank additions into the weights: the network is then stored as any other of its kind."""
+        adapters.merge(module.classifier)
 
     @classmethod
     def load(
