@@ -9,7 +9,7 @@ from scipy import integrate, special, stats
 
 from certflow.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
 from certflow.certify.double_sampling.ratio import Ratio
-from certflow.certify.double_sampling.scaled import ScaledDual, moments, polar_mass, shifted_mass
+from certflow.certify.double_sampling.scaled import NODES, ScaledDual, moments, polar_mass, shifted_mass
 from certflow.certify.double_sampling.truncated import TruncatedDual, mass, sides
 from certflow.certify.double_sampling.truncated import shifted_mass as truncated_shifted_mass
 from certflow.noise.radii.spherical.angle import angle_law
@@ -196,6 +196,19 @@ def test_scaled_masses_by_simulation(d, k, b, m1, m2):
     reached = shifted_mass(angle, ratio, rho, 24, 56)[0]
     assert close(reached, inside(ahead, t))
     assert reached == pytest.approx(polar_mass(angle, ratio, rho, 60, 120)[0], abs=2e-8)
+
+
+@pytest.mark.parametrize("d, k", [(784, 380), (3072, 1530)])
+def test_the_shifted_mass_is_integrated_up_to_where_it_ends(d, k):
+    """With multipliers of opposite signs the worst set ends where h is 0: a step in x, which a panel must not hide."""
+    law, angle = radial_law(d, k), angle_law(d)
+    rho, zero = np.full(2, 2.0 * law.unit), special.gammaincinv(law.a, [0.7, 0.9])
+    ratio = Ratio(law, np.full(2, 1.25), np.full(2, 2.0), -np.ones(2), np.ones(2))
+    share = ratio.tilt(zero[:, None])[:, 0]
+    ratio.m1, ratio.m2 = -share / (1 - share), 1 / (1 - share)
+    np.testing.assert_allclose(ratio.zero(), zero, rtol=1e-12)
+    coarse, fine = (shifted_mass(angle, ratio, rho, nodes, 1) for nodes in (NODES, 10 * NODES))
+    np.testing.assert_allclose(coarse, fine, rtol=0, atol=1e-11)
 
 
 def test_shifted_and_unshifted_mass_mirror_each_other():
