@@ -34,6 +34,7 @@ from certflow.noise.radii.checks import RADIUS_GUARD
 from certflow.noise.radii.flow import FlowTable
 from certflow.noise.radii.kinds import exp1, exp_inf, expp, pareto, pow_inf
 from certflow.noise.radii.kinds.exp_inf import radial_table
+from certflow.noise.radii.spherical.growth import growth
 from certflow.noise.radii.spherical.half_table import GUARD
 from certflow.noise.radii.spherical.profiles import Exponential, Power, ProfileTable, profile_table
 from certflow.noise.radii.spherical.stirling import log_step
@@ -285,12 +286,25 @@ def test_exponential_power_of_one_half_is_the_dilogarithm():
         assert closed * (1 - 1e-6) < radius(law, "l1", p) <= closed
 
 
+@pytest.mark.parametrize("t", [1e-3, 1e-17, 6e-17, 1e-60])
+@pytest.mark.parametrize("level", [-1e4, -300.0, 300.0, 1e4, 1e6])
+def test_a_density_falls_as_far_from_next_to_the_centre(t, level):
+    """There 1 - k/(t + k) is 0 in floating point, though t/(t + k) is not: the term that ends the growth."""
+    k = 783.0
+    (x,) = growth(np.array([t]), np.array([level]), k)
+    with mpmath.workdps(80):
+        above = min(level / k, mpmath.log1p(max(level, 0) / mpmath.mpf(t))) if level > 0 else 0
+        root = mpmath.findroot(lambda w: k * w + t * mpmath.expm1(w) - level, above, solver="newton")
+        wanted = float(t * mpmath.expm1(root))
+    assert x == pytest.approx(wanted, rel=1e-9)
+
+
 def test_what_cannot_be_is_refused():
     assert "below 63" in ExpInf(sigma=1, j=63).problems(64)[0] and ExpInf(sigma=1, j=62.5).problems(64) == []
     assert "above 66" in PowInf(sigma=1, a=66).problems(64)[0]
     assert "above (d + 2)/k = 33" in Pow2(sigma=1, k=2, a=33).problems(64)[0]
-    taken = [not Exp2(sigma=1, k=1, j=j).problems(64) for j in (63.99, 63.99005, 64)]
-    assert taken == [True, False, False], "lengths need (d - j)/k from 1/100 on"
+    taken = [not Exp2(sigma=1, k=1, j=j).problems(64) for j in (63.5, 63.505, 64)]
+    assert taken == [True, False, False], "radii need (d - j)/k from 1/2 on"
     with pytest.raises(ValueError, match="above 66"):
         PowInf(sigma=1, a=66).sample((1, 8, 8), Key(torch.tensor([0]), torch.tensor([0]), seed=0, stream=1))
     with pytest.raises(ValueError, match="dim: radii under uniform noise depend"):

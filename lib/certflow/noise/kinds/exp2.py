@@ -24,7 +24,7 @@ class Exp2(Radial):
     k: float = Field(1.0, gt=0, le=100)
     """Power of the norm in the exponent."""
     j: float = Field(0.0, ge=0)
-    """Power of the norm in front; below the number of coordinates."""
+    """Power of the norm in front; at least k/2 below the number of coordinates."""
 
     def unit_sigma(self, dim: int) -> float:
         """sqrt(Γ((d + 2 - j)/k) / Γ((d - j)/k) / d)."""
@@ -35,8 +35,8 @@ class Exp2(Radial):
         return gamma.log_quantiles((dim - self.j) / self.k, wide(key)) / self.k
 
     def problems(self, dim: int) -> list[str]:
-        """j must be below d, and so far that the length's law can be computed with."""
-        most = dim - self.k / 100
+        """(d - j)/k must be at least 1/2: where the length's law is nearer to 0, its radii take minutes to compute, or fail."""
+        most = dim - self.k / 2
         return (
             [] if self.j <= most else [f"j={self.j:g} must be at most {most:g} for {dim} coordinates and k={self.k:g}"]
         )

@@ -23,7 +23,7 @@ def growth(t: np.ndarray, level: np.ndarray, k: float) -> np.ndarray:
     far = np.abs(eps) > NEAR
     if far.any():
         z = np.empty(eps.shape)
-        z[far] = _far(eps[far], np.broadcast_to(c, eps.shape)[far])
+        z[far] = _far(eps[far], np.broadcast_to(c, eps.shape)[far], np.broadcast_to(t / total, eps.shape)[far])
         near = ~far
         z[near] = _near(eps[near], np.broadcast_to(c, eps.shape)[near])
     else:
@@ -65,13 +65,16 @@ def _near(eps: np.ndarray, c: np.ndarray) -> np.ndarray:
     raise ArithmeticError("growth: Halley's iteration did not converge")
 
 
-def _far(eps: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """z = e^w - 1 with c w + (1 - c)(e^w - 1) = eps, by Newton from above: the left side is convex and increasing in w."""
+def _far(eps: np.ndarray, c: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """z = e^w - 1 with c w + rest (e^w - 1) = eps, by Newton from above: the left side is convex and increasing in w.
+
+    rest: 1 - c as t / (t + k), which is not 0 where t is far below k.
+    """
     with np.errstate(divide="ignore"):
-        w = np.minimum(eps, np.log1p(np.maximum(eps, 0) / (1 - c)) + np.where(eps < 0, np.inf, 0.0))
+        w = np.minimum(eps, np.log1p(np.maximum(eps, 0) / rest) + np.where(eps < 0, np.inf, 0.0))
     for _ in range(200):
-        rise = (1 - c) * np.exp(w)
-        step = (c * w + rise - (1 - c) - eps) / (c + rise)
+        rise = rest * np.exp(w)
+        step = (c * w + rise - rest - eps) / (c + rise)
         w -= step
         if np.abs(step).max() < 1e-8:
             return np.expm1(w)
