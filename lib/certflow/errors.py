@@ -35,6 +35,10 @@ class ArtefactError(CertflowError):
     """A file written by certflow that is corrupt, or was made from another specification than the one asked for."""
 
 
+class UnreadableError(ArtefactError):
+    """A file that the system does not give out: no permission, a disk or network that fails. Its content may be whole."""
+
+
 class BusyError(CertflowError):
     """Another process is writing the same artefact."""
 

@@ -1,5 +1,6 @@
 """No damage to a file of ours goes unnoticed, whatever its format, and nothing but an ArtefactError tells of it."""
 
+import errno
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, UnreadableError
 from certflow.files.artefact import (
     read_arrays,
     read_arrays_record,
@@ -29,6 +30,7 @@ from certflow.files.artefact import (
     write_text_table,
 )
 from certflow.files.formats import FORMATS, require_layout
+from certflow.files.intact import reading
 from certflow.files.npz import MARK, SEAL, pack
 from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors, write_tensors
@@ -169,8 +171,22 @@ def test_what_is_no_file_is_refused_and_no_reader_waits_for_a_pipe(reader, case,
         monkeypatch.setattr(os, "open", _denied)
     path.unlink(missing_ok=True)
     {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "empty": path.touch}.get(case, lambda: None)()
-    with pytest.raises(ArtefactError, match=str(path.with_suffix(""))):
+    with pytest.raises(ArtefactError, match=str(path.with_suffix(""))) as refused:
         read(path)
+    assert isinstance(refused.value, UnreadableError) == (case == "unreadable"), "only what may be whole is to be kept"
+    assert case != "unreadable" or "delete" not in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_nobody_is_told_to_delete_what_the_system_does_not_give_out(number, tmp_path):
+    with pytest.raises(
+        UnreadableError, match=f"x: could not be read .{os.strerror(number)}.; it may be whole, so keep it"
+    ):
+        with reading(tmp_path / "x"):
+            raise OSError(number, os.strerror(number))
+    for damaged in (OSError("no errno"), OSError(errno.EINVAL, "seek to -3")):
+        with pytest.raises(ArtefactError, match="x: is damaged .*; delete it"), reading(tmp_path / "x"):
+            raise damaged
 
 
 def _denied(*_):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from training_examples import Stuck, network, patterns, timeless, weights
 
-from certflow.errors import ArtefactError, BusyError
+from certflow.errors import ArtefactError, BusyError, UnreadableError
+from certflow.files import tensorheader
 from certflow.files.artefact import read_provenance
 from certflow.files.lock import exclusive
 from certflow.files.provenance import Provenance
@@ -206,6 +208,25 @@ def test_state_that_does_not_fit_is_left_aside_with_a_reason(tmp_path, whole, ca
     assert f"{message}" in capsys.readouterr().err
 
 
+def test_a_state_that_cannot_be_read_now_is_kept(tmp_path, whole, monkeypatch):
+    """Starting afresh would write over hours of work that a disk or a network did not give out for a moment."""
+    resume = tmp_path / "resume.safetensors"
+    with pytest.raises(Stop):
+        run(resume, stopping(7))
+    before = resume.read_bytes()
+
+    def failing(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorheader, "opened", failing)
+        with pytest.raises(UnreadableError, match=r"resume\.safetensors: could not be read .*may be whole"):
+            run(resume)
+    assert resume.read_bytes() == before
+    model, result = run(resume)
+    assert (weights(model), timeless(result.rows)) == whole
+
+
 def test_second_run_on_the_same_state_is_refused(tmp_path):
     resume = tmp_path / "deep" / "resume.safetensors"
     with exclusive(resume, "training"):
@@ -231,8 +252,6 @@ def test_full_disk_keeps_the_older_state_and_says_so(tmp_path, whole):
 
 
 def os_text() -> str:
-    import os
-
     return os.strerror(errno.EFBIG)
 
 

@@ -1,5 +1,6 @@
 """Opening files that may be anything: regular files only, of bounded size, and one error whatever is wrong with them."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO
 
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, UnreadableError
 
 DAMAGE = (
     OSError,
@@ -32,6 +33,8 @@ DAMAGE = (
 )
 """What the parsers of JSON, zip, npy, safetensors and tables raise when they are given damaged bytes."""
 
+BY_CONTENT = (errno.EINVAL, errno.EOVERFLOW, errno.EISDIR)
+"""What the system answers where a damaged file sends its reader to a place that is none, and where a folder lies there."""
 RECORD_BYTES = 2**26
 """The largest record (JSON) that is read: one with the settings of a large denoiser has a few kilobytes."""
 CHUNK = 2**20
@@ -43,8 +46,9 @@ def reading(
 ) -> Iterator[None]:
     """Within this context everything that a damaged or missing file raises becomes an `ArtefactError`.
 
-    It names the file, the cause, and the `remedy`, or what to do where the file is `absent`. Errors that are `ArtefactError`
-    already pass unchanged.
+    It names the file, the cause, and the `remedy`, or what to do where the file is `absent`. An `UnreadableError` says that the
+    system did not give the file out: nobody is told to delete what may be whole. Errors that are `ArtefactError` already
+    pass unchanged.
     """
     try:
         yield
@@ -55,7 +59,16 @@ def reading(
     except MemoryError as error:
         raise ArtefactError(f"{path}: needs more memory than there is; use a larger machine, or {remedy}") from error
     except DAMAGE as error:
+        if withheld(error):
+            raise UnreadableError(
+                f"{path}: could not be read ({brief(error)}); it may be whole, so keep it, mend that, and run again"
+            ) from error
         raise ArtefactError(f"{path}: is damaged ({brief(error)}); {remedy}") from error
+
+
+def withheld(error: BaseException) -> bool:
+    """Whether an error in reading a file comes from the system (permissions, disks, networks) and not from what is in it."""
+    return isinstance(error, OSError) and error.errno not in (None, *BY_CONTENT)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, UnreadableError
+from certflow.files.intact import brief, withheld
 from certflow.models.containers import FORMAT_ERRORS, Container, opened, values
 from certflow.models.pickles import Inert, Stored
 from certflow.models.sniffing import SAVE, misnomer
@@ -181,6 +182,8 @@ def _without_weights(content: Any) -> str:
 
 
 def _damaged(path: Path, error: BaseException) -> ArtefactError:
+    if withheld(error):
+        return UnreadableError(f"{path}: could not be read ({brief(error)}); mend that, and run again")
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ArtefactError(
         f"{path}: cannot be read, it is damaged or no weight file ({said[:200]}); fetch or save it again"

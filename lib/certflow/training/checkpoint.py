@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, UnreadableError
 from certflow.files.intact import reading
 from certflow.files.provenance import Provenance
 from certflow.files.tensorfile import read_tensors, write_tensors
@@ -46,7 +46,7 @@ def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optim
     """Put what is stored of model and optimiser in place and return the position, or None where there is nothing to resume.
 
     A damaged file and one of another digest are left aside with a line on stderr that says why: the run starts afresh
-    and soon replaces them.
+    and soon replaces them. One that the system does not give out is an `UnreadableError`: it may hold hours of work.
     """
     if not path.exists():
         return None
@@ -57,6 +57,8 @@ def load_state(path: Path, digest: str, model: torch.nn.Module, optimiser: Optim
         with reading(path):
             position = TypeAdapter(Position).validate_json(canonical_json(record.facts["position"]), strict=True)
         _require_fitting(path, tensors, model)
+    except UnreadableError:
+        raise
     except ArtefactError as error:
         return _ignored(str(error))
     _restore(model, optimiser, tensors)
