@@ -116,10 +116,9 @@ def test_noise_stays_on_the_device(law, cuda):
 
 
 def test_counters_and_coins_stay_on_the_device(cuda):
-    image, draw = torch.arange(6, device="cuda"), torch.arange(6, device="cuda")
-    keyed = {"seed": 3, "stream": 1}
-    assert philox.integers(5, image, draw, high=9, **keyed).device.type == "cuda"
-    assert philox.wide_uniforms(image, draw, **keyed).dtype == torch.float64
+    key = Key(torch.arange(6, device="cuda"), torch.arange(6, device="cuda"), seed=3, stream=1)
+    assert philox.integers(5, key, high=9).device.type == "cuda"
+    assert philox.wide_uniforms(key).dtype == torch.float64
     assert cuda.copies == []
 
 

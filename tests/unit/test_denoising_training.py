@@ -114,7 +114,9 @@ def test_training_changes_the_denoiser_alone(objective):
     assert (result.rows[0]["train_accuracy"] is None) == (objective == "mse")
 
 
-@pytest.mark.parametrize("fields", [{}, {"update": "adam_then_sgd", "switch_epoch": 1}], ids=["adam", "adam_then_sgd"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"update": "adam_then_sgd", "switch_epoch": 1, "schedule": "step"}], ids=["adam", "adam_then_sgd"]
+)
 def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path, fields):
     surrogates = [classifier(5), classifier(6)]
     whole, wanted = run("stability", surrogates=surrogates, **fields)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -47,14 +48,10 @@ def window(low: int, levels: int, dim: int) -> np.ndarray:
 class Lookup:
     """An arbitrary classifier: any middle of pieces may have any class. Another one for each seed."""
 
-    def __init__(self, dim: int, classes: int):
-        self.dim, self.classes = dim, classes
-        self.reseed(0)
-
-    def reseed(self, seed: int) -> None:
+    def __init__(self, dim: int, classes: int, seed: int):
         rng = np.random.default_rng(seed)
-        self.places = torch.from_numpy(rng.integers(1, 1 << 20, self.dim))
-        self.table = torch.from_numpy(rng.random((997, self.classes), np.float32))
+        self.places = torch.from_numpy(rng.integers(1, 1 << 20, dim))
+        self.table = torch.from_numpy(rng.random((997, classes), np.float32))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         parts = (x.flatten(1).double() * 1020).round().long()
@@ -74,15 +71,14 @@ def certified(law, counts, certificate=EXACT, **extra) -> pd.DataFrame:
     return certificate_table(Drawn(plan, counts, law, 3, extra=extra, exact=True), certificate, np.zeros(len(counts)))
 
 
-def violations(law, images, base, lookup, models=4) -> tuple[int, int, int, int]:
+def violations(law, images, classes, models=4) -> tuple[int, int, int, int]:
     """Over all pairs of images: counts that change too much, predictions that change within a radius, how often a count changes
     as much as it may, and radii that could not be one level larger."""
     levels = images.reshape(len(images), -1).astype(int)
     apart = np.abs(levels[:, None] - levels[None]).sum(-1)
     found = np.zeros(4, int)
     for seed in range(models):
-        lookup.reseed(seed)
-        counts = counted(base, law, images)
+        counts = counted(world(images.shape[-1], classes, seed)[0], law, images)
         table = certified(law, counts)
         moved = np.abs(counts[:, None] - counts[None]).max(-1)
         reach = np.rint(table["radius"].to_numpy() * 255).astype(int)
@@ -97,18 +93,11 @@ def violations(law, images, base, lookup, models=4) -> tuple[int, int, int, int]
     return tuple(found.tolist())
 
 
-@pytest.fixture(scope="module")
-def worlds():
-    """(dimensions, classes) → a base classifier and the table behind it."""
-    made = {}
-
-    def of(dim, classes):
-        if (dim, classes) not in made:
-            lookup = Lookup(dim, classes)
-            made[dim, classes] = BaseClassifier(lookup, shape=(1, 1, dim), classes=classes, batch=256), lookup
-        return made[dim, classes]
-
-    return of
+@cache
+def world(dim: int, classes: int, seed: int = 0) -> tuple[BaseClassifier, Lookup]:
+    """A base classifier of images [1, 1, dim], and the table behind it."""
+    lookup = Lookup(dim, classes, seed)
+    return BaseClassifier(lookup, shape=(1, 1, dim), classes=classes, batch=256), lookup
 
 
 WORLDS = [
@@ -127,8 +116,8 @@ WORLDS += [(20, 6, 3, 3), (254, 4, 2, 3), (256, 4, 2, 2), (300, 3, 3, 3)]
 
 @pytest.mark.parametrize(("cuts", "levels", "dim", "classes"), WORLDS)
 @pytest.mark.parametrize("low", [0, 100])
-def test_no_perturbation_within_the_radius_changes_the_class(cuts, levels, dim, classes, low, worlds):
-    found = violations(law_of(cuts), window(low, levels, dim), *worlds(dim, classes))
+def test_no_perturbation_within_the_radius_changes_the_class(cuts, levels, dim, classes, low):
+    found = violations(law_of(cuts), window(low, levels, dim), classes)
     assert found[:2] == (0, 0) and found[2] > 0, "bounds must hold, and be reached by some change"
     assert found[3] > 0 or cuts > 12, "some radii must be as large as they can be"
 
@@ -181,24 +170,22 @@ MUTANTS = {
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 @pytest.mark.parametrize("cuts", [4, 7])
-def test_wrong_rules_are_found_out(mutant, cuts, worlds, monkeypatch):
+def test_wrong_rules_are_found_out(mutant, cuts, monkeypatch):
     MUTANTS[mutant](monkeypatch)
-    law, (base, lookup) = law_of(cuts), worlds(3, 3)
-    assert sum(violations(law, window(96, 5, 3), base, lookup)[:2]) > 0
+    assert sum(violations(law_of(cuts), window(96, 5, 3), 3)[:2]) > 0
 
 
 @pytest.mark.parametrize("cuts", [4, 6])
-def test_the_rule_of_one_class_without_its_tie_is_found_out(cuts, worlds, monkeypatch):
+def test_the_rule_of_one_class_without_its_tie_is_found_out(cuts, monkeypatch):
     """floor((2 n1 - L) / 2) claims a level where exactly half of an even number of votes are left."""
     MUTANT = certificate_mutant(lambda first, k, second, k_other, unsure: np.maximum((2 * k - cuts) // 2, 0))
     MUTANT(monkeypatch)
-    assert violations(law_of(cuts), window(96, 5, 3), *worlds(3, 2))[1] > 0
+    assert violations(law_of(cuts), window(96, 5, 3), 2)[1] > 0
 
 
-def test_cuts_that_do_not_go_round_are_found_out(worlds, monkeypatch):
+def test_cuts_that_do_not_go_round_are_found_out(monkeypatch):
     """Up to 255 cuts it makes no difference. Beyond, radii would hold all the same, for counts of another law."""
-    law, images, (base, lookup) = law_of(300), window(0, 4, 3), worlds(3, 3)
-    lookup.reseed(1)
+    law, images, (base, _) = law_of(300), window(0, 4, 3), world(3, 3, seed=1)
     right = counted(base, law, images)
     monkeypatch.setattr(pieces, "shifted", lambda offsets, shift, cuts: offsets + shift.to(torch.int16)[:, None])
     assert (counted(base, law, images) != right).any()
@@ -298,9 +285,8 @@ def test_unsure_votes_count_against_the_radius(home, tmp_path):
     )
 
 
-def test_votes_within_the_margin_are_counted(worlds):
-    base, lookup = worlds(3, 3)
-    lookup.reseed(3)
+def test_votes_within_the_margin_are_counted():
+    base, lookup = world(3, 3, seed=3)
     law, images = law_of(7), window(0, 3, 3)
     told = {"noise": law, "seed": 0, "stream": 0, "arithmetic": "exact", "every": True, "quiet": True}
     found = count_classes(base, images, np.arange(27), np.full(27, 7), margin=0.1, **told)
@@ -322,8 +308,8 @@ def test_votes_within_the_margin_are_counted(worlds):
         (7, {"noise": law_of(7, IndependentSplitting)}, "no outcomes"),
     ],
 )
-def test_what_cannot_be_enumerated_is_refused(worlds, draws, more, message):
-    base, _ = worlds(3, 3)
+def test_what_cannot_be_enumerated_is_refused(draws, more, message):
+    base, _ = world(3, 3)
     told = {"noise": law_of(7), "seed": 0, "stream": 0, "arithmetic": "exact", "every": True, "quiet": True}
     with pytest.raises(ValueError, match=message):
         count_classes(base, window(0, 2, 3), np.arange(8), np.full(8, draws), **{**told, **more})
@@ -383,11 +369,10 @@ def test_permuted_classes_change_the_radius_by_the_tie_alone():
         assert (np.rint(255 * (turned["radius"] - plain["radius"]).abs()) <= 1).all()
 
 
-def test_bounds_of_independent_splitting_hold_as_often_as_they_say(worlds):
+def test_bounds_of_independent_splitting_hold_as_often_as_they_say():
     """Exact draws from 7 × 7 cuts, under 20 seeds: the bound of every image's probability against the probability itself; and
     no class changes within a radius but where the bound failed."""
-    base, lookup = worlds(2, 3)
-    lookup.reseed(5)
+    base, lookup = world(2, 3, seed=5)
     law, images, alpha, n = law_of(7, IndependentSplitting), window(100, 5, 2), 0.1, 300
     levels = torch.from_numpy(images).to(torch.int16)
     cut = torch.cartesian_prod(*[torch.arange(7, dtype=torch.int16)] * 2)[:, None, None, :]
