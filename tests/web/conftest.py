@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 BROWSER = os.environ.get("BROWSER")
+PATIENCE = 240_000
+"""Milliseconds that a page is waited for: however slow a machine is, a page that works appears."""
 
 
 def pytest_collection_modifyitems(items):
@@ -92,6 +94,7 @@ def look(chromium, served):
 
     def make(width: int = 1280, **options) -> Looked:
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(PATIENCE)
         opened.append((context, Looked(context, served)))
         return opened[-1][1]
 

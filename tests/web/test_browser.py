@@ -50,7 +50,7 @@ def test_from_a_model_to_a_growing_radius_and_an_attack(look, served):
     assert "stopped" in page.inner_text("main") and drawn(page) > first
     page.locator("#attack").click()
     page.wait_for_url("**/jobs/*")
-    page.get_by_text("of them within the certified radius").first.wait_for(timeout=120_000)
+    page.get_by_text("of them within the certified radius").first.wait_for()
     assert "0 of them within" in page.inner_text(".verdict h2")
 
 
@@ -58,7 +58,7 @@ def test_the_page_is_done_without_being_loaded_again(look, served):
     page = look().go(f"/models/{served.web.model}")
     choose(page, served, "4000")
     page.evaluate("window.mark = 1")
-    page.locator("#python").wait_for(timeout=60_000)
+    page.locator("#python").wait_for()
     assert page.evaluate("window.mark") == 1 and drawn(page) == 4000
     assert page.locator("#part-said").inner_text().startswith("Class")
 
@@ -90,7 +90,7 @@ def test_by_keyboard_alone(look, served):
     tab_to(page, "button.first")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
-    page.locator("#attack").wait_for(timeout=60_000)
+    page.locator("#attack").wait_for()
     tab_to(page, "summary")
     page.keyboard.press("Enter")
     assert page.locator("#part-looks table").is_visible()
@@ -103,7 +103,7 @@ def test_without_scripts_up_to_the_result(look, served):
     page.locator("#n").select_option("40000")
     page.get_by_role("button", name="Certify", exact=True).click()
     page.wait_for_url("**/jobs/*")
-    page.locator("#python").wait_for(timeout=60_000)
+    page.locator("#python").wait_for()
     assert drawn(page) == 40_000 and page.locator("svg.chart").count() >= 1
 
 
@@ -178,4 +178,4 @@ def test_a_zip_is_taken(look, served):
     page = look().go(f"/models/{served.web.model}/batch")
     page.locator("#file").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": buffer.getvalue()})
     page.get_by_role("button", name="Certify them").click()
-    page.get_by_text("1 of 1 images are done").first.wait_for(timeout=60_000)
+    page.get_by_text("1 of 1 images are done").first.wait_for()
