@@ -17,7 +17,7 @@ from certflow.errors import NonFiniteError
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
-from certflow.sampling import probing
+from certflow.sampling import engine, probing
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast import steps
@@ -630,10 +630,10 @@ class Turning:
         return self.net(x) if self.calls < self.turn else -self.net(x)
 
 
-def counted(base: BaseClassifier, draws: int, journal: Journal | None = None) -> np.ndarray:
+def counted(base: BaseClassifier, draws: int, journal: Journal | None = None, **more) -> np.ndarray:
     images, index = np.zeros((1, *SHAPE), np.uint8), np.array([0])
     options = {"noise": Gaussian(sigma=0.5), "seed": 0, "stream": Stream.ESTIMATION, "quiet": True}
-    return count_classes(base, images, index, np.array([draws]), journal=journal, **options).counts
+    return count_classes(base, images, index, np.array([draws]), journal=journal, **options, **more).counts
 
 
 def test_votes_of_a_model_that_changes_on_the_way_are_not_kept(tmp_path):
@@ -650,6 +650,24 @@ def test_votes_of_a_model_that_changes_on_the_way_are_not_kept(tmp_path):
     assert np.array_equal(counted(late, 160), wanted), "all of it was counted and looked at before it changed"
     with pytest.raises(ValueError, match="has changed while it was called"):
         counted(late, 160)
+
+
+def test_a_killed_job_leaves_no_votes_that_nobody_looked_at(tmp_path, monkeypatch):
+    """The next process has the model as it was at first, and would put its votes to those of what it had become."""
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 16)
+    steady = Turning(float("inf"))
+    prepared(steady)
+
+    def killed(_, row, rows):
+        if row >= 96:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match="has changed while it was called"):
+        counted(prepared(Turning(steady.calls + 5)), 160, Journal(tmp_path / "counts", "job", 0.0), watch=killed)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        counted(prepared(Turning(float("inf"))), 160, Journal(tmp_path / "counts", "job", 0.0), watch=killed)
+    assert list(tmp_path.iterdir()), "votes of a model that stays as it is are kept"
 
 
 def test_a_look_back_leaves_the_callers_generators_as_they_are():

@@ -106,13 +106,13 @@ def count_classes(
             seconds += spent * queue.share(row, stop)
             bar.update(stop - row)
             row = stop
-            if journal:
-                journal.save(row, counts, seconds)
+            if row == queue.rows or (journal and journal.due()):  # whoever goes on from a stored state cannot look back
+                _require_unchanged(base, journal)
+                if journal:
+                    journal.save(row, counts, seconds)
             if watch:
                 watch(description, row, queue.rows)
             pace.took(spent)
-            if row == queue.rows:
-                _require_unchanged(base, journal)
     return Counts(counts[:, : base.classes], seconds, None if margin is None else counts[:, base.classes])
 
 
