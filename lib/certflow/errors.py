@@ -57,3 +57,8 @@ def listed(names: Iterable[str], meant: object = None) -> str:
     text = ", ".join(names) or "none"
     close = difflib.get_close_matches(meant, names, n=1) if isinstance(meant, str) else []
     return f"{text}; did you mean {close[0]}?" if close else text
+
+
+def no_entry(name: str, section: str, known: Iterable[str]) -> str:
+    """What is said of a name that leads nowhere, with the entries that its section of the configuration has."""
+    return f"no entry {name!r} in {section}; known: {listed(known, name)}"

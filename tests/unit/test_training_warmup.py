@@ -133,11 +133,17 @@ def test_it_must_end_before_the_run_in_loader_batches_too(length, possible):
             run(method)
 
 
-def test_a_warm_up_without_end_is_found_with_the_configuration(root):
+def warming(root, noises, **fields):
+    """The configuration with a Gaussian training of its own, `warm`, under these noises and generalised Gaussian noise."""
     raw = yaml.safe_load((root / "config.yaml").read_text())
     raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 20, "sigma": 0.25}
-    raw["methods"]["warm"] = {"kind": "gaussian", "epochs": 6, "noise_warmup": 60_000, "noise_warmup_unit": "step"}
-    raw["experiments"]["digits"] |= {"methods": ["warm"], "noises": ["ggauss"]}
+    raw["methods"]["warm"] = {"kind": "gaussian", **fields}
+    raw["experiments"]["digits"] |= {"methods": ["warm"], "noises": ["ggauss", *noises]}
+    return raw
+
+
+def test_a_warm_up_without_end_is_found_with_the_configuration(root):
+    raw = warming(root, [], epochs=6, noise_warmup=60_000, noise_warmup_unit="step")
     with pytest.raises(
         ConfigError, match=r"warm at ggauss on digits: noise_warmup must end.* 36 loader batches \(1352 images"
     ):
@@ -145,12 +151,8 @@ def test_a_warm_up_without_end_is_found_with_the_configuration(root):
 
 
 def test_noise_without_a_warm_up_is_refused(root):
-    raw = yaml.safe_load((root / "config.yaml").read_text())
-    raw["noises"]["ggauss"] = {"kind": "generalized_gaussian", "k": 20, "sigma": 0.25}
-    raw["methods"]["warm"] = {"kind": "gaussian", "epochs": 5, "noise_warmup": 3}
-    raw["experiments"]["digits"] |= {"methods": ["warm"], "noises": ["ggauss", "gauss-0.25"]}
     with pytest.raises(ConfigError) as caught:
-        load(raw)
+        load(warming(root, ["gauss-0.25"], epochs=5, noise_warmup=3))
     (line,) = [line for line in caught.value.problems if "noise_warmup" in line]
     assert line == (
         "experiments.digits.methods: warm at gauss-0.25 on digits: noise_warmup: noise of kind gaussian has no warm-up; "

@@ -6,7 +6,7 @@ from typing import Any
 from certflow.config.records import Diagnosis, Experiment, ModelKey
 from certflow.config.study import Study
 from certflow.data.base import DataInfo
-from certflow.errors import ConfigError, listed
+from certflow.errors import ConfigError, no_entry
 from certflow.kinds.registry import spec_class
 from certflow.stats.limits import LEAST_RANKED
 
@@ -145,7 +145,7 @@ def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
     for table in sorted(recipe.tables):
         name = getattr(recipe, table)
         if name not in study.predictions:
-            yield f"{table}: no entry {name!r} in predictions; known: {listed(study.predictions, name)}"
+            yield f"{table}: {no_entry(name, 'predictions', study.predictions)}"
 
 
 def _part_problems(study: Study, part: ModelKey) -> Iterator[str]:

@@ -7,7 +7,7 @@ from certflow.config.foreign import foreign_problems
 from certflow.config.parse import Written
 from certflow.config.records import PAGES, Diagnosis, Experiment
 from certflow.config.study import Study
-from certflow.errors import listed
+from certflow.errors import listed, no_entry
 from certflow.kinds.registry import spec_class
 from certflow.report import envelopes
 from certflow.report.published import published_archs, published_datasets
@@ -48,7 +48,7 @@ def _path_problems(written: Written) -> Iterator[str]:
 
 def _unknown(key: str, names: Sequence[str], section: str, written: Written) -> Iterator[str]:
     for name in sorted(set(names) - set(written[section])):
-        yield f"{key}: no entry {name!r} in {section}; known: {listed(written[section], name)}"
+        yield f"{key}: {no_entry(name, section, written[section])}"
 
 
 def _predictions_problems(study: Study, entry: Predictions, written: Written) -> Iterator[str]:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from certflow.data.base import DataInfo
-from certflow.errors import ConfigError, listed
+from certflow.errors import ConfigError, listed, no_entry
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
 from certflow.training.base import MethodSpec
@@ -40,8 +40,7 @@ def _denoiser(method: "Denoised", study: "Study", dataset: str, noise: str) -> I
     if method.denoiser is None:
         return
     if method.denoiser not in study.denoisers:
-        known = listed(study.denoisers, method.denoiser)
-        yield f"denoiser: no entry {method.denoiser!r} in denoisers; known: {known}"
+        yield f"denoiser: {no_entry(method.denoiser, 'denoisers', study.denoisers)}"
         return
     spec = study.denoisers[method.denoiser]
     for line in [*spec.problems(study.datasets[dataset].info()), *spec.level_problems(study.noises[noise].sigma)]:
@@ -57,7 +56,7 @@ def _classifier(place: str, named: "Classifier", study: "Study", model: str) -> 
     for section, entry in wanted.items():
         entries = getattr(study, section)
         if entry not in entries:
-            yield f"{place}: no entry {entry!r} in {section}; known: {listed(entries, entry)}"
+            yield f"{place}: {no_entry(entry, section, entries)}"
     if named.method in study.methods and _kind(study, named.method).composed:
         yield f"{place}: {named.method} is itself a denoised method; name the method that trains the classifier"
 
