@@ -71,8 +71,8 @@ def npmle(data: Observed, steps: int) -> np.ndarray:
 def splines(degrees: int) -> np.ndarray:
     """float64 [grid, degrees]: an orthonormal basis of the natural cubic splines with degrees + 1 knots, without constants."""
     knots = np.linspace(GRID[0], GRID[-1], degrees + 1)
-    cubes = np.maximum(GRID[:, None] - knots, 0.0) ** 3
-    d = (cubes[:, :-1] - cubes[:, -1:]) / (knots[-1] - knots[:-1])
+    before = knots[:-1]
+    d = np.maximum(GRID[:, None] - before, 0.0) ** 3 / (knots[-1] - before)  # no point lies beyond the last knot
     basis = np.column_stack([GRID, d[:, :-1] - d[:, -1:]])
     basis = basis - basis.mean(axis=0)
     vectors, _ = np.linalg.qr(basis / np.abs(basis).max(axis=0))
