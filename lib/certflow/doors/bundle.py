@@ -79,7 +79,7 @@ def export_onnx(brought: "PipelineModel", path: str | Path) -> None:
     try:
         import onnxscript  # noqa: F401  # what torch exports with
     except ImportError as error:
-        raise ImportError("exporting to ONNX needs the package onnxscript: pip install 'certflow[onnx]'") from error
+        raise ImportError("exporting to ONNX needs the package onnxscript: pip install onnxscript") from error
     x = torch.rand(3, *brought.shape, generator=torch.Generator().manual_seed(0))
     network, batch = brought.model.eval(), torch.export.Dim("batch", min=1)
     torch.onnx.export(

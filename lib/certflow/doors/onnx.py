@@ -10,7 +10,6 @@ from certflow.errors import DataError
 from certflow.sampling.arguments import channels_last
 from certflow.sampling.outputs import NAME
 
-INSTALL = "pip install 'certflow[onnx]'"
 EXPORTING = "torch.onnx.export(model, (x,), path, dynamic_shapes=({0: torch.export.Dim('batch')},))"
 PIXELS = "tensor(float)"
 
@@ -61,7 +60,7 @@ def runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(f"models in ONNX files need the package onnxruntime: {INSTALL}") from error
+        raise ImportError("models in ONNX files need the package onnxruntime: pip install onnxruntime") from error
     return onnxruntime
 
 

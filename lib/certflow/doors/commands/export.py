@@ -9,7 +9,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("--model", required=True, metavar="FILE", help="results/train/.../model.safetensors")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new or an empty folder")
-    parser.add_argument("--onnx", action="store_true", help="also model.onnx; needs `pip install 'certflow[onnx]'`")
+    parser.add_argument("--onnx", action="store_true", help="also model.onnx; needs the package onnxscript")
 
 
 def run(given: argparse.Namespace) -> int:
