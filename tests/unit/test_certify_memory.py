@@ -347,10 +347,15 @@ def test_an_estimate_is_of_the_usual_table_and_takes_the_time_of_both_stages(bas
 
 
 def test_nothing_is_printed_on_the_way_unless_it_is_asked_for(base, test_images, capfd):
-    certified(base, test_images, sampler_of("fixed"), FIXED)
-    assert capfd.readouterr().err == ""
-    certified(base, test_images, sampler_of("fixed"), FIXED, running=memory.Running(quiet=False))
-    assert "draw" in capfd.readouterr().err
+    images, index, labels = test_images
+    for work in (
+        lambda **way: certified(base, test_images, sampler_of("fixed"), FIXED, **way),
+        lambda **way: previewed(base, images, NOISE, sampler_of("pilot"), labels, index=index, **way),
+    ):
+        work()
+        assert capfd.readouterr().err == ""
+        work(running=memory.Running(quiet=False))
+        assert "draw" in capfd.readouterr().err
 
 
 def test_looking_less_changes_the_looks_and_not_the_counts(base, test_images):
