@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.stats import beta
 
 from certflow.config import load
 from certflow.errors import ConfigError
@@ -61,6 +62,14 @@ def test_the_plan_covers_every_probability_of_the_interval():
 def counts(k0: list[int], n0: int = 2000) -> np.ndarray:
     k0 = np.array(k0)
     return np.stack([(n0 - k0) // 2, k0, n0 - k0 - (n0 - k0) // 2], axis=1)
+
+
+@pytest.mark.parametrize("loss", ["absolute", "relative"])
+def test_both_ends_of_the_interval_have_half_of_alpha(loss):
+    k0 = np.arange(900, 2000, 3)
+    low, high = beta.ppf(0.0005, k0, 2001 - k0), beta.ppf(0.9995, k0 + 1, 2000 - k0)
+    wanted = draws_within(draws_table(0.05, loss, n_max=100_000, granularity=200, alpha=0.001, scale=SCALE), low, high)
+    np.testing.assert_array_equal(tolerant_draws(k0, 2000, 0.05, loss, **LIMITS), wanted)
 
 
 def test_the_kind_plans_by_its_own_count_and_sigma():
