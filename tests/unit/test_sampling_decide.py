@@ -110,8 +110,8 @@ def test_the_chance_has_the_mean_and_the_spread_of_that_law_and_its_ends():
 
 
 def test_counts_are_given_up_up_to_the_last_that_has_too_small_a_chance():
-    looks = look_schedule(50, 2000)
-    for needed, beta in ((1200, 0.02), (1990, 0.3)):
+    looks = np.array([1, 2, 5, *look_schedule(50, 2000)])  # after one miss, or two, not even 0 hits are too few
+    for needed, beta in ((1000, 0.02), (1990, 0.3)):
         for n, last in zip(looks, give_up_counts(looks, needed, beta), strict=True):
             k = np.arange(n + 1)
             hopeless = chance(k, np.full(n + 1, n), 2000, needed) < beta
