@@ -155,7 +155,6 @@ def test_missing_tables_are_named(tmp_path):
     [
         ({"header": False}, "a table without a header has numbers"),
         ({"text": 1}, "columns are numbers only in tables without a header"),
-        ({"pretrained": "x"}, "pretrained: is for"),
         ({"tokenizer": "pretrained", "pair": "b"}, "segments"),
         ({"classes": ["0", "0"]}, "listed twice"),
     ],

@@ -342,7 +342,6 @@ def test_a_missing_tree_is_named_with_the_remedies(tmp_path):
         ({"mean": [0.5, 0.5, 0.5]}, "give both or neither"),
         ({"mean": [0.5], "sd": [0.5]}, "one number per channel"),
         ({"mean": [0.5] * 3, "sd": [0.0] * 3}, "greater than 0"),
-        ({"resize": "exact", "shorter_side": 9}, "only used with resize: shorter_side_crop"),
         ({"resize": "shorter_side_crop", "shorter_side": 7}, "at least 8"),
         ({"augmentation": "resized_crop_flip"}, "needs stream: true"),
         ({"download": True}, "no place to fetch"),

@@ -182,7 +182,6 @@ def test_the_rate_starts_anew_after_the_change_to_sgd():
         ({"objective": "stability", "access": "query"}, "list surrogates"),
         ({"objective": "mse", "noises": 2}, "one draw per image"),
         ({"resize": 224}, "takes the images as its model entry says"),
-        ({"input_norm": "half"}, "normalises as it was trained"),
         ({"start_from": "x"}, "name the start of the denoiser as init_from"),
         (
             {"update": "adam_then_sgd", "schedule": "cosine"},

@@ -206,7 +206,6 @@ def test_places_in_the_path_are_filled():
         ({"checkpoint": "a", "sd": (1.0,)}, "sd is given without mean"),
         ({"checkpoint": "a", "mean": (0.5,), "sd": (0.0,)}, "1 numbers above 0"),
         ({"checkpoint": "a", "mean": (0.5,), "sd": (1.0, 1.0)}, "1 numbers above 0"),
-        ({"checkpoint": "a", "epochs": 10}, "takes no epochs"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(fields, message):

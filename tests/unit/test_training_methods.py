@@ -487,7 +487,6 @@ def test_only_methods_that_split_make_several_steps_of_a_batch(kind, splits):
         ("consistency", {"lbd": -1.0}, "lbd"),
         ("consistency", {"eta": -1.0}, "eta"),
         ("consistency", {"form": "mse", "noises": 3}, "set noises: 2, got 3"),
-        ("consistency", {"form": "kl", "entropy_form": "double_softmax"}, "form kl has no entropy"),
         ("smoothmix", {"mix_step": -1}, "mix_step"),
         ("smoothmix", {"alpha": -1.0}, "alpha"),
         ("smoothmix", {"eta": -1.0}, "eta"),

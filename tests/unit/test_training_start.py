@@ -149,8 +149,3 @@ def test_every_trained_method_can_start_from_a_file(kind):
     for wrong in ("", "{sigma", "{size}", "{sigma:x}"):
         with pytest.raises(ValidationError):
             cls.small(start_from=wrong)
-
-
-def test_a_finished_model_starts_from_nothing():
-    with pytest.raises(ValidationError, match="takes no start_from"):
-        spec_class("method", "external")(checkpoint="a.pth", start_from="b.pth")

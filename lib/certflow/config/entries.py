@@ -60,7 +60,7 @@ class Entries:
         fields = dict(entry.own)
         if entry.preset is not None:
             fields = {**preset_settings(entry.preset, *self.preset_key(name, dataset, noise)), **fields}
-        return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields})
+        return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields}, stated=entry.own)
 
     def preset_key(self, name: str, dataset: str, noise: str) -> tuple[str, str, str, float]:
         """What a method's row of its preset is looked up by: kinds of dataset, method and noise, and the noise level."""

@@ -87,9 +87,10 @@ def _entry(section: str, fields: dict[str, Any]) -> Any:
 
 
 def _method(cls: type[MethodSpec], fields: dict[str, Any]) -> MethodEntry:
-    """A method's own keys are checked here; with its preset, they are a recipe only on a dataset at a noise level."""
+    """A method's own keys are checked here; with its preset, they are a recipe only on a dataset at a noise level, and what has
+    an effect is known there."""
     own = {key: value for key, value in fields.items() if key not in ("kind", *PRESET_KEYS)}
-    validated(cls, {"kind": fields["kind"], **own})
+    validated(cls, {"kind": fields["kind"], **own}, stated=() if "preset" in fields else None)
     if "preset_dataset" in fields and "preset" not in fields:
         raise ConfigError(["preset_dataset: is only used together with `preset`"])
     return MethodEntry(fields["kind"], fields.get("preset"), fields.get("preset_dataset"), own)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_origin
 
 from pydantic import Field
 
 from certflow.data.subset import Images
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.spec import Record
 from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
@@ -151,7 +152,7 @@ class Diagnosis(Record):
     """Entry of `knowledge`: what is measured of each model."""
     attacks: list[str] = []
     """Entries of `attacks`: the accuracy that they leave, over their strength."""
-    images: str | None = None
+    images: Annotated[str | None, OnlyWith("attacks")] = None
     """Entry of `images`: what is attacked. Needed where there are attacks."""
     beside: str | None = None
     """An experiment of four models or more: the scores of all of them are compared with their certified accuracy."""

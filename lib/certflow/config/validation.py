@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from certflow.errors import ConfigError, listed
+from certflow.kinds.effect import idle
 from certflow.kinds.spec import Record
 
 R = TypeVar("R", bound=Record)
@@ -17,16 +18,22 @@ THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 """Numbers such as 100,000."""
 
 
-def validated(cls: type[R], fields: Mapping[str, Any]) -> R:
-    """An instance of `cls`, or a `ConfigError` with one line for each wrong field."""
+def validated(cls: type[R], fields: Mapping[str, Any], stated: Iterable[str] | None = None) -> R:
+    """An instance of `cls`, or a `ConfigError` with one line for each wrong field, or else for each that has no effect.
+
+    stated: the fields that an entry states itself, which must have one; None: all.
+    """
     try:
         text = json.dumps(fields)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError([f": holds a value that is not a plain YAML value ({error})"]) from None
     try:
-        return cls.model_validate_json(text)
+        record = cls.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError([_explain(cls, problem) for problem in error.errors()]) from None
+    if found := list(idle(record, stated)):
+        raise ConfigError(found)
+    return record
 
 
 def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:

@@ -59,6 +59,11 @@ class DenoiserSpec(Spec):
                 )
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        """What is said of weights that are not there."""
+        said = () if self.trained else ("sigma_range", "allow_sigma_extrapolation")
+        return {**super().without_effect(), **{name: "has no effect on a denoiser without weights" for name in said}}
+
     @property
     def trained(self) -> bool:
         """Whether the denoiser comes with weights, so that it can be used as it is."""

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from certflow.kinds.effect import unmet
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
@@ -38,6 +40,10 @@ class Record(BaseModel):
     """Frozen and strict: unknown keys and numbers given as text are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def without_effect(self) -> dict[str, str]:
+        """Setting → why it changes nothing beside the others. An entry must not state it (`certflow.kinds.effect.idle`)."""
+        return unmet(self)
 
 
 class Spec(Record):

@@ -1,11 +1,12 @@
 """Models of the transformers library (`huggingface/transformers`), from a folder, a hub, or settings."""
 
 import os
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from certflow.data.base import DataInfo
+from certflow.kinds.effect import OnlyWith
 from certflow.models.base import ModelSpec, Setting
 
 
@@ -23,9 +24,9 @@ class TransformersModel(ModelSpec):
     """Folder with `config.json`, `model.safetensors` and, for images, `preprocessor_config.json` if it normalises its input."""
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/vit-base-patch16-224`; only what lies in the local cache unless `download`."""
-    hub_revision: str | None = None
+    hub_revision: Annotated[str | None, OnlyWith("hub")] = None
     """Commit of the model on the hub; null: its newest."""
-    download: bool = False
+    download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
     network: str | None = Field(None, min_length=1)
     """Instead of a model with weights: what transformers calls the type of a model, such as `vit`, `bert`, with new weights."""

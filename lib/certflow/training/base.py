@@ -103,6 +103,14 @@ class MethodSpec(Recipe):
         """Whether a part of this method's model is trained here (`learning`)."""
         return self.learning(vars(self)) is not None
 
+    def without_effect(self) -> dict[str, str]:
+        """Where nothing is trained here, all that a training is told besides."""
+        recipe = () if self.trained_here else MethodSpec.model_fields.keys() - {"kind"}
+        return {
+            **super().without_effect(),
+            **{name: "has no effect where nothing is trained" for name in sorted(recipe)},
+        }
+
     def references(self, model: str, noise: str, seed: int) -> dict[str, Reference]:
         """Other models that this one is made from, by their role, when it is made for these entries."""
         return {}

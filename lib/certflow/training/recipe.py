@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.training.schedule import cosine, cosine_warmup, one_cycle, step_decay
@@ -47,25 +48,25 @@ class Recipe(Spec):
     """`step`: multiply by lr_gamma every lr_step epochs. `one_cycle`: linear up over 20 % of the run, linear down to 0.
     `cosine`: half a wave from lr down to 0, by whole epochs. `cosine_warmup`: linear up over `warmup_epochs`, then half a wave
     down to `min_lr`, step by step."""
-    warmup_epochs: int = Field(0, ge=0)
+    warmup_epochs: Annotated[int, OnlyWith("schedule", "cosine_warmup")] = Field(0, ge=0)
     """`cosine_warmup`: epochs over which the learning rate rises from 0."""
-    min_lr: float = Field(0.0, ge=0)
+    min_lr: Annotated[float, OnlyWith("schedule", "cosine_warmup")] = Field(0.0, ge=0)
     """`cosine_warmup`: the learning rate at the end of the run."""
-    lr_step: int = Field(50, ge=1)
+    lr_step: Annotated[int, OnlyWith("schedule", "step")] = Field(50, ge=1)
     """`step`: epochs from one drop of the learning rate to the next."""
-    lr_gamma: float = Field(0.1, gt=0, le=1)
+    lr_gamma: Annotated[float, OnlyWith("schedule", "step")] = Field(0.1, gt=0, le=1)
     """`step`: what a drop multiplies the learning rate by."""
-    lr_drop_offset: Literal[0, 1] = 1
+    lr_drop_offset: Annotated[Literal[0, 1], OnlyWith("schedule", "step")] = 1
     """1: every drop comes one epoch late, as in the code of CAT-RS, SmoothMix, DSRS and denoised smoothing; 0: on time, as in
     Cohen's."""
     update: Literal["sgd", "adam", "adamw"] = "sgd"
     """How a gradient changes the parameters. `sgd`: with momentum. `adam`: Adam, weight decay as part of the gradient. `adamw`:
     Adam, weight decay apart from the gradient and only on weights, not on biases, normalisations, tokens and positions."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: Annotated[float, OnlyWith("update", "sgd")] = Field(0.9, ge=0, lt=1)
     """`sgd`: share of the previous update that the next one keeps."""
-    nesterov: bool = False
+    nesterov: Annotated[bool, OnlyWith("update", "sgd")] = False
     """`sgd`: Nesterov momentum."""
-    layer_decay: float = Field(1.0, gt=0, le=1)
+    layer_decay: Annotated[float, OnlyWith("update", "adam", "adamw")] = Field(1.0, gt=0, le=1)
     """`adam`, `adamw`: each layer learns this much slower than the one above it; the head learns at the full rate."""
     weight_decay: float = Field(1e-4, ge=0)
     """With `sgd` and `adam` on all parameters, those of batch normalisation included, as in the field's code."""
@@ -81,7 +82,7 @@ class Recipe(Spec):
     """Noise draws per image and step (the field's m). With `splits`, each loader batch is cut into this many mini-batches."""
     noise_warmup: int = Field(0, ge=0)
     """Length of the warm-up of noise that has one: generalised Gaussian noise then starts as the Gaussian (0: no warm-up)."""
-    noise_warmup_unit: Literal["epoch", "step"] = "epoch"
+    noise_warmup_unit: Annotated[Literal["epoch", "step"], OnlyWith("noise_warmup")] = "epoch"
     """What `noise_warmup` counts; `step`: loader batches since the beginning of the run."""
 
     @model_validator(mode="after")
@@ -97,7 +98,6 @@ class Recipe(Spec):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
         self._check_schedule()
-        self._check_update()
         if self.noise_warmup_unit == "epoch" and self.noise_warmup >= self.epochs:
             raise ValueError(
                 f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and epochs={self.epochs}"
@@ -105,20 +105,14 @@ class Recipe(Spec):
         return self
 
     def _check_schedule(self) -> None:
-        if self.schedule != "cosine_warmup" and (self.warmup_epochs or self.min_lr):
-            raise ValueError(f"warmup_epochs and min_lr belong to schedule cosine_warmup, not to {self.schedule}")
+        if self.schedule != "cosine_warmup":
+            return
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs must be below epochs, got warmup_epochs={self.warmup_epochs} and epochs={self.epochs}"
             )
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr must be at most lr, got min_lr={self.min_lr:g} and lr={self.lr:g}")
-
-    def _check_update(self) -> None:
-        if self.update != "sgd" and self.nesterov:
-            raise ValueError(f"nesterov belongs to update sgd, not to {self.update}")
-        if self.update not in ("adam", "adamw") and self.layer_decay != 1:
-            raise ValueError(f"layer_decay belongs to update adam or adamw, not to {self.update}")
 
     def size_problems(self, images: int) -> list[str]:
         """What a run on this many training images would never come to (empty: nothing): the noise after its warm-up."""

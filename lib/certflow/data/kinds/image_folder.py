@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from certflow.data.base import Augmentation, DataInfo, SplitName
 from certflow.data.numbering import looked_up, numbered, read_index, read_names
 from certflow.data.tree import TreeDataset, leads_back
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import register
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ImageFolder(TreeDataset):
     resize: Literal["none", "exact", "shorter_side_crop"] = "none"
     """`none`: all images must have that size; `exact`: resample to it, proportions ignored; `shorter_side_crop`: resample the
     shorter side to `shorter_side`, then cut out the centre."""
-    shorter_side: Side | None = None
+    shorter_side: Annotated[Side | None, OnlyWith("resize", "shorter_side_crop")] = None
     """Pixels, for `shorter_side_crop`; at least the larger of height and width. Null: whatever just covers the shape."""
     colour: Literal["strict", "convert"] = "strict"
     """`strict`: an image whose colours do not fit the channels is an error; `convert`: grey ↔ colour, transparency dropped."""
@@ -110,8 +111,6 @@ class ImageFolder(TreeDataset):
         for name, values in (("mean", self.mean), ("sd", self.sd)):
             if values is not None and len(values) != channels:
                 raise ValueError(f"{name}: needs one number per channel ({channels}), got {len(values)}")
-        if self.shorter_side is not None and self.resize != "shorter_side_crop":
-            raise ValueError(f"shorter_side: is only used with resize: shorter_side_crop, got resize: {self.resize}")
         if self.shorter_side is not None and self.shorter_side < max(height, width):
             raise ValueError(
                 f"shorter_side: must be at least {max(height, width)} to cover the shape, got {self.shorter_side}"

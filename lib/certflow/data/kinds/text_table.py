@@ -1,13 +1,14 @@
 """Your own texts, or those of GLUE, IMDB and ANLI, from two local tables."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from certflow.data.base import DataInfo, SplitName
 from certflow.data.text.dataset import TextDataset, Texts
 from certflow.data.text.tasks import TASKS
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import register
 
 
@@ -27,7 +28,7 @@ class TextTable(TextDataset):
     """That of the test split."""
     format: Literal["tsv", "csv", "jsonl"] = "tsv"
     """`tsv`: columns between tabs, quotes mean nothing; `csv`: with quotes; `jsonl`: one JSON object a line."""
-    header: bool = True
+    header: Annotated[bool, OnlyWith("format", "tsv", "csv")] = True
     """Whether the first line names the columns. Without one columns are numbers, from 0."""
     text: str | int = "text"
     """The column of the text."""

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from certflow.data.base import DatasetSpec, SplitName
 from certflow.data.source import SourceFile
 from certflow.data.text.words import SPECIAL
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy
 
 if TYPE_CHECKING:
@@ -43,15 +44,13 @@ class TextDataset(DatasetSpec):
     """`words`: whole words, the most frequent ones of the training split; `pretrained`: that of the encoder in `pretrained`."""
     vocabulary: int = Field(8000, ge=SPECIAL + 1, le=2_000_000)
     """Number of tokens: of words, three special ones included, or of the pretrained tokenizer (`vocab_size` of its encoder)."""
-    pretrained: str | None = Field(None, min_length=1)
+    pretrained: Annotated[str | None, OnlyWith("tokenizer", "pretrained")] = Field(None, min_length=1)
     """Folder with the encoder's `tokenizer.json`."""
 
     @model_validator(mode="after")
     def _one_tokenizer(self) -> Self:
         if self.download:
             raise ValueError("download: there is no place to fetch texts from; leave it out")
-        if self.pretrained is not None and self.tokenizer != "pretrained":
-            raise ValueError("pretrained: is for `tokenizer: pretrained`; leave it out or change the tokenizer")
         return self
 
     @property

@@ -1,17 +1,24 @@
 """A diffusion model as one-shot denoiser (Carlini et al. 2023)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from certflow.data.base import DataInfo
 from certflow.denoising.base import DenoiserSpec
 from certflow.denoising.schedule import Schedule
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import register
 
 if TYPE_CHECKING:
     from certflow.denoising.denoiser import Denoiser
+
+
+MADE_HERE = (OnlyWith("hub", None), OnlyWith("weights", None))
+"""Of settings that are found in every model that is brought along."""
+SAID_BY_HUB = OnlyWith("hub", None)
+"""Of those that models of a hub say, and not OpenAI's files."""
 
 
 @register("diffusion")
@@ -31,35 +38,35 @@ class Diffusion(DenoiserSpec):
 
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/ddpm-cifar10-32`; only what lies in the local cache unless `download`."""
-    hub_revision: str | None = None
+    hub_revision: Annotated[str | None, OnlyWith("hub")] = None
     """Commit of the model on the hub; null: its newest."""
-    download: bool = False
+    download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
 
-    widths: tuple[int, ...] = Field((128, 256, 256, 256), min_length=1)
+    widths: Annotated[tuple[int, ...], *MADE_HERE] = Field((128, 256, 256, 256), min_length=1)
     """Channels of each level; each level has half the resolution of the one before."""
-    layers: int = Field(2, ge=1)
+    layers: Annotated[int, *MADE_HERE] = Field(2, ge=1)
     """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = (1,)
+    attention: Annotated[tuple[int, ...], *MADE_HERE] = (1,)
     """Levels with attention, counted from 0; the middle always has it."""
-    head_dim: int = Field(64, ge=1)
+    head_dim: Annotated[int, SAID_BY_HUB] = Field(64, ge=1)
     """Width of an attention head; OpenAI's files do not say it (64 in the published ones)."""
-    groups: int = Field(32, ge=1)
+    groups: Annotated[int, SAID_BY_HUB] = Field(32, ge=1)
     """Groups of the normalisations; every width must be a multiple."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: Annotated[float, *MADE_HERE] = Field(0.0, ge=0, lt=1)
     """Share of the features that training leaves out in each residual block."""
 
     schedule: Literal["linear", "cosine"] = "linear"
     """How the noise level grows over the steps: evenly in the variance of a step, or along a squared cosine."""
     steps: int = Field(1000, ge=2)
     """Steps of the schedule."""
-    time_scale: float = Field(1.0, gt=0)
+    time_scale: Annotated[float, SAID_BY_HUB] = Field(1.0, gt=0)
     """What a step counts in the time that the network is given: 0.25 for OpenAI's CIFAR-10 model."""
     prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
     """What the network predicts: the noise, the clean image, or the velocity of Salimans and Ho (2022)."""
     mode: Literal["exact", "paper"] = "exact"
     """`exact`: scaled for exactly the noise that is drawn; `paper`: for the next of the schedule's levels, as published."""
-    t_rule: Literal["interp", "ceil"] = "interp"
+    t_rule: Annotated[Literal["interp", "ceil"], OnlyWith("mode", "exact")] = "interp"
     """`exact` mode: a time between steps, or the next whole step."""
 
     @model_validator(mode="after")
@@ -78,6 +85,13 @@ class Diffusion(DenoiserSpec):
                 f"widths: with attention they must be multiples of head_dim={self.head_dim}, got {attending}"
             )
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """Also a training's criterion."""
+        found = super().without_effect()
+        if self.train is not None and "criterion" in self.train.model_fields_set:
+            found["train"] = "criterion has no effect: a diffusion network always compares noise, squared"
+        return found
 
     @property
     def trained(self) -> bool:

@@ -1,11 +1,12 @@
 """Draw each image only until it is decided which preset radii it holds: for tables of certified accuracy."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
@@ -50,11 +51,11 @@ class Decide(SamplerSpec):
     """The norm of the radii."""
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Probability that an image is given a radius it has not."""
-    beta: float = Field(0.02, gt=0, lt=0.5)
+    beta: Annotated[float, OnlyWith("test", "mixture")] = Field(0.02, gt=0, lt=0.5)
     """Of `mixture`: a radius is given up where the draws so far leave it a smaller chance than this to hold after n_max draws.
     It trades power for draws and cannot make a claim wrong: 0.02 saves about half of the draws and loses under 0.001 of
     accuracy."""
-    tolerance: float = Field(0.003, gt=0, lt=0.5)
+    tolerance: Annotated[float, OnlyWith("test", "optimal")] = Field(0.003, gt=0, lt=0.5)
     """Of `optimal`: how much certified accuracy you are ready to lose at each radius, against 100,000 draws of every image.
     0.003 is three images in a thousand. Images near a radius take most of the draws, and giving up on some of them is what
     makes a table cheap: half the tolerance takes some 30 % more draws, twice the tolerance a fifth fewer. What one table of

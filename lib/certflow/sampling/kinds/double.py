@@ -72,6 +72,11 @@ class Double(SamplerSpec):
     level: float = Field(0.001, gt=0, lt=0.5)
     """Level of the bound that the percentile follows from (Clopper-Pearson, of the stage-1 count): power, not soundness."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The level, where no percentile follows from stage 1."""
+        follows = isinstance(self.q, TruncatedLaw) and isinstance(self.q.rule, str)
+        return {} if follows else {"level": "has no effect where no percentile follows from stage 1 (q)"}
+
     @property
     def draws(self) -> int:
         """`n`, of the noise itself."""

@@ -1,9 +1,10 @@
 """Consistency regularisation of smoothed classifiers (Jeong and Shin 2020)."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.training.base import MethodSpec
 
@@ -28,19 +29,17 @@ class Consistency(MethodSpec):
     """Noise draws per image and step (the paper's m); with 1 the regulariser is the entropy alone."""
     lbd: float = Field(10.0, ge=0)
     """Weight of the divergence term."""
-    eta: float = Field(0.5, ge=0)
+    eta: Annotated[float, OnlyWith("form", "default")] = Field(0.5, ge=0)
     """Weight of the entropy in form `default`; the other forms do not use it."""
     form: Literal["default", "xent", "kl", "mse"] = "default"
     """`default`: lbd·KL + eta·H. `xent`: lbd·(KL + H). `kl`: lbd·KL. `mse`: lbd·‖p_2 − p_1‖², for two noises."""
-    entropy_form: Literal["plain", "double_softmax"] = "plain"
+    entropy_form: Annotated[Literal["plain", "double_softmax"], OnlyWith("form", "default", "xent")] = "plain"
     """`double_softmax`: entropy of softmax(p̄), a slip in the code behind DSRS's models; for reproducing these only."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if self.form == "mse" and self.noises != 2:
             raise ValueError(f"form mse compares two noisy copies; set noises: 2, got {self.noises}")
-        if self.form in ("kl", "mse") and self.entropy_form != "plain":
-            raise ValueError(f"form {self.form} has no entropy, so it takes no entropy_form")
         return self
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.kinds.spec import Record
 from certflow.training.base import MethodSpec, Reference
@@ -77,7 +78,7 @@ class Denoised(MethodSpec):
     resize: int | None = Field(None, ge=8)
     """Side, in pixels, of the image that the classifier takes (bicubic); null: that of the data."""
 
-    input_norm: Literal["auto", "half"] = "auto"
+    input_norm: Annotated[Literal["auto", "half"], OnlyWith("classifier", None)] = "auto"
     """How a classifier off the shelf normalises: `auto` as it was pretrained; `half` from [0,1] to [-1,1] in any case."""
 
     epochs: int = Field(90, ge=1)
@@ -85,7 +86,8 @@ class Denoised(MethodSpec):
     lr_step: int = Field(30, ge=1)
     update: Literal["sgd", "adam", "adamw", "adam_then_sgd"] = "adam"
     """As in every method; `adam_then_sgd` changes from the one to the other at `switch_epoch`."""
-    switch_epoch: int = Field(50, ge=1)
+    momentum: Annotated[float, OnlyWith("update", "sgd", "adam_then_sgd")] = Field(0.9, ge=0, lt=1)
+    switch_epoch: Annotated[int, OnlyWith("update", "adam_then_sgd")] = Field(50, ge=1)
     """`adam_then_sgd`: the first epoch of SGD, at the full rate again, with its own drops."""
 
     @classmethod
@@ -109,8 +111,6 @@ class Denoised(MethodSpec):
             raise ValueError(
                 "resize: a classifier that another method makes takes the images as its model entry says; set resize there"
             )
-        if self.input_norm != "auto" and self.classifier is not None:
-            raise ValueError("input_norm: a classifier that was trained here normalises as it was trained")
         if self.update == "adam_then_sgd" and self.schedule != "step":
             raise ValueError(
                 f"update adam_then_sgd begins the drops of schedule step anew; schedule {self.schedule} has none"

@@ -51,9 +51,6 @@ class External(MethodSpec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        recipe = sorted(self.model_fields_set & (set(MethodSpec.model_fields) - {"kind"}))
-        if recipe:
-            raise ValueError(f"an external model is not trained, so it takes no {', '.join(recipe)}")
         if self.sd is not None:
             if self.mean is None:
                 raise ValueError("sd is given without mean; give both (mean 0 to scale only)")

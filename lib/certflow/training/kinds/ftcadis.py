@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.training.behind import BehindDenoiser
 
@@ -47,7 +48,7 @@ class FtCadis(BehindDenoiser):
     """Epoch (from 0) from which ε is doubled; the published code calls it a warm-up."""
     selective: bool = True
     """Leave wrong copies out of the cross-entropy."""
-    warm_start: bool = True
+    warm_start: Annotated[bool, OnlyWith("selective")] = True
     """Of an image whose copies are all wrong, the one nearest to right counts."""
     detach_target: bool = False
     """No gradient through the mean prediction that the worst-case term compares with; half the memory. The published code does
@@ -57,7 +58,7 @@ class FtCadis(BehindDenoiser):
     mode: Literal["full", "lora"] = "full"
     """`full`: every parameter of the classifier learns. `lora`: its head, and low-rank additions to queries and values of its
     attention (Hu et al. 2022)."""
-    rank: int = Field(4, ge=1)
+    rank: Annotated[int, OnlyWith("mode", "lora")] = Field(4, ge=1)
     """`lora`: rank of the additions."""
 
     epochs: int = Field(30, ge=1)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from certflow.errors import TrainingError
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.training.base import MethodSpec
 
@@ -37,9 +38,9 @@ class Knowledge(MethodSpec):
 
     lbd: float = Field(10.0, ge=0)
     """Weight of the penalty. 10 to 100 lower the volatility after a warm-up; without one, from scratch, even 3 may collapse."""
-    alpha: float = Field(2.0, gt=0)
+    alpha: Annotated[float, OnlyWith("pick", "sampled")] = Field(2.0, gt=0)
     """The layer's place is drawn from the beta law of alpha and beta: (2, 1), the published choice, favours deep layers."""
-    beta: float = Field(1.0, gt=0)
+    beta: Annotated[float, OnlyWith("pick", "sampled")] = Field(1.0, gt=0)
     """See `alpha`."""
     penalty_warmup: float | None = Field(None, ge=0, lt=1)
     """Share of the run before the penalty begins. Null: half of it, none with `start_from`."""

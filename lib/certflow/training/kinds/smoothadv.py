@@ -1,9 +1,10 @@
 """SmoothAdv: adversarial training of the smoothed classifier (Salman et al. 2019)."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import NoiseSpec
 from certflow.training.attacked import AttackedSpec
@@ -31,7 +32,7 @@ class SmoothAdv(AttackedSpec):
     """Noise draws per image and step, shared by attack and loss (the field's m)."""
     attack: Literal["pgd", "ddn"] = "pgd"
     """`ddn`: decoupled direction and norm; its first norm is the epoch's radius, as in the published code."""
-    ddn_gamma: float = Field(0.05, gt=0, lt=1)
+    ddn_gamma: Annotated[float, OnlyWith("attack", "ddn")] = Field(0.05, gt=0, lt=1)
     """How much `ddn` shrinks or grows the norm per step."""
     gradient_free: bool = False
     """Estimate the direction from predictions alone (Stein), without back-propagation; `pgd` only."""

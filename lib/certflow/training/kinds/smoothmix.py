@@ -1,9 +1,10 @@
 """SmoothMix: training towards uncertainty along adversarial directions (Jeong et al. 2021)."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
 from certflow.training.base import MethodSpec
 
@@ -40,7 +41,7 @@ class SmoothMix(MethodSpec):
     """Epochs over which the mixture term and the distance of x0 from the image grow linearly; 1: none."""
     maxnorm: float | None = Field(None, ge=0)
     """Radius around the image that the attack may not leave; null: none."""
-    maxnorm_start: float | None = Field(None, ge=0)
+    maxnorm_start: Annotated[float | None, OnlyWith("mix_step")] = Field(None, ge=0)
     """Radius around the image for x0 after the warm-up; null: alpha·mix_step."""
 
     @property
