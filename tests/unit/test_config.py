@@ -87,7 +87,15 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
             [{"label": "a", "noise": "gauss-0.2", "path": "x"}],
             "experiments.digits.foreign.0.noise: no entry 'gauss-0.2' in noises; known: ",
         ),
-        (("experiments", "digits", "seeds"), [2**64], "experiments.digits.seeds: must be different"),
+        (("experiments", "digits", "seeds"), [1, 1], "experiments.digits.seeds: must be different, got [1, 1]"),
+        (("experiments", "digits", "seeds"), [0, 2**32], "experiments.digits.seeds.1: should be less than 4294967296"),
+        (("predictions", "quick", "seed"), 2**32, "predictions.quick.seed: should be less than 4294967296"),
+        (
+            ("methods", "theirs"),
+            {"kind": "denoised", "classifier": {"method": "gaussian", "noise": "gauss-0.25", "seed": 2**32}},
+            "methods.theirs.classifier.seed: should be less than 4294967296",
+        ),
+        (("knowledge",), {"k": {"seed": 2**64}}, "knowledge.k.seed: should be less than 18446744073709551616"),
         (
             ("experiments", "mnist", "published"),
             {"dataset": "mnits", "arch": "lenet"},

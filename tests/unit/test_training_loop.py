@@ -1,6 +1,7 @@
 """The loop against a plain one written by hand, its splitting, its log and its errors."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -258,7 +259,7 @@ def test_bad_arguments_are_refused():
         Probe(batch=3, noises=4)
     with pytest.raises(ValueError, match="nesterov needs a momentum"):
         Gaussian(nesterov=True, momentum=0.0)
-    for seed in (-1, 2**64):
+    for seed in (-1, 2**32):  # torch on a CPU would draw for 2**32 what it draws for 0
         with pytest.raises(ValueError, match="seed must be"):
             seed_everything(seed)
 
@@ -268,6 +269,14 @@ def test_seed_everything_fixes_the_initial_weights():
     first = (torch.rand(2).tolist(), np.random.rand())
     seed_everything(7)
     assert (torch.rand(2).tolist(), np.random.rand()) == first
+
+
+def test_the_largest_seed_shares_no_stream_with_those_of_fewer_bits():
+    drawn = []
+    for seed in (2**32 - 1, 2**31 - 1, 2**16 - 1, 0):
+        seed_everything(seed)
+        drawn.append((torch.rand(2).tolist(), np.random.rand()))
+    assert all(first != second for first, second in combinations(drawn, 2))
 
 
 def test_lenet_learns_real_digits_under_noise(shared):

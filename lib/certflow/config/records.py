@@ -8,6 +8,7 @@ from pydantic import Field
 
 from certflow.data.subset import Images
 from certflow.kinds.effect import OnlyWith
+from certflow.kinds.seeds import TrainingSeed
 from certflow.kinds.spec import Record
 from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
@@ -60,7 +61,7 @@ class ForeignResult(Record):
     """Name of the noise entry it was certified under."""
     path: str
     """The file, relative to where the workflow runs."""
-    seed: int = Field(0, ge=0)
+    seed: TrainingSeed = 0
     """The seed that its model was trained with, so that tables of several seeds are averaged."""
     norm: Norm = "l2"
     """The norm of its radii, which the format does not say."""
@@ -105,7 +106,7 @@ class Experiment(Record):
     pairs: Literal["all", "possible"] = "all"
     """`all`: every certificate under every noise; a pair that does not fit is an error. `possible`: pairs that do not fit are
     left out, so that laws with certificates of their own stand in one table; each noise and certificate must keep one."""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[TrainingSeed] = Field([0], min_length=1)
     """Seeds of training and sampling. With several the table gives mean and spread."""
     radii: list[float] = Field(min_length=1)
     """Radii of the table's columns in the norm of its certificates (l2 unless they say otherwise), [0,1]-pixel units."""
@@ -146,7 +147,7 @@ class Diagnosis(Record):
     """Entries of `noises` that the models are trained under, one without noise among them if wanted."""
     methods: list[str] = Field(min_length=1)
     """Entries of `methods`."""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[TrainingSeed] = Field([0], min_length=1)
     """Seeds of training. Each of them makes a model of its own."""
     knowledge: str
     """Entry of `knowledge`: what is measured of each model."""

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from certflow.kinds.seeds import Seed
 from certflow.kinds.spec import Record
 
 INPUT, LOGITS = "input", "logits"
@@ -16,7 +17,7 @@ class Extracted(Record):
     points: int = Field(2000, ge=62)
     """Number of random points; all where there are fewer. One in five of them chooses distances, the others are certified
     with: 62 leave the 50 that bounds need in order to say anything."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Which points are taken, and which of them are paired."""
     layers: Literal["stages", "blocks"] | list[str] = "stages"
     """Hidden layers: the network's top-level parts, the members of its chains too, or modules by name (`1.layer2.0`)."""
@@ -49,7 +50,7 @@ class Measured(Record):
     """Differences of losses that are certified against."""
     deltas: int = Field(25, ge=1, le=1000)
     """Distances of the grid: quantiles of the distances between points that are not certified with."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Which points are paired."""
 
 

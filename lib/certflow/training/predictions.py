@@ -13,6 +13,7 @@ from pydantic import Field
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import read_arrays
 from certflow.files.provenance import Provenance
+from certflow.kinds.seeds import TrainingSeed
 from certflow.kinds.spec import Record
 
 FORMAT, SHARD_FORMAT = "predictions", "predictions shard"
@@ -31,7 +32,7 @@ class Predictions(Record):
     """Entry of `methods` that trains (or brings) the base classifier."""
     noise: str
     """Entry of `noises` that it is trained at and the votes are drawn at; papers: Gaussian, sigma 0.25."""
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: TrainingSeed = 0
     """Training seed of the base classifier."""
     n: int = Field(10_000, ge=1, lt=2**32)
     """Votes per image. The standard error of a frequency is at most 0.5/sqrt(n): 0.005 for the papers' 10,000."""

@@ -6,17 +6,19 @@ import random
 import numpy as np
 import torch
 
+from certflow.kinds.seeds import TRAININGS
+
 
 def seed_everything(seed: int) -> None:
     """Seed python, numpy and torch, and choose deterministic convolutions; call it before a network is built.
 
-    `seed` lies in [0, 2**64). numpy takes 32 bits of it. `cudnn.benchmark` is off because it picks algorithms by timing
-    them, which makes two runs of the same job differ.
+    `seed` lies in [0, 2**32): of larger ones torch on a CPU takes the lower 32 bits. `cudnn.benchmark` is off because it picks
+    algorithms by timing them, which makes two runs of the same job differ.
     """
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be at least 0 and below 2**64, got {seed}")
+    if not 0 <= seed < TRAININGS:
+        raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}")
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed)
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

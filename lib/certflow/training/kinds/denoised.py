@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import lazy, register
+from certflow.kinds.seeds import TrainingSeed
 from certflow.kinds.spec import Record
 from certflow.training.base import MethodSpec, Reference
 from certflow.training.recipe import Optimiser
@@ -33,7 +34,7 @@ class Classifier(Record):
     """Noise entry that it was trained under; one of kind `none` for a classifier of clean images."""
     model: str | None = None
     """Model entry; the experiment's own unless given."""
-    seed: int | None = Field(None, ge=0)
+    seed: TrainingSeed | None = None
     """The seed it was trained with; that of the run unless given."""
 
     def reference(self, model: str, seed: int) -> Reference:
