@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from certflow.report.lines import Line
-from certflow.report.metrics import average_certified_radius, certified_accuracy, stage_2_draws
+from certflow.report.metrics import average_certified_radius, certified_accuracy, draws_of
 from certflow.report.names import level
 from certflow.report.numbers import whole
 from certflow.report.series import labels
@@ -49,7 +49,7 @@ def point(line: Line, radius: float) -> tuple[float, float, float]:
     for entry in line.seeds:
         table = entry.table
         correct, reached = table["correct"].to_numpy() == 1, table["radius"].to_numpy(np.float64)
-        draws = float((table["n0"] + stage_2_draws(table)).mean())
+        draws = float(draws_of(table).mean())
         accuracy = float(certified_accuracy(correct, reached, [radius])[0])
         found.append((draws, average_certified_radius(correct, reached), accuracy))
     return tuple(np.mean(found, axis=0).tolist())

@@ -59,10 +59,15 @@ def image_values(table: "pd.DataFrame", radii: Sequence[float]) -> np.ndarray:
     unknown = np.full(len(table), np.nan)
     samples = unknown
     if {"n0", "n"} <= set(table.columns):
-        samples = table["n0"].to_numpy(np.float64) + stage_2_draws(table)
+        samples = draws_of(table)
     seconds = table["seconds"].to_numpy(np.float64) if "seconds" in table.columns else unknown
     scalars = [correct * radius, correct, table["predict"].to_numpy() == -1, samples, seconds]
     return np.column_stack([*scalars, certified(correct, radius, radii)]).astype(np.float64)
+
+
+def draws_of(table: "pd.DataFrame") -> np.ndarray:
+    """int64 [images]: draws that were made of each image, those of both stages."""
+    return table["n0"].to_numpy(np.int64) + stage_2_draws(table)
 
 
 def stage_2_draws(table: "pd.DataFrame") -> np.ndarray:

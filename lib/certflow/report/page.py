@@ -13,7 +13,7 @@ from certflow.report.drawn import read_figure
 from certflow.report.html import circumstances, html_figure, html_table, stated_settings, write_html
 from certflow.report.layout import blocks
 from certflow.report.lines import Line
-from certflow.report.metrics import stage_2_draws
+from certflow.report.metrics import draws_of
 from certflow.report.names import level
 from certflow.report.notes import guarantees, published_notes, table_notes
 from certflow.report.numbers import DASH, number, percent, whole
@@ -171,10 +171,7 @@ def _model_cost(log: TrainingLog) -> dict[str, str]:
 def _cost(line: Line) -> dict[str, str]:
     """Draws and time of certifying a line, all seeds together."""
     seconds = [entry.table["seconds"].sum() if "seconds" in entry.table else np.nan for entry in line.seeds]
-    draws = [
-        (entry.table["n0"] + stage_2_draws(entry.table)).sum() if line.draws is not None else np.nan
-        for entry in line.seeds
-    ]
+    draws = [draws_of(entry.table).sum() if line.draws is not None else np.nan for entry in line.seeds]
     images, total, time = line.n_images * len(line.seeds), float(np.sum(draws)), float(np.sum(seconds))
     return {
         "line": line.label,

@@ -169,8 +169,8 @@ class SamplerSpec(Spec):
         return None
 
     def cost(self, noise: NoiseSpec) -> float | None:
-        """Stage-2 draws per image to plan with: their mean where it is fixed beforehand, else the most an image may get."""
-        return self.draws
+        """Stage-2 draws per image to plan with, of both laws: their mean where it is fixed beforehand, else the most."""
+        return None if self.draws is None else self.draws + self.second_draws
 
     def problems(self) -> list[str]:
         """Settings that can never give a result (empty: none)."""

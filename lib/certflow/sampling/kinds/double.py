@@ -103,10 +103,6 @@ class Double(SamplerSpec):
             "q_param": np.where(pooled, 1.0, self._parameter(k0)),
         }
 
-    def cost(self, noise: NoiseSpec) -> float:
-        """Draws of both laws."""
-        return self.n + self.n_q
-
     def measurements(self, images: PlannedImages) -> list[Measurement]:
         """`counts` under the noise, `counts_q` under the second law, in streams of their own."""
         plan, noise = images.plan, images.noise
