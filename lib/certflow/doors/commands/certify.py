@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from certflow.noise.radii import Norm
     from certflow.sampling.base import SamplerSpec
 
+    Specs = tuple[SamplerSpec, CertificateSpec]
+
 HELP = "a class and a certified radius for each image"
 REQUIRED = 3
 """Exit status where `--require` does not hold."""
@@ -59,9 +61,9 @@ def run(given: argparse.Namespace) -> int:
     from certflow.noise.radii import usual_norm
     from certflow.sampling.engine import Reader
 
-    _specs(given, given.norm)  # what is wrong with them is said before a model is read
+    specs = _specs(given, given.norm)  # what is wrong with them is said before a model is read
     what = asked(given)
-    sampler, certificate = _specs(given, given.norm, usual_norm(what.noise.kind))
+    sampler, certificate = _in_usual_norm(given, specs, usual_norm(what.noise.kind))
     _check(given, what, problems(what.noise, sampler, certificate, what.base.dim))
     record = record_of(what, given.seed, sampler=sampler.canonical())
     with resumable(given, what, record) as running:
@@ -83,13 +85,8 @@ def run(given: argparse.Namespace) -> int:
     return _required(found.table, given.require)
 
 
-def _specs(
-    given: argparse.Namespace, norm: "Norm | None", usual: "Norm" = "l2"
-) -> tuple["SamplerSpec", "CertificateSpec"]:
-    """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both.
-
-    usual: the norm where nothing states one and the certificate has a choice.
-    """
+def _specs(given: argparse.Namespace, norm: "Norm | None") -> "Specs":
+    """The sampler and the certificate. Options that the sampler decides too, such as its level, go to both."""
     from certflow.certify.base import CertificateSpec
     from certflow.sampling.base import SamplerSpec
 
@@ -97,12 +94,14 @@ def _specs(
     drawn = {"n0": given.n0, "n": given.n, "arithmetic": given.arithmetic}
     sampler = entry(SamplerSpec, given.sampler, **drawn, **fitting(SamplerSpec, given.sampler, **both))
     kind = given.certificate or ("sequential" if sampler.sequential else "neyman_pearson")
-    certificate = entry(CertificateSpec, kind, sampler=sampler.kind, **both)
-    stated = any("norm" in spec.model_fields_set for spec in (sampler, certificate))
-    choice = get_args(type(certificate).model_fields["norm"].annotation)
-    return (
-        (sampler, certificate) if stated or usual == certificate.norm or usual not in choice else _specs(given, usual)
-    )
+    return sampler, entry(CertificateSpec, kind, sampler=sampler.kind, **both)
+
+
+def _in_usual_norm(given: argparse.Namespace, specs: "Specs", norm: "Norm") -> "Specs":
+    """The same with radii in this norm, where neither states one and the certificate knows it."""
+    stated = any("norm" in spec.model_fields_set for spec in specs)
+    known = get_args(type(specs[1]).model_fields["norm"].annotation)
+    return specs if stated or norm not in known else _specs(given, norm)
 
 
 def _check(given: argparse.Namespace, what: "Asked", found: list[str]) -> None:
