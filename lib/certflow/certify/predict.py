@@ -9,6 +9,7 @@ from certflow.certify.bounds import checked_level
 from certflow.certify.field_table import format_time
 from certflow.stats import LARGEST_N, prediction_p_value, smallest_n_to_predict
 from certflow.stats.checks import whole
+from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 ABSTAIN = -1
 
 
-def predict_classes(counts: np.ndarray, alpha: float = 0.001) -> tuple[np.ndarray, np.ndarray]:
+def predict_classes(counts: np.ndarray, alpha: float = USUAL_ALPHA) -> tuple[np.ndarray, np.ndarray]:
     """The class of each image, or -1 where the votes do not settle it, and the p-value it was judged by.
 
     counts: whole numbers [images, classes], votes under noise; alpha in (0, 0.5). Returns (int64 [images], float64 [images]).

@@ -12,6 +12,7 @@ from certflow.sampling.base import SamplerSpec
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.counts import count_of
 from certflow.sampling.settings import engine_settings
+from certflow.stats.limits import USUAL_ALPHA
 
 
 @engine_settings()
@@ -24,7 +25,7 @@ def previewed(
     *,
     norm: Norm = "l2",
     n: int = 100_000,
-    alpha: float = 0.001,
+    alpha: float = USUAL_ALPHA,
     seed: int = 0,
     index: Any = None,
     running: Running | None = None,

@@ -23,6 +23,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.kinds.enumerated import Enumerated
 from certflow.sampling.kinds.fixed import Fixed
 from certflow.sampling.quantizing import quantized
+from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ class SmoothedClassifier:
         self,
         images: Any,
         n: int = 1000,
-        alpha: float = 0.001,
+        alpha: float = USUAL_ALPHA,
         batch_size: int | None = None,
         seed: int = 0,
         *,
@@ -171,7 +172,7 @@ def _drawn(
     """Sampler and certificate of Cohen et al., with their numbers as defaults."""
     norm = norm or usual_norm(noise.kind)
     n0, n = checked_draws("n0", 100 if n0 is None else n0), checked_draws("n", 100_000 if n is None else n)
-    alpha = checked_alpha(0.001 if alpha is None else alpha)
+    alpha = checked_alpha(USUAL_ALPHA if alpha is None else alpha)
     try:
         return Fixed(n0=n0, n=n, arithmetic=arithmetic), NeymanPearson(sampler="fixed", alpha=alpha, norm=norm)
     except ValidationError as error:

@@ -13,7 +13,7 @@ from certflow.kinds.spec import Record
 from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
-from certflow.stats.limits import LARGEST_N
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 from certflow.training.predictions import Predictions
 
 SECTIONS = {
@@ -76,7 +76,7 @@ class Preview(Record):
     """Entry of `samplers` that makes these draws; kind `pilot` is for it."""
     n: int = Field(100_000, ge=1, le=LARGEST_N)
     """Draws per image of the table that is estimated."""
-    alpha: float = Field(0.001, gt=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
     """Failure probability per image of the table that is estimated."""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from certflow.doors.written import LARGEST_SIZE, sizes, whole
 from certflow.machine.naming import DEVICES
+from certflow.stats.limits import USUAL_ALPHA
 
 NORM = "of the radius (l2, or the first that is known under the noise)"
 """What --norm is."""
@@ -83,7 +84,7 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
         "--noise", metavar="KIND:SIGMA", help="such as gaussian:0.25, or JSON; default: what it was trained under"
     )
     own.add_argument("--seed", type=int, default=0)
-    own.add_argument("--alpha", type=float, help="probability of error allowed per image (0.001)")
+    own.add_argument("--alpha", type=float, help=f"probability of error allowed per image ({USUAL_ALPHA:g})")
     own.add_argument("--arithmetic", choices=["float", "exact"])
 
 

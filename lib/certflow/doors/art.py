@@ -16,6 +16,7 @@ from certflow.certify.smoothed import SmoothedClassifier
 from certflow.models.base import Inference
 from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian
+from certflow.stats.limits import USUAL_ALPHA
 
 Range = tuple[float, float]
 
@@ -47,7 +48,7 @@ class PyTorchRandomizedSmoothing:
         device_type: str = "gpu",
         sample_size: int = 32,
         scale: float = 0.1,
-        alpha: float = 0.001,
+        alpha: float = USUAL_ALPHA,
         *,
         seed: int = 0,
         inference: Inference | None = None,

@@ -20,6 +20,7 @@ from scipy import special
 from certflow.stats.clopper_pearson import clopper_pearson_failure
 from certflow.stats.crossing import first_good
 from certflow.stats.deconvolution import GRID, Law, law_of, observed
+from certflow.stats.limits import USUAL_ALPHA
 
 SHIFT = 0.016
 """Standard deviation of what smoothing shifts, as a share of that of a coin with the estimated mean: 0.8 points at an accuracy
@@ -60,7 +61,7 @@ def most_misses(limits: np.ndarray, n: int, alpha: float) -> np.ndarray:
 
 
 def estimated_accuracy(
-    k: ArrayLike, n: ArrayLike, limits: ArrayLike, *, draws: int = 100_000, alpha: float = 0.001
+    k: ArrayLike, n: ArrayLike, limits: ArrayLike, *, draws: int = 100_000, alpha: float = USUAL_ALPHA
 ) -> Estimate:
     """Certified accuracy at each radius, as `draws` draws per image would give it, with a 95 % interval.
 

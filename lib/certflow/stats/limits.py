@@ -2,6 +2,9 @@
 
 import math
 
+USUAL_ALPHA = 0.001
+"""Probability of error per image where nobody says which: that of the papers' tables."""
+
 LARGEST_N = 10**8
 """Most draws that a bound is computed for: up to here the accuracy of the inverse beta function has been verified."""
 

@@ -10,7 +10,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class DoubleSampling(CertificateSpec):
 
     kind: Literal["dsrs"] = "dsrs"
     norm: Literal["l2"] = "l2"
-    alpha: float = Field(0.001, gt=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
     """Failure probability allowed per image, for all four bounds together."""
     shares: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=4, max_length=4)] = [0.25] * 4
     """Shares of alpha for the lower and upper bound under P and under Q. A quarter each in the paper; the upper bound under P

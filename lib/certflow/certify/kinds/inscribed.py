@@ -13,6 +13,7 @@ from certflow.kinds.spec import problems_of
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ class Inscribed(CertificateSpec):
 
     kind: Literal["inscribed"] = "inscribed"
     example: ClassVar[dict[str, Any]] = {"norm": "linf", "of": {"kind": "neyman_pearson"}}
-    alpha: float = Field(0.001, ge=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, ge=0, lt=0.5)
     """Failure probability allowed per image: that of the inner certificate."""
     norm: Norm
     """The norm of the ball that fits inside."""

@@ -9,7 +9,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.stats.limits import LARGEST_N, smallest_n_to_certify
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ class NeymanPearson(CertificateSpec):
 
     kind: Literal["neyman_pearson"] = "neyman_pearson"
     takes_slack: ClassVar[bool] = True
-    alpha: float = Field(0.001, gt=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
     """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
     bound: Literal["plain", "randomized"] = "plain"
     """`randomized`: the bound uses its level up with one coin per image, drawn from (seed, image) and written to the table as

@@ -9,6 +9,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ class Sequential(CertificateSpec):
     fixed: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
-    alpha: float = Field(0.001, gt=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:

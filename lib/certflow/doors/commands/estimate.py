@@ -47,8 +47,9 @@ def run(given: argparse.Namespace) -> int:
     from certflow.sampling.arguments import checked_alpha, checked_draws
     from certflow.sampling.base import SamplerSpec
     from certflow.sampling.engine import Reader
+    from certflow.stats.limits import USUAL_ALPHA
 
-    n, alpha = checked_draws("n", given.n), checked_alpha(0.001 if given.alpha is None else given.alpha)
+    n, alpha = checked_draws("n", given.n), checked_alpha(USUAL_ALPHA if given.alpha is None else given.alpha)
     sampler = entry(SamplerSpec, given.sampler, arithmetic=given.arithmetic)
     what = asked(given)
     norm = given.norm or usual_norm(what.noise.kind)

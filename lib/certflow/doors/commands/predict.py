@@ -17,8 +17,9 @@ def run(given: argparse.Namespace) -> int:
     """Vote, judge, write."""
     from certflow.certify.predict import checked_votes, prediction_table
     from certflow.sampling.arguments import checked_alpha, checked_draws
+    from certflow.stats.limits import USUAL_ALPHA
 
-    alpha = checked_alpha(0.001 if given.alpha is None else given.alpha)
+    alpha = checked_alpha(USUAL_ALPHA if given.alpha is None else given.alpha)
     with voted(given, checked_votes(checked_draws("n", given.n), alpha)) as found:
         table = prediction_table(found.votes, alpha, found.slack, found.asked.given.labels)
         summary = {"images": len(table), "abstained": int((table["predict"] == -1).sum())}

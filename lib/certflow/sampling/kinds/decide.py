@@ -12,6 +12,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
+from certflow.stats.limits import USUAL_ALPHA
 
 
 @register("decide")
@@ -49,7 +50,7 @@ class Decide(SamplerSpec):
     """Radii, [0,1]-pixel units, increasing: give the radii of the table. 0 asks for a certified prediction."""
     norm: Norm = "l2"
     """The norm of the radii."""
-    alpha: float = Field(0.001, gt=0, lt=0.5)
+    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
     """Probability that an image is given a radius it has not."""
     beta: Annotated[float, OnlyWith("test", "mixture")] = Field(0.02, gt=0, lt=0.5)
     """Of `mixture`: a radius is given up where the draws so far leave it a smaller chance than this to hold after n_max draws.
