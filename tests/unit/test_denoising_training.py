@@ -1,5 +1,7 @@
 """Training a denoiser before a frozen classifier: objectives, surrogates, optimisers, interruption."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from safetensors import safe_open
 from training_examples import patterns, timeless, weights
 
 from certflow.denoising.trainee import Trainee
+from certflow.errors import NonFiniteError
 from certflow.noise import Gaussian, noise
 from certflow.training import train
 from certflow.training.batch import Batch
@@ -215,6 +218,19 @@ def test_a_denoiser_learns_over_a_range_of_levels(average):
     same = weights(restorer.average) == weights(restorer.live)
     assert not same
     assert restorer.best(average) is (restorer.average if average else restorer.live)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_a_denoiser_that_overflows_in_eval_mode_alone_is_not_stored(average):
+    """As with running statistics that are no numbers: no training loss uses them."""
+    restorer = Restorer(DNCNN.build(INFO, None))
+    for denoiser in (restorer.live, restorer.average):
+        denoiser.network.register_forward_hook(
+            lambda network, _, found: found if network.training else found * math.nan
+        )
+    with pytest.raises(NonFiniteError, match="epoch 0: the loss on noisy test images is nan; lower the learning rate"):
+        recipe = RangeTraining(epochs=2, batch=16, average=average)
+        train(recipe, restorer, *patterns(train=32, test=8), noise=noise("none"), seed=0, quiet=True)
 
 
 def test_the_average_follows_its_definition():

@@ -224,6 +224,14 @@ def test_loss_that_is_no_number_is_named_by_epoch_and_step():
         run(Failing(epochs=3, batch=8))
 
 
+def test_a_network_that_overflows_in_eval_mode_alone_stops_its_training():
+    """As with running statistics that are no numbers: no training loss uses them."""
+    model = network()
+    model.register_forward_hook(lambda network, _, found: found if network.training else found * math.nan)
+    with pytest.raises(NonFiniteError, match="epoch 0: the loss on noisy test images is nan"):
+        run(model=model)
+
+
 def test_diverging_training_stops():
     with pytest.raises(NonFiniteError, match="epoch 0, step .*lower the learning rate"):
         run(Gaussian(epochs=1, batch=8, lr=1e30))

@@ -1,5 +1,6 @@
 """A running training: its epochs, the state from which it can be resumed, its log."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from certflow.errors import NonFiniteError
 from certflow.files.attempts import note_attempt
 from certflow.files.parts import remove_parts
 from certflow.files.tensorfile import tensors_digest
@@ -102,6 +104,10 @@ class Run:
         result = stepper.method.evaluate(
             stepper.model, batches, law, seed=stepper.seed, epoch=epoch, ranks=stepper.ranks
         )
+        if not math.isfinite(result.loss):  # running statistics can overflow, which no training loss uses
+            raise NonFiniteError(
+                f"epoch {epoch}: the loss on noisy test images is {result.loss}; lower the learning rate"
+            )
         lr = stepper.learning_rate(epoch)
         row = row_of(epoch, time.monotonic() - begun, trained, lr, meter, result)
         stepper.method.judge([*self.position.rows, row])
