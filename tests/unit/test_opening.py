@@ -9,6 +9,7 @@ import pytest
 from certflow.errors import ArtefactError
 from certflow.files.atomic import atomic
 from certflow.files.attempts import journal_path, note_attempt
+from certflow.files.intact import file_digest
 from certflow.files.lock import exclusive, lock_path
 from certflow.files.opening import create_new, open_plain, require_no_planted_link, require_place
 from certflow.files.parts import part_path
@@ -200,3 +201,9 @@ def test_own_links_are_followed(tmp_path):
     with exclusive(folder / "train" / "x", "training"), atomic(folder / "train" / "x") as part:
         part.write_text("x")
     assert (folder / "sample" / "x").read_text() == "x"
+
+
+def test_a_device_has_no_digest():
+    """One that never ends would be read for ever."""
+    with pytest.raises(ValueError, match="it is not a regular file"):
+        file_digest(os.devnull)

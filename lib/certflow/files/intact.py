@@ -101,9 +101,9 @@ def read_all(path: str | Path) -> bytes:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """SHA-256 (hex) of a regular file's bytes; for anything else the errors of `opened`."""
+    with opened(path) as file:
+        return digest_of(file)
 
 
 def digest_of(file: BinaryIO, size: int | None = None) -> str:
