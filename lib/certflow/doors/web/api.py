@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 
 from certflow.doors.web import forms, takes, votes
 from certflow.doors.web.asked import Draws, Sampled, Votes
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.job import Job, certifies_one, certifies_several
 from certflow.doors.web.job_pages import job_of
 from certflow.doors.web.lines import UPLOADED

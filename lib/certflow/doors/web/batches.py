@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import Draws, Picture
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.forms import Chosen
 from certflow.doors.web.pages import card_of
 from certflow.doors.web.settings import MEGABYTE

@@ -15,7 +15,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from certflow.config.validation import validated
 from certflow.data.base import DatasetSpec
 from certflow.doors.web import brought
-from certflow.doors.web.brought import ONNX, SUFFIXES, Described
+from certflow.doors.web.brought import SUFFIXES, Described
+from certflow.doors.web.card import ONNX
 from certflow.doors.web.forms import Wrong
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here

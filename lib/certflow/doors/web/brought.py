@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.config.validation import validated
 from certflow.data.base import DataInfo, DatasetSpec, Split
+from certflow.doors.web.card import ONNX, Card, noise_name
 from certflow.doors.web.jobs import new_id
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import read_record, write_record
@@ -20,12 +21,10 @@ from certflow.noise.base import NoiseSpec
 
 if TYPE_CHECKING:
     from certflow.doors.bring import Brought
-    from certflow.doors.web.cards import Card
 
 FORMAT = "web model"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".onnx")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ONNX)
 """Endings of files that are taken. Only the ending of a name that somebody gives is ever used."""
-ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def keep(upload: Callable[[Path], None], suffix: str, described: Described, test
     return folder.name
 
 
-def load(card: "Card") -> "Brought":
+def load(card: Card) -> "Brought":
     """The model of a card; `ArtefactError` where its file is not the one that was taken in."""
     record = _record(card.path.parent / "card.json")
     if file_digest(card.path) != record.parents["weights"]:
@@ -107,10 +106,8 @@ def load(card: "Card") -> "Brought":
     return _brought(card.path, _described(record.spec), None)
 
 
-def read_card(path: Path) -> "Card":
+def read_card(path: Path) -> Card:
     """The card of a model that was brought."""
-    from certflow.doors.web.cards import Card, noise_name
-
     record = _record(path)
     described = _described(record.spec)
     weights = path.parent / record.notes["file"]

@@ -1,118 +1,25 @@
-"""The models that can be certified, as pages show them: those of the pipeline, and those brought along."""
+"""The models that there are: those of the pipeline, and those brought along."""
 
 import hashlib
 import math
 import time
 from base64 import b32encode
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from certflow.data.base import DatasetSpec
 from certflow.doors import catalogue
-from certflow.doors.web.brought import ONNX, read_card
+from certflow.doors.web.brought import read_card
+from certflow.doors.web.card import BEHIND, Card, Result, noise_name
 from certflow.errors import CertflowError
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import revive
-from certflow.noise.base import NoiseSpec
 from certflow.report.metrics import certified_accuracy
 
 FRESH = 2.0
 """Seconds for which a listing is not made again."""
-BEHIND = "-"
-"""Stands between the ids of a classifier and of the model whose denoiser stands before it."""
 SHOWN = (0.25, 0.5)
 """Radii whose certified accuracy a card shows."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a certificate table of the pipeline says about a model."""
-
-    name: str
-    images: int
-    accuracy: float
-    """Share of images that are certified as their class at any radius."""
-    at: Mapping[float, float]
-    """Radius → certified accuracy."""
-    norm: str
-    """The norm of the radii."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """One model."""
-
-    id: str
-    path: Path
-    source: str
-    """`pipeline` or `brought`."""
-    title: str
-    dataset: DatasetSpec | None
-    """The data it was trained on, where these are known."""
-    shape: tuple[int, ...]
-    classes: int
-    noise: NoiseSpec
-    facts: Mapping[str, str]
-    """What it is, for people."""
-    size: int
-    modified: float
-    class_names: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    result: Result | None = None
-    made: Mapping[str, Any] = field(default_factory=dict)
-    """How it was brought (source `brought`)."""
-    denoises: bool = False
-    """Whether it has a denoiser."""
-    behind: "Card | None" = None
-    """The model whose denoiser was put before it, if one was."""
-
-    @property
-    def dim(self) -> int:
-        """Number of coordinates of an image."""
-        return math.prod(self.shape)
-
-    @property
-    def alone(self) -> str:
-        """The id of the classifier by itself."""
-        return self.id.partition(BEHIND)[0]
-
-    @property
-    def is_torch(self) -> bool:
-        """Whether it is a torch module: such models have gradients, and take a denoiser before them."""
-        return self.path.suffix != ONNX
-
-    def fits_behind(self, other: "Card") -> bool:
-        """Whether it can be put behind the denoiser of another one."""
-        alone = self.is_torch and not self.denoises and self.behind is None
-        return alone and other.denoises and self.shape == other.shape
-
-    def put_behind(self, other: "Card") -> "Card":
-        """It with the denoiser of another one before it, under that one's noise."""
-        return replace(
-            self,
-            id=f"{self.id}{BEHIND}{other.id}",
-            title=f"{self.title} behind a denoiser",
-            noise=other.noise,
-            facts={
-                **self.facts,
-                "noise": other.facts["noise"],
-                "denoiser": f"of {other.title}, {other.facts['noise']}",
-            },
-            warnings=(*self.warnings, *other.warnings),
-            result=None,
-            behind=other,
-        )
-
-    def named(self, number: int) -> str:
-        """What people call a class."""
-        return self.class_names[number] if 0 <= number < len(self.class_names) else str(number)
-
-    def under(self, sigma: float | None) -> NoiseSpec:
-        """Its noise, at another level where one is given."""
-        return self.noise if sigma is None else self.noise.model_copy(update={"sigma": sigma})
 
 
 class Cards:
@@ -170,15 +77,6 @@ def card_id(*parts: str) -> str:
     """12 letters that name a model by what it is and where it lies."""
     found = hashlib.sha256("\n".join(parts).encode()).digest()
     return b32encode(found).decode().lower()[:12]
-
-
-def noise_name(noise: NoiseSpec) -> str:
-    """A noise as people write it."""
-    if noise.sigma == 0:
-        return "no noise"
-    own = noise.model_dump(exclude={"kind", "sigma"})
-    more = "".join(f", {name} = {value:g}" for name, value in own.items() if isinstance(value, int | float))
-    return f"{noise.kind.replace('_', ' ')}, σ = {noise.sigma:g}{more}"
 
 
 def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:

@@ -16,7 +16,7 @@ from certflow.config.validation import without_commas
 from certflow.data.base import Split
 from certflow.doors.web import pictures
 from certflow.doors.web.asked import Draws, Picture, Sampled, Votes
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.law import law_of
 from certflow.doors.web.words import name_of
 from certflow.doors.written import whole

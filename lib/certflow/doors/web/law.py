@@ -6,7 +6,7 @@ from functools import cached_property
 from certflow.certify.base import CertificateSpec
 from certflow.certify.live import grows
 from certflow.doors.web.asked import Draws
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.ways import Way, way_named
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec

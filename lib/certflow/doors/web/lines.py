@@ -6,7 +6,7 @@ from typing import Any
 
 from certflow.certify.base import CertificateSpec
 from certflow.doors.web.asked import AskedCertify
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.kinds.spec import Spec
 from certflow.sampling.base import SamplerSpec
 

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from certflow.doors.web import forms, pictures, takes
 from certflow.doors.web.asked import AskedAttack, AskedCertify, Draws
-from certflow.doors.web.cards import BEHIND, Card
+from certflow.doors.web.card import BEHIND, Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.site import here
 from certflow.doors.web.splits import spaced

@@ -9,7 +9,7 @@ from typing import Any
 from certflow.certify.memory import ready
 from certflow.doors.bring import Brought, behind_denoiser_of, from_results
 from certflow.doors.web.brought import load
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.settings import Settings
 from certflow.sampling.classifier import BaseClassifier
 

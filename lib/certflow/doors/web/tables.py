@@ -5,7 +5,7 @@ from typing import Any
 
 from certflow.doors.web import charts
 from certflow.doors.web.asked import AskedBatch
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import law_of
 from certflow.report.numbers import DASH, down

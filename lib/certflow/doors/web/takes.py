@@ -3,7 +3,7 @@
 import numpy as np
 
 from certflow.doors.web.asked import Asked, AskedAttack, AskedBatch, AskedCertify, Draws
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.forms import Chosen
 from certflow.doors.web.job import Job, certifies_one
 from certflow.doors.web.site import here

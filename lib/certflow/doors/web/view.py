@@ -5,7 +5,7 @@ from typing import Any
 
 from certflow.doors.web import charts, limits
 from certflow.doors.web.asked import AskedCertify
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.law import Law, law_of
 from certflow.doors.web.words import duration, percent, rounded

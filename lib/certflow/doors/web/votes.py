@@ -8,7 +8,7 @@ import torch
 from certflow.certify.memory import slack_of_votes, votes
 from certflow.certify.predict import checked_votes, prediction_table, score_table
 from certflow.doors.web.asked import Votes
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.forms import Chosen, Wrong
 from certflow.doors.web.ready_models import Ready
 from certflow.doors.web.site import here

@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from certflow.doors.web.cards import Card
+from certflow.doors.web.card import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.ready_models import Ready, ReadyModels
