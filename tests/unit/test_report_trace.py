@@ -68,3 +68,5 @@ def test_remade_predictions_and_checkpoints_are_marked(table):
     assert found["checkpoint started from"].state == "changed since"
     (folder / "start.pth").unlink()
     assert steps(table)["checkpoint started from"].state == "not here"
+    (folder / "start.pth").mkdir()
+    assert steps(table)["checkpoint started from"].state == "not here"

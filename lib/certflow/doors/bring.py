@@ -214,15 +214,12 @@ def _module(brought: Brought) -> torch.nn.Module:
 def _seen(network: torch.nn.Sequential, info: DataInfo | None, classes: int | None, test: Split) -> DataInfo:
     """The images as the doctor is to take them: normalised as by the network, which was loaded already."""
     from certflow.models.normalise import normalisation
+    from certflow.models.published import numbers_of
 
     shape = test.read(np.array([0])).shape[1:] if info is None else info.shape
     layer = normalisation(network)
-    mean, sd = (_numbers(values) for values in (layer.mean, layer.sd))
+    mean, sd = (numbers_of(values) for values in (layer.mean, layer.sd))
     return DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
-
-
-def _numbers(values: torch.Tensor | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values.double().flatten().tolist())
 
 
 @torch.inference_mode()

@@ -82,7 +82,7 @@ def load_checkpoint(
                 "settings of its kind if there were none"
             )
         network[0] = Normalise(*_usual(model, network[1]))
-    stated = mean if mean is not None else _numbers(normalisation(network).mean)
+    stated = mean if mean is not None else numbers_of(normalisation(network).mean)
     if stated is not None and max(stated) > 1:
         warnings.warn(
             f"{path}: mean {list(stated)} is not one of pixels in [0,1]; if it is meant for pixels from 0 to 255, divide mean "
@@ -165,7 +165,8 @@ def _selected(
     return part
 
 
-def _numbers(tensor: torch.Tensor | None) -> Numbers | None:
+def numbers_of(tensor: torch.Tensor | None) -> Numbers | None:
+    """A tensor's values; None for none."""
     return None if tensor is None else tuple(tensor.double().flatten().tolist())
 
 
@@ -175,7 +176,7 @@ def _stored(published: Published, path: str | Path) -> tuple[Numbers | None, Num
             f"{path}: stores a standard deviation (sd, std or sigma) beside the weights and no mean; if it is a noise level, "
             "leave it out by its name (leave_out); if it is part of a normalisation, give mean and sd"
         )
-    return _numbers(published.mean), _numbers(published.sd)
+    return numbers_of(published.mean), numbers_of(published.sd)
 
 
 def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: str | Path) -> Normalise:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from certflow.files.artefact import read_picture
-from certflow.files.intact import file_digest
+from certflow.files.contents import content
 from certflow.report.lines import Line, SeedTable
 
 FORMAT = "figure"
@@ -17,9 +17,7 @@ def tables_of(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _digest(entry: SeedTable) -> str:
-    if entry.provenance is not None:
-        return entry.provenance.digest
-    return file_digest(entry.path) if entry.path.exists() else ""
+    return (content(entry.path) or "") if entry.provenance is None else entry.provenance.digest
 
 
 def drawn_from(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

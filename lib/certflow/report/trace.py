@@ -7,7 +7,7 @@ from typing import Any
 
 from certflow.errors import CertflowError
 from certflow.files.artefact import read_arrays_record, read_provenance
-from certflow.files.intact import file_digest
+from certflow.files.contents import content
 from certflow.files.provenance import Provenance
 from certflow.kinds.spec import digest
 from certflow.report.chain import STAGES, chain_paths
@@ -128,7 +128,7 @@ def _manifest(path: Path) -> tuple[Provenance, str]:
 
 
 def _file(path: str | Path) -> str:
-    return file_digest(path) if Path(path).exists() else ""
+    return content(path) or ""
 
 
 _READERS: tuple[tuple[str, str, Callable], ...] = (

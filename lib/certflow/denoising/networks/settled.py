@@ -16,6 +16,7 @@ from torch import nn
 
 from certflow.denoising.networks.unet import UNet
 from certflow.models.fast.added import AddedConv2d
+from certflow.models.fast.folding import parameter_like
 
 Images = Float[torch.Tensor, "rows channels height width"]
 
@@ -48,12 +49,12 @@ class SettledBlock(nn.Module):
 
     def _absorb(self, embedded: Float[torch.Tensor, " values"], way: str) -> None:
         if way == "default":
-            self.conv1.bias = _parameter(self.conv1.bias.double() + embedded, self.conv1.bias)
+            self.conv1.bias = parameter_like(self.conv1.bias.double() + embedded, self.conv1.bias)
             return
         norm: Any = self.second[0]
         scale, shift = embedded.chunk(2)
-        norm.bias = _parameter(norm.bias.double() * (1 + scale) + shift, norm.bias)
-        norm.weight = _parameter(norm.weight.double() * (1 + scale), norm.weight)
+        norm.bias = parameter_like(norm.bias.double() * (1 + scale) + shift, norm.bias)
+        norm.weight = parameter_like(norm.weight.double() * (1 + scale), norm.weight)
 
     def forward(self, x: Images, temb: torch.Tensor | None = None) -> Images:
         h = self.first(x)
@@ -94,9 +95,9 @@ def _phases(convolution: nn.Conv2d) -> nn.Conv2d:
     weight, bias = convolution.weight.double(), convolution.bias
     parts = [columns for rows in _pairs(weight, 2) for columns in _pairs(rows, 3)]
     found = nn.Conv2d(weight.shape[1], 4 * weight.shape[0], 2, padding=1, bias=bias is not None, device="meta")
-    found.weight = _parameter(torch.cat(parts), convolution.weight)
+    found.weight = parameter_like(torch.cat(parts), convolution.weight)
     if bias is not None:
-        found.bias = _parameter(bias.repeat(4), bias)
+        found.bias = parameter_like(bias.repeat(4), bias)
     return found
 
 
@@ -119,9 +120,9 @@ class SettledAttention(nn.Module):
         layers = (attention.to_q, attention.to_k, attention.to_v)
         inner, bias = layers[0].out_features, layers[0].bias is not None
         self.qkv = nn.Linear(layers[0].in_features, 3 * inner, bias=bias, device="meta")
-        self.qkv.weight = _parameter(torch.cat([layer.weight for layer in layers]), layers[0].weight)
+        self.qkv.weight = parameter_like(torch.cat([layer.weight for layer in layers]), layers[0].weight)
         if bias:
-            self.qkv.bias = _parameter(torch.cat([layer.bias for layer in layers]), layers[0].weight)
+            self.qkv.bias = parameter_like(torch.cat([layer.bias for layer in layers]), layers[0].weight)
         self.residual, self.divisor = attention.residual_connection, float(attention.rescale_output_factor)
 
     def forward(self, x: Images, temb: torch.Tensor | None = None) -> Images:
@@ -194,7 +195,3 @@ def _self_attention(attention: nn.Module) -> bool:
         and not any(getattr(attention, name, None) for name in absent)
         and len({(layer.in_features, layer.out_features, layer.bias is None) for layer in layers}) == 1
     )
-
-
-def _parameter(values: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().to(like.dtype), requires_grad=False)

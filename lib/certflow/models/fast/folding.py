@@ -95,7 +95,7 @@ def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
         return None
     if not isinstance(first, nn.Conv2d) or not _plain(first, nn.Conv2d) or first.groups != 1:
         return None
-    first.weight = _parameter(first.weight.double() / layer.sd.double(), first.weight)
+    first.weight = parameter_like(first.weight.double() / layer.sd.double(), first.weight)
     network.set_submodule(name, nn.Identity())
     return layer.mean.expand(first.in_channels, 1, 1).clone()
 
@@ -131,7 +131,7 @@ def _fold_normalisations(network: nn.Module, graph: fx.Graph) -> int:
 
 def _after_affine(norm: nn.BatchNorm2d) -> nn.Module | None:
     """What a batch normalisation does after its affine map; None where it has no fixed statistics, or does more."""
-    if norm.running_mean is None or norm.running_var is None or _hooked(norm):
+    if norm.running_mean is None or norm.running_var is None or hooked(norm):
         return None
     if type(norm) is nn.BatchNorm2d:
         return nn.Identity()
@@ -149,18 +149,20 @@ def _absorb(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     scale = scale if norm.weight is None else scale * norm.weight.double()
     bias = -mean.double() if convolution.bias is None else convolution.bias.double() - mean
     bias = bias * scale if norm.bias is None else bias * scale + norm.bias.double()
-    convolution.weight = _parameter(convolution.weight.double() * scale[:, None, None, None], convolution.weight)
-    convolution.bias = _parameter(bias, convolution.weight)
+    convolution.weight = parameter_like(convolution.weight.double() * scale[:, None, None, None], convolution.weight)
+    convolution.bias = parameter_like(bias, convolution.weight)
 
 
-def _parameter(values: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+def parameter_like(values: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+    """A parameter that is not trained, of another one's type."""
     return nn.Parameter(values.detach().to(like.dtype), requires_grad=False)
 
 
 def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Exactly of that class: subclasses may change their weights at every call, and so may hooks."""
-    return type(module) is kind and not _hooked(module)
+    return type(module) is kind and not hooked(module)
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
+    """Whether something of the user's is done at every call."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

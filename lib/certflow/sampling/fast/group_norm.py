@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import nn
 
+from certflow.models.fast.folding import hooked
+
 LARGE = 1024
 """Images of so many pixels or more are left to torch,"""
 WIDE = 16
@@ -86,14 +88,10 @@ def replace_group_norms(network: nn.Module) -> None:
 def _join_activations(layers: nn.Sequential) -> None:
     for first, second in itertools.pairwise(range(len(layers))):
         layer = layers[first]
-        if _narrow(layer) and type(layers[second]) is nn.SiLU and not _hooked(layers[second]):
+        if _narrow(layer) and type(layers[second]) is nn.SiLU and not hooked(layers[second]):
             layers[first] = ChannelsLastGroupNorm(layer, nn.SiLU(inplace=True))
             layers[second] = nn.Identity()
 
 
 def _narrow(layer: nn.Module) -> TypeGuard[nn.GroupNorm]:
-    return type(layer) is nn.GroupNorm and layer.num_channels // layer.num_groups < WIDE and not _hooked(layer)
-
-
-def _hooked(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+    return type(layer) is nn.GroupNorm and layer.num_channels // layer.num_groups < WIDE and not hooked(layer)

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from certflow.noise.kinds.exp1 import Exp1
 from certflow.noise.kinds.exp_inf import ExpInf
 from certflow.noise.radii.checks import below, needed_dimension, raised, scale
 from certflow.noise.radii.flow import FlowTable
@@ -43,12 +44,12 @@ def radial_table(d: int, k: float) -> FlowTable:
     return FlowTable(lambda p: factor * special.gammainc(tilted, special.gammaincinv(a, 2 * p)))
 
 
-def time_linf(p: np.ndarray, noise: ExpInf, dim: int | None) -> np.ndarray:
+def time_linf(p: np.ndarray, noise: ExpInf | Exp1, dim: int | None) -> np.ndarray:
     """From the table; -λ ln(2p) for k = 1, exactly."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).time(p)
 
 
-def error_linf(noise: ExpInf, dim: int | None) -> float:
+def error_linf(noise: ExpInf | Exp1, dim: int | None) -> float:
     """The table's."""
     return scale(noise, dim) * radial_table(needed_dimension(dim, noise), noise.k).error
 
