@@ -11,7 +11,6 @@ import numpy as np
 from certflow.certify.field_table import FIELD_COLUMNS, read_field_table
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import read_table
-from certflow.files.atomic import atomic
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive
 from certflow.models.header import CARRIED
@@ -209,12 +208,6 @@ def read_external_line(
     """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`), radii in `norm`."""
     entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in paths.items())
     return Line(method, noise, sigma, "", entries, split=split, beside=beside)
-
-
-def export_field_table(entry: SeedTable, path: Path) -> None:
-    """Write a table's first six columns alone, in the format that the field's scripts read, radii in full precision."""
-    with atomic(path) as part:
-        entry.table[list(FIELD_COLUMNS)].to_csv(part, sep="\t", index=False, lineterminator="\n")
 
 
 def describe_images(idx: Sequence[int] | np.ndarray, split: str) -> str:
