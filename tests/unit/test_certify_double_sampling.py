@@ -10,6 +10,7 @@ from scipy import integrate, special, stats
 from certflow.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
 from certflow.certify.double_sampling.ratio import Ratio
 from certflow.certify.double_sampling.scaled import NODES, ScaledDual, moments, polar_mass, shifted_mass
+from certflow.certify.double_sampling.tracing import sure
 from certflow.certify.double_sampling.truncated import TruncatedDual, mass, sides
 from certflow.certify.double_sampling.truncated import shifted_mass as truncated_shifted_mass
 from certflow.noise.radii.spherical.angle import angle_law
@@ -257,9 +258,29 @@ def test_no_multipliers_beat_the_optimum(dual, names, r):
     for _ in range(60):
         for name, value in zip(names, found, strict=True):
             setattr(dual, name, value + rng.normal(0, rng.choice([0.001, 0.03, 0.5]), 1))
-        values.append(dual.finer(row, r)[0])
+        values.append(dual.finer(row, r, 1.5)[0])
     assert max(values) <= best + 1e-9
     assert min(values) < best - 1e-3
+
+
+class Held(ScaledDual):
+    """A dual at multipliers that are given, not sought."""
+
+    def bound(self, rows, r):
+        return self.finer(rows, r, 1)
+
+
+def test_a_dual_that_the_usual_rules_do_not_resolve_is_not_believed():
+    """At 0.0025 sigma, with Q's sigma within 5e-5 of P's: 20 and 30 nodes differ by 1e-4, and both say 5e-4 too much."""
+    one = [np.array([v]) for v in (0.50076666558565, 0.5484589633739434, 0.49959206071190626, 0.49993602863898406)]
+    dual = Held(radial_law(3072, 1000), angle_law(3072), *one, np.array([0.9999550228037014]), 0.0)
+    held = {"m1": 4448.027149076128, "m2": -4447.281144726127, "log_norm": 1.8467749395424722e-06}
+    for name, value in held.items():
+        setattr(dual, name, np.array([value]))
+    row, r = np.array([0]), np.array([0.002484244115137988])
+    coarse, fine, exact = (dual.finer(row, r, times)[0] for times in (1, 1.5, 48))
+    assert fine - 2 * abs(fine - coarse) > exact + 3e-4
+    assert sure(dual, row, r)[0][0] <= exact
 
 
 @pytest.mark.parametrize("d, expected", [(56, 3.532613), (422, 7.217476), (3198, 16.662853), (24276, 42.226787)])

@@ -74,8 +74,8 @@ def test_double_sampling_radii(row):
     assert found["radius"] > found["radius_np"]
 
 
-STEPS = (21, 22, 22, 23, 25, 13, 14, 14, 15, 27, 24)
-"""Evaluations of the masses that `DOUBLE` takes below 10,000 coordinates: two to four for each one of the dual."""
+STEPS = (29, 30, 30, 33, 35, 15, 17, 17, 19, 32, 28)
+"""Evaluations of the masses that `DOUBLE` takes below 10,000 coordinates: two to four for each of the dual, by two rules."""
 
 
 def test_multipliers_are_found_in_few_steps(monkeypatch):
@@ -87,7 +87,7 @@ def test_multipliers_are_found_in_few_steps(monkeypatch):
         monkeypatch.setattr(module, name, counted)
     for steps, (*problem, _, _) in zip(STEPS, [row for row in DOUBLE if row[0] < 10_000], strict=True):
         asked.clear()
-        assert 4 <= one(*problem)["n_eval"] <= 7 and abs(len(asked) - steps) <= 1
+        assert 6 <= one(*problem)["n_eval"] <= 12 and abs(len(asked) - steps) <= 1
 
 
 def test_intervals_that_no_classifier_has_give_the_np_radius():

@@ -18,7 +18,7 @@ from certflow.certify.base import Drawn
 from certflow.certify.bounds import guarded
 from certflow.certify.double_sampling.counted import double_radius, lower, pooled_bounds, upper
 from certflow.certify.double_sampling.scaled import ScaledDual
-from certflow.certify.double_sampling.tracing import BACK, trace
+from certflow.certify.double_sampling.tracing import trace
 from certflow.certify.double_sampling.truncated import TruncatedDual
 from certflow.certify.kinds.dsrs import SIDES, DoubleSampling
 from certflow.noise import Exp2, GeneralizedGaussian, Pow2
@@ -95,9 +95,9 @@ def test_the_numerical_error_is_taken_off_the_dual_in_full(kind, parameter, eps)
     np.testing.assert_allclose(less, plain - eps, atol=1e-12)
     made = dual(kind, parameter, eps=eps)
     solved(made)
-    fine, bare = made.finer(np.arange(3), start()[1]), dual(kind, parameter)
+    fine, bare = made.finer(np.arange(3), start()[1], 1.5), dual(kind, parameter)
     solved(bare)
-    np.testing.assert_allclose(fine, bare.finer(np.arange(3), start()[1]) - eps, atol=1e-12)
+    np.testing.assert_allclose(fine, bare.finer(np.arange(3), start()[1], 1.5) - eps, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind, parameter", Q)
@@ -267,7 +267,8 @@ def test_levels_are_found_in_few_steps_and_the_nodes_suffice(kind, arguments, st
 
 
 class Told:
-    """A dual that says what the test tells it: its bound, and its bound by finer quadrature, as functions of the radius."""
+    """A dual that says what the test tells it: its bound, a function of the radius, and its bound by finer rules, a function of
+    the radius and of how many times the nodes."""
 
     def __init__(self, bound, finer):
         self._bound, self._finer, self.asked, self.looked = bound, finer, [], []
@@ -279,9 +280,9 @@ class Told:
         self.asked.append(r.copy())
         return self._bound(r)
 
-    def finer(self, rows, r):
-        self.looked.append(r.copy())
-        return self._finer(r)
+    def finer(self, rows, r, times):
+        self.looked.append(times)
+        return self._finer(r, times)
 
     def case(self, rows):
         return np.full(len(rows), "lam2_pos")
@@ -292,72 +293,82 @@ def falling(end: float, to: float = 0.0):
     return lambda r: np.maximum(special.ndtr(end - r), to)
 
 
-def traced(bound, finer, start=1.0, tol=1e-6):
-    return trace(Told(bound, finer), half_table(D, 0), np.array([start]), tol)
+def told(bound, finer=None) -> Told:
+    return Told(bound, finer or (lambda r, times: bound(r)))
+
+
+def traced(bound, finer=None, start=1.0, tol=1e-6):
+    return trace(told(bound, finer), half_table(D, 0), np.array([start]), tol)
 
 
 def test_a_trace_ends_where_the_dual_is_one_half():
-    found = traced(falling(2.0), falling(2.0))
+    found = traced(falling(2.0))
     assert 2 - 1e-5 < found.radius[0] < 2 and found.dual[0] >= 0.5
     assert found.converged[0] and found.case[0] == "lam2_pos"
 
 
 def test_a_trace_goes_no_further_than_each_bound_certifies():
     """The radius is the last one whose bound was computed and holds, not the one that it reaches to."""
-    steep = lambda r: np.where(r < 1.2, 0.6, 0.49)  # noqa: E731
-    found = traced(steep, steep)
+    found = traced(lambda r: np.where(r < 1.2, 0.6, 0.49))
     assert found.radius[0] == pytest.approx(1.0, abs=1e-9), "the only radius that was shown to hold"
     assert (found.dual[0], found.case[0]) == (0.6, "lam2_pos"), "and nothing had to be taken back"
-    never = traced(lambda r: np.full_like(r, 0.5), lambda r: np.full_like(r, 0.5))
+    never = traced(lambda r: np.full_like(r, 0.5))
     assert (never.radius[0], never.case[0], never.dual[0]) == (1.0, "lam2_pos", 0.5)
 
 
-@pytest.mark.parametrize("off", [-1e-6, 1e-6])
+@pytest.mark.parametrize("off", [-4e-10, 4e-10])
 def test_twice_what_finer_quadrature_changes_is_taken_off(off):
-    """In either direction: where the two rules differ by 1e-6, the dual must exceed one half by as much."""
-    found = traced(falling(2.0), lambda r: special.ndtr(2.0 - r) + off)
-    r = found.radius[0]
-    assert special.ndtr(2.0 - r) + off - 2 * abs(off) >= 0.5
-    assert found.dual[0] == pytest.approx(special.ndtr(2.0 - r) + off - 2e-6, abs=1e-15)
-    assert r > 2 - 1e-4 and found.case[0] == "lam2_pos"
+    """In either direction: where the two rules differ by 4e-10, the dual must exceed one half by as much."""
+    found = traced(falling(2.0), lambda r, times: special.ndtr(2.0 - r) + off)
+    assert found.dual[0] == pytest.approx(special.ndtr(2.0 - found.radius[0]) + off - 8e-10, abs=1e-15)
+    assert 2 - 1e-4 < found.radius[0] < 2 and found.case[0] == "lam2_pos"
 
 
-def test_a_dual_of_one_half_still_certifies():
-    """0.75 by the finer rule, less twice the 0.125 that it changes."""
-    found = traced(lambda r: np.where(r < 1.2, 0.875, 0.4), lambda r: np.full_like(r, 0.75))
-    assert (found.radius[0], found.dual[0], found.case[0]) == (1.0, 0.5, "lam2_pos")
+def test_a_bound_that_finer_quadrature_lowers_below_one_half_does_not_hold():
+    second = lambda r: np.where(r < 1.2, 0.6, 0.5 + 2e-10)  # noqa: E731
+    found = traced(second, lambda r, times: second(r) - np.where(r < 1.2, 0.0, 4e-10))
+    assert (found.radius[0], found.dual[0]) == (1.0, 0.6)
 
 
-def test_steps_back_grow_until_the_finer_rule_agrees_and_end_at_the_start():
-    """Each step back is four times the last; at most eight are made, and then the Neyman-Pearson radius is left."""
-    honest = falling(1.999)
-    found = traced(falling(2.0), lambda r: np.where(r > 1.999, 0.4, honest(r)))
-    back = sum(4**step for step in range(7)) * 1e-6
-    assert found.radius[0] == pytest.approx(2 - back, abs=5e-6) and found.dual[0] >= 0.5
-    dual = Told(falling(2.0), lambda r: np.full_like(r, 0.499))
-    lost = trace(dual, half_table(D, 0), np.array([1.0]), 1e-6)
-    assert (lost.radius[0], lost.dual[0], lost.case[0]) == (1.0, 0.5, "naive")
-    assert BACK == 1e-6 and len(dual.looked) == 8
-    assert lost.evaluations[0] == len(dual.asked) + len(dual.looked), "by either rule"
+def test_a_dip_that_only_finer_quadrature_sees_ends_a_trace():
+    """Whatever is certified beyond it: each radius rests on all before it."""
+    end = falling(3.0)
+    found = traced(
+        lambda r: np.where(r < 2, 0.6, end(r)),
+        lambda r, times: np.where((r > 1.2) & (r < 1.5), 0.499, np.where(r < 2, 0.6, end(r))),
+    )
+    assert (found.radius[0], found.dual[0]) == (1.0, 0.6)
+
+
+def test_rules_are_refined_until_two_agree():
+    """The first two each differ by 1e-4 and more from the one before, and may lie below one half."""
+    honest = falling(2.0)
+    dual = Told(lambda r: honest(r) + 1e-3, lambda r, times: honest(r) + {1.5: -1e-4}.get(times, 0.0))
+    found = trace(dual, half_table(D, 0), np.array([1.0]), 1e-6)
+    assert 2 - 1e-5 < found.radius[0] < 2 and found.dual[0] == honest(found.radius[0])
+    assert dual.looked[:3] == [1.5, 3, 6] and 12 not in dual.looked
+    assert found.evaluations[0] == len(dual.asked) + len(dual.looked), "by whatever rule"
+
+
+def test_a_dual_on_which_no_two_rules_agree_certifies_nothing():
+    """Though all of them lie above one half."""
+    dual = Told(falling(2.0), lambda r, times: 0.7 + 1e-8 * times + 0 * r)
+    found = trace(dual, half_table(D, 0), np.array([1.0]), 1e-6)
+    assert (found.radius[0], found.dual[0]) == (1.0, 0.5) and dual.looked == [1.5, 3, 6, 12]
 
 
 @pytest.mark.parametrize(("share", "steps"), [(1.9, 0), (2.1, 2)])
 def test_a_trace_goes_on_while_a_step_is_twice_the_tolerance(monkeypatch, share, steps):
     monkeypatch.setattr("certflow.certify.double_sampling.tracing.MOST_STEPS", 3)
     step, level = special.ndtri(0.6), lambda r: np.full_like(r, 0.6)
-    found = traced(level, level, tol=step / share)
+    found = traced(level, tol=step / share)
     assert found.radius[0] == pytest.approx(1 + steps * step, abs=1e-8) and found.converged[0] == (steps == 0)
-
-
-def test_a_radius_is_never_lowered_below_its_start():
-    found = traced(falling(1.0001), lambda r: np.full_like(r, 0.4))
-    assert found.radius[0] == 1.0
 
 
 def test_a_trace_that_is_cut_short_keeps_what_it_has_shown(monkeypatch):
     monkeypatch.setattr("certflow.certify.double_sampling.tracing.MOST_STEPS", 3)
     level = lambda r: np.full_like(r, 0.6)  # noqa: E731
-    found = traced(level, level)
+    found = traced(level)
     assert not found.converged[0] and found.dual[0] == 0.6
     assert found.radius[0] == pytest.approx(1 + 2 * special.ndtri(0.6), abs=1e-8)
 

@@ -62,7 +62,7 @@ def dsrs_radius(
     q_kind `scaled`: Q = N^g(k, beta), q_param = beta > 0 in sigma's unit. `truncated`: P given ||x|| <= T, q_param = p_T =
     P(||x|| <= T) in (0, 1]. `pooled`: Q = P, q_param is not read. q_param is a number or one per image.
     tol: the search ends at a step below 2 tol sigma. eps_num: what is taken off the dual for numerical error (default
-    1e-9 truncated, 2e-8 scaled); twice what finer quadrature changes at the final radius is taken off besides.
+    1e-9 truncated, 2e-8 scaled); twice what finer quadrature changes is taken off besides, at every radius of the search.
 
     Returns vectors [images]: `radius` (rounded down), `radius_np` (from pa_low alone; never above radius), `case` (`naive`: Q
     says nothing new; `lam2_pos`, `lam2_neg`: P's and Q's bounds bind, Q's lower or upper one; `q_only`: Q's alone; `p_high`:

@@ -20,8 +20,9 @@ from certflow.noise.radii.spherical.growth import growth, growth_slope
 from certflow.noise.radii.spherical.radial import TAIL, RadialLaw, gauss
 
 NODES, ARC_NODES = 20, 56
-"""Gauss nodes per panel in x = sqrt(t), and along a sphere. Half as many again change D by at most 3e-11 on published data."""
-NODES_FINE, ARC_NODES_FINE = 30, 84
+"""Gauss nodes per panel in x = sqrt(t), and along a sphere. Half as many again change D by at most 5e-11 on published data."""
+CHUNK = 32 * NODES * ARC_NODES
+"""Images times nodes of either kind that `polar_mass` is asked for at a time: arrays of some megabytes."""
 FLAT = 1e-11
 """Newton stops where the dual can rise by no more than this (half the Newton decrement)."""
 MOST_STEPS = 60
@@ -59,7 +60,7 @@ def shifted_mass(angle: AngleLaw, ratio: Ratio, rho: np.ndarray, nodes: int, arc
         some = falls & (np.sign(ratio.m1) == sign)
         if some.any():
             out[some] = _crossing_mass(angle, ratio.rows(some), rho[some], nodes)
-    for start in np.array_split(np.flatnonzero(~falls), max(1, math.ceil((~falls).sum() / 32))):
+    for start in np.array_split(np.flatnonzero(~falls), max(1, math.ceil((~falls).sum() * nodes * arc_nodes / CHUNK))):
         if len(start):
             out[start] = polar_mass(angle, ratio.rows(start), rho[start], nodes, arc_nodes)
     return out
@@ -134,10 +135,11 @@ class ScaledDual:
         self._trail.add(rows, r, self.m1[rows], self.m2[rows])
         return self._dual(rows, rho, found, NODES, ARC_NODES)
 
-    def finer(self, rows: np.ndarray, r: np.ndarray) -> np.ndarray:
-        """The dual at the multipliers of the last `bound`, with half as many nodes again."""
-        rho = r * self.law.unit
-        return self._dual(rows, rho, self._moments(rows, rho, NODES_FINE)[:2], NODES_FINE, ARC_NODES_FINE)
+    def finer(self, rows: np.ndarray, r: np.ndarray, times: float) -> np.ndarray:
+        """The dual at the multipliers of the last `bound`, with so many times its nodes; along a sphere, where nothing is
+        steep, at most three times."""
+        rho, nodes, arc_nodes = r * self.law.unit, round(NODES * times), round(ARC_NODES * min(times, 3))
+        return self._dual(rows, rho, self._moments(rows, rho, nodes)[:2], nodes, arc_nodes)
 
     def case(self, rows: np.ndarray) -> np.ndarray:
         """Which constraints bind, as text [rows]."""

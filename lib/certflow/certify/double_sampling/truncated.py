@@ -22,7 +22,6 @@ from certflow.noise.radii.spherical.radial import TAIL, RadialLaw, panels
 
 MASS_NODES, REACH_NODES = 24, 20
 """Gauss nodes per panel of m and of R. Half as many again change D by at most 3e-10 on published data."""
-MASS_NODES_FINE, REACH_NODES_FINE = 36, 30
 LEVELS = (-60.0, 13.0)
 """Range of Lin and Lout. Beyond e^13 what the dual gains is less than what rounding of the masses may cost."""
 ALL = 1 - 1e-16
@@ -194,17 +193,17 @@ class TruncatedDual:
         self._trail.add(rows, r, self.level_in[rows], self.level_out[rows])
         return self._dual(rows, rho, mass_in, mass_out, REACH_NODES)
 
-    def finer(self, rows: np.ndarray, r: np.ndarray) -> np.ndarray:
-        """The dual at the multipliers of the last `bound`, with half as many nodes again."""
-        rho = r * self.law.unit
+    def finer(self, rows: np.ndarray, r: np.ndarray, times: float) -> np.ndarray:
+        """The dual at the multipliers of the last `bound`, with so many times its nodes."""
+        rho, nodes = r * self.law.unit, round(MASS_NODES * times)
         masses = [np.zeros(len(rows)), np.zeros(len(rows))]
         levels = (self.level_in[rows], self.level_out[rows])
         for out, side, level in zip(
-            masses, sides(self.law, self.edge[rows], self.share[rows], MASS_NODES_FINE), levels, strict=True
+            masses, sides(self.law, self.edge[rows], self.share[rows], nodes), levels, strict=True
         ):
             some = np.isfinite(level)
             out[some] = mass(self.law, self.angle, side.rows(some), rho[some], level[some])[0]
-        return self._dual(rows, rho, *masses, REACH_NODES_FINE)
+        return self._dual(rows, rho, *masses, round(REACH_NODES * times))
 
     def case(self, rows: np.ndarray) -> np.ndarray:
         """Which constraints bind, as text [rows]."""
