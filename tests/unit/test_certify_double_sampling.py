@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
+from certflow.certify import dsrs_radius
+from certflow.certify.double_sampling import ratio as ratio_module
 from certflow.certify.double_sampling.feasible import feasible_scaled, feasible_truncated, overlap
-from certflow.certify.double_sampling.ratio import Ratio
+from certflow.certify.double_sampling.ratio import Ratio, crossing
 from certflow.certify.double_sampling.scaled import NODES, ScaledDual, moments, polar_mass, shifted_mass
 from certflow.certify.double_sampling.tracing import sure
 from certflow.certify.double_sampling.truncated import TruncatedDual, mass, sides
@@ -281,6 +283,28 @@ def test_a_dual_that_the_usual_rules_do_not_resolve_is_not_believed():
     coarse, fine, exact = (dual.finer(row, r, times)[0] for times in (1, 1.5, 48))
     assert fine - 2 * abs(fine - coarse) > exact + 3e-4
     assert sure(dual, row, r)[0][0] <= exact
+
+
+def test_a_crossing_that_is_not_found_counts_as_none(monkeypatch):
+    ratio = Ratio(radial_law(784, 380), *(np.array([v]) for v in (1.25, 0.5, 1.0, 0.7)))
+    t = np.square(ratio.rule(NODES)[0])
+    found, balance = crossing(ratio, t), ratio_module._balance
+
+    def restless(x, t, *rest):
+        value, slope = balance(x, t, *rest)
+        value[0, 7] = 1e-3 * slope[0, 7] * t[0, 7]
+        return value, slope
+
+    monkeypatch.setattr(ratio_module, "_balance", restless)
+    again = crossing(ratio, t)
+    assert again[0, 7] == -t[0, 7] < found[0, 7]
+    np.testing.assert_allclose(np.delete(again, 7), np.delete(found, 7), rtol=1e-12)
+
+
+def test_a_search_that_diverged_ends_no_table():
+    """With multipliers of 1e13, which rounding keeps the iteration for the crossing from settling at."""
+    found = dsrs_radius([0.9], [0.91], [0.9001], [0.9002], 56, 20, 1.0, "scaled", 1 - 1e-8)
+    assert found["radius"][0] >= found["radius_np"][0] > 0
 
 
 @pytest.mark.parametrize("d, expected", [(56, 3.532613), (422, 7.217476), (3198, 16.662853), (24276, 42.226787)])

@@ -80,7 +80,8 @@ def crossing(ratio: Ratio, t: np.ndarray) -> np.ndarray:
 
     With u(x) = k ln(1 + x/t) + x - LN and v(x) = log m2 - c (t + x - tm) the equation is u = v for m1 = 0 (solved by `growth`),
     u = ln(m1 + e^v) for m1 > 0 and ln(|m1| + e^u) = v for m1 < 0, where a logarithm of h would have a pole next to the root.
-    The logarithms of sums lie within ln 2 of their larger part, whose root starts Newton's iteration.
+    The logarithms of sums lie within ln 2 of their larger part, whose root starts Newton's iteration. Where that does not
+    settle (multipliers of 1e15, from a search that diverged) the crossing counts as -t: nothing lies within, R is no larger.
     """
     k, square = ratio.law.k, np.square(ratio.b)[:, None]
     c, tm, norm, m1, m2 = (v[:, None] for v in (ratio.c, ratio.tm, ratio.log_norm, ratio.m1, ratio.m2))
@@ -96,9 +97,10 @@ def crossing(ratio: Ratio, t: np.ndarray) -> np.ndarray:
         value, slope = _balance(x, t, k, c, norm, log_p, log_q, positive)
         step = np.minimum(value / slope, 0.9 * (t + x))  # stays above the pole at x = -t
         x = x - step
-        if np.abs(step / (t + np.abs(x))).max() < 1e-8:
-            return x
-    raise ArithmeticError("crossing: Newton's iteration did not converge")
+        settled = np.abs(step / (t + np.abs(x))) < 1e-8
+        if settled.all():
+            break
+    return np.where(settled, x, -t)
 
 
 def _balance(x, t, k, c, norm, log_p, log_q, positive: bool) -> tuple[np.ndarray, np.ndarray]:
