@@ -12,7 +12,7 @@ import pytest
 from certflow.files.artefact import read_arrays, write_arrays
 from certflow.files.atomic import atomic
 from certflow.files.lock import exclusive
-from certflow.files.parts import part_path, remove_abandoned_parts, remove_parts
+from certflow.files.parts import new_part_folder, part_path, remove_abandoned_parts, remove_parts
 from certflow.files.provenance import Provenance
 
 WRITE = """
@@ -77,6 +77,19 @@ def test_files_of_other_hosts_and_other_destinations_stay(tmp_path):
         (tmp_path / name).write_bytes(b"half a fi")
     write(tmp_path / "counts.npz")
     assert names(tmp_path) == {"counts.npz", *others}
+
+
+def test_folders_of_killed_processes_go_with_the_next_folder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    ended = f"tmp1.{socket.gethostname()}.{process.pid}.part"
+    others = [f"tmp2.another-host.{process.pid}.part", f"tmp3.{socket.gethostname()}.{os.getppid()}.part", "0123abcd"]
+    for name in (ended, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.npy").write_bytes(b"half a fi")
+    one, other = new_part_folder(tmp_path), new_part_folder(tmp_path)
+    assert names(tmp_path) == {*others, one.name, other.name} and one != other
+    assert one.name.endswith(f".{socket.gethostname()}.{os.getpid()}.part")
 
 
 def test_names_mean_themselves(tmp_path):

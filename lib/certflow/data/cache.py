@@ -9,7 +9,6 @@ same thing write the same folder, and either may win.
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from certflow.data.tree import TreeSplit, listing_of
 from certflow.errors import ArtefactError, DataError
 from certflow.files.intact import opened, reading
 from certflow.files.npz import map_array
+from certflow.files.parts import new_part_folder
 from certflow.kinds.spec import canonical_json, digest
 from certflow.machine.progress import progress
 
@@ -189,11 +189,11 @@ def _read_files(
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A new folder in the cache that nobody else writes to; what is left of it at the end is deleted."""
+    """A new folder in the cache that nobody else writes to; what is left of it at the end, or of a killed job's, is deleted."""
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(suffix=".part", dir=root))
+        part = new_part_folder(root)
     except OSError as error:
         raise DataError(
             f"{root}: the cache of decoded images cannot be written ({error.strerror}); set CERTFLOW_CACHE to another folder"

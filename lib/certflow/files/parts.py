@@ -6,7 +6,9 @@ therefore never deletes another host's file as abandoned, unless it holds the lo
 
 import os
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +18,25 @@ ENDING = ".part"
 def part_path(path: str | Path) -> Path:
     """Where this process writes `path` before it is whole: on the same file system, so that it can be renamed."""
     path = Path(path)
-    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}{ENDING}")
+    return path.with_name(f"{path.name}{_of_here(os.getpid())}")
+
+
+def new_part_folder(place: str | Path) -> Path:
+    """A new folder in `place` that nobody else writes to, to be renamed when it is whole; a process may have several.
+
+    Those that processes of this host have left there, which live no more, are removed.
+    """
+    for folder in Path(place).iterdir():
+        match = re.fullmatch(rf"\w+{_of_here()}", folder.name)
+        if match and not _lives(int(match[1])):
+            shutil.rmtree(folder, ignore_errors=True)  # another user's, or removed by another process just now
+    return Path(tempfile.mkdtemp(suffix=_of_here(os.getpid()), dir=place))
 
 
 def remove_abandoned_parts(path: str | Path) -> None:
     """Remove what processes of this host that live no more have left of writing `path`."""
-    of_here = re.compile(rf"{re.escape(f'{Path(path).name}.{socket.gethostname()}.')}(\d+){re.escape(ENDING)}")
     for part in _parts(path):
-        match = of_here.fullmatch(part.name)
+        match = re.fullmatch(rf"{re.escape(Path(path).name)}{_of_here()}", part.name)
         if match and not _lives(int(match[1])):
             part.unlink(missing_ok=True)
 
@@ -48,6 +61,12 @@ def _parts(path: str | Path) -> Iterator[Path]:
     for name in names:
         if name.startswith(f"{path.name}.") and name.endswith(ENDING):
             yield path.with_name(name)
+
+
+def _of_here(process: int | None = None) -> str:
+    """How names of what a process of this host writes end; without a process, the pattern of all such endings."""
+    host = f".{socket.gethostname()}."
+    return f"{re.escape(host)}(\\d+){re.escape(ENDING)}" if process is None else f"{host}{process}{ENDING}"
 
 
 def _lives(process: int) -> bool:
