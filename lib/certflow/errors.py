@@ -1,7 +1,11 @@
 """The errors of certflow. Each says where the trouble is, what it is, and how to mend it."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+SHORT = ("allocate memory", "bad_alloc", "out of memory", "could not create a memory", "ALLOC_FAILED")
+"""Words by which torch and the libraries below it say, in errors of no class of their own, that memory did not suffice."""
 
 
 class CertflowError(Exception):
@@ -49,6 +53,26 @@ class NonFiniteError(CertflowError):
 
 class TrainingError(CertflowError):
     """A training that goes on but learns nothing any more; says how to change its recipe."""
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, be it a GPU's or the machine's own.
+
+    It says nothing of what was tried: no file is damaged and no model unfit because of it.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    ):  # torch's, which is not loaded here
+        return True
+    return not isinstance(error, CertflowError) and any(words in str(error) for words in SHORT)
+
+
+def shortage(error: BaseException) -> str:
+    """What is said of such an error where it ends the work."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"memory did not suffice ({reason}); free some, or take a machine or a GPU with more, and run again"
 
 
 def listed(names: Iterable[str], meant: object = None) -> str:

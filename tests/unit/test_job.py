@@ -60,13 +60,21 @@ def test_corrupted_copies_are_those_in_the_name():
 
 
 @pytest.mark.parametrize(
-    ("error", "ending"), [("DataError('x.npz: is cut')", "error: x.npz: is cut\n"), ("KeyError(1)", "KeyError: 1\n")]
+    ("error", "ending"),
+    [
+        ("DataError('x.npz: is cut')", "error: x.npz: is cut\n"),
+        ("KeyError(1)", "KeyError: 1\n"),
+        (
+            "MemoryError('no 7 GiB')",
+            "error: memory did not suffice (no 7 GiB); free some, or take a machine or a GPU with more, and run again\n",
+        ),
+    ],
 )
 def test_the_log_ends_with_the_error_and_the_job_fails(tmp_path, error, ending):
     result = run_job(tmp_path / "a" / "job.log", f"raise {error}")
     log = (tmp_path / "a" / "job.log").read_text()
     assert result.returncode == 1 and log.endswith(ending)
-    assert ("Traceback" in log) == ("KeyError" in error)
+    assert ("Traceback" in log) == ("DataError" not in error)
 
 
 def run_job(log: Path, body: str, before: str = "", inputs: tuple = ()) -> subprocess.CompletedProcess:

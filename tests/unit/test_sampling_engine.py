@@ -1,10 +1,12 @@
 """The engine's promises: counts depend on model, image, noise, seed and draw, and on nothing else."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
 
-from certflow.errors import ConfigError, NonFiniteError
+from certflow.errors import CertflowError, ConfigError, NonFiniteError, short_of_memory
 from certflow.models.base import Inference
 from certflow.models.normalise import Normalise
 from certflow.noise import Gaussian, philox
@@ -270,31 +272,62 @@ def test_batches_are_small_on_a_cpu_and_large_on_a_gpu(shape, cpu, gpu):
 class Hungry(torch.nn.Module):
     """Has memory for so many rows and no more."""
 
-    def __init__(self, rows: int):
+    def __init__(self, rows: int, short=torch.OutOfMemoryError):
         super().__init__()
-        self.inner, self.rows = network(), rows
+        self.inner, self.rows, self.short = network(), rows, short
 
     def forward(self, x):
         if len(x) > self.rows:
-            raise torch.OutOfMemoryError
+            raise self.short
         return self.inner(x)
 
 
+def cannot_allocate() -> RuntimeError:
+    """torch's own error where the machine's memory, not a GPU's, does not suffice."""
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**60, dtype=torch.uint8)
+    return found.value
+
+
+SHORT = {"GPU": torch.OutOfMemoryError(), "torch": cannot_allocate(), "Python": MemoryError()}
+
+
+@pytest.mark.parametrize("short", SHORT)
 @pytest.mark.parametrize(("rows", "batch"), [(20, 16), (8, 8)])
-def test_too_little_memory_means_smaller_batches_and_the_same_counts(rows, batch, capsys):
-    classifier = base(64, Hungry(rows))
+def test_too_little_memory_means_smaller_batches_and_the_same_counts(rows, batch, short, capsys):
+    classifier = base(64, Hungry(rows, SHORT[short]))
     assert np.array_equal(counted(classifier, images(), INDEX, DRAWS), counted(base(), images(), INDEX, DRAWS))
     assert classifier.batch == batch
     assert f"going on with batches of {batch}" in capsys.readouterr().err
 
 
-def test_too_little_memory_for_any_batch_is_an_error():
-    with pytest.raises(torch.OutOfMemoryError):
-        base(64, Hungry(4))
-    classifier = base(64, Hungry(8))
+@pytest.mark.parametrize("short", SHORT)
+def test_too_little_memory_for_any_batch_is_an_error(short):
+    with pytest.raises(type(SHORT[short])) as found:
+        base(64, Hungry(4, SHORT[short]))
+    assert short_of_memory(found.value)
+    classifier = base(64, Hungry(8, SHORT[short]))
     classifier.network.rows = 4
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(SHORT[short])):
         counted(classifier, images(), INDEX, DRAWS)
+
+
+def test_other_errors_of_a_model_are_no_shortage():
+    for error in (RuntimeError("size mismatch"), CertflowError("out of memory"), OSError(errno.ENOENT, "gone")):
+        assert not short_of_memory(error)
+    assert short_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+
+
+@pytest.mark.parametrize("short", SHORT)
+def test_too_little_memory_does_not_change_how_a_model_is_prepared(short, monkeypatch):
+    """With a step left out last bits differ: the shortage is an error, not another function."""
+
+    def fails(*arguments):
+        raise SHORT[short]
+
+    monkeypatch.setattr("certflow.sampling.fast.steps.fold", fails)
+    with pytest.raises(type(SHORT[short])):
+        BaseClassifier(network(), Inference(), shape=SHAPE)
 
 
 @pytest.mark.parametrize(("device", "emptied"), [("cpu", 0), ("cuda", 3)])

@@ -53,6 +53,18 @@ def test_fused_networks_give_the_same_bits(kind, info):
         assert torch.equal(outputs(channels_last(fused), rows, *info.shape), outputs(network, rows, *info.shape))
 
 
+@pytest.mark.parametrize("short", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_no_reason_to_leave_a_network_unfused(short, monkeypatch):
+    """It would be sampled with other last bits than on a larger machine."""
+
+    def fails(*arguments):
+        raise short
+
+    monkeypatch.setattr(fusing, "trace", fails)
+    with pytest.raises(type(short)):
+        fuse(nn.Conv2d(1, 1, 3), batch(8, *DIGITS.shape))
+
+
 def test_a_residual_network_becomes_fused_convolutions_alone():
     network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR)).network
     fused = fuse(network, batch(8, *CIFAR.shape))

@@ -208,19 +208,31 @@ def test_state_that_does_not_fit_is_left_aside_with_a_reason(tmp_path, whole, ca
     assert f"{message}" in capsys.readouterr().err
 
 
-def test_a_state_that_cannot_be_read_now_is_kept(tmp_path, whole, monkeypatch):
-    """Starting afresh would write over hours of work that a disk or a network did not give out for a moment."""
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "could not be read .*may be whole"),
+        (MemoryError(), "needs more memory than there is; it may be whole, so keep it"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "needs more memory than there is; it may be whole",
+        ),
+    ],
+    ids=["disk", "memory", "torch's memory"],
+)
+def test_a_state_that_cannot_be_read_now_is_kept(tmp_path, whole, monkeypatch, error, says):
+    """Starting afresh would write over hours of work that a disk, a network or a machine did not give out for a moment."""
     resume = tmp_path / "resume.safetensors"
     with pytest.raises(Stop):
         run(resume, stopping(7))
     before = resume.read_bytes()
 
     def failing(*_, **__):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(tensorheader, "opened", failing)
-        with pytest.raises(UnreadableError, match=r"resume\.safetensors: could not be read .*may be whole"):
+        with pytest.raises(UnreadableError, match=rf"resume\.safetensors: {says}"):
             run(resume)
     assert resume.read_bytes() == before
     model, result = run(resume)

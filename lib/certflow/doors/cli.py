@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from certflow import __version__
 from certflow.doors.commands import commands
-from certflow.errors import CertflowError
+from certflow.errors import CertflowError, short_of_memory, shortage
 
 BAD_INPUT = 1
 """Exit status where a file or a setting cannot be used; 2 is argparse's for a command that is not written as it should be."""
@@ -54,6 +54,11 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     except OSError as error:
         print(f"error: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
+    except (RuntimeError, MemoryError) as error:
+        if not short_of_memory(error):
+            raise
+        print(f"error: {shortage(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted; with --out, the same command goes on from here", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO
 
-from certflow.errors import ArtefactError, UnreadableError
+from certflow.errors import ArtefactError, UnreadableError, short_of_memory
 
 DAMAGE = (
     OSError,
@@ -56,9 +56,11 @@ def reading(
         raise
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: is missing; {absent}") from error
-    except MemoryError as error:
-        raise ArtefactError(f"{path}: needs more memory than there is; use a larger machine, or {remedy}") from error
     except DAMAGE as error:
+        if short_of_memory(error):
+            raise UnreadableError(
+                f"{path}: needs more memory than there is; it may be whole, so keep it, use a larger machine, and run again"
+            ) from error
         if withheld(error):
             raise UnreadableError(
                 f"{path}: could not be read ({brief(error)}); it may be whole, so keep it, mend that, and run again"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from certflow.errors import ArtefactError, UnreadableError
+from certflow.errors import ArtefactError, UnreadableError, short_of_memory
 from certflow.files.intact import brief, withheld
 from certflow.models.containers import FORMAT_ERRORS, Container, opened, values
 from certflow.models.pickles import Inert, Stored
@@ -184,6 +184,8 @@ def _without_weights(content: Any) -> str:
 def _damaged(path: Path, error: BaseException) -> ArtefactError:
     if withheld(error):
         return UnreadableError(f"{path}: could not be read ({brief(error)}); mend that, and run again")
+    if short_of_memory(error):
+        return UnreadableError(f"{path}: needs more memory than there is; use a larger machine, and run again")
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ArtefactError(
         f"{path}: cannot be read, it is damaged or no weight file ({said[:200]}); fetch or save it again"

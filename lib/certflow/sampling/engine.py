@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from certflow.errors import NonFiniteError
+from certflow.errors import NonFiniteError, short_of_memory
 from certflow.machine.progress import progress
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.arguments import as_tensor
@@ -96,7 +96,7 @@ def count_classes(
             stop = work.limited(row, pace.stop(row, queue.rows, base.batch))
             counted = work.tried(row, stop)
             if counted is None:
-                bar.write(f"out of GPU memory: going on with batches of {base.batch}", file=sys.stderr)
+                bar.write(f"out of memory: going on with batches of {base.batch}", file=sys.stderr)
                 continue
             found, bad = counted
             if bad < stop:
@@ -164,7 +164,9 @@ class _Work:
         """`count`; None where memory did not suffice, with smaller batches from now on."""
         try:
             return self.count(row, stop)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not short_of_memory(error):
+                raise
             error.__context__ = None
             short = error.with_traceback(None)  # which would hold the memory still
         self.kept.forget()

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from certflow.errors import CertflowError, NonFiniteError
+from certflow.errors import CertflowError, NonFiniteError, short_of_memory
 from certflow.models.base import Inference
 from certflow.sampling.fast.steps import Step, compiled, steps
 from certflow.sampling.form import DTYPES, Form, cast, doing
@@ -90,8 +90,8 @@ def _given(module: nn.Module, x: torch.Tensor, classes: int | None) -> tuple[For
     network = cast(module.to(x.device), torch.float32)
     try:
         output = run(network, x, doing(torch.float32, x))
-    except torch.OutOfMemoryError:
-        if len(x) < 2 * ROWS:
+    except (RuntimeError, MemoryError) as error:
+        if len(x) < 2 * ROWS or not short_of_memory(error):
             raise
         return _given(module, x[: len(x) // 2], classes)
     pick = find_logits(output, len(x), classes)
@@ -105,10 +105,12 @@ def _tried(form: Form, name: str, step: Step, wanted: torch.Tensor, x: torch.Ten
         if found is None:
             return form
         return replace(found, done=(*form.done, name)) if found.agrees(wanted, x) else form.without(name)
-    except (CertflowError, torch.OutOfMemoryError):
+    except CertflowError:
         raise
     # Foreign modules may raise anything when they are rewritten; such a module is sampled without the step.
-    except Exception:
+    except Exception as error:
+        if short_of_memory(error):  # with more of it the step would be done, and last bits differ
+            raise
         return form.without(name)
 
 

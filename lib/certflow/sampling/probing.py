@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from certflow.errors import CertflowError
+from certflow.errors import CertflowError, short_of_memory
 from certflow.models.agreement import agree
 
 ROWS = 8
@@ -58,10 +58,12 @@ def run(network: Callable[[torch.Tensor], Any], x: torch.Tensor, what: str) -> A
     try:
         with torch.inference_mode():
             return network(x.clone())
-    except (CertflowError, torch.OutOfMemoryError):
+    except CertflowError:
         raise
     # A foreign model may raise anything.
     except Exception as error:
+        if short_of_memory(error):
+            raise
         raise ValueError(f"{what} ({first_line(error)})") from error
 
 

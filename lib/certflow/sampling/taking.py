@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from certflow.errors import short_of_memory
+
 COPYING = "wrap it in a function, which is not copied: `lambda x: model(x)`, after model.eval()"
 
 
@@ -113,6 +115,8 @@ def _copied(model: nn.Module) -> nn.Module:
         with torch.no_grad():  # TorchScript would note the copying of its parameters
             return copy.deepcopy(model, memo)
     except Exception as error:  # a model may hold anything: locks, open files, handles of other libraries
+        if short_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"the model cannot be copied ({type(error).__name__}: {reason}); {COPYING}") from error
 

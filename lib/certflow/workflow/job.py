@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from certflow.data.base import DatasetSpec
 from certflow.data.corruptions.naming import copies_parts
-from certflow.errors import CertflowError
+from certflow.errors import CertflowError, short_of_memory, shortage
 from certflow.files.whereabouts import describe, now, whereabouts
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
@@ -44,8 +44,10 @@ def attached(job: Any) -> Iterator[Any]:
     except CertflowError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        if short_of_memory(error):
+            print(f"error: {shortage(error)}", file=sys.stderr)
         sys.stderr.flush()
         raise SystemExit(1) from None
     print(f"done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)

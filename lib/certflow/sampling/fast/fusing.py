@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import fx, nn
 
+from certflow.errors import short_of_memory
 from certflow.models.fast.added import AddedConv2d
 from certflow.models.fast.opaque import trace
 
@@ -93,7 +94,9 @@ def fuse(network: nn.Module, x: torch.Tensor) -> fx.GraphModule | None:
         with torch.inference_mode():
             _Shapes(module).run(x.clone())
     # Foreign forward code may raise anything when it is given a symbol; such a network runs as it is.
-    except Exception:
+    except Exception as error:
+        if short_of_memory(error):
+            raise
         return None
     _drop_identities(module)
     changed = [_pool_pairwise(module), _fuse_convolutions(module), _fuse_sums(module)]
