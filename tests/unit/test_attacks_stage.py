@@ -11,8 +11,9 @@ from report_samples import line
 from certflow.attacks.stage import COLUMNS, attack_model
 from certflow.config import load
 from certflow.data.store import content_digest, prepare
-from certflow.errors import ArtefactError, ConfigError, DataError
+from certflow.errors import ArtefactError, BusyError, ConfigError, DataError
 from certflow.files.artefact import read_table, write_table
+from certflow.files.lock import exclusive
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.models import save_model
@@ -79,6 +80,15 @@ def test_the_table_is_the_same_for_any_choice_of_images(home, tmp_path):
     whole, some = (pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").drop(columns="seconds") for name in ("all", "some"))
     keys = ["eps", "idx"]
     pd.testing.assert_frame_equal(some, some[keys].merge(whole, on=keys)[some.columns])
+
+
+def test_two_attacks_do_not_write_one_table(home, tmp_path):
+    with (
+        exclusive(tmp_path / "a.tsv", "attacking"),
+        pytest.raises(BusyError, match="attacking is under way by process"),
+    ):
+        run(home, tmp_path / "a.tsv", SMOOTH)
+    assert not (tmp_path / "a.tsv").exists()
 
 
 def test_a_model_of_another_recipe_and_images_that_there_are_not_are_refused(home, tmp_path):

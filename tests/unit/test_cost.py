@@ -87,6 +87,13 @@ def test_a_missing_rate_is_said_and_never_counted_as_nothing(tmp_path, capsys):
     assert "no training rate of cifar_resnet110 on slow" in render(plan) and "? device hours" in render(plan)
 
 
+def test_the_command_works_without_docstrings(monkeypatch, capsys):
+    """`python -OO`, or PYTHONOPTIMIZE=2, takes them away."""
+    monkeypatch.setattr("certflow.workflow.cost.__doc__", None)
+    assert main(["digits", "--config", str(ROOT / "config.yaml")]) == 0
+    assert capsys.readouterr().out.startswith("digits: ")
+
+
 def test_a_model_behind_a_denoiser_has_a_rate_of_its_own(tmp_path):
     plan = cost_of(study(), "cifar10-denoised", read_rates(own=rates(tmp_path, fast=FAST)))
     assert stages(plan)["sample_counts"].hours is None

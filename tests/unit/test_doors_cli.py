@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from doors_examples import NOISE, trained, with_images
+import torch
+from doors_examples import CODE, NOISE, trained, with_images
 from stage_examples import SEED, certificate_of
 
 from certflow import SmoothedClassifier
@@ -213,6 +214,16 @@ def test_what_is_required_decides_the_exit_status(model, capsys):
     assert status == 3 and "required: 99.9% right at radius 0.25, found" in err and "without an interval" in err
 
 
+def test_what_is_required_decides_though_nobody_reads_the_table_to_its_end(model, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    images = ["--images", "digits:test::50", "--n0", "20", "--n", "100", "--quiet"]
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert main(["certify", "--model", model, *images, "--require", "1@9"]) == 3
+    assert "required: 100.0% right at radius 9" in capsys.readouterr().err
+
+
 def test_nobody_abstains_where_labels_are_judged():
     table = pd.DataFrame({"predict": [-1, 3], "radius": [0.0, 0.5], "correct": [0, 1], "seconds": [1.0, 1.0]})
     assert _summary(table, [], judged=False)["abstained"] == 1
@@ -226,6 +237,9 @@ def test_code_of_ones_own_is_run(home, capsys, monkeypatch):
         status, out, _ = told(capsys, "certify", "--python", place, *images)
         assert status == 0 and len(table_of(out)) == 9
     assert sys.modules.pop("own_models").calls == [1] and "" not in sys.path
+    (home.folder / "global_models.py").write_text(f"{CODE}\ntorch.set_default_device('meta')\n")
+    status, out, _ = told(capsys, "certify", "--python", "global_models:module", *images)
+    assert status == 0 and len(table_of(out)) == 9 and str(torch.get_default_device()) == "cpu"
 
 
 BAD = {
@@ -564,6 +578,28 @@ def test_an_answer_that_nobody_can_receive_is_no_success(tmp_path, output, says)
     command = ["sh", "-c", f'exec "$0" -c "$1" {output}', sys.executable, code]
     done = subprocess.run(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and says in done.stderr and "Exception" not in done.stderr
+
+
+def test_files_are_listed_whose_names_the_terminal_cannot_show(home, tmp_path):
+    folder = tmp_path / "train/digits/small/größe/gauss/seed0"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(Path(home.given["model"]).read_bytes())
+    command = [sys.executable, "-m", "certflow.doors.cli", "models", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(PYTHONIOENCODING="ascii"), capture_output=True, text=True)
+    assert done.returncode == 0 and r"/gr\xf6\xdfe/" in done.stdout
+
+
+def test_what_belongs_to_standard_error_is_no_part_of_an_answer_where_that_is_closed(tmp_path):
+    code = (
+        "import os, sys; from certflow.doors.cli import main; "
+        f"status = main(['models', '--results', {str(tmp_path)!r}]); "
+        "print(os.open(sys.executable, os.O_RDONLY)); sys.exit(status)"
+    )
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&- <&-', sys.executable, code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+    heading, number = done.stdout.splitlines()
+    assert done.returncode == 0 and heading.startswith("path\tdataset\t")
+    assert int(number) > 2, "a file that is opened later is not what libraries write their warnings to"
 
 
 @pytest.mark.parametrize("command", ["models", "web"])

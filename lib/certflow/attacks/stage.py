@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certflow.attacks.base import AttackSpec
 from certflow.attacks.running import Found, attack_images
 from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
@@ -16,6 +17,7 @@ from certflow.data.store import open_split
 from certflow.data.subset import Images
 from certflow.errors import DataError
 from certflow.files.artefact import write_table
+from certflow.files.lock import exclusive
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import revive, spec_class
 from certflow.machine.naming import device_name
@@ -55,15 +57,6 @@ def attack_model(
     except ValueError as error:
         raise DataError(f"{manifest}: {error}; change the `images` entry") from None
     attack, victim = revive("attack", spec["attack"]), opened.victim
-    x = network_input(as_tensor(opened.split.read(index)))
-    label = opened.split.labels[index].astype(np.int64)
-    predict = attack.predicted(victim, x.to(victim.device), index)
-    tables = []
-    with progress(len(attack.eps), "radius", "attack") as bar:
-        for eps in attack.eps:
-            found = attack_images(attack, victim, x, label, index, np.full(len(index), eps), predict)
-            tables.append(attack_table(found, index, eps))
-            bar.update(1)
     record = Provenance(
         format=FORMAT,
         spec=spec,
@@ -71,7 +64,22 @@ def attack_model(
         device=device_name(victim.device),
         notes={**opened.notes, "norm": attack.norm, "smoothed": attack.smoothed},
     )
-    write_table(table, pd.concat(tables, ignore_index=True), record)
+    # The times of two runs differ, and the record of one would not fit the other's table.
+    with exclusive(table, "attacking"):
+        write_table(table, pd.concat(_tables(attack, victim, opened.split, index), ignore_index=True), record)
+
+
+def _tables(attack: AttackSpec, victim: Victim | TextVictim, split: Split, index: np.ndarray) -> "list[pd.DataFrame]":
+    """A table for each radius."""
+    x, label = network_input(as_tensor(split.read(index))), split.labels[index].astype(np.int64)
+    predict = attack.predicted(victim, x.to(victim.device), index)
+    tables = []
+    with progress(len(attack.eps), "radius", "attack") as bar:
+        for eps in attack.eps:
+            found = attack_images(attack, victim, x, label, index, np.full(len(index), eps), predict)
+            tables.append(attack_table(found, index, eps))
+            bar.update(1)
+    return tables
 
 
 def attack_table(found: Found, index: np.ndarray, eps: float) -> "pd.DataFrame":

@@ -19,6 +19,7 @@ from certflow.files.lock import exclusive
 from certflow.files.opening import require_place
 from certflow.files.provenance import versions
 from certflow.kinds.spec import digest
+from certflow.machine.standard import answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,9 +142,9 @@ def write(
             part.write_text(text, encoding="utf-8")
     if arguments.json:
         document = {**record, "summary": summary, "table": table.astype(object).to_dict(orient="records")}
-        print(json.dumps(_finite(document), indent=1, allow_nan=False))
+        answer(json.dumps(_finite(document), indent=1, allow_nan=False) + "\n")
     elif arguments.out is None:
-        print(text, end="")
+        answer(text)
     print(line, file=sys.stderr)
 
 

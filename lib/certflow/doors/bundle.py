@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from certflow import __version__
 from certflow.errors import ArtefactError
 from certflow.files.atomic import atomic
+from certflow.files.parts import is_part_of
 from certflow.models.header import is_ours
 
 if TYPE_CHECKING:
@@ -59,19 +61,23 @@ def write_bundle(brought: "PipelineModel", folder: str | Path, *, onnx: bool = F
     folder = Path(folder)
     names = [WEIGHTS, CARD, README, *([ONNX] if onnx else [])]
     own = names if (folder / CARD).is_file() or is_ours(folder / WEIGHTS) else []
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in own) if folder.is_dir() else []
+    strange = sorted(name for name in _names(folder) if name not in own and not is_part_of(name, names))
     if strange:
         raise ArtefactError(f"{folder}: holds other files ({', '.join(strange[:3])}); name a new or an empty folder")
-    if onnx:
-        with atomic(folder / ONNX) as part:
-            export_onnx(brought, part)
-    with atomic(folder / WEIGHTS) as part:
-        shutil.copyfile(brought.name, part)
-    with atomic(folder / CARD) as part:
-        part.write_text(json.dumps(card(brought), indent=1, sort_keys=True) + "\n")
-    with atomic(folder / README) as part:
-        part.write_text(_readme(brought))
+    with (
+        ExitStack() as whole
+    ):  # all are written before the first gets its name; the last one here, the card, gets it first
+        if onnx:
+            export_onnx(brought, whole.enter_context(atomic(folder / ONNX)))
+        whole.enter_context(atomic(folder / README)).write_text(_readme(brought), encoding="utf-8")
+        shutil.copyfile(brought.name, whole.enter_context(atomic(folder / WEIGHTS)))
+        stated = json.dumps(card(brought), indent=1, sort_keys=True)
+        whole.enter_context(atomic(folder / CARD)).write_text(stated + "\n", encoding="utf-8")
     return [folder / name for name in names]
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def export_onnx(brought: "PipelineModel", path: str | Path) -> None:

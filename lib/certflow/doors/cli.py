@@ -8,6 +8,7 @@ from contextlib import suppress
 from certflow import __version__
 from certflow.doors.commands import commands
 from certflow.errors import CertflowError, short_of_memory, shortage
+from certflow.machine.standard import open_standard
 
 BAD_INPUT = 1
 """Exit status where a file or a setting cannot be used; 2 is argparse's for a command that is not written as it should be."""
@@ -20,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     0: done. 1: bad input; the message on stderr names what and how to mend it. 2: not a command. 3: done, and what was
     required does not hold.
     """
+    closed = sys.stdout is None
+    open_standard()
     parser = argparse.ArgumentParser(
         prog="certflow", description="Certified robustness of neural networks by smoothing."
     )
@@ -30,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         module.add(own)
         own.set_defaults(run=module.run)
     given = parser.parse_args(arguments)
+    if closed:
+        print("error: the standard output is closed, and the answer would be lost; write it to a file", file=sys.stderr)
+        return BAD_INPUT
     if not hasattr(given, "run"):
         parser.print_help()
         return 0
@@ -37,9 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if sys.stdout is None:
-        print("error: the standard output is closed, and the answer would be lost; write it to a file", file=sys.stderr)
-        return BAD_INPUT
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _shown  # ty: ignore[invalid-assignment]  # the documented way to show warnings otherwise
@@ -55,7 +58,7 @@ def _run(given: argparse.Namespace) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
         return BAD_INPUT
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not short_of_memory(error):
             raise
         print(f"error: {shortage(error)}", file=sys.stderr)

@@ -50,7 +50,11 @@ def _module(name: str, place: str) -> ModuleType:
 
 
 def _run(code: Callable[[], Any], place: str) -> Any:
-    """What the user's code returns; its errors name the line they come from."""
+    """What the user's code returns; its errors name the line they come from.
+
+    The device that tensors are made on by default is put back: the engine's own would be made there too.
+    """
+    kept = torch.get_default_device()
     try:
         return code()
     except ModuleNotFoundError:
@@ -60,3 +64,6 @@ def _run(code: Callable[[], Any], place: str) -> Any:
         raise DataError(
             f"{place}: {last.filename}:{last.lineno}: {type(error).__name__}: {error}; mend the code"
         ) from error
+    finally:
+        if torch.get_default_device() != kept:
+            torch.set_default_device(None if kept.type == "cpu" else kept)

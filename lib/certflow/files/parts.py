@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ENDING = ".part"
@@ -51,6 +51,11 @@ def remove_parts(path: str | Path, *, locked: bool) -> None:
         part.unlink(missing_ok=True)
 
 
+def is_part_of(name: str, files: Iterable[str]) -> bool:
+    """Whether this is the name of an unfinished file of one of `files`, whoever writes it."""
+    return name.endswith(ENDING) and any(name.startswith(f"{file}.") for file in files)
+
+
 def _parts(path: str | Path) -> Iterator[Path]:
     """Files beside `path` named like its unfinished ones. No glob: a name may hold characters that mean something there."""
     path = Path(path)
@@ -59,7 +64,7 @@ def _parts(path: str | Path) -> Iterator[Path]:
     except FileNotFoundError:
         return
     for name in names:
-        if name.startswith(f"{path.name}.") and name.endswith(ENDING):
+        if is_part_of(name, [path.name]):
             yield path.with_name(name)
 
 

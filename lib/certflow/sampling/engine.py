@@ -164,7 +164,7 @@ class _Work:
         """`count`; None where memory did not suffice, with smaller batches from now on."""
         try:
             return self.count(row, stop)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # every library below has one of its own
             if not short_of_memory(error):
                 raise
             error.__context__ = None

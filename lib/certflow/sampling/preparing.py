@@ -90,7 +90,7 @@ def _given(module: nn.Module, x: torch.Tensor, classes: int | None) -> tuple[For
     network = cast(module.to(x.device), torch.float32)
     try:
         output = run(network, x, doing(torch.float32, x))
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if len(x) < 2 * ROWS or not short_of_memory(error):
             raise
         return _given(module, x[: len(x) // 2], classes)

@@ -1,4 +1,4 @@
-"""What an experiment costs before anything runs: jobs, device hours and disk, from measured rates.
+"""The command that says what an experiment costs.
 
 `python -m certflow.workflow.cost imagenet` (or `make plan EXPERIMENT=imagenet`). Rates are numbers with a source in
 `lib/certflow/workflow/rates.yaml`; a file of the user's own in the same format (`--rates`) wins over it. What has no rate is
@@ -68,7 +68,8 @@ def _size(size: int) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; our own errors end it with their message alone."""
-    parser = argparse.ArgumentParser(prog="python -m certflow.workflow.cost", description=__doc__.splitlines()[0])
+    about = "What an experiment costs before anything runs: jobs, device hours and disk, from measured rates."
+    parser = argparse.ArgumentParser(prog="python -m certflow.workflow.cost", description=about)
     parser.add_argument("experiment")
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: that of this folder")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays, as for snakemake")

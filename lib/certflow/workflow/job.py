@@ -15,6 +15,7 @@ from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import canonical_json
 from certflow.machine.claims import claim, pool
 from certflow.machine.naming import device_name
+from certflow.machine.standard import open_standard
 from certflow.workflow.clock import require_past
 from certflow.workflow.joblog import log_to
 
@@ -31,6 +32,7 @@ def attached(job: Any) -> Iterator[Any]:
 
     One of our own errors ends the job with its message alone; any other with its traceback. Both are the last lines of the log.
     """
+    open_standard()
     try:
         log_to(str(job.log))
     except CertflowError as error:

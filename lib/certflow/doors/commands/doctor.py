@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from certflow.doors.arguments import add_weights, weights_options
 from certflow.doors.entries import entry
 from certflow.errors import DataError
+from certflow.machine.standard import answer
 
 if TYPE_CHECKING:
     from certflow.models.examination import Examination
@@ -38,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
         print(describe(given.checkpoint))
         return 0
     found = _examined(given)
-    print(json.dumps(found.notes(), indent=1) if given.json else found.page())
+    answer(f"{json.dumps(found.notes(), indent=1) if given.json else found.page()}\n")
     return WRONG if found.warnings else 0
 
 
