@@ -1,6 +1,7 @@
 """Jobs of the web application: restarts, stops, the queue, several at once, batches, attacks, and models that are brought."""
 
 import io
+import os
 import shutil
 import time
 import zipfile
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
+from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.kept import Rows
 from certflow.doors.web.tasks import TASKS
@@ -142,6 +144,113 @@ def test_an_error_of_a_job_is_said_and_the_next_one_runs(web, monkeypatch):
     assert "of a test" in (job.folder / "error.txt").read_text()
     monkeypatch.undo()
     assert web.ended(web.certify(n="300")).status.state == "done"
+
+
+def unwritable(path):
+    """A folder in a file's place: as on a full disk, nothing can be written there any more."""
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def test_a_job_that_the_disk_does_not_take_fails_alone_and_can_be_tried_again(web):
+    job = web.site.jobs.get(web.certify(n="60000", seed="26"))
+    until_drawn(job, 1)
+    for name in ("counts.npz", "state.json"):
+        unwritable(job.folder / name)
+    assert web.ended(job.id).status.state == "failed"
+    body = text(web.get(f"/jobs/{job.id}"))
+    assert "counts.npz: is a folder" in body and "state.json: is a folder" in body
+    whole = web.ended(web.certify(n="60000", seed="26"))
+    assert whole.status.state == "done" and web.get("/healthz").json["ok"]
+    for name in ("counts.npz", "state.json"):
+        (job.folder / name).rmdir()
+    assert ">Try again<" in text(web.get(f"/jobs/{job.id}"))
+    web.post(f"/jobs/{job.id}/further")
+    assert web.ended(job.id).status.state == "done" and job.status.message == ""
+    assert last_counts(job) == last_counts(whole) and job.moments[-1]["best"] > 0
+
+
+def test_a_row_that_could_not_be_written_is_not_missed_by_the_next(tmp_path):
+    rows = Rows(tmp_path / "table.jsonl", "a" * 12)
+    rows.append({"number": 0})
+    kept = rows.path.read_bytes()
+    unwritable(rows.path)
+    with pytest.raises(ArtefactError, match="table.jsonl: could not be written"):
+        rows.append({"number": 1})
+    rows.path.rmdir()
+    rows.path.write_bytes(kept)
+    rows.append({"number": 1})
+    assert rows.read() == [{"number": 0}, {"number": 1}]
+
+
+def test_a_job_that_could_not_be_made_leaves_nothing(tmp_path, monkeypatch):
+    def full(*given):
+        raise ArtefactError("No space left on device")
+
+    monkeypatch.setattr("certflow.doors.web.job.write_kept", full)
+    jobs, asked = Jobs(tmp_path / "jobs"), AskedCertify(model="m", draws=Draws(), picture=Picture())
+    with pytest.raises(ArtefactError):
+        jobs.create(asked, np.zeros((1, 1, 8, 8), np.uint8))
+    assert list(jobs.folder.iterdir()) == []
+
+
+def test_a_start_clears_away_what_a_kill_left_half_made(results):
+    web = Web(results, start=False)
+    job = web.site.jobs.get(web.certify(n="300"))
+    own = web.site.settings.own
+    halves = [own / "jobs" / ("a" * 12), own / "models" / ("b" * 12)]
+    for folder in (*halves, own / "models" / "notes"):
+        folder.mkdir(parents=True)
+        (folder / "weights.pth").write_bytes(b"half")
+    second = Web(results)
+    assert second.ended(job.id).status.state == "done"
+    assert not any(folder.exists() for folder in halves) and (own / "models" / "notes").exists()
+    second.close()
+
+
+def test_a_restart_keeps_the_order_of_the_queue(results):
+    web = Web(results, start=False)
+    made = [web.site.jobs.get(web.certify(n="300")) for _ in range(3)]
+    for number, job in enumerate(made):  # however coarse the clock of the disk is
+        os.utime(job.folder / "asked.json", (number, number))
+    made[0].become("running")  # and so its folder is the last that was written to
+    names = [job.id for job in made]
+    again = Jobs(web.site.settings.own / "jobs")
+    assert [job.id for job in again.unfinished() if job.id in names] == names
+    assert [job.id for job in again.latest(10_000) if job.id in names] == names[::-1]
+    for job in made:
+        web.site.jobs.discard(job)
+
+
+def test_a_job_whose_folder_was_deleted_is_no_job_any_more(web):
+    job = web.ended(web.certify(n="300"))
+    shutil.rmtree(job.folder)
+    assert web.get(f"/jobs/{job.id}").status_code == 404
+    assert web.get("/").status_code == 200
+
+
+def test_two_pages_that_go_on_with_a_job_queue_it_once(results):
+    web = Web(results, start=False, queue=3)
+    job = web.site.jobs.get(web.certify(n="300"))
+    web.post(f"/jobs/{job.id}/stop")
+    assert job.status.state == "stopped" and "Stopped before the first draw" in text(web.get(f"/jobs/{job.id}"))
+    for until in (None, 3000):
+        web.site.worker.again(job, until)
+    assert list(web.site.worker.waiting) == [job] and job.status.until is None
+    other = web.site.jobs.get(web.certify(n="300"))
+    seen = other.version
+    web.post(f"/jobs/{job.id}/stop")
+    assert other.version > seen, "those who watch a job hear that it moved on"
+    web.post(f"/jobs/{other.id}/stop")
+
+
+def test_a_job_that_finds_no_room_after_all_is_not_taken_up_later(results, monkeypatch):
+    web = Web(results, start=False, queue=1)
+    web.certify(n="300")
+    before = len(web.site.jobs.latest(10_000))
+    monkeypatch.setattr("certflow.doors.web.takes.room", lambda: None)  # another one came in between
+    assert web.post(f"/models/{web.model}/certify", {"index": "1", "n": "300"}).status_code == 429
+    assert len(web.site.jobs.latest(10_000)) == before
 
 
 def test_a_batch_of_test_images(web):

@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> None:
-    site.worker.start()
+    site.start()
     print(f"certflow: http://{_shown(given.host)}:{given.port}/  (end with Ctrl-C)")
     print(f"programs show this token: {token}", flush=True)
     try:

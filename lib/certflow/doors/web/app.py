@@ -53,7 +53,7 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.register_error_handler(Full, busy)
     app.register_error_handler(Exception, unexpected)
     if start:
-        site.worker.start()
+        site.start()
     return app
 
 

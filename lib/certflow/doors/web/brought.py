@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from certflow.config.validation import validated
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.doors.web.card import ONNX, Card, noise_name
-from certflow.doors.web.jobs import new_id
+from certflow.doors.web.jobs import ID, new_id
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import read_record, write_record
 from certflow.files.intact import file_digest
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 FORMAT = "web model"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ONNX)
 """Endings of files that are taken. Only the ending of a name that somebody gives is ever used."""
+MODELS = "models"
+"""Folder of the models below what the application keeps."""
+CARD = "card.json"
+"""The last file of a model that is taken in: a folder without it is none."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def keep(upload: Callable[[Path], None], suffix: str, described: Described, test
     """
     if suffix not in SUFFIXES:
         raise DataError(f"file: ends in {suffix or 'nothing'}; weights end in {', '.join(SUFFIXES)}")
-    folder = own / "models" / new_id()
+    folder = own / MODELS / new_id()
     folder.mkdir(parents=True)
     try:
         path = folder / f"weights{suffix}"
@@ -91,16 +95,23 @@ def keep(upload: Callable[[Path], None], suffix: str, described: Described, test
                 "made": time.time(),
             },
         )
-        write_record(folder / "card.json", record)
+        write_record(folder / CARD, record)
     except BaseException:
         shutil.rmtree(folder)
         raise
     return folder.name
 
 
+def sweep(own: Path) -> None:
+    """Delete folders that a kill left before a model was taken in: nobody would ever see their files again."""
+    for folder in (own / MODELS).glob("*/"):
+        if ID.fullmatch(folder.name) and not (folder / CARD).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def load(card: Card) -> "Brought":
     """The model of a card; `ArtefactError` where its file is not the one that was taken in."""
-    record = _record(card.path.parent / "card.json")
+    record = _record(card.path.parent / CARD)
     if file_digest(card.path) != record.parents["weights"]:
         raise ArtefactError(f"{card.path}: is not the file that was brought; bring the model again")
     return _brought(card.path, _described(record.spec), None)

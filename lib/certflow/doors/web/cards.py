@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from certflow.doors import catalogue
-from certflow.doors.web.brought import read_card
+from certflow.doors.web.brought import CARD, MODELS, read_card
 from certflow.doors.web.card import BEHIND, Card, Result, noise_name
 from certflow.errors import CertflowError
 from certflow.files.artefact import read_table
@@ -66,7 +66,7 @@ class Cards:
                 continue
 
     def _brought(self) -> Iterator[Card]:
-        for path in sorted((self.own / "models").glob("*/card.json")):
+        for path in sorted((self.own / MODELS).glob(f"*/{CARD}")):
             try:
                 yield read_card(path)
             except (CertflowError, KeyError, ValueError, OSError):

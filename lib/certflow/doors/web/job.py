@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from certflow.doors.web.asked import Asked, AskedBatch, AskedCertify
 from certflow.doors.web.kept import Rows, read_kept, write_kept
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, CertflowError
 from certflow.files.artefact import read_arrays, write_arrays
 from certflow.files.provenance import Provenance
 from certflow.kinds.spec import Record
@@ -73,6 +73,11 @@ class Job(Generic[A]):
         return self.status.state in ENDED
 
     @property
+    def resumable(self) -> bool:
+        """Whether it ended before its work was done, so that one may go on with it."""
+        return self.status.state in ("stopped", "failed")
+
+    @property
     def moments(self) -> list[dict[str, Any]]:
         """What was known after each instalment, plain values."""
         if self._moments is None:
@@ -89,14 +94,27 @@ class Job(Generic[A]):
         fields = {"state": state, "message": message, "when": time.time(), **more}
         self._write(self.status.model_copy(update=fields))
 
+    def end(self, state: State, message: str = "") -> None:
+        """Change to a last state. Where the disk does not take it, the job has failed: on a page it would go on for ever."""
+        try:
+            self.become(state, message)
+        except CertflowError as error:
+            told = "; ".join(filter(None, (message, str(error))))
+            self._announce(self.status.model_copy(update={"state": "failed", "message": told, "when": time.time()}))
+
+    def touch(self) -> None:
+        """Say that pages would show something new, though the job itself is as it was."""
+        self._announce(self.status)
+
     def progress(self, done: int, total: int) -> None:
         """Say how far it is; not kept on disk, since the counts are."""
         self._announce(self.status.model_copy(update={"done": done, "total": total}))
 
     def add_moment(self, moment: Mapping[str, Any]) -> None:
         """Append what is known now."""
-        self.moments.append(dict(moment))
+        held = self.moments
         self.rows["moments"].append(moment)
+        held.append(dict(moment))
         self._announce(self.status)
 
     def cut_moments(self, drawn: int) -> None:

@@ -49,9 +49,15 @@ class Rows:
         """Write one more row."""
         if self._last is None:
             self._last = next((last for _, last in reversed(list(self._checked()))), self.start)
-        line, self._last = _line(row, self._last)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line)
+        line, last = _line(row, self._last)
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise ArtefactError(
+                f"{self.path}: could not be written ({error.strerror}); mend that, and go on with the job"
+            ) from error
+        self._last = last
 
     def replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write these rows instead, at once."""

@@ -5,6 +5,7 @@ from threading import BoundedSemaphore
 
 from flask import current_app
 
+from certflow.doors.web import brought
 from certflow.doors.web.cards import Cards
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.ready_models import ReadyModels
@@ -41,6 +42,12 @@ class Site:
             worker=Worker(jobs, ready, cards.get, settings.queue),
             streams=BoundedSemaphore(settings.streams),
         )
+
+    def start(self) -> None:
+        """Clear away what a kill left half made, and work from now on. Nobody else may serve the same folder."""
+        self.jobs.sweep()
+        brought.sweep(self.settings.own)
+        self.worker.start()
 
 
 def here() -> Site:

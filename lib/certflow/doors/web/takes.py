@@ -48,15 +48,14 @@ def attack(found: Job[AskedCertify], view: Shown) -> Job:
 
 
 def further(found: Job) -> None:
-    """Go on with a job that was stopped, or beyond what was planned where the certificate allows that; else nothing. `Full`."""
+    """Go on with a job that was stopped or failed, or beyond what was planned where the certificate allows that; else nothing.
+    `Full`."""
     until = found.status.until
-    if found.status.state != "stopped":
+    if not found.resumable:
         until = _beyond(found)
         if until is None:
             return
-    room()
-    found.become("queued", until=until)
-    here().worker.submit(found)
+    here().worker.again(found, until)
 
 
 def _beyond(found: Job) -> int | None:
@@ -69,5 +68,9 @@ def _beyond(found: Job) -> int | None:
 def _submitted(asked: Asked, images: np.ndarray) -> Job:
     room()
     job = here().jobs.create(asked, images)
-    here().worker.submit(job)
+    try:
+        here().worker.submit(job)
+    except Full:  # others came meanwhile; the next start must not take up what was refused
+        here().jobs.discard(job)
+        raise
     return job

@@ -65,7 +65,8 @@ class Shown:
         if job.status.state == "queued":
             return "Waiting for its turn"
         if moment is None or not moment["drawn"]:
-            return f"Class {self.name} leads after a first look" if moment else "Getting the model ready"
+            before = "Stopped before the first draw" if job.ended else "Getting the model ready"
+            return f"Class {self.name} leads after a first look" if moment else before
         if self.preview:
             return f"Class {self.name}, not yet a certificate"
         if self.certified:
@@ -210,7 +211,7 @@ class Shown:
     @property
     def further(self) -> int | None:
         """Draws to go on to, where one may."""
-        if self.job.status.state == "stopped":
+        if self.job.resumable:
             return self.until
         wanted = min(self.until * LONGER, LARGEST)
         may = self.law.anytime and self.job.status.state == "done"

@@ -6,6 +6,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,13 +59,22 @@ class Worker:
         return len(self.waiting) + len(self.errands) < self.limit
 
     def submit(self, job: Job) -> None:
-        """Queue a job; `Full` where too many wait."""
+        """Queue a new job; `Full` where too many wait."""
         with self.changed:
             if not self.room():
                 raise Full
+            self.waiting.append(job)
+            self.changed.notify()
+
+    def again(self, job: Job, until: int | None) -> None:
+        """Queue a job that has ended, up to so many draws in all; nothing where another page was faster. `Full`."""
+        with self.changed:
+            if not job.ended:
+                return
+            if not self.room():
+                raise Full
             job.stopping.clear()
-            if job.status.state != "queued":
-                job.become("queued", until=job.status.until)
+            job.become("queued", until=until)
             self.waiting.append(job)
             self.changed.notify()
 
@@ -91,7 +101,8 @@ class Worker:
             job.stopping.set()
             if job in self.waiting:
                 self.waiting.remove(job)
-                job.become("stopped")
+                job.end("stopped")
+                self._moved()
 
     def place(self, job: Job) -> int | None:
         """How many jobs come first; None where it does not wait."""
@@ -125,6 +136,7 @@ class Worker:
                 errand = self._errand()
                 job = self.waiting.popleft() if errand is None and self.waiting else None
                 self.running = job
+                self._moved()
             if errand is not None:
                 self._answer(errand)
             if job is not None:
@@ -136,6 +148,12 @@ class Worker:
         finally:
             with self.changed:
                 self.running = None
+                self._moved()
+
+    def _moved(self) -> None:
+        """Say so to those who watch the jobs that wait: their places changed."""
+        for job in self.waiting:
+            job.touch()
 
     def _errand(self) -> Errand | None:
         """The next errand that is still waited for."""
@@ -166,14 +184,15 @@ class Worker:
                 TASKS[job.asked.work](job, ready)
         except Stopped:
             if not self.closing:
-                job.become("stopped")
+                job.end("stopped")
         except (CertflowError, ValueError) as error:
-            job.become("failed", str(error))
+            job.end("failed", str(error))
         except Exception as error:
             log.exception("job %s", job.id)
-            (job.folder / "error.txt").write_text(traceback.format_exc())
-            job.become("failed", f"{type(error).__name__}; the server's log and error.txt of the job say more")
+            with suppress(OSError):
+                (job.folder / "error.txt").write_text(traceback.format_exc())
+            job.end("failed", f"{type(error).__name__}; the server's log and error.txt of the job say more")
         else:
-            job.become("done")
+            job.end("done")
             if job.moments:
                 self.models.measured(job.asked.model, job.moments[-1])
