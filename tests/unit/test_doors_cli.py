@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -611,6 +612,19 @@ def test_results_are_a_folder(home, capsys, command):
 def test_a_server_does_not_start_for_a_device_that_is_not_there(tmp_path, capsys):
     status, _, err = told(capsys, "web", "--results", tmp_path, "--device", "gpu")
     assert status == 1 and "device: 'gpu' is not a device" in err and not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_asked_to_end_ends_in_good_order(tmp_path):
+    """As the first process of a container it would otherwise not end at all."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "certflow.doors.cli", "web", "--results", str(tmp_path), "--port", port]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        while "token" not in (line := server.stdout.readline()):
+            assert line, "it ended before it served"
+        server.terminate()
+    assert server.returncode == 0
 
 
 def test_a_document_has_null_for_what_json_has_no_number_for(capsys):

@@ -233,7 +233,7 @@ def test_two_pages_that_go_on_with_a_job_queue_it_once(results):
     web = Web(results, start=False, queue=3)
     job = web.site.jobs.get(web.certify(n="300"))
     web.post(f"/jobs/{job.id}/stop")
-    assert job.status.state == "stopped" and "Stopped before the first draw" in text(web.get(f"/jobs/{job.id}"))
+    assert job.status.state == "stopped" and "Stopped before there was a result" in text(web.get(f"/jobs/{job.id}"))
     for until in (None, 3000):
         web.site.worker.again(job, until)
     assert list(web.site.worker.waiting) == [job] and job.status.until is None
@@ -242,6 +242,20 @@ def test_two_pages_that_go_on_with_a_job_queue_it_once(results):
     web.post(f"/jobs/{job.id}/stop")
     assert other.version > seen, "those who watch a job hear that it moved on"
     web.post(f"/jobs/{other.id}/stop")
+
+
+def test_a_page_says_that_a_job_is_about_to_stop(results):
+    web = Web(results, start=False)
+    job = web.site.jobs.get(web.certify(n="300"))
+    web.site.worker.waiting.clear()  # it is at work
+    job.become("running")
+    seen = job.version
+    assert 'id="stop"' in text(web.get(f"/jobs/{job.id}"))
+    web.post(f"/jobs/{job.id}/stop")
+    body = text(web.get(f"/jobs/{job.id}"))
+    assert "It stops as soon as" in body and 'id="stop"' not in body and job.version > seen
+    job.end("stopped")
+    assert ">Go on to 300 draws<" in text(web.get(f"/jobs/{job.id}"))
 
 
 def test_a_job_that_finds_no_room_after_all_is_not_taken_up_later(results, monkeypatch):
@@ -370,6 +384,8 @@ def test_a_model_is_brought_examined_and_certified(web, weights):
     shutil.rmtree(path.parent)
     web.site.cards.forget()
     assert "not there any more" in text(web.get(f"/jobs/{made}"))
+    assert web.get(f"/jobs/{made}/live?once").json["gone"] and "gone" in text(web.get(f"/jobs/{made}/live"))
+    assert web.post(f"/jobs/{made}/delete").status_code == 303 and web.get(f"/jobs/{made}").status_code == 404
 
 
 def test_a_model_of_unknown_data(web, weights):

@@ -261,6 +261,9 @@ def test_the_first_test_image_is_one(web, image):
         ({"image": {"index": 10**6}}, "choose a test image"),
         ({"image": {"index": "9" * 5000}}, "choose a test image"),
         ({"image": {"base64": "AAAA"}}, "file"),
+        ({"image": {"base64": "é"}}, "base64: should be a whole image file"),
+        ({"image": {"base64": ["AAAA"]}}, "base64: should be a whole image file"),
+        ({"image": {"base64": 7}}, "base64: should be a whole image file"),
         ({"image": 3}, "JSON object"),
     ],
 )

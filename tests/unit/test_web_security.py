@@ -1,7 +1,9 @@
 """What the web application refuses: other hosts and sites, bombs, ways out of folders, pickles, too much of anything."""
 
 import base64
+import errno
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -12,6 +14,7 @@ from PIL import Image
 from web_examples import FROM_PAGE, TOKEN, Web, picture, results_with
 
 from certflow.doors.web import pictures
+from certflow.doors.web.settings import Settings
 from certflow.doors.web.words import name_of
 from certflow.errors import DataError
 
@@ -198,8 +201,26 @@ def body_of(content: bytes) -> dict:
 
 def test_an_image_that_is_too_large_is_413_or_said(web):
     path = f"/models/{web.model}/certify"
-    assert web.post(path, **body_of(b"x" * (12 << 20))).status_code == 413
+    sent, asked = body_of(b"x" * (12 << 20)), {**FROM_PAGE, "Accept": "application/json"}
+    assert "This address takes at most 11 MB" in text(web.post(path, **sent))
+    answer = web.client.post(path.replace("certify", "render"), **sent, headers=asked)  # as the preview asks
+    assert answer.status_code == 413 and "at most 11 MB" in answer.json["error"]
     assert "larger than 10 MB" in text(web.post(path, **body_of(b"x" * ((10 << 20) + 9))))
+
+
+@pytest.mark.parametrize(("reason", "code", "says"), [(errno.ENOSPC, 507, "Make room there"), (errno.EIO, 500, "log")])
+def test_a_disk_that_is_full_while_something_is_sent_is_said(web, monkeypatch, reason, code, says):
+    def failing(*given):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("certflow.doors.web.forms.chosen", failing)
+    answer = web.post(f"/models/{web.model}/certify", {"index": "1"})
+    assert answer.status_code == code and says in text(answer)
+
+
+def test_pages_that_follow_jobs_leave_a_browser_a_connection_for_others(tmp_path):
+    """Browsers keep six connections to a server, in all windows together."""
+    assert Settings(tmp_path).streams < 6
 
 
 def zipped(entries) -> bytes:

@@ -107,23 +107,87 @@ def test_without_scripts_up_to_the_result(look, served):
     assert drawn(page) == 40_000 and page.locator("svg.chart").count() >= 1
 
 
+def draw(page, share: float) -> None:
+    """Draw a line from top to bottom, at this share of the pad's width."""
+    box = page.locator("#pad").bounding_box()
+    x, y = box["x"] + share * box["width"], box["y"]
+    page.mouse.move(x, y + 30)
+    page.mouse.down()
+    page.mouse.move(x, y + box["height"] - 30, steps=8)
+    page.mouse.up()
+
+
 def test_drawing(look, served):
     page = look().go(f"/models/{served.web.model}")
     page.locator("#tab-draw").click()
     page.get_by_role("button", name="Certify", exact=True).click()
     assert page.locator("#pad-said").inner_text() == "Draw something first."
-    box = page.locator("#pad").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"]
-    page.mouse.move(x, y + 30)
-    page.mouse.down()
-    page.mouse.move(x, y + box["height"] - 30, steps=8)
-    page.mouse.up()
+    draw(page, 0.5)
     page.get_by_role("button", name="Certify", exact=True).click()
     page.wait_for_url("**/jobs/*")
     job = served.web.site.jobs.get(page.url.rsplit("/", 1)[1])
     pixels = job.pixels()[0, 0]
     assert job.asked.picture.source == "drawing" and pixels[4, 3:5].min() > 100 and pixels[:, 0].max() == 0
     assert "this drawing" in page.inner_text("h1")
+
+
+def test_another_drawing_after_one_that_did_not_arrive(look, served):
+    """What is certified is what stands on the pad, though the page was not loaded anew."""
+    looked = look()
+    page = looked.go(f"/models/{served.web.model}")
+    page.locator("#tab-draw").click()
+    draw(page, 0.25)
+    page.evaluate(  # a drawing is submitted twice: to make a file of it, and to send that
+        "window.held = 0; document.querySelector('[data-render]').addEventListener("
+        "'submit', (event) => { if (held < 2 && ++held) event.preventDefault(); })"
+    )
+    page.get_by_role("button", name="Certify", exact=True).click()
+    page.wait_for_function("() => held === 2")
+    page.locator("#pad-clear").click()
+    draw(page, 0.75)
+    page.get_by_role("button", name="Certify", exact=True).click()
+    page.wait_for_url("**/jobs/*")
+    pixels = served.web.site.jobs.get(page.url.rsplit("/", 1)[1]).pixels()[0, 0]
+    assert pixels[4, 5:7].max() > 100 and pixels[:, :3].max() == 0
+
+
+def test_a_page_says_that_the_server_is_silent_and_goes_on_with_it(look, served):
+    name, looked = served.web.certify(n="1000000"), look()
+    looked.page.route("**/live*", lambda route: route.abort())
+    page = looked.go(f"/jobs/{name}")
+    silence = page.get_by_text("The server does not answer")
+    silence.wait_for()
+    page.unroute("**/live*")
+    silence.wait_for(state="hidden")
+    page.route("**/live*", lambda route: route.fulfill(status=404))
+    page.reload()
+    page.get_by_text("This job is not there any more").wait_for()
+    served.web.post(f"/jobs/{name}/stop")
+    served.web.ended(name)
+    assert all("Failed to load resource" in text for text in looked.complaints)
+    looked.complaints.clear()
+
+
+def test_more_pages_follow_a_job_than_a_browser_has_connections(look, served):
+    name, looked = served.web.certify(n="1000000"), look()
+    pages = [looked.page, *(looked.page.context.new_page() for _ in range(7))]
+    for page in pages:
+        page.goto(f"{served.address}/jobs/{name}")
+        page.locator("#stop").wait_for()
+    pages[-1].locator("#stop").click()
+    for page in pages:
+        page.locator("#further").wait_for()
+
+
+def test_a_file_that_is_too_large_is_said_in_words(look, served):
+    looked = look()
+    page = looked.go(f"/models/{served.web.model}")
+    page.locator("label", has_text="Your own").click()
+    page.locator("#file").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": bytes(12 << 20)})
+    page.locator("#preview").wait_for()
+    said = page.locator("#preview-said").inner_text()
+    assert said.startswith("What was sent is too large. This address takes at most 11 MB") and "<" not in said
+    looked.complaints.clear()
 
 
 def test_an_upload_is_shown_as_the_model_sees_it(look, served):

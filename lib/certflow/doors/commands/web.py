@@ -5,6 +5,7 @@ they survive a restart. Models are those below results/train, and those that are
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = "the web application"
 THREADS = 16
-"""Requests that are answered at the same time; half of them may be pages that follow a job."""
+"""Requests that are answered at the same time; a few of them may be pages that follow a job."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +70,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> None:
+    signal.signal(signal.SIGTERM, _ended)
     site.start()
     print(f"certflow: http://{_shown(given.host)}:{given.port}/  (end with Ctrl-C)")
     print(f"programs show this token: {token}", flush=True)
@@ -76,6 +78,11 @@ def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> 
         server.run()
     finally:
         site.worker.close()
+
+
+def _ended(number: int, frame: Any) -> None:
+    """End in good order when the system asks for it, too; as the first process of a container nothing else would end it."""
+    sys.exit()
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from tempfile import TemporaryFile
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request, send_file, url_for
@@ -21,6 +22,7 @@ from certflow.doors.web.tables import tab_separated
 from certflow.doors.web.view import shown
 from certflow.doors.web.ways import ways
 from certflow.errors import listed
+from certflow.files.intact import read_all
 
 API = Blueprint("api", __name__)
 IMAGE = ("index", "number", "base64", "name", "fit", "invert")
@@ -93,8 +95,8 @@ def download(name: str, what: str) -> Response:
         return _file(json.dumps(_job(found, whole=True), indent=1).encode(), f"{name}.json", "application/json")
     if what == "table.tsv":
         return _file(tab_separated(_rows(found)).encode(), f"{name}.tsv", "text/tab-separated-values")
-    if what == "counts.npz" and (found.folder / what).exists():
-        return send_file((found.folder / what).resolve(), as_attachment=True, download_name=f"{name}.npz")
+    if what == "counts.npz" and (found.folder / what).exists():  # read at once: the job may be writing the next
+        return _file(read_all(found.folder / what), f"{name}.npz", "application/octet-stream")
     if what == UPLOADED:
         images, buffer = found.pixels(), io.BytesIO()
         np.save(buffer, images if certifies_several(found) else images[0])
@@ -107,12 +109,13 @@ def download(name: str, what: str) -> Response:
 def bundle(name: str) -> Response:
     """Weights, and a card and a README that say what they are, as a zip."""
     card = file_of(name)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    file = TemporaryFile()  # not in memory, which a few large models would fill; closed when the answer is sent
+    with zipfile.ZipFile(file, "w") as archive:
         archive.write(card.path, card.path.name)
         archive.writestr("card.json", json.dumps(_model(card), indent=1, sort_keys=True))
         archive.writestr("README.md", _readme(card))
-    return _file(buffer.getvalue(), f"{card.id}.zip", "application/zip")
+    file.seek(0)
+    return send_file(file, mimetype="application/zip", as_attachment=True, download_name=f"{card.id}.zip")
 
 
 def _at_once(answer: Callable[[Card, Votes, forms.Chosen], dict[str, Any]]) -> Response:

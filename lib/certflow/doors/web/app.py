@@ -1,6 +1,8 @@
 """The application: its parts put together, and what is said when something goes wrong."""
 
+import errno
 import logging
+from tempfile import gettempdir
 
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -18,12 +20,14 @@ from certflow.report.numbers import down, percent, up
 log = logging.getLogger(__name__)
 FORM_BYTES = MEGABYTE
 """Most bytes of a form's fields that are not files."""
+TOO_LARGE = 413
 PLAIN = {
     404: "There is nothing at this address.",
     405: "This address does not take requests of this kind.",
-    413: "What was sent is too large.",
+    TOO_LARGE: "What was sent is too large.",
 }
 """What is said instead of the library's own words."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = 15
 """Seconds after which one may ask again where the queue is full."""
 
@@ -51,6 +55,7 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.register_error_handler(HTTPException, said)
     app.register_error_handler(CertflowError, refused)
     app.register_error_handler(Full, busy)
+    app.register_error_handler(OSError, system)
     app.register_error_handler(Exception, unexpected)
     if start:
         site.start()
@@ -61,6 +66,9 @@ def said(error: HTTPException) -> Response:
     """An error as a page of the same look, or as JSON where JSON was asked for."""
     code = error.code or 500
     own = error.description if error.description != type(error).description else PLAIN.get(code, error.description)
+    if code == TOO_LARGE:
+        most = (request.max_content_length or 0) // MEGABYTE
+        own = f"{own} This address takes at most {most} MB, {FORM_BYTES // MEGABYTE} MB of them in fields that are not files."
     return _answer(code, error.name, own or "")
 
 
@@ -76,6 +84,16 @@ def busy(error: Full) -> Response:
     return answer
 
 
+def system(error: OSError) -> Response:
+    """A disk that is full while something is sent; anything else that the system refuses is unexpected."""
+    if error.errno not in FULL_DISK:
+        return unexpected(error)
+    text = (
+        f"The disk of the results, or that of {gettempdir()}, where uploads wait. Make room there, and send this again."
+    )
+    return _answer(507, "The disk is full", text)
+
+
 def unexpected(error: Exception) -> Response:
     """An error that nobody raised on purpose: a fault of certflow, or of what it runs on."""
     log.exception("%s %s", request.method, request.path)
@@ -83,7 +101,7 @@ def unexpected(error: Exception) -> Response:
 
 
 def _answer(code: int, name: str, text: str) -> Response:
-    if request.path.startswith("/api/") or request.is_json:
+    if request.path.startswith("/api/") or request.is_json or request.accept_mimetypes.best == "application/json":
         answer = jsonify(error=text or name)
     else:
         answer = Response(render_template("error.html.j2", code=code, name=name, text=text), mimetype="text/html")

@@ -1,7 +1,6 @@
 """Forms and JSON to requests; what is wrong is said at the field it stands in."""
 
 import base64
-import binascii
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -108,11 +107,20 @@ def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: 
             name = name_of(file.filename.replace("\\", "/").rsplit("/", 1)[-1]) or UNNAMED
             return uploaded(file.stream.read(limit + 1), name, card, fit, invert, limit)
         if form.get("base64"):
-            data = base64.b64decode(str(form["base64"]), validate=True)
-            return uploaded(data, name_of(str(form.get("name") or "")) or UNNAMED, card, fit, invert, limit)
-    except (CertflowError, binascii.Error) as error:
+            return uploaded(
+                _decoded(form["base64"]), name_of(str(form.get("name") or "")) or UNNAMED, card, fit, invert, limit
+            )
+    except CertflowError as error:
         raise Wrong({"file": str(error)}) from None
     return _test_image(form, card, test)
+
+
+def _decoded(text: Any) -> bytes:
+    """The bytes of base64; `Wrong` where that is none."""
+    try:
+        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
+    except ValueError:
+        raise Wrong({"base64": "should be a whole image file in base64, as one text without line breaks"}) from None
 
 
 def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: int) -> Chosen:

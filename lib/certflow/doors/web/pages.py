@@ -71,7 +71,7 @@ def render(name: str) -> Response:
     try:
         found = forms.chosen(request.form, request.files.get("file"), card, None, site.settings.image_bytes)
     except forms.Wrong as error:
-        return Response(str(next(iter(error.errors.values()))), 400, mimetype="text/plain")
+        abort(400, next(iter(error.errors.values())))
     answer = png_of(found.pixels)
     answer.headers["X-Rendered"] = found.picture.rendered.replace("×", "x").encode("ascii", "replace").decode()
     return answer

@@ -23,8 +23,9 @@ class Settings:
     """auto, cpu, cuda or cuda:1."""
     queue: int = 32
     """Jobs that may wait."""
-    streams: int = 8
-    """Pages that may follow a job live at the same time; others ask now and then."""
+    streams: int = 4
+    """Pages that may follow a job live at the same time; others ask now and then. Browsers keep six connections to a server at
+    most, in all windows together: were all of them streams, no page would load any more."""
     models: int = 2
     """Models kept ready in memory."""
     image_bytes: int = 10 * MEGABYTE

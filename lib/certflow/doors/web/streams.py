@@ -45,8 +45,12 @@ def events(name: str) -> Response:
 
 
 def parts(job: Job) -> dict[str, Any]:
-    """The parts of a job's page, as HTML by name, and whether there will be more."""
+    """The parts of a job's page, as HTML by name, and whether there will be more.
+
+    Where its model is gone the page is another one."""
     given, work = context(job), job.asked.work
+    if given["card"] is None:
+        return {"parts": {}, "state": job.status.state, "ended": True, "title": "", "gone": True}
     made = {name: render_template(f"parts/{work}_{name}.html.j2", **given).strip() for name in PARTS[work]}
     return {"parts": made, "state": job.status.state, "ended": job.ended, "title": made["said"]}
 

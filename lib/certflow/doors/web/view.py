@@ -65,7 +65,7 @@ class Shown:
         if job.status.state == "queued":
             return "Waiting for its turn"
         if moment is None or not moment["drawn"]:
-            before = "Stopped before the first draw" if job.ended else "Getting the model ready"
+            before = "Stopped before there was a result" if job.ended else "Getting the model ready"
             return f"Class {self.name} leads after a first look" if moment else before
         if self.preview:
             return f"Class {self.name}, not yet a certificate"

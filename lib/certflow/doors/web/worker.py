@@ -103,6 +103,8 @@ class Worker:
                 self.waiting.remove(job)
                 job.end("stopped")
                 self._moved()
+            elif not job.ended:
+                job.touch()
 
     def place(self, job: Job) -> int | None:
         """How many jobs come first; None where it does not wait."""

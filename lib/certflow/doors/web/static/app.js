@@ -24,7 +24,19 @@ function speak(text, ended) {
   if (place && place.textContent !== text) place.textContent = text;
 }
 
+// What pages say where the server says nothing.
+const SILENT = "The server does not answer. What stands here is what it said last; this page goes on when it is back.";
+const GONE = "This job is not there any more: it was deleted. What stands here is what was known of it last.";
+
+function warn(text) {
+  const place = document.getElementById("silence");
+  if (place.textContent !== text) place.textContent = text;
+  place.hidden = !text;
+}
+
 function show(found) {
+  if (found.gone) { location.reload(); return; }
+  warn("");
   for (const [name, html] of Object.entries(found.parts)) if (name !== "said") replaced(name, html);
   const said = new DOMParser().parseFromString(found.parts.said, "text/html").body.textContent.trim();
   speak(said, found.ended);
@@ -32,11 +44,14 @@ function show(found) {
 }
 
 async function poll(address) {
-  const answer = await fetch(`${address}?once`);
-  if (!answer.ok) return;
-  const found = await answer.json();
-  show(found);
-  if (!found.ended) setTimeout(() => poll(address), 1000);
+  let found = null;
+  try {
+    const answer = await fetch(`${address}?once`);
+    if (answer.status === 404) { warn(GONE); return; }
+    if (answer.ok) found = await answer.json();
+  } catch { /* nobody answers */ }
+  if (found) show(found); else warn(SILENT);
+  if (!found?.ended) setTimeout(() => poll(address), found ? 1000 : 3000);
 }
 
 function follow(address) {
@@ -47,7 +62,12 @@ function follow(address) {
     if (found.ended) events.close();
   });
   events.addEventListener("full", () => { events.close(); poll(address); });
+  events.addEventListener("error", () => {
+    warn(SILENT);
+    if (events.readyState === EventSource.CLOSED) poll(address);  // refused, and not only out of reach
+  });
   addEventListener("pagehide", () => events.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });  // as it was when one left it
 }
 
 function copying() {
@@ -59,19 +79,25 @@ function copying() {
   });
 }
 
+let previews = 0;
 async function preview(form, file) {
-  const place = one("#preview");
+  const mine = ++previews, place = one("#preview");
   const data = new FormData();
   data.append("file", file);
   data.append("fit", form.elements.fit.value);
   if (form.elements.invert.checked) data.append("invert", "1");
-  const answer = await fetch(form.dataset.render, { method: "POST", body: data });
+  let said = "The server does not answer.", made = null;
+  try {
+    const answer = await fetch(form.dataset.render, { method: "POST", body: data, headers: { Accept: "application/json" } });
+    if (answer.ok) made = await answer.blob();
+    const done = answer.headers.get("X-Rendered");
+    said = answer.ok ? `What the model sees${done ? `: ${done}` : ""}.` : (await answer.json()).error;
+  } catch { /* nobody answers */ }
+  if (mine !== previews) return;  // something else was chosen meanwhile
   place.hidden = false;
-  one("#preview-said").textContent = answer.ok
-    ? `What the model sees${answer.headers.get("X-Rendered") ? `: ${answer.headers.get("X-Rendered")}` : ""}.`
-    : await answer.text();
-  one("#preview img").hidden = !answer.ok;
-  if (answer.ok) one("#preview img").src = URL.createObjectURL(await answer.blob());
+  one("#preview-said").textContent = said;
+  one("#preview img").hidden = !made;
+  if (made) one("#preview img").src = URL.createObjectURL(made);
 }
 
 function choosing(form) {
@@ -106,7 +132,9 @@ function drawing(form, input) {
   pad.addEventListener("pointermove", (event) => { if (event.buttons) { pen.lineTo(...at(event)); pen.stroke(); } });
   one("#pad-clear").addEventListener("click", clear);
   form.addEventListener("submit", (event) => {
-    if (!one("#from-draw").checked || form.dataset.ready) return;
+    const ready = form.dataset.ready;
+    form.dataset.ready = "";  // for this once: whoever comes back may draw something else
+    if (!one("#from-draw").checked || ready) return;
     event.preventDefault();
     if (!pad.dataset.drawn) { one("#pad-said").textContent = "Draw something first."; return; }
     pad.toBlob((blob) => {
