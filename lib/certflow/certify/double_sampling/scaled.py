@@ -69,11 +69,11 @@ def shifted_mass(angle: AngleLaw, ratio: Ratio, rho: np.ndarray, nodes: int, arc
 def _crossing_mass(angle: AngleLaw, ratio: Ratio, rho: np.ndarray, nodes: int) -> np.ndarray:
     law = ratio.law
     extra = []
-    if (ratio.m1 < 0).any():  # next to the zero of h the crossing is a step, as at the edge of a ball
+    if (ratio.m1 < 0).any():
+        # next to the zero of h, before which the rule's own panels end, the crossing is a step: here it is over
         centre = ratio.zero() - rho * rho / 2
         width = angle.reach * rho / math.sqrt(2 * law.d)
-        spread = np.sqrt(np.maximum(centre + width * width, 0.0))
-        extra = [spread - width, np.sqrt(np.maximum(centre, 0.0)), spread + width]
+        extra = [np.sqrt(np.maximum(centre + width * width, 0.0)) + width]
     x, weight = ratio.rule(nodes, extra)
     t, rho = np.square(x), rho[:, None]
     y = (crossing(ratio, t) - rho * rho / 2) * (math.sqrt(law.d / 2) / (rho * x))
