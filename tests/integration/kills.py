@@ -68,22 +68,27 @@ def steps(folder: Path) -> Iterator[tuple[str, Callable[[], object], list[str]]]
     manifest, model = home.given["manifest"], home.given["model"]
     yield "prepare", lambda: prepare(DIGITS, manifest), ["digits.json", "cache"]
 
-    method = spec_class("method", "gaussian")(epochs=2, batch=512, schedule="one_cycle")
+    method = spec_class("method", "gaussian")(epochs=1, batch=512, schedule="one_cycle")
     spec = {**without(home.spec, "engine"), "method": method.canonical(), "model": MODEL.architecture()}
-    made = Outputs(folder / "trained/model.safetensors", folder / "trained/training.tsv")
-    yield "train", lambda: make_model(spec, DIGITS, method, manifest=manifest, outputs=made, device="cpu"), ["trained"]
+    outputs = Outputs(folder / "trained/model.safetensors", folder / "trained/training.tsv")
+    yield (
+        "train",
+        lambda: make_model(spec, DIGITS, method, manifest=manifest, outputs=outputs, device="cpu"),
+        ["trained"],
+    )
 
     home.prepared()
-    for kind in ("neyman_pearson", "sequential"):
-        sampler, certificate = certificate_of(kind)
-        first, plan, counts, table = (
-            folder / kind / name for name in ("first.npz", "plan.tsv", "all.npz", "table.tsv")
-        )
-        yield "presample", partial(home.presample, sampler, first), [kind]
-        yield "plan", partial(home.plan, sampler, first, plan), [f"{kind}/plan.tsv", f"{kind}/plan.json"]
-        yield "sample and merge", partial(home.sample, plan, counts), [f"{kind}/all.npz", f"{kind}/all.1-of-1.npz"]
-        certify = partial(home.certify, certificate, plan, counts, table)
-        yield "certify", certify, [f"{kind}/table.tsv", f"{kind}/table.json"]
+    sampler, certificate = certificate_of("neyman_pearson")
+    first, plan, counts, table = (folder / name for name in ("first.npz", "plan.tsv", "counts.npz", "table.tsv"))
+    yield "presample", partial(home.presample, sampler, first), ["first.npz"]
+    yield "plan", partial(home.plan, sampler, first, plan), ["plan.tsv", "plan.json"]
+    yield "sample and merge", partial(home.sample, plan, counts), ["counts.npz", "counts.1-of-1.npz"]
+    yield "certify", partial(home.certify, certificate, plan, counts, table), ["table.tsv", "table.json"]
+
+    sampler, _ = certificate_of("sequential")
+    looked = home.plan(sampler, home.presample(sampler, folder / "looked/first.npz"), folder / "looked/plan.tsv")
+    made = ["looked/counts.npz", "looked/counts.1-of-1.npz"]
+    yield "sample until decided", partial(home.sample, looked, folder / made[0]), made
 
     with_images(folder)
     given = ["--model", str(model), "--images", str(folder / "images.npy"), "--noise", "gaussian:0.5", "--quiet"]
