@@ -38,7 +38,7 @@ def test_from_a_model_to_a_growing_radius_and_an_attack(look, served):
     page = look().go("/")
     page.locator(".card a").first.click()
     choose(page, served, "1000000")  # so many that the job never ends before it is stopped
-    page.wait_for_function("document.querySelector('.figure-big b')")
+    page.wait_for_function("() => document.querySelector('.figure-big b')")
     first = drawn(page)
     page.wait_for_function(
         "before => [...document.querySelectorAll('.figure-small')].some(e => e.textContent.includes('draws of')"
@@ -223,6 +223,15 @@ def test_nothing_is_cut_off_at_320_pixels(look, screens, name):
         details.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     looked.complaints[:] = [text for text in looked.complaints if name != "error"]
+
+
+def test_a_name_of_one_long_word_is_broken(look, served):
+    from web_examples import picture
+
+    data = {"file": (io.BytesIO(picture()), "x" * 150 + ".png"), "n": "300"}
+    answer = served.web.post(f"/models/{served.web.model}/certify", data, content_type="multipart/form-data")
+    job = served.web.ended(answer.location.rsplit("/", 1)[1])
+    assert look(width=320).go(f"/jobs/{job.id}").evaluate("() => document.documentElement.scrollWidth") <= 320
 
 
 def test_nothing_moves_for_those_who_asked_for_that(look, screens):
