@@ -45,6 +45,8 @@ def test_our_own_host_names_are_answered(web, host):
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:9"},
+        {"Origin": "https://localhost:9"},
+        {"Origin": "ftp://localhost"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
         {},
@@ -59,6 +61,14 @@ def test_another_site_cannot_change_anything(web, headers):
         "/api/predict",
     ):
         assert web.client.post(path, data={"index": "1"}, headers=headers).status_code == 403, path
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_our_own_pages_can_also_behind_a_proxy_that_speaks_https(web, scheme):
+    headers = {"Origin": f"{scheme}://localhost", "Sec-Fetch-Site": "same-origin"}
+    for shown in (headers, {"Origin": headers["Origin"]}):
+        made = web.client.post(f"/models/{web.model}/certify", data={"index": "1"}, headers=shown)
+        assert made.status_code in (302, 303) and made.location.startswith("/jobs/")
 
 
 def test_a_program_needs_json_and_the_token(web):

@@ -43,7 +43,8 @@ def check_origin() -> None:
     if request.method in SAFE:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if origin not in (None, request.host_url.rstrip("/")) or site not in (None, "same-origin"):
+    own = [f"{scheme}://{request.host}" for scheme in ("http", "https")]  # a proxy in front may speak https for us
+    if origin not in (None, *own) or site not in (None, "same-origin"):
         abort(403, "This request comes from another site.")
     if site is None and origin is None:
         shown = request.headers.get(TOKEN, "")

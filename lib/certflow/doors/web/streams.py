@@ -94,6 +94,7 @@ def _followed(events: Iterator[str]) -> Response:
     if not room.acquire(blocking=False):
         return Response("event: full\ndata: {}\n\n", mimetype="text/event-stream")
     answer = Response(events, mimetype="text/event-stream")
+    answer.headers["X-Accel-Buffering"] = "no"  # a proxy must not wait for more of them
     answer.call_on_close(room.release)
     return answer
 
