@@ -251,11 +251,16 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
     assert after.model_spec(*plain) == study.model_spec(*plain) and "parts" not in study.model_spec(*plain)
 
 
+GONE = object()
+"""Of a setting that is taken out."""
+UNTRAINED = {"objective": None, "epochs": GONE, "batch": GONE, "schedule": GONE}
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"methods": {"mse": {"denoiser": "nosuch"}}}, "denoiser: no entry 'nosuch' in denoisers; known: .*blind"),
-        ({"methods": {"mse": {"objective": None}}}, "blind comes without weights"),
+        ({"methods": {"mse": UNTRAINED}}, "blind comes without weights"),
         (
             {"methods": {"mse": {"classifier": None}}},
             "classifier: is null, and model small brings no pretrained weights",
@@ -277,7 +282,7 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
         ),
         ({"denoisers": {"ranged": {"weights": "x.pth"}}}, "either `weights` or `train`"),
         (
-            {"denoisers": {"blind": {"weights": "x.pth"}}, "methods": {"mse": {"objective": None}}},
+            {"denoisers": {"blind": {"weights": "x.pth"}}, "methods": {"mse": UNTRAINED}},
             "say which noise levels",
         ),
         ({"experiments": {"denoised": {"noises": ["clean"]}}}, "denoiser needs a noise level above 0"),
@@ -287,7 +292,8 @@ def test_parts_are_in_the_spec_of_what_is_made_from_them(raw):
 def test_what_cannot_work_is_refused_before_anything_runs(raw, change, message):
     for section, entries in change.items():
         for name, fields in entries.items():
-            raw[section][name].update(fields)
+            kept = {key: value for key, value in raw[section][name].items() if fields.get(key) is not GONE}
+            raw[section][name] = kept | {key: value for key, value in fields.items() if value is not GONE}
     with pytest.raises(ConfigError, match=message):
         load(raw)
 

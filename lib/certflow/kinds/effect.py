@@ -59,10 +59,14 @@ def _marks(cls: "type[Record]") -> dict[str, list[OnlyWith]]:
 def idle(record: "Record", stated: Iterable[str] | None = None) -> Iterator[str]:
     """One line, with its place, for each setting that is stated and has no effect, here and in the records within.
 
+    One that is stated as what it is anyway is none of them: records of results state all settings, and can be taken as entries.
+
     stated: names of the settings of `record` that were written down for it; None: those that it was made with.
     """
-    names, reasons = record.model_fields_set if stated is None else set(stated), record.without_effect()
-    yield from (f"{name}: {reasons[name]}; leave it out" for name in reasons if name in names)
+    names, fields = record.model_fields_set if stated is None else set(stated), type(record).model_fields
+    for name, reason in record.without_effect().items():
+        if name in names and getattr(record, name) != fields[name].get_default(call_default_factory=True):
+            yield f"{name}: {reason}; leave it out"
     for name, value in record:
         for place, inner in _within(name, value):
             yield from (f"{place}.{line}" for line in idle(inner))
