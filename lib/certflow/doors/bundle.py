@@ -64,9 +64,8 @@ def write_bundle(brought: "PipelineModel", folder: str | Path, *, onnx: bool = F
     strange = sorted(name for name in _names(folder) if name not in own and not is_part_of(name, names))
     if strange:
         raise ArtefactError(f"{folder}: holds other files ({', '.join(strange[:3])}); name a new or an empty folder")
-    with (
-        ExitStack() as whole
-    ):  # all are written before the first gets its name; the last one here, the card, gets it first
+    # All are written before the first gets its name. The last one here, the card, gets it first.
+    with ExitStack() as whole:
         if onnx:
             export_onnx(brought, whole.enter_context(atomic(folder / ONNX)))
         whole.enter_context(atomic(folder / README)).write_text(_readme(brought), encoding="utf-8")
