@@ -87,6 +87,7 @@ def test_what_a_record_of_a_result_states_can_be_taken_as_an_entry():
         ("sampler", {"kind": "decide", "test": "mixture"}),
         ("sampler", {"kind": "decide"}),
         ("method", {"kind": "gaussian", "schedule": "cosine", "update": "adam"}),
+        ("denoiser", {"kind": "diffusion", "train": {"sigma_range": (0.0, 0.5)}}),
     ):
         record = spec_class(family, fields["kind"])(**fields)
         assert refused(family, record.model_dump(mode="json")) == []

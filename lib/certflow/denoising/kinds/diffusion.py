@@ -89,7 +89,7 @@ class Diffusion(DenoiserSpec):
     def without_effect(self) -> dict[str, str]:
         """Also a training's criterion."""
         found = super().without_effect()
-        if self.train is not None and "criterion" in self.train.model_fields_set:
+        if self.train is not None and self.train.criterion != type(self.train).model_fields["criterion"].default:
             found["train"] = "criterion has no effect: a diffusion network always compares noise, squared"
         return found
 
