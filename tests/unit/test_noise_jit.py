@@ -115,6 +115,20 @@ def test_words_from_the_kernel_are_the_words(used, monkeypatch):
     assert torch.equal(draw(), wanted) and used == {"words"}
 
 
+def test_wide_uniforms_are_made_of_the_kernels_words_alone(used, monkeypatch):
+    key = Key(torch.tensor([4, 9, 2**32 - 1]), torch.tensor([0, 7, 2**31]), seed=2**64 - 1, stream=3)
+    monkeypatch.setattr(native, "_library", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(jit, "_kernels", lambda device: None)
+        wanted = philox.wide_uniforms(key, 2)
+
+    def fails(*arguments):
+        raise AssertionError("torch made the words once more")
+
+    monkeypatch.setattr(philox, "philox", fails)
+    assert torch.equal(philox.wide_uniforms(key, 2), wanted) and used == {"words"}
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_torch_can_read_the_source(name):
     from torch.cuda.jiterator import _create_multi_output_jit_fn as create
