@@ -46,17 +46,22 @@ class Killer:
         return event != "open" or (about[2] & os.O_CREAT and not os.path.exists(about[0]))
 
 
+def child(work: Callable[[], object]) -> int:
+    """Begin the work in a process of its own, which ends with 0, or with 1 where the work fails; its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
 def forked(work: Callable[[], object]) -> int:
     """The work in a process of its own: 0, or the number of the signal that ended it; RuntimeError where it failed."""
-    pid = os.fork()
-    if not pid:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(child(work), 0)[1])
     if code > 0:
         raise RuntimeError("a step failed; the lines before this one say how")
     return -code

@@ -11,14 +11,15 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
 
 DRIVER = """
-import os, random, signal, sys, time, traceback
-sys.path[:0] = [{root!r}, {unit!r}]
+import os, random, signal, sys, time
+sys.path[:0] = [{root!r}, {unit!r}, {here!r}]
 from functools import partial
 from pathlib import Path
 import numpy as np
 import sklearn.datasets, torch
 torch.set_num_threads(1)
 import test_sampling_stage as t
+from kills import child
 from certflow.files.artefact import read_arrays
 from certflow.sampling import engine, stage
 engine.CHUNK_ROWS, engine.CHUNK_SECONDS = 500, 0.0
@@ -26,19 +27,6 @@ stage.Journal = partial(stage.Journal, seconds=0.0)
 DRAWS, home, kills, moments = 4000, Path(sys.argv[1]), int(sys.argv[2]), random.Random(20)
 out = home / "killed.npz"
 partial_counts = Path(f"{{out}}.partial")
-
-
-def child(work):
-    # A child before torch has worked in this process: it starts with all imports done and no threads.
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
 
 
 def ended(pid, options=0):
@@ -56,6 +44,7 @@ def prepare():
     t.write_plan(t.plan_spec(DRAWS), counts=home / "presample.npz", plan=home / "long.tsv")
 
 
+# In a child before torch has worked in this process: all others begin with all imports done and no threads.
 ended(child(prepare))
 run = partial(t.sample, home, plan="long.tsv", spec=t.plan_spec(DRAWS))
 started = time.monotonic()
@@ -88,7 +77,7 @@ print(f"killed {{killed}}, resumed {{resumed}}, finished {{finished}}, span {{sp
 @pytest.mark.timeout(900)
 def test_twenty_kills_at_random_moments_change_no_count(tmp_path):
     """Real jobs (digits, a small network, 48,000 draws) in processes of their own, each ended by SIGKILL."""
-    code = DRIVER.format(root=str(ROOT), unit=str(ROOT / "tests/unit"))
+    code = DRIVER.format(root=str(ROOT), unit=str(ROOT / "tests/unit"), here=str(ROOT / "tests/integration"))
     command = [sys.executable, "-c", code, str(tmp_path), str(KILLS)]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr

@@ -41,8 +41,9 @@ def unmet(record: "Record") -> dict[str, str]:
     """Setting → why it has no effect, of those whose marks say so."""
     found = {}
     for name, marks in _marks(type(record)).items():
-        reasons = [reason for mark in marks if (reason := mark.missing(record)) is not None]
-        found.update({name: reasons[0]} if reasons else {})
+        for mark in marks:
+            if (reason := mark.missing(record)) is not None:
+                found.setdefault(name, reason)
     return found
 
 
@@ -51,8 +52,8 @@ def _marks(cls: "type[Record]") -> dict[str, list[OnlyWith]]:
     found = {}
     for base in reversed(cls.__mro__):
         for name, field in getattr(base, "model_fields", {}).items():
-            own = [mark for mark in field.metadata if isinstance(mark, OnlyWith)]
-            found.update({name: own} if own else {})
+            if own := [mark for mark in field.metadata if isinstance(mark, OnlyWith)]:
+                found[name] = own
     return found
 
 

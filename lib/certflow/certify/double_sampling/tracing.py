@@ -58,8 +58,9 @@ def trace(dual, table: HalfTable, start: np.ndarray, tol: float) -> Traced:
         good = rows[holds]
         found.radius[good], found.dual[good], found.case[good] = radius[good], value[holds], dual.case(good)
         step = table.radius(1 - value[holds])
-        rows = good[step >= 2 * tol]
-        radius[rows] += step[step >= 2 * tol]
+        further = step >= 2 * tol
+        rows = good[further]
+        radius[rows] += step[further]
     found.converged[rows] = False
     return found
 
