@@ -42,7 +42,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def without_effect(self) -> dict[str, str]:
-        """Setting → why it changes nothing beside the others. An entry must not state it (`certflow.kinds.effect.idle`)."""
+        """Setting → why it changes nothing beside the others. An entry must not change it (`certflow.kinds.effect.idle`)."""
         return unmet(self)
 
 
