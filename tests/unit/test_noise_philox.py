@@ -1,6 +1,7 @@
 """The counter-based generator: known answers, golden normals, independence of the batch."""
 
 import math
+import operator
 import shutil
 import subprocess
 import sys
@@ -262,3 +263,25 @@ def test_compiled_code_gives_the_same_integers():
         words, normals = torch.compile(drawn, dynamic=False)(image, draw)
     assert torch.equal(words, philox.words(18, Key(image, draw, seed=SEED, stream=1)))
     assert torch.allclose(normals, philox.normals(18, Key(image, draw, seed=SEED, stream=1)), rtol=0, atol=2e-6)
+
+
+def test_compiled_code_multiplies_no_loop_index():
+    """A GPU's compiler writes `arange` as the index of its loop, of 32 bits, and a product of it would be of 32 bits, too."""
+    graphs = []
+
+    def drawn(image, draw):
+        return philox.words(18, Key(image, draw, seed=SEED, stream=1))
+
+    def kept(graph, inputs):
+        graphs.append(graph.graph)
+        return graph.forward
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        torch.compile(drawn, backend=kept, fullgraph=True)(torch.arange(3), torch.arange(3))
+    (graph,) = graphs
+    (index,) = (node for node in graph.nodes if node.target is torch.arange)
+    (shaped,) = index.users
+    assert shaped.target is operator.getitem
+    products = [user for user in shaped.users if user.target is operator.mul]
+    assert products == [] and any(node.target is operator.mul for node in graph.nodes)

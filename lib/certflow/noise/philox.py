@@ -163,6 +163,8 @@ def _words(groups: int, key: Key) -> Counter:
     made = jit.words((group, draw, image), key.halves, stream)
     if made is not None:
         return made
+    if torch.compiler.is_compiling():
+        group = group & MASK  # else it multiplies its own loop index, in 32 bits on a GPU, where the products need 64
     counter: Counter = (group, draw, image, torch.full_like(group[:, :1], stream))
     if image.device.type != "cpu" or torch.compiler.is_compiling():
         return philox(counter, key.halves)
