@@ -148,6 +148,18 @@ def test_compiled_networks_count_nearly_the_same():
     assert np.abs(ours - counted(base(), (20_000,))[0]).sum() / 2 <= 0.002 * 20_000
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_fused_networks_count_nearly_the_same(precision):
+    network = build(CifarResNet(depth=20), COLOUR).eval()
+    for part in network.modules():  # biases and residual sums that matter
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(part.bias, -1, 1)
+    ours, plain = (base(COLOUR, network=network, precision=precision, fold=fold) for fold in (True, False))
+    assert ours.describe()["fused"] and not plain.describe()["fused"] and ours.describe()["dropped"] == "none"
+    found, wanted = (counted(one, (20_000,))[0] for one in (ours, plain))
+    assert np.abs(found - wanted).sum() / 2 <= (0.002 if precision == "float32" else 0.03) * 20_000
+
+
 def test_other_streams_are_other_draws_of_the_same_law():
     first, second = (counted(base(), (20_000,), stream=stream)[0] for stream in (1, 2))
     top = int(first.argmax())

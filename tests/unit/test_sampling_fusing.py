@@ -73,6 +73,60 @@ def test_a_residual_network_becomes_fused_convolutions_alone():
     assert not any(node.target in (operator.add, F.relu) for node in fused.graph.nodes)
 
 
+def relu_of(x, weight, bias, stride, padding, dilation, groups):
+    return F.relu(F.conv2d(x, weight, bias, stride, padding, dilation, groups))
+
+
+def relu_of_sum(x, weight, other, alpha, bias, stride, padding, dilation, groups):
+    return F.relu(F.conv2d(x, weight, bias, stride, padding, dilation, groups) + alpha * other)
+
+
+@pytest.fixture
+def gpu_kernels(monkeypatch):
+    """What cuDNN's kernels compute, by torch's operations, which every device has."""
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", relu_of)
+    monkeypatch.setattr(torch, "cudnn_convolution_add_relu", relu_of_sum)
+
+
+@pytest.mark.parametrize(
+    "model", [{"kind": "cifar_resnet", "depth": 20}, {"kind": "wide_resnet", "depth": 10, "width": 2}]
+)
+def test_the_kernels_of_a_gpu_are_put_where_they_compute_the_same(model, gpu_kernels):
+    network = fold(build(spec_class("model", model["kind"])(**model), CIFAR)).network.eval()
+    fused = fusing._rewritten(network, batch(8, *CIFAR.shape), on_cpu=False)
+    assert fused is not None and parts(fused, fusing.CudnnConv2d) > 0 and parts(fused, FusedConv2d) == 0
+    for rows in (8, 33):
+        x = torch.randn(rows, *CIFAR.shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            assert torch.equal(fused(x), network(x))
+
+
+def test_a_gpu_fuses_all_of_a_residual_network(gpu_kernels):
+    network = fold(build(spec_class("model", "cifar_resnet")(depth=20), CIFAR)).network
+    fused = fusing._rewritten(network, batch(8, *CIFAR.shape), on_cpu=False)
+    assert parts(fused, fusing.CudnnConv2d) == 19
+    assert parts(fused, nn.Conv2d) == 2  # projections have nothing after them
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "fits"), [(8, 24, True), (3, 8, True), (8, 20, False), (12, 8, False)])
+def test_a_gpu_takes_channels_by_eights_or_those_of_an_image(inputs, outputs, fits, gpu_kernels):
+    network = nn.Sequential(nn.Conv2d(inputs, outputs, 3), nn.ReLU()).eval()
+    assert (fusing._rewritten(network, batch(8, inputs, 6, 6), on_cpu=False) is not None) == fits
+
+
+def test_a_gpu_fuses_no_convolution_without_a_relu(gpu_kernels):
+    assert fusing._rewritten(nn.Sequential(nn.Conv2d(8, 24, 3)), batch(8, 8, 6, 6), on_cpu=False) is None
+
+
+@pytest.mark.parametrize(("order", "kernels"), [([nn.MaxPool2d(2), nn.ReLU()], 0), ([nn.ReLU(), nn.MaxPool2d(2)], 1)])
+def test_a_gpu_pools_pair_by_pair_behind_its_kernel(order, kernels, gpu_kernels):
+    network, x = nn.Sequential(nn.Conv2d(8, 24, 3), *order).eval(), batch(8, 8, 6, 6)
+    fused = fusing._rewritten(network, x, on_cpu=False)
+    assert parts(fused, fusing.CudnnConv2d) == kernels and parts(fused, PairwiseMaxPool2d) == 1
+    with torch.inference_mode():
+        assert torch.equal(fused(x), network(x))
+
+
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])
 def test_pairwise_pooling_equals_max_pooling(size):
     x = torch.randn(4, 5, *size, generator=torch.Generator().manual_seed(0))

@@ -175,7 +175,11 @@ def test_logits_that_are_no_numbers_are_refused_at_once():
         ("cpu", {"compile": True}, "settle fold channels_last"),
         ("cpu", {"native": True}, "settle fold channels_last fuse native"),
         ("cpu", {"native": True, "fold": False}, "channels_last native"),
-        ("meta", {"native": True}, "settle fold channels_last"),
+        ("meta", {"native": True}, "settle fold fuse"),
+        ("meta", {"precision": "bfloat16"}, "settle fold channels_last fuse"),
+        ("meta", {"precision": "float16"}, "settle fold channels_last fuse"),
+        ("meta", {"precision": "bfloat16", "compile": True}, "settle fold channels_last"),
+        ("cpu", {"precision": "float16"}, "settle fold channels_last"),
     ],
 )
 def test_which_steps_are_tried_follows_from_the_settings_and_the_kind_of_device(device, settings, wanted):

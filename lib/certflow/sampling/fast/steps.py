@@ -29,12 +29,15 @@ Step = Callable[[Form], Form | None]
 
 def steps(inference: Inference, x: torch.Tensor) -> dict[str, Step]:
     """What is tried on a network in float32, in this order. x: images like those that it will get."""
-    fused = inference.fold and x.device.type == "cpu" and not inference.compile and inference.precision != "float16"
+    on_cpu = x.device.type == "cpu"
+    fused = inference.fold and not inference.compile and not (on_cpu and inference.precision == "float16")
+    # A GPU's kernels for whole float32, without TF32, want the channels first; torch rearranges images for each of them.
+    last = on_cpu or inference.precision != "float32"
     return {
         **({"settle": _settled, "fold": _folded} if inference.fold else {}),
-        "channels_last": partial(_channels_last, ours=x.device.type == "cpu" and not inference.compile),
+        **({"channels_last": partial(_channels_last, ours=on_cpu and not inference.compile)} if last else {}),
         **({"fuse": lambda form: _fused(form, x)} if fused else {}),  # compiling fuses by itself
-        **({"native": lambda form: _native(form, x)} if inference.native and x.device.type == "cpu" else {}),
+        **({"native": lambda form: _native(form, x)} if inference.native and on_cpu else {}),
     }
 
 
