@@ -4,8 +4,11 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-SHORT = ("allocate memory", "bad_alloc", "out of memory", "could not create a memory", "ALLOC_FAILED")
-"""Words by which torch and the libraries below it say, in errors of no class of their own, that memory did not suffice."""
+SHORT = ("allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED")
+"""Words by which torch and the libraries below it say, in errors of no class of their own, that memory did not suffice.
+
+oneDNN's "could not create a memory" is none of them: it cannot describe a layout, as in torch 2.11 that of images of one pixel.
+"""
 
 
 class CertflowError(Exception):
