@@ -155,7 +155,7 @@ def test_gradients_are_those_of_the_published_loop(fields, masked):
     if spec.noises > 1:
         assert 0 < logged["masked"] < 1 and logged["rescued"] > 0
     for parameter, gradient in zip(model.classifier.parameters(), wanted, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-8)
     assert all(parameter.grad is None for parameter in model.denoiser.parameters())
 
 
