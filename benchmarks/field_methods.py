@@ -129,7 +129,7 @@ def smoothmix(spec, model, x, y, sigma):
     start = (x + kept(start - x, spec.alpha * spec.mix_step)).clamp(0, 1) if spec.mix_step else x
     logits = passed(model, start, noises)
     mean = mean_of(F.softmax(z, 1) for z in logits)
-    r = torch.rand(len(x), 1, 1, 1) / 2
+    r = torch.rand(len(x), 1, 1, 1, device=x.device) / 2
     target = (1 - r[:, :, 0, 0]) * mean + r[:, :, 0, 0] / mean.shape[1]
     mixed = passed(model, (1 - r) * start + r * found, noises)
     mixture = mean_of((divergence(target, z) * (mean.argmax(1) == y)).mean() for z in mixed)

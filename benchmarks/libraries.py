@@ -2,7 +2,8 @@
 
 `python benchmarks/libraries.py`: the same network, image and number of draws, in turns on one thread, in CPU seconds, the
 fastest of several rounds each. ART runs at its default batch and at larger ones, and is judged by its best.
-`certflow.doors.art` has its constructor and calls; `SmoothedClassifier` is what stands behind it. ART is not among the pinned
+`certflow.doors.art` has its constructor and calls; `SmoothedClassifier` is what stands behind it, here in every precision that
+the CPU has units for. ART is not among the pinned
 packages: an environment that has it beside ours is made by
 
     uv venv ART && uv pip install --python ART/bin/python adversarial-robustness-toolbox -e .
@@ -24,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, in_turns, machine, network
+from benchmarks.field import CIFAR, MNIST, SIGMA, called, in_turns, machine, network, ways
 from certflow import SmoothedClassifier
 from certflow.data.base import DataInfo
 from certflow.doors.art import PyTorchRandomizedSmoothing
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
+from certflow.sampling.precision import native_precisions
 
 CASES = {
     "LeNet, 1x28x28": ({"kind": "lenet"}, MNIST, 8_000),
@@ -37,7 +39,6 @@ CASES = {
 }
 BATCHES = (32, 256, 1024)
 """ART's default, and larger ones."""
-OURS = ("doors.art", "certflow", "certflow, native")
 N0, ALPHA = 100, 0.001
 
 
@@ -55,21 +56,31 @@ def calls(toolbox: type, model: dict, info: DataInfo, n: int) -> dict[str, Calla
     given |= {"sample_size": N0, "scale": SIGMA, "alpha": ALPHA}
     theirs, adaptor = toolbox(**given), PyTorchRandomizedSmoothing(**given)
     options: dict[str, Any] = {"classes": info.classes, "device": "cpu"}
-    ours = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options)
-    fast = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options, inference=Inference(native=True))
     found: dict[str, Callable[[], object]] = {
         f"ART, batch {batch}": partial(theirs.certify, x, n=n, batch_size=batch) for batch in BATCHES
     }
     found["doors.art"] = lambda: adaptor.certify(x, n=n)
-    found["certflow"] = lambda: ours.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
-    found["certflow, native"] = lambda: fast.certify_arrays(x, n=n, n0=N0, alpha=ALPHA, quiet=True)
+    for inference in our_ways():
+        own = SmoothedClassifier(whole, Gaussian(sigma=SIGMA), **options, inference=inference)
+        found[called(inference)] = partial(own.certify_arrays, x, n=n, n0=N0, alpha=ALPHA, quiet=True)
     return found
+
+
+def our_ways() -> list[Inference]:
+    """Our own interface in every precision that the CPU has units for, and by native convolutions."""
+    cpu = torch.device("cpu")
+    return ways(native_precisions(cpu), cpu)
+
+
+def ours() -> list[str]:
+    """The calls that ART's are compared with."""
+    return ["doors.art", *(called(inference) for inference in our_ways())]
 
 
 def row(name: str, n: int, seconds: dict[str, float]) -> str:
     """Markdown: draws per second of each, and ours and the adaptor's against ART's default and best."""
     theirs = [seconds[f"ART, batch {batch}"] for batch in BATCHES]
-    ratios = [times / seconds[mine] for mine in OURS for times in (theirs[0], min(theirs))]
+    ratios = [times / seconds[mine] for mine in ours() for times in (theirs[0], min(theirs))]
     cells = [name, f"{n:,}", *(f"{(n + N0) / value:,.0f}" for value in seconds.values()), *(f"{r:.1f}" for r in ratios)]
     return "| " + " | ".join(cells) + " |"
 
@@ -86,8 +97,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     print(", ".join(f"{key} {value}" for key, value in machine(cpu).items()))
-    names = [*(f"ART, batch {batch}" for batch in BATCHES), *OURS]
-    ratios = [f"{mine} / {theirs}" for mine in OURS for theirs in ("ART default", "ART best")]
+    names = [*(f"ART, batch {batch}" for batch in BATCHES), *ours()]
+    ratios = [f"{mine} / {theirs}" for mine in ours() for theirs in ("ART default", "ART best")]
     headings = ["network", "n", *(f"{name}, draws/s" for name in names), *ratios]
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
     for name, (model, info, n) in CASES.items():

@@ -62,7 +62,7 @@ class Case:
     draws: int
     rounds: int
     gpu_draws: int
-    gpu_rounds: int = 5
+    gpu_rounds: int = 2
 
     def on(self, device: torch.device) -> "Case":
         """The case with as much work as the device does in a second or less."""
@@ -77,14 +77,12 @@ CASES = {
         {"kind": "cifar_resnet", "depth": 20}, CIFAR, batch=400, draws=800, rounds=4, gpu_draws=204_800
     ),
     "cifar_resnet110": Case(
-        {"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1, gpu_draws=40_960
+        {"kind": "cifar_resnet", "depth": 110}, CIFAR, batch=1000, draws=1000, rounds=1, gpu_draws=20_480
     ),
     "cifar_wrn40_2": Case(
-        {"kind": "wide_resnet", "depth": 40, "width": 2}, CIFAR, batch=1000, draws=200, rounds=2, gpu_draws=81_920
+        {"kind": "wide_resnet", "depth": 40, "width": 2}, CIFAR, batch=1000, draws=200, rounds=2, gpu_draws=24_576
     ),
-    "imagenet_resnet50": Case(
-        {"kind": "resnet50"}, IMAGENET, batch=400, draws=64, rounds=1, gpu_draws=4096, gpu_rounds=3
-    ),
+    "imagenet_resnet50": Case({"kind": "resnet50"}, IMAGENET, batch=400, draws=64, rounds=1, gpu_draws=4096),
 }
 
 

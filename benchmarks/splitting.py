@@ -33,6 +33,7 @@ from benchmarks.field import (
     machine,
     network,
     seconds,
+    table,
     ways,
 )
 from certflow.models.base import Inference
@@ -108,7 +109,7 @@ def measure(sigma: float, images: int, rounds: int, inference: Inference, device
     apart = int(np.abs(found["ours"] - found["theirs"]).sum() // 2)
     return {
         "sigma": sigma,
-        "precision": called(inference),
+        "precision": called(inference) + " compiled" * inference.compile,
         "rows": rows,
         "ours": rows / spent["ours"],
         "theirs": rows / spent["theirs"],
@@ -116,6 +117,19 @@ def measure(sigma: float, images: int, rounds: int, inference: Inference, device
         "cutting": cutting(base, noise, pixels, device) * rows / spent["ours"],
         "votes_apart": apart,
     }
+
+
+COLUMNS = {
+    "sigma": ("sigma", "{:g}"),
+    "precision": ("precision", "{}"),
+    "theirs": ("published, rows/s", "{:.0f}"),
+    "ours": ("ours, rows/s", "{:.0f}"),
+    "ratio": ("ratio", "{:.2f}"),
+    "cutting": ("cutting", "{:.2%}"),
+    "votes_apart": ("votes apart", "{}"),
+    "rows": ("of", "{}"),
+}
+"""Key → heading and format. A row is one noisy copy."""
 
 
 def cutting(base: BaseClassifier, noise: DependentSplitting, pixels: torch.Tensor, device: torch.device) -> float:
@@ -144,19 +158,13 @@ def main() -> None:
     device = torch.device(given.device)
     torch.set_num_threads(1)
     precisions: list[Precision] = ["float32", *(name for name in native_precisions(device) if name != "float32")]
-    rows = []
-    print(
-        f"{'sigma':>6} {'precision':>16} {'ours/s':>8} {'theirs/s':>9} {'ratio':>6} {'cutting':>8} {'votes apart':>11}"
-    )
-    for sigma in given.sigmas:
-        for inference in ways(precisions, device, [device.type == "cuda"]):
-            row = measure(sigma, given.images, given.rounds, inference, device)
-            rows.append(row)
-            print(
-                f"{sigma:>6g} {row['precision']:>16} {row['ours']:>8.0f} {row['theirs']:>9.0f} {row['ratio']:>6.2f} "
-                f"{100 * row['cutting']:>7.2f}% {row['votes_apart']:>5} of {row['rows']}",
-                flush=True,
-            )
+    compiled = [False, True] if device.type == "cuda" else [False]
+    rows = [
+        measure(sigma, given.images, given.rounds, inference, device)
+        for sigma in given.sigmas
+        for inference in ways(precisions, device, compiled)
+    ]
+    print(table(COLUMNS, rows))
     names = dict.fromkeys(row["precision"] for row in rows)
     mean = {n: math.exp(statistics.mean(math.log(r["ratio"]) for r in rows if r["precision"] == n)) for n in names}
     print("; ".join(f"{name}: {ratio:.2f} times" for name, ratio in mean.items()))

@@ -14,7 +14,8 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ class Case:
     info: DataInfo
     method: MethodSpec
     steps: int
+    gpu_steps: int = 40
+
+    def on(self, device: torch.device) -> "Case":
+        """The case with as much work as the device does in some seconds."""
+        return self if device.type == "cpu" else replace(self, steps=self.gpu_steps)
+
+
+EPOCH = {"cpu": 16, "cuda": 200}
+"""Loader batches of an epoch. A graph of a step is made anew in each: on a GPU an epoch is as long as a real one."""
 
 
 def gaussian(**fields) -> MethodSpec:
@@ -122,14 +132,21 @@ def our_steps(case: Case, split: ArraySplit, device: torch.device, precision: st
         epoch += 1
 
 
+def advance(steps: Iterator[None], number: int, ours: bool) -> None:
+    """So many steps with cuDNN set as the pipeline's trainings have it, or as torch does by itself."""
+    torch.backends.cudnn.deterministic = ours
+    for _ in range(number):
+        next(steps)
+
+
 def measure(case: Case, rounds: int, device: torch.device, precisions: Sequence[str]) -> dict:
     """Both variants in turns; ratio of the field's time to ours, by the fastest round and by the median."""
-    batch = case.method.batch
-    split = random_split(case.info, 16 * batch)
+    case, batch = case.on(device), case.method.batch
+    split = random_split(case.info, EPOCH[device.type] * batch)
     torch.manual_seed(0)
     runs = {"field": field_steps(case, split, device)}
     runs |= {precision: our_steps(case, split, device, precision) for precision in precisions}
-    works = {name: lambda steps=steps: [next(steps) for _ in range(case.steps)] for name, steps in runs.items()}
+    works = {name: partial(advance, steps, case.steps, ours=name != "field") for name, steps in runs.items()}
     times, images = in_turns(works, rounds, device), batch * case.steps
     result = {"field_images_per_second": images / min(times["field"])}
     for precision in precisions:
@@ -173,7 +190,7 @@ def main() -> None:
         report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, precisions)
         show(name, found, precisions)
     for kind in options.methods:
-        case = Case({"kind": "lenet"}, MNIST, papers(kind, options.batch), steps=1)
+        case = Case({"kind": "lenet"}, MNIST, papers(kind, options.batch), steps=1, gpu_steps=10)
         report["methods"][kind] = found = measure(case, options.rounds or 2, device, precisions)
         show(f"{kind} (lenet, batch {options.batch})", found, precisions)
     if options.json:
