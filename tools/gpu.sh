@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything that only a GPU can tell, in nine minutes, the most valuable first: the tests marked gpu, sampling against the field's loop,
-# the cost of a table, training steps, MNIST by the papers' schedule. Run it again and it goes on with what is left.
+# all outcomes of splitting noise, the cost of a table, training steps, MNIST by the papers' schedule. Run it again and it goes on with what is left.
 # results/gpu/gpu.json has the numbers, results/gpu/gpu.md the page. DEVICE=cpu tries it at toy sizes. See docs/performance.md.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,4 +9,4 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     [ -x .venv/bin/python ] && PYTHON=.venv/bin/python
 fi
-PYTHONPATH=lib:. exec "$PYTHON" -m tools.gpu --device "${DEVICE:-cuda}" "$@"
+PYTHONPATH="lib:.${PYTHONPATH:+:$PYTHONPATH}" exec "$PYTHON" -m tools.gpu --device "${DEVICE:-cuda}" "$@"

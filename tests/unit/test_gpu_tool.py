@@ -13,7 +13,7 @@ from certflow.workflow.targets import concerned
 from tools.gpu import __main__ as tool
 from tools.gpu.page import page
 from tools.gpu.running import kept, run_all
-from tools.gpu.steps import MNIST, ROOT, Step, steps
+from tools.gpu.steps import ATTACKS, MNIST, ROOT, Step, steps
 
 WRITES = "import json, sys; json.dump({'machine': {'device': 'x'}, 'at': open('log', 'a').write('+')}, open(sys.argv[1], 'w'))"
 
@@ -75,16 +75,18 @@ def test_the_environment_of_a_step_is_its_own(tmp_path):
 def test_the_steps_ask_for_what_there_is():
     """Files, cases and targets; the most valuable first, and within the time that a call may take."""
     todo = steps("cuda")
-    assert todo[0].name == "test-gpu" and "tests/unit/test_gpu.py" in todo[0].command and todo[-1].name == "mnist"
+    assert (
+        todo[0].name == "test-gpu" and "tests/unit/test_gpu.py" in todo[0].command and todo[-1].name == "mnist-attacks"
+    )
     assert len({step.name for step in todo}) == len(todo) and all(step.seconds <= tool.BUDGET for step in todo)
     assert sum(step.seconds for step in todo[:6]) < tool.BUDGET
     for step in todo:
         for part in step.command[1:]:
             assert not part.endswith(".py") or (ROOT / part).is_file()
     study = load(merged([ROOT / "config.yaml"]))
-    assert concerned(study, [MNIST]) == ["mnist"]
+    assert concerned(study, [*MNIST, *ATTACKS]) == ["mnist"]
     runs = {f"{run.certificate}/{run.sampler}" for run in study.runs("mnist")}
-    assert f"{Path(MNIST).stem}/{Path(MNIST).parent.name}" in runs
+    assert {f"{Path(path).stem}/{Path(path).parent.name}" for path in (*MNIST, *ATTACKS)} <= runs
 
 
 def test_it_runs_at_toy_size_on_a_cpu(tmp_path, monkeypatch, capsys):

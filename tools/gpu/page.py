@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks import splitting
 from benchmarks.field import table
 from benchmarks.sampling import COLUMNS
 from tools.gpu.running import Record
@@ -14,6 +15,7 @@ def page(records: Mapping[str, Record], device: str) -> str:
     parts = [
         _facts(records, numbers, device),
         _sampling(numbers),
+        _splitting(numbers),
         _table_cost(numbers),
         _training(numbers),
         _steps(records),
@@ -37,6 +39,12 @@ def _sampling(numbers: Mapping[str, Any]) -> str:
         rows = [row for name, found in ladder.items() if name.endswith("-without-graphs") == without for row in found]
         parts += [f"{title}\n\n{table(COLUMNS, rows)}"] if rows else []
     return "\n\n".join(parts)
+
+
+def _splitting(numbers: Mapping[str, Any]) -> str:
+    """The rows that the benchmark prints."""
+    found = numbers.get("splitting")
+    return "" if found is None else f"All outcomes of splitting noise:\n\n{table(splitting.COLUMNS, found['rows'])}"
 
 
 def _table_cost(numbers: Mapping[str, Any]) -> str:

@@ -6,10 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MNIST = "results/certificates/mnist/lenet/gaussian/gauss-0.25/seed0/every20/cohen/np.tsv"
+TABLE = "results/certificates/mnist/lenet/{}/gauss-{}/seed0/every20/cohen/np.tsv"
+MNIST = (TABLE.format("gaussian", "0.25"),)
 """Of the configuration as it is: the papers' schedule and their 100,000 draws on the field's 500 images."""
+ATTACKS = tuple(
+    TABLE.format(method, sigma) for sigma in ("0.50", "0.25") for method in ("smoothmix", "macer", "smoothadv")
+)
+"""The same by methods that take a day on a CPU, the quickest first."""
 NETWORKS = {
-    "cifar_resnet110": 60, "lenet": 40, "imagenet_resnet50": 60, "cifar_wrn40_2": 60,
+    "cifar_resnet110": 90, "lenet": 40, "imagenet_resnet50": 60, "cifar_wrn40_2": 90,
 }  # fmt: skip
 """Network of the sampling ladder → seconds that it may take."""
 
@@ -36,12 +41,14 @@ def steps(device: str) -> list[Step]:
             "test-gpu", _python("-m", "pytest", "-q", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *_gpu_tests()), 150
         ),
         *(_sampling(name, device, seconds) for name, seconds in NETWORKS.items()),
+        _splitting(device),
+        _training("networks", device, ("--methods",), ("--cases", "lenet", "--methods")),
+        _table_cost(device),
+        _training("methods", device, ("--cases",), ("--cases", "--methods", "gaussian")),
         *(_sampling(name, device, 90, compiled=True) for name in ("cifar_resnet110", "lenet") if not toy),
         *(_sampling(name, device, 40, graphs=False) for name in ("lenet", "cifar_resnet110")),
-        _table_cost(device),
-        _training("networks", device, ("--methods",), ("--cases", "lenet", "--methods")),
-        _training("methods", device, ("--cases",), ("--cases", "--methods", "gaussian")),
-        Step("mnist", _python("-m", "snakemake", *_if(toy, "-n"), "--nolock", "--cores", "all", "--", MNIST), 540),
+        Step("mnist", _snakemake(*_if(toy, "-n"), "--", *MNIST), 540),
+        Step("mnist-attacks", _snakemake(*_if(toy, "-n"), "--", *ATTACKS), 540),
     ]
     return [replace(step, seconds=SLOWER * step.seconds) for step in found] if toy else found
 
@@ -50,14 +57,24 @@ def _python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, *arguments)
 
 
+def _snakemake(*arguments: str) -> tuple[str, ...]:
+    return _python("-m", "snakemake", "--nolock", "--rerun-incomplete", "--cores", "all", *arguments)
+
+
 def _if(condition: bool, *arguments: str) -> tuple[str, ...]:
     return arguments if condition else ()
 
 
+def _splitting(device: str) -> Step:
+    """All outcomes of splitting noise."""
+    size = ("--images", "1", "--rounds", "1") if device == "cpu" else ("--images", "310")
+    return Step("splitting", _benchmark("splitting", device, *size), 90)
+
+
 def _table_cost(device: str) -> Step:
-    """A table of the embedded digits."""
-    toy = _if(device == "cpu", "--images", "2", "--draws", "500", "--field-draws", "800")
-    return Step("table-cost", _benchmark("table_cost", device, "--cases", "digits", *toy), 60)
+    """A table of LeNet and of ResNet-8 where `CERTFLOW_DATA` has their images, else of the embedded digits."""
+    toy = _if(device == "cpu", "--cases", "digits", "--images", "2", "--draws", "500", "--field-draws", "800")
+    return Step("table-cost", _benchmark("table_cost", device, *toy), 120)
 
 
 def _benchmark(name: str, device: str, *arguments: str) -> tuple[str, ...]:
@@ -74,7 +91,7 @@ def _sampling(network: str, device: str, seconds: float, *, compiled: bool = Fal
 
 def _training(name: str, device: str, whole: tuple[str, ...], toy: tuple[str, ...]) -> Step:
     chosen = (*toy, "--batch", "16", "--rounds", "1", "--precisions", "float32") if device == "cpu" else whole
-    return Step(f"training-{name}", _benchmark("training", device, *chosen), 60)
+    return Step(f"training-{name}", _benchmark("training", device, *chosen), 100)
 
 
 def _gpu_tests() -> list[str]:
