@@ -10,6 +10,9 @@ from torch import Tensor
 from certflow.noise.grid import LEVELS
 from certflow.noise.splitting import PARTS
 
+SIGN = 15
+"""Shifted by as many bits, an int16 is -1 where it is negative and else 0."""
+
 
 def middles(x: Float32[Tensor, "..."], cut: Float32[Tensor, "..."], width: float) -> Float32[Tensor, "..."]:
     """The middle of each value's piece of [0,1]. x: in [0,1]. cut: in [0, width), a place where its line is cut; overwritten.
@@ -26,21 +29,19 @@ def middles(x: Float32[Tensor, "..."], cut: Float32[Tensor, "..."], width: float
 
 def whole_middles(levels: Int16[Tensor, "..."], cut: Int16[Tensor, "..."], cuts: int) -> Int16[Tensor, "..."]:
     """`middles` in units of 1/PARTS, for cuts half a grey level above the level `cut` (0, ..., cuts - 1) and a width of `cuts`
-    grey levels. levels: 0 to 255; the two broadcast. `cut` is overwritten.
+    grey levels. levels: 0 to 255; the two broadcast.
 
-    Twice a grey level is the unit in which cuts are whole: a cut lies at 2 cut + 1, 1 at 510.
+    Twice a grey level is the unit in which cuts are whole: a cut lies at 2 cut + 1, 1 at 510. Signs are taken by shifts, for
+    torch's comparisons of whole numbers take ten times as long.
     """
-    whole, step = 2 * LEVELS, 2 * cuts
-    if cuts >= LEVELS:
-        above = levels > cut
-        return cut.mul_(2).add_(1).clamp_(max=whole).add_(above, alpha=whole)
-    place = cut.mul_(2).add_(1)
-    below = place - 2 * levels
-    number = -torch.div(
-        below, step, rounding_mode="floor"
-    )  # pieces are counted upwards from the one below the first cut
-    upper = place + step * number
-    return (upper - step).clamp_(min=0).add_(upper.clamp_(max=whole))
+    width = min(cuts, LEVELS + 1)  # wider than [0,1] is wide enough, and fits into 16 bits
+    cut = cut.clamp(max=LEVELS)
+    above = cut - levels
+    upper = (above + levels).mul_(2).add_(1)
+    for _ in range(-(-LEVELS // width)):  # one cut after the other: is the level above it?
+        upper.add_((above >> SIGN).bitwise_and_(2 * width))
+        above.add_(width)
+    return (upper - 2 * width).clamp_(min=0).add_(upper.clamp_(max=2 * LEVELS))
 
 
 def from_parts(parts: Int16[Tensor, "..."]) -> Float32[Tensor, "..."]:
@@ -50,8 +51,8 @@ def from_parts(parts: Int16[Tensor, "..."]) -> Float32[Tensor, "..."]:
 
 def shifted(offsets: Int16[Tensor, " dim"], shift: Int64[Tensor, " rows"], cuts: int) -> Int16[Tensor, "rows dim"]:
     """(offsets + shift) mod cuts for every row. shift: 0 to cuts - 1."""
-    found = offsets + shift.to(torch.int16)[:, None]
-    return found.sub_((found >= cuts).to(torch.int16).mul_(cuts))
+    found = (offsets + shift.to(torch.int16)[:, None]).sub_(cuts)
+    return found.add_((found >> SIGN).bitwise_and_(cuts))
 
 
 @lru_cache(maxsize=64)
