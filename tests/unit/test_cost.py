@@ -168,7 +168,7 @@ def test_samplers_say_what_to_plan_with():
 
 
 def test_every_shipped_rate_has_a_source():
-    for device in ("gpu-2019", "cpu-core"):
+    for device in ("gpu-2019", "h200", "cpu-core"):
         found = read_rates(device)
         assert found.about and len(found.sources) == len(found.draws) + len(found.training)
         assert "unknown" not in found.sources.values()
