@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 
@@ -614,16 +616,23 @@ def test_a_server_does_not_start_for_a_device_that_is_not_there(tmp_path, capsys
     assert status == 1 and "device: 'gpu' is not a device" in err and not list(tmp_path.iterdir())
 
 
-def test_a_server_that_is_asked_to_end_ends_in_good_order(tmp_path):
+def test_a_server_answers_beside_idle_connections_and_ends_in_good_order(tmp_path):
     """As the first process of a container it would otherwise not end at all."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "certflow.doors.cli", "web", "--results", str(tmp_path), "--port", port]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        while "token" not in (line := server.stdout.readline()):
-            assert line, "it ended before it served"
-        server.terminate()
+        try:
+            while "token" not in (line := server.stdout.readline()):
+                assert line, "it ended before it served"
+            with ExitStack() as held:
+                for _ in range(150):
+                    held.enter_context(socket.create_connection(("127.0.0.1", int(port))))
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+                    assert page.status == 200
+        finally:
+            server.terminate()
     assert server.returncode == 0
 
 

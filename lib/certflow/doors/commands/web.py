@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 HELP = "the web application"
 THREADS = 16
 """Requests that are answered at the same time; a few of them may be pages that follow a job."""
+CONNECTIONS = 500
+"""As many may be open, idle ones among them, before new ones wait; a process may usually have 1,024 files open."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         largest = settings.model_bytes + (2 << 20)
         options = {"host": given.host, "port": given.port, "threads": THREADS, "max_request_body_size": largest}
+        options |= {"connection_limit": CONNECTIONS, "asyncore_use_poll": True}
         server = waitress.create_server(app, **options)
     except OSError as error:
         raise ValueError(f"--port {given.port}: cannot be listened on ({error.strerror}); take another one") from error
