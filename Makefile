@@ -35,7 +35,7 @@ test: env
 	@sh tools/test.sh
 
 test-gpu: env
-	@sh tools/test.sh -m gpu -n 0 -rs
+	@TEST_GPU=yes sh tools/test.sh -m gpu -n 0 -rs
 
 test-slurm: env
 	@sh tools/test-slurm.sh

@@ -37,9 +37,7 @@ def steps(device: str) -> list[Step]:
     """All steps on `cuda`, or the same at toy sizes on `cpu`."""
     toy = device == "cpu"
     found = [
-        Step(
-            "test-gpu", _python("-m", "pytest", "-q", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *_gpu_tests()), 150
-        ),
+        Step("test-gpu", _python("-m", "pytest", "-q", "-m", "gpu", "-rs", *_gpu_tests()), 150, {"TEST_GPU": "yes"}),
         *(_sampling(name, device, seconds) for name, seconds in NETWORKS.items()),
         _splitting(device),
         _training("networks", device, ("--methods",), ("--cases", "lenet", "--methods")),
