@@ -56,7 +56,9 @@ def _python(*arguments: str) -> tuple[str, ...]:
 
 
 def _snakemake(*arguments: str) -> tuple[str, ...]:
-    return _python("-m", "snakemake", "--nolock", "--rerun-incomplete", "--cores", "all", *arguments)
+    """One job on the GPU at a time: several would share it, and none be done in time."""
+    how = ("--nolock", "--rerun-incomplete", "--cores", "all", "--resources", "gpu=1")
+    return _python("-m", "snakemake", *how, *arguments)
 
 
 def _if(condition: bool, *arguments: str) -> tuple[str, ...]:
