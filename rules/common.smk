@@ -15,6 +15,7 @@ from certflow.workflow import expose, paths
 from certflow.workflow.inputs import Inputs
 from certflow.workflow.leftovers import unseen
 from certflow.workflow.making import made_by
+from certflow.workflow.place import unusable
 from certflow.workflow.shards import Wanted, shard_names
 from certflow.workflow.specs import Specs
 from certflow.workflow.started import dag_settings
@@ -43,6 +44,9 @@ try:
     )
 except CertflowError as error:
     raise WorkflowError(str(error)) from None
+
+for line in unusable(workflow.basedir, sys.executable):
+    raise WorkflowError(line)
 
 # As a module in a folder of its own, results without that folder are another workflow's.
 if STARTED is not None and PLACE.replace_prefix("results/") == "results/":
