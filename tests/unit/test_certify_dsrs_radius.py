@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 
 from certflow.certify import dsrs_radius, gg_np_radius
-from certflow.certify.double_sampling import scaled, truncated
+from certflow.certify.double_sampling import scaled, tracing, truncated
 
 PROBABILITIES = np.array([0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9998])
 NP_RADII = {
@@ -239,3 +239,12 @@ def test_radii_per_second_of_processor_time(kind, parameter, least):
     found = dsrs_radius(*ends, 3072, 1530, 1.0, kind, parameter)
     assert (found["n_eval"] > 0).sum() > 700
     assert 1000 / (time.process_time() - start) > least
+
+
+def test_a_search_that_is_stopped_early_says_so_and_its_radius_holds(monkeypatch):
+    interval = 784, 380, "truncated", 0.5, 0.9, 0.91, 0.97, 0.98
+    whole = one(*interval)
+    monkeypatch.setattr(tracing, "MOST_STEPS", 1)
+    found = one(*interval)
+    assert (whole["status"], found["status"]) == ("ok", "maxiter")
+    assert found["radius_np"] <= found["radius"] <= whole["radius"]

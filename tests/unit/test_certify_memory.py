@@ -223,6 +223,30 @@ def test_a_bound_for_a_fixed_number_holds_at_that_number_only(base, test_images)
         next(live.moments(2000))
 
 
+def negative(counts):
+    """Of the same sum."""
+    return np.array([counts.sum() + 5, -5, *np.zeros_like(counts[2:])])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("first", negative),
+        ("counts", negative),
+        ("first", lambda counts: counts[1:]),
+        ("counts", lambda counts: counts[1:]),
+        ("first", lambda counts: counts + 1),
+    ],
+)
+def test_a_state_that_is_not_of_these_counts_is_refused(base, test_images, name, wrong):
+    arguments = base, test_images[0][0], NOISE, sampler_of("fixed", n=1000), ANYTIME
+    live = Live(*arguments, seed=SEED, index=3)
+    next(live.moments())
+    state = live.state()
+    with pytest.raises(ValueError, match="is not of this image and sampler"):
+        Live(*arguments, seed=SEED, index=3, state={**state, name: wrong(state[name])})
+
+
 @pytest.mark.parametrize("kind", ["sequential", "dsrs"])
 def test_counts_of_rules_and_of_two_laws_do_not_grow(base, test_images, kind):
     sampler, certificate = certificate_of(kind)
