@@ -1,6 +1,7 @@
 """CERTIFY on arrays and in instalments: the pipeline's counts bit for bit, and nothing called certified that is not."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from stage_examples import BY_CHANCE, DIGITS, IMAGES, MODEL, NOISE, SEED, Home, certificate_of, sampler_of
 
 from certflow import SmoothedClassifier
+from certflow.certify import live as live_counts
 from certflow.certify import memory
 from certflow.certify.bounds import raised
 from certflow.certify.live import Live, grows
@@ -221,6 +223,19 @@ def test_a_bound_for_a_fixed_number_holds_at_that_number_only(base, test_images)
     assert all(m.best == 0 for m in moments[:-1]) and moments[-1].best == moments[-1].radius
     with pytest.raises(ValueError, match="holds at 1000 draws only"):
         next(live.moments(2000))
+
+
+def test_time_is_that_of_the_draws_that_count(base, test_images, monkeypatch):
+    """How fast draws go is told from it, and how much of an instalment bounds are worth."""
+    count = live_counts.count_classes
+
+    def timed(*arguments, **options):
+        spent = {Stream.SELECTION: 100.0, Stream.ESTIMATION: 0.5}[options["stream"]]
+        return replace(count(*arguments, **options), seconds=np.array([spent]))
+
+    monkeypatch.setattr(live_counts, "count_classes", timed)
+    live = Live(base, test_images[0][0], NOISE, sampler_of("fixed", n=512), ANYTIME, seed=SEED, index=3)
+    assert [(m.drawn, m.seconds) for m in live.moments(step=256)] == [(0, 0.0), (256, 0.5), (512, 1.0)]
 
 
 def negative(counts):
