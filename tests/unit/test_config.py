@@ -20,10 +20,16 @@ from certflow.training.base import ReadsPredictions
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def own():
+    """The project's own configuration."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
 @pytest.fixture
-def raw():
+def raw(own):
     """The project's own configuration, free to be changed."""
-    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    return copy.deepcopy(own)
 
 
 def problems(raw) -> list[str]:
@@ -36,6 +42,13 @@ def test_own_configuration_is_valid(raw):
     study = load(raw)
     assert {"digits", "mnist", "fmnist", "cifar10", "cifar100", "imagenet"} <= set(study.experiments)
     assert list(study.targets) == ["digits"]
+
+
+def test_a_recipe_is_checked_once_and_not_for_every_job_that_asks_for_it(raw):
+    study = load(raw)
+    recipe = study.method("gaussian", "mnist", "gauss-0.50")
+    assert study.method("gaussian", "mnist", "gauss-0.50") is recipe
+    assert study.method("gaussian", "cifar10", "gauss-0.50") is not recipe
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from certflow.attacks.base import AttackSpec
 from certflow.certify.base import CertificateSpec, pairing_problems
@@ -56,11 +57,19 @@ class Entries:
 
     def method(self, name: str, dataset: str, noise: str) -> MethodSpec:
         """The method's full recipe on a dataset at a noise level: defaults, then its preset's row, then the user's keys."""
-        entry = self.methods[name]
-        fields = dict(entry.own)
-        if entry.preset is not None:
-            fields = {**preset_settings(entry.preset, *self.preset_key(name, dataset, noise)), **fields}
-        return validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields}, stated=entry.own)
+        if (name, dataset, noise) not in self._recipes:
+            entry = self.methods[name]
+            fields = dict(entry.own)
+            if entry.preset is not None:
+                fields = {**preset_settings(entry.preset, *self.preset_key(name, dataset, noise)), **fields}
+            recipe = validated(spec_class("method", entry.kind), {"kind": entry.kind, **fields}, stated=entry.own)
+            self._recipes[name, dataset, noise] = recipe
+        return self._recipes[name, dataset, noise]
+
+    @cached_property
+    def _recipes(self) -> dict[tuple[str, str, str], MethodSpec]:
+        """What `method` has given: Snakemake asks for the same few recipes once for every job and file."""
+        return {}
 
     def preset_key(self, name: str, dataset: str, noise: str) -> tuple[str, str, str, float]:
         """What a method's row of its preset is looked up by: kinds of dataset, method and noise, and the noise level."""

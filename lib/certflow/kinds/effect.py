@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def unmet(record: "Record") -> dict[str, str]:
     return found
 
 
+@cache
 def _marks(cls: "type[Record]") -> dict[str, list[OnlyWith]]:
     """Setting → its marks, where it has any: those of the class nearest to `cls` that gives it some."""
     found = {}
