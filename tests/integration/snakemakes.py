@@ -1,11 +1,14 @@
 """Snakemake's command line without the seconds that Python takes to import it: every call is a fork of one process that has.
 
-A call has the working directory, environment and output of its own, as `python -m snakemake` has. Run as a script, this file
-is that process: it reads calls, one JSON object a line, and answers each with the number of its process, then its exit code.
+A call has the working directory, environment and output of its own, as `python -m snakemake` has; its jobs are forks as well
+(`jobs.py`). Run as a script, this file is that process: it reads calls, one JSON object a line, and answers each with the
+number of its process, then its exit code.
 """
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from jobs import ended_by
+
 ROOT = Path(__file__).resolve().parents[2]
+JOBS = str(Path(__file__).resolve().with_name("jobs.py"))
 PRELOADED = (
     "snakemake.cli",
     "snakemake_executor_plugin_slurm",
@@ -30,6 +36,7 @@ def snakemake_process(*arguments: str, folder: Path = ROOT) -> subprocess.Comple
     asked, answers = _server().stdin, _server().stdout
     with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
         call = {"arguments": arguments, "folder": str(folder), "environment": dict(os.environ)}
+        call["python"] = None if "-n" in arguments else _jobs()[0]
         asked.write(json.dumps({**call, "output": output.name, "errors": errors.name}) + "\n")
         asked.flush()
         process, code = answers.readline(), ""
@@ -50,8 +57,22 @@ def _server() -> subprocess.Popen:
     return subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True)
 
 
-def _called(arguments: list[str], folder: str, environment: dict[str, str], output: str, errors: str) -> None:
+@cache
+def _jobs() -> tuple[str, subprocess.Popen]:
+    """The command that stands for Python in jobs, and the process behind it, which ends with this one."""
+    address = f"{tempfile.mkdtemp(prefix='jobs')}/address"
+    atexit.register(shutil.rmtree, Path(address).parent)
+    pipe = subprocess.PIPE
+    server = subprocess.Popen([sys.executable, JOBS, "serve", address], stdin=pipe, stdout=pipe, text=True)
+    assert server.stdout.readline() == "ready\n"
+    return f"{sys.executable} -I -S {JOBS} {address}", server
+
+
+def _called(
+    arguments: list[str], folder: str, environment: dict[str, str], output: str, errors: str, python: str | None
+) -> None:
     """Be Snakemake, from here on."""
+    sys.executable = python or sys.executable  # Snakemake runs scripts by it
     for number, name in ((0, os.devnull), (1, output), (2, errors)):
         os.dup2(os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY), number)
     os.chdir(folder)
@@ -69,8 +90,7 @@ def _serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if not child:
-            _called(**json.loads(line))  # ends with SystemExit, which leaves the loop
-            return
+            ended_by(lambda line=line: _called(**json.loads(line)))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
