@@ -1,9 +1,10 @@
-"""Kills steps of the pipeline, and commands, at every change that they make to their files, and does them once more.
+"""Kills steps of the pipeline, and commands, before every change that they make to their files, and does them once more.
 
-A step runs in a fork, and an audit hook ends it by SIGKILL just before its k-th change (a file made, renamed or removed, a
-folder made or removed), for k = 1, 2, ... until it ends by itself: what a kill between two changes leaves is what a kill
-before the second one leaves, but for the length of a file that has not got its name yet. The clock stands still, so that equal
-work gives equal bytes. Run as a script in a process of its own, which does every step once and is forked for its kills: forks
+What a process leaves that is killed before its k-th change (a file made, renamed or removed, a folder made or removed) is what
+its folder holds at that moment: an audit hook copies the folder there, for k = 1, 2, ..., in one run of the step. What a kill
+between two changes leaves is what a kill before the second one leaves, but for the length of a file that has not got its name
+yet. One kill of each step is a real one, by SIGKILL, and leaves what the copy holds. The clock stands still, so that equal work
+gives equal bytes. Run as a script in a process of its own, which does every step once and is forked for all that follows: forks
 start with all modules loaded, and without threads. No test in here.
 """
 
@@ -16,27 +17,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink")
-JOURNALS = ".attempts"
+JOURNALS, LOCKS = ".attempts", ".lock"
 """Ending of the journals of attempts: what says that there were several, and is for people."""
 
 
-class Killer:
-    """Counts the changes below a folder, and ends the process before one of them."""
+class Changes:
+    """Hears of the changes below a folder, each before it is made, and does something about it."""
 
     def __init__(self, folder: Path):
-        self.folder, self.last, self.changes = str(folder), None, 0
+        self.folder, self.number, self.before = str(folder), 0, None
         sys.addaudithook(self._heard)
 
-    def within(self, last: int | None) -> None:
-        """From now on: end the process before change number `last`, if it gets there."""
-        self.last, self.changes = last, 0
+    def meet(self, before: Callable[[int], object]) -> None:
+        """From now on: `before(k)` ahead of the k-th change."""
+        self.number, self.before = 0, before
 
     def _heard(self, event: str, about: tuple) -> None:
-        if self.last is None or not self._is_change(event, about):
+        if self.before is None or not self._is_change(event, about):
             return
-        self.changes += 1
-        if self.changes == self.last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        before, self.before = self.before, None  # what is done about a change is none
+        self.number += 1
+        before(self.number)
+        self.before = before
 
     def _is_change(self, event: str, about: tuple) -> bool:
         if event not in ("open", *CHANGES) or not isinstance(about[0], str | os.PathLike):
@@ -118,31 +120,65 @@ def remove(folder: Path, made: list[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def every_kill(folder: Path) -> Iterator[tuple[str, int]]:
+def every_kill(folder: Path, copies: Path) -> Iterator[tuple[str, int]]:
     """Each step and the number of its kills; AssertionError where a step that was killed ends with other files than one that
-    was not."""
-    killer = Killer(folder)
+    was not. What kills leave is copied to `copies`."""
+    changes = Changes(folder)
     for name, work, made in steps(folder):
         work()  # in this process, which then has loaded all that the forks need
-        wanted, kills = contents(folder), 0
+        wanted = contents(folder)
         assert all((folder / one).exists() for one in made), f"{name}: does not make {made}"
-        while True:
-            remove(folder, made)
-            killed = forked(lambda work=work, last=kills + 1: (killer.within(last), work()))
-            if not killed:
-                break
-            kills += 1
-            forked(work)
+        remove(folder, made)
+        gc.freeze()  # what is not looked at by forks need not be copied for them
+        shutil.copytree(folder, copies / "0")
+        forked(lambda work=work: (changes.meet(partial(keep, folder, copies)), work()))
+        kills = len(list(copies.iterdir())) - 1
+        killed = kills // 2 + 1
+        replace(folder, copies / "0")
+        ended = forked(lambda work=work, last=killed: (changes.meet(partial(kill, last)), work()))
+        assert ended == signal.SIGKILL and left(folder) == left(copies / str(killed)), (
+            f"{name}: the copies are no kills"
+        )
+        for k in range(1, kills + 1):
+            replace(folder, copies / str(k))
+            assert forked(work) == 0
             found = contents(folder)
             other = sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
-            assert not other, f"{name}, killed before change {kills}: {other} differ, are missing or are left over"
+            assert not other, f"{name}, killed before change {k}: {other} differ, are missing or are left over"
+        shutil.rmtree(copies)
         yield name, kills
 
 
+def keep(folder: Path, copies: Path, change: int) -> None:
+    """Copy what the folder holds before a change."""
+    shutil.copytree(folder, copies / str(change))
+
+
+def kill(last: int, change: int) -> None:
+    """End this process before its last change."""
+    if change == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def left(folder: Path) -> list[tuple[str, bytes]]:
+    """Folder and content of every file. Names of files that have not got theirs yet are a process's own, as is what locks and
+    journals tell."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith((JOURNALS, LOCKS))]
+    return sorted((str(path.parent.relative_to(folder)), path.read_bytes()) for path in paths)
+
+
+def replace(folder: Path, copy: Path) -> None:
+    """Let the folder be as its copy is."""
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+
+
 if __name__ == "__main__":
-    home = Path(sys.argv[1]).resolve()
+    home, copies = Path(sys.argv[1]).resolve() / "home", Path(sys.argv[1]).resolve() / "copies"
+    home.mkdir()
     os.environ |= {"CERTFLOW_CACHE": str(home / "cache"), "CERTFLOW_SAVE_SECONDS": "0"}
     sys.path[:0] = sys.argv[2:]
+    import gc
     import shutil
     from functools import partial
 
@@ -162,5 +198,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     time.monotonic = lambda: 1e9  # later than whatever was read of the true clock
     engine.CHUNK_ROWS, run.EPOCH_SECONDS = 500, 0.0
-    for step, number in every_kill(home):
+    for step, number in every_kill(home, copies):
         print(f"{step}: {number}", flush=True)
