@@ -232,16 +232,27 @@ def test_a_folder_of_weights_is_named_as_one(tmp_path):
         from_checkpoint(tmp_path, "lenet")
 
 
+EXPORT = """
+import sys, torch
+from certflow.doors.bring import from_results
+from certflow.doors.cli import main
+model, folder = sys.argv[1:]
+code = main(["export", "--model", model, "--out", f"{folder}/bundle", "--onnx"])
+image = torch.rand(2, 1, 8, 8)
+torch.onnx.export(from_results(model).model, (image,), f"{folder}/fixed.onnx", dynamo=True, verbose=False)
+sys.exit(code)
+"""
+
+
 @pytest.fixture(scope="module")
 def exported(home, tmp_path_factory) -> Path:
-    """The model as an ONNX file, made in another process: torch's exporter warns of its own ways."""
-    folder = tmp_path_factory.mktemp("onnx") / "bundle"
-    command = ["-W", "ignore", "-m", "certflow.doors.cli", "export", "--model", str(home.given["model"])]
-    done = subprocess.run(
-        [sys.executable, *command, "--out", str(folder), "--onnx"], capture_output=True, text=True, check=False
-    )
+    """The model as an ONNX file, and beside its folder as one for two images: by another process, as torch's exporter warns of
+    its own ways."""
+    folder = tmp_path_factory.mktemp("onnx")
+    command = [sys.executable, "-W", "ignore", "-c", EXPORT, str(home.given["model"]), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder / "model.onnx"
+    return folder / "bundle" / "model.onnx"
 
 
 def test_an_onnx_file_gives_the_counts_of_the_network(home, images, exported):
@@ -263,21 +274,14 @@ def test_rows_of_an_onnx_network_do_not_depend_on_their_company(images, exported
     assert np.array_equal(counts[0].arrays["counts"][6], counts[1].arrays["counts"][0])
 
 
-def test_onnx_files_that_cannot_be_used_are_refused(home, tmp_path, exported):
+def test_onnx_files_that_cannot_be_used_are_refused(tmp_path, exported):
     with pytest.raises(DataError, match="is not there"):
         from_onnx(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(DataError, match="onnxruntime cannot read it"):
         from_onnx(tmp_path / "text.onnx")
-    code = (
-        "import sys, torch; from certflow.doors.bring import from_results\n"
-        "model = from_results(sys.argv[1]).model\n"
-        "torch.onnx.export(model, (torch.rand(2, 1, 8, 8),), sys.argv[2], dynamo=True, verbose=False)\n"
-    )
-    made = [sys.executable, "-W", "ignore", "-c", code, str(home.given["model"]), str(tmp_path / "fixed.onnx")]
-    subprocess.run(made, check=True, capture_output=True)
     with pytest.raises(DataError, match="takes batches of 2 images only; export it with a batch axis that is free"):
-        from_onnx(tmp_path / "fixed.onnx")
+        from_onnx(exported.parents[1] / "fixed.onnx")
 
 
 @pytest.fixture

@@ -118,6 +118,6 @@ def test_a_model_of_the_family_is_imported_and_certified(tmp_path, family):
     brought, notes = import_model(path, external, model, info, split, Gaussian(sigma=0.25), 0)
     assert "args (argparse.Namespace)" in notes["beside"] and notes["other_weights"] == ["state_dict_ema"]
     table = SmoothedClassifier(brought, Gaussian(sigma=0.25), classes=10, device="cpu").certify(
-        images, n0=20, n=200, quiet=True
+        images, n0=10, n=50, quiet=True
     )
-    assert len(table) == 2 and table["n"].eq(200).all() and table["k"].between(0, 200).all()
+    assert len(table) == 2 and table["n"].eq(50).all() and table["k"].between(0, 50).all()
