@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemakes import snakemake_process
 
 from certflow.config import load
 from certflow.config.files import merged
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.slow
 def test_the_plan_counts_the_jobs_of_a_dry_run_which_takes_seconds(tmp_path):
     plan = cost_of(load(merged([ROOT / "config.yaml", GRID])), "cifar10-grid", read_rates(), shards=8)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = ["--set-scatter", "shards=8", "--configfile", str(GRID)]
-    found = dry_run(tmp_path, "results/reports/cifar10-grid.html", *arguments)
+    target = ("results/reports/cifar10-grid.html", "--set-scatter", "shards=8", "--configfile", str(GRID))
+    command = [sys.executable, "-m", "snakemake", *dry(tmp_path, *target)]
+    found = jobs(subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = found.pop("total")
     assert total == plan.jobs == 833
@@ -32,10 +34,13 @@ def test_the_plan_counts_the_jobs_of_a_dry_run_which_takes_seconds(tmp_path):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
 
 
-def dry_run(folder, target, *arguments):
+def dry(folder, target, *arguments):
+    """Snakemake's arguments for a dry run."""
+    return ["-n", "--directory", str(folder), *arguments, "--", target]
+
+
+def jobs(result):
     """Jobs of each rule, as Snakemake counts them."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--directory", str(folder), *arguments, "--", target]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     table = re.findall(r"^(\w+) +(\d+)$", result.stdout.rpartition("Job stats:")[2], re.MULTILINE)
     return {rule: int(n) for rule, n in table}
@@ -50,8 +55,8 @@ def test_denoisers_copies_and_base_classifiers_are_counted_as_they_run(tmp_path)
     file = tmp_path / "overlay.yaml"
     file.write_text(yaml.safe_dump(overlay))
     plan = cost_of(load(merged([*files, file])), "all", read_rates(), shards=2)
-    arguments = ["--set-scatter", "shards=2", "--configfile", str(files[1]), str(file)]
-    found = dry_run(tmp_path, "results/reports/all.html", *arguments)
+    target = ("results/reports/all.html", "--set-scatter", "shards=2", "--configfile", str(files[1]), str(file))
+    found = jobs(snakemake_process(*dry(tmp_path, *target)))
     assert found.pop("total") == plan.jobs
     assert {stage.rule: stage.jobs for stage in plan.stages if "," not in stage.rule}.items() <= found.items()
     assert {"train_denoiser", "train_denoised", "compose_denoised", "prepare_copies", "draw_denoised"} <= set(found)

@@ -224,7 +224,7 @@ def test_a_broken_configuration_is_refused_with_every_problem_and_no_traceback(t
 
 
 def test_the_workflow_passes_snakemakes_linter():
-    result = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
+    result = snakemake_process("--lint")
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -18,9 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = "results/train/digits/small/{}/gauss-0.25/seed0/model.safetensors"
 
 
+@pytest.fixture(scope="module")
+def own():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
 @pytest.fixture
-def raw():
-    return copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+def raw(own):
+    return copy.deepcopy(own)
 
 
 def problems(raw, experiments=("digits",), concerned_by=None) -> list[str]:
