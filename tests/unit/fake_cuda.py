@@ -7,6 +7,7 @@ and device are counted. Gradients are zeros of the right shape: torch's backward
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from unittest import mock
 
 import torch
@@ -53,11 +54,17 @@ def _alike(*lists: list[torch.Tensor]) -> None:
         assert len({(t.dtype, t.shape) for t in tensors}) == 1 == len(layouts)
 
 
+@cache
+def _mode() -> FakeTensorMode:
+    """One for all tests: each that is made reads the source of all that is being called, pytest's, too."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
 @contextmanager
 def fake_cuda() -> Iterator[Watch]:
     """Within, `device="cuda"` works without values. What caches tables on the device must be cleared by the caller."""
     with ExitStack() as stack:
-        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(_mode())
         for target, name, stand_in in (
             (torch.nn.Module, "_apply", _apply),
             (torch.autograd, "grad", _grad),
