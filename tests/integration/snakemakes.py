@@ -59,13 +59,15 @@ def _server() -> subprocess.Popen:
 
 @cache
 def _jobs() -> tuple[str, subprocess.Popen]:
-    """The command that stands for Python in jobs, and the process behind it, which ends with this one."""
-    address = f"{tempfile.mkdtemp(prefix='jobs')}/address"
-    atexit.register(shutil.rmtree, Path(address).parent)
-    pipe = subprocess.PIPE
+    """The program that stands for Python in jobs, and the process behind it, which ends with this one."""
+    folder = Path(tempfile.mkdtemp(prefix="jobs"))
+    address, program, pipe = str(folder / "address"), folder / "python", subprocess.PIPE
+    atexit.register(shutil.rmtree, folder)
     server = subprocess.Popen([sys.executable, JOBS, "serve", address], stdin=pipe, stdout=pipe, text=True)
     assert server.stdout.readline() == "ready\n"
-    return f"{sys.executable} -I -S {JOBS} {address}", server
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {JOBS} {address} "$@"\n')
+    program.chmod(0o755)
+    return str(program), server
 
 
 def _called(
