@@ -108,9 +108,12 @@ def test_a_gpu_fuses_all_of_a_residual_network(gpu_kernels):
     assert parts(fused, nn.Conv2d) == 2  # projections have nothing after them
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "fits"), [(8, 24, True), (3, 8, True), (8, 20, False), (12, 8, False)])
-def test_a_gpu_takes_channels_by_eights_or_those_of_an_image(inputs, outputs, fits, gpu_kernels):
-    network = nn.Sequential(nn.Conv2d(inputs, outputs, 3), nn.ReLU()).eval()
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "groups", "fits"),
+    [(8, 24, 1, True), (3, 8, 1, True), (8, 20, 1, False), (12, 8, 1, False), (16, 16, 2, False)],
+)
+def test_a_gpu_takes_channels_by_eights_or_those_of_an_image(inputs, outputs, groups, fits, gpu_kernels):
+    network = nn.Sequential(nn.Conv2d(inputs, outputs, 3, groups=groups), nn.ReLU()).eval()
     assert (fusing._rewritten(network, batch(8, inputs, 6, 6), on_cpu=False) is not None) == fits
 
 

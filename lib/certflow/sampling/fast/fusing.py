@@ -166,9 +166,9 @@ def _for_cpu(layer: nn.Conv2d, relu: bool, pool: bool) -> nn.Module | None:
 
 
 def _for_gpu(layer: nn.Conv2d, relu: bool, pool: bool) -> nn.Module | None:
-    """None where cuDNN has no such kernel (it ends with ReLU) or only a slow one."""
+    """None where cuDNN has no such kernel (it ends with ReLU), only a slow one, or one that was not tried (of groups)."""
     whole = layer.out_channels % EIGHT == 0 and (layer.in_channels % EIGHT == 0 or layer.in_channels <= FEW)
-    return CudnnConv2d(layer) if relu and whole else None
+    return CudnnConv2d(layer) if relu and whole and layer.groups == 1 else None
 
 
 def _fuse_convolutions(
