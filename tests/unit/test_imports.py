@@ -49,6 +49,20 @@ def test_entry_points_import_only_what_they_need(allowed):
         assert found <= {allowed}, module
 
 
+def test_files_of_denoisers_are_named_without_torch():
+    """At every start of Snakemake. Those that are trained here have none."""
+    code = (
+        "import sys\n"
+        "from certflow.config import load\n"
+        "from certflow.config.files import merged\n"
+        "from certflow.kinds.registry import Unloaded\n"
+        "study = load(merged(['config.yaml', 'configs/denoised.yaml']))\n"
+        "assert study.denoisers['ddpm-digits'].files() == []\n"
+        "assert isinstance(sys.modules['torch'], Unloaded)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_lazy_modules_that_import_each_other_load_whole():
     """Torch, first imported by one of them, looks at every module's file; that must not run the code of the other."""
     code = (

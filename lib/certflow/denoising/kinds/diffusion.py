@@ -111,9 +111,11 @@ class Diffusion(DenoiserSpec):
         return []
 
     def files(self) -> list[str]:
+        if self.weights is None:
+            return []  # at every start of Snakemake: without importing torch
         from certflow.denoising.pretrained import files_of
 
-        return [] if self.weights is None else files_of(self.weights)
+        return files_of(self.weights)
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
         """notes: `unet` (settings of the network), `schedule`, `time_scale` and `prediction` of a model brought along."""
