@@ -14,15 +14,17 @@ exec {python} -c "import sys; sys.executable = sys.argv.pop(1); from snakemake.c
 
 
 @pytest.mark.parametrize("folder", ["/home/me/certflow", "/home/my work/100 %", "/home/it's"])
-def test_usual_places_are_usable(folder):
-    assert unusable(folder, "/opt/python-3.12/bin/python3.12") == []
+@pytest.mark.parametrize("python", ["/opt/python-3.12/bin/python3.12", "/home/jürgen/環境/a+b@c~1/python"])
+def test_usual_places_are_usable(folder, python):
+    assert unusable(folder, python) == []
 
 
 def test_what_is_not_usable_is_named():
     (line,) = unusable("/a/{b}", "/usr/bin/python3")
     assert line.startswith("/a/{b}: ") and "rename it" in line
-    (line,) = unusable("/a/b", "/my work/.venv/bin/python")
-    assert line.startswith("/my work/.venv/bin/python: ") and "make env" in line
+    for python in ("/my work/.venv/bin/python", "/it's/python", "/a(b)/python", "/a&b/python", "/$HOME/python"):
+        (line,) = unusable("/a/b", python)
+        assert line.startswith(f"{python}: ") and "make env" in line
 
 
 def refused(command, folder) -> str:

@@ -1,7 +1,10 @@
 """Where Snakemake cannot run jobs, said before it tries: it puts some paths into commands and templates as they are."""
 
-import shlex
+import re
 from pathlib import Path
+
+SPLIT = re.compile(r"[\s\"'`\\$&|;<>()*?\[\]{}]")
+"""What a shell takes apart or replaces where it stands without quotes. Letters of other alphabets are none of it."""
 
 
 def unusable(code: str | Path, python: str) -> list[str]:
@@ -13,7 +16,7 @@ def unusable(code: str | Path, python: str) -> list[str]:
     lines = []
     if set("{}") & set(str(code)):
         lines.append(f"{code}: Snakemake cannot run jobs from a folder with braces in its name; rename it")
-    if shlex.quote(python) != python:
+    if SPLIT.search(python):
         lines.append(
             f"{python}: Snakemake cannot start jobs by a Python whose path has spaces, quotes or the like; move the project "
             "to a folder without them and run `make env` there, or use a Python from elsewhere"
