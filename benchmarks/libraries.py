@@ -3,8 +3,7 @@
 `python benchmarks/libraries.py`: the same network, image and number of draws, in turns on one thread, in CPU seconds, the
 fastest of several rounds each. ART runs at its default batch and at larger ones, and is judged by its best.
 `certflow.doors.art` has its constructor and calls; `SmoothedClassifier` is what stands behind it, here in every precision that
-the CPU has units for. ART is not among the pinned
-packages: an environment that has it beside ours is made by
+the CPU has units for. ART is not among the pinned packages: an environment that has it beside ours is made by
 
     uv venv ART && uv pip install --python ART/bin/python adversarial-robustness-toolbox -e .
 

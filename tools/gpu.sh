@@ -1,6 +1,7 @@
 #!/bin/sh
 # Everything that only a GPU can tell, in nine minutes, the most valuable first: the tests marked gpu, sampling against the field's loop,
-# all outcomes of splitting noise, the cost of a table, training steps, MNIST by the papers' schedule. Run it again and it goes on with what is left.
+# all outcomes of splitting noise, training steps, the cost of a table, MNIST by the papers' schedules. Run it again and it goes on with
+# what is left.
 # results/gpu/gpu.json has the numbers, results/gpu/gpu.md the page. DEVICE=cpu tries it at toy sizes. See docs/performance.md.
 set -eu
 cd "$(dirname "$0")/.."

@@ -126,7 +126,7 @@ def _rewritten(network: nn.Module, x: torch.Tensor, on_cpu: bool) -> fx.GraphMod
             raise
         return None
     _drop_identities(module)
-    changed = [_pool_pairwise(module), _fuse_convolutions(module, _for_cpu if on_cpu else _for_gpu, pools=on_cpu)]
+    changed = [_pool_pairwise(module), _fuse_convolutions(module, FusedConv2d if on_cpu else _for_gpu, pools=on_cpu)]
     if on_cpu:
         changed.append(_fuse_sums(module))
     module.recompile()
@@ -159,10 +159,6 @@ def _pool_pairwise(module: fx.GraphModule) -> bool:
             _replace(module, node, PairwiseMaxPool2d(), (node.args[0],))
             changed = True
     return changed
-
-
-def _for_cpu(layer: nn.Conv2d, relu: bool, pool: bool) -> nn.Module | None:
-    return FusedConv2d(layer, relu, pool)
 
 
 def _for_gpu(layer: nn.Conv2d, relu: bool, pool: bool) -> nn.Module | None:
