@@ -9,6 +9,7 @@ share of our time that it takes to make the copies.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -47,6 +48,17 @@ from certflow.sampling.precision import Precision, native_precisions
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
 PAIR, REPEATS = 2, 128
 """Images and copies of each in a batch of the published loop."""
+COLUMNS = {
+    "sigma": ("sigma", "{:g}"),
+    "precision": ("precision", "{}"),
+    "theirs": ("published, rows/s", "{:.0f}"),
+    "ours": ("ours, rows/s", "{:.0f}"),
+    "ratio": ("ratio", "{:.2f}"),
+    "cutting": ("cutting", "{:.2%}"),
+    "votes_apart": ("votes apart", "{}"),
+    "rows": ("of", "{}"),
+}
+"""Key → heading and format. A row is one noisy copy."""
 
 
 @torch.no_grad()
@@ -119,19 +131,6 @@ def measure(sigma: float, images: int, rounds: int, inference: Inference, device
     }
 
 
-COLUMNS = {
-    "sigma": ("sigma", "{:g}"),
-    "precision": ("precision", "{}"),
-    "theirs": ("published, rows/s", "{:.0f}"),
-    "ours": ("ours, rows/s", "{:.0f}"),
-    "ratio": ("ratio", "{:.2f}"),
-    "cutting": ("cutting", "{:.2%}"),
-    "votes_apart": ("votes apart", "{}"),
-    "rows": ("of", "{}"),
-}
-"""Key → heading and format. A row is one noisy copy."""
-
-
 def cutting(base: BaseClassifier, noise: DependentSplitting, pixels: torch.Tensor, device: torch.device) -> float:
     """Seconds that it takes to make one copy, from batches as the engine makes them."""
     copies = copies_of(base, noise, seed=0, stream=1, arithmetic="exact", parameter=False, every=True)
@@ -159,11 +158,10 @@ def main() -> None:
     torch.set_num_threads(1)
     precisions: list[Precision] = ["float32", *(name for name in native_precisions(device) if name != "float32")]
     compiled = [False, True] if device.type == "cuda" else [False]
-    rows = [
-        measure(sigma, given.images, given.rounds, inference, device)
-        for sigma in given.sigmas
-        for inference in ways(precisions, device, compiled)
-    ]
+    rows = []
+    for sigma, inference in itertools.product(given.sigmas, ways(precisions, device, compiled)):
+        rows.append(row := measure(sigma, given.images, given.rounds, inference, device))
+        print(f"sigma {sigma:g}, {row['precision']}: {row['ratio']:.2f} times", file=sys.stderr, flush=True)
     print(table(COLUMNS, rows))
     names = dict.fromkeys(row["precision"] for row in rows)
     mean = {n: math.exp(statistics.mean(math.log(r["ratio"]) for r in rows if r["precision"] == n)) for n in names}
