@@ -20,7 +20,7 @@ from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.sampling.fast import winograd
+from certflow.models.fast import winograd
 from certflow.sampling.precision import Precision
 from certflow.sampling.settings import exact_arithmetic
 

@@ -17,11 +17,10 @@ from certflow.errors import ConfigError
 from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
+from certflow.models.fast import winograd
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.fast import steps, winograd
-from certflow.sampling.fast.convolutions import _fits, _pays, replace_convolutions
+from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, replaced
 from certflow.sampling.fast.fusing import FusedConv2d
-from certflow.sampling.fast.winograd import WinogradConv2d
 
 needs_compiler = pytest.mark.usefixtures("kernel")
 SHAPE = (3, 32, 32)
@@ -84,13 +83,16 @@ def threads():
         ((2, 24), 5, 3, True, True, False),
         ((3, 37), 3, 2, True, True, True),
         ((3, 16), 3, 0, True, False, False),
+        ((20, 1), 5, 4, None, True, False),
+        ((64, 3), 3, 1, True, True, False),
+        ((17, 2), 5, 0, False, False, False),
     ],
 )
 def test_winograds_algorithm_is_the_convolution(shape, channels, size, padding, relu, bias, pool):
     """On three images of a size, with whatever may be added to the convolution."""
     plain, x = layer(*channels, padding, relu, bias, size, pool), torch.randn(3, channels[0], *shape)
     given = (x,) if relu is None or pool else (x, torch.randn_like(exactly(plain, x)).float())
-    wanted, found = exactly(plain, *given), WinogradConv2d(plain)(*given)
+    wanted, found = exactly(plain, *given), replaced(plain)(*given)
     assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
     assert (found - wanted).abs().max() < 2e-5 * wanted.abs().max()
 
@@ -108,20 +110,21 @@ def whole_numbers(plain: nn.Module, multiple: int, images: int = 5) -> torch.Ten
 def test_whole_numbers_are_convolved_without_any_error(plain):
     """Filters of multiples of 576 = 24² have whole values at all points of 3×3, so that nothing is rounded."""
     x = whole_numbers(plain, 576)
-    assert torch.equal(WinogradConv2d(plain)(x).double(), exactly(plain, x))
+    assert torch.equal(replaced(plain)(x).double(), exactly(plain, x))
 
 
 WAYS = [
     layer(inputs, outputs, relu=True, size=size)
     for inputs, outputs, size in [(16, 32, 3), (20, 50, 5), (1, 20, 5), (1, 17, 3), (3, 16, 3), (2, 16, 5)]
 ]
+TO_FEW = layer(20, 3, relu=True)
 """One for each way through the functions in C."""
 
 
 @needs_compiler
-@pytest.mark.parametrize("plain", WAYS)
+@pytest.mark.parametrize("plain", [*WAYS, TO_FEW])
 def test_a_row_is_the_same_bits_in_any_batch_and_on_any_number_of_threads(threads, plain):
-    fast = WinogradConv2d(plain)
+    fast = replaced(plain)
     x = torch.randn(37, plain.weight.shape[1], 9, 9)
     other = torch.randn_like(exactly(plain, x)).float()
     threads(1)
@@ -137,7 +140,7 @@ def test_pooling_in_the_kernel_is_pooling_after_it(threads):
     threads(1)
     for plain in WAYS:
         both, x = FusedConv2d(plain_of(plain), relu=True, pool=True), torch.randn(5, plain.weight.shape[1], 11, 14)
-        assert torch.equal(WinogradConv2d(both)(x), F.max_pool2d(WinogradConv2d(plain)(x), 2))
+        assert torch.equal(replaced(both)(x), F.max_pool2d(replaced(plain)(x), 2))
 
 
 def plain_of(fused: FusedConv2d) -> nn.Conv2d:
@@ -156,7 +159,7 @@ def plain_of(fused: FusedConv2d) -> nn.Conv2d:
 def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
     convolution = FusedConv2d(plain_of(plain), relu=False, pool=pool)
     convolution.weight[0] = 0  # infinity times zero is not a number, in any order
-    fast, x = WinogradConv2d(convolution), torch.randn(9, plain.weight.shape[1], 8, 8)
+    fast, x = replaced(convolution), torch.randn(9, plain.weight.shape[1], 8, 8)
     clean = fast(x)
     x[4, -1, 2, 2] = bad
     found = fast(x)
@@ -167,7 +170,7 @@ def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
 
 @needs_compiler
 def test_memory_layouts_and_views_change_nothing():
-    fast, x = WinogradConv2d(layer(16, 16)), torch.randn(6, 16, 8, 8)
+    fast, x = replaced(layer(16, 16)), torch.randn(6, 16, 8, 8)
     wanted = fast(x.contiguous(memory_format=torch.channels_last))
     assert torch.equal(fast(x), wanted)
     assert torch.equal(fast(x.flip(0))[::2], wanted[[5, 3, 1]]) and fast(x[:0]).shape == (0, 16, 8, 8)
@@ -228,23 +231,27 @@ def test_only_what_it_can_do_and_what_pays_is_replaced():
         ((16, 16), (5, 7), False, True),  # 64 for 35
         ((16, 16), (2, 1), True, True),  # 16 for 4x2, of which half of the rows and columns are left
         ((16, 16), (1, 1), True, False),
+        ((16, 3), (3, 1), False, True),
+        ((16, 3), (8, 8), True, False),
+        ((15, 3), (8, 8), False, False),
     ],
 )
 def test_it_pays_from_16_channels_on_and_where_half_of_the_tiles_is_wanted(channels, size, pool, pays):
     convolution = layer(*channels, relu=True if pool else None, pool=pool)
-    assert _pays(convolution, *size) == pays
+    assert _pays(replaced(convolution), *size) == pays
 
 
 @pytest.mark.parametrize(
     "other", [nn.Conv2d(16, 16, (3, 5), padding=1), nn.Conv2d(16, 16, 3, dtype=torch.bfloat16), nn.Linear(16, 16)]
 )
 def test_square_filters_in_float32_alone_have_an_algorithm(other):
-    assert not _fits(other) and _fits(nn.Conv2d(16, 16, 3, padding=2)) and not _fits(nn.Conv2d(16, 16, 3, padding=3))
+    assert replaced(other) is None and replaced(nn.Conv2d(16, 16, 3, padding=3)) is None
+    assert replaced(nn.Conv2d(16, 16, 3, padding=2)) is not None
 
 
 @needs_compiler
 def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_there_are_images(monkeypatch, threads):
-    convolution, asked, made = WinogradConv2d(layer(16, 16)), [], winograd._pool
+    convolution, asked, made = replaced(layer(16, 16)), [], winograd._pool
     monkeypatch.setattr(winograd, "_pool", lambda count: asked.append(count) or made(count))
     for count, rows in ((3, 5), (3, 2), (3, 1), (1, 5), (3, 0)):
         threads(count)
@@ -256,7 +263,7 @@ def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_
 def test_a_child_has_threads_of_its_own(threads):
     """Those of its parent do not live on in it, and whoever asked them would wait for ever."""
     threads(2)
-    convolution, x = WinogradConv2d(layer(16, 16)), torch.rand(4, 16, 8, 8)
+    convolution, x = replaced(layer(16, 16)), torch.rand(4, 16, 8, 8)
     wanted = convolution(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: of a process with threads
@@ -280,7 +287,7 @@ def test_a_child_has_threads_of_its_own(threads):
 def test_a_kernel_that_is_gone_is_an_error(monkeypatch):
     monkeypatch.setattr(winograd, "kernel", lambda: None)
     with pytest.raises(ConfigError, match="a compiled kernel is gone; run again"):
-        WinogradConv2d(layer(16, 16))(torch.zeros(1, 16, 8, 8))
+        replaced(layer(16, 16))(torch.zeros(1, 16, 8, 8))
 
 
 @needs_compiler
@@ -328,7 +335,7 @@ def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path):
 
 
 def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
-    monkeypatch.setattr(steps, "kernel", lambda: None)
+    monkeypatch.setattr(winograd, "kernel", lambda: None)
     with pytest.raises(ConfigError, match="native: needs a C compiler"):
         BaseClassifier(residual(), Inference(native=True), shape=SHAPE)
     assert not BaseClassifier(residual(), shape=SHAPE).describe()["native"]

@@ -16,6 +16,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.training import evaluation
 from certflow.training.base import MethodSpec
 from certflow.training.chance import chance, no_better
+from certflow.training.fast.convolutions import native
 from certflow.training.log import LogFile, Row
 from certflow.training.possible import require_possible, require_shareable
 from certflow.training.ranks import ALONE, Ranks
@@ -74,8 +75,9 @@ def train(
     require_possible(method, noise, train_split, test_split, tables or {})
     require_shareable(method, ranks, min(len(train_split), len(test_split)))
     device = torch.device(device)
+    convolutions = native(module.to(device), device) if method.native else nullcontext()
     lock = exclusive(resume, "training") if resume is not None and ranks.writes else nullcontext()
-    with lock as locked, torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with lock as locked, torch.random.fork_rng([device] if device.type == "cuda" else []), convolutions:
         loader = _training_batches(method, train_split, device, seed, augmentation, ranks)
         stepper = Stepper(
             method,

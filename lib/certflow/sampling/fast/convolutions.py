@@ -1,26 +1,47 @@
 """The convolutions of a network by C code of ours, where it is the faster one (`inference: {native: true}`)."""
 
-from typing import TypeGuard
-
 import torch
 from torch import nn
 
+from certflow.models.fast.winograd import Images, Shape, arranged, convolve, pays, whole
 from certflow.sampling.fast.fusing import Convolution, FusedConv2d, geometry_of, is_plain
-from certflow.sampling.fast.winograd import FEW, POINTS, SIDE, WinogradConv2d
 
-LEAST = 16
-"""With fewer channels the transforms cost more than the products."""
-WASTE = 2.0
-"""Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
+
+class WinogradConv2d(nn.Module):
+    """What a convolution of float32 images on the CPU does, and what is fused into it; its result has channels last."""
+
+    filters: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, layer: Convolution, shape: Shape):
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("filters", arranged(layer.weight.detach().double()))
+        self.register_buffer("bias", whole(torch.zeros(shape.outputs) if layer.bias is None else layer.bias.detach()))
+        fused = isinstance(layer, FusedConv2d)
+        self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
+
+    def forward(self, x: Images, other: Images | None = None) -> Images:
+        return convolve(x, self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool)
+
+
+def replaced(layer: nn.Module) -> WinogradConv2d | None:
+    """What computes the same as a layer; None where that is no convolution that the algorithm can do."""
+    if not (isinstance(layer, FusedConv2d) or is_plain(layer)):
+        return None
+    shape = Shape.of(layer.weight, *geometry_of(layer))
+    return None if shape is None else WinogradConv2d(layer, shape)
 
 
 def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     """Replace every convolution that can be, in place; how many were. x: images, to find out how large those inside are."""
-    candidates = {name: layer for name, layer in network.named_modules() if _fits(layer)}
+    candidates = {name: ours for name, layer in network.named_modules() if (ours := replaced(layer)) is not None}
     sizes: dict[str, torch.Size] = {}
     hooks = [
-        layer.register_forward_hook(lambda layer, given, y, name=name: sizes.update({name: y.shape[2:]}))
-        for name, layer in candidates.items()
+        network.get_submodule(name).register_forward_hook(
+            lambda layer, given, y, name=name: sizes.update({name: y.shape[2:]})
+        )
+        for name in candidates
     ]
     try:
         with torch.inference_mode():
@@ -28,31 +49,13 @@ def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    replaced = [name for name, (height, width) in sizes.items() if _pays(candidates[name], height, width)]
-    for name in replaced:
-        network.set_submodule(name, WinogradConv2d(candidates[name]))
-    return len(replaced)
+    faster = [name for name, (height, width) in sizes.items() if _pays(candidates[name], height, width)]
+    for name in faster:
+        network.set_submodule(name, candidates[name])
+    return len(faster)
 
 
-def _fits(layer: nn.Module) -> TypeGuard[Convolution]:
-    """Whether a layer is a convolution that the algorithm can do: square, float32, neither strided nor dilated nor grouped."""
-    if not (isinstance(layer, FusedConv2d) or is_plain(layer)):
-        return False
-    size, (padding, stride, dilation, groups) = layer.weight.shape[2:], geometry_of(layer)
-    square = size[0] == size[1] and padding[0] == padding[1]
-    return (
-        square
-        and (stride, dilation, groups) == ([1, 1], [1, 1], 1)
-        and layer.weight.dtype == torch.float32
-        and size[0] in POINTS
-        and padding[0] < size[0]
-    )
-
-
-def _pays(layer: Convolution, height: int, width: int) -> bool:
-    """Whether the algorithm is the faster one. height, width: of the layer's outputs, after pooling."""
-    outputs, inputs = layer.weight.shape[:2]
-    pool = isinstance(layer, FusedConv2d) and layer.pool
-    enough = (pool or outputs >= LEAST) if inputs <= FEW else min(outputs, inputs) >= LEAST
-    high, wide = (2 * height, 2 * width) if pool else (height, width)
-    return enough and SIDE**2 * -(-high // SIDE) * -(-wide // SIDE) <= WASTE * high * wide
+def _pays(ours: WinogradConv2d, height: int, width: int) -> bool:
+    """Whether ours is the faster one. height, width: of the layer's outputs, after pooling."""
+    side = 2 if ours.pool else 1
+    return pays(ours.shape, side * height, side * width, pooled=ours.pool)

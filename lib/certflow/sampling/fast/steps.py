@@ -15,11 +15,11 @@ from certflow.errors import ConfigError
 from certflow.files.private import keep_compilers_private
 from certflow.models.base import Inference
 from certflow.models.fast.folding import fold
+from certflow.models.fast.winograd import require_kernel
 from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms
 from certflow.sampling.fast.settling import settle
-from certflow.sampling.fast.winograd import kernel
 from certflow.sampling.form import Form
 from certflow.sampling.settings import compiler_settings
 
@@ -65,14 +65,7 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
 
 
 def _native(form: Form, x: torch.Tensor) -> Form | None:
-    """`ConfigError` where there is no compiler: what is certified must not depend on whether one is there."""
-    if kernel() is None:
-        raise ConfigError(
-            [
-                "inference.native: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; "
-                "install one or set it to false"
-            ]
-        )
+    require_kernel("inference.native")
     network = copy.deepcopy(form.network)
     return replace(form, network=network) if replace_convolutions(network, form.shown(x)) else None
 

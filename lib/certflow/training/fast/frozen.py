@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from certflow.models.modes import in_mode
+from certflow.training.fast.convolutions import is_native
 
 _pairs: WeakKeyDictionary[nn.Module, list[tuple[nn.Conv2d, nn.BatchNorm2d]]] = WeakKeyDictionary()
 """Network → its convolutions that a batch normalisation reads alone; found once, since finding takes a symbolic trace."""
@@ -49,7 +50,7 @@ def _replace(model: nn.Module) -> list[nn.Module]:
         _set_forward(norm, _unchanged)
         replaced += [convolution, norm]
     for module in model.modules():
-        if _single_channel(module) and "forward" not in vars(module):
+        if _single_channel(module) and not is_native(module) and "forward" not in vars(module):
             _set_forward(module, partial(_convolve, module, module.weight, module.bias))
             replaced.append(module)
     return replaced
@@ -96,10 +97,10 @@ def _single_channel(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def _convolve(module: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     """`module` with this weight and bias."""
-    settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
-    if _fold_pays(module, x):
+    if _fold_pays(module, x) and not is_native(module):
+        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
         return _Convolution.apply(x, weight, bias, settings)
-    return F.conv2d(x, weight, bias, groups=module.groups, **settings)
+    return module._conv_forward(x, weight, bias)
 
 
 def _fold_pays(module: nn.Conv2d, x: torch.Tensor) -> bool:

@@ -18,6 +18,7 @@
 #endif
 #define PARTS 3 /* vectors that a small product is wide, at most */
 #define COLUMNS 16 /* filters lie in memory so many output channels beside each other */
+#define TERMS 4 /* rows of a sum of outer products */
 #define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -109,6 +110,48 @@ static inline void multiply(const float *const place[TILES], int number, const f
     for (; k + LANES < vectors * LANES; k += 2 * LANES)
         for (int t = 0; t < number; t += ROWS)
             block(place + t, filters, terms, k, to + (ptrdiff_t)t * stride, stride, ROWS, 2);
+}
+
+/* TERMS rows x `parts` vectors of a sum of outer products: to[r, k] += sum over t of left[t, r] * right[t, k]. */
+static inline __attribute__((always_inline)) void outer(const float *left, int apart, const float *right, int stride, int number,
+                                                        float *to, int parts)
+{
+    vec sum[TERMS][PARTS];
+#pragma GCC unroll 4
+    for (int r = 0; r < TERMS; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            sum[r][p] = load(to + (ptrdiff_t)r * stride + p * LANES);
+    for (int t = 0; t < number; t++, left += apart, right += stride) {
+        vec value[PARTS];
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            value[p] = load(right + p * LANES);
+#pragma GCC unroll 4
+        for (int r = 0; r < TERMS; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < parts; p++)
+                sum[r][p] += left[r] * value[p];
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < TERMS; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < parts; p++)
+            store(to + (ptrdiff_t)r * stride + p * LANES, sum[r][p]);
+}
+
+/* to[c, k] += sum over t < number of left[t, c] * right[t, k], for c up to a multiple of TERMS `rows` and `outputs` channels.
+   left: [number, apart], right: [number, stride], to: [rows, stride]. */
+static inline void accumulate(const float *left, int apart, const float *right, int stride, int number, int rows, int outputs,
+                              float *to)
+{
+    for (int k = 0; k < outputs; k += 2 * LANES)
+        for (int c = 0; c < rows; c += TERMS) {
+            if (k + LANES < outputs)
+                outer(left + c, apart, right + k, stride, number, to + (ptrdiff_t)c * stride + k, 2);
+            else
+                outer(left + c, apart, right + k, stride, number, to + (ptrdiff_t)c * stride + k, 1);
+        }
 }
 
 #endif

@@ -4,11 +4,16 @@
    An image is cut into tiles of 4x4 outputs, which see 6x6 or 8x8 inputs. Inputs and filters are transformed, multiplied and summed
    over channels as 36 or 64 small matrix products, and transformed back. The points of the transforms are 0, 1, -1, 2, -2, for 5x5 also
    1/2 and -1/2, and infinity. Every output is summed in the same order whichever tiles lie beside its own. Images are [rows, height,
-   width, channels].  */
+   width, channels].
+
+   The gradient by the filters takes as few products: with y = A'[(G w G') (B' x B)]A for a tile, B' x B being its transformed inputs,
+   it is G'[sum over tiles of (B' x B) (A dy A')]G.  */
 
 #include "products.h"
 
 #define SIDE 4 /* of a tile of outputs */
+#define APART(stride) ((ptrdiff_t)TILES * (stride) + COLUMNS) /* from a point's [TILES, stride] to the next one's: an odd number of
+   cache lines, so that a tile's points do not drive each other out */
 #define MOST 8 /* inputs along a tile; 6 for 3x3 */
 
 static inline __attribute__((always_inline)) void transform_input(const vec d[MOST], vec out[MOST], int n)
@@ -52,25 +57,48 @@ static inline __attribute__((always_inline)) void transform_output(const vec m[M
     }
 }
 
-/* The n x n pixels of a tile, all channels, into place `tile` of each point's [TILES, stride]. */
+/* The transpose of `transform_output`. */
+static inline __attribute__((always_inline)) void transform_gradient(const vec y[MOST], vec out[MOST], int n)
+{
+    vec even = y[0] + y[2], odd = y[1] + y[3], a = y[0] + 4.f * y[2], b = 2.f * y[1] + 8.f * y[3];
+    out[0] = y[0];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = a + b;
+    out[4] = a - b;
+    out[n - 1] = y[3];
+    if (n == 8) {
+        vec c = y[0] + .25f * y[2], e = .5f * y[1] + .125f * y[3];
+        out[5] = c + e;
+        out[6] = c - e;
+    }
+}
+
+/* A line of a tile at the points: of n inputs where `side` is n, of the gradient of SIDE outputs otherwise. */
+static inline __attribute__((always_inline)) void transform(const vec line[MOST], vec out[MOST], int side, int n)
+{
+    side == n ? transform_input(line, out, n) : transform_gradient(line, out, n);
+}
+
+/* The side x side pixels of a tile, all channels, into place `tile` of each of n x n points' [TILES, stride]. */
 static inline __attribute__((always_inline)) void scatter(const float *const *pixel, float *restrict to, int channels, int stride,
-                                                          int tile, int n)
+                                                          int tile, int side, int n)
 {
     for (int c = 0; c < channels; c += LANES) {
         vec half[MOST][MOST];
-        for (int j = 0; j < n; j++) {
+        for (int j = 0; j < side; j++) {
             vec column[MOST], out[MOST];
-            for (int i = 0; i < n; i++)
-                column[i] = load_some(pixel[n * i + j] + c, channels - c);
-            transform_input(column, out, n);
+            for (int i = 0; i < side; i++)
+                column[i] = load_some(pixel[side * i + j] + c, channels - c);
+            transform(column, out, side, n);
             for (int i = 0; i < n; i++)
                 half[i][j] = out[i];
         }
         for (int i = 0; i < n; i++) {
             vec out[MOST];
-            transform_input(half[i], out, n);
+            transform(half[i], out, side, n);
             for (int j = 0; j < n; j++)
-                store(to + ((ptrdiff_t)(n * i + j) * TILES + tile) * stride + c, out[j]);
+                store(to + (n * i + j) * APART(stride) + tile * stride + c, out[j]);
         }
     }
 }
@@ -118,7 +146,7 @@ static inline __attribute__((always_inline)) void gather(const float *from, int 
         for (int j = 0; j < n; j++) {
             vec column[MOST], out[SIDE];
             for (int i = 0; i < n; i++)
-                column[i] = load(from + ((ptrdiff_t)(n * i + j) * TILES + tile) * stride + k);
+                column[i] = load(from + (n * i + j) * APART(stride) + tile * stride + k);
             transform_output(column, out, n);
             for (int i = 0; i < SIDE; i++)
                 half[i][j] = out[i];
@@ -142,17 +170,31 @@ struct tile {
     int row, column;
 };
 
-/* Pointers to the n x n pixels of a tile; to `outside` for those that are padding. */
-static inline __attribute__((always_inline)) void find(const struct job *job, struct tile tile, const float *outside,
-                                                       const float *pixel[MOST * MOST], int n)
+/* The tile behind this one among those of images that are `down` x `across` tiles large. */
+static inline struct tile after(struct tile tile, int down, int across)
 {
-    int top = tile.row * SIDE - job->pad, left = tile.column * SIDE - job->pad;
-    ptrdiff_t line = (ptrdiff_t)job->width * job->inputs;
-    ptrdiff_t first = (tile.image * job->height + top) * line + (ptrdiff_t)left * job->inputs;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < n; j++) {
-            int inside = top + i >= 0 && top + i < job->height && left + j >= 0 && left + j < job->width;
-            pixel[n * i + j] = inside ? job->x + first + i * line + (ptrdiff_t)j * job->inputs : outside;
+    if (++tile.column == across) {
+        tile.column = 0;
+        if (++tile.row == down) {
+            tile.row = 0;
+            tile.image++;
+        }
+    }
+    return tile;
+}
+
+/* Pointers to side x side pixels from the first of a tile, less `pad`, on; to `outside` for those that no image has. */
+static inline __attribute__((always_inline)) void find(const float *images, int height, int width, int channels, int pad,
+                                                       struct tile tile, const float *outside, const float *pixel[MOST * MOST],
+                                                       int side)
+{
+    int top = tile.row * SIDE - pad, left = tile.column * SIDE - pad;
+    ptrdiff_t line = (ptrdiff_t)width * channels;
+    ptrdiff_t first = (tile.image * height + top) * line + (ptrdiff_t)left * channels;
+    for (int i = 0; i < side; i++)
+        for (int j = 0; j < side; j++) {
+            int inside = top + i >= 0 && top + i < height && left + j >= 0 && left + j < width;
+            pixel[side * i + j] = inside ? images + first + i * line + (ptrdiff_t)j * channels : outside;
         }
 }
 
@@ -161,10 +203,10 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
     int outputs = job->to.channels, in = whole(job->inputs, LANES), out = whole(outputs, COLUMNS);
     int step = job->to.pool ? SIDE / 2 : SIDE; /* of y */
     int down = (job->rows + step - 1) / step, across = (job->columns + step - 1) / step;
-    float *tiles = job->scratch, *products = tiles + (ptrdiff_t)n * n * TILES * in;
-    float *outside = products + (ptrdiff_t)n * n * TILES * out;
+    float *tiles = job->scratch, *products = tiles + n * n * APART(in);
+    float *outside = products + n * n * APART(out);
     memset(outside, 0, sizeof(float) * job->inputs);
-    memset(tiles, 0, sizeof(float) * n * n * TILES * in); /* places that no tile fills are multiplied, too */
+    memset(tiles, 0, sizeof(float) * n * n * APART(in)); /* places that no tile fills are multiplied, too */
     struct tile next = {0, 0, 0};
     while (next.image < job->images) {
         struct tile tile[TILES];
@@ -172,22 +214,16 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
         for (; number < TILES && next.image < job->images; number++) {
             const float *pixel[MOST * MOST];
             tile[number] = next;
-            find(job, next, outside, pixel, n);
-            scatter(pixel, tiles, job->inputs, in, number, n);
-            if (++next.column == across) {
-                next.column = 0;
-                if (++next.row == down) {
-                    next.row = 0;
-                    next.image++;
-                }
-            }
+            find(job->x, job->height, job->width, job->inputs, job->pad, next, outside, pixel, n);
+            scatter(pixel, tiles, job->inputs, in, number, n, n);
+            next = after(next, down, across);
         }
         for (int p = 0; p < n * n; p++) {
             const float *place[TILES];
             for (int t = 0; t < TILES; t++)
-                place[t] = tiles + ((ptrdiff_t)p * TILES + t) * in;
+                place[t] = tiles + p * APART(in) + t * in;
             multiply(place, number, job->filters + (ptrdiff_t)p * job->inputs * out, job->inputs, outputs,
-                     products + (ptrdiff_t)p * TILES * out, out);
+                     products + p * APART(out), out);
         }
         for (int t = 0; t < number; t++) {
             int top = tile[t].row * step, left = tile[t].column * step;
@@ -303,12 +339,75 @@ static inline __attribute__((always_inline)) void convolve_few(const struct job 
     }
 }
 
+/* Few output channels: no transforms. A pixel's products with all filters are a patch of kernel x kernel outputs, added to those of the
+   pixels before it; a patch's line is `broad` numbers, of which those of `kernel` pixels count. */
+
+/* Numbers of a line of a patch, in whole vectors. */
+static inline int broad_of(int kernel, int outputs) { return whole(kernel * outputs, LANES); }
+int certflow_patch(int kernel, int outputs) { return broad_of(kernel, outputs); }
+
+/* How far lines of the sums are apart: a patch at the end of one may reach beyond it. */
+static inline int apart_of(int width, int kernel, int outputs) { return (width - 1) * outputs + broad_of(kernel, outputs); }
+
+/* Add the patches of `number` pixels from `first` on of an image to its sums. */
+static inline __attribute__((always_inline)) void add_patches(const struct job *job, const float *patches, float *sums, int first,
+                                                              int number, int stride, int kernel)
+{
+    int outputs = job->to.channels, broad = broad_of(kernel, outputs), apart = apart_of(job->width, kernel, outputs);
+    for (int t = 0; t < number; t++) {
+        float *to = sums + (ptrdiff_t)((first + t) / job->width) * apart + (first + t) % job->width * outputs;
+        for (int i = 0; i < kernel; i++)
+            for (int b = 0; b < broad; b += LANES)
+                store(to + i * apart + b, load(to + i * apart + b) + load(patches + (ptrdiff_t)t * stride + i * broad + b));
+    }
+}
+
+/* The outputs of an image from its sums, which begin at the first output that a pixel reaches. */
+static void cut(const struct job *job, const float *sums, struct image to, int kernel)
+{
+    int outputs = to.channels, apart = apart_of(job->width, kernel, outputs), outside = kernel - 1 - job->pad;
+    for (int row = 0; row < job->rows; row++)
+        for (int at = 0; at < job->columns * outputs; at++) {
+            float value = sums[(ptrdiff_t)(row + outside) * apart + outside * outputs + at] + job->bias[at % outputs];
+            value += to.other ? to.other[row * to.line + at] : 0;
+            to.y[row * to.line + at] = to.relu && value < 0 ? 0 : value; /* NaN stays NaN */
+        }
+}
+
+static inline __attribute__((always_inline)) void convolve_to_few(const struct job *job, int kernel)
+{
+    int outputs = job->to.channels, columns = kernel * broad_of(kernel, outputs), stride = whole(columns, COLUMNS);
+    int pixels = job->height * job->width, lines = job->height + kernel - 1;
+    ptrdiff_t all = (ptrdiff_t)lines * apart_of(job->width, kernel, outputs);
+    float *patches = job->scratch, *sums = patches + (ptrdiff_t)TILES * stride;
+    for (int64_t image = 0; image < job->images; image++) {
+        const float *x = job->x + image * pixels * job->inputs;
+        ptrdiff_t at = image * job->rows * job->to.line;
+        struct image to = job->to;
+        to.y += at;
+        to.other = to.other ? to.other + at : NULL;
+        memset(sums, 0, sizeof(float) * all);
+        for (int first = 0; first < pixels; first += TILES) {
+            const float *place[TILES];
+            int number = least(TILES, pixels - first);
+            for (int t = 0; t < TILES; t++) /* the last pixel again where there are no more */
+                place[t] = x + (ptrdiff_t)(first + least(t, number - 1)) * job->inputs;
+            multiply(place, number, job->filters, job->inputs, columns, patches, stride);
+            add_patches(job, patches, sums, first, number, stride, kernel);
+        }
+        cut(job, sums, to, kernel);
+    }
+}
+
 /* How many numbers `certflow_convolve` needs to work in. */
 int64_t certflow_scratch(int height, int width, int inputs, int outputs, int kernel, int pad)
 {
     int n = SIDE + kernel - 1;
+    if (inputs > FEW && outputs <= FEW)
+        return (int64_t)TILES * whole(kernel * broad_of(kernel, outputs), COLUMNS) +
+               (int64_t)(height + kernel - 1) * apart_of(width, kernel, outputs);
     if (inputs > FEW)
-        return (int64_t)n * n * TILES * (whole(inputs, LANES) + whole(outputs, COLUMNS)) + inputs;
+        return n * n * (APART(whole(inputs, LANES)) + APART(whole(outputs, COLUMNS))) + inputs;
     int wide = wide_of(width + 2 * pad - kernel + 1), tall = tall_of(height + 2 * pad - kernel + 1, n);
     return (int64_t)inputs * (tall * (SIDE * (wide + 1) + n * wide) + n * n * wide);
 }
@@ -316,17 +415,63 @@ int64_t certflow_scratch(int height, int width, int inputs, int outputs, int ker
 /* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width,
    inputs]; y and other, or NULL, [images, height + 2 pad - kernel + 1, ..., outputs], y half as high and wide where `pool` is, and then
    there is no `other`. filters: transformed, in panels [points, panels, inputs, COLUMNS], for few channels [panels, points, inputs,
-   COLUMNS]; like bias with zeros up to a multiple of COLUMNS outputs. scratch: `certflow_scratch` numbers to work in. kernel: 3 or 5. */
+   COLUMNS]; like bias with zeros up to a multiple of COLUMNS outputs. From many channels to few: patches, their lines `certflow_patch`
+   numbers long, in panels [panels, inputs, COLUMNS], and no pooling. scratch: `certflow_scratch` numbers to work in. kernel: 3 or 5. */
 void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
                        int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad, int relu, int pool)
 {
     int half = pool ? 2 : 1, rows = (height + 2 * pad - kernel + 1) / half, columns = (width + 2 * pad - kernel + 1) / half;
     struct image to = {y, other, (ptrdiff_t)columns * outputs, outputs, relu, pool};
     struct job job = {x, filters, bias, scratch, to, images, height, width, inputs, rows, columns, pad};
-    if (inputs > FEW)
+    if (inputs > FEW && outputs <= FEW)
+        kernel == 3 ? convolve_to_few(&job, 3) : convolve_to_few(&job, 5);
+    else if (inputs > FEW)
         kernel == 3 ? convolve(&job, 6) : convolve(&job, 8);
     else if (inputs == 1) /* a constant, as is the number of points: grey images are what few channels are mostly */
         kernel == 3 ? convolve_few(&job, 1, 6) : convolve_few(&job, 1, 8);
     else
         kernel == 3 ? convolve_few(&job, inputs, 6) : convolve_few(&job, inputs, 8);
+}
+
+static inline __attribute__((always_inline)) void correlate(const struct job *job, float *sums, int n)
+{
+    int outputs = job->to.channels, in = whole(job->inputs, LANES), out = whole(outputs, COLUMNS);
+    int rows = whole(job->inputs, TERMS), down = (job->rows + SIDE - 1) / SIDE, across = (job->columns + SIDE - 1) / SIDE;
+    float *inputs = job->scratch, *gradients = inputs + n * n * APART(in);
+    float *outside = gradients + n * n * APART(out);
+    memset(outside, 0, sizeof(float) * (in + out)); /* as many as a pixel of either has */
+    memset(sums, 0, sizeof(float) * n * n * rows * out);
+    struct tile next = {0, 0, 0};
+    while (next.image < job->images) {
+        int number = 0;
+        for (; number < TILES && next.image < job->images; number++, next = after(next, down, across)) {
+            const float *pixel[MOST * MOST];
+            find(job->x, job->height, job->width, job->inputs, job->pad, next, outside, pixel, n);
+            scatter(pixel, inputs, job->inputs, in, number, n, n);
+            find(job->to.y, job->rows, job->columns, outputs, 0, next, outside, pixel, SIDE);
+            scatter(pixel, gradients, outputs, out, number, SIDE, n);
+        }
+        for (int p = 0; p < n * n; p++)
+            accumulate(inputs + p * APART(in), in, gradients + p * APART(out), out, number, rows, outputs,
+                       sums + (ptrdiff_t)p * rows * out);
+    }
+}
+
+/* The sum over tiles of products of transformed inputs and gradients, from which G makes the gradient by the filters.
+   x [images, height, width, inputs]; dy [images, height + 2 pad - kernel + 1, ..., outputs]; sums [points, inputs up to a multiple of
+   TERMS, outputs up to a multiple of COLUMNS], of which the rest is no sum of anything. scratch: `certflow_correlation_scratch`. */
+void certflow_correlate(const float *x, float *dy, float *sums, float *scratch, int64_t images, int height, int width, int inputs,
+                        int outputs, int kernel, int pad)
+{
+    int rows = height + 2 * pad - kernel + 1, columns = width + 2 * pad - kernel + 1;
+    struct image of = {dy, NULL, (ptrdiff_t)columns * outputs, outputs, 0, 0};
+    struct job job = {x, NULL, NULL, scratch, of, images, height, width, inputs, rows, columns, pad};
+    kernel == 3 ? correlate(&job, sums, 6) : correlate(&job, sums, 8);
+}
+
+/* How many numbers `certflow_correlate` needs to work in. */
+int64_t certflow_correlation_scratch(int inputs, int outputs, int kernel)
+{
+    int n = SIDE + kernel - 1;
+    return n * n * (APART(whole(inputs, LANES)) + APART(whole(outputs, COLUMNS))) + whole(outputs, COLUMNS) + whole(inputs, LANES);
 }

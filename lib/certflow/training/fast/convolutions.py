@@ -1,0 +1,87 @@
+"""A network's convolutions by C code of ours while it is trained on a CPU (`native: true` of a method).
+
+Winograd's algorithm has a quarter to a sixth of the products, forwards and in both gradients. Modules are not changed: for the
+duration of a training instances carry another `_conv_forward`, which is what torch's own `forward` and a frozen network
+(`certflow.training.fast.frozen`) call with a weight and a bias.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays, require_kernel, whole
+
+
+@contextmanager
+def native(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """On a CPU, our convolutions wherever they are the faster ones; `ConfigError` where there is no C compiler."""
+    shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
+    if device.type == "cpu":
+        require_kernel("native")
+    for module, shape in shapes.items():
+        vars(module)["_conv_forward"] = _Native(cast(Any, module)._conv_forward, shape)
+    try:
+        yield
+    finally:
+        for module in shapes:
+            del vars(module)["_conv_forward"]
+
+
+def is_native(module: nn.Module) -> bool:
+    """Whether a convolution is ours for now."""
+    return "_conv_forward" in vars(module)
+
+
+def _shape(module: nn.Module) -> Shape | None:
+    """That of a convolution that the algorithm can do."""
+    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return None
+    return Shape.of(module.weight, module.padding, module.stride, module.dilation, module.groups)
+
+
+class _Native:
+    """`Conv2d._conv_forward` of a layer, of which `plain` is torch's."""
+
+    def __init__(self, plain: Callable[..., torch.Tensor], shape: Shape):
+        self.plain, self.shape = plain, shape
+
+    def __call__(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ours = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if not (ours and pays(self.shape, *map(self.shape.reach, x.shape[2:]))):
+            return self.plain(x, weight, bias)
+        return _Convolution.apply(x, weight, bias, self.shape)
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution by our code, and its gradients; but that by the filters of a few channels is faster by torch's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        ctx.shape = shape
+        return convolve(x, arranged(weight), whole(weight.new_zeros(shape.outputs) if bias is None else bias), shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor):
+        (gradient,), (x, weight), shape = gradients, ctx.saved_tensors, ctx.shape
+        by_x = by_weight = by_bias = None
+        if ctx.needs_input_grad[0]:
+            turned = arranged(weight.flip(2, 3).transpose(0, 1))
+            by_x = convolve(gradient, turned, whole(weight.new_zeros(shape.inputs)), shape.transposed)
+        if ctx.needs_input_grad[1]:
+            by_weight = correlate(x, gradient, shape) if shape.inputs > FEW else _by_weight(x, weight, gradient, shape)
+        if ctx.needs_input_grad[2]:
+            by_bias = gradient.sum((0, 2, 3))
+        return by_x, by_weight, by_bias, None
+
+
+def _by_weight(x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """torch's gradient by the filters."""
+    ones, wanted = [1, 1], [False, True, False]
+    settings = (ones, [shape.padding, shape.padding], ones, False, [0, 0], 1)
+    return torch.ops.aten.convolution_backward(gradient, x, weight, None, *settings, wanted)[1]
