@@ -1,11 +1,11 @@
-"""Speed of a training step against the field's: `python benchmarks/training.py [--json FILE]`, about a minute.
+"""Speed of a training step against the field's: `python benchmarks/training.py [--json FILE]`, some minutes.
 
 The field's step is that of the scripts that descend from Cohen et al. (2019): float32 in NCHW, images through PIL one by one
 (`DataLoader` without workers; four on a GPU), normalisation by repeated tensors, noise from the stateful generator, three
-`.item()` per step. Ours is what `certflow.training.loop` runs. First the Gaussian step on some networks; then every method on
-LeNet with the papers' settings for MNIST, against the straightforward implementation of `field_methods.py`. Both train the same
-architecture on the same random images, in turns, on one thread; CPU seconds are compared (seconds on a GPU), data loading
-included.
+`.item()` per step. Ours is what `certflow.training.loop` runs; in float32 on a CPU a second row has `native: true`. First the
+Gaussian step on some networks; then every method on LeNet with the papers' settings for MNIST, against the straightforward
+implementation of `field_methods.py`. Both train the same architecture on the same random images, in turns, on one thread; CPU
+seconds are compared (seconds on a GPU), data loading included.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,22 +31,26 @@ from benchmarks.field import (
     PRECISIONS,
     SIGMA,
     FieldDataset,
+    called,
     default_device,
     field_network,
     in_turns,
     machine,
     network,
     random_split,
+    ways,
 )
 from benchmarks.field_methods import LOSSES
 from certflow.data.base import DataInfo
 from certflow.data.batches import batches
 from certflow.data.splits import ArraySplit
 from certflow.kinds.registry import spec_class
+from certflow.models.base import Inference
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.presets import preset_settings
 from certflow.sampling.precision import native_precisions
 from certflow.training.base import MethodSpec
+from certflow.training.fast.convolutions import native
 from certflow.training.meter import Meter
 from certflow.training.stepper import Stepper, pieces
 
@@ -114,22 +119,23 @@ def field_steps(case: Case, split: ArraySplit, device: torch.device) -> Iterator
             yield
 
 
-def our_steps(case: Case, split: ArraySplit, device: torch.device, precision: str) -> Iterator[None]:
-    """Our optimiser steps of one loader batch per item, for ever."""
-    method = case.method.model_copy(update={"precision": precision})
+def our_steps(case: Case, split: ArraySplit, device: torch.device, way: Inference) -> Iterator[None]:
+    """Our optimiser steps of one loader batch per item, for ever; in a way that sampling has, too."""
+    method = case.method.model_copy(update={"precision": way.precision, "native": way.native})
     loader = batches(split, device=device, batch=method.batch, seed=0, augmentation=case.info.augmentation)
     model = network(case.model, case.info).to(device).train()
     predictions = 0.02 + 0.8 * torch.eye(case.info.classes, device=device)[torch.as_tensor(split.labels)]
     tables = {name: predictions for name in method.tables}
     noise, meter, epoch = GaussianNoise(sigma=SIGMA), Meter(), 0
     stepper = Stepper(method, model, noise=noise, seed=0, batches=len(loader), tables=tables)
-    while True:
-        for number, batch in enumerate(loader.epoch(epoch)):
-            stepper.advance(batch, epoch, number, meter)
-            if len(meter) >= 50:
-                meter.read(f"epoch {epoch}")
-            yield
-        epoch += 1
+    with native(model, device) if method.native else nullcontext():
+        while True:
+            for number, batch in enumerate(loader.epoch(epoch)):
+                stepper.advance(batch, epoch, number, meter)
+                if len(meter) >= 50:
+                    meter.read(f"epoch {epoch}")
+                yield
+            epoch += 1
 
 
 def advance(steps: Iterator[None], number: int, ours: bool) -> None:
@@ -139,33 +145,33 @@ def advance(steps: Iterator[None], number: int, ours: bool) -> None:
         next(steps)
 
 
-def measure(case: Case, rounds: int, device: torch.device, precisions: Sequence[str]) -> dict:
-    """Both variants in turns; ratio of the field's time to ours, by the fastest round and by the median."""
+def measure(case: Case, rounds: int, device: torch.device, variants: Sequence[Inference]) -> dict:
+    """The field's and ours in turns; ratio of the field's time to ours, by the fastest round and by the median."""
     case, batch = case.on(device), case.method.batch
     split = random_split(case.info, EPOCH[device.type] * batch)
     torch.manual_seed(0)
     runs = {"field": field_steps(case, split, device)}
-    runs |= {precision: our_steps(case, split, device, precision) for precision in precisions}
+    runs |= {called(way): our_steps(case, split, device, way) for way in variants}
     works = {name: partial(advance, steps, case.steps, ours=name != "field") for name, steps in runs.items()}
     times, images = in_turns(works, rounds, device), batch * case.steps
     result = {"field_images_per_second": images / min(times["field"])}
-    for precision in precisions:
-        result[precision] = {
-            "images_per_second": images / min(times[precision]),
-            "ratio_min": min(times["field"]) / min(times[precision]),
+    for name in map(called, variants):
+        result[name] = {
+            "images_per_second": images / min(times[name]),
+            "ratio_min": min(times["field"]) / min(times[name]),
             "ratio_median": statistics.median(
-                theirs / ours for theirs, ours in zip(times["field"], times[precision], strict=True)
+                theirs / ours for theirs, ours in zip(times["field"], times[name], strict=True)
             ),
         }
     return result
 
 
-def show(name: str, found: dict, precisions: Sequence[str]) -> None:
+def show(name: str, found: dict, variants: Sequence[Inference]) -> None:
     print(f"{name}: field {found['field_images_per_second']:.0f} images/s")
-    for precision in precisions:
-        ours = found[precision]
+    for way in map(called, variants):
+        ours = found[way]
         print(
-            f"  {precision}: {ours['images_per_second']:.0f} images/s, "
+            f"  {way}: {ours['images_per_second']:.0f} images/s, "
             f"{ours['ratio_min']:.2f} times the field (median of rounds {ours['ratio_median']:.2f})",
             flush=True,
         )
@@ -184,15 +190,15 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device(options.device)
     report = {"machine": machine(device), "cases": {}, "methods": {}}
-    precisions = options.precisions or native_precisions(device)
+    variants = ways(options.precisions or native_precisions(device), device)
     cases = [name for name in CASES if device.type == "cuda" or name != "cifar_resnet110"]
     for name in cases if options.cases is None else options.cases:
-        report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, precisions)
-        show(name, found, precisions)
+        report["cases"][name] = found = measure(CASES[name], options.rounds or 5, device, variants)
+        show(name, found, variants)
     for kind in options.methods:
         case = Case({"kind": "lenet"}, MNIST, papers(kind, options.batch), steps=1, gpu_steps=10)
-        report["methods"][kind] = found = measure(case, options.rounds or 2, device, precisions)
-        show(f"{kind} (lenet, batch {options.batch})", found, precisions)
+        report["methods"][kind] = found = measure(case, options.rounds or 2, device, variants)
+        show(f"{kind} (lenet, batch {options.batch})", found, variants)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
