@@ -10,8 +10,9 @@ from certflow.config import load
 from certflow.config.parse import sections
 from certflow.config.text import read_text
 from certflow.errors import CertflowError
+from certflow.files import results as paths
 from certflow.files.paths import made_here
-from certflow.workflow import expose, paths
+from certflow.workflow import expose
 from certflow.workflow.inputs import Inputs
 from certflow.workflow.leftovers import unseen
 from certflow.workflow.making import made_by

@@ -7,7 +7,7 @@ rule presample_counts:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        counts=f"results/presample/{paths.COUNTS}.npz",
+        counts=paths.FIRST_COUNTS,
     log:
         f"results/logs/presample_counts/{paths.COUNTS}.log",
     benchmark:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from certflow.files.provenance import Provenance
-from certflow.report.chain import chain_paths, first_stage, refusals
+from certflow.report.chain import STAGES, chain_paths, first_stage, refusals
 
 SPEC = {
     "dataset": {"kind": "digits"},
@@ -51,3 +51,24 @@ def test_the_first_file_that_depends_on_a_change(key, value, stage, file):
 def test_of_several_changes_the_earliest_counts_and_of_none_nothing_is_said():
     assert first_stage(SPEC, {**SPEC, "certificate": {}, "sampler": {}, "seed": 3}) == "train"
     assert refusals(TABLE, Provenance("certificate", SPEC), dict(reversed(SPEC.items()))) == ([], None)
+
+
+def test_a_path_says_where_the_others_lie_in_a_folder_of_any_name():
+    names = "cifar/net/cohen/gauss-0.25/seed0"
+    found = chain_paths(f"/far/old results/certificates/{names}/every20/n1000/np-1k.tsv")
+    assert {stage: path.as_posix().removeprefix("/far/old results/") for stage, path in found.items()} == {
+        "certificates": f"certificates/{names}/every20/n1000/np-1k.tsv",
+        "sample": f"sample/{names}/every20/n1000.npz",
+        "plan": f"plan/{names}/every20/n1000.tsv",
+        "presample": f"presample/{names}/every20/n1000.npz",
+        "train": f"train/{names}/model.safetensors",
+        "data": "data/cifar.json",
+    }
+    assert set(found) == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    "path", ["np-1k.tsv", "results/certificates/a/b/c/d/seed0/e/np-1k.tsv", "results/plan/a/b/c/d/seed0/e/f/g.tsv"]
+)
+def test_a_path_of_another_form_says_nothing(path):
+    assert chain_paths(path) == {}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from certflow.files import results
 from certflow.files.provenance import Provenance, differences
 from certflow.kinds.spec import canonical_json, without
 
@@ -16,6 +17,15 @@ STAGES = {
     "data": "images",
 }
 """Folder of a stage below `results` → what it makes, from the last to the first."""
+FORMS = {
+    "certificates": results.CERTIFICATE,
+    "sample": results.COUNTED,
+    "plan": results.PLAN,
+    "presample": results.FIRST_COUNTS,
+    "train": results.WEIGHTS,
+    "data": results.DATA,
+}
+"""Folder of a stage → form of the path of what it makes."""
 FIRST = {
     "certificate": "certificates",
     "sampler": "plan",
@@ -27,23 +37,12 @@ FIRST = {
 
 
 def chain_paths(certificate: str | Path) -> dict[str, Path]:
-    """Where the files behind `results/certificates/<data>/<model>/<method>/<noise>/<seed>/<images>/<sampler>/<name>.tsv` lie.
+    """Where the files behind a certificate table lie: folder of the stage → path, the table's own included.
 
-    Folder of the stage → path, the table's own included; empty for a path of another form.
+    Empty for a path of another form. The folder `results` may have another name.
     """
-    parts = Path(certificate).parts
-    if len(parts) < 10 or parts[-9] != "certificates":
-        return {}
-    root, names = Path(*parts[:-9]), parts[-8:-1]
-    counts, model = "/".join(names), "/".join(names[:5])
-    return {
-        "certificates": Path(certificate),
-        "sample": root / f"sample/{counts}.npz",
-        "plan": root / f"plan/{counts}.tsv",
-        "presample": root / f"presample/{counts}.npz",
-        "train": root / f"train/{model}/model.safetensors",
-        "data": root / f"data/{names[0]}.json",
-    }
+    found = {stage: results.beside(certificate, results.CERTIFICATE, form) for stage, form in FORMS.items()}
+    return {stage: path for stage, path in found.items() if path is not None}
 
 
 def refusals(path: str | Path, record: Provenance, wanted: Mapping[str, Any]) -> tuple[list[str], Path | None]:

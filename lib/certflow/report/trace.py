@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from certflow.errors import CertflowError
+from certflow.files import results
 from certflow.files.artefact import read_arrays_record, read_provenance
 from certflow.files.contents import content
 from certflow.files.provenance import Provenance
@@ -82,8 +83,8 @@ def _learnt_from(model: Provenance, path: Path) -> Iterator[Step]:
     if "predictions" in model.parents:
         wanted = model.parents["predictions"]
         # The entry's name is not part of a model's specification: the file is known by its digest.
-        dataset_and_model = path.parents[3].relative_to(path.parents[5])
-        for file in sorted((path.parents[6] / "predictions" / dataset_and_model).glob("*.npz")):
+        entries = results.beside(path, results.WEIGHTS, results.VOTES, predictions="*")
+        for file in [] if entries is None else sorted(entries.parent.glob(entries.name)):
             step, _ = _step("smoothed predictions", file, wanted, _arrays)
             if step.state == "as used":
                 yield step

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from certflow.config import Study
 from certflow.data.corruptions.naming import copies_parts
 from certflow.data.source import data_root
-from certflow.workflow import paths
+from certflow.files import results as paths
 from certflow.workflow.wildcards import Wildcards, model_key
 
 

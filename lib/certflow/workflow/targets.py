@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from certflow.config import Study
 from certflow.errors import listed
+from certflow.files.results import MODEL
 from certflow.workflow.leftovers import LAST
-from certflow.workflow.paths import MODEL
 
 RESULT = re.compile(rf"(?:^|/)results/(?:{'|'.join(LAST)})/([^/]+)")
 """Path of a last result; its name, or folder, begins with that of the experiment or diagnosis."""

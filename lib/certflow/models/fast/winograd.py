@@ -115,7 +115,10 @@ def convolve(
 
 
 def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outputs inputs size size"]:
-    """The gradient by the filters, from the images and the gradient by the outputs; its last bits depend on the number of threads."""
+    """The gradient by the filters, from the images and the gradient by the outputs.
+
+    Its last bits depend on the number of threads, as those of torch's gradients do.
+    """
     lines = _lines(shape.size, x.dtype)
     threads = _threads(x)
     inputs, outputs = -(-shape.inputs // TERMS) * TERMS, -(-shape.outputs // COLUMNS) * COLUMNS

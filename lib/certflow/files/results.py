@@ -1,6 +1,9 @@
 """Paths of results, as patterns over the names of entries. A path is the sentence of how the file was made: each stage keeps
 its parents' names and adds its own."""
 
+import re
+from pathlib import Path
+
 MODEL = "{dataset}/{model}/{method}/{noise}/seed{seed}"
 COUNTS = f"{MODEL}/{{images}}/{{sampler}}"
 PREDICTIONS = "{dataset}/{model}/{predictions}"
@@ -15,6 +18,7 @@ TRAINING_RECORD = f"results/train/{MODEL}/training.json"
 DENOISER = "results/denoisers/{dataset}/{denoiser}/seed{seed}/denoiser.safetensors"
 VOTES = f"results/predictions/{PREDICTIONS}.npz"
 VOTES_SHARD = f"results/predictions/{PREDICTIONS}/shards/{{scatteritem}}.npz"
+FIRST_COUNTS = f"results/presample/{COUNTS}.npz"
 PLAN = f"results/plan/{COUNTS}.tsv"
 SHARD = f"results/sample/{COUNTS}/shards/{{scatteritem}}.npz"
 COUNTED = f"results/sample/{COUNTS}.npz"
@@ -29,3 +33,13 @@ FEATURES = f"results/features/{KNOWLEDGE}.npz"
 VOLATILITY = f"results/knowledge/{KNOWLEDGE}/volatility.tsv"
 LAYERS_CERTIFICATE = f"results/knowledge/{KNOWLEDGE}/certificate.tsv"
 DIAGNOSIS = "results/diagnoses/{diagnosis}.html"
+
+
+def beside(path: str | Path, form: str, other: str, **more: str) -> Path | None:
+    """The path of another form for the names in a path of one form, and `more` names; None where the path is not of its form.
+
+    Both lie in the same folder, which may have another name than `results`.
+    """
+    names = re.escape(form.partition("/")[2]).replace(r"\{", "(?P<").replace(r"\}", ">[^/]+)")
+    match = re.fullmatch(f"(?P<folder>.+)/{names}", Path(path).as_posix())
+    return None if match is None else Path(match["folder"], other.partition("/")[2].format(**match.groupdict(), **more))
