@@ -102,6 +102,23 @@ def test_small_whole_numbers_have_a_whole_gradient():
     assert torch.equal(correlate(x, dy, Shape(16, 20, 3, 1)).round().double(), wanted)
 
 
+def test_there_is_no_gradient_of_a_gradient():
+    """Rather an error than the wrong one: what our code computes has no history."""
+    layer, leaf = nn.Conv2d(16, 16, 3, padding=1), torch.rand(2, 16, 8, 8, requires_grad=True)
+    with native(layer, CPU):
+        (first,) = torch.autograd.grad(layer(leaf).square().sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.sum().backward()
+
+
+def test_images_that_torch_refuses_are_refused_and_one_without_a_batch_is_not():
+    layer = nn.Conv2d(16, 16, 5)
+    with native(layer, CPU):
+        with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+            layer(torch.rand(2, 16, 3, 8))
+        assert layer(torch.rand(16, 8, 8)).shape == (16, 4, 4)
+
+
 def test_no_image_has_no_gradient():
     assert not correlate(torch.zeros(0, 16, 8, 8), torch.zeros(0, 16, 8, 8), Shape(16, 16, 3, 1)).any()
 

@@ -76,6 +76,8 @@ class Shape:
 
 def pays(shape: Shape, height: int, width: int, *, pooled: bool = False) -> bool:
     """Whether the algorithm is the faster one. height, width: of the outputs, before they are `pooled` by the same function."""
+    if min(height, width) < 1:
+        return False
     if shape.outputs <= FEW < LEAST <= shape.inputs:
         return not pooled
     if shape.inputs <= FEW:
@@ -137,9 +139,7 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
     return gradient.view(shape.size, shape.size, shape.inputs, shape.outputs).permute(3, 2, 0, 1)
 
 
-def arranged(
-    weight: Float[torch.Tensor, "outputs inputs size size"],
-) -> torch.Tensor:
+def arranged(weight: Float[torch.Tensor, "outputs inputs size size"]) -> torch.Tensor:
     """Filters as `convolve` reads them, computed in the weight's precision.
 
     At the points, [points, panels, inputs, 16], of few channels [panels, points, inputs, 16]; from many channels to few the

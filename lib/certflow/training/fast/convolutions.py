@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays, require_kernel, whole
 
@@ -49,7 +50,8 @@ class _Native:
         self.plain, self.shape = plain, shape
 
     def __call__(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ours = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        batch = x.dim() == 4 and x.device.type == "cpu" and x.dtype == torch.float32
+        ours = batch and not torch.is_autocast_enabled("cpu")
         if not (ours and pays(self.shape, *map(self.shape.reach, x.shape[2:]))):
             return self.plain(x, weight, bias)
         return _Convolution.apply(x, weight, bias, self.shape)
@@ -67,6 +69,7 @@ class _Convolution(torch.autograd.Function):
         return convolve(x, arranged(weight), whole(weight.new_zeros(shape.outputs) if bias is None else bias), shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor):
         (gradient,), (x, weight), shape = gradients, ctx.saved_tensors, ctx.shape
         by_x = by_weight = by_bias = None
