@@ -6,12 +6,12 @@ rule attack_model:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        table=paths.ATTACKED,
-        record=f"results/attacks/{paths.ATTACK}.json",
+        table=results.ATTACKED,
+        record=f"results/attacks/{results.ATTACK}.json",
     log:
-        f"results/logs/attack_model/{paths.ATTACK}.log",
+        f"results/logs/attack_model/{results.ATTACK}.log",
     benchmark:
-        f"results/benchmarks/attack_model/{paths.ATTACK}.tsv"
+        f"results/benchmarks/attack_model/{results.ATTACK}.tsv"
     wildcard_constraints:
         images=names(STUDY.images),
     conda:

@@ -7,7 +7,7 @@ rule certify_radii:
         counts=rules.merge_counts.output.counts,
     output:
         table=report(
-            paths.CERTIFICATE,
+            results.CERTIFICATE,
             caption="../docs/captions/certificate.rst",
             category="Certificates",
             labels={
@@ -17,11 +17,11 @@ rule certify_radii:
                 "seed": "{seed}",
             },
         ),
-        record=f"results/certificates/{paths.COUNTS}/{{certificate}}.json",
+        record=f"results/certificates/{results.COUNTS}/{{certificate}}.json",
     log:
-        f"results/logs/certify_radii/{paths.COUNTS}/{{certificate}}.log",
+        f"results/logs/certify_radii/{results.COUNTS}/{{certificate}}.log",
     benchmark:
-        f"results/benchmarks/certify_radii/{paths.COUNTS}/{{certificate}}.tsv"
+        f"results/benchmarks/certify_radii/{results.COUNTS}/{{certificate}}.tsv"
     conda:
         "../environment.yml"
     resources:

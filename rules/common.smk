@@ -10,7 +10,7 @@ from certflow.config import load
 from certflow.config.parse import sections
 from certflow.config.text import read_text
 from certflow.errors import CertflowError
-from certflow.files import results as paths
+from certflow.files import results
 from certflow.files.paths import made_here
 from certflow.workflow import expose
 from certflow.workflow.inputs import Inputs
@@ -120,9 +120,9 @@ def shards(rule, pattern, w, **wanted):
 
 def count_shards(w):
     """The shards of stage 2 that are merged."""
-    model, plan = here(paths.WEIGHTS.format(**w)), here(paths.PLAN.format(**w))
+    model, plan = here(results.WEIGHTS.format(**w)), here(results.PLAN.format(**w))
     return shards(
-        "sample_counts", paths.SHARD, w, spec=specs.counts(w), model=model, plan=plan
+        "sample_counts", results.SHARD, w, spec=specs.counts(w), model=model, plan=plan
     )
 
 
@@ -131,7 +131,7 @@ def prediction_shards(w):
     model = here(inputs.base_classifier(w))
     return shards(
         "smooth_predictions",
-        paths.VOTES_SHARD,
+        results.VOTES_SHARD,
         w,
         spec=specs.predictions(w),
         model=model,

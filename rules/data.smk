@@ -3,7 +3,7 @@
 
 rule prepare_data:
     output:
-        manifest=paths.DATA,
+        manifest=results.DATA,
     log:
         "results/logs/prepare_data/{dataset}.log",
     benchmark:
@@ -25,7 +25,7 @@ rule prepare_copies:
         sources=inputs.corruption_sources,
         data=rules.prepare_data.output.manifest,
     output:
-        manifest=paths.COPIES,
+        manifest=results.COPIES,
     log:
         "results/logs/prepare_copies/{dataset}/{corruptions}/{corruption}.log",
     benchmark:

@@ -5,7 +5,7 @@ rule train_denoiser:
     input:
         data=rules.prepare_data.output.manifest,
     output:
-        model=paths.DENOISER,
+        model=results.DENOISER,
         training="results/denoisers/{dataset}/{denoiser}/seed{seed}/training.tsv",
         record="results/denoisers/{dataset}/{denoiser}/seed{seed}/training.json",
     log:
@@ -26,9 +26,9 @@ rule train_denoiser:
 
 use rule train_model as train_denoised with:
     log:
-        f"results/logs/train_denoised/{paths.MODEL}.log",
+        f"results/logs/train_denoised/{results.MODEL}.log",
     benchmark:
-        f"results/benchmarks/train_denoised/{paths.MODEL}.tsv"
+        f"results/benchmarks/train_denoised/{results.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "train_denoised")),
 
@@ -36,9 +36,9 @@ use rule train_model as train_denoised with:
 # The classifier behind such a denoiser instead, fine-tuned or trained anew.
 use rule train_model as finetune_denoised with:
     log:
-        f"results/logs/finetune_denoised/{paths.MODEL}.log",
+        f"results/logs/finetune_denoised/{results.MODEL}.log",
     benchmark:
-        f"results/benchmarks/finetune_denoised/{paths.MODEL}.tsv"
+        f"results/benchmarks/finetune_denoised/{results.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "finetune_denoised")),
 
@@ -46,11 +46,11 @@ use rule train_model as finetune_denoised with:
 # The same from parts that are there: nothing is trained, so there is no log of a training.
 use rule train_model as compose_denoised with:
     output:
-        model=paths.WEIGHTS,
+        model=results.WEIGHTS,
     log:
-        f"results/logs/compose_denoised/{paths.MODEL}.log",
+        f"results/logs/compose_denoised/{results.MODEL}.log",
     benchmark:
-        f"results/benchmarks/compose_denoised/{paths.MODEL}.tsv"
+        f"results/benchmarks/compose_denoised/{results.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "compose_denoised")),
     resources:

@@ -7,7 +7,7 @@ rule write_estimate:
         counts=remaking(inputs.pilot_counts),
     output:
         tex="results/estimates/{experiment}.tex",
-        tsv=paths.ESTIMATED,
+        tsv=results.ESTIMATED,
         record="results/estimates/{experiment}.json",
         md=report(
             "results/estimates/{experiment}.md",
@@ -19,7 +19,7 @@ rule write_estimate:
             "results/figures/{experiment}/estimate", ".pdf", ".png", ".json"
         ),
         svg=report(
-            paths.ESTIMATED_CURVES,
+            results.ESTIMATED_CURVES,
             caption="../docs/captions/estimate.rst",
             category="Figures",
             labels={

@@ -6,11 +6,11 @@ rule extract_features:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        features=paths.FEATURES,
+        features=results.FEATURES,
     log:
-        f"results/logs/extract_features/{paths.KNOWLEDGE}.log",
+        f"results/logs/extract_features/{results.KNOWLEDGE}.log",
     benchmark:
-        f"results/benchmarks/extract_features/{paths.KNOWLEDGE}.tsv"
+        f"results/benchmarks/extract_features/{results.KNOWLEDGE}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -27,14 +27,14 @@ rule measure_knowledge:
     input:
         features=rules.extract_features.output.features,
     output:
-        volatility=paths.VOLATILITY,
-        volatility_record=f"results/knowledge/{paths.KNOWLEDGE}/volatility.json",
-        certificate=paths.LAYERS_CERTIFICATE,
-        certificate_record=f"results/knowledge/{paths.KNOWLEDGE}/certificate.json",
+        volatility=results.VOLATILITY,
+        volatility_record=f"results/knowledge/{results.KNOWLEDGE}/volatility.json",
+        certificate=results.LAYERS_CERTIFICATE,
+        certificate_record=f"results/knowledge/{results.KNOWLEDGE}/certificate.json",
     log:
-        f"results/logs/measure_knowledge/{paths.KNOWLEDGE}.log",
+        f"results/logs/measure_knowledge/{results.KNOWLEDGE}.log",
     benchmark:
-        f"results/benchmarks/measure_knowledge/{paths.KNOWLEDGE}.tsv"
+        f"results/benchmarks/measure_knowledge/{results.KNOWLEDGE}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -55,7 +55,7 @@ rule write_diagnosis:
         certificates=inputs.compared_certificates,
     output:
         page=report(
-            paths.DIAGNOSIS,
+            results.DIAGNOSIS,
             caption="../docs/captions/diagnosis.rst",
             category="Knowledge continuity",
             labels={"diagnosis": "{diagnosis}"},

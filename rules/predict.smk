@@ -6,11 +6,11 @@ rule smooth_predictions:
         data=rules.prepare_data.output.manifest,
         model=inputs.base_classifier,
     output:
-        counts=paths.VOTES_SHARD,
+        counts=results.VOTES_SHARD,
     log:
-        f"results/logs/smooth_predictions/{paths.PREDICTIONS}/{{scatteritem}}.log",
+        f"results/logs/smooth_predictions/{results.PREDICTIONS}/{{scatteritem}}.log",
     benchmark:
-        f"results/benchmarks/smooth_predictions/{paths.PREDICTIONS}/{{scatteritem}}.tsv"
+        f"results/benchmarks/smooth_predictions/{results.PREDICTIONS}/{{scatteritem}}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -27,11 +27,11 @@ rule merge_predictions:
     input:
         shards=prediction_shards,
     output:
-        predictions=paths.VOTES,
+        predictions=results.VOTES,
     log:
-        f"results/logs/merge_predictions/{paths.PREDICTIONS}.log",
+        f"results/logs/merge_predictions/{results.PREDICTIONS}.log",
     benchmark:
-        f"results/benchmarks/merge_predictions/{paths.PREDICTIONS}.tsv"
+        f"results/benchmarks/merge_predictions/{results.PREDICTIONS}.tsv"
     conda:
         "../environment.yml"
     resources:

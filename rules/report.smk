@@ -80,7 +80,7 @@ rule write_corruptions:
         copies=inputs.corrupted_certificates,
     output:
         tex="results/corruptions/{experiment}.tex",
-        tsv=paths.CORRUPTED,
+        tsv=results.CORRUPTED,
         record="results/corruptions/{experiment}.json",
         md=report(
             "results/corruptions/{experiment}.md",
@@ -112,7 +112,7 @@ rule draw_denoised:
             "results/figures/{experiment}/denoised", ".pdf", ".png", ".json"
         ),
         pictures_svg=report(
-            paths.DENOISED,
+            results.DENOISED,
             caption="../docs/captions/denoised.rst",
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "denoised images"},
@@ -148,7 +148,7 @@ rule write_report:
         estimate=inputs.estimate_files,
     output:
         page=report(
-            paths.REPORT,
+            results.REPORT,
             caption="../docs/captions/report.rst",
             category="Report pages",
             labels={"experiment": "{experiment}"},

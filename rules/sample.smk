@@ -7,11 +7,11 @@ rule presample_counts:
         data=rules.prepare_data.output.manifest,
         model=rules.train_model.output.model,
     output:
-        counts=paths.FIRST_COUNTS,
+        counts=results.FIRST_COUNTS,
     log:
-        f"results/logs/presample_counts/{paths.COUNTS}.log",
+        f"results/logs/presample_counts/{results.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/presample_counts/{paths.COUNTS}.tsv"
+        f"results/benchmarks/presample_counts/{results.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -28,12 +28,12 @@ rule plan_draws:
     input:
         counts=rules.presample_counts.output.counts,
     output:
-        plan=paths.PLAN,
-        record=f"results/plan/{paths.COUNTS}.json",
+        plan=results.PLAN,
+        record=f"results/plan/{results.COUNTS}.json",
     log:
-        f"results/logs/plan_draws/{paths.COUNTS}.log",
+        f"results/logs/plan_draws/{results.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/plan_draws/{paths.COUNTS}.tsv"
+        f"results/benchmarks/plan_draws/{results.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -52,11 +52,11 @@ rule sample_counts:
         model=rules.train_model.output.model,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=paths.SHARD,
+        counts=results.SHARD,
     log:
-        f"results/logs/sample_counts/{paths.COUNTS}/{{scatteritem}}.log",
+        f"results/logs/sample_counts/{results.COUNTS}/{{scatteritem}}.log",
     benchmark:
-        f"results/benchmarks/sample_counts/{paths.COUNTS}/{{scatteritem}}.tsv"
+        f"results/benchmarks/sample_counts/{results.COUNTS}/{{scatteritem}}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -74,11 +74,11 @@ rule merge_counts:
         shards=count_shards,
         plan=rules.plan_draws.output.plan,
     output:
-        counts=paths.COUNTED,
+        counts=results.COUNTED,
     log:
-        f"results/logs/merge_counts/{paths.COUNTS}.log",
+        f"results/logs/merge_counts/{results.COUNTS}.log",
     benchmark:
-        f"results/benchmarks/merge_counts/{paths.COUNTS}.tsv"
+        f"results/benchmarks/merge_counts/{results.COUNTS}.tsv"
     conda:
         "../environment.yml"
     resources:

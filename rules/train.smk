@@ -7,18 +7,18 @@ rule train_model:
         unpack(inputs.ingredients),
         data=rules.prepare_data.output.manifest,
     output:
-        model=paths.WEIGHTS,
+        model=results.WEIGHTS,
         training=report(
-            paths.TRAINING,
+            results.TRAINING,
             caption="../docs/captions/training.rst",
             category="Training",
             labels={"method": "{method}", "noise": "{noise}", "seed": "{seed}"},
         ),
-        record=paths.TRAINING_RECORD,
+        record=results.TRAINING_RECORD,
     log:
-        f"results/logs/train_model/{paths.MODEL}.log",
+        f"results/logs/train_model/{results.MODEL}.log",
     benchmark:
-        f"results/benchmarks/train_model/{paths.MODEL}.tsv"
+        f"results/benchmarks/train_model/{results.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "train_model")),
     conda:
@@ -36,11 +36,11 @@ rule train_model:
 
 use rule train_model as import_model with:
     output:
-        model=paths.WEIGHTS,
+        model=results.WEIGHTS,
     log:
-        f"results/logs/import_model/{paths.MODEL}.log",
+        f"results/logs/import_model/{results.MODEL}.log",
     benchmark:
-        f"results/benchmarks/import_model/{paths.MODEL}.tsv"
+        f"results/benchmarks/import_model/{results.MODEL}.tsv"
     wildcard_constraints:
         method=names(made_by(STUDY, "import_model")),
     resources:

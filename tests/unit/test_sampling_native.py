@@ -5,6 +5,7 @@ import re
 import signal
 import time
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from certflow.models import build
 from certflow.models.base import Inference
 from certflow.models.fast import winograd
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, replaced
+from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, shape_of
 from certflow.sampling.fast.fusing import FusedConv2d
 
 needs_compiler = pytest.mark.usefixtures("kernel")
@@ -55,6 +56,13 @@ def exactly(convolution: nn.Module, x: torch.Tensor, other: torch.Tensor | None 
     y = y if other is None else y + other.double()
     y = y.relu() if fused and convolution.after == "relu" else y
     return F.max_pool2d(y, 2) if fused and convolution.pool else y
+
+
+def replaced(plain: nn.Module) -> WinogradConv2d:
+    """Our layer for one of `layer`, whether it pays or not."""
+    shape = shape_of(plain)
+    assert shape is not None
+    return WinogradConv2d(plain, shape)
 
 
 @pytest.fixture
@@ -154,8 +162,7 @@ def plain_of(fused: FusedConv2d) -> nn.Conv2d:
 
 @needs_compiler
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("pool", [False, True])
-@pytest.mark.parametrize("plain", WAYS)
+@pytest.mark.parametrize(("plain", "pool"), [*product(WAYS, [False, True]), (TO_FEW, False)])
 def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
     convolution = FusedConv2d(plain_of(plain), relu=False, pool=pool)
     convolution.weight[0] = 0  # infinity times zero is not a number, in any order
@@ -166,6 +173,20 @@ def test_what_is_not_a_number_stays_so_and_in_its_own_row(plain, pool, bad):
     assert found[4].isnan().any()
     rest = [row for row in range(9) if row != 4]
     assert torch.equal(found[rest], clean[rest])
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [3, 5])
+def test_without_transforms_it_spoils_no_more_outputs_than_its_filter_reaches(size):
+    plain, x = layer(16, 3, padding=1, size=size), torch.randn(2, 16, 13, 13)
+    x[1, 5, 6, 6] = float("inf")
+    assert torch.equal(replaced(plain)(x).isfinite(), plain(x).isfinite())
+
+
+@needs_compiler
+def test_images_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match="images must have 16 channels, got 15"):
+        replaced(layer(16, 16))(torch.zeros(2, 15, 8, 8))
 
 
 @needs_compiler
@@ -238,15 +259,15 @@ def test_only_what_it_can_do_and_what_pays_is_replaced():
 )
 def test_it_pays_from_16_channels_on_and_where_half_of_the_tiles_is_wanted(channels, size, pool, pays):
     convolution = layer(*channels, relu=True if pool else None, pool=pool)
-    assert _pays(replaced(convolution), *size) == pays
+    assert _pays(convolution, shape_of(convolution), *size) == pays
 
 
 @pytest.mark.parametrize(
     "other", [nn.Conv2d(16, 16, (3, 5), padding=1), nn.Conv2d(16, 16, 3, dtype=torch.bfloat16), nn.Linear(16, 16)]
 )
 def test_square_filters_in_float32_alone_have_an_algorithm(other):
-    assert replaced(other) is None and replaced(nn.Conv2d(16, 16, 3, padding=3)) is None
-    assert replaced(nn.Conv2d(16, 16, 3, padding=2)) is not None
+    assert shape_of(other) is None and shape_of(nn.Conv2d(16, 16, 3, padding=3)) is None
+    assert shape_of(nn.Conv2d(16, 16, 3, padding=2)) is not None
 
 
 @needs_compiler

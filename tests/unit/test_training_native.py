@@ -13,6 +13,7 @@ from certflow.models.fast import winograd
 from certflow.models.fast.winograd import Shape, correlate
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
+from certflow.training.fast import convolutions
 from certflow.training.fast.convolutions import is_native, native
 from certflow.training.fast.frozen import frozen
 from certflow.training.kinds.gaussian import Gaussian
@@ -32,6 +33,11 @@ def threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+def patched(network: nn.Module) -> int:
+    """How many of its layers are not torch's for now."""
+    return sum("_conv_forward" in vars(part) for part in network.modules())
 
 
 def gradients(layer: nn.Conv2d, x: torch.Tensor, dy: torch.Tensor) -> list[torch.Tensor]:
@@ -56,8 +62,11 @@ def gradients(layer: nn.Conv2d, x: torch.Tensor, dy: torch.Tensor) -> list[torch
         (20, 1, 5, 3, False),
     ],
 )
-def test_the_gradients_are_those_of_the_convolution(shape, inputs, outputs, size, padding, bias):
-    """In both layouts of what comes back."""
+def test_the_gradients_are_those_of_the_convolution(monkeypatch, shape, inputs, outputs, size, padding, bias):
+    """In both layouts of what comes back, also where images are so small that it would not pay."""
+    monkeypatch.setattr(convolutions, "pays", lambda shape, height, width: True)
+    used = []
+    monkeypatch.setattr(convolutions, "convolve", lambda *given: used.append(given) or winograd.convolve(*given))
     torch.manual_seed(inputs + outputs)
     layer = nn.Conv2d(inputs, outputs, size, padding=padding, bias=bias)
     x = torch.randn(35, inputs, *shape)
@@ -68,7 +77,8 @@ def test_the_gradients_are_those_of_the_convolution(shape, inputs, outputs, size
         layer.float()
         with native(layer, CPU):
             found = gradients(layer, x, dy)
-        assert [t.shape for t in found] == [t.shape for t in wanted]
+        assert [t.shape for t in found] == [t.shape for t in wanted] and len(used) == 2
+        used.clear()
         assert all((a - b).abs().max() < 5e-5 * b.abs().max() for a, b in zip(found, wanted, strict=True))
 
 
@@ -85,13 +95,16 @@ def test_which_gradients_are_asked_for_changes_none_of_them():
         assert torch.equal(found[0], by_weight) and torch.equal(found[1], by_bias)
 
 
-def test_images_are_shared_out_to_threads(threads):
-    x, dy = torch.randn(5, 19, 9, 9), torch.randn(5, 33, 9, 9)
+def test_images_are_shared_out_to_threads_that_have_enough_to_do(threads, monkeypatch):
+    asked, made = [], winograd._pool
+    monkeypatch.setattr(winograd, "_pool", lambda count: asked.append(count) or made(count))
+    x, dy = torch.randn(24, 19, 9, 9), torch.randn(24, 33, 9, 9)  # of 9 tiles each: 216, enough for three
     threads(1)
     wanted = correlate(x, dy, Shape(19, 33, 3, 1))
     for number in (2, 3, 7):
         threads(number)
-        torch.testing.assert_close(correlate(x, dy, Shape(19, 33, 3, 1)), wanted, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(correlate(x, dy, Shape(19, 33, 3, 1)), wanted, rtol=1e-3, atol=1e-3)
+    assert asked == [2, 3, 3]
 
 
 def test_small_whole_numbers_have_a_whole_gradient():
@@ -116,6 +129,9 @@ def test_images_that_torch_refuses_are_refused_and_one_without_a_batch_is_not():
     with native(layer, CPU):
         with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
             layer(torch.rand(2, 16, 3, 8))
+        for channels in (1, 15, 17):
+            with pytest.raises(RuntimeError, match="to have 16 channels"):
+                layer(torch.rand(2, channels, 8, 8))
         assert layer(torch.rand(16, 8, 8)).shape == (16, 4, 4)
 
 
@@ -137,10 +153,10 @@ def test_a_frozen_network_has_the_same_gradient_by_its_images(model, info):
     wanted = attacked(x.double())
     network.float()
     with native(network, CPU):
-        assert sum(map(is_native, network.modules())) == {"lenet": 2, "cifar_resnet": 5}[model.kind]
+        assert patched(network) == {"lenet": 2, "cifar_resnet": 5}[model.kind]
         found = attacked(x)
     assert (found - wanted).norm() < 1e-4 * wanted.norm()
-    assert not any(map(is_native, network.modules()))
+    assert not patched(network)
 
 
 class Network(nn.Sequential):
@@ -178,7 +194,7 @@ def test_a_training_is_the_same_up_to_rounding_and_the_same_bits_every_time(meth
     plain_bytes, plain, _ = trained(method)
     assert not asked
     first_bytes, first, rows = trained(ours)
-    assert asked and not any(map(is_native, first.modules()))
+    assert asked and not patched(first)
     assert first_bytes != plain_bytes
     for found, wanted in zip(first.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
@@ -206,8 +222,41 @@ def test_a_training_that_goes_on_has_the_bits_of_one_that_was_never_stopped(tmp_
             log=stop,
             resume=tmp_path / "state",
         )
-    assert not any(map(is_native, network.modules()))
+    assert not patched(network)
     assert trained(method, resume=tmp_path / "state")[0] == wanted
+
+
+def test_elsewhere_than_on_a_cpu_nothing_is_changed():
+    network = Network()
+    with native(network, torch.device("meta")):
+        assert not patched(network)
+
+
+def test_a_network_that_is_native_already_stays_so():
+    network = Network()
+    with native(network, CPU):
+        with native(network, CPU):
+            assert patched(network) == 2
+        assert patched(network) == 2
+    assert not patched(network)
+
+
+def test_a_grey_convolution_that_is_not_worth_it_keeps_its_cheap_gradient_in_attacks():
+    layer, leaf = nn.Conv2d(1, 8, 5), torch.rand(2, 1, 12, 12, requires_grad=True)
+    with native(layer, CPU), frozen(layer):
+        assert not is_native(layer, leaf)
+        assert type(layer(leaf).grad_fn).__qualname__ == "_ConvolutionBackward"
+    wide = nn.Conv2d(1, 16, 5)
+    with native(wide, CPU):
+        assert is_native(wide, leaf) and not is_native(wide, leaf[0])
+
+
+def test_micro_batches_are_convolved_alike():
+    plain, ours = (
+        trained(Gaussian(epochs=1, batch=40, micro_batch=20, lr=0.05, native=asked))[1] for asked in (False, True)
+    )
+    for found, wanted in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):

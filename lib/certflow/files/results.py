@@ -38,7 +38,7 @@ DIAGNOSIS = "results/diagnoses/{diagnosis}.html"
 def beside(path: str | Path, form: str, other: str, **more: str) -> Path | None:
     """The path of another form for the names in a path of one form, and `more` names; None where the path is not of its form.
 
-    Both lie in the same folder, which may have another name than `results`.
+    Both lie in the same folder, which may have another name than `results`. A name in `more` may be `*`, for `glob`.
     """
     names = re.escape(form.partition("/")[2]).replace(r"\{", "(?P<").replace(r"\}", ">[^/]+)")
     match = re.fullmatch(f"(?P<folder>.+)/{names}", Path(path).as_posix())

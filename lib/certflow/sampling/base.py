@@ -12,7 +12,7 @@ from certflow.noise.streams import Stream
 from certflow.sampling.counts import count_of
 
 Arithmetic = Literal["float", "exact"]
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Raised whenever the engine would count otherwise for the same spec: old counts are then made again, never mixed with new."""
 
 

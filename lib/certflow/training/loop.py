@@ -75,7 +75,7 @@ def train(
     require_possible(method, noise, train_split, test_split, tables or {})
     require_shareable(method, ranks, min(len(train_split), len(test_split)))
     device = torch.device(device)
-    convolutions = native(module.to(device), device) if method.native else nullcontext()
+    convolutions = native(module, device) if method.native else nullcontext()
     lock = exclusive(resume, "training") if resume is not None and ranks.writes else nullcontext()
     with lock as locked, torch.random.fork_rng([device] if device.type == "cuda" else []), convolutions:
         loader = _training_batches(method, train_split, device, seed, augmentation, ranks)

@@ -78,7 +78,7 @@ class Recipe(Spec):
     """bfloat16: autocast of the forward pass; losses stay float32."""
     native: bool = False
     """On a CPU, compute 3×3 and 5×5 convolutions and their gradients by this project's C code, which needs a C compiler:
-    Winograd's algorithm, up to twice as fast and rounded otherwise. On a GPU its own library chooses."""
+    Winograd's algorithm, up to twice as fast and rounded otherwise. On a GPU it has no effect."""
     augmentation: Literal["dataset", "none"] = "dataset"
     """`dataset`: random views of the training images as usual for the dataset; `none`: the images as they are."""
     noises: int = Field(1, ge=1, le=1024)

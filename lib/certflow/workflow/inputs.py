@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from certflow.config import Study
 from certflow.data.corruptions.naming import copies_parts
 from certflow.data.source import data_root
-from certflow.files import results as paths
+from certflow.files import results
 from certflow.workflow.wildcards import Wildcards, model_key
 
 
@@ -31,12 +31,12 @@ class Inputs:
         _, entry, name = copies_parts(w.images)
         if entry is None:
             return {}
-        return {"corrupted": paths.COPIES.format(dataset=w.dataset, corruptions=entry, corruption=name)}
+        return {"corrupted": results.COPIES.format(dataset=w.dataset, corruptions=entry, corruption=name)}
 
     def ingredients(self, w: Wildcards) -> dict[str, str | list[str]]:
         """What a model is made from besides the images, by what it is for; roles of `parts` as in `part_roles`."""
         tables: dict[str, str | list[str]] = {
-            name: paths.VOTES.format(dataset=w.dataset, model=w.model, predictions=entry)
+            name: results.VOTES.format(dataset=w.dataset, model=w.model, predictions=entry)
             for name, entry in self.study.tables(w.method, w.dataset, w.noise).items()
         }
         brought = self.study.checkpoint(w.method, w.dataset, w.noise, int(w.seed))
@@ -50,7 +50,7 @@ class Inputs:
     def part_models(self, w: Wildcards) -> list[str]:
         """The models that another one is made from, in the order of their roles."""
         references = self.study.references(*model_key(w))
-        return [paths.WEIGHTS.format(dataset=w.dataset, **vars(of)) for of in references.values()]
+        return [results.WEIGHTS.format(dataset=w.dataset, **vars(of)) for of in references.values()]
 
     def denoiser_weights(self, w: Wildcards) -> list[str]:
         """Where the denoiser in a model comes from: its own training, files of the user's, or nothing."""
@@ -58,62 +58,62 @@ class Inputs:
         if name is None:
             return []
         if self.study.denoisers[name].train is not None:
-            return [paths.DENOISER.format(dataset=w.dataset, denoiser=name, seed=w.seed)]
+            return [results.DENOISER.format(dataset=w.dataset, denoiser=name, seed=w.seed)]
         return [self.own(path) for path in self.study.denoisers[name].files()]
 
     def base_classifier(self, w: Wildcards) -> str:
         """The model whose votes smoothed predictions are."""
         entry = self.study.predictions[w.predictions]
         named = {"method": entry.method, "noise": entry.noise, "seed": entry.seed}
-        return paths.WEIGHTS.format(dataset=w.dataset, model=w.model, **named)
+        return results.WEIGHTS.format(dataset=w.dataset, model=w.model, **named)
 
     def certificates(self, w: Wildcards) -> list[str]:
         """Every certificate table of an experiment."""
-        return [paths.CERTIFICATE.format(**vars(run)) for run in self.study.runs(w.experiment)]
+        return [results.CERTIFICATE.format(**vars(run)) for run in self.study.runs(w.experiment)]
 
     def corrupted_certificates(self, w: Wildcards) -> list[str]:
         """Every certificate table of the corrupted copies of an experiment's images."""
-        return [paths.CERTIFICATE.format(**vars(run)) for run in self.study.corrupted_runs(w.experiment)]
+        return [results.CERTIFICATE.format(**vars(run)) for run in self.study.corrupted_runs(w.experiment)]
 
     def attack_tables(self, w: Wildcards) -> list[str]:
         """Every attack table of an experiment."""
-        return [paths.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.experiment)]
+        return [results.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.experiment)]
 
     def training_logs(self, w: Wildcards) -> list[str]:
         """The training log of every model of an experiment that was trained here."""
-        return [paths.TRAINING.format(**vars(run)) for run in self.study.trained_runs(w.experiment)]
+        return [results.TRAINING.format(**vars(run)) for run in self.study.trained_runs(w.experiment)]
 
     def denoising_models(self, w: Wildcards) -> list[str]:
         """The models of an experiment whose denoised images are shown."""
-        return [paths.WEIGHTS.format(**vars(run)) for run in self.study.denoised_runs(w.experiment)]
+        return [results.WEIGHTS.format(**vars(run)) for run in self.study.denoised_runs(w.experiment)]
 
     def denoised_pictures(self, w: Wildcards) -> list[str]:
         """The figure of denoised images, for experiments that have any."""
-        pictures = paths.DENOISED.format(experiment=w.experiment)
+        pictures = results.DENOISED.format(experiment=w.experiment)
         return [pictures] if self.study.denoised_runs(w.experiment) else []
 
     def corruption_table(self, w: Wildcards) -> dict[str, str]:
         """The table of corrupted copies, for experiments that have one."""
-        path = paths.CORRUPTED.format(experiment=w.experiment)
+        path = results.CORRUPTED.format(experiment=w.experiment)
         return {"corruptions": path} if self.study.experiments[w.experiment].corruptions else {}
 
     def pilot_plans(self, w: Wildcards) -> list[str]:
         """Every plan that an experiment's table is estimated by."""
-        return [paths.PLAN.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
+        return [results.PLAN.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
 
     def pilot_counts(self, w: Wildcards) -> list[str]:
         """The counts that were drawn by them."""
-        return [paths.COUNTED.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
+        return [results.COUNTED.format(**vars(run)) for run in self.study.preview_runs(w.experiment)]
 
     def estimate_files(self, w: Wildcards) -> list[str]:
         """Table and figure of the estimate, for experiments that have one."""
         if self.study.experiments[w.experiment].preview is None:
             return []
-        return [path.format(experiment=w.experiment) for path in (paths.ESTIMATED, paths.ESTIMATED_CURVES)]
+        return [path.format(experiment=w.experiment) for path in (results.ESTIMATED, results.ESTIMATED_CURVES)]
 
     def experiment_data(self, w: Wildcards) -> str:
         """The manifest of an experiment's dataset."""
-        return paths.DATA.format(dataset=self.study.experiments[w.experiment].dataset)
+        return results.DATA.format(dataset=self.study.experiments[w.experiment].dataset)
 
     def foreign(self, w: Wildcards) -> list[str]:
         """Per-image results made elsewhere that an experiment lists.
@@ -125,30 +125,30 @@ class Inputs:
 
     def volatility_tables(self, w: Wildcards) -> list[str]:
         """Volatility of the layers of every model of a diagnosis."""
-        return [paths.VOLATILITY.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
+        return [results.VOLATILITY.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
 
     def layers_certificates(self, w: Wildcards) -> list[str]:
         """Certificate of the layers of every model of a diagnosis."""
-        return [paths.LAYERS_CERTIFICATE.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
+        return [results.LAYERS_CERTIFICATE.format(**vars(run)) for run in self.study.knowledge_runs(w.diagnosis)]
 
     def diagnosis_attacks(self, w: Wildcards) -> list[str]:
         """Every attack table of a diagnosis."""
-        return [paths.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.diagnosis)]
+        return [results.ATTACKED.format(**vars(run)) for run in self.study.attack_runs(w.diagnosis)]
 
     def compared_tables(self, w: Wildcards) -> list[str]:
         """Volatility of the layers of every model that a diagnosis is put beside."""
-        return [paths.VOLATILITY.format(**vars(run)) for run in self.study.compared_runs(w.diagnosis)]
+        return [results.VOLATILITY.format(**vars(run)) for run in self.study.compared_runs(w.diagnosis)]
 
     def compared_certificates(self, w: Wildcards) -> list[str]:
         """Every certificate table of the experiment that a diagnosis is put beside."""
         beside = self.study.diagnoses[w.diagnosis].beside
         runs = [] if beside is None else self.study.runs(beside)
-        return [paths.CERTIFICATE.format(**vars(run)) for run in runs]
+        return [results.CERTIFICATE.format(**vars(run)) for run in runs]
 
     def pages(self) -> list[str]:
         """The page of each experiment and diagnosis listed under `targets`; table and figures are made for it."""
         diagnosed = self.study.diagnoses
         return [
-            paths.DIAGNOSIS.format(diagnosis=name) if name in diagnosed else paths.REPORT.format(experiment=name)
+            results.DIAGNOSIS.format(diagnosis=name) if name in diagnosed else results.REPORT.format(experiment=name)
             for name in self.study.targets
         ]

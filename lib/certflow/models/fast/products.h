@@ -17,8 +17,8 @@
 #define FEWER 4
 #endif
 #define PARTS 3 /* vectors that a small product is wide, at most */
-#define COLUMNS 16 /* filters lie in memory so many output channels beside each other */
-#define TERMS 4 /* rows of a sum of outer products */
+/* COLUMNS: filters lie in memory so many output channels beside each other. TERMS: rows of a sum of outer products. Both, like SIDE
+   and FEW, are stated in winograd.py. */
 #define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -43,6 +43,15 @@ static inline void store_some(float *to, vec values, int number)
         store(to, values);
     else
         memcpy(to, &values, sizeof(float) * number);
+}
+
+/* All bits of the first `number` lanes. */
+static inline bits first_lanes(int number)
+{
+    bits mask;
+    for (int lane = 0; lane < LANES; lane++)
+        mask[lane] = lane < number ? -1 : 0;
+    return mask;
 }
 
 static inline int least(int a, int b) { return a < b ? a : b; }

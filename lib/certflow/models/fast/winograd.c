@@ -1,5 +1,5 @@
 /* Convolutions by Winograd's algorithm (Lavin and Gray 2016): F(4x4, 3x3) takes 36 products for 16 outputs instead of 144,
-   F(4x4, 5x5) 64 instead of 400.
+   F(4x4, 5x5) 64 instead of 400. From many channels to few they are plain sums (`convolve_to_few`).
 
    An image is cut into tiles of 4x4 outputs, which see 6x6 or 8x8 inputs. Inputs and filters are transformed, multiplied and summed
    over channels as 36 or 64 small matrix products, and transformed back. The points of the transforms are 0, 1, -1, 2, -2, for 5x5 also
@@ -11,7 +11,6 @@
 
 #include "products.h"
 
-#define SIDE 4 /* of a tile of outputs */
 #define APART(stride) ((ptrdiff_t)TILES * (stride) + COLUMNS) /* from a point's [TILES, stride] to the next one's: an odd number of
    cache lines, so that a tile's points do not drive each other out */
 #define MOST 8 /* inputs along a tile; 6 for 3x3 */
@@ -183,7 +182,7 @@ static inline struct tile after(struct tile tile, int down, int across)
     return tile;
 }
 
-/* Pointers to side x side pixels from the first of a tile, less `pad`, on; to `outside` for those that no image has. */
+/* Pointers to the side x side pixels under a tile; to `outside` where there is no image. */
 static inline __attribute__((always_inline)) void find(const float *images, int height, int width, int channels, int pad,
                                                        struct tile tile, const float *outside, const float *pixel[MOST * MOST],
                                                        int side)
@@ -238,8 +237,6 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
 
 /* Few input channels: the transform of the input goes along a row of tiles instead of along channels, and products stay in registers
    until they are transformed back. */
-
-#define FEW 3
 
 /* What is worked in for few channels: tiles across, in whole vectors, and rows of pixels that the tiles see. */
 static inline int wide_of(int width) { return whole((width + SIDE - 1) / SIDE, LANES); }
@@ -354,11 +351,14 @@ static inline __attribute__((always_inline)) void add_patches(const struct job *
                                                               int number, int stride, int kernel)
 {
     int outputs = job->to.channels, broad = broad_of(kernel, outputs), apart = apart_of(job->width, kernel, outputs);
+    bits all = first_lanes(LANES), last = first_lanes(kernel * outputs - (broad - LANES)); /* infinity times 0 must not be added */
     for (int t = 0; t < number; t++) {
         float *to = sums + (ptrdiff_t)((first + t) / job->width) * apart + (first + t) % job->width * outputs;
         for (int i = 0; i < kernel; i++)
-            for (int b = 0; b < broad; b += LANES)
-                store(to + i * apart + b, load(to + i * apart + b) + load(patches + (ptrdiff_t)t * stride + i * broad + b));
+            for (int b = 0; b < broad; b += LANES) {
+                bits patch = (bits)load(patches + (ptrdiff_t)t * stride + i * broad + b) & (b + LANES < broad ? all : last);
+                store(to + i * apart + b, load(to + i * apart + b) + (vec)patch);
+            }
     }
 }
 
@@ -433,10 +433,10 @@ void certflow_convolve(const float *x, const float *filters, const float *bias, 
         kernel == 3 ? convolve_few(&job, inputs, 6) : convolve_few(&job, inputs, 8);
 }
 
-static inline __attribute__((always_inline)) void correlate(const struct job *job, float *sums, int n)
+static inline __attribute__((always_inline)) void correlate(const struct job *job, const float *dy, int outputs, float *sums, int n)
 {
-    int outputs = job->to.channels, in = whole(job->inputs, LANES), out = whole(outputs, COLUMNS);
-    int rows = whole(job->inputs, TERMS), down = (job->rows + SIDE - 1) / SIDE, across = (job->columns + SIDE - 1) / SIDE;
+    int in = whole(job->inputs, LANES), out = whole(outputs, COLUMNS), rows = whole(job->inputs, TERMS);
+    int down = (job->rows + SIDE - 1) / SIDE, across = (job->columns + SIDE - 1) / SIDE;
     float *inputs = job->scratch, *gradients = inputs + n * n * APART(in);
     float *outside = gradients + n * n * APART(out);
     memset(outside, 0, sizeof(float) * (in + out)); /* as many as a pixel of either has */
@@ -448,7 +448,7 @@ static inline __attribute__((always_inline)) void correlate(const struct job *jo
             const float *pixel[MOST * MOST];
             find(job->x, job->height, job->width, job->inputs, job->pad, next, outside, pixel, n);
             scatter(pixel, inputs, job->inputs, in, number, n, n);
-            find(job->to.y, job->rows, job->columns, outputs, 0, next, outside, pixel, SIDE);
+            find(dy, job->rows, job->columns, outputs, 0, next, outside, pixel, SIDE);
             scatter(pixel, gradients, outputs, out, number, SIDE, n);
         }
         for (int p = 0; p < n * n; p++)
@@ -459,19 +459,19 @@ static inline __attribute__((always_inline)) void correlate(const struct job *jo
 
 /* The sum over tiles of products of transformed inputs and gradients, from which G makes the gradient by the filters.
    x [images, height, width, inputs]; dy [images, height + 2 pad - kernel + 1, ..., outputs]; sums [points, inputs up to a multiple of
-   TERMS, outputs up to a multiple of COLUMNS], of which the rest is no sum of anything. scratch: `certflow_correlation_scratch`. */
-void certflow_correlate(const float *x, float *dy, float *sums, float *scratch, int64_t images, int height, int width, int inputs,
+   TERMS, outputs up to a multiple of COLUMNS], the rest zeros. scratch: `certflow_correlation_scratch` numbers. kernel: 3 or 5. */
+void certflow_correlate(const float *x, const float *dy, float *sums, float *scratch, int64_t images, int height, int width, int inputs,
                         int outputs, int kernel, int pad)
 {
+    struct image none = {0};
     int rows = height + 2 * pad - kernel + 1, columns = width + 2 * pad - kernel + 1;
-    struct image of = {dy, NULL, (ptrdiff_t)columns * outputs, outputs, 0, 0};
-    struct job job = {x, NULL, NULL, scratch, of, images, height, width, inputs, rows, columns, pad};
-    kernel == 3 ? correlate(&job, sums, 6) : correlate(&job, sums, 8);
+    struct job job = {x, NULL, NULL, scratch, none, images, height, width, inputs, rows, columns, pad};
+    kernel == 3 ? correlate(&job, dy, outputs, sums, 6) : correlate(&job, dy, outputs, sums, 8);
 }
 
 /* How many numbers `certflow_correlate` needs to work in. */
 int64_t certflow_correlation_scratch(int inputs, int outputs, int kernel)
 {
-    int n = SIDE + kernel - 1;
-    return n * n * (APART(whole(inputs, LANES)) + APART(whole(outputs, COLUMNS))) + whole(outputs, COLUMNS) + whole(inputs, LANES);
+    int n = SIDE + kernel - 1, in = whole(inputs, LANES), out = whole(outputs, COLUMNS);
+    return n * n * (APART(in) + APART(out)) + in + out;
 }

@@ -1,4 +1,6 @@
-"""3×3 and 5×5 convolutions on a CPU with a fraction of the products (`winograd.c`), and their gradients.
+"""3×3 and 5×5 convolutions on a CPU with a fraction of the products (`winograd.c`), and the gradient by their filters.
+
+From 16 channels or more to three or fewer, where Winograd's algorithm does not pay, `convolve` takes plain sums.
 
 Winograd's algorithm computes the same convolution with other, larger rounding errors: some 1e-6 to 1e-5 of the largest value
 where the plain sum has 1e-7. So whoever wants it says so (`native: true` of a model's `inference` or of a method), and then it
@@ -28,7 +30,7 @@ COLUMNS = 16
 TERMS = 4
 """Inputs of a gradient by the filters are taken by so many."""
 FEW = 3
-"""Up to so many input channels have a way of their own through the transforms, as in the file of C."""
+"""Up to so many channels have a way of their own."""
 SIDE = 4
 """Of the tiles of outputs."""
 POINTS = {
@@ -39,6 +41,8 @@ POINTS = {
 value is the leading coefficient."""
 LEAST = 16
 """With fewer channels the transforms cost more than the products."""
+TILES_EACH = 64
+"""A thread that sums gradients by the filters gets so many tiles or more: its sums are as large as the transformed filters."""
 WASTE = 2.0
 """Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
 
@@ -75,7 +79,7 @@ class Shape:
 
 
 def pays(shape: Shape, height: int, width: int, *, pooled: bool = False) -> bool:
-    """Whether the algorithm is the faster one. height, width: of the outputs, before they are `pooled` by the same function."""
+    """Whether `convolve` should be used. height, width: of the outputs, before they are `pooled` by it."""
     if min(height, width) < 1:
         return False
     if shape.outputs <= FEW < LEAST <= shape.inputs:
@@ -99,8 +103,10 @@ def convolve(
 ) -> Images:
     """The convolution of float32 images with filters that are `arranged` and a bias that is `whole`, in channels last.
 
-    (+ `other`) (, then ReLU) (, then the largest of each 2×2: without `other` then). A row's bits do not depend on the others.
+    (+ `other`) (, then ReLU) (, then the largest of each 2×2: without `other` then, and not from many channels to few). A row's
+    bits depend neither on the others nor on the number of threads.
     """
+    _check_channels(x, shape.inputs)
     height, width = (shape.reach(side) // (2 if pool else 1) for side in x.shape[2:])
     y = torch.empty(len(x), shape.outputs, height, width, memory_format=torch.channels_last)
     given = [t.contiguous(memory_format=torch.channels_last) for t in (x, other) if t is not None]
@@ -111,7 +117,7 @@ def convolve(
         pointers = [None if t is None else t.data_ptr() for t in (x, filters, bias, other, y, scratch)]
         functions.certflow_convolve(*pointers, len(x), *sizes, relu, pool)
 
-    threads = _threads(x)
+    threads = _threads(len(x))
     _share(threads, write, *(t.tensor_split(threads) for t in (y, *given)))
     return y
 
@@ -121,8 +127,11 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
 
     Its last bits depend on the number of threads, as those of torch's gradients do.
     """
+    _check_channels(x, shape.inputs)
+    _check_channels(dy, shape.outputs)
     lines = _lines(shape.size, x.dtype)
-    threads = _threads(x)
+    tiles = len(dy) * -(-dy.shape[2] // SIDE) * -(-dy.shape[3] // SIDE)
+    threads = _threads(min(len(x), tiles // TILES_EACH))
     inputs, outputs = -(-shape.inputs // TERMS) * TERMS, -(-shape.outputs // COLUMNS) * COLUMNS
     sums = torch.empty(threads, len(lines) ** 2, inputs, outputs)
 
@@ -134,7 +143,8 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
 
     given = [t.contiguous(memory_format=torch.channels_last) for t in (x, dy)]
     _share(threads, write, sums, *(t.tensor_split(threads) for t in given))
-    at_points = sums.sum(0)[:, : shape.inputs, : shape.outputs]
+    whole_sum = sums[0] if threads == 1 else sums.sum(0)
+    at_points = whole_sum[:, : shape.inputs, : shape.outputs]
     gradient = torch.kron(lines, lines).t() @ at_points.flatten(1)
     return gradient.view(shape.size, shape.size, shape.inputs, shape.outputs).permute(3, 2, 0, 1)
 
@@ -180,9 +190,15 @@ def _sizes(x: torch.Tensor, shape: Shape) -> tuple[int, ...]:
     return *x.shape[2:], shape.inputs, shape.outputs, shape.size, shape.padding
 
 
-def _threads(x: torch.Tensor) -> int:
-    """As many as torch has, but no more than there are images."""
-    return max(1, min(torch.get_num_threads(), len(x)))
+def _check_channels(images: Images, channels: int) -> None:
+    """The functions in C would read past the end of a row."""
+    if images.shape[1] != channels:
+        raise ValueError(f"images must have {channels} channels, got {images.shape[1]}")
+
+
+def _threads(most: int) -> int:
+    """As many as torch has, but no more than there is work for."""
+    return max(1, min(torch.get_num_threads(), most))
 
 
 def _share(threads: int, work: Callable[..., None], *parts: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
@@ -214,8 +230,9 @@ def require_kernel(setting: str) -> None:
 
 def source() -> Source:
     """What the functions are compiled from, for this CPU."""
-    folder = Path(__file__).parent
-    return Source(folder / "winograd.c", features(), (folder / "products.h",))
+    folder, shared = Path(__file__).parent, {"COLUMNS": COLUMNS, "TERMS": TERMS, "FEW": FEW, "SIDE": SIDE}
+    flags = (*features(), *(f"-D{name}={value}" for name, value in shared.items()))
+    return Source(folder / "winograd.c", flags, (folder / "products.h",))
 
 
 def _declare(functions: ctypes.CDLL) -> None:

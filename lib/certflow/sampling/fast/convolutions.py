@@ -1,5 +1,7 @@
 """The convolutions of a network by C code of ours, where it is the faster one (`inference: {native: true}`)."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -25,17 +27,16 @@ class WinogradConv2d(nn.Module):
         return convolve(x, self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool)
 
 
-def replaced(layer: nn.Module) -> WinogradConv2d | None:
-    """What computes the same as a layer; None where that is no convolution that the algorithm can do."""
+def shape_of(layer: nn.Module) -> Shape | None:
+    """That of a convolution that ours can do; None for any other layer."""
     if not (isinstance(layer, FusedConv2d) or is_plain(layer)):
         return None
-    shape = Shape.of(layer.weight, *geometry_of(layer))
-    return None if shape is None else WinogradConv2d(layer, shape)
+    return Shape.of(layer.weight, *geometry_of(layer))
 
 
 def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     """Replace every convolution that can be, in place; how many were. x: images, to find out how large those inside are."""
-    candidates = {name: ours for name, layer in network.named_modules() if (ours := replaced(layer)) is not None}
+    candidates = {name: shape for name, layer in network.named_modules() if (shape := shape_of(layer)) is not None}
     sizes: dict[str, torch.Size] = {}
     hooks = [
         network.get_submodule(name).register_forward_hook(
@@ -49,13 +50,17 @@ def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    faster = [name for name, (height, width) in sizes.items() if _pays(candidates[name], height, width)]
-    for name in faster:
-        network.set_submodule(name, candidates[name])
-    return len(faster)
+    count = 0
+    for name, (height, width) in sizes.items():
+        layer, shape = cast(Convolution, network.get_submodule(name)), candidates[name]
+        if _pays(layer, shape, height, width):
+            network.set_submodule(name, WinogradConv2d(layer, shape))
+            count += 1
+    return count
 
 
-def _pays(ours: WinogradConv2d, height: int, width: int) -> bool:
-    """Whether ours is the faster one. height, width: of the layer's outputs, after pooling."""
-    side = 2 if ours.pool else 1
-    return pays(ours.shape, side * height, side * width, pooled=ours.pool)
+def _pays(layer: Convolution, shape: Shape, height: int, width: int) -> bool:
+    """Whether ours should be used. height, width: of the layer's outputs, after pooling."""
+    pooled = isinstance(layer, FusedConv2d) and layer.pool
+    side = 2 if pooled else 1
+    return pays(shape, side * height, side * width, pooled=pooled)

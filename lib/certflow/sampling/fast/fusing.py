@@ -14,12 +14,12 @@ from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import fx, nn
 
 from certflow.errors import short_of_memory
 from certflow.models.fast.added import AddedConv2d
 from certflow.models.fast.opaque import trace
+from certflow.models.fast.winograd import Images
 
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_")
 """Functions, and names of methods, that a traced call may have as its target."""
@@ -71,9 +71,6 @@ def geometry_of(layer: Convolution) -> tuple[list[int], list[int], list[int], in
     if isinstance(layer, FusedConv2d):
         return layer.geometry
     return [*map(int, layer.padding)], [*layer.stride], [*layer.dilation], layer.groups
-
-
-Images = Float[torch.Tensor, "rows channels height width"]
 
 
 def pooled(x: Images) -> Images:

@@ -1,8 +1,8 @@
 """A network's convolutions by C code of ours while it is trained on a CPU (`native: true` of a method).
 
-Winograd's algorithm has a quarter to a sixth of the products, forwards and in both gradients. Modules are not changed: for the
-duration of a training instances carry another `_conv_forward`, which is what torch's own `forward` and a frozen network
-(`certflow.training.fast.frozen`) call with a weight and a bias.
+3×3 and 5×5 convolutions, forwards and in both gradients, mostly by Winograd's algorithm with a quarter to a sixth of the
+products. Modules are not changed: for the duration of a training instances carry another `_conv_forward`. torch's own `forward`
+calls it with a weight and a bias, and so does a frozen network (`certflow.training.fast.frozen`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +18,11 @@ from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correl
 
 @contextmanager
 def native(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """On a CPU, our convolutions wherever they are the faster ones; `ConfigError` where there is no C compiler."""
+    """On a CPU, our convolutions wherever they can be used and are worth it; `ConfigError` where there is no C compiler."""
     shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
-    if device.type == "cpu":
+    if device.type != "cpu":
+        shapes = {}
+    else:
         require_kernel("native")
     for module, shape in shapes.items():
         vars(module)["_conv_forward"] = _Native(cast(Any, module)._conv_forward, shape)
@@ -31,14 +33,17 @@ def native(model: nn.Module, device: torch.device) -> Iterator[None]:
             del vars(module)["_conv_forward"]
 
 
-def is_native(module: nn.Module) -> bool:
-    """Whether a convolution is ours for now."""
-    return "_conv_forward" in vars(module)
+def is_native(module: nn.Module, x: torch.Tensor) -> bool:
+    """Whether a convolution of these images is ours for now."""
+    function = vars(module).get("_conv_forward")
+    return function is not None and function.takes(x)
 
 
 def _shape(module: nn.Module) -> Shape | None:
-    """That of a convolution that the algorithm can do."""
-    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+    """That of a convolution that ours can do, and is not already."""
+    if type(module) is not nn.Conv2d or "_conv_forward" in vars(module):
+        return None
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return None
     return Shape.of(module.weight, module.padding, module.stride, module.dilation, module.groups)
 
@@ -50,15 +55,19 @@ class _Native:
         self.plain, self.shape = plain, shape
 
     def __call__(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        batch = x.dim() == 4 and x.device.type == "cpu" and x.dtype == torch.float32
-        ours = batch and not torch.is_autocast_enabled("cpu")
-        if not (ours and pays(self.shape, *map(self.shape.reach, x.shape[2:]))):
+        if not self.takes(x):
             return self.plain(x, weight, bias)
         return _Convolution.apply(x, weight, bias, self.shape)
 
+    def takes(self, x: torch.Tensor) -> bool:
+        """Whether these images are convolved by ours; what torch refuses is left to torch."""
+        batch = x.dim() == 4 and x.shape[1] == self.shape.inputs
+        ours = batch and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return ours and pays(self.shape, *map(self.shape.reach, x.shape[2:]))
+
 
 class _Convolution(torch.autograd.Function):
-    """A convolution by our code, and its gradients; but that by the filters of a few channels is faster by torch's."""
+    """A convolution and its gradients by our code. With few input channels torch computes the gradient by the filters."""
 
     @staticmethod
     def forward(
@@ -84,7 +93,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _by_weight(x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """torch's gradient by the filters."""
+    """torch's gradient by the filters [outputs, inputs, size, size]."""
     ones, wanted = [1, 1], [False, True, False]
     settings = (ones, [shape.padding, shape.padding], ones, False, [0, 0], 1)
     return torch.ops.aten.convolution_backward(gradient, x, weight, None, *settings, wanted)[1]

@@ -4,7 +4,8 @@ An attack passes through the same network many times before its parameters chang
 batch normalisation in eval mode is folded into the convolution before it, once per attack; and a convolution of single-channel
 images takes its gradient by a product of matrices and a fold on a CPU, where torch's own, blocked over input channels, takes
 three times as long (half of an attack's time on the 20-50-500 LeNet; with three channels torch's is the faster one). Both are
-exact up to rounding. Modules are not changed: for the duration of an attack instances carry another `forward`.
+exact up to rounding. What is native (`certflow.training.fast.convolutions`) stays so. Modules are not changed: for the duration
+of an attack instances carry another `forward`.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def _replace(model: nn.Module) -> list[nn.Module]:
         _set_forward(norm, _unchanged)
         replaced += [convolution, norm]
     for module in model.modules():
-        if _single_channel(module) and not is_native(module) and "forward" not in vars(module):
+        if _single_channel(module) and "forward" not in vars(module):
             _set_forward(module, partial(_convolve, module, module.weight, module.bias))
             replaced.append(module)
     return replaced
@@ -97,7 +98,7 @@ def _single_channel(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def _convolve(module: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     """`module` with this weight and bias."""
-    if _fold_pays(module, x) and not is_native(module):
+    if _fold_pays(module, x) and not is_native(module, x):
         settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
         return _Convolution.apply(x, weight, bias, settings)
     return module._conv_forward(x, weight, bias)
