@@ -77,6 +77,10 @@ class Shape:
         """Outputs along a side of images."""
         return side + 2 * self.padding - self.size + 1
 
+    def constants(self, bias: torch.Tensor | None) -> Float[torch.Tensor, " whole"]:
+        """What `convolve` adds to its outputs: this bias, or zeros."""
+        return _whole(torch.zeros(self.outputs) if bias is None else bias)
+
 
 def pays(shape: Shape, height: int, width: int, *, pooled: bool = False) -> bool:
     """Whether `convolve` should be used. height, width: of the outputs, before they are `pooled` by it."""
@@ -101,7 +105,7 @@ def convolve(
     relu: bool = False,
     pool: bool = False,
 ) -> Images:
-    """The convolution of float32 images with filters that are `arranged` and a bias that is `whole`, in channels last.
+    """The convolution of float32 images with filters that are `arranged` and the shape's `constants`, in channels last.
 
     (+ `other`) (, then ReLU) (, then the largest of each 2×2: without `other` then, and not from many channels to few). A row's
     bits depend neither on the others nor on the number of threads.
@@ -112,7 +116,7 @@ def convolve(
     given = [t.contiguous(memory_format=torch.channels_last) for t in (x, other) if t is not None]
 
     def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None = None) -> None:
-        functions, sizes = needed(), _sizes(x, shape)
+        functions, sizes = _needed(), _sizes(x, shape)
         scratch = torch.empty(functions.certflow_scratch(*sizes))
         pointers = [None if t is None else t.data_ptr() for t in (x, filters, bias, other, y, scratch)]
         functions.certflow_convolve(*pointers, len(x), *sizes, relu, pool)
@@ -136,7 +140,7 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
     sums = torch.empty(threads, len(lines) ** 2, inputs, outputs)
 
     def write(sums: torch.Tensor, x: torch.Tensor, dy: torch.Tensor) -> None:
-        functions = needed()
+        functions = _needed()
         scratch = torch.empty(functions.certflow_correlation_scratch(shape.inputs, shape.outputs, shape.size))
         pointers = [t.data_ptr() for t in (x, dy, sums, scratch)]
         functions.certflow_correlate(*pointers, len(x), *_sizes(x, shape))
@@ -156,9 +160,9 @@ def arranged(weight: Float[torch.Tensor, "outputs inputs size size"]) -> torch.T
     patches that a pixel adds to, [panels, inputs, 16].
     """
     if weight.shape[0] <= FEW < weight.shape[1]:
-        return whole(_patches(weight)).unflatten(0, (-1, COLUMNS)).transpose(1, 2).float().contiguous()
+        return _whole(_patches(weight)).unflatten(0, (-1, COLUMNS)).transpose(1, 2).float().contiguous()
     points = torch.kron(lines := _lines(weight.shape[2], weight.dtype), lines)
-    panels = whole(weight).permute(2, 3, 0, 1).unflatten(2, (-1, COLUMNS)).transpose(3, 4)
+    panels = _whole(weight).permute(2, 3, 0, 1).unflatten(2, (-1, COLUMNS)).transpose(3, 4)
     at_points = (points @ panels.reshape(len(panels) ** 2, -1)).view(len(points), *panels.shape[2:])
     return (at_points.transpose(0, 1) if weight.shape[1] <= FEW else at_points).float().contiguous()
 
@@ -167,11 +171,11 @@ def _patches(weight: torch.Tensor) -> Float[torch.Tensor, "numbers inputs"]:
     """What each input of a pixel is multiplied by on its way to the outputs around it, line by line."""
     outputs, inputs, size, _ = weight.shape
     lines = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(1, 2)
-    more = needed().certflow_patch(size, outputs) - lines.shape[1]
+    more = _needed().certflow_patch(size, outputs) - lines.shape[1]
     return torch.cat([lines, lines.new_zeros(size, more, inputs)], dim=1).flatten(0, 1)
 
 
-def whole(values: torch.Tensor) -> torch.Tensor:
+def _whole(values: torch.Tensor) -> torch.Tensor:
     """A copy with zeros up to a multiple of `COLUMNS` outputs."""
     more = -len(values) % COLUMNS
     return torch.cat([values, values.new_zeros(more, *values.shape[1:])])
@@ -246,7 +250,7 @@ def _declare(functions: ctypes.CDLL) -> None:
     functions.certflow_correlation_scratch.restype = images
 
 
-def needed() -> ctypes.CDLL:
+def _needed() -> ctypes.CDLL:
     """The functions; whoever makes such layers has asked whether they are there."""
     found = kernel()
     if found is None:

@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from certflow.models.fast.winograd import Images, Shape, arranged, convolve, pays, whole
+from certflow.models.fast.winograd import Images, Shape, arranged, convolve, pays
 from certflow.sampling.fast.fusing import Convolution, FusedConv2d, geometry_of, is_plain
 
 
@@ -19,7 +19,7 @@ class WinogradConv2d(nn.Module):
         super().__init__()
         self.shape = shape
         self.register_buffer("filters", arranged(layer.weight.detach().double()))
-        self.register_buffer("bias", whole(torch.zeros(shape.outputs) if layer.bias is None else layer.bias.detach()))
+        self.register_buffer("bias", shape.constants(None if layer.bias is None else layer.bias.detach()))
         fused = isinstance(layer, FusedConv2d)
         self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
 

@@ -13,17 +13,17 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays, require_kernel, whole
+from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays, require_kernel
 
 
 @contextmanager
 def native(model: nn.Module, device: torch.device) -> Iterator[None]:
     """On a CPU, our convolutions wherever they can be used and are worth it; `ConfigError` where there is no C compiler."""
-    shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
     if device.type != "cpu":
-        shapes = {}
-    else:
-        require_kernel("native")
+        yield
+        return
+    require_kernel("native")
+    shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
     for module, shape in shapes.items():
         vars(module)["_conv_forward"] = _Native(cast(Any, module)._conv_forward, shape)
     try:
@@ -75,7 +75,7 @@ class _Convolution(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         ctx.shape = shape
-        return convolve(x, arranged(weight), whole(weight.new_zeros(shape.outputs) if bias is None else bias), shape)
+        return convolve(x, arranged(weight), shape.constants(bias), shape)
 
     @staticmethod
     @once_differentiable
@@ -83,8 +83,8 @@ class _Convolution(torch.autograd.Function):
         (gradient,), (x, weight), shape = gradients, ctx.saved_tensors, ctx.shape
         by_x = by_weight = by_bias = None
         if ctx.needs_input_grad[0]:
-            turned = arranged(weight.flip(2, 3).transpose(0, 1))
-            by_x = convolve(gradient, turned, whole(weight.new_zeros(shape.inputs)), shape.transposed)
+            turned, filters = shape.transposed, arranged(weight.flip(2, 3).transpose(0, 1))
+            by_x = convolve(gradient, filters, turned.constants(None), turned)
         if ctx.needs_input_grad[1]:
             by_weight = correlate(x, gradient, shape) if shape.inputs > FEW else _by_weight(x, weight, gradient, shape)
         if ctx.needs_input_grad[2]:
