@@ -6,6 +6,7 @@ import signal
 import time
 import warnings
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from certflow.errors import ConfigError
 from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.models.fast import winograd
+from certflow.models.fast import pooled, sharing, winograd
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, shape_of
 from certflow.sampling.fast.fusing import FusedConv2d
@@ -272,8 +273,8 @@ def test_square_filters_in_float32_alone_have_an_algorithm(other):
 
 @needs_compiler
 def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_there_are_images(monkeypatch, threads):
-    convolution, asked, made = replaced(layer(16, 16)), [], winograd._pool
-    monkeypatch.setattr(winograd, "_pool", lambda count: asked.append(count) or made(count))
+    convolution, asked, made = replaced(layer(16, 16)), [], sharing._pool
+    monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
     for count, rows in ((3, 5), (3, 2), (3, 1), (1, 5), (3, 0)):
         threads(count)
         assert convolution(torch.rand(rows, 16, 8, 8)).shape == (rows, 16, 8, 8)
@@ -340,10 +341,16 @@ def test_a_network_that_asks_for_it_is_the_same_function():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-4, atol=1e-4)
 
 
-def test_a_library_is_named_after_all_that_it_was_made_from(tmp_path):
-    source = winograd.source()
-    included = re.findall(r'#include "(.+)"', source.path.read_text())
-    assert [path.name for path in source.included] == included
+def includes(path: Path) -> list[str]:
+    """Files of ours that a file of C includes, and those that these do."""
+    names = re.findall(r'#include "(.+)"', path.read_text())
+    return [*names, *(name for inner in names for name in includes(path.parent / inner))]
+
+
+@pytest.mark.parametrize("source", [winograd.source(), pooled.source()])
+def test_a_library_is_named_after_all_that_it_was_made_from(source, tmp_path):
+    included = [path.name for path in source.included]
+    assert included == includes(source.path) and "vectors.h" in included
     for path in (source.path, *source.included):
         (tmp_path / path.name).write_text(path.read_text())
     copied = Source(tmp_path / source.path.name, source.flags, tuple(tmp_path / name for name in included))

@@ -9,7 +9,7 @@ from training_examples import digits, timeless, weights
 
 from certflow.errors import ConfigError
 from certflow.models import build
-from certflow.models.fast import winograd
+from certflow.models.fast import pooled, sharing, winograd
 from certflow.models.fast.winograd import Shape, correlate
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
@@ -96,8 +96,8 @@ def test_which_gradients_are_asked_for_changes_none_of_them():
 
 
 def test_images_are_shared_out_to_threads_that_have_enough_to_do(threads, monkeypatch):
-    asked, made = [], winograd._pool
-    monkeypatch.setattr(winograd, "_pool", lambda count: asked.append(count) or made(count))
+    asked, made = [], sharing._pool
+    monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
     x, dy = torch.randn(24, 19, 9, 9), torch.randn(24, 33, 9, 9)  # of 9 tiles each: 216, enough for three
     threads(1)
     wanted = correlate(x, dy, Shape(19, 33, 3, 1))
@@ -189,7 +189,7 @@ def trained(method, **options):
 def test_a_training_is_the_same_up_to_rounding_and_the_same_bits_every_time(method, threads, monkeypatch):
     ours = method.model_copy(update={"native": True})
     asked = []
-    monkeypatch.setattr(winograd, "_share", lambda *given, share=winograd._share: asked.append(given) or share(*given))
+    monkeypatch.setattr(winograd, "share", lambda *given, share=winograd.share: asked.append(given) or share(*given))
     threads(1)
     plain_bytes, plain, _ = trained(method)
     assert not asked
@@ -259,8 +259,9 @@ def test_micro_batches_are_convolved_alike():
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
-    monkeypatch.setattr(winograd, "kernel", lambda: None)
+@pytest.mark.parametrize("module", [winograd, pooled])
+def test_it_is_not_left_out_where_there_is_no_compiler(module, monkeypatch):
+    monkeypatch.setattr(module, "kernel", lambda: None)
     with pytest.raises(ConfigError, match="native: needs a C compiler"):
         trained(Gaussian(epochs=1, batch=40, native=True))
 

@@ -1,18 +1,14 @@
-/* Vectors, ReLU and the larger of two, and small matrix products whose sums stay in registers. */
+/* Small matrix products whose sums stay in registers. */
 
 #ifndef CERTFLOW_PRODUCTS_H
 #define CERTFLOW_PRODUCTS_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "vectors.h"
 
 #ifdef __AVX512F__
-#define LANES 16
 #define ROWS 8 /* places of a small product, so that its sums stay in registers */
 #define FEWER 8 /* of one that is three vectors wide */
 #else
-#define LANES 8
 #define ROWS 6
 #define FEWER 4
 #endif
@@ -20,53 +16,6 @@
 /* COLUMNS: filters lie in memory so many output channels beside each other. TERMS: rows of a sum of outer products. Both, like SIDE
    and FEW, are stated in winograd.py. */
 #define TILES 24 /* places at a time, so that what they need stays in the cache; a multiple of ROWS and FEWER */
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t bits __attribute__((vector_size(4 * LANES)));
-
-static inline vec load(const float *from) { return *(const vec *)from; }
-static inline void store(float *to, vec values) { *(vec *)to = values; }
-
-/* The first `number` values, zeros behind them; the last channels may be fewer than LANES. */
-static inline vec load_some(const float *from, int number)
-{
-    if (number >= LANES)
-        return load(from);
-    vec values = {0};
-    memcpy(&values, from, sizeof(float) * number);
-    return values;
-}
-
-static inline void store_some(float *to, vec values, int number)
-{
-    if (number >= LANES)
-        store(to, values);
-    else
-        memcpy(to, &values, sizeof(float) * number);
-}
-
-/* All bits of the first `number` lanes. */
-static inline bits first_lanes(int number)
-{
-    bits mask;
-    for (int lane = 0; lane < LANES; lane++)
-        mask[lane] = lane < number ? -1 : 0;
-    return mask;
-}
-
-static inline int least(int a, int b) { return a < b ? a : b; }
-
-static inline int whole(int channels, int lanes) { return (channels + lanes - 1) / lanes * lanes; }
-
-/* NaN stays NaN, as in torch's. */
-static inline vec relu_of(vec value) { return (vec)((bits)value & ~(bits)(value < 0)); }
-
-/* NaN if one is, as in torch's. */
-static inline vec larger(vec a, vec b)
-{
-    bits first = (bits)(a > b) | (bits)(a != a);
-    return (vec)(((bits)a & first) | ((bits)b & ~first));
-}
 
 /* `rows` places x `parts` vectors of output channels from `k` on: to[r, k] = sum over c of place[r][c] * filters[c, k]. */
 static inline __attribute__((always_inline)) void block(const float *const *place, const float *filters, int terms, int k,

@@ -14,6 +14,9 @@
 #define APART(stride) ((ptrdiff_t)TILES * (stride) + COLUMNS) /* from a point's [TILES, stride] to the next one's: an odd number of
    cache lines, so that a tile's points do not drive each other out */
 #define MOST 8 /* inputs along a tile; 6 for 3x3 */
+#define CELL 4 /* outputs that pooling chooses one of */
+
+typedef uint8_t bytes __attribute__((vector_size(LANES)));
 
 static inline __attribute__((always_inline)) void transform_input(const vec d[MOST], vec out[MOST], int n)
 {
@@ -102,10 +105,12 @@ static inline __attribute__((always_inline)) void scatter(const float *const *pi
     }
 }
 
-/* The image that outputs are written to: its first number, what is added to it or NULL, and how far its lines are apart. */
+/* The image that outputs are written to: its first number, what is added to it or NULL, where the choices of pooling are noted or NULL,
+   and how far its lines are apart. */
 struct image {
     float *y;
     const float *other;
+    uint8_t *chosen;
     ptrdiff_t line;
     int channels, relu, pool;
 };
@@ -117,6 +122,30 @@ static inline __attribute__((always_inline)) void write(struct image to, ptrdiff
     store_some(to.y + at, to.relu ? relu_of(value) : value, to.channels - k);
 }
 
+/* Which of four values, a and b above c and d, is the largest: 0 to 3, the first of equals. */
+static inline bits which_of(vec a, vec b, vec c, vec d)
+{
+    bits above = (bits)(b > a) & 1, below = ((bits)(d > c) & 1) | 2, lower = (bits)(larger(c, d) > larger(a, b));
+    return (below & lower) | (above & ~lower);
+}
+
+/* Which outputs `values` are, before ReLU; CELL where that gives 0. */
+static inline void note(struct image to, ptrdiff_t at, int k, bits which, vec values)
+{
+    bits zero = (bits)(values <= 0);
+    bytes noted = __builtin_convertvector((which & ~zero) | (CELL & zero), bytes);
+    memcpy(to.chosen + at, &noted, least(LANES, to.channels - k));
+}
+
+/* The image from number `at` on. */
+static inline struct image image_from(struct image to, ptrdiff_t at)
+{
+    to.y += at;
+    to.other = to.other ? to.other + at : NULL;
+    to.chosen = to.chosen ? to.chosen + at : NULL;
+    return to;
+}
+
 /* Half of what a tile's products are transformed back to, then the rest: `height` x `width` of its outputs from channel `k` on; where
    `pool` is, each the largest of 2x2. */
 static inline __attribute__((always_inline)) void finish(const vec half[SIDE][MOST], struct image to, const float *bias, int k,
@@ -125,14 +154,22 @@ static inline __attribute__((always_inline)) void finish(const vec half[SIDE][MO
     vec constant = load(bias + k);
     for (int i = 0; i < height; i++) {
         vec out[SIDE], below[SIDE];
+        bits which[SIDE / 2];
         transform_output(half[to.pool ? 2 * i : i], out, n);
         if (to.pool) {
             transform_output(half[2 * i + 1], below, n);
-            for (int j = 0; j < SIDE / 2; j++)
+            for (int j = 0; j < SIDE / 2; j++) {
+                if (to.chosen)
+                    which[j] = which_of(out[2 * j], out[2 * j + 1], below[2 * j], below[2 * j + 1]);
                 out[j] = larger(larger(out[2 * j], out[2 * j + 1]), larger(below[2 * j], below[2 * j + 1]));
+            }
         }
-        for (int j = 0; j < width; j++)
-            write(to, i * to.line + (ptrdiff_t)j * to.channels + k, k, out[j] + constant);
+        for (int j = 0; j < width; j++) {
+            ptrdiff_t at = i * to.line + (ptrdiff_t)j * to.channels + k;
+            if (to.chosen)
+                note(to, at, k, which[j], out[j] + constant);
+            write(to, at, k, out[j] + constant);
+        }
     }
 }
 
@@ -227,10 +264,8 @@ static inline __attribute__((always_inline)) void convolve(const struct job *job
         for (int t = 0; t < number; t++) {
             int top = tile[t].row * step, left = tile[t].column * step;
             ptrdiff_t at = ((ptrdiff_t)(tile[t].image * job->rows + top) * job->columns + left) * outputs;
-            struct image to = job->to;
-            to.y += at;
-            to.other = to.other ? to.other + at : NULL;
-            gather(products, out, to, job->bias, least(job->rows - top, step), least(job->columns - left, step), t, n);
+            gather(products, out, image_from(job->to, at), job->bias, least(job->rows - top, step), least(job->columns - left, step), t,
+                   n);
         }
     }
 }
@@ -326,11 +361,8 @@ static inline __attribute__((always_inline)) void convolve_few(const struct job 
                 transform_columns(lines + ((ptrdiff_t)c * tall + row) * n * wide, points + (ptrdiff_t)c * n * n * wide, wide, n);
             for (int left = 0, t = 0; left < job->columns; left += step, t++) {
                 ptrdiff_t at = ((image * job->rows + top) * job->columns + left) * job->to.channels;
-                struct image to = job->to;
-                to.y += at;
-                to.other = to.other ? to.other + at : NULL;
-                produce(job, points + t / LANES * LANES * n * n + t % LANES, (ptrdiff_t)n * n * wide, to, least(job->rows - top, step),
-                        least(job->columns - left, step), inputs, n);
+                produce(job, points + t / LANES * LANES * n * n + t % LANES, (ptrdiff_t)n * n * wide, image_from(job->to, at),
+                        least(job->rows - top, step), least(job->columns - left, step), inputs, n);
             }
         }
     }
@@ -383,9 +415,6 @@ static inline __attribute__((always_inline)) void convolve_to_few(const struct j
     for (int64_t image = 0; image < job->images; image++) {
         const float *x = job->x + image * pixels * job->inputs;
         ptrdiff_t at = image * job->rows * job->to.line;
-        struct image to = job->to;
-        to.y += at;
-        to.other = to.other ? to.other + at : NULL;
         memset(sums, 0, sizeof(float) * all);
         for (int first = 0; first < pixels; first += TILES) {
             const float *place[TILES];
@@ -395,7 +424,7 @@ static inline __attribute__((always_inline)) void convolve_to_few(const struct j
             multiply(place, number, job->filters, job->inputs, columns, patches, stride);
             add_patches(job, patches, sums, first, number, stride, kernel);
         }
-        cut(job, sums, to, kernel);
+        cut(job, sums, image_from(job->to, at), kernel);
     }
 }
 
@@ -414,14 +443,16 @@ int64_t certflow_scratch(int height, int width, int inputs, int outputs, int ker
 
 /* y = x * filters + bias (+ other) (, then ReLU) (, then the largest of each 2x2) on `images` images.  x [images, height, width,
    inputs]; y and other, or NULL, [images, height + 2 pad - kernel + 1, ..., outputs], y half as high and wide where `pool` is, and then
-   there is no `other`. filters: transformed, in panels [points, panels, inputs, COLUMNS], for few channels [panels, points, inputs,
+   there is no `other`. chosen: NULL, or where `relu` and `pool` are, of y's shape: which output of four each number is, 0 to 3 row by row,
+   or 4 where ReLU gives 0. filters: transformed, in panels [points, panels, inputs, COLUMNS], for few channels [panels, points, inputs,
    COLUMNS]; like bias with zeros up to a multiple of COLUMNS outputs. From many channels to few: patches, their lines `certflow_patch`
    numbers long, in panels [panels, inputs, COLUMNS], and no pooling. scratch: `certflow_scratch` numbers to work in. kernel: 3 or 5. */
-void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, float *scratch,
-                       int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad, int relu, int pool)
+void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, uint8_t *chosen,
+                       float *scratch, int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad, int relu,
+                       int pool)
 {
     int half = pool ? 2 : 1, rows = (height + 2 * pad - kernel + 1) / half, columns = (width + 2 * pad - kernel + 1) / half;
-    struct image to = {y, other, (ptrdiff_t)columns * outputs, outputs, relu, pool};
+    struct image to = {y, other, chosen, (ptrdiff_t)columns * outputs, outputs, relu, pool};
     struct job job = {x, filters, bias, scratch, to, images, height, width, inputs, rows, columns, pad};
     if (inputs > FEW && outputs <= FEW)
         kernel == 3 ? convolve_to_few(&job, 3) : convolve_to_few(&job, 5);

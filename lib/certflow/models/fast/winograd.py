@@ -11,19 +11,17 @@ has those of the usual F(6×6, 3×3), whose tiles are as large.
 """
 
 import ctypes
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from certflow.errors import ConfigError
 from certflow.machine.native import Source, features, load
+from certflow.models.fast.sharing import needed, share, threads_for
 
 COLUMNS = 16
 """Outputs are summed by so many; filters and bias have zeros up to a multiple of it."""
@@ -47,6 +45,8 @@ WASTE = 2.0
 """Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
 
 Images = Float[torch.Tensor, "rows channels height width"]
+Chosen = UInt8[torch.Tensor, "rows channels height width"]
+"""In channels last."""
 
 
 @dataclass(frozen=True)
@@ -104,25 +104,29 @@ def convolve(
     *,
     relu: bool = False,
     pool: bool = False,
+    chosen: Chosen | None = None,
 ) -> Images:
     """The convolution of float32 images with filters that are `arranged` and the shape's `constants`, in channels last.
 
     (+ `other`) (, then ReLU) (, then the largest of each 2×2: without `other` then, and not from many channels to few). A row's
-    bits depend neither on the others nor on the number of threads.
+    bits depend neither on the others nor on the number of threads. `chosen`, of the result's shape, is filled where both `relu`
+    and `pool` are: which of the four outputs each number is, 0 to 3 row by row, or 4 where ReLU gives 0.
     """
     _check_channels(x, shape.inputs)
     height, width = (shape.reach(side) // (2 if pool else 1) for side in x.shape[2:])
     y = torch.empty(len(x), shape.outputs, height, width, memory_format=torch.channels_last)
-    given = [t.contiguous(memory_format=torch.channels_last) for t in (x, other) if t is not None]
+    other = None if other is None else other.contiguous(memory_format=torch.channels_last)
 
-    def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None = None) -> None:
-        functions, sizes = _needed(), _sizes(x, shape)
+    def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None, chosen: torch.Tensor | None) -> None:
+        functions, sizes = needed(kernel()), _sizes(x, shape)
         scratch = torch.empty(functions.certflow_scratch(*sizes))
-        pointers = [None if t is None else t.data_ptr() for t in (x, filters, bias, other, y, scratch)]
+        given = (x, filters, bias, other, y, chosen, scratch)
+        pointers = [None if t is None else t.data_ptr() for t in given]
         functions.certflow_convolve(*pointers, len(x), *sizes, relu, pool)
 
-    threads = _threads(len(x))
-    _share(threads, write, *(t.tensor_split(threads) for t in (y, *given)))
+    threads = threads_for(len(x))
+    given = (y, x.contiguous(memory_format=torch.channels_last), other, chosen)
+    share(threads, write, *([None] * threads if t is None else t.tensor_split(threads) for t in given))
     return y
 
 
@@ -135,18 +139,18 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
     _check_channels(dy, shape.outputs)
     lines = _lines(shape.size, x.dtype)
     tiles = len(dy) * -(-dy.shape[2] // SIDE) * -(-dy.shape[3] // SIDE)
-    threads = _threads(min(len(x), tiles // TILES_EACH))
+    threads = threads_for(min(len(x), tiles // TILES_EACH))
     inputs, outputs = -(-shape.inputs // TERMS) * TERMS, -(-shape.outputs // COLUMNS) * COLUMNS
     sums = torch.empty(threads, len(lines) ** 2, inputs, outputs)
 
     def write(sums: torch.Tensor, x: torch.Tensor, dy: torch.Tensor) -> None:
-        functions = _needed()
+        functions = needed(kernel())
         scratch = torch.empty(functions.certflow_correlation_scratch(shape.inputs, shape.outputs, shape.size))
         pointers = [t.data_ptr() for t in (x, dy, sums, scratch)]
         functions.certflow_correlate(*pointers, len(x), *_sizes(x, shape))
 
     given = [t.contiguous(memory_format=torch.channels_last) for t in (x, dy)]
-    _share(threads, write, sums, *(t.tensor_split(threads) for t in given))
+    share(threads, write, sums, *(t.tensor_split(threads) for t in given))
     whole_sum = sums[0] if threads == 1 else sums.sum(0)
     at_points = whole_sum[:, : shape.inputs, : shape.outputs]
     gradient = torch.kron(lines, lines).t() @ at_points.flatten(1)
@@ -171,7 +175,7 @@ def _patches(weight: torch.Tensor) -> Float[torch.Tensor, "numbers inputs"]:
     """What each input of a pixel is multiplied by on its way to the outputs around it, line by line."""
     outputs, inputs, size, _ = weight.shape
     lines = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(1, 2)
-    more = _needed().certflow_patch(size, outputs) - lines.shape[1]
+    more = needed(kernel()).certflow_patch(size, outputs) - lines.shape[1]
     return torch.cat([lines, lines.new_zeros(size, more, inputs)], dim=1).flatten(0, 1)
 
 
@@ -200,68 +204,25 @@ def _check_channels(images: Images, channels: int) -> None:
         raise ValueError(f"images must have {channels} channels, got {images.shape[1]}")
 
 
-def _threads(most: int) -> int:
-    """As many as torch has, but no more than there is work for."""
-    return max(1, min(torch.get_num_threads(), most))
-
-
-def _share(threads: int, work: Callable[..., None], *parts: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-    """`work` on the parts that stand at the same place of each of `parts`, on so many threads."""
-    places = zip(*parts, strict=True)
-    if threads == 1:
-        for place in places:
-            work(*place)
-    else:
-        list(_pool(threads).map(lambda place: work(*place), places))
-
-
 @cache
 def kernel() -> ctypes.CDLL | None:
     """The functions in C, compiled if they were not yet; None where they cannot be."""
     return load(source(), _declare)
 
 
-def require_kernel(setting: str) -> None:
-    """`ConfigError` where there is no compiler: what is computed must not depend on whether one is there."""
-    if kernel() is None:
-        raise ConfigError(
-            [
-                f"{setting}: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; install one "
-                "or set it to false"
-            ]
-        )
-
-
 def source() -> Source:
     """What the functions are compiled from, for this CPU."""
     folder, shared = Path(__file__).parent, {"COLUMNS": COLUMNS, "TERMS": TERMS, "FEW": FEW, "SIDE": SIDE}
     flags = (*features(), *(f"-D{name}={value}" for name, value in shared.items()))
-    return Source(folder / "winograd.c", flags, (folder / "products.h",))
+    return Source(folder / "winograd.c", flags, (folder / "products.h", folder / "vectors.h"))
 
 
 def _declare(functions: ctypes.CDLL) -> None:
     """Say which arguments the functions take."""
     pointer, number, images = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    functions.certflow_convolve.argtypes = (*[pointer] * 6, images, *[number] * 8)
+    functions.certflow_convolve.argtypes = (*[pointer] * 7, images, *[number] * 8)
     functions.certflow_correlate.argtypes = (*[pointer] * 4, images, *[number] * 6)
     functions.certflow_convolve.restype = functions.certflow_correlate.restype = None
     functions.certflow_scratch.argtypes, functions.certflow_scratch.restype = [number] * 6, images
     functions.certflow_patch.argtypes, functions.certflow_correlation_scratch.argtypes = [number] * 2, [number] * 3
     functions.certflow_correlation_scratch.restype = images
-
-
-def _needed() -> ctypes.CDLL:
-    """The functions; whoever makes such layers has asked whether they are there."""
-    found = kernel()
-    if found is None:
-        raise ConfigError(["native: a compiled kernel is gone; run again"])
-    return found
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that share out the images of a batch; the functions run without Python's lock."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="convolutions")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child

@@ -14,8 +14,9 @@ import torch
 from certflow.errors import ConfigError
 from certflow.files.private import keep_compilers_private
 from certflow.models.base import Inference
+from certflow.models.fast import winograd
 from certflow.models.fast.folding import fold
-from certflow.models.fast.winograd import require_kernel
+from certflow.models.fast.sharing import require
 from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms
@@ -65,7 +66,7 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
 
 
 def _native(form: Form, x: torch.Tensor) -> Form | None:
-    require_kernel("inference.native")
+    require(winograd.kernel(), "inference.native")
     network = copy.deepcopy(form.network)
     return replace(form, network=network) if replace_convolutions(network, form.shown(x)) else None
 

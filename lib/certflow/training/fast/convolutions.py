@@ -1,8 +1,9 @@
 """A network's convolutions by C code of ours while it is trained on a CPU (`native: true` of a method).
 
 3×3 and 5×5 convolutions, forwards and in both gradients, mostly by Winograd's algorithm with a quarter to a sixth of the
-products. Modules are not changed: for the duration of a training instances carry another `_conv_forward`. torch's own `forward`
-calls it with a weight and a bias, and so does a frozen network (`certflow.training.fast.frozen`).
+products; what pools them at once (`certflow.models.networks.pooling`) has gradients by sums over the few outputs that have one.
+Modules are not changed: for the duration of a training instances carry another `_conv_forward`. torch's own `forward` calls it
+with a weight and a bias, and so does a frozen network (`certflow.training.fast.frozen`).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +14,10 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays, require_kernel
+from certflow.models.fast import pooled, winograd
+from certflow.models.fast.folding import hooked
+from certflow.models.fast.sharing import require
+from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays
 
 
 @contextmanager
@@ -22,15 +26,17 @@ def native(model: nn.Module, device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
-    require_kernel("native")
+    for functions in (winograd.kernel(), pooled.kernel()):
+        require(functions, "native")
     shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
     for module, shape in shapes.items():
         vars(module)["_conv_forward"] = _Native(cast(Any, module)._conv_forward, shape)
+        vars(module)["_relu_pool"] = _ReluPool(cast(nn.Conv2d, module), shape)
     try:
         yield
     finally:
         for module in shapes:
-            del vars(module)["_conv_forward"]
+            del vars(module)["_conv_forward"], vars(module)["_relu_pool"]
 
 
 def is_native(module: nn.Module, x: torch.Tensor) -> bool:
@@ -61,9 +67,30 @@ class _Native:
 
     def takes(self, x: torch.Tensor) -> bool:
         """Whether these images are convolved by ours; what torch refuses is left to torch."""
-        batch = x.dim() == 4 and x.shape[1] == self.shape.inputs
-        ours = batch and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return ours and pays(self.shape, *map(self.shape.reach, x.shape[2:]))
+        return _ours(self.shape, x) and pays(self.shape, *map(self.shape.reach, x.shape[2:]))
+
+
+class _ReluPool:
+    """ReLU of the pooled outputs of a layer, as `certflow.models.networks.pooling` asks for it."""
+
+    def __init__(self, layer: nn.Conv2d, shape: Shape):
+        self.layer, self.shape = layer, shape
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return _PooledConvolution.apply(x, self.layer.weight, self.layer.bias, self.shape)
+
+    def takes(self, x: torch.Tensor) -> bool:
+        """Whether these images are ours, and nobody looks at the outputs before they are pooled."""
+        if not _ours(self.shape, x) or hooked(self.layer):
+            return False
+        height, width = map(self.shape.reach, x.shape[2:])
+        return min(height, width) >= 2 and pays(self.shape, height, width, pooled=True)
+
+
+def _ours(shape: Shape, x: torch.Tensor) -> bool:
+    """Whether these are images that a convolution of ours can take; a tracer's symbol is not."""
+    batch = isinstance(x, torch.Tensor) and x.dim() == 4 and x.shape[1] == shape.inputs
+    return batch and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 class _Convolution(torch.autograd.Function):
@@ -90,6 +117,32 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             by_bias = gradient.sum((0, 2, 3))
         return by_x, by_weight, by_bias, None
+
+
+class _PooledConvolution(torch.autograd.Function):
+    """ReLU of the pooled outputs of a convolution, and its gradients, by our code."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
+    ) -> torch.Tensor:
+        down, across = (shape.reach(side) // 2 for side in x.shape[2:])
+        chosen = torch.empty(len(x), shape.outputs, down, across, dtype=torch.uint8, memory_format=torch.channels_last)
+        y = convolve(x, arranged(weight), shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
+        ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, weight, chosen)
+        ctx.shape, ctx.size = shape, tuple(x.shape[2:])
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor):
+        (gradient,), (x, weight, chosen) = gradients, ctx.saved_tensors
+        by_x = by_weight = by_bias = None
+        if ctx.needs_input_grad[0]:
+            by_x = pooled.by_images(gradient, chosen, weight, ctx.shape, ctx.size)
+        if any(ctx.needs_input_grad[1:3]):
+            by_weight, by_bias = pooled.by_filters(x, gradient, chosen, ctx.shape)
+        return by_x, by_weight, by_bias if ctx.needs_input_grad[2] else None, None
 
 
 def _by_weight(x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, shape: Shape) -> torch.Tensor:
