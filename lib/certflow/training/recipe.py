@@ -77,8 +77,8 @@ class Recipe(Spec):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; losses stay float32."""
     native: bool = False
-    """On a CPU, compute 3×3 and 5×5 convolutions and their gradients by this project's C code, which needs a C compiler:
-    Winograd's algorithm, up to twice as fast and rounded otherwise. On a GPU it has no effect."""
+    """On a CPU, compute 3×3 and 5×5 convolutions and their gradients by this project's C code, which needs a C compiler: fewer
+    products, up to three times as fast, and rounded otherwise. On a GPU it has no effect."""
     augmentation: Literal["dataset", "none"] = "dataset"
     """`dataset`: random views of the training images as usual for the dataset; `none`: the images as they are."""
     noises: int = Field(1, ge=1, le=1024)
