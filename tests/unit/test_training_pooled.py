@@ -1,10 +1,13 @@
 """ReLU of max pooling of a convolution as one step of a training on a CPU: what torch computes in three, and its gradients."""
 
+from itertools import product
+
 import pytest
 import torch
 from models_examples import MNIST, spec
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 
 from certflow.models import build
 from certflow.models.fast import pooled, sharing, winograd
@@ -108,20 +111,34 @@ def test_the_gradients_are_torchs(always, used, inputs, outputs, size, padding, 
     assert used == [7, 7]
 
 
-def test_whole_numbers_have_whole_gradients():
-    """Sums of small whole numbers are exact in any order."""
-    torch.manual_seed(0)
-    shape, x = Shape(20, 50, 5, 0), torch.randint(-3, 4, (6, 20, 12, 12)).float()
-    weight, dy = torch.randint(-3, 4, (50, 20, 5, 5)).float(), torch.randint(-3, 4, (6, 50, 4, 4)).float()
-    chosen = torch.randint(0, NONE + 1, dy.shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    whole = torch.zeros(6, 50, 8, 8)
+def spread(dy: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The gradient by all outputs."""
+    whole = torch.zeros(*dy.shape[:2], 2 * dy.shape[2], 2 * dy.shape[3])
     for number in range(NONE):
         whole[:, :, number // 2 :: 2, number % 2 :: 2] = dy * (chosen == number)
-    assert torch.equal(
-        pooled.by_images(dy, chosen, weight, shape, (12, 12)), F.grad.conv2d_input(x.shape, weight, whole)
-    )
+    return whole
+
+
+def channels_last(chosen: torch.Tensor) -> torch.Tensor:
+    return chosen.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("inputs", [*range(1, 35), 50, 64, 69])
+def test_whole_numbers_have_whole_gradients(inputs, size):
+    """Sums of small whole numbers are exact in any order. Rows are cut into vectors in many ways."""
+    torch.manual_seed(inputs)
+    outputs, padding, side = inputs % 5 + 1, inputs % size, 2 * (inputs % 3) + 6
+    shape, x = Shape(inputs, outputs, size, padding), torch.randint(-3, 4, (6, inputs, side, side + 2)).float()
+    weight = torch.randint(-3, 4, (outputs, inputs, size, size)).float()
+    down, across = (shape.reach(length) // 2 for length in x.shape[2:])
+    dy = torch.randint(-3, 4, (6, outputs, down, across)).float()
+    chosen = channels_last(torch.randint(0, NONE + 1, dy.shape))
+    whole = F.pad(spread(dy, chosen), (0, shape.reach(side + 2) % 2, 0, shape.reach(side) % 2))
+    by_images = F.grad.conv2d_input(x.shape, weight, whole, padding=padding)
+    assert torch.equal(pooled.by_images(dy, chosen, weight, shape, (side, side + 2)), by_images)
     by_filters, by_bias = pooled.by_filters(x, dy, chosen, shape)
-    assert torch.equal(by_filters, F.grad.conv2d_weight(x, weight.shape, whole))
+    assert torch.equal(by_filters, F.grad.conv2d_weight(x, weight.shape, whole, padding=padding))
     assert torch.equal(by_bias, whole.sum((0, 2, 3)))
 
 
@@ -137,26 +154,31 @@ def test_of_equals_the_first_is_chosen_and_none_where_nothing_is_above_zero(inpu
 
 
 @pytest.mark.parametrize("inputs", [1, 20])
-def test_each_of_the_four_can_be_the_largest(inputs):
-    """A bright pixel makes the output above it the largest of its cell."""
-    outputs = 18
-    shape, weight = Shape(inputs, outputs, 3, 1), torch.zeros(outputs, inputs, 3, 3)
-    weight[:, 0, 1, 1] = 1
-    x = torch.zeros(4, inputs, 8, 8)
-    for number in range(4):
-        x[number, 0, number // 2 :: 2, number % 2 :: 2] = 1
-    chosen = torch.empty(4, outputs, 4, 4, dtype=torch.uint8, memory_format=torch.channels_last)
+def test_the_chosen_output_is_that_of_torch(inputs):
+    """For all cells of zeros, ones and twos. A filter that copies, 576 times as large, is exact in Winograd's algorithm."""
+    shape, outputs = Shape(inputs, 18, 3, 1), 18
+    weight = torch.zeros(outputs, inputs, 3, 3, dtype=torch.float64)
+    weight[:, 0, 1, 1] = 576
+    cells = torch.tensor(list(product(range(3), repeat=4))).float()
+    x = torch.zeros(1, inputs, 18, 18)
+    x[0, 0] = F.fold(cells.t()[None], (18, 18), 2, stride=2)[0, 0]
+    chosen = torch.empty(1, outputs, 9, 9, dtype=torch.uint8, memory_format=torch.channels_last)
     convolve(x, arranged(weight), shape.constants(None), shape, relu=True, pool=True, chosen=chosen)
-    assert all((chosen[number] == number).all() for number in range(4))
+    largest, places = F.max_pool2d(x[:, :1], 2, return_indices=True)
+    wanted = torch.where(largest > 0, places // 18 % 2 * 2 + places % 2, NONE)
+    assert torch.equal(chosen.long(), wanted.expand(chosen.shape))
 
 
 def test_what_is_no_number_stays_so_and_has_a_gradient():
     torch.manual_seed(0)
-    layer, x = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 10, 10)
+    shape, x = Shape(1, 16, 3, 0), torch.rand(2, 1, 10, 10)
     x[1, 0, 3, 3] = torch.nan
-    with native(layer, CPU):
-        y, by_x, *_ = gradients(relu_pool, layer, x, torch.ones(2, 16, 4, 4))
-    assert y[1].isnan().any() and not y[0].isnan().any() and by_x.isfinite().all()
+    chosen = torch.empty(2, 16, 4, 4, dtype=torch.uint8, memory_format=torch.channels_last)
+    y = convolve(
+        x, arranged(torch.randn(16, 1, 3, 3)), shape.constants(None), shape, relu=True, pool=True, chosen=chosen
+    )
+    assert y[1].isnan().any() and not y[0].isnan().any()
+    assert (chosen[y.isnan()] != NONE).all() and torch.equal(chosen == NONE, y == 0)
 
 
 def test_an_infinite_gradient_stays_in_its_image():
@@ -164,7 +186,7 @@ def test_an_infinite_gradient_stays_in_its_image():
     for form in FORMS:
         layer, x, dy = example(*form, sides=(6, 8), rows=9)
         shape = Shape(*form)
-        chosen = torch.zeros(dy.shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+        chosen = channels_last(torch.zeros(dy.shape))
         weight = layer.weight.detach().float()
         wanted = pooled.by_images(dy, chosen, weight, shape, (6, 8))
         dy[4] = torch.inf
@@ -176,7 +198,7 @@ def test_an_infinite_gradient_stays_in_its_image():
 def test_a_rows_gradient_does_not_depend_on_the_others(threads):
     layer, x, dy = example(20, 50, 5, 0, (12, 12), rows=11)
     weight, shape = layer.weight.detach().float(), Shape(20, 50, 5, 0)
-    chosen = torch.randint(0, NONE + 1, dy.shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    chosen = channels_last(torch.randint(0, NONE + 1, dy.shape))
     wanted = pooled.by_images(dy, chosen, weight, shape, (12, 12))
     for number in (1, 2, 3):
         threads(number)
@@ -189,7 +211,7 @@ def test_filters_gradients_are_shared_out_to_threads_that_have_enough_to_do(thre
     asked, made = [], sharing._pool
     monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
     layer, x, dy = example(3, 16, 3, 0, (6, 6), rows=3 * pooled.IMAGES_EACH + 5)
-    chosen = torch.zeros(dy.shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    chosen = channels_last(torch.zeros(dy.shape))
     threads(1)
     wanted = pooled.by_filters(x, dy, chosen, Shape(3, 16, 3, 0))
     for number in (2, 3, 7):
@@ -218,6 +240,9 @@ def test_which_gradients_are_asked_for_changes_none_of_them():
         assert torch.equal(torch.autograd.grad(relu_pool(layer, x), layer.weight, dy)[0], by_weight)
         layer.requires_grad_(False).bias.requires_grad_(True)
         assert torch.equal(torch.autograd.grad(relu_pool(layer, x), layer.bias, dy)[0], by_bias)
+        wanted = relu_pool(layer, x).detach()
+        layer.requires_grad_(False)
+        assert torch.equal(relu_pool(layer, x), wanted)
     unbiased = nn.Conv2d(1, 20, 5, bias=False)
     unbiased.weight = nn.Parameter(layer.weight.detach().clone())
     with native(unbiased, CPU):
@@ -232,17 +257,80 @@ def test_there_is_no_gradient_of_a_gradient():
             first.sum().backward()
 
 
-def test_who_looks_at_the_outputs_sees_them_before_they_are_pooled(used):
-    layer, x = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 8, 8)
+@pytest.mark.parametrize(
+    "register",
+    [
+        nn.Module.register_forward_hook,
+        nn.Module.register_forward_pre_hook,
+        nn.Module.register_full_backward_hook,
+        nn.Module.register_full_backward_pre_hook,
+        lambda layer, hook: register_module_forward_hook(hook),
+        lambda layer, hook: register_module_full_backward_hook(hook),
+    ],
+)
+def test_hooks_of_the_convolution_are_called(used, register):
+    layer, x = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 8, 8, requires_grad=True)
     seen = []
     with native(layer, CPU):
         wanted = relu_pool(layer, x)
-        handle = layer.register_forward_hook(lambda module, given, y: seen.append(y))
+        handle = register(layer, lambda *given: seen.append(given))
         found = relu_pool(layer, x)
+        found.sum().backward()
         handle.remove()
-        assert torch.equal(relu_pool(layer, x), wanted)
+        assert len(seen) == 1 and torch.equal(relu_pool(layer, x), wanted)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_who_looks_at_the_outputs_sees_them_before_they_are_pooled():
+    layer, x, seen = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 8, 8), []
+    layer.register_forward_hook(lambda module, given, y: seen.append(y))
+    with native(layer, CPU):
+        found = relu_pool(layer, x)
     assert seen[0].shape == (2, 16, 6, 6) and torch.equal(F.relu(F.max_pool2d(seen[0], 2)), found)
-    torch.testing.assert_close(found, wanted)
+
+
+def test_a_forward_of_its_own_is_called(used):
+    layer, x = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 8, 8)
+    layer.forward = lambda x: 0 * nn.Conv2d.forward(layer, x) + 3
+    with native(layer, CPU):
+        assert (relu_pool(layer, x) == 3).all()
+
+
+def test_a_layer_that_is_changed_is_looked_at_again(used):
+    layer, x = nn.Conv2d(1, 16, 3), torch.rand(2, 1, 12, 12)
+    with native(layer, CPU):
+        relu_pool(layer, x)
+        layer.stride = (2, 2)
+        assert torch.equal(relu_pool(layer, x), plain(layer, x)) and used == [2]
+        layer.stride = (1, 1)
+        layer.weight = nn.Parameter(torch.randn(16, 1, 5, 5))
+        wanted = F.relu(F.max_pool2d(F.conv2d(x, layer.weight, layer.bias), 2))
+        torch.testing.assert_close(relu_pool(layer, x), wanted, rtol=1e-4, atol=1e-4)
+        layer.double()
+        for function in (relu_pool, plain):
+            with pytest.raises(RuntimeError, match="should be the same"):
+                function(layer, x)
+    assert used == [2, 2]
+
+
+def test_images_too_large_for_the_numbers_of_places_are_left_to_torch(used, monkeypatch):
+    layer = nn.Conv2d(1, 16, 3)
+    monkeypatch.setattr(pooled, "MOST", 16 * 9)
+    with native(layer, CPU):
+        relu_pool(layer, torch.rand(3, 1, 12, 12))
+        assert used == [3]
+        relu_pool(layer, torch.rand(3, 1, 12, 13))
+        assert used == [3, 3]  # a convolution that is not pooled
+        assert type(relu_pool(layer, torch.rand(3, 1, 12, 13)).grad_fn).__name__ == "ReluBackward0"
+
+
+def test_few_outputs_pay_where_they_are_pooled(used):
+    layer = nn.Conv2d(1, 6, 5)
+    with native(layer, CPU):
+        relu_pool(layer, torch.rand(2, 1, 12, 12))
+        assert used == [2]
+        layer(torch.rand(2, 1, 12, 12))
+    assert used == [2]
 
 
 @pytest.mark.parametrize(
@@ -267,12 +355,15 @@ def test_many_channels_to_few_are_ours_and_are_pooled_by_torch(used):
     with native(layer, CPU):
         found = relu_pool(layer, x)
         assert torch.equal(found, plain(layer, x)) and used == [2, 2]
-    torch.testing.assert_close(found, plain(layer, x))
+    torch.testing.assert_close(found, plain(layer, x), rtol=1e-4, atol=1e-4)
 
 
 def test_what_torch_refuses_is_refused():
-    layer = nn.Conv2d(1, 16, 3)
-    with native(layer, CPU):
+    layer, negative = nn.Conv2d(1, 16, 3), nn.Conv2d(1, 16, 3, padding=-1)
+    with native(nn.ModuleList([layer, negative]), CPU):
+        for function in (relu_pool, nn.Conv2d.__call__):
+            with pytest.raises(RuntimeError, match="negative padding is not supported"):
+                function(negative, torch.rand(2, 1, 8, 8))
         with pytest.raises(RuntimeError, match="Output size is too small"):
             relu_pool(layer, torch.rand(2, 1, 3, 8))
         with pytest.raises(RuntimeError, match="to have 1 channel"):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from certflow.errors import ConfigError
 from certflow.files.intact import file_digest
 from certflow.files.parts import part_path, remove_abandoned_parts
 from certflow.files.private import cache_folders, first_private, scratch
@@ -68,6 +69,24 @@ def load(
         if agrees(library):
             return library
     return None
+
+
+def require(functions: ctypes.CDLL | None, setting: str) -> None:
+    """`ConfigError` where there is no compiler: what is computed must not depend on whether one is there."""
+    if functions is None:
+        raise ConfigError(
+            [
+                f"{setting}: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; install one "
+                "or set it to false"
+            ]
+        )
+
+
+def needed(functions: ctypes.CDLL | None) -> ctypes.CDLL:
+    """The functions, which were there before: `require` was called."""
+    if functions is None:
+        raise ConfigError(["native: a compiled kernel is gone; run again"])
+    return functions
 
 
 def _opened(path: Path) -> ctypes.CDLL:

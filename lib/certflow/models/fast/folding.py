@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float
 from torch import fx, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from certflow.models.fast.opaque import Tracer
 from certflow.models.normalise import Normalise
@@ -164,5 +165,6 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether something of the user's is done at every call."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether something of the user's is done at every call, or at that of every module."""
+    own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(own) or _has_any_global_hook()

@@ -9,13 +9,13 @@
 
 #include "vectors.h"
 
-#define NONE 4          /* instead of the number of an output: none has a gradient */
-#define IMAGES 4        /* whose cells are gone through for each part of a window, so that the filters' part stays in the cache */
+#define IMAGES 4 /* whose cells are gone through for each part of a window, so that the filters' part stays in the cache */
 #define FILTER_IMAGES 2 /* whose pixels stay in the cache */
-#define WIDE 8          /* vectors of a row that are summed at a time */
-#define BEHIND (WIDE * LANES) /* numbers between images: the last vectors of a row may reach beyond it */
+#define WIDE 8 /* vectors of a row that are summed at a time */
+#define BEHIND (WIDE * LANES) /* numbers between images: the last vectors of a row may reach beyond it. What reaches there is 0, or NaN where a
+   gradient is infinite, and so are pixels beside a window, in the same image alone. */
 
-/* A gradient, and where the numbers begin that it is multiplied by. */
+/* A gradient, and where the numbers begin that it is multiplied by: see MOST in pooled.py. */
 struct term {
     float gradient;
     int32_t at;
@@ -48,7 +48,7 @@ static inline __attribute__((always_inline)) void add(const struct term *term, i
 
 /* How rows of `numbers` numbers are summed: so many vectors of so many rows at a time. All sums stay in registers. */
 struct cut {
-    int rows, parts, whole; /* whole: numbers of a row that are summed */
+    int rows, parts, summed; /* summed: numbers of a row, in whole vectors */
 };
 
 static inline struct cut cut_of(int rows, int numbers)
@@ -69,7 +69,9 @@ static void add_cut(const struct term *term, int number, const float *from, ptrd
         break;
     switch (16 * cut.rows + cut.parts) {
         CASE(3, 1) CASE(4, 1) CASE(5, 1) CASE(6, 1) CASE(3, 2) CASE(4, 2) CASE(5, 2) CASE(6, 2)
-        CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5) CASE(1, 6) CASE(1, 7) CASE(1, 8)
+        CASE(1, 3) CASE(1, 4) CASE(1, 5) CASE(1, 6) CASE(1, 7) CASE(1, 8)
+    default:
+        __builtin_trap();
     }
 }
 
@@ -99,34 +101,35 @@ static inline float *inside(const struct job *job, float *padded, int row)
 }
 
 /* Numbers from a row of filters to the next, which begins with zeros for the inputs of a pixel and has zeros behind. */
-int certflow_window(int inputs, int kernel)
+int certflow_pooled_line(int inputs, int kernel)
 {
-    return whole(inputs + cut_of(kernel + 1, (kernel + 1) * inputs).whole, LANES);
+    return whole(inputs + cut_of(kernel + 1, (kernel + 1) * inputs).summed, LANES);
 }
 
 /* The terms of each cell of some images; how many they are. */
 static void list_cells(const struct job *job, const float *dy, const uint8_t *chosen, int cells, struct term *term, int *count)
 {
-    int apart = certflow_window(job->inputs, job->kernel), filter = (job->kernel + 2) * apart, inputs = job->inputs;
-    int32_t begin[NONE + 1] = {apart + inputs, apart, inputs, 0, 0}; /* a row of zeros first where a = 0; see window */
+    int apart = certflow_pooled_line(job->inputs, job->kernel), filter = (job->kernel + 2) * apart, inputs = job->inputs;
+    /* Where b = 1 one pixel earlier, at the zeros before each row; where a = 1 one row earlier, at the row of zeros. */
+    int32_t begin[CELL + 1] = {apart + inputs, apart, inputs, 0, 0};
     for (int cell = 0; cell < cells; cell++, dy += job->outputs, chosen += job->outputs, term += job->outputs) {
         int number = 0;
         for (int o = 0; o < job->outputs; o++) {
             term[number] = (struct term){dy[o], o * filter + begin[chosen[o]]};
-            number += chosen[o] != NONE;
+            number += chosen[o] != CELL;
         }
         count[cell] = number;
     }
 }
 
-/* The gradient by the images.  filters [outputs, kernel + 2, certflow_window]: a row of zeros, the filter's rows of kernel x inputs
+/* The gradient by the images.  filters [outputs, kernel + 2, certflow_pooled_line]: a row of zeros, the filter's rows of kernel x inputs
    numbers, a row of zeros.  dx [images, height, width, inputs].  scratch: `certflow_pooled_scratch` numbers. */
 void certflow_pooled_images(const float *dy, const uint8_t *chosen, const float *filters, float *dx, float *scratch, int64_t images,
                             int height, int width, int inputs, int outputs, int kernel, int pad)
 {
     struct job job = job_of(height, width, inputs, outputs, kernel, pad);
     struct cut cut = cut_of(kernel + 1, (kernel + 1) * inputs);
-    int apart = certflow_window(inputs, kernel);
+    int apart = certflow_pooled_line(inputs, kernel);
     float *sums = scratch;
     int *count = (int *)(sums + IMAGES * job.image);
     struct term *term = (struct term *)(count + IMAGES * job.cells);
@@ -135,7 +138,7 @@ void certflow_pooled_images(const float *dy, const uint8_t *chosen, const float 
         memset(sums, 0, sizeof(float) * IMAGES * job.image);
         list_cells(&job, dy + first * job.cells * outputs, chosen + first * job.cells * outputs, cells, term, count);
         for (int row = 0; row <= kernel; row += cut.rows)
-            for (int k = 0; k < cut.whole; k += cut.parts * LANES)
+            for (int k = 0; k < cut.summed; k += cut.parts * LANES)
                 for (int cell = 0; cell < cells; cell++) {
                     float *image = sums + cell / job.cells * job.image;
                     add_cut(term + (ptrdiff_t)cell * outputs, count[cell], filters + row * apart + k, apart,
@@ -154,16 +157,16 @@ static void list_outputs(const struct job *job, const float *dy, const uint8_t *
     for (int image = 0; image < images; image++)
         for (int cell = 0; cell < job->cells; cell++, dy += job->outputs, chosen += job->outputs) {
             int32_t at = image * job->image + window(job, cell);
-            int32_t begin[NONE + 1] = {at, at + job->inputs, at + job->line, at + job->line + job->inputs, 0};
+            int32_t begin[CELL + 1] = {at, at + job->inputs, at + job->line, at + job->line + job->inputs, 0};
             for (int o = 0; o < job->outputs; o++) {
                 term[(ptrdiff_t)o * FILTER_IMAGES * job->cells + count[o]] = (struct term){dy[o], begin[chosen[o]]};
-                count[o] += chosen[o] != NONE;
+                count[o] += chosen[o] != CELL;
             }
         }
 }
 
 /* Numbers of a row of the gradient by the filters, of which kernel x inputs count. */
-int certflow_pooled_row(int inputs, int kernel) { return cut_of(kernel, kernel * inputs).whole; }
+int certflow_pooled_row(int inputs, int kernel) { return cut_of(kernel, kernel * inputs).summed; }
 
 /* The gradients by filters and bias.  x [images, height, width, inputs]; filters [outputs, kernel, certflow_pooled_row], bias [outputs];
    scratch as above. */
@@ -175,7 +178,7 @@ void certflow_pooled_filters(const float *x, const float *dy, const uint8_t *cho
     float *padded = scratch;
     int *count = (int *)(padded + FILTER_IMAGES * job.image);
     struct term *term = (struct term *)(count + outputs);
-    memset(filters, 0, sizeof(float) * outputs * kernel * cut.whole);
+    memset(filters, 0, sizeof(float) * outputs * kernel * cut.summed);
     memset(bias, 0, sizeof(float) * outputs);
     memset(padded, 0, sizeof(float) * FILTER_IMAGES * job.image);
     for (int64_t first = 0; first < images; first += FILTER_IMAGES) {
@@ -186,13 +189,13 @@ void certflow_pooled_filters(const float *x, const float *dy, const uint8_t *cho
         list_outputs(&job, dy + first * job.cells * outputs, chosen + first * job.cells * outputs, number, term, count);
         for (int o = 0; o < outputs; o++) {
             const struct term *own = term + (ptrdiff_t)o * FILTER_IMAGES * job.cells;
-            float *filter = filters + (ptrdiff_t)o * kernel * cut.whole, sum = 0;
+            float *filter = filters + (ptrdiff_t)o * kernel * cut.summed, sum = 0;
             for (int t = 0; t < count[o]; t++)
                 sum += own[t].gradient;
             bias[o] += sum;
             for (int row = 0; row < kernel; row += cut.rows)
-                for (int k = 0; k < cut.whole; k += cut.parts * LANES)
-                    add_cut(own, count[o], padded + row * job.line + k, job.line, filter + row * cut.whole + k, cut.whole, cut);
+                for (int k = 0; k < cut.summed; k += cut.parts * LANES)
+                    add_cut(own, count[o], padded + row * job.line + k, job.line, filter + row * cut.summed + k, cut.summed, cut);
         }
     }
 }

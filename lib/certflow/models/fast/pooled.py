@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from certflow.machine.native import Source, features, load
-from certflow.models.fast.sharing import needed, share, threads_for
+from certflow.machine.native import Source, features, load, needed
+from certflow.models.fast.sharing import share, threads_for
 from certflow.models.fast.winograd import Chosen, Images, Shape
 
 IMAGES_EACH = 16
 """A thread that sums gradients by the filters gets so many images or more."""
+MOST = 2**28
+"""Numbers of an image and of all filters, at most: places in either have 32 bits."""
 
 
 def by_images(
@@ -28,7 +30,7 @@ def by_images(
 ) -> Images:
     """The gradient by images of height and width `size`, in channels last. A row's bits do not depend on the others."""
     functions = needed(kernel())
-    apart = functions.certflow_window(shape.inputs, shape.size)
+    apart = functions.certflow_pooled_line(shape.inputs, shape.size)
     lines = weight.permute(0, 2, 3, 1).flatten(2)
     filters = F.pad(lines, (shape.inputs, apart - shape.inputs - lines.shape[2], 1, 1)).contiguous()
     dx = torch.empty(len(dy), shape.inputs, *size, memory_format=torch.channels_last)
@@ -94,5 +96,5 @@ def _declare(functions: ctypes.CDLL) -> None:
     functions.certflow_pooled_images.argtypes = (*[pointer] * 5, images, *[number] * 6)
     functions.certflow_pooled_filters.argtypes = (*[pointer] * 6, images, *[number] * 6)
     functions.certflow_pooled_images.restype = functions.certflow_pooled_filters.restype = None
-    functions.certflow_window.argtypes = functions.certflow_pooled_row.argtypes = [number] * 2
+    functions.certflow_pooled_line.argtypes = functions.certflow_pooled_row.argtypes = [number] * 2
     functions.certflow_pooled_scratch.argtypes, functions.certflow_pooled_scratch.restype = [number] * 6, images

@@ -1,14 +1,11 @@
 """The images of a batch shared out to threads that run C code of ours, without Python's lock."""
 
-import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import torch
-
-from certflow.errors import ConfigError
 
 
 def threads_for(most: int) -> int:
@@ -24,24 +21,6 @@ def share(threads: int, work: Callable[..., None], *parts: torch.Tensor | Sequen
             work(*place)
     else:
         list(_pool(threads).map(lambda place: work(*place), places))
-
-
-def require(functions: ctypes.CDLL | None, setting: str) -> None:
-    """`ConfigError` where there is no compiler: what is computed must not depend on whether one is there."""
-    if functions is None:
-        raise ConfigError(
-            [
-                f"{setting}: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; install one "
-                "or set it to false"
-            ]
-        )
-
-
-def needed(functions: ctypes.CDLL | None) -> ctypes.CDLL:
-    """The functions, whose users have asked before whether they are there."""
-    if functions is None:
-        raise ConfigError(["native: a compiled kernel is gone; run again"])
-    return functions
 
 
 @cache

@@ -13,6 +13,8 @@
 #define LANES 8
 #endif
 
+#define CELL 4 /* outputs that pooling chooses one of; its number where none is chosen */
+
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));
 

@@ -14,7 +14,6 @@
 #define APART(stride) ((ptrdiff_t)TILES * (stride) + COLUMNS) /* from a point's [TILES, stride] to the next one's: an odd number of
    cache lines, so that a tile's points do not drive each other out */
 #define MOST 8 /* inputs along a tile; 6 for 3x3 */
-#define CELL 4 /* outputs that pooling chooses one of */
 
 typedef uint8_t bytes __attribute__((vector_size(LANES)));
 
@@ -122,7 +121,7 @@ static inline __attribute__((always_inline)) void write(struct image to, ptrdiff
     store_some(to.y + at, to.relu ? relu_of(value) : value, to.channels - k);
 }
 
-/* Which of four values, a and b above c and d, is the largest: 0 to 3, the first of equals. */
+/* Which of four values, a and b above c and d, is the largest: 0 to 3, the first of equals, and any if one is NaN. */
 static inline bits which_of(vec a, vec b, vec c, vec d)
 {
     bits above = (bits)(b > a) & 1, below = ((bits)(d > c) & 1) | 2, lower = (bits)(larger(c, d) > larger(a, b));

@@ -20,8 +20,8 @@ from typing import Self
 import torch
 from jaxtyping import Float, UInt8
 
-from certflow.machine.native import Source, features, load
-from certflow.models.fast.sharing import needed, share, threads_for
+from certflow.machine.native import Source, features, load, needed
+from certflow.models.fast.sharing import share, threads_for
 
 COLUMNS = 16
 """Outputs are summed by so many; filters and bias have zeros up to a multiple of it."""
@@ -65,7 +65,7 @@ class Shape:
         """That of a convolution; None for one that is not square, or strided, dilated or grouped, or not in float32."""
         outputs, inputs, size, width = weight.shape
         plain = (*stride, *dilation, groups) == (1, 1, 1, 1, 1) and weight.dtype == torch.float32
-        possible = size in POINTS and size == width and padding[0] == padding[1] < size
+        possible = size in POINTS and size == width and 0 <= padding[0] == padding[1] < size
         return cls(inputs, outputs, size, padding[0]) if plain and possible else None
 
     @property
@@ -84,7 +84,7 @@ class Shape:
 
 def pays(shape: Shape, height: int, width: int, *, pooled: bool = False) -> bool:
     """Whether `convolve` should be used. height, width: of the outputs, before they are `pooled` by it."""
-    if min(height, width) < 1:
+    if min(height, width) < (2 if pooled else 1):
         return False
     if shape.outputs <= FEW < LEAST <= shape.inputs:
         return not pooled

@@ -18,6 +18,7 @@ from torch import fx, nn
 
 from certflow.errors import short_of_memory
 from certflow.models.fast.added import AddedConv2d
+from certflow.models.fast.folding import hooked
 from certflow.models.fast.opaque import trace
 from certflow.models.fast.winograd import Images
 
@@ -249,7 +250,7 @@ def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
 
 def is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
+    return plain and not hooked(layer)
 
 
 def _is_relu(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -13,10 +13,10 @@ import torch
 
 from certflow.errors import ConfigError
 from certflow.files.private import keep_compilers_private
+from certflow.machine.native import require
 from certflow.models.base import Inference
 from certflow.models.fast import winograd
 from certflow.models.fast.folding import fold
-from certflow.models.fast.sharing import require
 from certflow.sampling.fast.convolutions import replace_convolutions
 from certflow.sampling.fast.fusing import Traced, fuse
 from certflow.sampling.fast.group_norm import replace_group_norms

@@ -2,22 +2,24 @@
 
 3×3 and 5×5 convolutions, forwards and in both gradients, mostly by Winograd's algorithm with a quarter to a sixth of the
 products; what pools them at once (`certflow.models.networks.pooling`) has gradients by sums over the few outputs that have one.
-Modules are not changed: for the duration of a training instances carry another `_conv_forward`. torch's own `forward` calls it
-with a weight and a bias, and so does a frozen network (`certflow.training.fast.frozen`).
+Modules are not changed: for the duration of a training instances carry another `_conv_forward`, and a function for what pools
+them. torch's own `forward` calls the former with a weight and a bias, and so does a frozen network
+(`certflow.training.fast.frozen`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from certflow.machine.native import require
 from certflow.models.fast import pooled, winograd
 from certflow.models.fast.folding import hooked
-from certflow.models.fast.sharing import require
 from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays
+from certflow.models.networks.pooling import TOGETHER
 
 
 @contextmanager
@@ -28,69 +30,76 @@ def native(model: nn.Module, device: torch.device) -> Iterator[None]:
         return
     for functions in (winograd.kernel(), pooled.kernel()):
         require(functions, "native")
-    shapes = {module: shape for module in model.modules() if (shape := _shape(module)) is not None}
-    for module, shape in shapes.items():
-        vars(module)["_conv_forward"] = _Native(cast(Any, module)._conv_forward, shape)
-        vars(module)["_relu_pool"] = _ReluPool(cast(nn.Conv2d, module), shape)
+    plain = [module for module in model.modules() if type(module) is nn.Conv2d and "_conv_forward" not in vars(module)]
+    layers = [layer for layer in plain if _shape(layer) is not None]
+    for layer in layers:
+        vars(layer)["_conv_forward"] = _Native(layer)
+        if "forward" not in vars(layer):
+            vars(layer)[TOGETHER] = _ReluPool(layer)
     try:
         yield
     finally:
-        for module in shapes:
-            del vars(module)["_conv_forward"], vars(module)["_relu_pool"]
+        for layer in layers:
+            del vars(layer)["_conv_forward"]
+            vars(layer).pop(TOGETHER, None)
 
 
 def is_native(module: nn.Module, x: torch.Tensor) -> bool:
     """Whether a convolution of these images is ours for now."""
     function = vars(module).get("_conv_forward")
-    return function is not None and function.takes(x)
+    return function is not None and function.shape(x) is not None
 
 
-def _shape(module: nn.Module) -> Shape | None:
-    """That of a convolution that ours can do, and is not already."""
-    if type(module) is not nn.Conv2d or "_conv_forward" in vars(module):
+def _shape(layer: nn.Conv2d) -> Shape | None:
+    """That of a convolution that ours can do, as the layer is now."""
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return None
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+    return Shape.of(layer.weight, layer.padding, layer.stride, layer.dilation, layer.groups)
+
+
+def _shape_for(layer: nn.Conv2d, x: torch.Tensor) -> Shape | None:
+    """The layer's shape where these are images that ours can convolve; a tracer's symbol is not, nor what torch refuses."""
+    if not isinstance(x, torch.Tensor) or x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
         return None
-    return Shape.of(module.weight, module.padding, module.stride, module.dilation, module.groups)
+    shape = None if torch.is_autocast_enabled("cpu") else _shape(layer)
+    return None if shape is None or x.shape[1] != shape.inputs else shape
 
 
 class _Native:
-    """`Conv2d._conv_forward` of a layer, of which `plain` is torch's."""
+    """`Conv2d._conv_forward` of a layer."""
 
-    def __init__(self, plain: Callable[..., torch.Tensor], shape: Shape):
-        self.plain, self.shape = plain, shape
+    def __init__(self, layer: nn.Conv2d):
+        self.layer, self.plain = layer, layer._conv_forward
 
     def __call__(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if not self.takes(x):
-            return self.plain(x, weight, bias)
-        return _Convolution.apply(x, weight, bias, self.shape)
+        shape = self.shape(x)
+        return self.plain(x, weight, bias) if shape is None else _Convolution.apply(x, weight, bias, shape)
 
-    def takes(self, x: torch.Tensor) -> bool:
-        """Whether these images are convolved by ours; what torch refuses is left to torch."""
-        return _ours(self.shape, x) and pays(self.shape, *map(self.shape.reach, x.shape[2:]))
+    def shape(self, x: torch.Tensor) -> Shape | None:
+        """The layer's, where ours convolves these images; None: torch does."""
+        shape = _shape_for(self.layer, x)
+        return None if shape is None or not pays(shape, *map(shape.reach, x.shape[2:])) else shape
 
 
 class _ReluPool:
-    """ReLU of the pooled outputs of a layer, as `certflow.models.networks.pooling` asks for it."""
+    """ReLU of a layer's pooled outputs, as `certflow.models.networks.pooling` asks for it; None: by torch, one after the other.
 
-    def __init__(self, layer: nn.Conv2d, shape: Shape):
-        self.layer, self.shape = layer, shape
+    The layer's `forward` is passed over. A frozen network's may be another one: it does the same, or has a normalisation folded
+    into it, and then nothing pools what it gives.
+    """
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return _PooledConvolution.apply(x, self.layer.weight, self.layer.bias, self.shape)
+    def __init__(self, layer: nn.Conv2d):
+        self.layer = layer
 
-    def takes(self, x: torch.Tensor) -> bool:
-        """Whether these images are ours, and nobody looks at the outputs before they are pooled."""
-        if not _ours(self.shape, x) or hooked(self.layer):
-            return False
-        height, width = map(self.shape.reach, x.shape[2:])
-        return min(height, width) >= 2 and pays(self.shape, height, width, pooled=True)
-
-
-def _ours(shape: Shape, x: torch.Tensor) -> bool:
-    """Whether these are images that a convolution of ours can take; a tracer's symbol is not."""
-    batch = isinstance(x, torch.Tensor) and x.dim() == 4 and x.shape[1] == shape.inputs
-    return batch and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    def __call__(self, x: torch.Tensor) -> torch.Tensor | None:
+        shape = _shape_for(self.layer, x)
+        if shape is None or hooked(self.layer):
+            return None
+        if not pays(shape, *map(shape.reach, x.shape[2:]), pooled=True):
+            return None
+        if max(x[:1].numel(), self.layer.weight.numel()) > pooled.MOST:
+            return None
+        return _PooledConvolution.apply(x, self.layer.weight, self.layer.bias, shape)
 
 
 class _Convolution(torch.autograd.Function):
@@ -127,7 +136,10 @@ class _PooledConvolution(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
     ) -> torch.Tensor:
         down, across = (shape.reach(side) // 2 for side in x.shape[2:])
-        chosen = torch.empty(len(x), shape.outputs, down, across, dtype=torch.uint8, memory_format=torch.channels_last)
+        chosen = None
+        if any(ctx.needs_input_grad):
+            size = len(x), shape.outputs, down, across
+            chosen = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
         y = convolve(x, arranged(weight), shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
         ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, weight, chosen)
         ctx.shape, ctx.size = shape, tuple(x.shape[2:])
