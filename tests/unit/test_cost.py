@@ -1,5 +1,8 @@
 """What an experiment costs: jobs as Snakemake counts them, hours and bytes by hand, missing rates said."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,28 @@ def test_hours_are_those_counted_by_hand(tmp_path):
     assert found["presample_counts"].hours == pytest.approx(36 * 500 * 100 / 1000 / 3600)
     assert (found["sample_counts"].jobs, found["certify_radii"].jobs) == (36, 54)
     assert plan.hours == pytest.approx(sum(stage.hours for stage in plan.stages))
+
+
+def test_native_convolutions_have_a_rate_of_their_own_if_it_is_stated(tmp_path):
+    lines = {kind: {"cifar_resnet110": {**FAST[kind]["cifar_resnet110"], "native": 4000}} for kind in FAST}
+    own = rates(tmp_path, plain=FAST, both=lines)
+    model = {"kind": "cifar_resnet", "inference": {"native": True}}
+    ours, theirs = ({"one": {"kind": "gaussian", "epochs": 10, "native": native}} for native in (True, False))
+
+    def hours(device, method, model):
+        config = {
+            **CONFIG,
+            "methods": {**CONFIG["methods"], **method},
+            "models": {**CONFIG["models"], "resnet110": model},
+        }
+        config["experiments"] = {**CONFIG["experiments"], "grid": {**GRID, "methods": ["one"], "certificates": ["np"]}}
+        found = stages(cost_of(load(config), "grid", read_rates(device, own)))
+        return found["train_model"].hours, found["sample_counts"].hours
+
+    trained, sampled = hours("both", theirs, {"kind": "cifar_resnet"})
+    assert hours("both", ours, {"kind": "cifar_resnet"}) == pytest.approx((trained * 500 / 4000, sampled))
+    assert hours("both", theirs, model) == pytest.approx((trained, sampled * 1000 / 4000))
+    assert hours("plain", ours, model) == pytest.approx((trained, sampled))
 
 
 def test_shards_multiply_jobs_not_hours(tmp_path):
@@ -170,8 +195,8 @@ def test_samplers_say_what_to_plan_with():
 def test_every_shipped_rate_has_a_source():
     for device in ("gpu-2019", "h200", "cpu-core"):
         found = read_rates(device)
-        assert found.about and len(found.sources) == len(found.draws) + len(found.training)
-        assert "unknown" not in found.sources.values()
+        lines = [*found.draws.values(), *found.training.values()]
+        assert found.about and lines and "unknown" not in {line.source for line in lines}
         assert set(found.draws) | set(found.training) <= set(found.parameters)
 
 
@@ -196,6 +221,16 @@ def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
 def test_what_is_not_there_is_named(capsys, arguments, message):
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_whoever_reads_a_plan_may_leave():
+    """As `| head` does."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
+    command = [sys.executable, "-m", "certflow.workflow.cost", "digits"]
+    ours = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ours.stdout.close()
+    assert (ours.wait(timeout=100), ours.stderr.read()) == (0, b"")
+    ours.stderr.close()
 
 
 def test_a_rate_that_is_no_rate_is_refused(tmp_path, capsys):

@@ -14,6 +14,7 @@ from pathlib import Path
 from certflow.config import load
 from certflow.config.files import merged
 from certflow.errors import CertflowError, ConfigError
+from certflow.machine.standard import answer
 from certflow.workflow.estimate import Plan, cost_of
 from certflow.workflow.rates import read_rates
 
@@ -31,9 +32,8 @@ def render(plan: Plan) -> str:
             f"{stage.rule:<42}{stage.jobs:>7}{_hours(stage.hours):>12}{_hours(longest):>10}{_size(stage.size):>10}"
         )
     lines += ["", f"device: {plan.rates.device} ({plan.rates.about})"]
-    for (what, model), source in plan.rates.sources.items():
-        if model in plan.networks:
-            lines.append(f"  {what}, {model}: {source}")
+    for what, table in (("draws", plan.rates.draws), ("training", plan.rates.training)):
+        lines += [f"  {what}, {model}: {line.source}" for model, line in table.items() if model in plan.networks]
     if plan.ways:
         lines += ["", *_ways(plan)]
     return "\n".join([*lines, *_advice(plan), *(f"note: {remark}" for remark in plan.remarks)])
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     except CertflowError as error:
         print(error, file=sys.stderr)
         return 1
-    print(render(plan))
+    answer(render(plan) + "\n")
     return 0
 
 

@@ -120,16 +120,20 @@ class _Estimate:
         denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
         return f"{denoiser}+" * (denoiser is not None) + spec.size_name
 
-    def hours(self, kind: str, network: str, dataset: str, passes: float | None) -> float | None:
+    def drawing(self, made: ModelKey, passes: float | None) -> float | None:
+        """Hours of so many draws of a model."""
+        native = self.study.models[made.model].inference.native
+        return self.hours("sampling", self.network(made), made.dataset, passes, native=native)
+
+    def hours(self, what: str, network: str, dataset: str, passes: float | None, *, native: bool) -> float | None:
         """Hours that the passes take at the network's rate; None, and a remark, where their number or the rate is unknown."""
         self.networks.add(network)
-        rate = getattr(self.rates, kind).get(network)
+        line = {"sampling": self.rates.draws, "training": self.rates.training}[what].get(network)
         if passes is None:
             self.remark(f"size of {dataset} unknown")
-        elif rate is None:
-            what = "sampling" if kind == "draws" else kind
+        elif line is None:
             self.remark(f"no {what} rate of {network} on {self.rates.device}")
-        return None if rate is None or passes is None else passes / rate / 3600
+        return None if line is None or passes is None else passes / line.per_second(native=native) / 3600
 
     def data(self, experiment: str) -> list[Stage]:
         """Preparation; images that fit in memory are decoded once, one byte per value."""
@@ -186,19 +190,19 @@ class _Estimate:
             stage.add(0.0, weights)
         else:
             passes = None if size is None else recipe.epochs * size["train"] * recipe.cost
-            stage.add(self.hours("training", network, dataset, passes), weights)
+            stage.add(self.hours("training", network, dataset, passes, native=recipe.native), weights)
 
     def vote(self, stage: Stage, base: ModelKey, n: int) -> None:
         """Votes on every training image of a dataset."""
         info = self.study.datasets[base.dataset].info()
         images = None if info.size is None else info.size["train"]
-        hours = self.hours("draws", self.network(base), base.dataset, None if images is None else images * n)
+        hours = self.drawing(base, None if images is None else images * n)
         stage.add(hours, 2 * 8 * (images or 0) * info.classes, self.shards)
 
     def ways(self, runs: Sequence[Run]) -> list[tuple[str, float, float | None, str]]:
         """What sampling all models of the runs would take in each way: see `Plan.ways`."""
         found = {(run.of_model, run.images): run for run in runs}.values()
-        each = [self.hours("draws", self.network(run.of_model), run.dataset, self.images(run)) for run in found]
+        each = [self.drawing(run.of_model, self.images(run)) for run in found]
         known = [hours for hours in each if hours is not None]
         hours = math.fsum(known) if len(known) == len(each) else None
         return [
@@ -215,7 +219,7 @@ class _Estimate:
             if n is None:
                 self.remark(f"sampler {run.sampler} does not say how many draws it makes; give --mean-draws")
             counts = 8 * (images or 0) * self.study.datasets[run.dataset].info().classes
-            hours = self.hours("draws", self.network(run.of_model), run.dataset, images)
+            hours = self.drawing(run.of_model, images)
             first.add(None if hours is None else hours * sampler.n0, counts)
             plan.add(0.0, (images or 0) * TABLE_BYTES)
             second.add(None if hours is None or n is None else hours * n, counts, self.shards)
@@ -251,7 +255,7 @@ class _Estimate:
         features, tables = Stage("extract_features"), Stage("measure_knowledge")
         for key in models:
             points = self.study.knowledge[d.knowledge].points
-            features.add(self.hours("draws", self.network(key), key.dataset, points), 4 * points * FEATURES)
+            features.add(self.drawing(key, points), 4 * points * FEATURES)
             tables.add(0.0)
         made = [*self.data(name), *self.models(models), *([*self.draws(runs), self.certificates(runs)] if runs else [])]
         return [*made, features, tables, *self.attacks(name), Stage("write_diagnosis", 1, size=REPORT_BYTES)]
@@ -263,8 +267,7 @@ class _Estimate:
             attack, images = self.study.attacks[run.attack], self.images(run)
             each = len(attack.eps) * attack.attempts * (3 * attack.passes + attack.judged)
             passes = None if images is None else images * each
-            hours = self.hours("draws", self.network(run.of_model), run.dataset, passes)
-            stage.add(hours, (images or 0) * len(attack.eps) * TABLE_BYTES)
+            stage.add(self.drawing(run.of_model, passes), (images or 0) * len(attack.eps) * TABLE_BYTES)
         return [stage] if stage.jobs else []
 
     def images(self, run: AttackRun | CountsRun) -> int | None:

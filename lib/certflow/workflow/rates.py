@@ -12,14 +12,19 @@ from certflow.errors import ConfigError, listed
 from certflow.kinds.spec import Record
 
 RATES = Path(__file__).with_name("rates.yaml")
-KINDS = ("draws", "training")
 
 
 class Line(Record):
-    """One measured rate: passes per second, and where that is stated."""
+    """One measured rate, and where it is stated."""
 
     rate: float = Field(gt=0)
+    """Passes per second."""
+    native: float | None = Field(None, gt=0)
+    """With `native: true` of the model or the method; null: it makes no difference."""
     source: str = "unknown"
+
+    def per_second(self, *, native: bool) -> float:
+        return self.native if native and self.native is not None else self.rate
 
 
 class Device(Record):
@@ -45,15 +50,13 @@ class File(Record):
 
 @dataclass(frozen=True)
 class Rates:
-    """Rates of one device. `draws` and `training`: model → per second; `parameters`: model → number of weights."""
+    """Rates of one device. `draws` and `training`: model → its rate; `parameters`: model → number of weights."""
 
     device: str
     about: str
-    draws: Mapping[str, float]
-    training: Mapping[str, float]
+    draws: Mapping[str, Line]
+    training: Mapping[str, Line]
     parameters: Mapping[str, int]
-    sources: Mapping[tuple[str, str], str]
-    """(`draws` or `training`, model) → where the rate is stated."""
 
 
 def read_rates(device: str | None = None, own: str | Path | None = None) -> Rates:
@@ -63,13 +66,12 @@ def read_rates(device: str | None = None, own: str | Path | None = None) -> Rate
     name = device or next(iter(devices))
     if name not in devices:
         raise ConfigError([f"--device: no device {name!r}; known: {listed(devices)}"], str(own or RATES))
-    tables: dict[str, dict[str, Line]] = {kind: getattr(devices[name], kind) for kind in KINDS}
     return Rates(
         device=name,
         about=devices[name].about,
-        **{kind: {model: float(line.rate) for model, line in table.items()} for kind, table in tables.items()},
+        draws=devices[name].draws,
+        training=devices[name].training,
         parameters={model: one.parameters for model, one in {**shipped.models, **mine.models}.items()},
-        sources={(kind, model): line.source for kind, table in tables.items() for model, line in table.items()},
     )
 
 
