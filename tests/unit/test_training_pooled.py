@@ -120,7 +120,7 @@ def spread(dy: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def channels_last(chosen: torch.Tensor) -> torch.Tensor:
-    return chosen.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    return chosen.to(torch.int32).contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -147,7 +147,7 @@ def test_of_equals_the_first_is_chosen_and_none_where_nothing_is_above_zero(inpu
     """As torch does it. A black image's outputs are all the bias."""
     shape, bias = Shape(inputs, outputs, 3, 0), torch.linspace(-1, 1, outputs)
     bias[outputs // 2] = 0
-    chosen = torch.empty(2, outputs, 2, 4, dtype=torch.uint8, memory_format=torch.channels_last)
+    chosen = torch.empty(2, outputs, 2, 4, dtype=torch.int32, memory_format=torch.channels_last)
     filters, x = arranged(torch.randn(outputs, inputs, 3, 3)), torch.zeros(2, inputs, 6, 10)
     convolve(x, filters, shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
     assert torch.equal(chosen.long(), torch.where(bias > 0, 0, NONE)[:, None, None].expand(chosen.shape))
@@ -162,7 +162,7 @@ def test_the_chosen_output_is_that_of_torch(inputs):
     cells = torch.tensor(list(product(range(3), repeat=4))).float()
     x = torch.zeros(1, inputs, 18, 18)
     x[0, 0] = F.fold(cells.t()[None], (18, 18), 2, stride=2)[0, 0]
-    chosen = torch.empty(1, outputs, 9, 9, dtype=torch.uint8, memory_format=torch.channels_last)
+    chosen = torch.empty(1, outputs, 9, 9, dtype=torch.int32, memory_format=torch.channels_last)
     convolve(x, arranged(weight), shape.constants(None), shape, relu=True, pool=True, chosen=chosen)
     largest, places = F.max_pool2d(x[:, :1], 2, return_indices=True)
     wanted = torch.where(largest > 0, places // 18 % 2 * 2 + places % 2, NONE)
@@ -173,7 +173,7 @@ def test_what_is_no_number_stays_so_and_has_a_gradient():
     torch.manual_seed(0)
     shape, x = Shape(1, 16, 3, 0), torch.rand(2, 1, 10, 10)
     x[1, 0, 3, 3] = torch.nan
-    chosen = torch.empty(2, 16, 4, 4, dtype=torch.uint8, memory_format=torch.channels_last)
+    chosen = torch.empty(2, 16, 4, 4, dtype=torch.int32, memory_format=torch.channels_last)
     y = convolve(
         x, arranged(torch.randn(16, 1, 3, 3)), shape.constants(None), shape, relu=True, pool=True, chosen=chosen
     )
@@ -223,9 +223,9 @@ def test_filters_gradients_are_shared_out_to_threads_that_have_enough_to_do(thre
 
 def test_no_image_has_no_gradient():
     shape, none = Shape(3, 16, 3, 1), torch.zeros(0, 16, 4, 4)
-    by_filters, by_bias = pooled.by_filters(torch.zeros(0, 3, 8, 8), none, none.to(torch.uint8), shape)
+    by_filters, by_bias = pooled.by_filters(torch.zeros(0, 3, 8, 8), none, none.to(torch.int32), shape)
     assert not by_filters.any() and not by_bias.any()
-    assert pooled.by_images(none, none.to(torch.uint8), torch.ones(16, 3, 3, 3), shape, (8, 8)).shape == (0, 3, 8, 8)
+    assert pooled.by_images(none, none.to(torch.int32), torch.ones(16, 3, 3, 3), shape, (8, 8)).shape == (0, 3, 8, 8)
 
 
 def test_which_gradients_are_asked_for_changes_none_of_them():

@@ -4,7 +4,8 @@
    the whole sum or less: fewer than Winograd's algorithm, and the gradient of all outputs is never written.
 
    A cell's outputs see kernel + 1 rows and columns of inputs, its window. Output (a, b) of it, which is number 2a + b, sees `kernel` rows
-   of the window from row a on, and columns from b on. Images are [rows, height, width, channels]; gradients and the numbers of chosen
+   of the window from row a on, and columns from b on. Products with the zeros around a filter are 0, or NaN where a gradient is infinite:
+   then pixels of the same image beside the window are, too. Images are [rows, height, width, channels]; gradients and the numbers of chosen
    outputs [rows, cells down, cells across, outputs]. */
 
 #include "vectors.h"
@@ -12,8 +13,7 @@
 #define IMAGES 4 /* whose cells are gone through for each part of a window, so that the filters' part stays in the cache */
 #define FILTER_IMAGES 2 /* whose pixels stay in the cache */
 #define WIDE 8 /* vectors of a row that are summed at a time */
-#define BEHIND (WIDE * LANES) /* numbers between images: the last vectors of a row may reach beyond it. What reaches there is 0, or NaN where a
-   gradient is infinite, and so are pixels beside a window, in the same image alone. */
+#define BEHIND (WIDE * LANES) /* numbers between images: the last vectors of a row may reach beyond it */
 
 /* A gradient, and where the numbers begin that it is multiplied by: see MOST in pooled.py. */
 struct term {
@@ -107,7 +107,7 @@ int certflow_pooled_line(int inputs, int kernel)
 }
 
 /* The terms of each cell of some images; how many they are. */
-static void list_cells(const struct job *job, const float *dy, const uint8_t *chosen, int cells, struct term *term, int *count)
+static void list_cells(const struct job *job, const float *dy, const int32_t *chosen, int cells, struct term *term, int *count)
 {
     int apart = certflow_pooled_line(job->inputs, job->kernel), filter = (job->kernel + 2) * apart, inputs = job->inputs;
     /* Where b = 1 one pixel earlier, at the zeros before each row; where a = 1 one row earlier, at the row of zeros. */
@@ -124,7 +124,7 @@ static void list_cells(const struct job *job, const float *dy, const uint8_t *ch
 
 /* The gradient by the images.  filters [outputs, kernel + 2, certflow_pooled_line]: a row of zeros, the filter's rows of kernel x inputs
    numbers, a row of zeros.  dx [images, height, width, inputs].  scratch: `certflow_pooled_scratch` numbers. */
-void certflow_pooled_images(const float *dy, const uint8_t *chosen, const float *filters, float *dx, float *scratch, int64_t images,
+void certflow_pooled_images(const float *dy, const int32_t *chosen, const float *filters, float *dx, float *scratch, int64_t images,
                             int height, int width, int inputs, int outputs, int kernel, int pad)
 {
     struct job job = job_of(height, width, inputs, outputs, kernel, pad);
@@ -151,7 +151,7 @@ void certflow_pooled_images(const float *dy, const uint8_t *chosen, const float 
 }
 
 /* The terms of each output in some images; how many they are. */
-static void list_outputs(const struct job *job, const float *dy, const uint8_t *chosen, int images, struct term *term, int *count)
+static void list_outputs(const struct job *job, const float *dy, const int32_t *chosen, int images, struct term *term, int *count)
 {
     memset(count, 0, sizeof(int) * job->outputs);
     for (int image = 0; image < images; image++)
@@ -170,7 +170,7 @@ int certflow_pooled_row(int inputs, int kernel) { return cut_of(kernel, kernel *
 
 /* The gradients by filters and bias.  x [images, height, width, inputs]; filters [outputs, kernel, certflow_pooled_row], bias [outputs];
    scratch as above. */
-void certflow_pooled_filters(const float *x, const float *dy, const uint8_t *chosen, float *filters, float *bias, float *scratch,
+void certflow_pooled_filters(const float *x, const float *dy, const int32_t *chosen, float *filters, float *bias, float *scratch,
                              int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad)
 {
     struct job job = job_of(height, width, inputs, outputs, kernel, pad);

@@ -15,8 +15,6 @@
    cache lines, so that a tile's points do not drive each other out */
 #define MOST 8 /* inputs along a tile; 6 for 3x3 */
 
-typedef uint8_t bytes __attribute__((vector_size(LANES)));
-
 static inline __attribute__((always_inline)) void transform_input(const vec d[MOST], vec out[MOST], int n)
 {
     if (n == 6) {
@@ -109,16 +107,16 @@ static inline __attribute__((always_inline)) void scatter(const float *const *pi
 struct image {
     float *y;
     const float *other;
-    uint8_t *chosen;
+    int32_t *chosen;
     ptrdiff_t line;
     int channels, relu, pool;
 };
 
-static inline __attribute__((always_inline)) void write(struct image to, ptrdiff_t at, int k, vec value)
+static inline __attribute__((always_inline)) void write(struct image to, ptrdiff_t at, int lanes, vec value)
 {
     if (to.other)
-        value += load_some(to.other + at, to.channels - k);
-    store_some(to.y + at, to.relu ? relu_of(value) : value, to.channels - k);
+        value += load_some(to.other + at, lanes);
+    store_some(to.y + at, to.relu ? relu_of(value) : value, lanes);
 }
 
 /* Which of four values, a and b above c and d, is the largest: 0 to 3, the first of equals, and any if one is NaN. */
@@ -129,11 +127,10 @@ static inline bits which_of(vec a, vec b, vec c, vec d)
 }
 
 /* Which outputs `values` are, before ReLU; CELL where that gives 0. */
-static inline void note(struct image to, ptrdiff_t at, int k, bits which, vec values)
+static inline __attribute__((always_inline)) void note(struct image to, ptrdiff_t at, int lanes, bits which, vec values)
 {
     bits zero = (bits)(values <= 0);
-    bytes noted = __builtin_convertvector((which & ~zero) | (CELL & zero), bytes);
-    memcpy(to.chosen + at, &noted, least(LANES, to.channels - k));
+    store_some((float *)(to.chosen + at), (vec)((which & ~zero) | (CELL & zero)), lanes);
 }
 
 /* The image from number `at` on. */
@@ -145,10 +142,10 @@ static inline struct image image_from(struct image to, ptrdiff_t at)
     return to;
 }
 
-/* Half of what a tile's products are transformed back to, then the rest: `height` x `width` of its outputs from channel `k` on; where
-   `pool` is, each the largest of 2x2. */
-static inline __attribute__((always_inline)) void finish(const vec half[SIDE][MOST], struct image to, const float *bias, int k,
-                                                         int height, int width, int n)
+/* Half of what a tile's products are transformed back to, then the rest: `height` x `width` of its outputs, `lanes` channels from
+   channel `k` on; where `pool` is, each the largest of 2x2. */
+static inline __attribute__((always_inline)) void finish_some(const vec half[SIDE][MOST], struct image to, const float *bias, int k,
+                                                              int height, int width, int lanes, int n)
 {
     vec constant = load(bias + k);
     for (int i = 0; i < height; i++) {
@@ -166,10 +163,43 @@ static inline __attribute__((always_inline)) void finish(const vec half[SIDE][MO
         for (int j = 0; j < width; j++) {
             ptrdiff_t at = i * to.line + (ptrdiff_t)j * to.channels + k;
             if (to.chosen)
-                note(to, at, k, which[j], out[j] + constant);
-            write(to, at, k, out[j] + constant);
+                note(to, at, lanes, which[j], out[j] + constant);
+            write(to, at, lanes, out[j] + constant);
         }
     }
+}
+
+/* The same for a whole tile and a whole vector. */
+static inline __attribute__((always_inline)) void finish_whole(const vec half[SIDE][MOST], struct image to, const float *bias, int k, int n)
+{
+    if (to.pool) {
+        to.other = NULL;
+        finish_some(half, to, bias, k, SIDE / 2, SIDE / 2, LANES, n);
+    } else {
+        to.chosen = NULL;
+        finish_some(half, to, bias, k, SIDE, SIDE, LANES, n);
+    }
+}
+
+/* Most tiles are whole: nothing in their loops is left to be decided. Apart, since each caller would have a copy otherwise. */
+static __attribute__((noinline)) void finish_6(const vec half[SIDE][MOST], const struct image *to, const float *bias, int k)
+{
+    finish_whole(half, *to, bias, k, 6);
+}
+
+static __attribute__((noinline)) void finish_8(const vec half[SIDE][MOST], const struct image *to, const float *bias, int k)
+{
+    finish_whole(half, *to, bias, k, 8);
+}
+
+static inline __attribute__((always_inline)) void finish(const vec half[SIDE][MOST], struct image to, const float *bias, int k,
+                                                         int height, int width, int n)
+{
+    int step = to.pool ? SIDE / 2 : SIDE, lanes = to.channels - k;
+    if (height < step || width < step || lanes < LANES)
+        finish_some(half, to, bias, k, height, width, lanes, n);
+    else
+        n == 6 ? finish_6(half, &to, bias, k) : finish_8(half, &to, bias, k);
 }
 
 /* A tile's products, of place `tile`, into its outputs. */
@@ -224,12 +254,13 @@ static inline __attribute__((always_inline)) void find(const float *images, int 
                                                        int side)
 {
     int top = tile.row * SIDE - pad, left = tile.column * SIDE - pad;
+    int whole = top >= 0 && left >= 0 && top + side <= height && left + side <= width;
     ptrdiff_t line = (ptrdiff_t)width * channels;
-    ptrdiff_t first = (tile.image * height + top) * line + (ptrdiff_t)left * channels;
+    const float *first = images + (tile.image * height + top) * line + (ptrdiff_t)left * channels;
     for (int i = 0; i < side; i++)
         for (int j = 0; j < side; j++) {
-            int inside = top + i >= 0 && top + i < height && left + j >= 0 && left + j < width;
-            pixel[side * i + j] = inside ? images + first + i * line + (ptrdiff_t)j * channels : outside;
+            int inside = whole || (top + i >= 0 && top + i < height && left + j >= 0 && left + j < width);
+            pixel[side * i + j] = inside ? first + i * line + (ptrdiff_t)j * channels : outside;
         }
 }
 
@@ -446,7 +477,7 @@ int64_t certflow_scratch(int height, int width, int inputs, int outputs, int ker
    or 4 where ReLU gives 0. filters: transformed, in panels [points, panels, inputs, COLUMNS], for few channels [panels, points, inputs,
    COLUMNS]; like bias with zeros up to a multiple of COLUMNS outputs. From many channels to few: patches, their lines `certflow_patch`
    numbers long, in panels [panels, inputs, COLUMNS], and no pooling. scratch: `certflow_scratch` numbers to work in. kernel: 3 or 5. */
-void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, uint8_t *chosen,
+void certflow_convolve(const float *x, const float *filters, const float *bias, const float *other, float *y, int32_t *chosen,
                        float *scratch, int64_t images, int height, int width, int inputs, int outputs, int kernel, int pad, int relu,
                        int pool)
 {

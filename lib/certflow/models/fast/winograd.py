@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32
 
 from certflow.machine.native import Source, features, load, needed
 from certflow.models.fast.sharing import share, threads_for
@@ -45,7 +45,7 @@ WASTE = 2.0
 """Images that do not fill the tiles: so many times as many outputs as are wanted may be computed."""
 
 Images = Float[torch.Tensor, "rows channels height width"]
-Chosen = UInt8[torch.Tensor, "rows channels height width"]
+Chosen = Int32[torch.Tensor, "rows channels height width"]
 """In channels last."""
 
 

@@ -139,7 +139,7 @@ class _PooledConvolution(torch.autograd.Function):
         chosen = None
         if any(ctx.needs_input_grad):
             size = len(x), shape.outputs, down, across
-            chosen = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
+            chosen = torch.empty(size, dtype=torch.int32, memory_format=torch.channels_last)
         y = convolve(x, arranged(weight), shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
         ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, weight, chosen)
         ctx.shape, ctx.size = shape, tuple(x.shape[2:])
