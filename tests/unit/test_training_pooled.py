@@ -169,6 +169,22 @@ def test_the_chosen_output_is_that_of_torch(inputs):
     assert torch.equal(chosen.long(), wanted.expand(chosen.shape))
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        torch.empty(2, 16, 3, 4, dtype=torch.int32, memory_format=torch.channels_last),
+        torch.empty(2, 16, 4, 4, dtype=torch.uint8, memory_format=torch.channels_last),
+        torch.empty(2, 16, 4, 4, dtype=torch.int32),
+    ],
+)
+def test_choices_are_noted_in_a_tensor_of_the_results_shape(chosen):
+    """Those of another one would be written past its end."""
+    shape = Shape(1, 16, 3, 0)
+    given = torch.rand(2, 1, 10, 10), arranged(torch.rand(16, 1, 3, 3)), shape.constants(None), shape
+    with pytest.raises(ValueError, match=r"chosen must be int32 \[2, 16, 4, 4\] in channels last, got"):
+        convolve(*given, relu=True, pool=True, chosen=chosen)
+
+
 def test_what_is_no_number_stays_so_and_has_a_gradient():
     torch.manual_seed(0)
     shape, x = Shape(1, 16, 3, 0), torch.rand(2, 1, 10, 10)

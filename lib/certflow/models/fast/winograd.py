@@ -115,6 +115,10 @@ def convolve(
     _check_channels(x, shape.inputs)
     height, width = (shape.reach(side) // (2 if pool else 1) for side in x.shape[2:])
     y = torch.empty(len(x), shape.outputs, height, width, memory_format=torch.channels_last)
+    if chosen is not None and (chosen.dtype, chosen.shape, chosen.stride()) != (torch.int32, y.shape, y.stride()):
+        raise ValueError(
+            f"chosen must be int32 {list(y.shape)} in channels last, got {chosen.dtype} {list(chosen.shape)}"
+        )
     other = None if other is None else other.contiguous(memory_format=torch.channels_last)
 
     def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None, chosen: torch.Tensor | None) -> None:
