@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from certflow.models import build
 from certflow.models.fast import pooled, sharing, winograd
-from certflow.models.fast.winograd import Shape, arranged, convolve
+from certflow.models.fast.winograd import Shape, arranged, convolve, convolve_relu_pool
 from certflow.models.networks.pooling import relu_pool
 from certflow.training.fast import convolutions
 from certflow.training.fast.convolutions import native
@@ -45,11 +45,13 @@ def used(monkeypatch) -> list[int]:
     """How many images ours has convolved and pooled, a number each time."""
     found = []
 
-    def noted(x, *given, **settings):
-        found.append(len(x))
-        return convolve(x, *given, **settings)
+    for function in (convolve, convolve_relu_pool):
 
-    monkeypatch.setattr(convolutions, "convolve", noted)
+        def noted(x, *given, function=function, **settings):
+            found.append(len(x))
+            return function(x, *given, **settings)
+
+        monkeypatch.setattr(convolutions, function.__name__, noted)
     return found
 
 
@@ -147,9 +149,8 @@ def test_of_equals_the_first_is_chosen_and_none_where_nothing_is_above_zero(inpu
     """As torch does it. A black image's outputs are all the bias."""
     shape, bias = Shape(inputs, outputs, 3, 0), torch.linspace(-1, 1, outputs)
     bias[outputs // 2] = 0
-    chosen = torch.empty(2, outputs, 2, 4, dtype=torch.int32, memory_format=torch.channels_last)
     filters, x = arranged(torch.randn(outputs, inputs, 3, 3)), torch.zeros(2, inputs, 6, 10)
-    convolve(x, filters, shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
+    _, chosen = convolve_relu_pool(x, filters, shape.constants(bias), shape)
     assert torch.equal(chosen.long(), torch.where(bias > 0, 0, NONE)[:, None, None].expand(chosen.shape))
 
 
@@ -162,37 +163,17 @@ def test_the_chosen_output_is_that_of_torch(inputs):
     cells = torch.tensor(list(product(range(3), repeat=4))).float()
     x = torch.zeros(1, inputs, 18, 18)
     x[0, 0] = F.fold(cells.t()[None], (18, 18), 2, stride=2)[0, 0]
-    chosen = torch.empty(1, outputs, 9, 9, dtype=torch.int32, memory_format=torch.channels_last)
-    convolve(x, arranged(weight), shape.constants(None), shape, relu=True, pool=True, chosen=chosen)
+    _, chosen = convolve_relu_pool(x, arranged(weight), shape.constants(None), shape)
     largest, places = F.max_pool2d(x[:, :1], 2, return_indices=True)
     wanted = torch.where(largest > 0, places // 18 % 2 * 2 + places % 2, NONE)
     assert torch.equal(chosen.long(), wanted.expand(chosen.shape))
-
-
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        torch.empty(2, 16, 3, 4, dtype=torch.int32, memory_format=torch.channels_last),
-        torch.empty(2, 16, 4, 4, dtype=torch.uint8, memory_format=torch.channels_last),
-        torch.empty(2, 16, 4, 4, dtype=torch.int32),
-    ],
-)
-def test_choices_are_noted_in_a_tensor_of_the_results_shape(chosen):
-    """Those of another one would be written past its end."""
-    shape = Shape(1, 16, 3, 0)
-    given = torch.rand(2, 1, 10, 10), arranged(torch.rand(16, 1, 3, 3)), shape.constants(None), shape
-    with pytest.raises(ValueError, match=r"chosen must be int32 \[2, 16, 4, 4\] in channels last, got"):
-        convolve(*given, relu=True, pool=True, chosen=chosen)
 
 
 def test_what_is_no_number_stays_so_and_has_a_gradient():
     torch.manual_seed(0)
     shape, x = Shape(1, 16, 3, 0), torch.rand(2, 1, 10, 10)
     x[1, 0, 3, 3] = torch.nan
-    chosen = torch.empty(2, 16, 4, 4, dtype=torch.int32, memory_format=torch.channels_last)
-    y = convolve(
-        x, arranged(torch.randn(16, 1, 3, 3)), shape.constants(None), shape, relu=True, pool=True, chosen=chosen
-    )
+    y, chosen = convolve_relu_pool(x, arranged(torch.randn(16, 1, 3, 3)), shape.constants(None), shape)
     assert y[1].isnan().any() and not y[0].isnan().any()
     assert (chosen[y.isnan()] != NONE).all() and torch.equal(chosen == NONE, y == 0)
 

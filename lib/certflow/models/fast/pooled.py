@@ -1,6 +1,6 @@
 """Gradients of a convolution of whose outputs only ReLU of max pooling over 2×2 is used (`pooled.c`), on a CPU.
 
-The convolution itself is `winograd.convolve`, which notes which of the four outputs of a cell each number is.
+The convolution itself is `winograd.convolve_relu_pool`, which notes which of the four outputs of a cell each number is.
 """
 
 import ctypes

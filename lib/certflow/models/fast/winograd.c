@@ -254,12 +254,12 @@ static inline __attribute__((always_inline)) void find(const float *images, int 
                                                        int side)
 {
     int top = tile.row * SIDE - pad, left = tile.column * SIDE - pad;
-    int whole = top >= 0 && left >= 0 && top + side <= height && left + side <= width;
+    int inner = top >= 0 && left >= 0 && top + side <= height && left + side <= width;
     ptrdiff_t line = (ptrdiff_t)width * channels;
     const float *first = images + (tile.image * height + top) * line + (ptrdiff_t)left * channels;
     for (int i = 0; i < side; i++)
         for (int j = 0; j < side; j++) {
-            int inside = whole || (top + i >= 0 && top + i < height && left + j >= 0 && left + j < width);
+            int inside = inner || (top + i >= 0 && top + i < height && left + j >= 0 && left + j < width);
             pixel[side * i + j] = inside ? first + i * line + (ptrdiff_t)j * channels : outside;
         }
 }

@@ -104,21 +104,46 @@ def convolve(
     *,
     relu: bool = False,
     pool: bool = False,
-    chosen: Chosen | None = None,
 ) -> Images:
     """The convolution of float32 images with filters that are `arranged` and the shape's `constants`, in channels last.
 
     (+ `other`) (, then ReLU) (, then the largest of each 2×2: without `other` then, and not from many channels to few). A row's
-    bits depend neither on the others nor on the number of threads. `chosen`, of the result's shape, is filled where both `relu`
-    and `pool` are: which of the four outputs each number is, 0 to 3 row by row, or 4 where ReLU gives 0.
+    bits depend neither on the others nor on the number of threads.
     """
-    _check_channels(x, shape.inputs)
+    y = _outputs(x, shape, pool)
+    _convolve(y, x, filters, bias, shape, other, None, relu, pool)
+    return y
+
+
+def convolve_relu_pool(
+    x: Images, filters: torch.Tensor, bias: Float[torch.Tensor, " whole"], shape: Shape
+) -> tuple[Images, Chosen]:
+    """`convolve` with both, and which of the four outputs each number is: 0 to 3 row by row, or 4 where ReLU gives 0."""
+    y = _outputs(x, shape, pool=True)
+    chosen = torch.empty_like(y, dtype=torch.int32)
+    _convolve(y, x, filters, bias, shape, None, chosen, relu=True, pool=True)
+    return y, chosen
+
+
+def _outputs(x: Images, shape: Shape, pool: bool) -> Images:
+    """Where the outputs are written to."""
     height, width = (shape.reach(side) // (2 if pool else 1) for side in x.shape[2:])
-    y = torch.empty(len(x), shape.outputs, height, width, memory_format=torch.channels_last)
-    if chosen is not None and (chosen.dtype, chosen.shape, chosen.stride()) != (torch.int32, y.shape, y.stride()):
-        raise ValueError(
-            f"chosen must be int32 {list(y.shape)} in channels last, got {chosen.dtype} {list(chosen.shape)}"
-        )
+    return torch.empty(len(x), shape.outputs, height, width, memory_format=torch.channels_last)
+
+
+def _convolve(
+    y: Images,
+    x: Images,
+    filters: torch.Tensor,
+    bias: torch.Tensor,
+    shape: Shape,
+    other: Images | None,
+    chosen: Chosen | None,
+    relu: bool,
+    pool: bool,
+) -> None:
+    """Write the outputs to y, and which of four they are to `chosen`, of y's shape and layout."""
+    _check_channels(x, shape.inputs)
     other = None if other is None else other.contiguous(memory_format=torch.channels_last)
 
     def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None, chosen: torch.Tensor | None) -> None:
@@ -131,7 +156,6 @@ def convolve(
     threads = threads_for(len(x))
     given = (y, x.contiguous(memory_format=torch.channels_last), other, chosen)
     share(threads, write, *([None] * threads if t is None else t.tensor_split(threads) for t in given))
-    return y
 
 
 def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outputs inputs size size"]:

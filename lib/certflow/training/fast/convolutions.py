@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from certflow.machine.native import require
 from certflow.models.fast import pooled, winograd
 from certflow.models.fast.folding import hooked
-from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, correlate, pays
+from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, convolve_relu_pool, correlate, pays
 from certflow.models.networks.pooling import TOGETHER
 
 
@@ -135,12 +135,7 @@ class _PooledConvolution(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
     ) -> torch.Tensor:
-        down, across = (shape.reach(side) // 2 for side in x.shape[2:])
-        chosen = None
-        if any(ctx.needs_input_grad):
-            size = len(x), shape.outputs, down, across
-            chosen = torch.empty(size, dtype=torch.int32, memory_format=torch.channels_last)
-        y = convolve(x, arranged(weight), shape.constants(bias), shape, relu=True, pool=True, chosen=chosen)
+        y, chosen = convolve_relu_pool(x, arranged(weight), shape.constants(bias), shape)
         ctx.save_for_backward(x if any(ctx.needs_input_grad[1:3]) else None, weight, chosen)
         ctx.shape, ctx.size = shape, tuple(x.shape[2:])
         return y
