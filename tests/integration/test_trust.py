@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TABLE, NAMES = "results/tables/tiny.md", "digits/tiny/two/gauss-0.25/seed0"
 CERTIFICATE = f"results/certificates/{NAMES}/tiny/tiny/tiny.tsv"
 MODEL = f"results/train/{NAMES}/model.safetensors"
-FOREIGN = [{"label": "theirs", "noise": "gauss-0.25", "path": "their/table.tsv"}]
+FOREIGN = [{"label": "theirs", "noise": "gauss-0.25", "folder": "their", "tables": ["table.tsv"]}]
 ADVERSARIAL = {"kind": "smoothadv", "epochs": 3, "noises": 2, "steps": 1}
 
 
@@ -156,7 +156,7 @@ def test_all_that_is_missing_or_misspelt_is_told_at_once_before_anything_runs(tm
     output = snakemake(tmp_path, "-n", TABLE, overlays=overlay(tmp_path, content), check=False)
     for line in (
         "models.typo.name: timm has no model 'resnt18'; close: resnet18",
-        "experiments.tiny.foreign.0.path: their/table.tsv is not there",
+        "experiments.tiny.foreign.0.tables.0: their/table.tsv is not there",
         "samplers.tiny.npz: its folder would be called like a file of samplers.tiny; rename one",
         "methods.odd.checkpoint: has braces, which Snakemake takes for wildcards",
         "methods.mine.checkpoint: no/gauss-0.25.pth is not there; put it there, or correct the path",
@@ -180,7 +180,7 @@ def test_files_of_experiments_that_are_not_asked_for_may_be_elsewhere(tmp_path):
     ):
         output = snakemake(tmp_path, "-n", target, overlays=overlay(tmp_path, content), check=False)
         assert "methods.mine.checkpoint: no/gauss-0.25.pth is not there" in output
-        assert "experiments.other.foreign.0.path: their/table.tsv is not there" in output
+        assert "experiments.other.foreign.0.tables.0: their/table.tsv is not there" in output
 
 
 def test_numbers_on_the_command_line_reach_the_jobs(finished):

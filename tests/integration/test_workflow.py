@@ -146,7 +146,7 @@ def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
     theirs = tmp_path / "their {experiment} $x*.tsv"  # Snakemake would fill in what stands in braces
     table[["idx", "label", "predict", "radius", "correct", "time"]].to_csv(theirs, sep="\t", index=False)
     overlay = tmp_path / "foreign.yaml"
-    foreign = [{"label": "theirs", "noise": "gauss-0.25", "path": str(theirs)}]
+    foreign = [{"label": "theirs", "noise": "gauss-0.25", "tables": [str(theirs)]}]
     tiny = yaml.safe_load(TINY.read_text())["experiments"]["tiny"]
     overlay.write_text(yaml.safe_dump({"experiments": {"both": {**tiny, "foreign": foreign}}}))
     snakemake(finished, "results/tables/both.tex", overlays=(overlay,))
@@ -155,7 +155,7 @@ def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
     assert summary.loc["theirs", "acr"] == summary.loc["two", "acr"]
     theirs.write_text(theirs.read_text().replace("idx", "number"))
     refused = snakemake(finished, "-n", "results/tables/both.tex", overlays=(overlay,), check=False)
-    assert "experiments.both.foreign.0.path: " in refused and "line 1: lacks the columns idx" in refused
+    assert "experiments.both.foreign.0.tables.0: " in refused and "line 1: lacks the columns idx" in refused
 
 
 def test_fine_tuning_needs_its_file_and_starts_again_when_that_changes(finished, tmp_path):

@@ -97,7 +97,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         ),
         (
             ("experiments", "digits", "foreign"),
-            [{"label": "a", "noise": "gauss-0.2", "path": "x"}],
+            [{"label": "a", "noise": "gauss-0.2", "tables": ["x"]}],
             "experiments.digits.foreign.0.noise: no entry 'gauss-0.2' in noises; known: ",
         ),
         (("experiments", "digits", "seeds"), [1, 1], "experiments.digits.seeds: must be different, got [1, 1]"),
@@ -126,8 +126,21 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         ),
         (
             ("experiments", "digits", "foreign"),
-            [{"label": "a", "noise": "gauss-0.25", "path": "x"}, {"label": "a", "noise": "gauss-0.25", "path": "y"}],
-            "experiments.digits.foreign: two results have the same",
+            [
+                {"label": "a", "noise": "gauss-0.25", "tables": ["x"]},
+                {"label": "a", "noise": "gauss-0.25", "tables": ["y"]},
+            ],
+            "experiments.digits.foreign: two lines have the same label and noise",
+        ),
+        (
+            ("experiments", "digits", "foreign"),
+            [{"label": "a", "noise": "gauss-0.25", "tables": []}],
+            "experiments.digits.foreign.0.tables: ",
+        ),
+        (
+            ("experiments", "digits", "foreign"),
+            [{"label": "a", "noise": "gauss-0.25", "tables": ["x", "y", "x"]}],
+            "experiments.digits.foreign.0.tables: 'x' is listed twice",
         ),
         (("experiments", "digits", "seedz"), [1], "experiments.digits.seedz: no such setting"),
         (("images", "digits-half", "skip"), 10_000, "experiments.digits.images: digits-half on digits: "),
@@ -173,7 +186,9 @@ def with_foreign(raw, folder, *texts, **fields):
     for i, text in enumerate(texts):
         path = folder / f"{i} {{odd}} name.tsv"
         path.write_text(text)
-        results.append({"label": f"their {i}", "noise": "gauss-0.25", "path": str(path), **fields})
+        results.append(
+            {"label": f"their {i}", "noise": "gauss-0.25", "folder": str(folder), "tables": [path.name], **fields}
+        )
     raw["experiments"]["digits"]["foreign"] = results
     return raw
 
@@ -189,15 +204,17 @@ def test_tables_made_elsewhere_are_read_with_the_configuration(raw, tmp_path):
     found = problems(with_foreign(raw, tmp_path, TABLE, *bad.values()))
     assert len(found) == 4
     for i, message in enumerate(bad, 1):
-        start = f"experiments.digits.foreign.{i}.path: {tmp_path}/{i} {{odd}} name.tsv: {message}"
+        start = f"experiments.digits.foreign.{i}.tables.0: {tmp_path}/{i} {{odd}} name.tsv: {message}"
         assert sum(line.startswith(start) for line in found) == 1, (start, found)
 
 
 def test_tables_of_one_line_are_of_the_same_images(raw, tmp_path):
-    with_foreign(raw, tmp_path, TABLE, TABLE[: TABLE.index("20")], label="theirs")
-    raw["experiments"]["digits"]["foreign"][1]["seed"] = 1
+    first, other = with_foreign(raw, tmp_path, TABLE, TABLE[: TABLE.index("20")])["experiments"]["digits"]["foreign"]
+    load(raw)  # as two lines
+    raw["experiments"]["digits"]["foreign"] = [{**first, "tables": first["tables"] + other["tables"]}]
     (found,) = problems(raw)
-    assert found.startswith("experiments.digits.foreign.1.path: ") and "other images or labels than" in found
+    assert found.startswith("experiments.digits.foreign.0.tables.1: ")
+    assert f"has other images or labels than {tmp_path}/0 {{odd}} name.tsv" in found
 
 
 def test_l2_radii_made_elsewhere_do_not_stand_beside_others(raw, tmp_path):
@@ -213,17 +230,14 @@ def test_l2_radii_made_elsewhere_do_not_stand_beside_others(raw, tmp_path):
 
 
 def test_a_table_stands_beside_one_row_that_there_is(raw, tmp_path):
-    with_foreign(raw, tmp_path, TABLE, TABLE, TABLE, beside="gaussian-quick")
-    first, second, third = raw["experiments"]["digits"]["foreign"]
-    second["seed"], second["label"], third["beside"] = 1, first["label"], "gaussian"
+    with_foreign(raw, tmp_path, TABLE, TABLE, beside="gaussian-quick")
+    other = raw["experiments"]["digits"]["foreign"][1]
+    other["beside"] = "gaussian"
     (found,) = problems(raw)
-    assert "foreign.2.beside: the experiment has no row of 'gaussian' under 'gauss-0.25'; its methods are" in found
-    third["beside"] = "gaussian-quick"
+    assert "foreign.1.beside: the experiment has no row of 'gaussian' under 'gauss-0.25'; its methods are" in found
+    other["beside"] = "gaussian-quick"
     (found,) = problems(raw)
-    assert "foreign.2.beside: 'their 0' stands beside gaussian-quick under gauss-0.25 already" in found
-    second["beside"], third["beside"] = None, None
-    (found,) = problems(raw)
-    assert "foreign.1.beside: tables of one label and noise are one line" in found
+    assert "foreign.1.beside: 'their 0' stands beside gaussian-quick under gauss-0.25 already" in found
 
 
 def test_another_content_of_a_table_made_elsewhere_is_another_table(raw, tmp_path):

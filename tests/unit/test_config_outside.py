@@ -101,11 +101,13 @@ def test_files_are_looked_for_as_far_as_entries_with_problems_let_it(raw, tmp_pa
 
 
 def test_a_table_made_elsewhere_that_is_missing_is_told_where_its_experiment_is_asked_for(raw, tmp_path):
-    raw["experiments"]["mnist"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": f"{tmp_path}/t.tsv"}]
+    raw["experiments"]["mnist"]["foreign"] = [
+        {"label": "theirs", "noise": "gauss-0.25", "folder": str(tmp_path), "tables": ["t.tsv"]}
+    ]
     ending = "is not there; put it there, or correct the path"
     for experiments, told in (((), []), (("digits",), []), (("digits", "mnist"), ["mnist"])):
         assert problems(raw, experiments) == [
-            f"experiments.{name}.foreign.0.path: {tmp_path}/t.tsv {ending}" for name in told
+            f"experiments.{name}.foreign.0.tables.0: {tmp_path}/t.tsv {ending}" for name in told
         ]
 
 
@@ -124,7 +126,7 @@ def test_the_content_of_files_is_part_of_what_a_model_is(raw, tmp_path):
 
 @pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
 def test_names_that_no_file_can_have_are_of_files_that_are_not_there(raw, path):
-    raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "path": path}]
+    raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "tables": [path]}]
     raw["methods"]["mine"] = {"kind": "external", "checkpoint": path}
     raw["denoisers"]["theirs"] = {"kind": "diffusion", "weights": path}
     raw["methods"]["behind"] = {
@@ -134,7 +136,7 @@ def test_names_that_no_file_can_have_are_of_files_that_are_not_there(raw, path):
     }
     raw["experiments"]["digits"]["methods"] = ["mine", "behind"]
     ending = f"{path} is not there; put it there, or correct the path"
-    keys = ("experiments.digits.foreign.0.path", "methods.mine.checkpoint", "denoisers.theirs.weights")
+    keys = ("experiments.digits.foreign.0.tables.0", "methods.mine.checkpoint", "denoisers.theirs.weights")
     assert {f"{key}: {ending}" for key in keys} == set(problems(raw))
 
 

@@ -118,7 +118,7 @@ def test_the_first_six_columns_read_back_as_results_from_elsewhere(tmp_path):
     ours = line(sigma=0.5)
     write_table(whole, ours.seeds[0].table, provenance(0.5))
     path.write_text(first_six(whole))
-    theirs = read_external_line("theirs", "gauss-0.5", 0.5, {0: path}, norm="l2")
+    theirs = read_external_line("theirs", "gauss-0.5", 0.5, [path], norm="l2")
     for name in ("idx", "label", "predict", "radius", "correct"):
         assert (theirs.seeds[0].table[name].to_numpy() == ours.seeds[0].table[name].to_numpy()).all()
     assert theirs.seeds[0].table["seconds"].to_numpy() == pytest.approx(

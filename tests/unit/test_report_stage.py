@@ -39,8 +39,7 @@ def experiment(tmp_path):
             {
                 "label": "theirs",
                 "noise": "gauss-0.25",
-                "path": str(theirs),
-                "seed": 0,
+                "tables": [{"path": str(theirs)}],
                 "norm": "l2",
                 "beside": "gaussian",
             }
@@ -146,7 +145,7 @@ def test_images_beyond_the_split_are_refused(tmp_path):
 
 def test_contradicting_labels_are_refused_before_anything_is_written(experiment):
     spec, ours = experiment
-    theirs = Path(spec["foreign"][0]["path"])
+    theirs = Path(spec["foreign"][0]["tables"][0]["path"])
     head, *rows = [row.split("\t") for row in theirs.read_text().splitlines()]
     for row in rows:
         row[1], row[2], row[3], row[4] = str((int(row[1]) + 1) % 10), "-1", "0.0", "0"

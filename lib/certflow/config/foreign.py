@@ -24,29 +24,38 @@ def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
     Only an experiment that is asked for needs its tables (`certflow.config.outside`): one that is not there is passed over.
     """
     dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
-    first: dict[tuple[str, str], tuple[str, Columns]] = {}
     for place, result in enumerate(e.foreign):
-        if not os.path.exists(result.path):
-            continue
-        try:
-            table = read_field_columns(result.path)
-        except DataError as error:
-            yield f"foreign.{place}.path: {error}"
-            continue
-        lines = []
-        if dataset is not None and images is not None:
-            lines += _beyond(table, dataset.info(), images.split)
-        path, other = first.setdefault((result.label, result.noise), (result.path, table))
-        lines += [] if _same_images(table, other) else [_other_images(path)]
-        yield from (f"foreign.{place}.path: {result.path}: {line}" for line in lines)
+        twice = sorted({table for table in result.tables if result.tables.count(table) > 1})
+        yield from (f"foreign.{place}.tables: {table!r} is listed twice" for table in twice)
+        first: tuple[str, Columns] | None = None
+        for number, path in enumerate(result.paths):
+            if not os.path.exists(path):
+                continue
+            key = f"foreign.{place}.tables.{number}"
+            try:
+                table = read_field_columns(path)
+            except DataError as error:
+                yield f"{key}: {error}"
+                continue
+            if dataset is not None and images is not None:
+                yield from (f"{key}: {path}: {line}" for line in _beyond(table, dataset.info(), images.split))
+            first = first or (path, table)
+            if not _same_images(table, first[1]):
+                yield f"{key}: {path}: {_other_images(first[0])}"
     if e.foreign:
         yield from _norm_problems(study, e)
         yield from _beside_problems(e)
 
 
 def foreign_specs(e: Experiment) -> list[dict[str, Any]]:
-    """The tables made elsewhere of an experiment, each with the SHA-256 of its file: another content is another result."""
-    return [{**result.model_dump(mode="json"), "sha256": file_digest(result.path)} for result in e.foreign]
+    """The lines made elsewhere of an experiment, with the SHA-256 of each of their files: another content is another result."""
+    return [
+        {
+            **result.model_dump(mode="json", exclude={"folder", "tables"}),
+            "tables": [{"path": path, "sha256": file_digest(path)} for path in result.paths],
+        }
+        for result in e.foreign
+    ]
 
 
 def _beyond(table: Columns, info: DataInfo, split: str) -> Iterator[str]:
@@ -70,18 +79,15 @@ def _same_images(table: Columns, other: Columns) -> bool:
 
 def _other_images(path: str) -> str:
     return (
-        f"has other images or labels than {path}, which has the same label and noise; tables of one line differ in their "
-        f"seed alone: certify the same images in the same order, or give the lines different labels"
+        f"has other images or labels than {path}, and tables of one line differ in the training of their models alone; "
+        f"certify the same images in the same order, or list it in a line of its own"
     )
 
 
 def _beside_problems(e: Experiment) -> Iterator[str]:
-    """A label stands beside one row, which must exist, and a row beside one label."""
+    """A line stands beside a row that exists, and a row beside one line."""
     rows: dict[tuple[str, str], str] = {}
-    named: dict[tuple[str, str], str | None] = {}
     for place, result in enumerate(e.foreign):
-        if named.setdefault((result.label, result.noise), result.beside) != result.beside:
-            yield f"foreign.{place}.beside: tables of one label and noise are one line; give all of them the same"
         if result.beside is None:
             continue
         if result.beside not in e.methods or result.noise not in e.noises:
@@ -92,7 +98,7 @@ def _beside_problems(e: Experiment) -> Iterator[str]:
         if rows.setdefault((result.beside, result.noise), result.label) != result.label:
             yield (
                 f"foreign.{place}.beside: {rows[result.beside, result.noise]!r} stands beside {result.beside} under "
-                f"{result.noise} already; leave it out, or give seeds of one line the same label"
+                f"{result.noise} already; leave it out, or list the tables of both in one line"
             )
 
 

@@ -41,7 +41,8 @@ def _reached(find: Callable[[], Iterable[str]], known: Sequence[str]) -> list[st
 def _missing(study: Study, name: str) -> Iterator[str]:
     if name in study.experiments:
         for place, result in enumerate(study.experiments[name].foreign):
-            yield from _absent(f"experiments.{name}.foreign.{place}.path", result.path)
+            for number, path in enumerate(result.paths):
+                yield from _absent(f"experiments.{name}.foreign.{place}.tables.{number}", path)
     needed = study.needed(study.page_models(name))
     for model in dict.fromkeys(model for _, model, *_ in needed):
         yield from (f"models.{model}: {line}" for line in study.models[model].absent())

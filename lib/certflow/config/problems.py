@@ -128,9 +128,9 @@ def _seed_problems(e: Experiment | Diagnosis) -> Iterator[str]:
 
 def _list_problems(e: Experiment) -> Iterator[str]:
     """Lists that only experiments have, and that must increase or hold nothing twice."""
-    theirs = [(result.label, result.noise, result.seed) for result in e.foreign]
+    theirs = [(result.label, result.noise) for result in e.foreign]
     if len(set(theirs)) < len(theirs):
-        yield "foreign: two results have the same label, noise and seed; give them different labels, or seeds of one line"
+        yield "foreign: two lines have the same label and noise; give them different labels, or list their tables in one"
     if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
         yield f"radii: must increase and not be negative, got {e.radii}"
 

@@ -1,5 +1,6 @@
 """What the entries of a configuration are, section by section."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_origin
@@ -53,20 +54,25 @@ class Envelopes(Record):
 
 
 class ForeignResult(Record):
-    """A per-image table made elsewhere, in the field's format (`idx label predict radius correct time`, tab-separated)."""
+    """A line made elsewhere: tables in the field's format (`idx label predict radius correct time`, tab-separated)."""
 
     label: str = Field(min_length=1)
     """Shown in the table's method column."""
     noise: str
     """Name of the noise entry it was certified under."""
-    path: str
-    """The file, relative to where the workflow runs."""
-    seed: TrainingSeed = 0
-    """The seed that its model was trained with, so that tables of several seeds are averaged."""
+    tables: list[str] = Field(min_length=1)
+    """Its files, one for each model that was trained so; several are averaged, as seeds of ours are."""
+    folder: str = ""
+    """Where the files lie, relative to where the workflow runs; empty: there."""
     norm: Norm = "l2"
     """The norm of its radii, which the format does not say."""
     beside: str | None = None
     """Method of the experiment that it is compared with, image by image: the difference and its standard error."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The files, `folder` put before each."""
+        return [os.path.join(self.folder, table) for table in self.tables]
 
 
 class Preview(Record):

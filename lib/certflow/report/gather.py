@@ -50,12 +50,16 @@ def _line(spec: Mapping[str, Any], method: str, noise: str, certificate: str, ta
 
 
 def foreign_lines(spec: Mapping[str, Any]) -> list[Line]:
-    """The lines made elsewhere, in the order of `spec["foreign"]`, whose entries name their files."""
-    groups: dict[tuple[str, str, str, str], dict[int, Path]] = {}
-    for result in spec["foreign"]:
-        key = (result["label"], result["noise"], result["norm"], result["beside"] or "")
-        groups.setdefault(key, {})[result["seed"]] = Path(result["path"])
+    """The lines made elsewhere, one for each entry of `spec["foreign"]`, which names its files."""
     return [
-        read_external_line(label, noise, spec["sigmas"][noise], tables, norm=norm, split=spec["split"], beside=beside)
-        for (label, noise, norm, beside), tables in groups.items()
+        read_external_line(
+            result["label"],
+            result["noise"],
+            spec["sigmas"][result["noise"]],
+            [table["path"] for table in result["tables"]],
+            norm=result["norm"],
+            split=spec["split"],
+            beside=result["beside"] or "",
+        )
+        for result in spec["foreign"]
     ]

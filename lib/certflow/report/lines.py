@@ -199,14 +199,14 @@ def read_external_line(
     method: str,
     noise: str,
     sigma: float,
-    paths: Mapping[int, Path],
+    paths: Sequence[Path | str],
     *,
     norm: str,
     split: str = "test",
     beside: str = "",
 ) -> Line:
     """A line made elsewhere, from tables in the field's format (`idx label predict radius correct time`), radii in `norm`."""
-    entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in paths.items())
+    entries = tuple(SeedTable(seed, read_field_table(path), Path(path), norm=norm) for seed, path in enumerate(paths))
     return Line(method, noise, sigma, "", entries, split=split, beside=beside)
 
 

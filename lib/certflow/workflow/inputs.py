@@ -120,7 +120,7 @@ class Inputs:
 
         A path with braces is left out, since Snakemake would take them for wildcards: `table_spec` holds its content's digest.
         """
-        listed = [result.path for result in self.study.experiments[w.experiment].foreign]
+        listed = [path for result in self.study.experiments[w.experiment].foreign for path in result.paths]
         return [self.own(path) for path in listed if "{" not in path]
 
     def volatility_tables(self, w: Wildcards) -> list[str]:
