@@ -137,12 +137,16 @@ def test_settings_of_the_papers(dataset, method):
         assert found == values, name
 
 
+LOGGED = {("cifar100", "macer"): {"deferred": True}}
+"""What published training logs say of a dataset otherwise than of the one that its settings are taken over from."""
+
+
 @pytest.mark.parametrize(("copy", "original", "sigmas"), [("fmnist", "mnist", 3), ("cifar100", "cifar10", 2)])
 @pytest.mark.parametrize("method", sorted({method for _, method in TABLE}))
 def test_settings_taken_over_from_another_dataset_are_the_same_and_marked(copy, original, sigmas, method):
     for sigma in (0.25, 0.5, 1.0)[:sigmas]:
         theirs, ours = (preset_settings("paper", name, method, "gaussian", sigma) for name in (original, copy))
-        assert ours == theirs
+        assert ours == theirs | LOGGED.get((copy, method), {})
     rows = [row for row in load_preset("paper").rows if copy in row.datasets and row.method == method]
     assert not any(row.published for row in rows)
 
