@@ -1,7 +1,11 @@
 """What README and docs point at is there: files, headings, make targets, scripts. What settings are is in `test_generated`."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lib").rglob("*.md")])
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(?!configfile:)(.*?)^```", re.MULTILINE | re.DOTALL)  # others are of a Snakefile
 
 
 def anchors(page: Path) -> set[str]:
@@ -41,6 +46,33 @@ def test_commands_name_what_there_is(page):
         assert (ROOT / path).exists(), path
     for module in re.findall(r"python -m (certflow\.[\w.]+)", text):
         assert (ROOT / "lib" / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def called(node: ast.expr, names: dict[str, Any]) -> Any:
+    """What a call in an example calls, where that is a function of ours or a method of a class of ours; else None."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = called(node.value.func if isinstance(node.value, ast.Call) else node.value, names)
+        return getattr(owner, node.attr) if isinstance(owner, ModuleType | type) else None
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_calls_in_examples_fit_the_functions(page):
+    """Names that an example imports are there, and its calls have the arguments that are asked for and no others."""
+    names: dict[str, Any] = {}
+    for block in PYTHON.findall(page.read_text()):
+        tree = ast.parse(block)
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "certflow":
+                exec(compile(ast.Module([node], []), page.name, "exec"), names)
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            function = called(node.func, names)
+            if callable(function):
+                itself = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call)
+                positional = [None] * (len(node.args) + itself)
+                inspect.signature(function).bind(*positional, **{word.arg: None for word in node.keywords if word.arg})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
