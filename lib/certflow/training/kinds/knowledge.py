@@ -37,7 +37,8 @@ class Knowledge(MethodSpec):
     example: ClassVar[dict[str, Any]] = {"lbd": 0.05, "penalty_warmup": 0.5}
 
     lbd: float = Field(10.0, ge=0)
-    """Weight of the penalty. 10 to 100 lower the volatility after a warm-up; without one, from scratch, even 3 may collapse."""
+    """Weight of the penalty. 10 to 100 after a warm-up; without one, from scratch, even 3 may collapse. What it does and does
+    not do: docs/results/knowledge.md."""
     alpha: Annotated[float, OnlyWith("pick", "sampled")] = Field(2.0, gt=0)
     """The layer's place is drawn from the beta law of alpha and beta: (2, 1), the published choice, favours deep layers."""
     beta: Annotated[float, OnlyWith("pick", "sampled")] = Field(1.0, gt=0)
