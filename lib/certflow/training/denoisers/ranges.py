@@ -19,7 +19,8 @@ restoration = lazy("certflow.training.denoisers.restoration")
 class RangeTraining(MethodSpec):
     """Every image of a batch gets its own noise level from `sigma_range`, and the network is given it, if it takes one.
 
-    The defaults are those of DRUNet where they mean something here (Zhang et al. 2021): Adam at 1e-4, the L1 loss.
+    The defaults are those of DRUNet where they mean something here (Zhang et al. 2021): AdamW without weight decay at 1e-4,
+    the L1 loss.
     """
 
     kind: Literal["range"] = "range"

@@ -63,7 +63,7 @@ class Denoised(MethodSpec):
     denoiser: str | None = None
     """Entry of `denoisers`; null: the noisy image itself is classified, the row to compare with."""
     classifier: Classifier | None = None
-    """Null: the model entry's own pretrained weights (timm), off the shelf."""
+    """Null: the model entry's own pretrained weights (kinds `timm` and `hf_image`), off the shelf."""
     objective: Literal["mse", "l1", "stability", "classification"] | None = None
     """`mse`, `l1`: difference from the clean image. `stability`: cross-entropy with the class that f gives the clean image.
     `classification`: with the true label. Null: the denoiser is used with the weights it has."""
