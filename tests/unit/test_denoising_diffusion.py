@@ -214,6 +214,7 @@ def test_a_diffusion_network_learns_from_noise():
         ({"widths": (100, 128)}, "multiples of groups=32"),
         ({"widths": (128, 96), "attention": (1,)}, "multiples of head_dim=64"),
         ({"hub": "a/b", "weights": "c"}, "one origin"),
+        ({"steps": 20}, "steps: in a linear schedule of 20 steps betas go from 0.005 to 1"),
     ],
 )
 def test_impossible_networks_are_refused(fields, message):

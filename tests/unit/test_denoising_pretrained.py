@@ -295,6 +295,16 @@ def test_a_folder_becomes_a_denoiser(tmp_path, pipeline):
         torch.testing.assert_close(denoiser.eval()(y), wanted, rtol=0, atol=1e-5)
 
 
+def saying(name, said):
+    """Writes settings into a file of a folder."""
+    return lambda folder: (folder / name).write_text(json.dumps(said))
+
+
+def also(name, said):
+    """Adds settings to those in a file of a folder."""
+    return lambda folder: (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **said}))
+
+
 @pytest.mark.parametrize(
     "spoil, message",
     [
@@ -309,6 +319,25 @@ def test_a_folder_becomes_a_denoiser(tmp_path, pipeline):
             lambda f: (f / "scheduler_config.json").write_text('{"beta_schedule": "sigmoid"}'),
             "its schedule is 'sigmoid'",
         ),
+        (saying("scheduler_config.json", {"sigma_min": 0.01, "num_train_timesteps": 2000}), "its schedule is 'None'"),
+        (
+            saying("scheduler_config.json", {"beta_schedule": "linear", "rescale_betas_zero_snr": True}),
+            "its schedule is 'linear' with rescale_betas_zero_snr",
+        ),
+        (
+            saying("scheduler_config.json", {"beta_schedule": "linear", "num_train_timesteps": "1000"}),
+            "scheduler_config.json: is damaged",
+        ),
+        (
+            saying("scheduler_config.json", {"beta_schedule": "linear", "beta_end": 3.0}),
+            "scheduler_config.json: .* betas go from 0.0001 to 3",
+        ),
+        (also("config.json", {"of_a_newer_version": 1}), "config.json: .* unexpected keyword .*of_a_newer_version"),
+        (
+            also("config.json", {"down_block_types": ["DownBlock2D"]}),
+            "config.json: .* same number of `down_block_types`",
+        ),
+        (saying("config.json", {"sample_size": 8}), "config.json: does not state block_out_channels, in_channels"),
     ],
 )
 def test_folders_that_are_not_whole_are_refused(tmp_path, spoil, message):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certflow.data.base import DataInfo
+from certflow.denoising.networks.unet import UNet
+from certflow.denoising.schedule import Schedule
 from certflow.errors import ArtefactError
-from certflow.files.intact import file_digest
+from certflow.files.intact import file_digest, reading
 from certflow.kinds.spec import digest
 from certflow.models.fitting import fit
 from certflow.models.hf_folder import cached, read_json
@@ -70,6 +72,11 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"{config}: is conditioned on the class, which a denoiser must not know; take an unconditional one"
         )
     plain = {key: value for key, value in settings.items() if not key.startswith("_")}
+    missing = {"in_channels", "out_channels", "block_out_channels"} - plain.keys()
+    if missing:
+        raise ArtefactError(f"{config}: does not state {', '.join(sorted(missing))}; get the file again")
+    with reading(config, "take a model that the diffusers library installed here can build"), torch.device("meta"):
+        UNet(plain)
     notes = {"unet": plain, "time_scale": 1.0, **_schedule(scheduler)}
     return notes, {key: tensor.float() for key, tensor in read_tensors(weights).items()}
 
@@ -79,12 +86,16 @@ def _schedule(scheduler: Path | None) -> dict[str, Any]:
     if scheduler is None:
         return {}
     said = read_json(scheduler)
-    kind = said.get("beta_schedule", "linear")
-    if kind not in SCHEDULES or said.get("trained_betas") is not None:
-        raise ArtefactError(f"{scheduler}: its schedule is {kind!r}; known: {', '.join(SCHEDULES)}")
+    kind = str(said.get("beta_schedule"))
+    further = [name for name in ("trained_betas", "rescale_betas_zero_snr") if said.get(name)]
+    if kind not in SCHEDULES or further:
+        shown = " with ".join([repr(kind), *further])
+        raise ArtefactError(f"{scheduler}: its schedule is {shown}; known: {', '.join(SCHEDULES)}, as they are")
     schedule = {"kind": SCHEDULES[kind], "steps": said.get("num_train_timesteps", 1000)}
     if kind != "squaredcos_cap_v2":
         schedule |= {"beta_start": said.get("beta_start", 1e-4), "beta_end": said.get("beta_end", 0.02)}
+    with reading(scheduler, "get the file again"):
+        Schedule(**schedule)
     prediction = said.get("prediction_type", "epsilon")
     if prediction not in ("epsilon", "sample", "v_prediction"):
         raise ArtefactError(f"{scheduler}: predicts {prediction!r}; known: epsilon, sample, v_prediction")

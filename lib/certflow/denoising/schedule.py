@@ -29,6 +29,14 @@ class Schedule:
     beta_start: float | None = None
     beta_end: float | None = None
 
+    def __post_init__(self) -> None:
+        betas = self.betas()
+        if not 0 < betas.min() <= betas.max() < 1:
+            raise ValueError(
+                f"steps: in a {self.kind} schedule of {self.steps} steps betas go from {betas.min():.3g} to {betas.max():.3g}, "
+                "but must lie between 0 and 1; take more steps"
+            )
+
     def betas(self) -> np.ndarray:
         """float64 [steps]."""
         if self.kind == "cosine":

@@ -73,6 +73,7 @@ class Diffusion(DenoiserSpec):
     def _possible(self) -> Self:
         if self.hub is not None and (self.weights is not None or self.train is not None):
             raise ValueError("one of `hub`, `weights` and `train`: a denoiser has one origin")
+        Schedule(self.schedule, self.steps)  # refuses too few steps
         wrong = [level for level in self.attention if not 0 <= level < len(self.widths)]
         if wrong:
             raise ValueError(f"attention: levels are 0 to {len(self.widths) - 1}, got {wrong}")
