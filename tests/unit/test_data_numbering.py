@@ -112,6 +112,14 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     assert read_index(str(path)) == {"n01": 0, "n02": 1}
 
 
+@pytest.mark.parametrize("second", ["cat", ["cat", "a cat"], None, [], {}, [["dog"]]])
+def test_an_index_gives_each_number_a_folder_of_its_own(tmp_path, second):
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({"0": "cat", "1": second}))
+    with pytest.raises(ValueError, match="index.json: 1: must be the name of a folder that no other number has"):
+        read_index(str(path))
+
+
 @pytest.mark.parametrize("place", ["pipe", "folder", "~nobody-9/x", "none", "x" * 300])
 def test_names_that_cannot_be_read_are_an_error_that_says_so(pipe_and_folder, place):
     with pytest.raises(ValueError, match="cannot be read"):

@@ -61,6 +61,13 @@ def test_normalisation_is_the_folder_s(tmp_path):
     assert normalisation(tmp_path, 3) == ([0.1, 0.2, 0.3], [0.5] * 3)
 
 
+@pytest.mark.parametrize("said", [{"image_mean": [0.5]}, {"image_mean": None}, {"rescale_factor": "1/255"}])
+def test_a_normalisation_that_is_not_whole_is_refused(tmp_path, said):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(ArtefactError, match="preprocessor_config.json: is damaged"):
+        normalisation(tmp_path, 1)
+
+
 @pytest.mark.parametrize("normalises", [True, False])
 def test_normalisation_of_other_units_than_pixels_in_0_to_1_is_the_same_function(tmp_path, normalises):
     said = {"do_normalize": normalises, "image_mean": [0.9], "image_std": [0.5], "rescale_factor": 1 / 127.5}

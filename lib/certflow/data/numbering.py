@@ -53,9 +53,15 @@ def read_index(path: str) -> dict[str, Any]:
     found = _json(_read(path))
     if not isinstance(found, dict):
         raise ValueError(f"{path}: must hold a JSON mapping from class folders to numbers")
-    if found and all(re.fullmatch("[0-9]{1,9}", key) and not isinstance(value, int) for key, value in found.items()):
-        return {value[0] if isinstance(value, list) and value else value: int(key) for key, value in found.items()}
-    return found
+    if not found or not all(re.fullmatch("[0-9]{1,9}", key) and not isinstance(found[key], int) for key in found):
+        return found
+    numbers: dict[str, int] = {}
+    for key, value in found.items():
+        name = value[0] if isinstance(value, list) and value else value
+        if not isinstance(name, str) or name in numbers:
+            raise ValueError(f"{path}: {key}: must be the name of a folder that no other number has, got {value!r}")
+        numbers[name] = int(key)
+    return numbers
 
 
 def _read(path: str) -> str:

@@ -134,9 +134,10 @@ def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[fl
     file = Path(path) / INPUT
     stated = read_json(file) if file.is_file() else {}
     mean, sd = [0.0] * channels, [1.0] * channels
-    if stated.get("do_normalize", True) and "image_mean" in stated:
-        mean, sd = _per_channel(stated["image_mean"], channels), _per_channel(stated["image_std"], channels)
-    largest = 255 * (stated.get("rescale_factor") or 1 / 255)
+    with reading(file, "get the file again"):
+        if stated.get("do_normalize", True) and "image_mean" in stated:
+            mean, sd = _per_channel(stated["image_mean"], channels), _per_channel(stated["image_std"], channels)
+        largest = 255 * float(stated.get("rescale_factor") or 1 / 255)
     if abs(largest - 1) < WRITTEN:
         return mean, sd
     return [value / largest for value in mean], [value / largest for value in sd]
