@@ -124,6 +124,18 @@ def test_the_content_of_files_is_part_of_what_a_model_is(raw, tmp_path):
     assert load(raw).model_spec(*run)["files"] != before["files"]
 
 
+def test_so_is_that_of_the_folder_that_a_network_comes_from(raw, tmp_path):
+    raw["models"]["theirs"] = {"kind": "hf_image", "weights": str(tmp_path), "resize": 32}
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    run = ("digits", "theirs", "gaussian-quick", "gauss-0.25", 0)
+    before = load(raw).model_spec(*run)
+    assert set(before["files"]) == {"model", "model.1"}
+    (tmp_path / "model.safetensors").write_text("other weights")
+    after = load(raw).model_spec(*run)
+    assert {role for role in ("model", "model.1") if after["files"][role] != before["files"][role]} == {"model.1"}
+
+
 @pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
 def test_names_that_no_file_can_have_are_of_files_that_are_not_there(raw, path):
     raw["experiments"]["digits"]["foreign"] = [{"label": "theirs", "noise": "gauss-0.25", "tables": [path]}]

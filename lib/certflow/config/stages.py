@@ -47,7 +47,7 @@ class StageSpecs(Entries):
             name: self.predictions_spec(dataset, model, entry)
             for name, entry in self.tables(method, dataset, noise).items()
         }
-        files = contents(self.brought(dataset, method, noise, seed))
+        files = contents({**self.models[model].brought(), **self.brought(dataset, method, noise, seed)})
         return plain(
             {
                 "dataset": self.datasets[dataset].canonical(),

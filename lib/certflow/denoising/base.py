@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from certflow.data.base import DataInfo
+from certflow.files.contents import by_number
 from certflow.files.paths import without_braces
 from certflow.kinds.spec import Spec
 from certflow.training.denoisers.ranges import RangeTraining
@@ -100,7 +101,7 @@ class DenoiserSpec(Spec):
 
     def brought(self) -> dict[str, str]:
         """Role → path of the local files that the weights come from, the roles `denoiser`, `denoiser.1` and so on."""
-        return {f"denoiser.{number}" if number else "denoiser": path for number, path in enumerate(self.files())}
+        return by_number("denoiser", self.files())
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
         """The denoiser with fresh weights. condition: the noise level it is fixed to; kinds that take none ignore it.

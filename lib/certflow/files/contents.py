@@ -1,13 +1,18 @@
 """The user's own files (checkpoints, weights), known by content: another file under the same name is noticed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from certflow.errors import DataError
 from certflow.files.intact import file_digest
+
+
+def by_number(role: str, paths: Iterable[str]) -> dict[str, str]:
+    """Role → path of files that belong together, the roles `role`, `role.1` and so on."""
+    return {f"{role}.{number}" if number else role: path for number, path in enumerate(paths)}
 
 
 def contents(files: Mapping[str, str | Path]) -> dict[str, str]:

@@ -148,6 +148,10 @@ class ModelSpec(Spec):
         """Local files that the network's weights come from, where it brings its own."""
         return []
 
+    def brought(self) -> dict[str, str]:
+        """Role → path of those that the entry names itself, the roles `model`, `model.1` and so on."""
+        return {}
+
     def absent(self) -> list[str]:
         """What the network is made from besides the configuration and is not there: files, packages."""
         return [

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from certflow.data.base import DataInfo
+from certflow.files.contents import by_number
 from certflow.kinds.effect import OnlyWith
 from certflow.models.base import ModelSpec, Setting
 
@@ -70,6 +71,9 @@ class TransformersModel(ModelSpec):
         from certflow.models.hf_folder import files_of
 
         return [] if self.network is not None else files_of(self._folder(), self.read)
+
+    def brought(self) -> dict[str, str]:
+        return {} if self.weights is None else by_number("model", self.files())
 
     def _folder(self) -> str:
         """Where the model lies; `ArtefactError` for one of a hub that is not in its cache."""

@@ -9,8 +9,10 @@ import torch
 
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.data.store import content_digest, open_split
-from certflow.files.contents import require_contents
+from certflow.files.contents import contents, require_contents
+from certflow.files.intact import file_digest
 from certflow.kinds.registry import revive
+from certflow.kinds.spec import digest
 from certflow.models import build
 from certflow.models.starting import start_from
 from certflow.noise.base import NoiseSpec
@@ -97,6 +99,17 @@ class Assembled:
     trainee: torch.nn.Module | None = None
 
 
+def own_weights(given: Given) -> dict[str, str]:
+    """`weights`: a digest of the files that the model entry's weights come from, where it brings any.
+
+    `DataError` where they are not those that the specification names.
+    """
+    architecture = given.architecture()
+    require_contents(given.spec, contents(architecture.brought()))
+    files = architecture.files()
+    return {"weights": digest([file_digest(path) for path in files])} if files else {}
+
+
 def fresh(given: Given) -> Assembled:
     """The architecture with initial weights from torch's generator, or with those of a checkpoint to start from.
 
@@ -106,7 +119,7 @@ def fresh(given: Given) -> Assembled:
     checkpoint, architecture = given.files.checkpoint, given.architecture()
     if bool(given.spec.get("fine_tuned")) != (checkpoint is not None):
         raise ValueError("a checkpoint to start from is given if and only if the specification says fine_tuned")
-    module, parents = build(architecture, given.info), {"data": given.data.digest}
+    module, parents = build(architecture, given.info), {"data": given.data.digest, **own_weights(given)}
     if checkpoint is None:
         return Assembled(module, parents)
     start = start_from(module, checkpoint, architecture, given.info)

@@ -16,15 +16,13 @@ from certflow.denoising.stored import DENOISER, condition_of, fresh, load_denois
 from certflow.denoising.trainee import Trainee
 from certflow.errors import ArtefactError
 from certflow.files.contents import contents, require_contents
-from certflow.files.intact import file_digest
 from certflow.files.tensorfile import read_tensors
 from certflow.kinds.registry import revive, spec_class
-from certflow.kinds.spec import digest
 from certflow.models import build
 from certflow.models.fitting import fit
 from certflow.models.header import carried_warnings, read_header
 from certflow.models.normalise import Normalise
-from certflow.training.assembly import Assembled, Given
+from certflow.training.assembly import Assembled, Given, own_weights
 
 if TYPE_CHECKING:
     from certflow.training.kinds.denoised import Denoised
@@ -122,8 +120,7 @@ def _digests(given: Given, facts: Mapping[str, Any]) -> dict[str, str]:
     """What the result was made from: digests of weights made here, and of files brought along."""
     found = {role: read_header(path)[1] for role, path in given.files.parts.items()}
     if "classifier" not in given.files.parts:
-        brought = given.architecture().files()
-        found |= {"weights": digest([file_digest(path) for path in brought])} if brought else {}
+        found |= own_weights(given)
     if given.files.trained is not None:
         found["denoiser"] = read_header(given.files.trained)[1]
     brought = facts.get("denoiser") or {}

@@ -10,7 +10,7 @@ from certflow.denoising.composed import DenoiseThenClassify
 from certflow.denoising.stored import seen
 from certflow.models import adapters, build
 from certflow.models.header import carried_warnings, read_header
-from certflow.training.assembly import Assembled, Given
+from certflow.training.assembly import Assembled, Given, own_weights
 from certflow.training.batch import Batch
 from certflow.training.composing import part
 
@@ -51,7 +51,8 @@ def assemble_anew(method: "Retrained", given: Given) -> Assembled:
         resize=pair.resize,
         learns="classifier" if method.frozen else "both",
     )
-    return Assembled(network, {"data": given.data.digest, "pair": digest}, record.facts, carried_warnings(record))
+    parents = {"data": given.data.digest, "pair": digest, **own_weights(given)}
+    return Assembled(network, parents, record.facts, carried_warnings(record))
 
 
 @torch.no_grad()
