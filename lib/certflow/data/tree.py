@@ -22,7 +22,7 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".
 
 class TreeDataset(DatasetSpec):
     """Base of the kinds `<root>/<folder of the split>/<class>/…/*.jpg`. Classes are numbered by sorted folder name, images
-    by class and then by sorted path, as torchvision's `ImageFolder` does."""
+    by class and then by sorted path, as by torchvision's `ImageFolder` where class folders hold no folders."""
 
     folders: ClassVar[dict[str, str]] = {"train": "train", "test": "test"}
     """Split → name of its folder."""
