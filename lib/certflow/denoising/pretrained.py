@@ -91,7 +91,7 @@ def _schedule(scheduler: Path | None) -> dict[str, Any]:
     if kind not in SCHEDULES or further:
         shown = " with ".join([repr(kind), *further])
         raise ArtefactError(f"{scheduler}: its schedule is {shown}; known: {', '.join(SCHEDULES)}, as they are")
-    schedule = {"kind": SCHEDULES[kind], "steps": said.get("num_train_timesteps", 1000)}
+    schedule: dict[str, Any] = {"kind": SCHEDULES[kind], "steps": said.get("num_train_timesteps", 1000)}
     if kind != "squaredcos_cap_v2":
         schedule |= {"beta_start": said.get("beta_start", 1e-4), "beta_end": said.get("beta_end", 0.02)}
     with reading(scheduler, "get the file again"):
