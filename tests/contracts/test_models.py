@@ -25,9 +25,9 @@ CLASSES = 7
 def info_of(spec) -> DataInfo:
     """Data that the kind was made for, smaller where it takes that, with a normalisation that folding has to get right."""
     if spec.item_problems("pixels"):
-        return spec.made_for(CLASSES)
+        return DataInfo(CLASSES, spec.natural, vocabulary=spec.words)
     channels, height, width = spec.natural
-    normalised = spec.made_for(CLASSES, mean=(0.4,) * channels, sd=(0.3,) * channels)
+    normalised = DataInfo(CLASSES, spec.natural, mean=(0.4,) * channels, sd=(0.3,) * channels)
     smaller = replace(normalised, shape=(channels, min(height, 64), min(width, 64)))
     return normalised if spec.problems(smaller) else smaller
 

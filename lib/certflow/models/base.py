@@ -112,11 +112,6 @@ class ModelSpec(Spec):
             del fields["resize"]
         return fields
 
-    @classmethod
-    def made_for(cls, classes: int, **more: Any) -> DataInfo:
-        """Data of the `natural` shape."""
-        return DataInfo(classes, cls.natural, vocabulary=cls.words, **more)
-
     def seen(self, info: DataInfo) -> DataInfo:
         """What the data look like to the network."""
         return info if self.resize is None else replace(info, shape=(info.shape[0], *self.resize.sides))

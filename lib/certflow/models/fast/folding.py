@@ -104,30 +104,28 @@ def _fold_input(network: nn.Module, graph: fx.Graph) -> torch.Tensor | None:
 def normalised_convolutions(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the batch normalisations that alone read their output; none in a network that cannot be traced."""
     graph = _trace(network)
-    return [] if graph is None else [pair for pair, _ in _normalised_convolutions(network, graph)]
+    return [] if graph is None else [pair for pair, _, _ in _normalised_convolutions(network, graph)]
 
 
 def _normalised_convolutions(
     network: nn.Module, graph: fx.Graph
-) -> Iterator[tuple[tuple[nn.Conv2d, nn.BatchNorm2d], str]]:
-    """Convolutions and the batch normalisations that alone read their output, with the name of the latter."""
+) -> Iterator[tuple[tuple[nn.Conv2d, nn.BatchNorm2d], str, nn.Module]]:
+    """Convolutions and the batch normalisations that alone read their output; the latter's name, and what else it does."""
     for name, reader in _readers(graph).items():
         convolution, norm = network.get_submodule(name), None if reader is None else network.get_submodule(reader)
         if reader is None or not isinstance(convolution, nn.Conv2d) or not _plain(convolution, nn.Conv2d):
             continue
-        if isinstance(norm, nn.BatchNorm2d) and _after_affine(norm) is not None:
-            yield (convolution, norm), reader
+        if isinstance(norm, nn.BatchNorm2d) and (rest := _after_affine(norm)) is not None:
+            yield (convolution, norm), reader, rest
 
 
 def _fold_normalisations(network: nn.Module, graph: fx.Graph) -> int:
     """Fold every batch normalisation that is the only reader of a convolution, in place; how many there were."""
-    pairs = list(_normalised_convolutions(network, graph))
-    for (convolution, norm), reader in pairs:
-        rest = _after_affine(norm)
-        if rest is not None:
-            _absorb(convolution, norm)
-            network.set_submodule(reader, rest)
-    return len(pairs)
+    found = list(_normalised_convolutions(network, graph))
+    for (convolution, norm), reader, rest in found:
+        _absorb(convolution, norm)
+        network.set_submodule(reader, rest)
+    return len(found)
 
 
 def _after_affine(norm: nn.BatchNorm2d) -> nn.Module | None:
