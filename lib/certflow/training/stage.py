@@ -90,8 +90,9 @@ def _make_model(
     ranks: Ranks,
 ) -> None:
     """The part of one process."""
-    given = Given(spec, open_data(dataset, manifest), files, device)
-    tables, made_from, warnings = _tables(given)
+    data = open_data(dataset, manifest)
+    given = Given(spec, data, files, device)
+    tables, made_from, warnings = read_tables(spec, files.tables, data.digest, len(data.train), data.info.classes)
     seed_everything(given.seed)
     made = method.assemble(given)
     parents = {**made.parents, **made_from}
@@ -99,7 +100,7 @@ def _make_model(
     notes = dict(made.notes)
     if method.trained_here:
         work = {"noise": given.noise, "device": device, "description": description, "tables": tables, "ranks": ranks}
-        learnt = learn(method, made.trainee or made.module, given.data, record, outputs, **work)
+        learnt = learn(method, made.trainee or made.module, data, record, outputs, **work)
         notes, warnings = notes | learnt.notes, [*warnings, *learnt.warnings]
     if warnings:
         notes["warnings"] = warnings
@@ -107,12 +108,6 @@ def _make_model(
         method.finish(made.module)
         notes |= method.examine(made.module, given, outputs.model)
         outputs.store(made.module, replace(record, notes=notes))
-
-
-def _tables(given: Given) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
-    """The tables that the specification names, digests of their files, and what is unusual about them."""
-    data = given.data
-    return read_tables(given.spec, given.files.tables, data.digest, len(data.train), data.info.classes)
 
 
 def learn(

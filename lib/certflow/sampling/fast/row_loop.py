@@ -47,7 +47,7 @@ class RowLoop:
     def __init__(
         self, base: BaseClassifier, copies: Copies, *, slots: int, parameter: bool, margin: float | None = None
     ):
-        self.base, self.copies, self.slots, self.batch, self.margin = base, copies, slots, base.batch, margin
+        self.base, self.copies, self.batch, self.margin = base, copies, base.batch, margin
         self.columns = columns_of(base, margin)
         zeros = lambda *shape, dtype=torch.int64: torch.zeros(shape, dtype=dtype, device=base.device)  # noqa: E731
         self.row, self.stop, self.bad = zeros(), zeros(), zeros()

@@ -12,7 +12,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
-from certflow.stats.limits import USUAL_ALPHA
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 
 
 @register("decide")
@@ -35,7 +35,7 @@ class Decide(SamplerSpec):
     }
     sequential: ClassVar[bool] = True
     decides: ClassVar[bool] = True
-    n0: int = Field(100, ge=0, le=10**8)
+    n0: int = Field(100, ge=0, le=LARGEST_N)
     """Stage-1 draws per image: they choose the class (`judge: selected`) and tune the tests (`test: optimal`), for which 50
     are enough. 0 is possible where labels are judged; optimal tests are then made for images of all kinds alike."""
     judge: Literal["selected", "label"] = "selected"
@@ -62,7 +62,7 @@ class Decide(SamplerSpec):
     makes a table cheap: half the tolerance takes some 30 % more draws, twice the tolerance a fifth fewer. What one table of
     500 images loses at its worst radius is up to a third more, since only a handful of images lie near a radius. No tolerance
     makes a claim wrong."""
-    n_max: int = Field(200_000, ge=1, le=10**8)
+    n_max: int = Field(200_000, ge=1, le=LARGEST_N)
     """Most stage-2 draws of an image; what is not decided by then does not hold."""
     look: int = Field(50, ge=1)
     """Draws before the first look."""

@@ -75,7 +75,8 @@ class Double(SamplerSpec):
     def without_effect(self) -> dict[str, str]:
         """The level, where no percentile follows from stage 1."""
         follows = isinstance(self.q, TruncatedLaw) and isinstance(self.q.rule, str)
-        return {} if follows else {"level": "has no effect where no percentile follows from stage 1 (q)"}
+        own = {} if follows else {"level": "has no effect where no percentile follows from stage 1 (q)"}
+        return {**super().without_effect(), **own}
 
     @property
     def draws(self) -> int:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import register
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.limits import LARGEST_N
 
 
 @register("fixed")
@@ -14,9 +15,9 @@ class Fixed(SamplerSpec):
 
     kind: Literal["fixed"] = "fixed"
     example: ClassVar[dict[str, Any]] = {"n0": 50, "n": 1000}
-    n0: int = Field(100, ge=1, le=10**8)
+    n0: int = Field(100, ge=1, le=LARGEST_N)
     """Stage-1 draws per image: they choose the class and are not certified."""
-    n: int = Field(100_000, ge=1, le=10**8)
+    n: int = Field(100_000, ge=1, le=LARGEST_N)
     """Stage-2 draws per image."""
 
     @property

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from certflow.denoising.denoiser import Denoiser
+from certflow.models.modes import in_mode
 from certflow.noise import philox
 from certflow.noise.base import Key
 from certflow.noise.streams import Stream
@@ -72,16 +73,14 @@ def evaluate(restorer: Restorer, batches: Any, training: "RangeTraining", *, see
     """Mean squared error per pixel on all test images, with the same noise at every epoch; accuracy has no meaning here."""
     from certflow.training.evaluation import Evaluation
 
-    mode, denoiser = restorer.training, restorer.best(training.average)
-    restorer.eval()
-    totals, images = [], 0
-    for index, x, _ in batches.epoch(0):
-        coin = philox.uniforms(1, Key.of(index, 0, seed=seed, stream=Stream.TRAIN_METHOD))[:, 0]
-        sigma = levels(coin, training.sigma_range, training.spacing)
-        noise = Key.of(index, 0, seed=seed, stream=Stream.TRAIN_EVALUATION)
-        unit = philox.normals(x[0].numel(), noise).view(x.shape)
-        restored = denoiser.at(x + unit * sigma[:, None, None, None], sigma)
-        totals.append((restored - x).double().square().flatten(1).mean(1).sum())
-        images += len(x)
-    restorer.train(mode)
+    denoiser, totals, images = restorer.best(training.average), [], 0
+    with in_mode(restorer, training=False):
+        for index, x, _ in batches.epoch(0):
+            coin = philox.uniforms(1, Key.of(index, 0, seed=seed, stream=Stream.TRAIN_METHOD))[:, 0]
+            sigma = levels(coin, training.sigma_range, training.spacing)
+            noise = Key.of(index, 0, seed=seed, stream=Stream.TRAIN_EVALUATION)
+            unit = philox.normals(x[0].numel(), noise).view(x.shape)
+            restored = denoiser.at(x + unit * sigma[:, None, None, None], sigma)
+            totals.append((restored - x).double().square().flatten(1).mean(1).sum())
+            images += len(x)
     return Evaluation(float(torch.stack(totals).sum() / images), None, None)
