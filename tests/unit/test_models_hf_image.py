@@ -69,12 +69,22 @@ def test_a_normalisation_that_is_not_whole_is_refused(tmp_path, said):
 
 
 @pytest.mark.parametrize("normalises", [True, False])
-def test_normalisation_of_other_units_than_pixels_in_0_to_1_is_the_same_function(tmp_path, normalises):
-    said = {"do_normalize": normalises, "image_mean": [0.9], "image_std": [0.5], "rescale_factor": 1 / 127.5}
+@pytest.mark.parametrize(
+    ("rescaled", "factor"),
+    [
+        ({"rescale_factor": 1 / 127.5}, 1 / 127.5),
+        ({"do_rescale": False}, 1.0),
+        ({"do_rescale": False, "rescale_factor": 1 / 255}, 1.0),
+    ],
+)
+def test_normalisation_of_other_units_than_pixels_in_0_to_1_is_the_same_function(
+    tmp_path, normalises, rescaled, factor
+):
+    said = {"do_normalize": normalises, "image_mean": [0.9], "image_std": [0.5], **rescaled}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     (mean,), (sd,) = normalisation(tmp_path, 1)
     level, (centre, spread) = 200, (0.9, 0.5) if normalises else (0.0, 1.0)
-    assert (level / 255 - mean) / sd == pytest.approx((level / 127.5 - centre) / spread)
+    assert (level / 255 - mean) / sd == pytest.approx((level * factor - centre) / spread)
 
 
 @pytest.mark.parametrize(

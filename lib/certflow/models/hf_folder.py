@@ -129,7 +129,7 @@ def files_of(path: str | Path, names: Sequence[str]) -> list[str]:
 def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel by which the folder's model normalises images in [0,1].
 
-    The file's own are those of grey levels 0 to 255 times its `rescale_factor`, nearly always 1/255.
+    The file's own are those of grey levels 0 to 255 times its `rescale_factor`, nearly always 1/255, or as they are.
     """
     file = Path(path) / INPUT
     stated = read_json(file) if file.is_file() else {}
@@ -137,7 +137,8 @@ def normalisation(path: str | Path, channels: int) -> tuple[list[float], list[fl
     with reading(file, "get the file again"):
         if stated.get("do_normalize", True) and "image_mean" in stated:
             mean, sd = _per_channel(stated["image_mean"], channels), _per_channel(stated["image_std"], channels)
-        largest = 255 * float(stated.get("rescale_factor") or 1 / 255)
+        factor = float(stated.get("rescale_factor") or 1 / 255) if stated.get("do_rescale", True) else 1.0
+    largest = 255 * factor
     if abs(largest - 1) < WRITTEN:
         return mean, sd
     return [value / largest for value in mean], [value / largest for value in sd]
