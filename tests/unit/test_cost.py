@@ -215,6 +215,7 @@ def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
         (["nothing"], "no experiment 'nothing'; known: digits"),
         (["digits", "--device", "abacus"], "no device 'abacus'; known: gpu-2019"),
         (["digits", "--shards", "0"], "must be at least 1"),
+        (["digits", "--mean-draws", "0"], "must be at least 1"),
         (["digits", "--rates", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
     ],
 )

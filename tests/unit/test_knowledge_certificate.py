@@ -256,6 +256,8 @@ def test_an_unbounded_ratio_is_refused_and_few_points_are_warned_of():
     z, losses = sample(40)
     with pytest.raises(ValueError, match="needs a floor or a stabiliser"):
         knowledge.volatility_upper(z, losses, 0.05)
+    with pytest.raises(ValueError, match="no bound 'chernoff'; known: "):
+        knowledge.volatility_upper(z, losses, 0.05, "chernoff", floor=1.0)
     with pytest.warns(UserWarning, match="40 points"):
         knowledge.certify(z, losses, [1.0], [1.0], 0.05)
     assert knowledge.volatility_upper(z, losses, 0.05, "clt") > knowledge.volatility(z, losses).value

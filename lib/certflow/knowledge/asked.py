@@ -29,15 +29,15 @@ class Asked:
 
 def asked(sample: Points, deltas: ArrayLike, etas: ArrayLike, alpha: float, bound: str, loss_max: float) -> Asked:
     """The request, or a ValueError that says what is wrong with it."""
-    if bound not in BOUNDS:
-        raise ValueError(f"bound: no bound {bound!r}; known: {listed(BOUNDS)}")
     level("alpha", alpha)
     require_range(sample, bound, loss_max)
     return Asked(positive("deltas", deltas), positive("etas", etas), float(alpha), bound, float(loss_max))
 
 
 def require_range(sample: Points, bound: str, loss_max: float) -> None:
-    """Sound bounds need losses that are at most `loss_max` apart."""
+    """The bound must be known; sound ones need losses that are at most `loss_max` apart."""
+    if bound not in BOUNDS:
+        raise ValueError(f"bound: no bound {bound!r}; known: {listed(BOUNDS)}")
     if not loss_max > 0:
         raise ValueError(f"loss_max: must be above 0, got {loss_max}")
     if not BOUNDS[bound].sound:

@@ -73,9 +73,7 @@ def certificate_table(features: "Features", spec: Measured) -> "pd.DataFrame":
     for layer, z in features.z.items():
         apart = _at(layer, points, z[:tune], losses[:tune], spec.distance).between(*disjoint_pairs(tune, spec.seed))[0]
         deltas = np.unique(np.quantile(apart, (np.arange(spec.deltas) + 0.5) / spec.deltas))
-        options: dict[str, Any] = {"distance": spec.distance, "seed": spec.seed}
-        if spec.stabiliser > 0:
-            options["stabiliser"] = spec.stabiliser
+        options: dict[str, Any] = {"distance": spec.distance, "stabiliser": spec.stabiliser, "seed": spec.seed}
         asked = (deltas[deltas > 0], spec.etas, spec.alpha, spec.bound, loss.width(features.logits.shape[1]))
         table = _at(layer, certify, z[tune:], losses[tune:], *asked, **options)
         table.insert(0, "layer", layer)

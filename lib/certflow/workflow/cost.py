@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mean-draws", type=int, help="draws per image of samplers that choose it themselves")
     options = parser.parse_args(arguments)
     try:
-        if options.shards < 1 or (options.mean_draws or 1) < 1:
+        if min(options.shards, 1 if options.mean_draws is None else options.mean_draws) < 1:
             raise ConfigError(["--shards and --mean-draws: must be at least 1"], "command line")
         study = load(merged([options.config, *options.configfile]))
         rates = read_rates(options.device, options.rates)

@@ -116,9 +116,9 @@ class _Estimate:
 
     def network(self, made: ModelKey) -> str:
         """How rates call a model: its kind and size (`ModelSpec.size_name`); behind a denoiser, `<denoiser>+<kind>`."""
-        spec = self.study.models[made.model]
+        name = self.study.models[made.model].size_name
         denoiser = self.study.denoiser_of(made.dataset, made.method, made.noise)
-        return f"{denoiser}+" * (denoiser is not None) + spec.size_name
+        return name if denoiser is None else f"{denoiser}+{name}"
 
     def drawing(self, made: ModelKey, passes: float | None) -> float | None:
         """Hours of so many draws of a model."""
