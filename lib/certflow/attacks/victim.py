@@ -55,8 +55,7 @@ class Victim:
 
     def plain_classes(self, x: torch.Tensor, index: np.ndarray) -> np.ndarray:
         """int64 [images]: the classes of images float32 in [0,1], under no noise."""
-        nothing = NoNoise()
-        return self._counts(x, index, nothing, 1, 0).argmax(axis=1)
+        return self._counts(x, index, NoNoise(), 1, 0).argmax(axis=1)
 
     def smoothed_classes(self, x: torch.Tensor, index: np.ndarray, *, n: int, alpha: float, first: int) -> np.ndarray:
         """int64 [images]: what PREDICT says at level alpha from the n draws from `first` on; -1 where they do not settle it."""

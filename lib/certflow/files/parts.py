@@ -75,13 +75,11 @@ def _of_here(process: int | None = None) -> str:
 
 
 def _lives(process: int) -> bool:
-    """Whether the process exists; one of another user does. A number given out anew keeps its old file for some time."""
+    """Whether the process exists. A number given out anew keeps its old file for some time."""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter: no such number can be
         return False
-    except OverflowError:  # no such number can be
-        return False
-    except PermissionError:
-        return True
+    except PermissionError:  # another user's
+        pass
     return True

@@ -44,9 +44,8 @@ def make_private(folder: Path) -> Path:
         except FileExistsError:
             continue
         except OSError:
-            if (
-                not missing.is_dir()
-            ):  # a file system may say that it is read-only, or closed, before it says that it exists
+            # A file system may say that it is read-only, or closed, before it says that the folder exists.
+            if not missing.is_dir():
                 raise
     if not is_private(folder):
         raise PermissionError(errno.EPERM, "another user owns it, can write to it, or can exchange it", str(folder))

@@ -48,9 +48,9 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
     """
     averaged = set(summary.loc[summary["corruption"] == MEAN, "entry"])
     shown = summary[(summary["severity"] == 0) | (summary["corruption"] == MEAN) | ~summary["entry"].isin(averaged)]
-    several = {name: summary[name].nunique() > 1 for name in ("entry", "certificate")}
-    several["entry"] = summary.loc[summary["entry"] != "", "entry"].nunique() > 1
-    shown = shown.assign(label=[_label(row, several["entry"]) for row in shown.itertuples()])
+    entries = summary.loc[summary["entry"] != "", "entry"].nunique()
+    certificates = summary["certificate"].nunique()
+    shown = shown.assign(label=[_label(row, entries > 1) for row in shown.itertuples()])
     laws = noise_names(zip(summary["noise"], summary["sigma"], summary["noise_kind"], strict=True))
     blocks = []
     for i, chunk in enumerate(chunks(radii_among(summary.columns))):
@@ -63,7 +63,7 @@ def corruption_blocks(summary: "pd.DataFrame") -> list[Block]:
         groups = []
         for (method, noise, certificate), part in shown.groupby(list(KEYS), sort=False):
             sigma = float(part["sigma"].iloc[0])
-            parts = [method, laws[noise], level(sigma), certificate if several["certificate"] else ""]
+            parts = [method, laws[noise], level(sigma), certificate if certificates > 1 else ""]
             title = ", ".join(part for part in parts if part)
             rows = [cells for _, row in part.iterrows() for cells in line_rows(row, fields, ["label"], set())]
             groups.append(Group(title, sigma, tuple(rows)))
