@@ -66,6 +66,7 @@ def test_preprocessing_comes_after_the_noise():
             return self.inner(x * 0.5 + 0.25)
 
     wanted = smoothed().certify(IMAGES, n=1000)
+    assert smoothed(preprocessing=None).certify(IMAGES, n=1000)[1].tolist() == wanted[1].tolist()
     found = smoothed(Centred(), preprocessing=(0.25, 0.5)).certify(IMAGES, n=1000)
     assert found[0].tolist() == wanted[0].tolist()
     np.testing.assert_allclose(found[1], wanted[1], rtol=1e-9)

@@ -132,7 +132,10 @@ def test_folders_without_an_order_of_classes_are_refused(home, tmp_path, capsys)
     assert found.labels.tolist() == [0, 1] and found.folders == ("cat", "dog")
     command = ["certify", "--model", str(home.given["model"]), "--images", str(tmp_path / "pets"), "--quiet"]
     assert main(command) == 1
-    assert "has 2 class folders, the model has 10 classes" in capsys.readouterr().err
+    assert "has 2 class folders, the model has 10 classes; call" in capsys.readouterr().err
+    (tmp_path / "labels.csv").write_text("file,label\ncat/a.png,3\ndog/a.png,5\n")
+    assert main([*command, "--labels", str(tmp_path / "labels.csv"), "--n", "100"]) == 0
+    assert [line.split("\t")[:2] for line in capsys.readouterr().out.splitlines()[1:]] == [["0", "3"], ["1", "5"]]
 
 
 def class_folders(folder: Path, classes: int = 3, name: str = "1.png") -> Path:

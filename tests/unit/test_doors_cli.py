@@ -252,6 +252,7 @@ BAD = {
     "unknown architecture": (["--model", "w.pth", "--arch", "lenett"], [], "no architecture named 'lenett'"),
     "another architecture": (["--model", "w.pth", "--arch", "lenet"], [], "w.pth"),
     "setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "deep"], [], "--set deep: write KEY=VALUE"),
+    "no such setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "text=1"], [], "text: no such setting"),
     "no images": (["--model", "MODEL"], ["--images", "nowhere"], "nowhere: is not there; name a folder"),
     "a file of another kind": (
         ["--model", "MODEL"],
@@ -278,6 +279,11 @@ BAD = {
         ["--model", "MODEL"],
         ["--images", "images.npy", "--labels", "far.csv"],
         "label 17 is not one",
+    ),
+    "images that a checkpoint does not take": (
+        ["--model", "w.pth", "--kind", "small_conv", "--set", "normalise=none"],
+        ["--images", "tall.npy", "--labels", "tall_labels.npy"],
+        r"the model cannot be called on float32 images of shape \[1, 1, 8, 24\]",
     ),
     "unknown noise": (["--model", "MODEL"], ["--noise", "gausian:0.5"], "no noise of kind 'gausian'"),
     "noise without sigma": (["--model", "MODEL"], ["--noise", "gaussian:x"], "'x' is not a number"),
@@ -387,6 +393,8 @@ BAD = {
 def spoiled(home):
     """Files that cannot be used."""
     images = np.load(home.folder / "images.npy")
+    np.save(home.folder / "tall.npy", np.zeros((64, 1, 8, 24), np.uint8))
+    np.save(home.folder / "tall_labels.npy", np.zeros(64, np.int64))
     np.save(home.folder / "wide.npy", np.repeat(images, 3, axis=1))
     np.save(home.folder / "last.npy", np.repeat(images, 3, axis=1).transpose(0, 2, 3, 1))
     np.save(home.folder / "large.npy", images.astype(np.float32))

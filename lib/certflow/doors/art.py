@@ -26,8 +26,9 @@ class PyTorchRandomizedSmoothing:
 
     model: torch module from images [rows, *input_shape] to logits. scale: standard deviation of the noise, in the units of the
     images; clip_values: their range, (0, 1) unless given. preprocessing: (subtrahend, divisor), one number each or one per
-    channel, applied after the noise. sample_size: draws that choose the class, and votes of `predict`. alpha: probability of
-    error per image. seed: of the noise; the same call gives the same numbers. inference: how the model is evaluated.
+    channel, applied after the noise; None for none. sample_size: draws that choose the class, and votes of `predict`. alpha:
+    probability of error per image. seed: of the noise; the same call gives the same numbers. inference: how the model is
+    evaluated.
 
     loss and optimizer are not used: this class neither trains nor takes gradients. ValueError for images with channels last,
     for ranges and preprocessing that are not such, and for defences, which are part of the model here.
@@ -44,7 +45,7 @@ class PyTorchRandomizedSmoothing:
         clip_values: Range | None = None,
         preprocessing_defences: Any = None,
         postprocessing_defences: Any = None,
-        preprocessing: tuple[Any, Any] = (0.0, 1.0),
+        preprocessing: tuple[Any, Any] | None = (0.0, 1.0),
         device_type: str = "gpu",
         sample_size: int = 32,
         scale: float = 0.1,
@@ -62,7 +63,7 @@ class PyTorchRandomizedSmoothing:
         self.sample_size, self.scale, self.alpha, self.seed = sample_size, scale, alpha, seed
         device = "cuda" if device_type == "gpu" and torch.cuda.is_available() else "cpu"
         noise = Gaussian(sigma=scale / (self.high - self.low))
-        whole = _after(model, preprocessing, self.low, self.high)
+        whole = _after(model, preprocessing or (0.0, 1.0), self.low, self.high)
         self.smoothed = SmoothedClassifier(whole, noise, classes=nb_classes, device=device, inference=inference)
 
     def predict(self, x: np.ndarray, batch_size: int = 128, verbose: bool = False, **options: Any) -> np.ndarray:

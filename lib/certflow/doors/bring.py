@@ -1,7 +1,7 @@
 """A model to certify, from a file: results of the pipeline, a checkpoint, or ONNX. From Python code: `certflow.doors.code`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,17 +212,16 @@ def _module(brought: Brought) -> torch.nn.Module:
 
 
 def _seen(network: torch.nn.Sequential, info: DataInfo | None, classes: int | None, test: Split) -> DataInfo:
-    """The images as the doctor is to take them: normalised as by the network, which was loaded already."""
+    """The images as the doctor is to take them: normalised as by the network, which was loaded already. ValueError where it
+    cannot be called on them."""
     from certflow.models.normalise import normalisation
     from certflow.models.published import numbers_of
+    from certflow.sampling.form import doing
+    from certflow.sampling.probing import run
 
     shape = test.read(np.array([0])).shape[1:] if info is None else info.shape
     layer = normalisation(network)
     mean, sd = (numbers_of(values) for values in (layer.mean, layer.sd))
-    return DataInfo(classes=classes or _width(network, shape), shape=tuple(shape), mean=mean, sd=sd)
-
-
-@torch.inference_mode()
-def _width(network: torch.nn.Module, shape: Sequence[int]) -> int:
-    """How many logits it returns."""
-    return network(torch.zeros(1, *shape)).shape[1]
+    x = torch.zeros(1, *shape)
+    logits = run(network, x, doing(x.dtype, x))
+    return DataInfo(classes=classes or logits.shape[1], shape=tuple(shape), mean=mean, sd=sd)

@@ -10,7 +10,7 @@ from certflow.kinds.spec import Spec
 S = TypeVar("S", bound=Spec)
 
 
-def entry(base: type[S], text: str, **fields: Any) -> S:
+def entry(base: type[S], text: str, /, **fields: Any) -> S:
     """An entry of a configuration from a kind's name or JSON, with these fields where they are not None.
 
     base: of the family, such as `NoiseSpec`.
@@ -32,7 +32,7 @@ def entry(base: type[S], text: str, **fields: Any) -> S:
         raise DataError(f"{base.family} {text}: {error.inline}") from None
 
 
-def fitting(base: type[Spec], text: str, **fields: Any) -> dict[str, Any]:
+def fitting(base: type[Spec], text: str, /, **fields: Any) -> dict[str, Any]:
     """Those of `fields` that the kind has."""
     known = _class(base, read_json(text) if text.startswith("{") else {"kind": text}).model_fields
     return {name: value for name, value in fields.items() if name in known}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from mimetypes import MimeTypes
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,8 @@ from certflow.errors import DataError
 from certflow.files.intact import DAMAGE, brief, opened, read_all
 from certflow.files.npz import map_array
 
-PART = re.compile(
-    r"(?P<name>.*?)(?:\[(?P<start>\d{0,18}):(?P<stop>\d{0,18})(?::(?P<step>\d{0,18}))?\]|::(?P<each>\d{1,18}))?",
-    re.DOTALL,
-)
+PART = re.compile(r"(?:\[(?P<start>\d{0,18}):(?P<stop>\d{0,18})(?::(?P<step>\d{0,18}))?\]|::(?P<each>\d{1,18}))\Z")
+"""Which of the images: what may follow their name."""
 SPLITS = ("train", "test")
 NAMED = "a folder of images, a .npy file, or a split such as mnist:test or mnist:test::20 (every twentieth image)"
 TYPES = MimeTypes()
@@ -65,8 +62,8 @@ class Given:
         return content.hexdigest()
 
     def labelled(self, labels: np.ndarray) -> "Given":
-        """The same images with these labels."""
-        return replace(self, labels=labels)
+        """The same images with these labels, whatever folders they lie in."""
+        return replace(self, labels=labels, folders=())
 
 
 @dataclass(frozen=True)
@@ -86,10 +83,8 @@ class Looks:
 def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
     """The images that `text` names: FOLDER, FILE.npy, KIND:SPLIT, or only SPLIT of the data set `own` of the model; each may be
     followed by [start:stop:step], or ::step. `DataError` says what else could be written."""
-    parts = PART.fullmatch(text)
-    if parts is None:  # never: its first group takes what the others leave
-        raise DataError(f"{text}: names no images; name {NAMED}")
-    name, chosen = (text, slice(None)) if _place(text).exists() else (parts["name"], _slice(parts))
+    part = None if _place(text).exists() else PART.search(text)
+    name, chosen = (text, slice(None)) if part is None else (text[: part.start()], _slice(part))
     place = _place(name)
     if place.is_dir():
         found = _folder(place, looks, own)
@@ -120,11 +115,11 @@ def _place(name: str) -> Path:
     return place
 
 
-def _slice(parts: re.Match) -> slice:
-    numbers = {key: int(value) if value else None for key, value in parts.groupdict().items() if key != "name"}
+def _slice(part: re.Match) -> slice:
+    numbers = {key: int(value) if value else None for key, value in part.groupdict().items()}
     step = numbers["step"] if numbers["each"] is None else numbers["each"]
     if step == 0:
-        raise DataError(f"{parts[0]}: a step of 0 leads nowhere; write at least 1")
+        raise DataError(f"{part.string}: a step of 0 leads nowhere; write at least 1")
     return slice(numbers["start"], numbers["stop"], step)
 
 
@@ -192,7 +187,9 @@ def _array(path: Path, looks: Looks) -> Given:
         check_layout(images.shape)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    return _numbered(str(path), images, lambda index: f"{path}[{index}]")
+    index = np.arange(len(images), dtype=np.int64)
+    shape = tuple(images.shape[1:])
+    return Given(str(path), shape, index, lambda rows: np.asarray(images[rows]), lambda index: f"{path}[{index}]")
 
 
 def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
@@ -263,8 +260,3 @@ def _bytes(path: Path) -> bytes:
         return read_all(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({brief(error)}); restore it") from error
-
-
-def _numbered(name: str, images: Any, describe: Callable[[int], str]) -> Given:
-    index = np.arange(len(images), dtype=np.int64)
-    return Given(name, tuple(images.shape[1:]), index, lambda rows: np.asarray(images[rows]), describe)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from certflow.errors import DataError
+from certflow.files.intact import brief
 from certflow.sampling.arguments import channels_last
 from certflow.sampling.outputs import NAME
 
@@ -77,7 +78,7 @@ def _opened(path: Path, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no other base
-        raise DataError(f"{path}: onnxruntime cannot read it ({_first_line(error)}); export the model again") from error
+        raise DataError(f"{path}: onnxruntime cannot read it ({brief(error)}); export the model again") from error
 
 
 def _ends(session: Any, path: Path) -> tuple[Any, list[Any]]:
@@ -96,7 +97,3 @@ def _ends(session: Any, path: Path) -> tuple[Any, list[Any]]:
             f"{path}: takes images {sides} with their channels last; export it for images [batch, channels, height, width]"
         )
     return inputs[0], [one for one in outputs if one.name == NAME] or outputs
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
