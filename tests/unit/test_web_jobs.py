@@ -6,6 +6,7 @@ import shutil
 import time
 import zipfile
 from random import Random
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import torch
 from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
+from certflow.doors.web import job_pages
 from certflow.doors.web.asked import AskedCertify, Draws, Picture
+from certflow.doors.web.cards import Cards
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.kept import Rows
 from certflow.doors.web.tasks import TASKS
@@ -244,6 +247,55 @@ def test_two_pages_that_go_on_with_a_job_queue_it_once(results):
     web.post(f"/jobs/{other.id}/stop")
 
 
+@pytest.mark.parametrize("place", ["", "/live?once"])
+def test_a_page_that_is_made_while_its_job_ends_is_made_once_more(results, monkeypatch, place):
+    web = Web(results, start=False)
+    job = web.site.jobs.get(web.certify(n="300"))
+    known = job_pages.attackable
+    monkeypatch.setattr(job_pages, "attackable", lambda view: job.end("done") or known(view))
+    first = web.get(f"/jobs/{job.id}{place}")
+    assert job.ended and ("data-live" in text(first) if place == "" else not first.json["ended"])
+    second = web.get(f"/jobs/{job.id}{place}")
+    assert "data-live" not in text(second) if place == "" else second.json["ended"]
+
+
+def test_what_is_known_while_a_page_reads_what_was_known_before_is_kept(tmp_path):
+    job = Jobs(tmp_path).create(
+        AskedCertify(model="m", draws=Draws(), picture=Picture()), np.zeros((1, 1, 2, 2), np.uint8)
+    )
+    kept, adding = job.rows["moments"].read, Thread(target=lambda: job.add_moment({"drawn": 1}))
+
+    def read():
+        found = kept()
+        if adding.ident is None:
+            adding.start()
+            adding.join(0.2)  # it may have to wait for this reader
+        return found
+
+    job.rows["moments"].read = read
+    assert job.moments == []
+    adding.join()
+    assert job.moments == [{"drawn": 1}]
+
+
+def test_a_model_that_is_brought_while_others_are_listed_is_there(results, monkeypatch):
+    cards, listed = Cards(results, results / "web"), []
+    forgetting = Thread(target=cards.forget)
+
+    def brought():
+        listed.append(None)
+        if len(listed) == 1:  # nothing is there yet; it comes now
+            forgetting.start()
+            forgetting.join(0.2)  # it may have to wait for the listing
+        return iter(())
+
+    monkeypatch.setattr(cards, "_brought", brought)
+    cards.all()
+    forgetting.join()
+    cards.all()
+    assert len(listed) == 2
+
+
 def test_a_page_says_that_a_job_is_about_to_stop(results):
     web = Web(results, start=False)
     job = web.site.jobs.get(web.certify(n="300"))
@@ -388,6 +440,9 @@ def test_a_model_is_brought_examined_and_certified(web, weights):
     web.site.cards.forget()
     assert "not there any more" in text(web.get(f"/jobs/{made}"))
     assert web.get(f"/jobs/{made}/live?once").json["gone"] and "gone" in text(web.get(f"/jobs/{made}/live"))
+    assert web.post(f"/jobs/{made}/further").status_code == 404
+    with pytest.raises(ArtefactError, match="the model is not there any more"):
+        web.site.worker.ask(name, lambda ready: ready)
     assert web.post(f"/jobs/{made}/delete").status_code == 303 and web.get(f"/jobs/{made}").status_code == 404
 
 

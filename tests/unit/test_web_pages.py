@@ -19,11 +19,14 @@ from certflow.certify.predict import prediction_table
 from certflow.doors import catalogue
 from certflow.doors.bring import from_results
 from certflow.doors.web.cards import Cards
+from certflow.doors.web.law import law_of
+from certflow.doors.web.limits import radii
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import Full
 from certflow.files.artefact import write_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
+from certflow.report.numbers import down
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,13 @@ def test_the_form_says_how_long_it_takes_once_that_is_known(web, done):
     assert re.search(r"100,000 draws \(about \d+ (s|min)\)", text(web.get(f"/models/{web.model}")))
 
 
+def test_the_largest_radius_is_that_of_the_draws_that_are_made(web):
+    job = web.ended(web.certify(n="5", n0="5", alpha="0.4"))
+    law = law_of(job.asked.draws, web.site.cards.all()[0])
+    (most,) = radii(law, np.array([5]), np.array([5]))
+    assert 0 < most and f"at most {down(most)} in 5 draws" in text(web.get(f"/jobs/{job.id}"))
+
+
 def test_downloads(web, done):
     table = text(web.get(f"/jobs/{done.id}/download/table.tsv")).splitlines()
     row = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
@@ -182,6 +192,7 @@ def test_ways_that_do_not_grow(web, way):
     wanted = certify(model, image_of(web, 3), card.noise, sampler, certificate, seed=3, index=[3], device="cpu").table
     assert job.moments[-1]["radius"] == wanted["radius"].iloc[0]
     assert web.get(f"/jobs/{job.id}").status_code == 200
+    assert re.search(r"\S\.$", web.get(f"/jobs/{job.id}/live?once").json["parts"]["said"])
 
 
 def test_the_api(web):
@@ -253,6 +264,7 @@ def test_the_first_test_image_is_one(web, image):
         ({"image": {"index": 3, "inverted": True}}, "inverted: no such field"),
         ({"image": {"base64": "AAAA", "fit": "stretch"}}, "fit: should be crop or squeeze"),
         ({"sigma": True}, "sigma: should be a number, got True"),
+        ({"sigma": 10**400}, "sigma: should be a "),
         ({"sigma": "1,000"}, "sigma: should be a valid number"),
         ({"alpha": "0,6"}, "alpha: should be less than 0.5"),
         ({"n": 5}, "can never predict"),

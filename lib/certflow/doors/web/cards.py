@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import threading
 import time
 from base64 import b32encode
 from collections.abc import Iterator
@@ -26,26 +27,22 @@ class Cards:
     """All models below the results, looked up anew every now and then: the workflow may be writing there."""
 
     def __init__(self, results: Path, own: Path):
-        self.results, self.own = results, own
+        self.results, self.own, self.lock = results, own, threading.Lock()
         self._listed: tuple[float, dict[str, Card]] = (-math.inf, {})
 
     def all(self) -> list[Card]:
         """Every model, the pipeline's first."""
-        when, cards = self._listed
-        if time.monotonic() - when > FRESH:
-            cards = {card.id: card for card in (*self._pipeline(), *self._brought())}
-            self._listed = (time.monotonic(), cards)
-        return list(cards.values())
+        return list(self._by_id().values())
 
     def get(self, name: str) -> Card:
         """The model of that id, or of two: a classifier and the model whose denoiser stands before it. KeyError where there is
         none."""
-        self.all()
+        cards = self._by_id()
         first, joined, second = name.partition(BEHIND)
-        card = self._listed[1][first]
+        card = cards[first]
         if not joined:
             return card
-        other = self._listed[1][second]
+        other = cards[second]
         if not card.fits_behind(other):
             raise KeyError(name)
         return card.put_behind(other)
@@ -55,8 +52,17 @@ class Cards:
         return [other for other in self.all() if card.fits_behind(other)]
 
     def forget(self) -> None:
-        """List anew at the next question."""
-        self._listed = (-math.inf, {})
+        """List anew at the next question, even where somebody is listing now."""
+        with self.lock:
+            self._listed = (-math.inf, {})
+
+    def _by_id(self) -> dict[str, Card]:
+        with self.lock:
+            when, cards = self._listed
+            if time.monotonic() - when > FRESH:
+                cards = {card.id: card for card in (*self._pipeline(), *self._brought())}
+                self._listed = (time.monotonic(), cards)
+            return cards
 
     def _pipeline(self) -> Iterator[Card]:
         for entry in catalogue.models(self.results):

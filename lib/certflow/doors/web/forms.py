@@ -152,5 +152,5 @@ def from_test(test: Split, index: int) -> Chosen:
 def _same(given: Any, sigma: float) -> bool:
     try:
         return float(given) == sigma
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False

@@ -80,9 +80,10 @@ class Job(Generic[A]):
     @property
     def moments(self) -> list[dict[str, Any]]:
         """What was known after each instalment, plain values."""
-        if self._moments is None:
-            self._moments = self.rows["moments"].read()
-        return self._moments
+        with self.changed:  # one reads: what the worker appends goes to the list that all have
+            if self._moments is None:
+                self._moments = self.rows["moments"].read()
+            return self._moments
 
     @property
     def table(self) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ def stop(name: str) -> BaseResponse:
 @JOBS.post("/jobs/<name>/further")
 def further(name: str) -> BaseResponse:
     """Go on with the same draws, where the certificate allows looking."""
-    takes.further(job_of(name))
+    found = job_of(name)
+    takes.further(found, shown(found, card_of(found.asked.model)) if certifies_one(found) else None)
     return redirect(url_for("jobs.job", name=name), 303)
 
 
@@ -93,12 +94,13 @@ def job_of(name: str) -> Job:
 
 
 def context(found: Job) -> dict[str, Any]:
-    """What the template of a job is given."""
+    """What the template of a job is given. `ended` is asked first: a job that ends meanwhile is shown once more."""
+    known: dict[str, Any] = {"ended": found.ended, "job": found, "attackable": "no model"}
     try:
         card = here().cards.get(found.asked.model)
     except KeyError:
         card = None
-    known = {"job": found, "card": card, "place": here().worker.place(found), "attackable": "no model"}
+    known |= {"card": card, "place": here().worker.place(found)}
     if card is None:
         return known
     if certifies_one(found):

@@ -13,8 +13,8 @@ POINTS = 33
 
 @lru_cache(maxsize=256)
 def most(law: Law, first: int, last: int) -> tuple[tuple[int, float], ...]:
-    """(draws, radius if all of them hit) of counts that can grow, draws evenly spaced on a log scale."""
-    draws = np.unique(np.geomspace(max(first, 1), max(last, 2), POINTS).astype(np.int64))
+    """(draws, radius if all of them hit) of counts that can grow, from `first` to `last` evenly spaced on a log scale."""
+    draws = np.unique(np.geomspace(first, last, POINTS).astype(np.int64))
     return tuple(zip(draws.tolist(), radii(law, draws, draws), strict=True))
 
 

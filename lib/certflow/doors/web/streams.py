@@ -33,7 +33,7 @@ def live(name: str) -> Response:
     job = job_of(name)
     if "once" in request.args:
         return Response(json.dumps(parts(job)), mimetype="application/json")
-    return _streamed(job, lambda: parts(job))
+    return _followed(_changes(job, copy_current_request_context(lambda: parts(job))))
 
 
 @STREAMS.get("/api/jobs/<name>/events")
@@ -50,28 +50,23 @@ def parts(job: Job) -> dict[str, Any]:
     Where its model is gone the page is another one."""
     given, work = context(job), job.asked.work
     if given["card"] is None:
-        return {"parts": {}, "state": job.status.state, "ended": True, "title": "", "gone": True}
+        return {"parts": {}, "ended": True, "gone": True}
     made = {name: render_template(f"parts/{work}_{name}.html.j2", **given).strip() for name in PARTS[work]}
-    return {"parts": made, "state": job.status.state, "ended": job.ended, "title": made["said"]}
+    return {"parts": made, "ended": given["ended"]}
 
 
-def _streamed(job: Job, made: Callable[[], dict[str, Any]]) -> Response:
-    made = copy_current_request_context(made)
-
-    def changes() -> Iterator[str]:
-        seen = -1
-        while True:
-            seen, changed = job.version, seen != job.version
-            if changed:
-                found = made()
-                yield _event("change", found, seen)
-                if found["ended"]:
-                    return
-                time.sleep(PACE)
-            elif job.wait(seen, ALIVE) == seen:
-                yield ": still here\n\n"
-
-    return _followed(changes())
+def _changes(job: Job, made: Callable[[], dict[str, Any]]) -> Iterator[str]:
+    seen = -1
+    while True:
+        seen, changed = job.version, seen != job.version
+        if changed:
+            found = made()
+            yield _event("change", found, seen)
+            if found["ended"]:
+                return
+            time.sleep(PACE)
+        elif job.wait(seen, ALIVE) == seen:
+            yield ": still here\n\n"
 
 
 def _moments(job: Job, seen: int) -> Iterator[str]:

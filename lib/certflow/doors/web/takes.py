@@ -5,9 +5,9 @@ import numpy as np
 from certflow.doors.web.asked import Asked, AskedAttack, AskedBatch, AskedCertify, Draws
 from certflow.doors.web.card import Card
 from certflow.doors.web.forms import Chosen
-from certflow.doors.web.job import Job, certifies_one
+from certflow.doors.web.job import Job
 from certflow.doors.web.site import here
-from certflow.doors.web.view import Shown, shown
+from certflow.doors.web.view import Shown
 from certflow.doors.web.worker import Full
 
 
@@ -47,22 +47,12 @@ def attack(found: Job[AskedCertify], view: Shown) -> Job:
     return _submitted(made, found.pixels())
 
 
-def further(found: Job) -> None:
+def further(found: Job, view: Shown | None) -> None:
     """Go on with a job that was stopped or failed, or beyond what was planned where the certificate allows that; else nothing.
-    `Full`."""
-    until = found.status.until
-    if not found.resumable:
-        until = _beyond(found)
-        if until is None:
-            return
-    here().worker.again(found, until)
-
-
-def _beyond(found: Job) -> int | None:
-    """Draws in all, where one may go on beyond those that were planned."""
-    if not certifies_one(found):
-        return None
-    return shown(found, here().cards.get(found.asked.model)).further
+    `Full`. view: of a certificate of one image."""
+    until = None if view is None else view.further
+    if found.resumable or until is not None:
+        here().worker.again(found, until)
 
 
 def _submitted(asked: Asked, images: np.ndarray) -> Job:

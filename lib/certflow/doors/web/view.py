@@ -78,11 +78,11 @@ class Shown:
         """One sentence for those who do not see the page."""
         if self.moment is None or not self.moment["drawn"]:
             return self.heading
-        drawn = f"after {self.moment['drawn']:,} of {self.until:,} draws" if self.law.grows else ""
+        drawn = f" after {self.moment['drawn']:,} of {self.until:,} draws" if self.law.grows else ""
         more = "; it rises with more draws" if self.certified and not self.job.ended and self.law.anytime else ""
         if self.certified:
-            return f"Class {self.name}, certified {self.unit} radius at least {self.radius} {drawn}{more}."
-        return f"{self.heading} {drawn}."
+            return f"Class {self.name}, certified {self.unit} radius at least {self.radius}{drawn}{more}."
+        return f"{self.heading}{drawn}."
 
     @property
     def meaning(self) -> str:
@@ -169,7 +169,7 @@ class Shown:
     @property
     def _most(self) -> tuple[tuple[int, float], ...]:
         """(draws, largest radius possible) up to all draws; empty where counts do not grow."""
-        return limits.most(self.law, max(self.until // 1000, 10), self.until) if self.law.grows else ()
+        return limits.most(self.law, min(max(self.until // 1000, 10), self.until), self.until) if self.law.grows else ()
 
     @property
     def rate(self) -> float:

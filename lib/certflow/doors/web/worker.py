@@ -123,9 +123,9 @@ class Worker:
         if self.thread.is_alive():
             self.thread.join(timeout)
 
-    def _card(self, job: Job) -> Card:
+    def _card(self, model: str) -> Card:
         try:
-            return self.card(job.asked.model)
+            return self.card(model)
         except KeyError:
             raise ArtefactError("the model is not there any more; make it again") from None
 
@@ -167,7 +167,7 @@ class Worker:
 
     def _answer(self, errand: Errand) -> None:
         try:
-            ready = self.models.take(self.card(errand.model))
+            ready = self.models.take(self._card(errand.model))
             with engine_settings():
                 errand.answer.set_result(errand.work(ready))
         except Exception as error:  # whoever asked hears of it
@@ -181,7 +181,7 @@ class Worker:
         try:
             job.become("running")
             job.mend()
-            ready = self.models.take(self._card(job))
+            ready = self.models.take(self._card(job.asked.model))
             with engine_settings():  # held for the whole job: the memory of one instalment is kept for the next
                 TASKS[job.asked.work](job, ready)
         except Stopped:
