@@ -48,7 +48,7 @@ def _images(card: Card) -> list[Chosen]:
     file = request.files.get("file")
     if file is not None and file.filename:
         try:
-            found = pictures.unzipped(file.stream.read(), card.shape, request.form.get("fit") or "crop")
+            found = pictures.unzipped(file.stream.read(), card.shape)
         except CertflowError as error:
             raise forms.Wrong({"file": str(error)}) from None
         return [

@@ -72,7 +72,7 @@ def about(name: str) -> str:
         abort(404, "There is no such model.")
     if card.source != "brought":
         abort(404, "The pipeline made this model; its report says how it does.")
-    return render_template("doctor.html.j2", card=card, found=card.made.get("doctor") or {})
+    return render_template("doctor.html.j2", card=card, found=card.doctor)
 
 
 @cache

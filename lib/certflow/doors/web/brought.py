@@ -141,7 +141,7 @@ def read_card(path: Path) -> Card:
         modified=record.notes["made"],
         class_names=described.class_names or (() if described.dataset is None else described.dataset.names()),
         warnings=tuple(record.notes["warnings"]),
-        made={"doctor": record.notes["doctor"], "options": record.spec["options"]},
+        doctor=record.notes["doctor"],
     )
 
 

@@ -19,7 +19,6 @@ BEHIND = "-"
 class Result:
     """What a certificate table of the pipeline says about a model."""
 
-    name: str
     images: int
     accuracy: float
     """Share of images that are certified as their class at any radius."""
@@ -50,8 +49,8 @@ class Card:
     class_names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     result: Result | None = None
-    made: Mapping[str, Any] = field(default_factory=dict)
-    """How it was brought (source `brought`)."""
+    doctor: Mapping[str, Any] = field(default_factory=dict)
+    """What the doctor found out (source `brought`, with test images)."""
     denoises: bool = False
     """Whether it has a denoiser."""
     behind: "Card | None" = None

@@ -134,4 +134,4 @@ def _table(path: Path, changed: float, model: str) -> Result | None:
         return None
     accuracy, *shares = certified_accuracy(table["correct"], table["radius"], (0.0, *SHOWN)).tolist()
     at = dict(zip(SHOWN, shares, strict=True))
-    return Result(path.stem, len(table), accuracy, at, str(claim["norm"]))
+    return Result(len(table), accuracy, at, str(claim["norm"]))

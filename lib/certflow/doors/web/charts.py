@@ -114,9 +114,9 @@ def curve(radii: Sequence[float], right: Sequence[bool]) -> Growth | None:
     )
 
 
-def even_ticks(highest: float, about: int = 4) -> list[float]:
-    """Round numbers from above 0 up to `highest`, some `about` of them."""
-    rough = highest / about
+def even_ticks(highest: float) -> list[float]:
+    """Round numbers from above 0 up to `highest`, some four of them."""
+    rough = highest / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in STEPS if power * factor >= rough * 0.999)
     return [round(step * number, 10) for number in range(1, int(highest / step) + 1)]

@@ -81,7 +81,7 @@ def copy(name: str, kind: str, number: int) -> Response:
     if copies is None or number >= len(copies):
         abort(404, "There is no such picture (yet).")
     if kind == "change":
-        return png_of(pictures.difference(found.pixels()[0] / 255, copies[number])[0])
+        return png_of(pictures.difference(found.pixels()[0] / 255, copies[number]))
     return png_of(pictures.shown(copies[number]))
 
 

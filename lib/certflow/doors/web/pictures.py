@@ -56,7 +56,7 @@ def rendered(data: bytes, name: str, shape: tuple[int, ...], fit: str = "crop", 
     return Rendered(255 - pixels if invert else pixels, said)
 
 
-def unzipped(data: bytes, shape: tuple[int, ...], fit: str = "crop") -> list[tuple[str, Rendered]]:
+def unzipped(data: bytes, shape: tuple[int, ...]) -> list[tuple[str, Rendered]]:
     """The images of a zip, by name. Nothing is written anywhere, so names of entries cannot lead out of a folder.
 
     `DataError` for what is not a zip, more than `ENTRIES` images, too many bytes, links, and files that are not images.
@@ -75,7 +75,7 @@ def unzipped(data: bytes, shape: tuple[int, ...], fit: str = "crop") -> list[tup
             if total > UNPACKED:
                 raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
             name = name_of(PurePosixPath(entry.filename).name)
-            found.append((name, rendered(content, name_of(entry.filename), shape, fit)))
+            found.append((name, rendered(content, name_of(entry.filename), shape)))
         return found
 
 
@@ -93,12 +93,12 @@ def shown(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def difference(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
-    """(uint8, how many times enlarged): after - before around mid-grey, enlarged until it is easily seen."""
+def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """uint8: after - before around mid-grey, enlarged until it is easily seen."""
     change = after.astype(np.float64) - before
     largest = float(np.abs(change).max())
     scale = min(ENLARGED, 0.5 / largest) if largest > 0 else 1.0
-    return shown(0.5 + scale * change), scale
+    return shown(0.5 + scale * change)
 
 
 def _recognised(data: bytes, name: str) -> None:

@@ -1,6 +1,5 @@
 """Models made ready to be sampled: the last few stay in memory, so that the next image starts at once."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,20 +26,20 @@ class ReadyModels:
     """At most `settings.models` models; the one that was not used for longest makes room."""
 
     def __init__(self, settings: Settings):
-        self.settings, self.lock = settings, threading.Lock()
+        self.settings = settings
         self.held: OrderedDict[str, Ready] = OrderedDict()
         self.rates: dict[str, float] = {}
         """Draws per second by model, as last measured."""
 
     def take(self, card: Card) -> Ready:
-        """The model, loaded where it is not there. Errors as in `from_results` and `BaseClassifier`."""
-        with self.lock:
-            if card.id not in self.held:
-                while len(self.held) >= self.settings.models:
-                    self.held.popitem(last=False)
-                self.held[card.id] = self._loaded(card)
-            self.held.move_to_end(card.id)
-            return self.held[card.id]
+        """The model, loaded where it is not there. Errors as in `from_results` and `BaseClassifier`. For the worker's thread
+        alone."""
+        if card.id not in self.held:
+            while len(self.held) >= self.settings.models:
+                self.held.popitem(last=False)
+            self.held[card.id] = self._loaded(card)
+        self.held.move_to_end(card.id)
+        return self.held[card.id]
 
     def measured(self, model: str, moment: Mapping[str, Any]) -> None:
         """Note how fast a model was, from the last moment of a job."""
