@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,16 @@ def test_links_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert not dead
+
+
+def test_links_lead_to_pages_that_the_site_has():
+    site = runpy.run_path(str(ROOT / "tools" / "site" / "pages.py"))["OUTSIDE"]
+    pages = [ROOT / name for name in site] + list((ROOT / "docs").rglob("*.md"))
+    for page in pages:
+        links = [link.partition("#")[0] for link in LINK.findall(FENCE.sub("", page.read_text())) if ":" not in link]
+        targets = [(page.parent / link).resolve().relative_to(ROOT) for link in links if link]
+        lost = [str(target) for target in targets if target.parts[0] != "docs" and str(target) not in site]
+        assert not lost, page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
