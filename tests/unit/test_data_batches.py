@@ -239,6 +239,7 @@ def test_streamed_and_resident_batches_are_equal(stream, augmentation):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker:UserWarning")  # where there is one core
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_random_crops_depend_on_seed_epoch_and_image_alone(stream, workers, batch):
