@@ -364,6 +364,7 @@ def test_a_card_shows_what_is_certified_of_this_very_model(results_of_cards):
     rows = {name: 3 * values for name, values in rows.items()} | {"idx": list(range(6))}
     shown(entry.identity, to=copies, corruption={"name": "fog"})
     rows = {name: values[:2] for name, values in rows.items()}
+    (path.parent / "gone.tsv").symlink_to("nowhere")  # as one that was deleted after it was listed
     assert shown(entry.identity).images == 2  # and not the six copies
     path.write_text(path.read_text().replace("0.3", "9.3"))
     os.utime(path, ns=(1, 1))

@@ -6,6 +6,7 @@ import threading
 import time
 from base64 import b32encode
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -114,9 +115,11 @@ def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
 
 def _result(folder: Path, model: str) -> Result | None:
     """The largest intact certificate table of test images for the model of that identity; None where there is none."""
-    tables = sorted(path for path in folder.glob("*/*/*.tsv") if path.is_file())
-    found = [result for path in tables if (result := _table(path, path.stat().st_mtime, model)) is not None]
-    return max(found, key=lambda result: result.images, default=None)
+    found = []
+    for path in sorted(folder.glob("*/*/*.tsv")):
+        with suppress(OSError):  # the workflow may be deleting it
+            found.append(_table(path, path.stat().st_mtime, model))
+    return max(filter(None, found), key=lambda result: result.images, default=None)
 
 
 @lru_cache(maxsize=1024)
