@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from certflow.certify.field_table import read_field_columns
-from certflow.config.records import Experiment
+from certflow.config.records import Experiment, ForeignResult
 from certflow.data.base import DataInfo
 from certflow.errors import DataError
 from certflow.files.intact import file_digest
@@ -23,28 +23,31 @@ def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
 
     Only an experiment that is asked for needs its tables (`certflow.config.outside`): one that is not there is passed over.
     """
-    dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
     for place, result in enumerate(e.foreign):
-        twice = sorted({table for table in result.tables if result.tables.count(table) > 1})
-        yield from (f"foreign.{place}.tables: {table!r} is listed twice" for table in twice)
-        first: tuple[str, Columns] | None = None
-        for number, path in enumerate(result.paths):
-            if not os.path.exists(path):
-                continue
-            key = f"foreign.{place}.tables.{number}"
-            try:
-                table = read_field_columns(path)
-            except DataError as error:
-                yield f"{key}: {error}"
-                continue
-            if dataset is not None and images is not None:
-                yield from (f"{key}: {path}: {line}" for line in _beyond(table, dataset.info(), images.split))
-            first = first or (path, table)
-            if not _same_images(table, first[1]):
-                yield f"{key}: {path}: {_other_images(first[0])}"
+        yield from _line_problems(study, e, f"foreign.{place}.tables", result)
     if e.foreign:
         yield from _norm_problems(study, e)
         yield from _beside_problems(e)
+
+
+def _line_problems(study: "Study", e: Experiment, key: str, result: ForeignResult) -> Iterator[str]:
+    """One line for each table of a line that is wrong by itself, or beside the line's first one."""
+    dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
+    first: tuple[str, Columns] | None = None
+    for number, path in enumerate(result.paths):
+        if not os.path.exists(path):
+            continue
+        try:
+            table = read_field_columns(path)
+        except DataError as error:
+            yield f"{key}.{number}: {error}"
+            continue
+        lines = []
+        if dataset is not None and images is not None:
+            lines += _beyond(table, dataset.info(), images.split)
+        first = first or (path, table)
+        lines += [] if _same_images(table, first[1]) else [_other_images(first[0])]
+        yield from (f"{key}.{number}: {path}: {line}" for line in lines)
 
 
 def foreign_specs(e: Experiment) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_origin
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from certflow.data.subset import Images
 from certflow.kinds.effect import OnlyWith
@@ -68,6 +68,14 @@ class ForeignResult(Record):
     """The norm of its radii, which the format does not say."""
     beside: str | None = None
     """Method of the experiment that it is compared with, image by image: the difference and its standard error."""
+
+    @field_validator("tables")
+    @classmethod
+    def _once(cls, tables: list[str]) -> list[str]:
+        for table in tables:
+            if tables.count(table) > 1:
+                raise ValueError(f"{table!r} is listed twice")
+        return tables
 
     @property
     def paths(self) -> list[str]:
