@@ -9,8 +9,7 @@ import torch
 
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.data.store import content_digest, open_split
-from certflow.files.contents import contents, require_contents
-from certflow.files.intact import file_digest
+from certflow.files.contents import content, contents, require_contents
 from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest
 from certflow.models import build
@@ -107,7 +106,7 @@ def own_weights(given: Given) -> dict[str, str]:
     architecture = given.architecture()
     require_contents(given.spec, contents(architecture.brought()))
     files = architecture.files()
-    return {"weights": digest([file_digest(path) for path in files])} if files else {}
+    return {"weights": digest([content(path) for path in files])} if files else {}
 
 
 def fresh(given: Given) -> Assembled:
