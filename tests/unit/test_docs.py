@@ -24,6 +24,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+def linked(page: Path) -> list[Path]:
+    """Files of the project that a page links to."""
+    links = [link.partition("#")[0] for link in LINK.findall(FENCE.sub("", page.read_text())) if ":" not in link]
+    return [(page.parent / link).resolve() for link in links if link]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     dead = []
@@ -41,8 +47,7 @@ def test_links_lead_to_pages_that_the_site_has():
     site = runpy.run_path(str(ROOT / "tools" / "site" / "pages.py"))["OUTSIDE"]
     pages = [ROOT / name for name in site] + list((ROOT / "docs").rglob("*.md"))
     for page in pages:
-        links = [link.partition("#")[0] for link in LINK.findall(FENCE.sub("", page.read_text())) if ":" not in link]
-        targets = [(page.parent / link).resolve().relative_to(ROOT) for link in links if link]
+        targets = [target.relative_to(ROOT) for target in linked(page)]
         lost = [str(target) for target in targets if target.parts[0] != "docs" and str(target) not in site]
         assert not lost, page
 
@@ -107,8 +112,7 @@ def test_every_page_of_docs_is_reached_from_the_readme():
         page = waiting.pop()
         if page not in reached:
             reached.add(page)
-            links = [link.partition("#")[0] for link in LINK.findall(page.read_text()) if ":" not in link]
-            waiting += [(page.parent / link).resolve() for link in links if link.endswith(".md")]
+            waiting += [target for target in linked(page) if target.suffix == ".md"]
     assert set((ROOT / "docs").rglob("*.md")) <= reached
 
 
