@@ -435,6 +435,53 @@ def test_what_a_model_is_made_from_must_be_possible_too(raw, method, classifier,
     assert [line for line in problems(raw) if line.startswith(place + expected)], problems(raw)
 
 
+@pytest.mark.parametrize(
+    ("only", "settings", "expected"),
+    [
+        ("test", {"methods": ["own"]}, []),
+        ("test", {"methods": ["plain"]}, ["methods: plain at gauss-0.25 on mine: there is no train split to learn from; "]),
+        ("test", {"methods": ["own"], "images": "seen"}, ["images: seen on mine: there is no train split; leave out `only`"]),
+        (
+            "test",
+            {"methods": ["behind"]},
+            ["methods: behind at gauss-0.25 on mine: there is no train split to learn from; leave out `only`"],
+        ),
+        (
+            "train",
+            {"methods": ["plain"]},
+            [
+                "dataset: mine has no test split, which every model is looked at on; leave out `only`",
+                "images: all on mine: there is no test split; leave out `only`",
+            ],
+        ),
+    ],
+)
+def test_a_split_that_is_not_there_is_needed_by_nobody(raw, only, settings, expected):
+    raw["datasets"]["mine"] = {"kind": "image_folder", "classes": 10, "shape": [3, 32, 32], "only": only}
+    raw["images"]["seen"] = {"split": "train"}
+    raw["denoisers"]["ranged"] = {"kind": "drunet", "train": {"epochs": 1}}
+    raw["methods"] |= {
+        "own": {"kind": "external", "checkpoint": "own.pth"},
+        "plain": {"kind": "gaussian"},
+        "behind": {"kind": "denoised", "denoiser": "ranged", "classifier": {"method": "own", "noise": "clean"}},
+    }
+    entry = {"dataset": "mine", "model": "resnet20", "images": "all", "noises": ["gauss-0.25"], "certificates": ["np"]}
+    raw["experiments"]["mine"] = {**entry, "radii": [0.25], **settings}
+    with pytest.raises(ConfigError) if expected else nullcontext() as caught:
+        load(raw)
+    found = caught.value.problems if expected else []
+    assert len(found) == len(expected) and all(
+        line.startswith(f"experiments.mine.{start}") for line, start in zip(found, expected, strict=True)
+    ), found
+
+
+def test_images_of_a_split_that_imagenet_is_said_not_to_have_are_named(raw):
+    """Its sizes are known, those of the splits that are there alone."""
+    raw["datasets"]["imagenet"]["only"] = "test"
+    raw["images"]["every100"]["split"] = "train"
+    assert "experiments.imagenet.images: every100 on imagenet: there is no train split" in "\n".join(problems(raw))
+
+
 def test_a_checkpoint_to_start_from_is_an_input_and_no_name_in_the_spec(raw):
     run = ("mnist", "lenet", "gaussian", "gauss-0.50", 7)
     fresh = load(raw)

@@ -251,6 +251,35 @@ def test_the_stage_stores_a_model_that_load_model_accepts(tmp_path, monkeypatch,
     assert "no better than guessing" in capsys.readouterr().err
 
 
+def test_a_finished_model_needs_no_training_images(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from certflow.data.store import prepare
+    from certflow.training.assembly import Files
+    from certflow.training.stage import Outputs, make_model
+
+    monkeypatch.setenv("CERTFLOW_CACHE", str(tmp_path / "cache"))
+    for number in range(4):
+        place = tmp_path / "tree" / "test" / str(number % 2) / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 60 * number).save(place)
+    fields = {"classes": 2, "shape": [1, 8, 8], "only": "test", "root": str(tmp_path / "tree")}
+    data, model = spec_class("dataset", "image_folder")(**fields), spec("small_conv")
+    prepare(data, tmp_path / "mine.json")
+    torch.save(model.backbone(data.info()).state_dict(), tmp_path / "w.pth")
+    wanted = {
+        "dataset": data.canonical(),
+        "model": model.architecture(),
+        "method": External(checkpoint="unused").canonical(),
+        "noise": NOISE.canonical(),
+        "seed": 0,
+    }
+    places = {"manifest": tmp_path / "mine.json", "outputs": Outputs(tmp_path / "model.safetensors")}
+    files = Files(checkpoint=tmp_path / "w.pth")
+    make_model(wanted, data, External(checkpoint="unused"), files=files, device="cpu", **places)
+    assert load_model(places["outputs"].model, model, data.info(), spec=wanted)[1].notes["images"] == 4
+
+
 def test_another_revision_is_refused():
     with pytest.raises(ConfigError, match="revision"):
         revive("method", {**External(checkpoint="a").canonical(), "revision": 0}, checkpoint="a")

@@ -9,6 +9,7 @@ from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, no_entry
 from certflow.kinds.registry import spec_class
 from certflow.stats.limits import LEAST_RANKED
+from certflow.training.base import MethodSpec
 
 
 def combination_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
@@ -83,8 +84,16 @@ def _item_problems(study: Study, e: Experiment | Diagnosis, item: str) -> Iterat
 
 
 def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:
-    if e.images is not None and info.size is not None:
-        images = study.images[e.images]
+    """Splits that the dataset has not, and images that are none."""
+    splits = study.datasets[e.dataset].splits()
+    if "test" not in splits:
+        yield f"dataset: {e.dataset} has no test split, which every model is looked at on; leave out `only` in its entry"
+    if e.images is None:
+        return
+    images = study.images[e.images]
+    if images.split not in splits:
+        yield f"images: {e.images} on {e.dataset}: there is no {images.split} split; leave out `only` in the dataset's entry"
+    elif info.size is not None:
         try:
             images.indices(info.size[images.split])
         except ValueError as error:
@@ -139,13 +148,21 @@ def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
         return
     yield from recipe.refusals(study.noises[noise])
     size = study.datasets[dataset].info().size or {}
-    if recipe.trained_here and "train" in size:
+    if _learns(study, recipe) and "train" not in study.datasets[dataset].splits():
+        yield "there is no train split to learn from; leave out `only` in the dataset's entry, or bring finished models"
+    elif recipe.trained_here and "train" in size:
         yield from recipe.size_problems(size["train"])
     yield from recipe.pairing_problems(study, dataset, model, noise)
     for table in sorted(recipe.tables):
         name = getattr(recipe, table)
         if name not in study.predictions:
             yield f"{table}: {no_entry(name, 'predictions', study.predictions)}"
+
+
+def _learns(study: Study, recipe: MethodSpec) -> bool:
+    """Whether training images are needed for a method's model: it is trained here, or its denoiser is."""
+    denoiser = study.denoisers.get(recipe.own_denoiser() or "")
+    return recipe.trained_here or (denoiser is not None and denoiser.train is not None)
 
 
 def _part_problems(study: Study, part: ModelKey) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,31 @@ Place = str | Path
 
 @dataclass(frozen=True)
 class Data:
-    """A prepared dataset, opened. digest: that of its content."""
+    """A prepared dataset. digest: that of its content.
 
-    info: DataInfo
-    train: Split
-    test: Split
+    A split is opened when it is asked for: of a finished model nobody needs the training images. Errors as in `open_split`.
+    """
+
+    dataset: DatasetSpec
+    manifest: Place
     digest: str
+
+    @property
+    def info(self) -> DataInfo:
+        return self.dataset.info()
+
+    @cached_property
+    def train(self) -> Split:
+        return open_split(self.dataset, self.manifest, "train")
+
+    @cached_property
+    def test(self) -> Split:
+        return open_split(self.dataset, self.manifest, "test")
 
 
 def open_data(dataset: DatasetSpec, manifest: Place) -> Data:
-    """The splits of a dataset from the manifest that `prepare` wrote; errors as in `open_split`."""
-    train, test = (open_split(dataset, manifest, split) for split in ("train", "test"))
-    return Data(dataset.info(), train, test, content_digest(manifest))
+    """A dataset from the manifest that `prepare` wrote; errors as in `content_digest`."""
+    return Data(dataset, manifest, content_digest(manifest))
 
 
 @dataclass(frozen=True)

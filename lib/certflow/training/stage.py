@@ -92,7 +92,7 @@ def _make_model(
     """The part of one process."""
     data = open_data(dataset, manifest)
     given = Given(spec, data, files, device)
-    tables, made_from, warnings = read_tables(spec, files.tables, data.digest, len(data.train), data.info.classes)
+    tables, made_from, warnings = read_tables(spec, files.tables, data)
     seed_everything(given.seed)
     made = method.assemble(given)
     parents = {**made.parents, **made_from}

@@ -3,19 +3,22 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certflow.training.predictions import read_predictions, unusual
 
+if TYPE_CHECKING:
+    from certflow.training.assembly import Data
+
 
 def read_tables(
-    spec: Mapping[str, Any], paths: Mapping[str, str | Path], data: str, images: int, classes: int
+    spec: Mapping[str, Any], paths: Mapping[str, str | Path], data: "Data"
 ) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
     """(arrays by name, digests of their files by name, warnings) of the tables that `spec` (`Study.model_spec`) names.
 
-    paths: file of each table. data: content digest of the dataset. Errors as in `read_predictions`; ValueError where tables
+    paths: file of each table. Errors as in `read_predictions`; ValueError where tables
     and files do not belong together.
     """
     wanted = spec.get("tables", {})
@@ -23,7 +26,9 @@ def read_tables(
         raise ValueError(f"the specification names the tables {sorted(wanted)}, files are given for {sorted(paths)}")
     arrays, parents, warnings = {}, {}, []
     for name, made_as in sorted(wanted.items()):
-        arrays[name], record = read_predictions(paths[name], made_as, data=data, images=images, classes=classes)
+        arrays[name], record = read_predictions(
+            paths[name], made_as, data=data.digest, images=len(data.train), classes=data.info.classes
+        )
         parents[name] = record.digest
         warning = unusual(made_as)
         if warning:
