@@ -260,6 +260,11 @@ def test_the_users_keys_win_over_the_preset(raw):
     assert (recipe.epochs, recipe.lr, recipe.lr_step, recipe.batch) == (3, 0.01, 30, 256)
 
 
+def test_an_overlay_may_take_a_preset_off(raw):
+    raw["methods"]["gaussian"] |= {"preset": None, "epochs": 7}
+    assert load(raw).method("gaussian", "mnist", "gauss-0.25").epochs == 7
+
+
 def test_only_a_papers_own_recipe_is_compared_with_its_numbers(raw):
     raw["experiments"]["mnist"]["methods"] = ["gaussian", "shorter"]
     raw["methods"]["shorter"] = {"kind": "gaussian", "preset": "paper", "epochs": 5}
@@ -439,8 +444,16 @@ def test_what_a_model_is_made_from_must_be_possible_too(raw, method, classifier,
     ("only", "settings", "expected"),
     [
         ("test", {"methods": ["own"]}, []),
-        ("test", {"methods": ["plain"]}, ["methods: plain at gauss-0.25 on mine: there is no train split to learn from; "]),
-        ("test", {"methods": ["own"], "images": "seen"}, ["images: seen on mine: there is no train split; leave out `only`"]),
+        (
+            "test",
+            {"methods": ["plain"]},
+            ["methods: plain at gauss-0.25 on mine: there is no train split to learn from; "],
+        ),
+        (
+            "test",
+            {"methods": ["own"], "images": "seen"},
+            ["images: seen on mine: there is no train split; leave out `only`"],
+        ),
         (
             "test",
             {"methods": ["behind"]},
@@ -620,6 +633,8 @@ def test_each_noise_and_certificate_must_keep_a_pair(paired, left, message):
         ("methods.gaussian.kind", "gausian", "did you mean gaussian?"),
         ("methods.gaussian.epohcs", 3, "did you mean epochs?"),
         ("methods.gaussian.preset", "papre", "did you mean paper?"),
+        ("methods.unused", {"kind": "gaussian", "preset": "papre"}, "did you mean paper?"),
+        ("methods.unused", {"kind": "gaussian", "preset": 3}, "methods.unused.preset: there is no preset 3"),
         ("certificates.fast.sampler", "fats", "did you mean fast?"),
         ("experimets", {}, "did you mean experiments?"),
         ("targets", ["digit"], "did you mean digits?"),
@@ -633,6 +648,26 @@ def test_what_is_misspelt_is_suggested(raw, path, value, message):
         place = place[section]
     place[key] = value
     assert any(message in line for line in problems(raw)), problems(raw)
+
+
+def test_a_list_that_there_is_not_is_all_that_is_said_of_an_entry(raw):
+    """What its recipe says is there all the same."""
+    raw["experiments"]["digits"]["certificates"] = "np-4k"
+    (line,) = problems(raw)
+    assert line.startswith("experiments.digits.certificates: there is no list 'np-4k'")
+
+
+def test_a_diagnosis_whose_folder_is_another_ones_page_is_refused(raw):
+    entry = {
+        "dataset": "digits",
+        "model": "small",
+        "noises": ["clean"],
+        "methods": ["gaussian-quick"],
+        "knowledge": "k",
+    }
+    raw["knowledge"], raw["diagnoses"] = {"k": {}}, {"deep": entry, "deep.html": entry}
+    (line,) = problems(raw)
+    assert line.startswith("diagnoses.deep.html: its folder would be called like a file of diagnoses.deep")
 
 
 @pytest.mark.parametrize(
@@ -651,6 +686,14 @@ def test_what_is_misspelt_is_suggested(raw, path, value, message):
         ("methods: {off: {kind: gaussian}}", "methods.False: .*quote numbers, and the words no, off, yes, on and null"),
         (f"methods: {{{'x' * 101}: {{kind: gaussian}}}}", "up to 100 letters"),
         ("models: {small: {resize: 0}}", "^models.small.resize.size: should be greater than 0, got 0$"),
+        ("knowledge: {k: {etas: [0.0]}}", "^knowledge.k.etas.0: should be greater than 0, got 0.0$"),
+        ("knowledge: {k: {etas: [0.5, 0.5]}}", "^knowledge.k.etas: lists something twice, got"),
+        ("knowledge: {k: {losses: [ce, ce]}}", "^knowledge.k.losses: lists something twice, got"),
+        ("knowledge: {k: {layers: all}}", "^knowledge.k.layers: should be 'stages' or 'blocks', got 'all'$"),
+        (
+            "datasets: {t: {kind: text_table, task: rte, text: 1.5}}",
+            "^datasets.t.text: should be a valid string, got 1.5$",
+        ),
     ],
 )
 def test_what_yaml_reads_otherwise_than_it_looks_is_explained(raw, tmp_path, written, message):

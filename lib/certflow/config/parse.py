@@ -12,6 +12,7 @@ from certflow.config.records import PAGES, RECORDS, SECTIONS, MethodEntry
 from certflow.config.validation import validated
 from certflow.errors import ConfigError, listed
 from certflow.kinds.registry import spec_class
+from certflow.presets import require_preset
 from certflow.training.base import MethodSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -31,14 +32,16 @@ def sections(raw: Mapping[str, Any], problems: list[str]) -> Written:
     recipes, lists = shorthand.recipes(raw, problems), shorthand.lists(raw, problems)
     written = {section: _section(raw, section, problems) for section in (*SECTIONS, *RECORDS)}
     for section, name in [(section, name) for section, entries in written.items() for name in entries]:
+        found: list[str] = []
         try:
-            fields = shorthand.with_recipes(written[section][name], recipes)
-            record = PAGES.get(section)
-            written[section][name] = fields if record is None else shorthand.with_lists(record, fields, lists)
+            fields = written[section][name] = shorthand.with_recipes(written[section][name], recipes)
+            if section in PAGES:
+                written[section][name] = shorthand.with_lists(PAGES[section], fields, lists, found)
         except ConfigError as error:
-            problems += [_under(f"{section}.{name}", line) for line in error.problems]
+            found += error.problems
         except RecursionError:  # an anchor of YAML within itself, which is refused when the entry is parsed
             continue
+        problems += [_under(f"{section}.{name}", line) for line in found]
     return written
 
 
@@ -90,6 +93,8 @@ def _method(cls: type[MethodSpec], fields: dict[str, Any]) -> MethodEntry:
     """A method's own keys are checked here; with its preset, they are a recipe only on a dataset at a noise level, and what has
     an effect is known there."""
     own = {key: value for key, value in fields.items() if key not in ("kind", *PRESET_KEYS)}
+    if fields.get("preset") is not None:
+        require_preset(fields["preset"])
     validated(cls, {"kind": fields["kind"], **own}, stated=() if "preset" in fields else None)
     if "preset_dataset" in fields and "preset" not in fields:
         raise ConfigError(["preset_dataset: is only used together with `preset`"])

@@ -13,7 +13,7 @@ from certflow.report import envelopes
 from certflow.report.published import published_archs, published_datasets
 from certflow.training.predictions import Predictions
 
-FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json"}
+FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json", "diagnoses": ".html"}
 """Section whose entries have both a folder and a file beside it, called like the folder with this ending → the ending."""
 
 

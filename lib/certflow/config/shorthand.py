@@ -73,16 +73,17 @@ def _value(key: str, value: Any, known: Mapping[str, Mapping[str, Any]], within:
         raise ConfigError([f"{key}.{line}" for line in error.problems]) from None
 
 
-def with_lists(record: type[Record], fields: Mapping[str, Any], known: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """The settings of a record, where those that are lists may be given by name. known: lists by name."""
-    return {key: _list(key, value, known) if listing(record, key) else value for key, value in fields.items()}
+def with_lists(
+    record: type[Record], fields: Mapping[str, Any], known: Mapping[str, list[Any]], problems: list[str]
+) -> dict[str, Any]:
+    """The settings of a record, where those that are lists may be given by name; one that names none is left as it is.
 
-
-def _list(key: str, value: Any, known: Mapping[str, list[Any]]) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value not in known:
-        raise ConfigError(
-            [f"{key}: there is no list {value!r}; known: {listed(known, value)}; for one entry write [{value}]"]
-        )
-    return known[value]
+    known: lists by name. problems: gets a line, which starts with the place in `fields`, for each name that is none.
+    """
+    named = {key: value for key, value in fields.items() if listing(record, key) and isinstance(value, str)}
+    problems += [
+        f"{key}: there is no list {value!r}; known: {listed(known, value)}; for one entry write [{value}]"
+        for key, value in named.items()
+        if value not in known
+    ]
+    return {**fields, **{key: known[value] for key, value in named.items() if value in known}}

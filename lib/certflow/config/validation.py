@@ -12,7 +12,7 @@ from certflow.kinds.effect import idle
 from certflow.kinds.spec import Record
 
 R = TypeVar("R", bound=Record)
-BRANCH = re.compile(r"constrained-\w+|(tuple|list|dict|function-\w+|nullable)\[.*\]")
+BRANCH = re.compile(r"constrained-\w+|str|int|float|bool|(tuple|list|dict|literal|function-\w+|nullable)\[.*\]")
 """What pydantic puts into a path for one of several types that a value may have."""
 THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 """Numbers such as 100,000."""
@@ -30,7 +30,7 @@ def validated(cls: type[R], fields: Mapping[str, Any], stated: Iterable[str] | N
     try:
         record = cls.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError([_explain(cls, problem) for problem in error.errors()]) from None
+        raise ConfigError(list(dict.fromkeys(_explain(cls, problem) for problem in error.errors()))) from None
     if found := list(idle(record, stated)):
         raise ConfigError(found)
     return record

@@ -1,8 +1,8 @@
 """How knowledge continuity is measured: points, layers, losses and bounds. Without numpy."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from certflow.kinds.seeds import Seed
 from certflow.kinds.spec import Record
@@ -46,12 +46,19 @@ class Measured(Record):
     """Probability that a layer's curve is wrong anywhere."""
     bound: Literal["emp_bernstein", "hoeffding", "clt", "bootstrap"] = "emp_bernstein"
     """How the kernel's mean is bounded; the last two hold only as the sample grows."""
-    etas: list[float] = Field([1.0], min_length=1)
+    etas: list[Annotated[float, Field(gt=0)]] = Field([1.0], min_length=1)
     """Differences of losses that are certified against."""
     deltas: int = Field(25, ge=1, le=1000)
     """Distances of the grid: quantiles of the distances between points that are not certified with."""
     seed: Seed = 0
     """Which points are paired."""
+
+    @field_validator("losses", "etas")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("lists something twice")
+        return values
 
 
 class Knowledge(Extracted, Measured):

@@ -111,6 +111,12 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def require_preset(preset: Any) -> None:
+    """`ConfigError` that lists the known presets unless this is the name of one."""
+    if preset not in preset_names():
+        raise ConfigError([f"preset: there is no preset {preset!r}; known: {listed(preset_names(), preset)}"])
+
+
 def preset_settings(preset: str, dataset: str, method: str, noise: str, sigma: float) -> dict[str, Any]:
     """Method fields that a preset states for kinds of dataset, method and noise at a noise level ([0,1]-pixel units).
 
@@ -125,8 +131,7 @@ def preset_row(preset: str, dataset: str, method: str, noise: str, sigma: float)
 
     `ConfigError` that lists the known presets, or the preset's rows, where there is no such row.
     """
-    if preset not in preset_names():
-        raise ConfigError([f"preset: there is no preset {preset!r}; known: {listed(preset_names(), preset)}"])
+    require_preset(preset)
     content = load_preset(preset)
     for row in content.rows:
         if dataset in row.datasets and row.method == method and noise in row.noises and row.position(sigma) is not None:
