@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from training_examples import network, patterns, weights
 
+from certflow.errors import ConfigError
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
 from certflow.training.gradients import clip
@@ -101,6 +102,18 @@ class Net(torch.nn.Module):
         return self.head(x)
 
 
+def test_a_decay_by_layers_that_no_name_tells_is_refused():
+    """`small_conv` is one chain: every parameter would learn at the full rate."""
+    chain = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3))
+    method = Gaussian(update="adamw", layer_decay=0.5)
+    with pytest.raises(
+        ConfigError, match="layer_decay: has no effect on a network whose parameters' names tell no layers"
+    ):
+        method.optimiser(chain.named_parameters(), 1)
+    assert method.optimiser(Net().named_parameters(), 1) is not None
+    assert Gaussian(update="adamw").optimiser(chain.named_parameters(), 1) is not None
+
+
 def test_steps_are_those_of_torch_s_adamw_with_a_group_per_layer():
     method = Gaussian(
         epochs=2, update="adamw", lr=0.01, layer_decay=0.5, weight_decay=0.1, weight_decay_end=0.4, schedule="cosine"
@@ -167,7 +180,7 @@ def test_adam_trains_and_resumes_to_the_same_bits(tmp_path, update):
             return super().step(batch)
 
     def run(kind, model, **options):
-        method = kind(epochs=3, batch=32, lr=1e-3, update=update, layer_decay=0.5, weight_decay_end=0.1)
+        method = kind(epochs=3, batch=32, lr=1e-3, update=update, weight_decay_end=0.1)
         noise = GaussianNoise(sigma=0.25)
         options = {"resume": tmp_path / "resume.pt", "checkpoint_seconds": 0.0, **options}
         return train(method, model, *patterns(), noise=noise, seed=3, quiet=True, **options), weights(model)

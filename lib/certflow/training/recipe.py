@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from certflow.errors import ConfigError
 from certflow.kinds.effect import OnlyWith
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
@@ -119,6 +120,15 @@ class Recipe(Spec):
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr must be at most lr, got min_lr={self.min_lr:g} and lr={self.lr:g}")
 
+    def beyond(self, **epochs: int | None) -> dict[str, str]:
+        """Setting → why it has no effect, of those that name an epoch (from 0) which the run does not come to."""
+        last = f"the last epoch is {self.epochs - 1}"
+        return {
+            name: f"has no effect at epoch {epoch}: {last}"
+            for name, epoch in epochs.items()
+            if epoch is not None and epoch >= self.epochs
+        }
+
     def size_problems(self, images: int) -> list[str]:
         """What a run on this many training images would never come to (empty: nothing): the noise after its warm-up."""
         batches = self.epochs * math.ceil(images / self.batch)
@@ -160,6 +170,10 @@ class Recipe(Spec):
         named = dict(parameters)
         if self.update == "sgd":
             return Sgd(named.items(), momentum=self.momentum, nesterov=self.nesterov)
-        decoupled = self.update == "adamw"
+        decoupled, of_layers = self.update == "adamw", rates(named, self.layer_decay)
+        if self.layer_decay < 1 and set(of_layers.values()) <= {1.0}:
+            raise ConfigError(
+                ["layer_decay: has no effect on a network whose parameters' names tell no layers; leave it out"]
+            )
         undecayed = [name for name, parameter in named.items() if decoupled and not decays(name, parameter)]
-        return Adam(named.items(), decoupled=decoupled, rates=rates(named, self.layer_decay), undecayed=undecayed)
+        return Adam(named.items(), decoupled=decoupled, rates=of_layers, undecayed=undecayed)

@@ -59,6 +59,11 @@ class CatRs(ReadsPredictions):
             raise ValueError(f"lr_extra_drop belongs to schedule step; schedule {self.schedule} sets every step's rate")
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        """Also what comes at an epoch that the run has not."""
+        drop = None if self.lr_extra_drop is None else self.lr_extra_drop.epoch
+        return {**super().without_effect(), **self.beyond(eps_double_epoch=self.eps_double_epoch, lr_extra_drop=drop)}
+
     @property
     def repeats(self) -> bool:
         """Choosing the masked images waits for the device."""

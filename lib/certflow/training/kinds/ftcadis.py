@@ -69,6 +69,10 @@ class FtCadis(BehindDenoiser):
     weight_decay: float = Field(0.04, ge=0)
     clip: float | None = Field(0.3, gt=0)
 
+    def without_effect(self) -> dict[str, str]:
+        """Also what comes at an epoch that the run has not."""
+        return {**super().without_effect(), **self.beyond(eps_double_epoch=self.eps_double_epoch)}
+
     @property
     def repeats(self) -> bool:
         """Choosing the masked images waits for the device."""

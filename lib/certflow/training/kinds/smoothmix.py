@@ -44,6 +44,13 @@ class SmoothMix(MethodSpec):
     maxnorm_start: Annotated[float | None, OnlyWith("mix_step")] = Field(None, ge=0)
     """Radius around the image for x0 after the warm-up; null: alpha·mix_step."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Also the radius around an image that x0 is not apart from."""
+        away = (
+            {} if self.mix_step < self.steps else {"maxnorm_start": "has no effect where mix_step is `steps` or more"}
+        )
+        return {**away, **super().without_effect()}
+
     @property
     def cost(self) -> float:
         """Each noisy copy is attacked; two kinds of images are learnt from, the mixture and where it starts."""
