@@ -82,6 +82,14 @@ def test_entries_that_cannot_be_are_refused(fields, message):
         ImageFolder(shape=[1, 2, 2], classes=12, **fields)
 
 
+@pytest.mark.parametrize("text", ['{"a": 0, "b": 1, "a": 2}', '{"0": "x", "0": "y"}'])
+def test_an_index_with_one_key_twice_is_refused(tmp_path, text):
+    """Parsers take the last one: a folder would be another class than its line says."""
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(ValidationError, match="must hold a JSON mapping .*'[a0]' is written twice in one object"):
+        ImageFolder(shape=[1, 2, 2], classes=12, class_index=str(tmp_path / "index.json"))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

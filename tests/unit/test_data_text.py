@@ -133,6 +133,11 @@ def test_every_published_task_is_read_by_its_columns(place, task):
         ("words\tlabel\nx\t0\n", {}, "has no column 'text', only 'words', 'label'"),
         ('{"text": "x"}\n', {"format": "jsonl"}, "line 1: lacks one of the columns text, label"),
         ("{text}\n", {"format": "jsonl"}, "line 1: is not JSON"),
+        (
+            '{"text": "a", "label": "0", "label": "1"}\n',
+            {"format": "jsonl"},
+            "line 1: is not JSON .'label' is written twice",
+        ),
         ("[" * 100_000 + "\n", {"format": "jsonl"}, "line 1: is not JSON"),
         ('{"text": null, "label": 0}\n', {"format": "jsonl"}, "line 1: text is neither text nor a number"),
         ('{"text": ["x"], "label": 0}\n', {"format": "jsonl"}, "line 1: text is neither text nor a number"),

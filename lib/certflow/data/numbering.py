@@ -1,13 +1,12 @@
 """Which class a folder of images is, where that is not its position among the sorted names."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from certflow.errors import DataError
-from certflow.files.intact import read_bounded
+from certflow.files.intact import parsed_json, read_bounded
 
 
 def numbered(names: list[str], classes: int, folder: Path) -> list[int]:
@@ -39,7 +38,10 @@ def looked_up(names: list[str], known: Mapping[str, int], key: str, folder: Path
 def read_names(path: str) -> list[Any]:
     """A JSON list, or a text file with one name a line. Raises ValueError where there is no such file."""
     text = _read(path)
-    found = _json(text)
+    try:
+        found = parsed_json(text)
+    except (ValueError, RecursionError):  # plain lines
+        found = None
     if isinstance(found, list):
         return found
     if found is not None:
@@ -50,9 +52,13 @@ def read_names(path: str) -> list[Any]:
 def read_index(path: str) -> dict[str, Any]:
     """A JSON mapping from folders to numbers, or from numbers to folders (or to lists that begin with a folder, as the usual
     index of ImageNet has them)."""
-    found = _json(_read(path))
+    text, why = _read(path), ""
+    try:
+        found = parsed_json(text)
+    except (ValueError, RecursionError) as error:
+        found, why = None, f" ({error})"
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: must hold a JSON mapping from class folders to numbers")
+        raise ValueError(f"{path}: must hold a JSON mapping from class folders to numbers{why}")
     if not found or not all(re.fullmatch("[0-9]{1,9}", key) and not isinstance(found[key], int) for key in found):
         return found
     numbers: dict[str, int] = {}
@@ -69,10 +75,3 @@ def _read(path: str) -> str:
         return read_bounded(Path(path).expanduser()).decode("utf-8-sig")
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder that is not known
         raise ValueError(f"{path}: cannot be read ({error})") from error
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

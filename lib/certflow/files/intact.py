@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import struct
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from certflow.errors import ArtefactError, UnreadableError, short_of_memory
 
@@ -100,6 +101,20 @@ def read_all(path: str | Path) -> bytes:
     """All bytes of a regular file of any size; for anything else the errors of `opened`."""
     with opened(path) as file:
         return file.read()
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ValueError also for an object with one key twice, of which parsers take the last in silence."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is written twice in one object")
+        found[key] = value
+    return found
 
 
 def file_digest(path: str | Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from certflow.data.base import DataInfo
 from certflow.data.text.pretrained import SHIFT
 from certflow.errors import ArtefactError
-from certflow.files.intact import read_bounded, reading
+from certflow.files.intact import parsed_json, read_bounded, reading
 from certflow.models.shapes import describe
 
 CONFIG = "config.json"
@@ -151,7 +151,7 @@ def _per_channel(values: Any, channels: int) -> list[float]:
 def read_json(path: Path) -> dict[str, Any]:
     """An object from a JSON file; `ArtefactError` where it is damaged or holds something else."""
     with reading(path, "get the file again"):
-        content = json.loads(read_bounded(path))
+        content = parsed_json(read_bounded(path))
         if not isinstance(content, dict):
             raise ValueError("it does not hold settings by name")
         return content

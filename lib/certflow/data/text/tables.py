@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from certflow.errors import DataError
+from certflow.files.intact import parsed_json
 
 Format = Literal["tsv", "csv", "jsonl"]
 Column = str | int
@@ -43,7 +44,7 @@ def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[Column, Any]]
     for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, parsed_json(line)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: is not JSON ({error}); {REMEDY}") from error
 
