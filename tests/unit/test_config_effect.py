@@ -64,7 +64,7 @@ def refused(family: str, fields: dict) -> list[str]:
         ("denoiser", {"kind": "dncnn"}, {"sigma_range": [0.1, 0.5]}, "on a denoiser without weights"),
         ("denoiser", {"kind": "dncnn"}, {"allow_sigma_extrapolation": True}, "on a denoiser without weights"),
         ("denoiser", {"kind": "diffusion", "weights": "w"}, {"widths": [64, 64]}, "with weights"),
-        ("denoiser", {"kind": "diffusion", "hub": "a/b"}, {"head_dim": 32}, "with hub"),
+        ("denoiser", {"kind": "diffusion", "hub": "a/b", "hub_revision": "0" * 40}, {"head_dim": 32}, "with hub"),
         ("denoiser", {"kind": "diffusion"}, {"download": True}, "without hub"),
         ("denoiser", {"kind": "diffusion", "mode": "paper"}, {"t_rule": "ceil"}, "mode: paper, only with exact"),
         ("denoiser", {"kind": "diffusion"}, {"train": {"criterion": "mse"}}, "criterion has no effect"),

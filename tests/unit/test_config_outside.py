@@ -52,6 +52,26 @@ def test_a_misspelt_model_of_timm_is_named_with_close_ones(raw):
     assert problem.startswith("models.typo.name: timm has no model 'resnt18'; close: resnet18")
 
 
+def test_a_model_of_a_hub_that_may_not_be_fetched_is_looked_for_in_its_cache(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789" * 4
+    theirs = raw["denoisers"]["theirs"] = {"kind": "diffusion", "hub": "some/model", "hub_revision": commit}
+    raw["methods"]["behind"] = {
+        "kind": "denoised",
+        "denoiser": "theirs",
+        "classifier": {"method": "gaussian-quick", "noise": "clean"},
+    }
+    raw["experiments"]["digits"]["methods"] = ["behind"]
+    (line,) = problems(raw)
+    assert line.startswith("denoisers.theirs.hub: some/model is not in the cache at that commit")
+    (tmp_path / "models--some--model" / "snapshots" / commit).mkdir(parents=True)
+    assert problems(raw) == []
+    theirs["hub_revision"] = "1" * 40
+    assert len(problems(raw)) == 1
+    theirs["download"] = True
+    assert problems(raw) == []
+
+
 def test_files_are_looked_for_with_those_of_parts_and_base_classifiers(raw, tmp_path):
     raw["methods"]["mine"] = {"kind": "external", "checkpoint": f"{tmp_path}/{{noise}}.pth"}
     raw["methods"]["behind"] = {

@@ -7,12 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from denoising_examples import INFO
+from pydantic import ValidationError
 
 from certflow.data.base import DataInfo
 from certflow.denoising import openai
 from certflow.denoising.kinds.diffusion import Diffusion
 from certflow.denoising.networks.unet import UNet
 from certflow.errors import ArtefactError
+
+COMMIT = "0123456789" * 4
 
 
 def shapes(channels, outputs, base, mult, layers, attention, resnet_style):
@@ -347,6 +350,13 @@ def test_folders_that_are_not_whole_are_refused(tmp_path, spoil, message):
         Diffusion(weights=str(tmp_path)).load_weights(INFO, 0.5)
 
 
+@pytest.mark.parametrize("revision", [None, "main", "0" * 39])
+def test_a_model_of_a_hub_is_named_with_its_commit(revision):
+    """A name, or a branch, stands for another model tomorrow."""
+    with pytest.raises(ValidationError, match="hub_revision: say which commit of some/model"):
+        Diffusion(hub="some/model", hub_revision=revision)
+
+
 def test_nothing_is_fetched_unless_allowed(tmp_path, monkeypatch):
     import huggingface_hub
 
@@ -360,10 +370,10 @@ def test_nothing_is_fetched_unless_allowed(tmp_path, monkeypatch):
     with pytest.raises(
         ArtefactError, match="some/model is not in the cache, and `download` is off .*models--some--model"
     ):
-        Diffusion(hub="some/model").load_weights(INFO, 0.5)
-    assert asked["local_files_only"] is True and asked["name"] == "some/model"
+        Diffusion(hub="some/model", hub_revision=COMMIT).load_weights(INFO, 0.5)
+    assert (asked["local_files_only"], asked["name"], asked["revision"]) == (True, "some/model", COMMIT)
     with pytest.raises(ArtefactError, match="could not be fetched"):
-        Diffusion(hub="some/model", download=True).load_weights(INFO, 0.5)
+        Diffusion(hub="some/model", hub_revision=COMMIT, download=True).load_weights(INFO, 0.5)
     assert asked["local_files_only"] is False
 
 

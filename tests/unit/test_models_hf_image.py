@@ -94,6 +94,7 @@ def test_normalisation_of_other_units_than_pixels_in_0_to_1_is_the_same_function
         ({"weights": "a", "hub": "b"}, "give one of"),
         ({"weights": "a", "settings": {"patch_size": 4}}, "is built as its config.json says"),
         ({"network": "vit", "settings": {"num_labels": 4}}, "num_labels is not a setting"),
+        ({"hub": "a/b", "hub_revision": "main"}, "hub_revision: say which commit of a/b"),
     ],
 )
 def test_entries_that_cannot_be_are_refused(fields, message):
@@ -117,8 +118,8 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_models_of_a_hub_are_not_fetched_unasked(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
-    with pytest.raises(ArtefactError, match="is not in the cache, and `download` is off"):
-        build(HfImage(hub="certflow-tests/no-such-model"), INFO)
+    with pytest.raises(ValueError, match="is not in the cache at that commit, and `download` is off"):
+        build(HfImage(hub="certflow-tests/no-such-model", hub_revision="0" * 40), INFO)
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ def _missing(study: Study, name: str) -> Iterator[str]:
         yield from (f"models.{model}: {line}" for line in study.models[model].absent())
     for dataset, _, method, noise, seed in needed:
         denoiser = study.own_denoiser(dataset, method, noise)
+        if denoiser is not None:
+            yield from (f"denoisers.{denoiser}.{line}" for line in study.denoisers[denoiser].absent())
         try:
             files = study.brought(dataset, method, noise, seed)
         except CertflowError as error:  # a folder of weights that lacks a file

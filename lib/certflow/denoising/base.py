@@ -95,6 +95,10 @@ class DenoiserSpec(Spec):
             "allow_sigma_extrapolation: true"
         ]
 
+    def absent(self) -> list[str]:
+        """What the denoiser is made from besides local files and is not there."""
+        return []
+
     def files(self) -> list[str]:
         """Local files that the weights come from."""
         return [] if self.weights is None else [self.weights]

@@ -1,6 +1,6 @@
 """Folders of models as transformers writes them: what they say of themselves, read without that library."""
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INPUT = "preprocessor_config.json"
 TOKENIZER = "tokenizer.json"
+COMMIT = re.compile("[0-9a-f]{40}")
 WRITTEN = 1e-3
 """1/255 is sometimes written with few digits."""
 
@@ -155,6 +156,30 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("it does not hold settings by name")
         return content
+
+
+def pinned(hub: str | None, revision: str | None) -> None:
+    """ValueError for a model of a hub without its commit: what its name stands for, or that of a branch, changes with time."""
+    if hub is not None and not COMMIT.fullmatch(revision or ""):
+        raise ValueError(
+            f"hub_revision: say which commit of {hub} is meant, by its 40 digits as the hub shows them; the newest one may be "
+            f"another tomorrow, and nothing would be made again"
+        )
+
+
+def uncached(hub: str | None, revision: str | None, *, download: bool) -> list[str]:
+    """What is said of a model that is not in the hub's local cache and may not be fetched; nothing of any other."""
+    if hub is None or revision is None or download:
+        return []
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+    if (folder / "snapshots" / revision).is_dir():
+        return []
+    return [
+        f"hub: {hub} is not in the cache at that commit, and `download` is off (looked for {folder}); set download: true, or "
+        f"copy the model's folder here and name it as `weights`"
+    ]
 
 
 def cached(hub: str | None, revision: str | None, *, download: bool, patterns: Sequence[str]) -> Path:

@@ -9,6 +9,7 @@ from certflow.data.base import DataInfo
 from certflow.files.contents import by_number
 from certflow.kinds.effect import OnlyWith
 from certflow.models.base import ModelSpec, Setting
+from certflow.models.hf_folder import pinned, uncached
 
 
 class TransformersModel(ModelSpec):
@@ -26,7 +27,7 @@ class TransformersModel(ModelSpec):
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/vit-base-patch16-224`; only what lies in the local cache unless `download`."""
     hub_revision: Annotated[str | None, OnlyWith("hub")] = None
-    """Commit of the model on the hub; null: its newest."""
+    """Commit of the model on the hub, all 40 digits; needed with `hub`, whose newest one changes."""
     download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
     network: str | None = Field(None, min_length=1)
@@ -38,6 +39,7 @@ class TransformersModel(ModelSpec):
     def _one_origin(self) -> Self:
         if sum(origin is not None for origin in (self.weights, self.hub, self.network)) != 1:
             raise ValueError("give one of `weights` (a folder), `hub` and `network`")
+        pinned(self.hub, self.hub_revision)
         if self.settings and self.network is None:
             raise ValueError("settings: a model with weights is built as its config.json says")
         for name in sorted(self.settings.keys() & self.said_by_data):
@@ -65,7 +67,7 @@ class TransformersModel(ModelSpec):
     def absent(self) -> list[str]:
         missing = self.weights is not None and not os.path.isdir(self.weights)
         folder = [f"weights: there is no folder {self.weights}; put it there, or correct the path"] if missing else []
-        return [*super().absent(), *folder]
+        return [*super().absent(), *folder, *uncached(self.hub, self.hub_revision, download=self.download)]
 
     def files(self) -> list[str]:
         from certflow.models.hf_folder import files_of

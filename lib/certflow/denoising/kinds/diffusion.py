@@ -10,6 +10,7 @@ from certflow.denoising.base import DenoiserSpec
 from certflow.denoising.schedule import Schedule
 from certflow.kinds.effect import OnlyWith
 from certflow.kinds.registry import register
+from certflow.models.hf_folder import pinned, uncached
 
 if TYPE_CHECKING:
     from certflow.denoising.denoiser import Denoiser
@@ -39,7 +40,7 @@ class Diffusion(DenoiserSpec):
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/ddpm-cifar10-32`; only what lies in the local cache unless `download`."""
     hub_revision: Annotated[str | None, OnlyWith("hub")] = None
-    """Commit of the model on the hub; null: its newest."""
+    """Commit of the model on the hub, all 40 digits; needed with `hub`, whose newest one changes."""
     download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
 
@@ -73,6 +74,7 @@ class Diffusion(DenoiserSpec):
     def _possible(self) -> Self:
         if self.hub is not None and (self.weights is not None or self.train is not None):
             raise ValueError("one of `hub`, `weights` and `train`: a denoiser has one origin")
+        pinned(self.hub, self.hub_revision)
         Schedule(self.schedule, self.steps)  # refuses too few steps
         wrong = [level for level in self.attention if not 0 <= level < len(self.widths)]
         if wrong:
@@ -117,6 +119,9 @@ class Diffusion(DenoiserSpec):
         from certflow.denoising.pretrained import files_of
 
         return files_of(self.weights)
+
+    def absent(self) -> list[str]:
+        return uncached(self.hub, self.hub_revision, download=self.download)
 
     def build(self, info: DataInfo, condition: float | None, notes: Mapping[str, Any] | None = None) -> "Denoiser":
         """notes: `unet` (settings of the network), `schedule`, `time_scale` and `prediction` of a model brought along."""
