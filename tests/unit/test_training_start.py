@@ -1,6 +1,8 @@
 """Training that starts from a checkpoint: whose weights, under which normalisation, and what the result says about it."""
 
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from certflow.kinds.registry import spec_class
 from certflow.models import build, save_model
 from certflow.models.header import read_header
 from certflow.models.starting import start_from
-from certflow.training.assembly import Files
+from certflow.training.assembly import Files, own_weights
 from certflow.training.loop import TrainingResult
 from certflow.training.stage import Outputs, make_model
 
@@ -123,6 +125,23 @@ def test_training_goes_on_from_the_checkpoint_and_names_it(home, tmp_path):
     assert (log.format, log.spec, log.parents) == ("training log", record.spec, record.parents)
     fresh, _ = read_header(train(home, tmp_path / "fresh", checkpoint=None, fine_tuned=False, lr=1e-9))
     assert "start" not in fresh.parents and "start" not in fresh.notes
+
+
+def test_weights_that_a_library_fetches_are_what_a_model_is_made_from():
+    """Others under the same name give another model, which the record of either tells."""
+    kind, module = spec_class("model", "timm"), network()
+    fetched = SimpleNamespace(spec={}, architecture=lambda: kind(name="resnet10t", pretrained=True))
+    before = own_weights(fetched, module)
+    with torch.no_grad():
+        next(module.parameters()).view(-1)[0] += 1
+    assert before.keys() == {"weights"} and own_weights(fetched, module) != before
+    drawn = SimpleNamespace(spec={}, architecture=lambda: kind(name="resnet10t"))
+    assert own_weights(drawn, module) == {}
+
+
+def test_records_state_the_versions_of_the_libraries_that_build_networks():
+    found = Provenance(format="model", spec={}).versions
+    assert all(found[name] == version(name) for name in ("torch", "timm", "diffusers"))
 
 
 def test_what_is_wrong_with_a_network_goes_with_its_model(home, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from certflow.errors import ArtefactError
 from certflow.files.intact import reading
 from certflow.kinds.spec import Record, canonical_json, digest
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "timm", "transformers", "diffusers")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -11,6 +11,7 @@ import torch
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.data.store import content_digest, open_split
 from certflow.files.contents import content, contents, require_contents
+from certflow.files.tensorfile import tensors_digest
 from certflow.kinds.registry import revive
 from certflow.kinds.spec import digest
 from certflow.models import build
@@ -112,15 +113,18 @@ class Assembled:
     trainee: torch.nn.Module | None = None
 
 
-def own_weights(given: Given) -> dict[str, str]:
-    """`weights`: a digest of the files that the model entry's weights come from, where it brings any.
+def own_weights(given: Given, network: torch.nn.Module) -> dict[str, str]:
+    """`weights`: a digest of the files that the model entry's weights come from, where it brings any; of weights that a library
+    fetches itself, of the `network` as it was built, a new last layer included.
 
     `DataError` where they are not those that the specification names.
     """
     architecture = given.architecture()
     require_contents(given.spec, contents(architecture.brought()))
     files = architecture.files()
-    return {"weights": digest([content(path) for path in files])} if files else {}
+    if files:
+        return {"weights": digest([content(path) for path in files])}
+    return {"weights": tensors_digest(network.state_dict())} if architecture.brings_weights else {}
 
 
 def fresh(given: Given) -> Assembled:
@@ -132,7 +136,8 @@ def fresh(given: Given) -> Assembled:
     checkpoint, architecture = given.files.checkpoint, given.architecture()
     if bool(given.spec.get("fine_tuned")) != (checkpoint is not None):
         raise ValueError("a checkpoint to start from is given if and only if the specification says fine_tuned")
-    module, parents = build(architecture, given.info), {"data": given.data.digest, **own_weights(given)}
+    module = build(architecture, given.info)
+    parents = {"data": given.data.digest, **own_weights(given, module)}
     if checkpoint is None:
         return Assembled(module, parents)
     start = start_from(module, checkpoint, architecture, given.info)

@@ -33,13 +33,14 @@ def compose(method: "Denoised", given: Given) -> Assembled:
     entry, parts = given.files.denoiser, given.files.parts
     denoiser, found = _denoiser(given)
     require_contents(given.spec, contents({} if entry is None else entry.brought()))
-    network = DenoiseThenClassify(denoiser, _classifier(given), clamp=method.clamp, resize=method.resize)
+    classifier = _classifier(given)
+    network = DenoiseThenClassify(denoiser, classifier, clamp=method.clamp, resize=method.resize)
     surrogates = [part(given, role) for role in sorted(parts) if role.startswith("surrogate")]
     takes_level = denoiser is not None and denoiser.takes_level
     facts = {"condition": condition_of(given.spec) if takes_level else None, **found}
     return Assembled(
         network,
-        {"data": given.data.digest, **_digests(given, found)},
+        {"data": given.data.digest, **_digests(given, found, classifier)},
         facts,
         carried_warnings(*(read_header(path)[0] for path in parts.values())),
         Trainee(network, surrogates),
@@ -116,11 +117,11 @@ def part(given: Given, role: str) -> torch.nn.Module:
     return kind.load(given.files.parts[role], wanted, given.info, spec=wanted)[0]
 
 
-def _digests(given: Given, facts: Mapping[str, Any]) -> dict[str, str]:
+def _digests(given: Given, facts: Mapping[str, Any], classifier: torch.nn.Module) -> dict[str, str]:
     """What the result was made from: digests of weights made here, and of files brought along."""
     found = {role: read_header(path)[1] for role, path in given.files.parts.items()}
     if "classifier" not in given.files.parts:
-        found |= own_weights(given)
+        found |= own_weights(given, classifier)
     if given.files.trained is not None:
         found["denoiser"] = read_header(given.files.trained)[1]
     brought = facts.get("denoiser") or {}

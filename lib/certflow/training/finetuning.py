@@ -51,7 +51,7 @@ def assemble_anew(method: "Retrained", given: Given) -> Assembled:
         resize=pair.resize,
         learns="classifier" if method.frozen else "both",
     )
-    parents = {"data": given.data.digest, "pair": digest, **own_weights(given)}
+    parents = {"data": given.data.digest, "pair": digest, **own_weights(given, classifier)}
     return Assembled(network, parents, record.facts, carried_warnings(record))
 
 
