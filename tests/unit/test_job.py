@@ -16,7 +16,7 @@ from certflow.config.files import merged
 from certflow.config.parse import sections
 from certflow.errors import ArtefactError, ConfigError
 from certflow.workflow.clock import require_past
-from certflow.workflow.job import corrupted_of, dataset_of, denoiser_of, method_of
+from certflow.workflow.job import corrupted_of, dataset_of, denoiser_of, devices_of, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = sections(merged([ROOT / "config.yaml", ROOT / "configs" / "denoised.yaml"]), [])
@@ -50,6 +50,16 @@ def test_a_denoiser_is_among_the_parts_of_its_model():
     spec = STUDY.model_spec("digits", "small", "digits-drunet", "gauss-0.50", 0)
     assert denoiser_of(job(spec), "drunet-digits").canonical() == spec["parts"]["denoiser"]
     assert denoiser_of(job(spec), None) is None
+
+
+def test_fewer_devices_than_the_job_asks_for_are_said(monkeypatch, capsys):
+    """Weights depend on how many there were."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("CERTFLOW_DEVICE", "cpu")
+    for gpu, said in ((1, False), (4, True)):
+        found = devices_of(SimpleNamespace(threads=torch.get_num_threads(), resources=SimpleNamespace(gpu=gpu)))
+        assert [device.type for device in found] == ["cpu"]
+        assert ("asked for 4 devices, there are 1\n" in capsys.readouterr().err) == said
 
 
 def test_corrupted_copies_are_those_in_the_name():

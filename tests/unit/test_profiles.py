@@ -73,6 +73,15 @@ def test_profiles_that_must_be_told_name_every_rule_with_a_gpu(name):
     assert set(settings["set-resources"]) == {rule for rule, text in blocks().items() if "gpu=1" in text}
 
 
+def test_on_slurm_jobs_without_a_gpu_have_a_partition_of_their_own():
+    """Many a GPU partition refuses them, or lets them wait for ever."""
+    settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    local = re.search(r"^localrules:\n((?: +\w+,\n)+)", RULES[0].read_text(), re.MULTILINE)[1]
+    submitted = blocks().keys() - set(re.findall(r"\w+", local))
+    placed = {rule for rule, needs in settings["set-resources"].items() if "slurm_partition" in needs}
+    assert placed == {rule for rule in submitted if "gpu=1" not in blocks()[rule]} and len(placed) == 3
+
+
 def test_the_container_is_made_from_the_pins():
     text = (ROOT / "Containerfile").read_text()
     assert "COPY requirements.txt" in text and "-r requirements.txt" in text

@@ -117,6 +117,8 @@ def devices_of(job: Any, count: int | None = None) -> list[Any]:
     torch.set_num_threads(job.threads)
     count = count or max(1, int(getattr(job.resources, "gpu", 1)))
     names = claim(pool(torch.cuda.device_count() if torch.cuda.is_available() else 0), count)
+    if len(names) < count:
+        print(f"asked for {count} devices, there are {len(names)}", file=sys.stderr)
     devices = [torch.device(name) for name in names]
     if count == 1 and devices[0].type == "cuda" and devices[0].index is not None:
         torch.cuda.set_device(devices[0])  # else whatever names no device would also take memory on the first one
