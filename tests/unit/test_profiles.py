@@ -13,7 +13,7 @@ ALWAYS = {
     "ignore-incomplete": True,
     "keep-going": True,
     "show-failed-logs": True,
-    "rerun-triggers": ["mtime", "params", "input", "software-env"],
+    "rerun-triggers": ["mtime", "params", "input"],
 }
 
 
