@@ -683,6 +683,10 @@ def test_a_diagnosis_whose_folder_is_another_ones_page_is_refused(raw):
         ("methods: {gaussian: {lr: '0,05'}}", "write 0.05$"),
         ("methods: {gaussian: {lr: '1,000'}}", "got '1,000'$"),
         ("experiments: {digits: {methods: [on]}}", "got True; YAML takes no, off, yes and on for truth values"),
+        (
+            "experiments: {digits: {title: 2024-01-01}}",
+            "experiments.digits: .*YAML takes 2024-01-01 for a date: quote it",
+        ),
         ("methods: {off: {kind: gaussian}}", "methods.False: .*quote numbers, and the words no, off, yes, on and null"),
         (f"methods: {{{'x' * 101}: {{kind: gaussian}}}}", "up to 100 letters"),
         ("models: {small: {resize: 0}}", "^models.small.resize.size: should be greater than 0, got 0$"),

@@ -269,8 +269,11 @@ def test_a_broken_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "worse.yaml").write_text("about: [x\n")
     with pytest.raises(ConfigError, match=r"mine.yaml: rows.0.method: Field required"):
         load_preset.__wrapped__("mine")
-    with pytest.raises(ConfigError, match=r"worse.yaml: is not a valid preset"):
+    with pytest.raises(ConfigError, match=r"worse.yaml: cannot be read"):
         load_preset.__wrapped__("worse")
+    (tmp_path / "twice.yaml").write_text("about: x\nrows: []\nrecipes: {a: {lr: 0.1, lr: 0.01}}\n")
+    with pytest.raises(ConfigError, match=r"recipes.a.lr: is written in line 3 and again in line 3"):
+        load_preset.__wrapped__("twice")
 
 
 def test_published_numbers():

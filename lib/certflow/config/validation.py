@@ -24,7 +24,7 @@ def validated(cls: type[R], fields: Mapping[str, Any], stated: Iterable[str] | N
     stated: the fields that an entry states itself, which must have one; None: all.
     """
     try:
-        text = json.dumps(fields)
+        text = json.dumps(fields, default=_not_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError([f": holds a value that is not a plain YAML value ({error})"]) from None
     try:
@@ -34,6 +34,10 @@ def validated(cls: type[R], fields: Mapping[str, Any], stated: Iterable[str] | N
     if found := list(idle(record, stated)):
         raise ConfigError(found)
     return record
+
+
+def _not_plain(value: Any) -> Any:
+    raise TypeError(f"YAML takes {value} for a {type(value).__name__}: quote it")
 
 
 def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from certflow.errors import ConfigError, listed
-from certflow.files.intact import DAMAGE
 from certflow.kinds.spec import Record, problems_of
 from certflow.noise.radii import Norm
 
@@ -146,12 +145,11 @@ def preset_row(preset: str, dataset: str, method: str, noise: str, sigma: float)
 @cache
 def load_preset(preset: str) -> Preset:
     """The checked content of `lib/certflow/presets/<preset>.yaml`; `ConfigError` naming the file where it is wrong."""
-    import yaml
+    from certflow.config.files import read_yaml
 
     path = FOLDER / f"{preset}.yaml"
+    content = read_yaml(path, "a mapping with `about` and `rows`")
     try:
-        return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Preset.model_validate(content)
     except ValidationError as error:
         raise ConfigError(problems_of(error), source=str(path)) from error
-    except (yaml.YAMLError, *DAMAGE) as error:
-        raise ConfigError([f"is not a valid preset ({error})"], source=str(path)) from error
