@@ -15,6 +15,7 @@ from certflow.config.files import merged, read_otherwise
 from certflow.config.records import CountsRun
 from certflow.errors import ConfigError
 from certflow.kinds.registry import register, spec_class
+from certflow.report import published
 from certflow.training.base import ReadsPredictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,6 +245,19 @@ def test_another_content_of_a_table_made_elsewhere_is_another_table(raw, tmp_pat
     before = load(with_foreign(raw, tmp_path, TABLE)).table_spec("digits")
     after = load(with_foreign(raw, tmp_path, TABLE.replace("0.378", "0.379"))).table_spec("digits")
     assert before != after and {**before, "foreign": 0} == {**after, "foreign": 0}
+
+
+def test_other_published_numbers_make_another_table(raw, tmp_path, monkeypatch):
+    file = next(iter(sorted(published.FOLDER.glob("*.csv"))))
+    (tmp_path / file.name).write_bytes(file.read_bytes())
+    study = load(raw)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    before = {name: study.table_spec(name) for name in ("mnist", "digits")}
+    (tmp_path / file.name).write_bytes(file.read_bytes().replace(b"0.", b"1.", 1))
+    changed = {name for name, spec in before.items() if study.table_spec(name) != spec}
+    assert changed == {"mnist"} and study.certificate_spec(next(study.runs("mnist"))) in [
+        run["spec"] for run in before["mnist"]["runs"]
+    ]
 
 
 def test_one_checkpoint_is_not_several_seeds(raw):

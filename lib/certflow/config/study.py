@@ -10,6 +10,7 @@ from certflow.data.corruptions.naming import copies_parts
 from certflow.kinds.spec import plain
 from certflow.presets import preset_row
 from certflow.report import envelopes
+from certflow.report.published import numbers_digest
 
 PICTURES = 3
 """Test images of which pictures are drawn, at each noise level."""
@@ -28,6 +29,7 @@ class Study(StageSpecs):
         return plain(
             {
                 **e.model_dump(mode="json", include={"radii", "published", "envelope"}),
+                "published_numbers": None if e.published is None else numbers_digest(),
                 "foreign": foreign_specs(e),
                 "remark": self._remark(e, norm),
                 "title": self._title(experiment),
@@ -91,7 +93,7 @@ class Study(StageSpecs):
             }
             for entry in e.corruptions
         }
-        keys = ("radii", "runs", "sigmas", "published", "published_as", "split", "title", "norm")
+        keys = ("radii", "runs", "sigmas", "published", "published_numbers", "published_as", "split", "title", "norm")
         return plain({**{key: shared[key] for key in keys}, "copies": copies, "entries": entries})
 
     def _run_spec(self, run: Run) -> dict[str, Any]:

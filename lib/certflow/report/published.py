@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certflow.errors import DataError
+from certflow.files.contents import content
 from certflow.files.intact import DAMAGE
+from certflow.kinds.spec import digest
 from certflow.report.names import NORMS
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ def published_archs(dataset: str) -> tuple[str, ...]:
     """Names of the architectures that `published` knows for one of `published_datasets`, sorted."""
     found = {arch for known, arch in _cells() if known == dataset}
     return tuple(sorted(found | {other for arch, other in SAME_ARCH.items() if arch in found}))
+
+
+def numbers_digest() -> str:
+    """SHA-256 (hex) of all published numbers: with others a table is another one."""
+    return digest([content(path) for path in _paths()])
 
 
 @cache
