@@ -1,6 +1,7 @@
 """Denoisers as stages: trained by themselves, put before a classifier, stored, sampled, and refused where they do not fit."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,15 @@ from training_examples import weights
 from certflow.config import load
 from certflow.config.records import CountsRun
 from certflow.data.store import prepare
-from certflow.denoising.stored import load_denoised
+from certflow.denoising.stored import DENOISER, load_denoised
 from certflow.errors import ArtefactError, ConfigError
 from certflow.files.artefact import read_arrays, read_provenance
-from certflow.files.tensorfile import read_tensors
+from certflow.files.provenance import Provenance
+from certflow.files.tensorfile import read_tensors, write_tensors
 from certflow.models.checkpoint import load_model
 from certflow.sampling.stage import presample_counts
 from certflow.training.assembly import Files
-from certflow.training.composing import off_the_shelf
+from certflow.training.composing import load_trained, off_the_shelf
 from certflow.training.denoisers.stage import train_denoiser
 from certflow.training.stage import Outputs, make_model
 
@@ -182,6 +184,25 @@ def test_a_denoiser_trained_over_a_range_serves_every_level(shop):
     x = torch.rand(2, 1, 8, 8)
     with torch.inference_mode():
         assert not torch.equal(low[0].denoiser(x), high[0].denoiser(x))
+
+
+def test_another_use_of_a_denoiser_is_no_other_training(raw, tmp_path):
+    raw["denoisers"]["steps"] = {"kind": "diffusion", "widths": [8, 16], "head_dim": 8, "groups": 4, "train": QUICK}
+    raw["methods"]["ranged"]["denoiser"] = "steps"
+    names, path, found = ("digits", "small", "ranged", "gauss-0.50", 0), tmp_path / "denoiser.safetensors", []
+    for change in ({}, {"mode": "paper"}, {"t_rule": "ceil"}, {"prediction": "sample"}):
+        study = load(raw | {"denoisers": {**raw["denoisers"], "steps": {**raw["denoisers"]["steps"], **change}}})
+        entry, info, spec = study.denoisers["steps"], study.datasets["digits"].info(), study.model_spec(*names)
+        found.append((study.denoiser_spec("digits", "steps", 0), spec))
+        if not change:
+            record = Provenance(format=DENOISER, spec=found[0][0])
+            write_tensors(path, entry.build(info, None).network.state_dict(), record)
+        with pytest.raises(ArtefactError, match="prediction") if "prediction" in change else nullcontext():
+            loaded = load_trained(path, spec, entry, info, 0.5)
+            assert (loaded.mode, loaded.t_rule) == (entry.mode, entry.t_rule)
+    trainings, models = zip(*found, strict=True)
+    assert trainings[0] == trainings[1] == trainings[2] != trainings[3]
+    assert all(models.count(spec) == 1 for spec in models)
 
 
 def test_a_model_told_another_level_is_refused(shop):

@@ -78,7 +78,7 @@ class StageSpecs(Entries):
         return plain(
             {
                 "dataset": self.datasets[dataset].canonical(),
-                "denoiser": self.denoisers[denoiser].canonical(),
+                "denoiser": self.denoisers[denoiser].trained_as(),
                 "seed": seed,
             }
         )

@@ -32,6 +32,9 @@ class DenoiserSpec(Spec):
     """Whether a method of kind `denoised` may train it with an objective."""
     unhashed: ClassVar[frozenset[str]] = frozenset({"weights", "allow_sigma_extrapolation"})
 
+    in_use: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how the network is used; a training by itself does not depend on them."""
+
     weights: str | None = Field(None, min_length=1)
     """Path of trained weights; their SHA-256 becomes part of what results depend on."""
     sigma_range: tuple[float, float] | None = None
@@ -69,6 +72,11 @@ class DenoiserSpec(Spec):
     def trained(self) -> bool:
         """Whether the denoiser comes with weights, so that it can be used as it is."""
         return self.weights is not None or self.train is not None
+
+    def trained_as(self) -> dict[str, Any]:
+        """`canonical()`, as far as a training by itself depends on it: the fields `in_use` are as by default."""
+        usual = {name: type(self).model_fields[name].default for name in self.in_use}
+        return self.model_copy(update=usual).canonical()
 
     def range(self) -> tuple[float, float] | None:
         """Noise levels that the weights were trained for; None where there are none yet."""

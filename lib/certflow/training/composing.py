@@ -76,7 +76,7 @@ def load_trained(
     path: str | Path, spec: Mapping[str, Any], denoiser: DenoiserSpec, info: DataInfo, condition: float | None
 ) -> Denoiser:
     """The denoiser that `train_denoiser` wrote, given a noise level. `ArtefactError` if it was made from another spec."""
-    wanted = {"dataset": spec["dataset"], "denoiser": spec["parts"]["denoiser"], "seed": spec["seed"]}
+    wanted = {"dataset": spec["dataset"], "denoiser": denoiser.trained_as(), "seed": spec["seed"]}
     state, _ = read_tensors(path, format=DENOISER, spec=wanted)
     found = fresh(denoiser, info, condition)
     fit(found.network, state, path, exact=True)

@@ -36,6 +36,7 @@ class Diffusion(DenoiserSpec):
     example: ClassVar[dict[str, Any]] = {"widths": [8, 16], "layers": 1, "attention": [1], "head_dim": 8, "groups": 4}
     takes_level: ClassVar[bool] = True
     unhashed: ClassVar[frozenset[str]] = DenoiserSpec.unhashed | {"download"}
+    in_use: ClassVar[frozenset[str]] = frozenset({"mode", "t_rule"})
 
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/ddpm-cifar10-32`; only what lies in the local cache unless `download`."""
