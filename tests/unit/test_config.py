@@ -664,11 +664,18 @@ def test_what_is_misspelt_is_suggested(raw, path, value, message):
     assert any(message in line for line in problems(raw)), problems(raw)
 
 
-def test_a_list_that_there_is_not_is_all_that_is_said_of_an_entry(raw):
-    """What its recipe says is there all the same."""
-    raw["experiments"]["digits"]["certificates"] = "np-4k"
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("certificates", "np-4k", "there is no list 'np-4k'"),
+        ("recipe", "digts", "there is no recipe 'digts'; known: quick, digits, seven; did you mean digits?"),
+    ],
+)
+def test_a_list_or_a_recipe_that_there_is_not_is_all_that_is_said_of_an_entry(raw, key, value, message):
+    """What its recipe says is there all the same; what one says that there is not may be all that is missing."""
+    raw["experiments"]["digits"][key] = value
     (line,) = problems(raw)
-    assert line.startswith("experiments.digits.certificates: there is no list 'np-4k'")
+    assert line.startswith(f"experiments.digits.{key}: {message}")
 
 
 def test_a_diagnosis_whose_folder_is_another_ones_page_is_refused(raw):

@@ -65,8 +65,8 @@ def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[
 
 
 def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """The entries whose settings are right, by section and name. Of a setting that has a problem already, such as a recipe that
-    there is not, no more is said."""
+    """The entries whose settings are right, by section and name. Of a setting that has a problem already no more is said, and
+    nothing is missing where a recipe is that there is not."""
     good: dict[str, dict[str, Any]] = {section: {} for section in written}
     said = {line.partition(": ")[0] for line in problems}
     for section, name, fields in ((s, n, f) for s in written for n, f in written[s].items()):
@@ -74,8 +74,14 @@ def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
             good[section][name] = _entry(section, fields)
         except ConfigError as error:
             lines = (_under(f"{section}.{name}", line) for line in error.problems)
-            problems += [line for line in lines if line.partition(": ")[0] not in said]
+            problems += [line for line in lines if not _told(line, said)]
     return good
+
+
+def _told(line: str, said: set[str]) -> bool:
+    """Whether what is wrong follows from what was said already. said: places."""
+    place, _, what = line.partition(": ")
+    return place in said or (what == "is missing" and f"{place.rpartition('.')[0]}.{shorthand.RECIPE}" in said)
 
 
 def _entry(section: str, fields: dict[str, Any]) -> Any:
