@@ -20,10 +20,14 @@ import pytest
 import torch
 import yaml
 from holds import Holds
+from PIL import Image
 from safetensors.torch import load_file
 from snakemakes import snakemake_process
 
+from certflow.data.base import DataInfo
 from certflow.files.artefact import read_arrays
+from certflow.kinds.registry import spec_class
+from certflow.models import build
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
@@ -139,6 +143,37 @@ def test_a_users_own_checkpoint_gives_the_counts_of_the_same_weights(finished, t
     mine, theirs = (read_arrays(finished / counts.format(method))[0]["counts"] for method in ("mine", "one"))
     assert np.array_equal(mine, theirs)
     assert "accuracy" in (finished / "results/logs/import_model/digits/tiny/mine/gauss-0.25/seed0.log").read_text()
+
+
+def test_images_that_only_look_changed_cost_their_preparation_if_that_is_made_first(tmp_path):
+    """Of test images alone, which a finished model needs."""
+    places = [tmp_path / "tree" / "test" / str(number % 2) / f"{number}.png" for number in range(4)]
+    for number, place in enumerate(places):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 60 * number).save(place)
+    model = spec_class("model", "small_conv")()
+    torch.save(build(model, DataInfo(2, (1, 8, 8))).state_dict(), tmp_path / "own.pth")
+    folder = {"kind": "image_folder", "classes": 2, "shape": [1, 8, 8], "only": "test", "root": str(tmp_path / "tree")}
+    mine = {"methods": ["own"], "dataset": "mine", "model": "small_conv", "images": "some", "noises": ["gauss-0.25"]}
+    overlay = tmp_path / "mine.yaml"
+    change = {
+        "datasets": {"mine": folder},
+        "images": {"some": {}},
+        "models": {"small_conv": {"kind": "small_conv"}},
+        "methods": {"own": {"kind": "external", "checkpoint": str(tmp_path / "own.pth")}},
+        "experiments": {"mine": {**yaml.safe_load(TINY.read_text())["experiments"]["tiny"], **mine}},
+    }
+    overlay.write_text(yaml.safe_dump(change))
+    counts = "results/presample/mine/small_conv/own/gauss-0.25/seed0/some/tiny.npz"
+    snakemake(tmp_path, counts, overlays=(overlay,))
+    places[0].touch()
+    all_three = dict.fromkeys(("prepare_data", "import_model", "presample_counts"), 1)
+    assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))) == all_three
+    snakemake(tmp_path, "results/data/mine.json", overlays=(overlay,))
+    assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))) == {}
+    Image.new("L", (8, 8), 1).save(places[0])
+    snakemake(tmp_path, "results/data/mine.json", overlays=(overlay,))
+    assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))).keys() == all_three.keys() - {"prepare_data"}
 
 
 def test_results_made_elsewhere_stand_in_the_same_table(finished, tmp_path):
