@@ -83,8 +83,15 @@ def test_a_model_that_does_not_run_in_bfloat16_is_said_to_be_one(cpu):
         def forward(self, x):
             return super().forward(x.flatten(1).float())
 
+    class Choosy(torch.nn.Flatten):
+        def forward(self, x):
+            assert x.dtype == torch.float32
+            return super().forward(x)
+
     cpu(X86)
-    assert "the model as it is does not" in remark("float32", Widened(16, 3), torch.zeros(8, *SHAPE))
+    for model, why in ((Widened(16, 3), "RuntimeError: "), (Choosy(), "AssertionError: ")):
+        said = remark("float32", model, torch.zeros(8, *SHAPE))
+        assert f"the model as it is does not ({why}" in said
 
 
 def test_flags_are_read_from_the_systems_file(tmp_path):

@@ -62,10 +62,12 @@ def remark(precision: Precision, network: "torch.nn.Module", x: "torch.Tensor") 
         return None
     import torch
 
+    from certflow.sampling.probing import first_line
+
     try:
         narrow = _seconds(copy.deepcopy(network).to(torch.bfloat16), x.to(torch.bfloat16))
     except Exception as error:  # a model may hold anything; what would have been is no reason to end a job
-        return f"this device computes in bfloat16, the model as it is does not ({str(error).splitlines()[0][:120]})"
+        return f"this device computes in bfloat16, the model as it is does not ({first_line(error)})"
     return (
         f"in bfloat16 a batch would take {narrow / _seconds(network, x):.0%} of its time here; that is another function, with "
         "other counts: `inference: {precision: bfloat16}` in the model's entry certifies it"
