@@ -185,9 +185,21 @@ def test_without_transforms_it_spoils_no_more_outputs_than_its_filter_reaches(si
 
 
 @needs_compiler
-def test_images_of_other_channels_are_refused():
-    with pytest.raises(ValueError, match="images must have 16 channels, got 15"):
-        replaced(layer(16, 16))(torch.zeros(2, 15, 8, 8))
+@pytest.mark.parametrize(
+    ("channels", "dtype", "got"), [(15, torch.float32, "float32 and 15"), (16, torch.bfloat16, "bfloat16 and 16")]
+)
+def test_images_of_other_channels_or_numbers_are_refused(channels, dtype, got):
+    fast, images = replaced(layer(16, 16)), torch.zeros(2, channels, 8, 8, dtype=dtype)
+    with pytest.raises(ValueError, match=f"images must be float32 and have 16 channels, got {got}"):
+        fast(images)
+    with pytest.raises(ValueError, match=f"got {got}"):
+        fast(torch.zeros(2, 16, 8, 8), images)
+
+
+@needs_compiler
+def test_what_is_added_may_be_the_same_for_all_pixels():
+    plain, x, other = layer(16, 16, padding=1), torch.randn(3, 16, 8, 8), torch.randn(3, 16, 1, 1)
+    torch.testing.assert_close(replaced(plain)(x, other), plain(x) + other, rtol=1e-5, atol=1e-5)
 
 
 @needs_compiler

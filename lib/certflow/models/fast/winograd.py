@@ -143,8 +143,10 @@ def _convolve(
     pool: bool,
 ) -> None:
     """Write the outputs to y, and which of four they are to `chosen`, of y's shape and layout."""
-    _check_channels(x, shape.inputs)
-    other = None if other is None else other.contiguous(memory_format=torch.channels_last)
+    _check(x, shape.inputs)
+    if other is not None:
+        _check(other, shape.outputs)
+        other = other.expand_as(y).contiguous(memory_format=torch.channels_last)
 
     def write(y: torch.Tensor, x: torch.Tensor, other: torch.Tensor | None, chosen: torch.Tensor | None) -> None:
         functions, sizes = needed(kernel()), _sizes(x, shape)
@@ -163,8 +165,8 @@ def correlate(x: Images, dy: Images, shape: Shape) -> Float[torch.Tensor, "outpu
 
     Its last bits depend on the number of threads, as those of torch's gradients do.
     """
-    _check_channels(x, shape.inputs)
-    _check_channels(dy, shape.outputs)
+    _check(x, shape.inputs)
+    _check(dy, shape.outputs)
     lines = _lines(shape.size, x.dtype)
     tiles = len(dy) * -(-dy.shape[2] // SIDE) * -(-dy.shape[3] // SIDE)
     threads = threads_for(min(len(x), tiles // TILES_EACH))
@@ -226,10 +228,12 @@ def _sizes(x: torch.Tensor, shape: Shape) -> tuple[int, ...]:
     return *x.shape[2:], shape.inputs, shape.outputs, shape.size, shape.padding
 
 
-def _check_channels(images: Images, channels: int) -> None:
-    """The functions in C would read past the end of a row."""
-    if images.shape[1] != channels:
-        raise ValueError(f"images must have {channels} channels, got {images.shape[1]}")
+def _check(images: torch.Tensor, channels: int) -> None:
+    """The functions in C would read past the end of other images."""
+    if images.dtype != torch.float32 or images.shape[1] != channels:
+        raise ValueError(
+            f"images must be float32 and have {channels} channels, got {str(images.dtype)[6:]} and {images.shape[1]}"
+        )
 
 
 @cache
