@@ -16,6 +16,7 @@ class Stream(IntEnum):
     ATTACK_COPIES = 7  # the noisy copies that an attack on the smoothed classifier looks at
     KNOWLEDGE = 9  # which points a model's features are taken at
     KNOWLEDGE_COPIES = 10  # one noisy copy of each of them
+    PILOT = 11  # the draws that a table is estimated from, by which people choose what is certified afterwards
     TRAIN_NOISE = 16
     TRAIN_AUGMENTATION = 17
     TRAIN_ORDER = 18

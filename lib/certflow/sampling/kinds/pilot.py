@@ -35,9 +35,12 @@ class Pilot(SamplerSpec):
     Some 105 to 160 draws per image on published models. `certflow.stats.estimate` makes of them an estimate of the table that
     100,000 draws per image would give, with an interval: not a certificate. Experiments name it under `preview`. (Certificate
     `anytime` reads these counts too, and its radii are certified, if small.)
+
+    No other sampler makes these draws again: whatever is chosen by an estimate, its certificate comes from fresh ones.
     """
 
     kind: Literal["pilot"] = "pilot"
+    revision: ClassVar[int] = 2
     example: ClassVar[dict[str, Any]] = {"first": 20, "n_max": 100}
     sequential: ClassVar[bool] = True
     n0: Literal[0] = 0
@@ -65,7 +68,7 @@ class Pilot(SamplerSpec):
 
         draws, selected = (np.asarray(images.plan[name], np.int64) for name in ("n", "selected"))
         rule = Misses(growing_looks(self.first, self.n_max), self.misses)
-        return [Measurement("counts", images.noise, Stream.ESTIMATION, draws, rule=rule, selected=selected)]
+        return [Measurement("counts", images.noise, Stream.PILOT, draws, rule=rule, selected=selected)]
 
     def problems(self) -> list[str]:
         """The first look must fit."""
