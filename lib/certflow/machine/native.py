@@ -25,8 +25,8 @@ FEATURES = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mavx512vl", "
 """What torch has found the CPU to have → the compiler's flags for it."""
 COMPILERS = ("cc", "gcc", "clang", "g++", "clang++")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared")
-SECONDS = 120
-"""A compiler that takes longer is given up."""
+SECONDS = 600
+"""A compiler that takes longer is given up. It takes some seconds, and a hundred times as many on a machine with much to do."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def require(functions: ctypes.CDLL | None, setting: str) -> None:
     if functions is None:
         raise ConfigError(
             [
-                f"{setting}: needs a C compiler (cc, gcc or clang) on the PATH, and CERTFLOW_NATIVE must not be 0; install one "
-                "or set it to false"
+                f"{setting}: needs a C compiler (cc, gcc or clang) on the PATH that compiles our code within {SECONDS} s, and "
+                "CERTFLOW_NATIVE must not be 0; install one or set it to false"
             ]
         )
 
