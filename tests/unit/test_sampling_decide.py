@@ -23,7 +23,9 @@ from certflow.sampling import engine, sequential
 from certflow.sampling.base import Measurement, PlannedImages
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
+from certflow.sampling.images import Reader
 from certflow.sampling.ladder import chance, give_up_counts, ladder
+from certflow.sampling.measuring import measure
 from certflow.sampling.resume import Journal
 from certflow.sampling.sequential import Sequence, count_until
 from certflow.stats.sequential import log_e_value, look_schedule
@@ -177,12 +179,15 @@ INDEX = np.array([3, 0, 8, 2, 11, 5, 6])
 RULE = ladder(RADII, ndtr(-RADII / SIGMA), look_schedule(50, 3000), alpha=0.001, beta=0.001)
 
 
+SELECTED = np.array([0, 1, 2, 0, 1, 2, 0])
+
+
 def drawn_until(rule, journal=None, subset=slice(None), **options):
     return count_until(
         base(),
         images()[subset],
         INDEX[subset],
-        np.array([0, 1, 2, 0, 1, 2, 0])[subset],
+        SELECTED[subset],
         rule,
         noise=Gaussian(sigma=SIGMA),
         seed=1,
@@ -246,6 +251,23 @@ def test_counts_are_those_of_the_first_draws_and_of_no_other_image():
     for subset in (slice(0, 2), slice(2, 7)):
         part = drawn_until(RULE, subset=subset)
         assert np.array_equal(part.counts, found.counts[subset]) and np.array_equal(part.decided, found.decided[subset])
+
+
+def test_images_are_read_when_their_turn_comes_at_every_look(monkeypatch):
+    """Those of a large data set do not fit in memory."""
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.0)
+    whole, most = drawn_until(RULE), []
+
+    def read(rows: slice) -> np.ndarray:
+        most.append(len(images()[rows]))
+        return images()[rows]
+
+    wanted = Measurement("counts", Gaussian(sigma=SIGMA), Stream.ESTIMATION, np.full(7, 3000), None, RULE, SELECTED)
+    lazy = measure(base(), Reader(read), INDEX, wanted, seed=1, quiet=True)
+    for name in ("counts", "drawn", "decided"):
+        assert np.array_equal(lazy[name], getattr(whole, name))
+    assert max(most) <= 3, "three images at most have a part of 64 rows at the first look"
 
 
 def test_partial_counts_belong_to_the_classes_and_parameters_that_were_planned():

@@ -34,7 +34,6 @@ def measure(
         found = count_classes(base, images, index, measurement.draws, **options)
         unsure = {} if found.unsure is None else {"unsure": found.unsure}
         return {measurement.name: found.counts, "seconds": found.seconds, **unsure}
-    held = images.read(slice(None)) if isinstance(images, Reader) else images
-    ended = count_until(base, held, index, measurement.selected, measurement.rule, **options)
+    ended = count_until(base, images, index, measurement.selected, measurement.rule, **options)
     stopped = {"drawn": ended.drawn, "decided": ended.decided}
     return {measurement.name: ended.counts, "seconds": ended.seconds, **stopped}

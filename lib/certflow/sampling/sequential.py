@@ -13,6 +13,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.counts import count_of
 from certflow.sampling.engine import Watch, count_classes
 from certflow.sampling.fast.row_loop import Kept
+from certflow.sampling.images import Reader
 from certflow.sampling.resume import Journal
 
 
@@ -39,7 +40,7 @@ class Sequence:
 
 def count_until(
     base: BaseClassifier,
-    images: np.ndarray | torch.Tensor,
+    images: np.ndarray | torch.Tensor | Reader,
     index: np.ndarray,
     selected: np.ndarray,
     rule: StoppingRule,
@@ -71,7 +72,7 @@ def count_until(
             instalment = journal.instalment(state.look) if journal else None
             found = count_classes(
                 base,
-                images[active],
+                _some(images, active) if isinstance(images, Reader) else images[active],
                 index[active],
                 rule.looks[state.look] - state.drawn[active],
                 start=state.drawn[active],
@@ -91,6 +92,16 @@ def count_until(
             if watch:
                 watch(description, state.ended(most), total)
     return state
+
+
+def _some(images: Reader, wanted: np.ndarray) -> Reader:
+    """Some of the images, by their increasing numbers, read when their turn comes."""
+
+    def read(rows: slice) -> np.ndarray:
+        runs = np.split(wanted[rows], np.flatnonzero(np.diff(wanted[rows]) > 1) + 1)
+        return np.concatenate([images.read(slice(int(run[0]), int(run[-1]) + 1)) for run in runs])
+
+    return Reader(read)
 
 
 def _of(active: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
