@@ -96,14 +96,16 @@ def test_a_state_is_not_taken_up_by_any_other_job(tmp_path, monkeypatch, other):
     np.testing.assert_array_equal(counted(tmp_path / "a.npz", **other), counted(tmp_path / "fresh.npz", **other))
 
 
-@pytest.mark.parametrize("what", ["device", "versions"])
+@pytest.mark.parametrize("what", ["device", "versions", "compiler"])
 def test_a_state_of_another_machine_or_version_is_not_taken_up(tmp_path, monkeypatch, what):
     poison(tmp_path / "a.npz", monkeypatch)
     fresh = counted(tmp_path / "fresh.npz")
     if what == "device":
         monkeypatch.setattr(stage, "device_name", lambda device: "another device")
-    else:
+    elif what == "versions":
         monkeypatch.setattr("platform.python_version", lambda: "9.9.9")
+    else:
+        monkeypatch.setattr(BaseClassifier, "versions", {"C compiler": "gcc 99"})
     np.testing.assert_array_equal(counted(tmp_path / "a.npz"), fresh)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from certflow.errors import ConfigError
+from certflow.files.provenance import versions
 from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
@@ -351,6 +352,15 @@ def test_a_network_that_asks_for_it_is_the_same_function():
     x = torch.randn(20, *SHAPE)
     with torch.inference_mode():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("asked", [False, True])
+def test_records_name_the_compiler_where_its_code_was_used(asked):
+    """The cache may hold what another compiler has made than the one that is there now."""
+    found = BaseClassifier(residual(), Inference(native=asked), shape=SHAPE).versions
+    assert found["torch"] == versions()["torch"] and ("C compiler" in found) is asked
+    assert not asked or re.match(r"gcc \d|.*clang.* \d", found["C compiler"], re.IGNORECASE)
 
 
 def includes(path: Path) -> list[str]:

@@ -17,7 +17,6 @@ from certflow.files.atomic import atomic
 from certflow.files.intact import opened
 from certflow.files.lock import exclusive
 from certflow.files.opening import require_place
-from certflow.files.provenance import versions
 from certflow.kinds.spec import digest
 from certflow.machine.standard import answer
 
@@ -73,7 +72,7 @@ def record_of(asked: "Asked", seed: int, **more: Any) -> dict[str, Any]:
         "notes": asked.base.describe(),
         "fingerprint": fingerprint(asked),
         "device": device_name(asked.base.device),
-        "versions": versions(),
+        "versions": asked.base.versions,
     }
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from certflow.data.augmentation import to_unit
+from certflow.files.provenance import versions
 from certflow.models.base import Inference
+from certflow.models.fast import winograd
 from certflow.sampling.arguments import checked_batch
 from certflow.sampling.preparing import prepare
 from certflow.sampling.settings import engine_settings
@@ -119,6 +121,11 @@ class BaseClassifier:
             return False
         self.batch //= 2
         return True
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of all that these bits come from, for provenance records."""
+        return {**versions(), **({"C compiler": winograd.compiler()} if "native" in self.form.done else {})}
 
     def describe(self) -> dict[str, Any]:
         """The choices that make these bits, for provenance records."""

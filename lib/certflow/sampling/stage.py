@@ -213,9 +213,8 @@ def write_measured(
 ) -> None:
     """Count the images at `index` (positions in the split), write the result with its provenance, and forget the partial
     state, holding the lock all the while."""
-    record = Provenance(
-        format=kind, spec=spec, parents=parents, device=device_name(setting.base.device), notes=setting.notes
-    )
+    base, device = setting.base, device_name(setting.base.device)
+    record = Provenance(kind, spec, parents, device=device, versions=base.versions, notes=setting.notes)
     job = {
         "made": record.digest,
         "notes": record.notes,

@@ -15,6 +15,13 @@
 
 #define CELL 4 /* outputs that pooling chooses one of; its number where none is chosen */
 
+/* Which compiler made a library: those of another one may round otherwise. */
+#ifdef __clang__
+const char *certflow_compiler(void) { return __VERSION__; }
+#else
+const char *certflow_compiler(void) { return "gcc " __VERSION__; }
+#endif
+
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));
 

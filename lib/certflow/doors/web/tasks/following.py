@@ -5,7 +5,6 @@ from typing import Any
 
 from certflow.certify.memory import Running
 from certflow.doors.web.job import Job
-from certflow.files.provenance import versions
 from certflow.kinds.spec import digest
 from certflow.machine.naming import device_name
 from certflow.sampling.base import ENGINE_REVISION, Measurement
@@ -35,7 +34,7 @@ def followed(job: Job, base: BaseClassifier, image: int, progress: Callable[[int
 
     def journal(wanted: Measurement) -> Journal:
         made = {"job": job.id, "image": image, "engine": ENGINE_REVISION, "notes": base.describe()}
-        made |= {"device": device_name(base.device), "versions": versions()}
+        made |= {"device": device_name(base.device), "versions": base.versions}
         identity: dict[str, Any] = {**made, "measurement": wanted.name, **wanted.planned()}
         return Journal(job.folder / f"{wanted.name}.partial", digest(identity), seconds=1.0, noted=False)
 
