@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from benchmarks.climbing import climbed
 from benchmarks.planning import ALPHA, from_table, stated_law
 from certflow.noise import Gaussian
 from certflow.sampling.base import StoppingRule
-from certflow.sampling.climbing import climbed
 from certflow.sampling.kinds.decide import Decide
 from certflow.stats.estimate import certification_power
 from certflow.stats.limit import least_draws

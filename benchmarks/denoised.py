@@ -34,6 +34,7 @@ from benchmarks.field import (
     like_ours,
     like_the_field,
     machine,
+    native_precisions,
     network,
     seconds,
     table,
@@ -47,7 +48,6 @@ from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
-from certflow.sampling.precision import native_precisions
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from benchmarks.climbing import climbed
 from benchmarks.decide import ALPHA, COHEN, RADII, cohen, population, published, rule_of
 from certflow.certify.field_table import read_field_table
 from certflow.noise import Gaussian
 from certflow.report.metrics import Z95
-from certflow.sampling.climbing import climbed
 from certflow.sampling.kinds.pilot import Pilot
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import accuracy_under, radius_under

@@ -21,7 +21,7 @@ from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
 from certflow.models.base import Inference
 from certflow.models.fast import winograd
-from certflow.sampling.precision import Precision
+from certflow.sampling.precision import Precision, bfloat16_is_native
 from certflow.sampling.settings import exact_arithmetic
 
 SIGMA = 0.25
@@ -106,6 +106,11 @@ def fastest(precision: Precision, device: torch.device) -> Inference:
     """Ours in a precision as whoever wants speed states it: convolutions by C code of ours in float32 on a CPU."""
     fits = device.type == "cpu" and precision == "float32" and winograd.kernel() is not None
     return Inference(precision=precision, native=fits)
+
+
+def native_precisions(device: torch.device) -> list[Precision]:
+    """The precisions that are worth measuring on a device."""
+    return ["float32", "bfloat16"] if bfloat16_is_native(device) else ["float32"]
 
 
 def ways(precisions: Iterable[Precision], device: torch.device, compiled: Iterable[bool] = (False,)) -> list[Inference]:

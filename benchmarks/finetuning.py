@@ -27,12 +27,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.denoised import UNET
-from benchmarks.field import CIFAR, PRECISIONS, default_device, in_turns, machine, network, seconds
+from benchmarks.field import CIFAR, PRECISIONS, default_device, in_turns, machine, native_precisions, network, seconds
 from certflow.data.base import DataInfo
 from certflow.denoising.composed import DenoiseThenClassify
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
-from certflow.sampling.precision import native_precisions
 from certflow.training.kinds.ftcadis import FtCadis
 from certflow.training.layerwise import decays, rates
 from certflow.training.meter import Meter

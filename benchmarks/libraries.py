@@ -24,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.field import CIFAR, MNIST, SIGMA, called, in_turns, machine, network, ways
+from benchmarks.field import CIFAR, MNIST, SIGMA, called, in_turns, machine, native_precisions, network, ways
 from certflow import SmoothedClassifier
 from certflow.data.base import DataInfo
 from certflow.doors.art import PyTorchRandomizedSmoothing
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
-from certflow.sampling.precision import native_precisions
 
 CASES = {
     "LeNet, 1x28x28": ({"kind": "lenet"}, MNIST, 8_000),

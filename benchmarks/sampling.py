@@ -36,6 +36,7 @@ from benchmarks.field import (
     like_ours,
     like_the_field,
     machine,
+    native_precisions,
     network,
     seconds,
     table,
@@ -49,7 +50,6 @@ from certflow.sampling.base import Arithmetic
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
-from certflow.sampling.precision import native_precisions
 
 
 @dataclass(frozen=True)

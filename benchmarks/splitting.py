@@ -32,6 +32,7 @@ from benchmarks.field import (
     like_ours,
     like_the_field,
     machine,
+    native_precisions,
     network,
     seconds,
     table,
@@ -43,7 +44,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
-from certflow.sampling.precision import Precision, native_precisions
+from certflow.sampling.precision import Precision
 
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
 PAIR, REPEATS = 2, 128

@@ -31,7 +31,16 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from benchmarks.field import PRECISIONS, default_device, fastest, field_network, like_ours, like_the_field, machine
+from benchmarks.field import (
+    PRECISIONS,
+    default_device,
+    fastest,
+    field_network,
+    like_ours,
+    like_the_field,
+    machine,
+    native_precisions,
+)
 from benchmarks.sampling import field_counts
 from certflow.data.base import DataInfo, DatasetSpec, Split, SplitName
 from certflow.data.store import open_split, prepare
@@ -44,7 +53,7 @@ from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.kinds.decide import Decide
 from certflow.sampling.ladder import chance
-from certflow.sampling.precision import Precision, native_precisions
+from certflow.sampling.precision import Precision
 from certflow.sampling.sequential import count_until
 from certflow.stats.estimate import most_misses
 from certflow.stats.optimal import growing_looks

@@ -36,6 +36,7 @@ from benchmarks.field import (
     field_network,
     in_turns,
     machine,
+    native_precisions,
     network,
     random_split,
     ways,
@@ -48,7 +49,6 @@ from certflow.kinds.registry import spec_class
 from certflow.models.base import Inference
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.presets import preset_settings
-from certflow.sampling.precision import native_precisions
 from certflow.training.base import MethodSpec
 from certflow.training.fast.convolutions import native
 from certflow.training.meter import Meter

@@ -5,10 +5,10 @@ import pytest
 from claims import at_most
 from scipy.special import ndtr, ndtri
 
+from benchmarks.climbing import climbed
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import PlannedImages
-from certflow.sampling.climbing import climbed
 from certflow.stats.deconvolution import law_of, observed
 from certflow.stats.estimate import Estimate, accuracy_under
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
-from certflow.sampling.climbing import climbed
+from benchmarks.climbing import climbed
 from certflow.sampling.ladder import ladder
 from certflow.stats.sequential import look_schedule
 

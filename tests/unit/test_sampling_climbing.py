@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.climbing import climbed
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import PlannedImages
-from certflow.sampling.climbing import climbed
 
 
 class AtOnce:

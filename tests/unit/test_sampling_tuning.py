@@ -7,11 +7,11 @@ import pytest
 from scipy.special import ndtr
 from stage_examples import Home
 
+from benchmarks.climbing import climbed
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import PlannedImages
-from certflow.sampling.climbing import climbed
 from certflow.sampling.ladder import Ladder, stated_ladder
 from certflow.sampling.plan import read_plan
 from certflow.sampling.tuning import (

@@ -5,10 +5,10 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom, binomtest
 
+from benchmarks.climbing import climbed
 from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian
 from certflow.sampling.base import PlannedImages
-from certflow.sampling.climbing import climbed
 from certflow.stats import clopper_pearson_failure
 from certflow.stats.deconvolution import GRID, law_of, observed
 from certflow.stats.estimate import REACH, certification_power, estimated_accuracy, radius_under

@@ -44,11 +44,6 @@ def bfloat16_is_native(device: "str | torch.device") -> bool:
     return bool(MATRIX_FLAGS & cpu_flags())
 
 
-def native_precisions(device: "str | torch.device") -> list[Precision]:
-    """The precisions that are worth measuring on a device."""
-    return ["float32", "bfloat16"] if bfloat16_is_native(device) else ["float32"]
-
-
 def remark(precision: Precision, network: "torch.nn.Module", x: "torch.Tensor") -> str | None:
     """What the log says of the stated precision on the device of `x`; None where there is nothing to say.
 
