@@ -1,5 +1,7 @@
 """Training with convolutions by C code of ours: the same gradients up to rounding, stated in the method, and no trace left."""
 
+import re
+
 import pytest
 import torch
 from models_examples import CIFAR, MNIST, spec
@@ -224,6 +226,14 @@ def test_a_training_that_goes_on_has_the_bits_of_one_that_was_never_stopped(tmp_
         )
     assert not patched(network)
     assert trained(method, resume=tmp_path / "state")[0] == wanted
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_notes_name_the_compiler_where_its_code_was_used(asked):
+    method = Gaussian(epochs=1, batch=40, lr=0.05, native=asked)
+    found = train(method, Network(), *digits(), noise=GaussianNoise(sigma=0.25), seed=3, quiet=True).notes
+    assert ("compiler" in found) is asked
+    assert not asked or re.search(r"(gcc|clang).*\d", found["compiler"], re.IGNORECASE)
 
 
 def test_elsewhere_than_on_a_cpu_nothing_is_changed():

@@ -89,6 +89,13 @@ def needed(functions: ctypes.CDLL | None) -> ctypes.CDLL:
     return functions
 
 
+def compiler_of(functions: ctypes.CDLL | None) -> str:
+    """The name and version of the compiler that made functions which say so, maybe long ago: their last bits are its own."""
+    told = needed(functions).certflow_compiler
+    told.restype = ctypes.c_char_p
+    return told().decode()
+
+
 def _opened(path: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 

@@ -8,6 +8,7 @@ import torch
 
 from certflow.data.augmentation import to_unit
 from certflow.files.provenance import versions
+from certflow.machine.native import compiler_of
 from certflow.models.base import Inference
 from certflow.models.fast import winograd
 from certflow.sampling.arguments import checked_batch
@@ -125,7 +126,7 @@ class BaseClassifier:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of all that these bits come from, for provenance records."""
-        return {**versions(), **({"C compiler": winograd.compiler()} if "native" in self.form.done else {})}
+        return {**versions(), **({"C compiler": compiler_of(winograd.kernel())} if "native" in self.form.done else {})}
 
     def describe(self) -> dict[str, Any]:
         """The choices that make these bits, for provenance records."""

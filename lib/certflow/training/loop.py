@@ -16,7 +16,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.training import evaluation
 from certflow.training.base import MethodSpec
 from certflow.training.chance import chance, no_better
-from certflow.training.fast.convolutions import native
+from certflow.training.fast.convolutions import compilers, native
 from certflow.training.log import LogFile, Row
 from certflow.training.possible import require_possible, require_shareable
 from certflow.training.ranks import ALONE, Ranks
@@ -133,6 +133,7 @@ def _notes(
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "threads": torch.get_num_threads(),
         "precision": method.precision,
+        **({"compiler": compilers()} if method.native and device.type == "cpu" else {}),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "resumed": list(start) if start != (0, 0) else None,
         **({"processes": ranks.world} if ranks.world > 1 else {}),

@@ -236,11 +236,6 @@ def _check(images: torch.Tensor, channels: int) -> None:
         )
 
 
-def compiler() -> str:
-    """The name and version of the compiler that made the functions in C, maybe long ago: last bits are its own."""
-    return needed(kernel()).certflow_compiler().decode()
-
-
 @cache
 def kernel() -> ctypes.CDLL | None:
     """The functions in C, compiled if they were not yet; None where they cannot be."""
@@ -263,4 +258,3 @@ def _declare(functions: ctypes.CDLL) -> None:
     functions.certflow_scratch.argtypes, functions.certflow_scratch.restype = [number] * 6, images
     functions.certflow_patch.argtypes, functions.certflow_correlation_scratch.argtypes = [number] * 2, [number] * 3
     functions.certflow_correlation_scratch.restype = images
-    functions.certflow_compiler.restype = ctypes.c_char_p

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from certflow.machine.native import require
+from certflow.machine.native import compiler_of, require
 from certflow.models.fast import pooled, winograd
 from certflow.models.fast.folding import hooked
 from certflow.models.fast.winograd import FEW, Shape, arranged, convolve, convolve_relu_pool, correlate, pays
@@ -42,6 +42,11 @@ def native(model: nn.Module, device: torch.device) -> Iterator[None]:
         for layer in layers:
             del vars(layer)["_conv_forward"]
             vars(layer).pop(TOGETHER, None)
+
+
+def compilers() -> str:
+    """Those that made our functions."""
+    return "; ".join(sorted({compiler_of(functions) for functions in (winograd.kernel(), pooled.kernel())}))
 
 
 def is_native(module: nn.Module, x: torch.Tensor) -> bool:
