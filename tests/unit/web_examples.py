@@ -71,7 +71,7 @@ class Web:
         assert answer.status_code == 303, answer.get_data(as_text=True)
         return answer.location.rsplit("/", 1)[1]
 
-    def ended(self, name: str, seconds: float = 60.0):
+    def ended(self, name: str, seconds: float = 300.0):
         """The job, once it has ended."""
         job, begun = self.site.jobs.get(name), time.monotonic()
         while not job.ended:
