@@ -10,7 +10,7 @@ from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import Arithmetic, SamplerSpec
-from certflow.stats.limits import LEAST_LEVEL
+from certflow.stats.limits import LARGEST_N, LEAST_LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +102,10 @@ class CertificateSpec(Spec):
         """Why this certificate cannot be computed from draws of this noise by this sampler (empty: it can)."""
         return noise.lacks(self.needs)
 
+    def least_draws(self) -> int:
+        """Draws of an image without which it gets no radius, even if all of them are hits."""
+        return 1
+
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """Radii of all images.
 
@@ -129,7 +133,21 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
         return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
     if 0 < certificate.alpha <= LEAST_LEVEL:
         return [f"alpha: bounds are verified above {LEAST_LEVEL:g}, got {certificate.alpha:g}"]
-    return [*certificate.problems(noise, sampler), *exact_problems(certificate, noise, sampler)]
+    return [
+        *certificate.problems(noise, sampler),
+        *draws_problems(certificate, sampler),
+        *exact_problems(certificate, noise, sampler),
+    ]
+
+
+def draws_problems(certificate: CertificateSpec, sampler: SamplerSpec) -> list[str]:
+    """Why this sampler's (largest) number of draws does not suit the certificate (empty: it does)."""
+    n, least = sampler.draws, certificate.least_draws()
+    if n is not None and n < least:
+        return [f"n={n} draws can never certify at alpha={certificate.alpha:g}; at least n={least} are needed"]
+    if n is not None and n > LARGEST_N:
+        return [f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}"]
+    return []
 
 
 def exact_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:

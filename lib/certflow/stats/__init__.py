@@ -21,6 +21,7 @@ _HOMES = {
     "randomized_upper": "randomized",
     "smallest_count_to_certify": "clopper_pearson",
     "smallest_n_to_certify": "limits",
+    "smallest_n_to_certify_anytime": "anytime",
     "smallest_n_to_predict": "limits",
     "spearman": "ranks",
     "true_accuracy_lower_bound": "table_bound",

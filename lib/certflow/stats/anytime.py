@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from certflow.stats.checks import level, whole
 from certflow.stats.complement import complement_down
+from certflow.stats.crossing import first_good
 from certflow.stats.limits import LARGEST_N
 from certflow.stats.sequential import MARGIN, log_e_value
 
@@ -43,3 +44,9 @@ def anytime_lower(k: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
     100,000.
     """
     return complement_down(anytime_failure(k, n, alpha))[()]
+
+
+def smallest_n_to_certify_anytime(alpha: float) -> int:
+    """The smallest n whose n hits give a lower bound above 1/2 at level alpha in (0, 1), whatever was looked at before."""
+    goal = np.log(1 / float(level("alpha", alpha))) + MARGIN
+    return int(first_good(0, LARGEST_N, lambda n: log_e_value(n, n, 0.5, 0.5) >= goal))

@@ -36,6 +36,12 @@ class Anytime(CertificateSpec):
 
         return problems(noise, self.norm)
 
+    def least_draws(self) -> int:
+        """See `CertificateSpec.least_draws`: two or three more than for a fixed number of draws."""
+        from certflow.stats import smallest_n_to_certify_anytime
+
+        return smallest_n_to_certify_anytime(self.alpha)
+
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`."""
         import pandas as pd

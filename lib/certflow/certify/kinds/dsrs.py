@@ -10,7 +10,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
+from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,16 +52,15 @@ class DoubleSampling(CertificateSpec):
         return self.target == "label"
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-        """Noise of a known law, and a sampler that draws from a second one often enough to certify something."""
+        """Noise of a known law, and a sampler that draws from a second one."""
         found = self._noise_problems(noise)
         if not sampler.two_laws:
-            return [*found, f"sampler kind {sampler.kind} draws from one law only; a sampler of kind double is needed"]
-        n, n_q, least = sampler.draws or 0, sampler.second_draws, smallest_n_to_certify(self.alpha * self.shares[0])
-        if n < least:
-            found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
-        if n + n_q > LARGEST_N:
-            found.append(f"n + n_q = {n + n_q} draws are more than bounds are computed for; at most {LARGEST_N}")
+            found.append(f"sampler kind {sampler.kind} draws from one law only; a sampler of kind double is needed")
         return found
+
+    def least_draws(self) -> int:
+        """See `CertificateSpec.least_draws`: for the lower bound under P."""
+        return smallest_n_to_certify(self.alpha * self.shares[0])
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. The plan has the columns q_kind, q_param (sigma of Q over that of P, or the percentile

@@ -93,6 +93,10 @@ class Inscribed(CertificateSpec):
         """Those of the inner certificate."""
         return self.inner().problems(noise, sampler)
 
+    def least_draws(self) -> int:
+        """As the inner certificate."""
+        return self.inner().least_draws()
+
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. The inner certificate's table with every radius made smaller, its own kept as
         radius_l2 (or the norm it is in)."""

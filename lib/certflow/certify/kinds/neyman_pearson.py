@@ -9,7 +9,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
+from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +38,12 @@ class NeymanPearson(CertificateSpec):
     stage 1 promises more from, image by image; what it chose stands in the column `bound_form`."""
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:
-        """The noise must have a radius, and the sampler's (largest) n must be able to certify something."""
-        found = self._noise_problems(noise)
-        least = smallest_n_to_certify(self._level())
-        n = sampler.draws
-        if n is not None and n < least:
-            found.append(f"n={n} draws can never certify at alpha={self.alpha:g}; at least n={least} are needed")
-        if n is not None and n > LARGEST_N:
-            found.append(f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}")
-        return found
+        """The noise must have a radius."""
+        return self._noise_problems(noise)
+
+    def least_draws(self) -> int:
+        """See `CertificateSpec.least_draws`."""
+        return smallest_n_to_certify(self._level())
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""

@@ -9,7 +9,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
-from certflow.stats.limits import USUAL_ALPHA
+from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,10 @@ class Sequential(CertificateSpec):
             for name in ("norm", "alpha")
             if getattr(self, name) != getattr(sampler, name)
         ]
+
+    def least_draws(self) -> int:
+        """See `CertificateSpec.least_draws`: no test of this level rejects p <= 1/2 with fewer hits."""
+        return smallest_n_to_certify(self.alpha)
 
     def certify(self, drawn: Drawn) -> "pd.DataFrame":
         """See `CertificateSpec.certify`; `drawn.extra` holds `decided` (largest radius held, -1 = none) of every image.
