@@ -238,13 +238,17 @@ def test_inscribed_entries_keep_the_inner_certificate_in_their_identity():
         ({"kind": "neyman_pearson", "alpha": 0.01}, "leave it out"),
         ({"kind": "unknown"}, "no certificate of kind 'unknown'"),
         ({"kind": "neyman_pearson", "bound_form": "three"}, "bound_form"),
-        ({"kind": "inscribed", "norm": "linf", "of": {"kind": "dsrs"}}, "states its radii in linf already"),
+        ({"kind": "dssn"}, "alpha"),  # deterministic, while the entry states a level
+        ({"kind": "inscribed", "norm": "linf", "of": {"kind": "dsrs"}}, "is inscribed itself"),
+        ({"kind": "inscribed", "norm": "l1", "of": {"kind": "dsrs"}}, "is inscribed itself"),
         ({"kind": "sequential"}, "preset radii"),
     ],
 )
 def test_only_certificates_of_another_norm_and_a_fixed_number_of_draws_are_converted(of, message):
     with pytest.raises(ValidationError, match=message):
         Inscribed(norm="linf", sampler="s", of=of)
+    with pytest.raises(ValidationError, match="states its radii in l2 already"):
+        Inscribed(norm="l2", sampler="s", of={"kind": "dsrs"})
 
 
 @pytest.mark.parametrize(

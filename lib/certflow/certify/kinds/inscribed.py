@@ -46,6 +46,8 @@ class Inscribed(CertificateSpec):
                 raise ValueError(f"of: {own} is that of the entry itself; leave it out")
         if not isinstance(self.of.get("kind"), str):
             raise ValueError("of: say which kind of certificate")
+        if self.of["kind"] == self.kind:  # two steps give a smaller ball than one
+            raise ValueError("of: is inscribed itself; give the certificate whose ball it fills")
         try:
             inner = self.inner()
         except ConfigError as error:
