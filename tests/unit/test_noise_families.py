@@ -315,12 +315,12 @@ def test_what_cannot_be_is_refused():
 
 
 RANGES = [  # kind, setting, its default, the ends of what it takes, what it refuses
-    *((kind, "k", default, [0.5, 100], [0, 100.1]) for kind, default in (("exp1", 2), ("exp2", 1), ("pow2", 2))),
-    ("exp_inf", "k", 10, [0.5, 100], [0, 100.1]),
+    *((kind, "k", default, [0.1, 100], [0.0999, 100.1]) for kind, default in (("exp1", 2), ("exp2", 1), ("pow2", 2))),
+    ("exp_inf", "k", 10, [0.1, 100], [0.0999, 100.1]),
     *((kind, "j", 0, [0], [-1e-9]) for kind in ("exp2", "exp_inf")),
-    ("pow2", "a", None, [0.5], [0]),
-    ("pow_inf", "a", None, [3.001], [3]),
-    ("pareto", "a", None, [2.001], [2]),
+    ("pow2", "a", None, [0.5, 1e9], [0, 1.1e9]),
+    ("pow_inf", "a", None, [3.001, 1e9], [3, 1.1e9]),
+    ("pareto", "a", None, [2.001, 1e9], [2, 1.1e9]),
     ("expp", "p", None, [0.0101, 100], [0.01, 100.1]),
     ("dssn", "offsets_seed", 0, [0, 2**32 - 1], [-1, 2**32]),
     *((kind, "sigma", None, [0.5], [0, math.inf, math.nan]) for kind in kinds_with_radii()),
@@ -336,6 +336,40 @@ def test_settings_have_their_ranges_and_defaults(kind, setting, default, taken, 
     for value in refused:
         with pytest.raises(ValidationError, match=setting):
             cls(**{**cls.example, setting: value})
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        *(cls(sigma=0.5, k=0.1) for cls in (Exp1, Exp2, ExpInf)),
+        *(cls(sigma=0.5, a=1e9) for cls in (Pareto, Pow2, PowInf)),
+        ExponentialPower(sigma=0.5, p=0.0101),
+    ],
+    ids=str,
+)
+def test_at_the_ends_of_its_settings_a_law_still_has_numbers(law):
+    """In as many coordinates as ImageNet has: scale, copies, and radii but those of level sets, which take seconds."""
+    shape = (3, 224, 224)
+    dim = math.prod(shape)
+    key = Key(torch.arange(8), torch.zeros(8, dtype=torch.int64), seed=SEED, stream=1)
+    drawn = law.sample(shape, key).double()
+    assert 0 < law.scale(dim) < math.inf and drawn.isfinite().all() and (drawn != 0).any()
+    for norm in norms_of(law.kind):
+        found = None if norm == "l2" else radius(law, norm, np.array([0.6, 0.9]), dim)
+        assert found is None or 0 < found[0] < found[1] < math.inf
+
+
+def test_other_families_have_hardly_larger_radii_than_the_three_to_choose_from():
+    """As docs/noise.md says."""
+    p = np.append(np.linspace(0.501, 0.999, 250), 0.9535)
+    three = [radius(cls(sigma=1), norm, p) for cls, norm in ((Uniform, "l1"), (Gaussian, "l2"), (Laplace, "l1"))]
+    beside = [radius(ExponentialPower(sigma=1, p=power), "l1", p) / np.max(three, axis=0) for power in (1.2, 1.4, 3)]
+    assert 1.009 < np.max(beside) < 1.01
+    p = 1 - np.array([0.4, 0.1, 0.01, 1e-7])
+    for dim, most in ((64, 0.05), (784, 0.004)):
+        for law in (Exp2(sigma=1, k=1), Pow2(sigma=1, k=2, a=dim)):
+            more = radius(law, "l2", p, dim) / radius(Gaussian(sigma=1), "l2", p) - 1
+            assert more.argmax() == 3 and most / 2 < more[-1] < most
 
 
 def test_who_needs_other_noise_is_told_which_kinds_would_do():

@@ -11,6 +11,9 @@ from certflow.noise.base import AdditiveNoise, Key
 philox = lazy("certflow.noise.philox")
 directions = lazy("certflow.noise.directions")
 
+LEAST_POWER, LARGEST_POWER = 0.1, 1e9
+"""The powers k of a norm and a of a density: beyond them scales, such as d^(-1/k), may be beyond the numbers of a computer."""
+
 
 class Scaled(AdditiveNoise):
     """Base of the families of Yang et al. (2020), "Randomized smoothing of all shapes and sizes"."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import Key
-from certflow.noise.scaled import Radial, wide
+from certflow.noise.scaled import LEAST_POWER, Radial, wide
 
 gamma = lazy("certflow.noise.gamma")
 stirling = lazy("certflow.noise.radii.spherical.stirling")
@@ -21,7 +21,7 @@ class Exp1(Radial):
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "k": 2.0}
     norm: ClassVar[str] = "l1"
 
-    k: float = Field(2.0, gt=0, le=100)
+    k: float = Field(2.0, ge=LEAST_POWER, le=100)
     """Power of the norm in the exponent."""
 
     def unit_sigma(self, dim: int) -> float:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import Key
-from certflow.noise.scaled import Radial, wide
+from certflow.noise.scaled import LEAST_POWER, Radial, wide
 
 gamma = lazy("certflow.noise.gamma")
 stirling = lazy("certflow.noise.radii.spherical.stirling")
@@ -21,7 +21,7 @@ class Exp2(Radial):
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "k": 1.0}
     norm: ClassVar[str] = "l2"
 
-    k: float = Field(1.0, gt=0, le=100)
+    k: float = Field(1.0, ge=LEAST_POWER, le=100)
     """Power of the norm in the exponent."""
     j: float = Field(0.0, ge=0)
     """Power of the norm in front; at least k/2 below the number of coordinates."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import Key
-from certflow.noise.scaled import Radial, wide
+from certflow.noise.scaled import LEAST_POWER, Radial, wide
 
 gamma = lazy("certflow.noise.gamma")
 stirling = lazy("certflow.noise.radii.spherical.stirling")
@@ -21,7 +21,7 @@ class ExpInf(Radial):
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "k": 2.0}
     norm: ClassVar[str] = "linf"
 
-    k: float = Field(10.0, gt=0, le=100)
+    k: float = Field(10.0, ge=LEAST_POWER, le=100)
     """Power of the norm in the exponent; 10 in the paper's best runs."""
     j: float = Field(0.0, ge=0)
     """Power of the norm in front; below d - 1. l-infinity radii are known for 0 alone."""

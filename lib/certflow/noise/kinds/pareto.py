@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from certflow.kinds.registry import register
-from certflow.noise.scaled import Independent
+from certflow.noise.scaled import LARGEST_POWER, Independent
 
 
 @register("pareto")
@@ -16,7 +16,7 @@ class Pareto(Independent):
     kind: Literal["pareto"] = "pareto"
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "a": 20.0}
 
-    a: float = Field(gt=2)
+    a: float = Field(gt=2, le=LARGEST_POWER)
     """Power of the tail: P(|ε_i| > t) = (1 + t/λ)^-a. Above 2, so that sigma is finite."""
 
     def unit_sigma(self, dim: int) -> float:

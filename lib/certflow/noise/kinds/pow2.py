@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import Key
-from certflow.noise.scaled import Radial, wide
+from certflow.noise.scaled import LARGEST_POWER, LEAST_POWER, Radial, wide
 
 gamma = lazy("certflow.noise.gamma")
 stirling = lazy("certflow.noise.radii.spherical.stirling")
@@ -21,9 +21,9 @@ class Pow2(Radial):
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "k": 2.0, "a": 60.0}
     norm: ClassVar[str] = "l2"
 
-    k: float = Field(2.0, gt=0, le=100)
+    k: float = Field(2.0, ge=LEAST_POWER, le=100)
     """Power of the norm."""
-    a: float = Field(gt=0)
+    a: float = Field(gt=0, le=LARGEST_POWER)
     """Power of the density: above (d + 2)/k, so that sigma is finite."""
 
     def unit_sigma(self, dim: int) -> float:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from certflow.kinds.registry import lazy, register
 from certflow.noise.base import Key
-from certflow.noise.scaled import Radial, wide
+from certflow.noise.scaled import LARGEST_POWER, Radial, wide
 
 gamma = lazy("certflow.noise.gamma")
 
@@ -20,7 +20,7 @@ class PowInf(Radial):
     example: ClassVar[dict[str, Any]] = {"sigma": 0.5, "a": 100.0}
     norm: ClassVar[str] = "linf"
 
-    a: float = Field(gt=3)
+    a: float = Field(gt=3, le=LARGEST_POWER)
     """Power of the density: above d + 2, so that sigma is finite; P(‖ε‖∞ > t) falls like t^(d-a)."""
 
     def unit_sigma(self, dim: int) -> float:
