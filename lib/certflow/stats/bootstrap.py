@@ -20,6 +20,7 @@ def bootstrap_interval(
     and differences of columns are compared image by image. Returns two scalars, or two arrays [columns].
 
     The interval speaks of the choice of images only: not of training seeds, nor of the certificates' own failure probability.
+    level in (0, 1), resamples from 1 to 10^7; ValueError for other ones, other shapes and values that are not finite.
     Efron 1979; coverage is asymptotic. Deterministic in `seed`. Time: about 20 ns * images * resamples; memory: 32 MiB (or one
     resample, if larger) + resamples * columns * 8 bytes.
     """

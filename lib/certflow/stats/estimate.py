@@ -67,7 +67,7 @@ def estimated_accuracy(
 
     k hits of the label in n draws of each image, whole numbers [images]; the stopping rule may look at k. limits: as in
     `certification_power`. A radius beyond `REACH` has no value (NaN), and the interval from 0 to the upper end at `REACH`:
-    certified accuracy never grows with the radius.
+    certified accuracy never grows with the radius. ValueError for counts, draws or alpha that no bound is known for.
     """
     return accuracy_under(law_of(observed(k, n)), limits, draws, alpha)
 

@@ -11,6 +11,9 @@ LARGEST_N = 10**8
 LEAST_LEVEL = 1e-200
 """Levels must lie above this: below 1e-250 the inverse beta function is off by many orders of magnitude, to the unsafe side."""
 
+LEAST_SIZE = 1e-12
+"""Sizes of tests that look again and again are computed to some 1e-15, upwards: too much of a smaller level would be lost."""
+
 LEAST_RANKED = 4
 """Pairs of values below which a rank correlation tells nothing: of three values six orders are possible, and chance alone
 gives a perfect one of either direction every third time."""

@@ -33,6 +33,7 @@ def true_accuracy_lower_bound(certified: ArrayLike, images: int, alpha: float, r
     certified: how many of the `images` were certified there with the right class, whole, 0..images (any shape: one radius
     each). Each certificate is wrong with probability at most alpha, so wrong ones number at most q = `failures_quantile`
     with probability 1 - rho, and the bound is max(0, certified - q) / images. Each entry holds by itself at level rho.
+    ValueError for numbers out of range, see `failures_quantile`.
 
     The images' noise must have been drawn independently. This speaks of these images, not of the population behind them.
     Cohen et al. 2019 (appendix) approximate the binomial quantile by Bernstein's inequality; the exact quantile is used here.
