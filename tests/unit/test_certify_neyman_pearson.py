@@ -223,6 +223,20 @@ def test_problems_name_what_can_never_work():
         PLAIN.certify(Drawn(plan, counts, laplace))
 
 
+def test_what_a_coin_is_worth_on_average():
+    """As the setting and docs/certificates.md say."""
+    coins, n = effective_u((np.arange(1000) + 0.5) / 1000, 0.001), np.array([10**5, 10**4, 1000])
+    worth = [
+        [
+            gaussian_radius(k, k + misses, 0.001, 1.0, coins)[0].mean() - gaussian_radius(k, k + misses, 0.001, 1.0)[0]
+            for k in n
+        ]
+        for misses in (0, 1, 20)
+    ]
+    np.testing.assert_allclose(worth[0], [0.041, 0.048, 0.059], atol=6e-4)
+    np.testing.assert_allclose(np.divide(worth[1:], worth[0]).T, [[0.57, 0.115]] * 3, atol=0.02)
+
+
 def test_spec_survives_json():
     spec = NeymanPearson(sampler="cohen", alpha=0.01, bound_form="two")
     assert revive("certificate", spec.canonical()) == spec

@@ -31,7 +31,8 @@ class NeymanPearson(CertificateSpec):
     """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
     bound: Literal["plain", "randomized"] = "plain"
     """`randomized`: the bound uses its level up with one coin per image, drawn from (seed, image) and written to the table as
-    `u`, beside `radius_plain`. Radii grow by up to 0.05 sigma where every draw hits, by 0.001 sigma and less elsewhere."""
+    `u`, beside `radius_plain`. Radii grow by 0.05 sigma on average where every draw hits, by half of that where one misses, by
+    a tenth where twenty do, and hardly where many do."""
     bound_form: Literal["one", "two", "auto"] = "one"
     """`one`: every other class is bounded by 1 - p_lower, as in all papers' tables. `two`: the runner-up has its own bound,
     each at alpha/2: larger radii where the rest spreads over several classes, slightly smaller ones else. `auto`: whichever
