@@ -133,11 +133,8 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
         return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
     if 0 < certificate.alpha <= LEAST_LEVEL:
         return [f"alpha: bounds are verified above {LEAST_LEVEL:g}, got {certificate.alpha:g}"]
-    return [
-        *certificate.problems(noise, sampler),
-        *draws_problems(certificate, sampler),
-        *exact_problems(certificate, noise, sampler),
-    ]
+    found = [*certificate.problems(noise, sampler), *draws_problems(certificate, sampler)]
+    return [*found, *exact_problems(certificate, noise, sampler)]
 
 
 def draws_problems(certificate: CertificateSpec, sampler: SamplerSpec) -> list[str]:

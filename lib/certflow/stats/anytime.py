@@ -25,7 +25,7 @@ def anytime_failure(k: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
     k, n = np.broadcast_arrays(whole("k", k, low=0, high=LARGEST_N), whole("n", n, low=1, high=LARGEST_N))
     if (k > n).any():
         raise ValueError(f"k: must not exceed n, got {k[k > n].flat[0]} of {n[k > n].flat[0]}")
-    goal = np.log(1 / float(level("alpha", alpha))) + MARGIN
+    goal = _goal(alpha)
     low, high = (n - k) / n, np.ones(n.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(STEPS):
@@ -48,5 +48,10 @@ def anytime_lower(k: ArrayLike, n: ArrayLike, alpha: float) -> np.ndarray:
 
 def smallest_n_to_certify_anytime(alpha: float) -> int:
     """The smallest n whose n hits give a lower bound above 1/2 at level alpha in (0, 1), whatever was looked at before."""
-    goal = np.log(1 / float(level("alpha", alpha))) + MARGIN
+    goal = _goal(alpha)
     return int(first_good(0, LARGEST_N, lambda n: log_e_value(n, n, 0.5, 0.5) >= goal))
+
+
+def _goal(alpha: float) -> float:
+    """The ln E from which on p0 is rejected; ValueError for an alpha outside (0, 1)."""
+    return np.log(1 / float(level("alpha", alpha))) + MARGIN
