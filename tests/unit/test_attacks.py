@@ -122,6 +122,33 @@ def test_fgsm_is_one_step_and_sinifgsm_gathers_scaled_gradients_ahead(norm):
         torch.testing.assert_close(slow[one], wanted, rtol=0, atol=1e-8)
 
 
+class Steep(torch.nn.Module):
+    """Two classes whose logits are a linear function of the image: it is fooled fastest along one direction from everywhere."""
+
+    def __init__(self, confidence: float):
+        super().__init__()
+        weight = torch.randn(8, 8, generator=torch.Generator().manual_seed(4))
+        self.weight = torch.nn.Parameter(confidence * weight / weight.norm())
+
+    def forward(self, x):
+        score = (x[:, 0] * self.weight).sum((1, 2))
+        return torch.stack([score, -score], 1)
+
+
+@pytest.mark.parametrize("confidence", [1.0, 1e3, 1e6])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", CASES)
+def test_confidence_hides_no_slope(kind, norm, confidence):
+    model = Steep(confidence)
+    x = 0.5 + 0.1 * model.weight.detach().sign().expand(3, 1, 8, 8)
+    found = attack(kind, **CASES[kind], norm=norm).attempt(
+        target_of(model, x, np.zeros(3, np.int64), np.full(3, 0.3)), 0
+    )
+    way = -model.weight.detach().double()
+    way = 0.3 * (way.sign() if norm == "linf" else way / way.norm())
+    torch.testing.assert_close(found.double() - x, way.expand(3, 1, 8, 8), rtol=0, atol=1e-6)
+
+
 # -- balls --------------------------------------------------------------------------------------------------------------------
 
 

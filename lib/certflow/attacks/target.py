@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int
+from torch.nn.functional import logsigmoid
 
 from certflow.attacks.balls import Images, Norm, Radii, moved, random_point
 from certflow.noise import philox
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
-from certflow.training import losses
 
 SLOTS = 1 << 16
 """Draw numbers of the attack's own randomness that an attempt has: the start, then one for each step."""
@@ -34,18 +34,26 @@ class Target:
     """float64."""
     seed: int
 
-    def logits(self, copies: Copies) -> Float64[torch.Tensor, "m images classes"]:
-        """Logits of all copies in one pass. In float64, where the loss of a very confident network still has a slope."""
-        rows = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.model(rows).double().unflatten(0, copies.shape[:2])
-
     def cross_entropy(self, copies: Copies) -> Float64[torch.Tensor, " images"]:
-        """The mean over an image's copies of -log softmax f(copy)_y."""
-        return losses.cross_entropy(self.logits(copies), self.y).mean(0)
+        """What grows in the direction in which the mean over an image's copies of -log softmax f(copy)_y grows most."""
+        odds = self.log_odds(copies)
+        return _weighted(odds, logsigmoid(odds))
 
     def smoothed_cross_entropy(self, copies: Copies) -> Float64[torch.Tensor, " images"]:
-        """-log of the mean over an image's copies of softmax f(copy)_y."""
-        return losses.smoothed_cross_entropy(self.logits(copies), self.y)
+        """The same of -log of the mean over an image's copies of softmax f(copy)_y."""
+        odds = self.log_odds(copies)
+        return _weighted(odds, logsigmoid(odds) + logsigmoid(-odds))
+
+    def log_odds(self, copies: Copies) -> Float64[torch.Tensor, "m images"]:
+        """log((1 - p) / p), p = softmax f(copy)_y, from one pass over all copies.
+
+        However confident the network, this has a slope, where that of -log p, (1 - p) times as large, is lost in rounding: the
+        gradient's direction would be that of nothing.
+        """
+        rows = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        logits = self.model(rows).double().unflatten(0, copies.shape[:2])
+        label = self.y.expand(logits.shape[:2])[..., None]
+        return logits.scatter(2, label, -torch.inf).logsumexp(2) - logits.gather(2, label)[..., 0]
 
     def noisy(self, m: int, number: int) -> Callable[[Images], Copies]:
         """Images → m noisy copies of each, under the m draws that attempt `number` holds fixed.
@@ -73,3 +81,10 @@ class Target:
 
     def _key(self, draw: int) -> Key:
         return Key.of(self.index, draw, seed=self.seed, stream=Stream.ATTACK)
+
+
+def _weighted(
+    odds: Float64[torch.Tensor, "m images"], log_weights: Float64[torch.Tensor, "m images"]
+) -> Float64[torch.Tensor, " images"]:
+    """The mean of an image's copies with these weights, which take no gradient; only their ratios matter."""
+    return (log_weights.detach().softmax(0) * odds).sum(0)
