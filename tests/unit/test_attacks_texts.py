@@ -6,6 +6,7 @@ import torch
 from attacks_examples import attack, target_of
 from sklearn.metrics import f1_score
 
+from certflow.attacks import stage
 from certflow.attacks.running import attack_images
 from certflow.attacks.stage import attack_model
 from certflow.attacks.texts import TextVictim
@@ -140,7 +141,7 @@ def test_from_a_stored_text_to_a_reports_accuracy_and_macro_f1(tmp_path, monkeyp
     lines = [f"w{a} w{b} w{c}\t{a % 2}\n" for a, b, c in rng.integers(0, 20, (24, 3))]
     for name in ("train", "test"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(lines))
-    data = TextTable(root=str(tmp_path), classes=["0", "1"], length=4, vocabulary=20)
+    data = TextTable(root=str(tmp_path), classes=["0", "1"], length=4, vocabulary=1000)  # with numbers that no word has
     prepare(data, tmp_path / "m.json")
     made = {
         "dataset": data.canonical(),
@@ -160,7 +161,10 @@ def test_from_a_stored_text_to_a_reports_accuracy_and_macro_f1(tmp_path, monkeyp
     images = {"split": "test", "skip": 0, "stride": 2, "max": None}
     spec = made | {"model": ARCHITECTURE.canonical(), "engine": 1, "images": images, "attack": strength.canonical()}
     files = {"manifest": tmp_path / "m.json", "model": tmp_path / "model.safetensors"}
+    seen = []
+    monkeypatch.setattr(stage, "attack_images", lambda *given: seen.append(attack_images(*given)) or seen[-1])
     attack_model(spec, data, **files, table=tmp_path / "a.tsv", device="cpu")
+    assert max(int(found.images.max()) for found in seen) < SPECIAL + 20, "only words of the training split are put in"
     table, _ = read_table(tmp_path / "a.tsv", format="attack", spec=spec)
     assert len(table) == 24 and (table["norm"] <= table["eps"]).all() and table["success"].any()
     run = {"method": "m", "noise": "n", "seed": 0, "attack": "words", "spec": spec}

@@ -13,8 +13,9 @@ from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
 from certflow.data.base import DatasetSpec, Split, SplitName
 from certflow.data.items import Tokens, network_input
-from certflow.data.store import open_split
+from certflow.data.store import open_split, read_manifest
 from certflow.data.subset import Images
+from certflow.data.text.words import SPECIAL
 from certflow.errors import DataError
 from certflow.files.artefact import write_table
 from certflow.files.lock import exclusive
@@ -23,12 +24,14 @@ from certflow.kinds.registry import revive, spec_class
 from certflow.machine.naming import device_name
 from certflow.machine.progress import progress
 from certflow.models.header import carried_warnings, read_header
+from certflow.models.words import reserve
 from certflow.sampling.arguments import as_tensor
 from certflow.sampling.origin import checked_origin
 from certflow.sampling.stage import open_setting
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
 FORMAT = "attack"
 COLUMNS = ("idx", "label", "predict", "attacked_predict", "success", "norm", "eps", "queries", "seconds")
@@ -121,9 +124,16 @@ def _opened(
     """The model as it was written, for gradients; of images also as it is judged, which `open_setting` prepares."""
     module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, dataset.info())
     if dataset.info().item.name == Tokens.name:
+        _reserve_unused(module, read_manifest(manifest).notes["splits"][split]["tokenizer"], dataset.info().words)
         parents = {"model": read_header(model)[1], "data": checked_origin(model, record, spec, manifest)}
         victim = TextVictim(module.to(device), spec["seed"])
         return _Opened(victim, open_split(dataset, manifest, split), parents, carried_warnings(record))
     setting = open_setting(spec, dataset, manifest, model, device, split)
     victim = Victim(module.to(setting.base.device), setting.base, setting.noise, setting.seed)
     return _Opened(victim, setting.split, setting.parents, setting.notes)
+
+
+def _reserve_unused(network: "torch.nn.Module", tokenizer: Mapping[str, Any], vocabulary: int) -> None:
+    """Where the training texts have fewer words than the vocabulary, the last tokens stand for none and are no replacement."""
+    if "words" in tokenizer:
+        reserve(network, range(SPECIAL + len(tokenizer["words"]), vocabulary))

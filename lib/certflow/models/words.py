@@ -3,7 +3,7 @@
 Tokens are not points between which one could move; attacks and regularisers that follow gradients move these vectors instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast
 
@@ -31,6 +31,12 @@ def special_tokens(network: nn.Module) -> frozenset[int]:
     return _of_texts(network).special_tokens
 
 
+def reserve(network: nn.Module, tokens: Iterable[int]) -> None:
+    """From now on these tokens of the network are not words either, such as numbers that no word of the data has."""
+    backbone = _of_texts(network)
+    backbone.special_tokens = backbone.special_tokens.union(tokens)
+
+
 def _of_texts(network: nn.Module) -> OfTexts:
     for module in (network, *network.children()):
         if hasattr(module, "word_embedding"):
@@ -44,8 +50,8 @@ def vectors(network: nn.Module, tokens: Int[torch.Tensor, "rows length"]) -> Flo
 
 
 def seen(tokens: Int[torch.Tensor, "rows length"]) -> Bool[torch.Tensor, "rows length"]:
-    """Which tokens attention looks at: all but padding. A text of no word at all looks at its first padding, since a softmax
-    over nothing is not a number."""
+    """Which tokens attention looks at: the first one, since a softmax over nothing is not a number, and all others but
+    padding."""
     counts = tokens != PADDING
     return torch.cat([torch.ones_like(counts[:, :1]), counts[:, 1:]], dim=1)
 
