@@ -114,6 +114,18 @@ def test_transparency_is_refused_unless_conversion_is_asked_for(name, channels):
     assert np.array_equal(convert.evaluate(data, "x"), wanted)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_multiplied_by_their_transparency_are_divided_by_it(mode, channels):
+    """TIFF says so by its tag of extra samples, 338: 1 instead of 2."""
+    tag = struct.pack("<HHI", 338, 3, 1)
+    separate = encoded(Image.new(mode, (SIDE, SIDE), (100,) * (len(mode) - 1) + (128,)), "TIFF")
+    assert separate.count(tag + b"\x02") == 1
+    data = separate.replace(tag + b"\x02", tag + b"\x01")
+    found = Rendering((channels, SIDE, SIDE), colour="convert").evaluate(data, "x")
+    assert (found == 199).all()  # 100 · 255/128
+
+
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
 def test_cmyk_is_converted_where_asked(format):
     data = encoded(RGB.convert("CMYK"), format)

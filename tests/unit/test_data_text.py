@@ -1,6 +1,7 @@
 """Texts from local tables and from R8: which tokens they become, and what is said of tables that are not as stated."""
 
 import copy
+import csv
 import hashlib
 import json
 import shutil
@@ -27,6 +28,7 @@ SST2 = 'sentence\tlabel\nA good, good film\t1\nbad "film\t0\n'
 def test_the_most_frequent_words_get_the_first_numbers():
     words = Words.learnt(["b a a, B", "c"], SPECIAL + 3)
     assert split_words("It's B_1!") == ["it", "'", "s", "b_1", "!"]
+    assert split_words("Cafe\u0301") == split_words("caf\u00e9") == ["caf\u00e9"]
     assert words.words == ("a", "b", ",")
     assert words.encode("a c b", None, 2) == [SPECIAL, UNKNOWN]
 
@@ -142,12 +144,30 @@ def test_every_published_task_is_read_by_its_columns(place, task):
         ('{"text": null, "label": 0}\n', {"format": "jsonl"}, "line 1: text is neither text nor a number"),
         ('{"text": ["x"], "label": 0}\n', {"format": "jsonl"}, "line 1: text is neither text nor a number"),
         ('text,label\n"x,0\n', {"format": "csv"}, "is not comma-separated text"),
+        ("text\ttext\tlabel\nx\ty\t0\n", {}, "has several columns 'text'"),
+        ("", {}, "has no column 'text', only an empty line"),
         ("x\n", {"header": False, "text": 0, "label": 1}, "line 1: lacks one of the columns 0, 1"),
     ],
 )
 def test_a_table_that_is_not_as_stated_is_refused_by_file_and_line(place, content, settings, said):
     with pytest.raises(DataError, match=f"train.tsv.*{said}"):
         table(place, content, **settings).read("train", place)
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
+def test_long_texts_and_empty_lines_between_rows_are_read_in_every_format(place, form):
+    limit = csv.field_size_limit()
+    cells = [["text", "label"], ["word " * 40_000, "0"], ["", "1"]]
+    mark = {"tsv": "\t", "csv": ","}.get(form)
+    lines = [mark.join(row) for row in cells] if mark else [json.dumps({"text": t, "label": y}) for t, y in cells[1:]]
+    split = table(place, "".join(line + "\r\n\r\n" for line in lines), format=form).read("train", place)
+    assert split.images.tolist() == [[SPECIAL] * 6, [0] * 6] and split.labels.tolist() == [0, 1]
+    assert csv.field_size_limit() == limit
+
+
+def test_a_table_without_rows_is_refused(place):
+    with pytest.raises(DataError, match=r"train.tsv: is empty; fill it"):
+        prepare(table(place, "text\tlabel\n"), place / "m.json")
 
 
 def test_missing_tables_are_named(tmp_path):

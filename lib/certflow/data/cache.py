@@ -123,10 +123,10 @@ def _listing_digest(listing: np.ndarray) -> str:
 def _require_consistent(split: ArraySplit | TreeSplit, info: DataInfo) -> None:
     """Labels of the right number and range, images of the right shape and type."""
     labels = np.asarray(split.labels)
-    if labels.ndim != 1 or len(labels) == 0 or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{split.name}: needs a non-empty list of whole-number labels, got {labels.dtype} {labels.shape}"
-        )
+    if len(labels) == 0:
+        raise DataError(f"{split.name}: is empty; fill it, or correct the entry of the dataset")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"{split.name}: needs a list of whole-number labels, got {labels.dtype} {labels.shape}")
     wrong = np.flatnonzero((labels < 0) | (labels >= info.classes))
     if wrong.size:
         raise DataError(

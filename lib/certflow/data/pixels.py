@@ -138,6 +138,8 @@ class Rendering:
     def _converted(self, image: Image.Image) -> Image.Image:
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
+        if image.mode == "La":  # grey multiplied by its transparency; Pillow converts it to nothing else
+            image = image.convert("LA")
         return image.convert(self._mode())
 
     def _sized(self, image: Image.Image, where: str) -> Image.Image:

@@ -54,27 +54,35 @@ def _cells(
 ) -> Iterator[tuple[int, Any]]:
     """Each row by the header's names, or by number."""
     if form == "tsv":
-        rows = ((number, line.rstrip("\r").split("\t")) for number, line in enumerate(content.split("\n"), 1) if line)
+        lines = ((number, line.rstrip("\r")) for number, line in enumerate(content.split("\n"), 1))
+        rows = ((number, line.split("\t")) for number, line in lines if line)
     else:
-        reader = csv.reader(io.StringIO(content), strict=True)
-        rows = _strict(reader, path)
+        rows = _strict(content, path)
     if not header:
         yield from rows
         return
     _, names = next(rows, (0, []))
     unknown = [column for column in columns if column not in names]
     if unknown:
-        raise DataError(f"{path}: has no column {unknown[0]!r}, only {', '.join(map(repr, names))}; {REMEDY}")
+        known = ", ".join(map(repr, names)) or "an empty line"
+        raise DataError(f"{path}: has no column {unknown[0]!r}, only {known}; {REMEDY}")
+    double = [column for column in columns if sum(name == column for name in names) > 1]
+    if double:
+        raise DataError(f"{path}: has several columns {double[0]!r}; rename all but one of them")
     for number, cells in rows:
         if len(cells) != len(names):
             raise DataError(f"{path}, line {number}: has {len(cells)} columns, its header {len(names)}; {REMEDY}")
         yield number, dict(zip(names, cells, strict=True))
 
 
-def _strict(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _strict(content: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(content), strict=True)
+    # The module's limit is for all of the process; texts may be longer, though not longer than their file.
+    limit = csv.field_size_limit(max(csv.field_size_limit(), len(content)))
     try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
+        rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: is not comma-separated text ({error}); {REMEDY}") from error
+    finally:
+        csv.field_size_limit(limit)
+    return iter(rows)

@@ -1,6 +1,7 @@
 """A vocabulary of whole words, learnt from texts. It needs no library and no file."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ UNKNOWN, SEPARATOR, SPECIAL = 1, 2, 3
 
 
 def split_words(text: str) -> list[str]:
-    """Runs of letters and digits in lower case, and every other mark by itself."""
-    return re.findall(r"\w+|[^\w\s]", text.lower())
+    """Runs of letters and digits in lower case, and every other mark by itself. An accent belongs to its letter (NFC), however
+    the text writes it."""
+    return re.findall(r"\w+|[^\w\s]", unicodedata.normalize("NFC", text.lower()))
 
 
 @dataclass(frozen=True)
