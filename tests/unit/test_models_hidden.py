@@ -113,6 +113,22 @@ def test_tokens_are_averaged_without_padding():
     )
 
 
+def test_features_are_of_float32_whatever_the_caller_has_set():
+    network, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), images(6, (4,))
+    seen = []
+    network[0].register_forward_hook(lambda *given: seen.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            found = extract(network, [(x, torch.zeros(6))])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    with torch.no_grad():
+        assert np.array_equal(found.logits, network(x).numpy())
+    assert set(seen) == {"highest"}
+
+
 def test_outputs_are_taken_before_they_are_written_over():
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
     x = images(6, (4,))

@@ -10,6 +10,7 @@ from certflow.data.items import counting
 from certflow.knowledge.settings import INPUT, LOGITS
 from certflow.models.hidden import Choice, Reduction, captured, hidden_layers
 from certflow.models.modes import in_mode
+from certflow.sampling.settings import engine_settings
 
 LARGEST_INPUT = 20_000
 """Coordinates of an input above which it is left out: 2000 images of 3×224×224 would take a gigabyte."""
@@ -44,13 +45,14 @@ def extract(
     reduce: Reduction = "auto",
     mask: Callable[[torch.Tensor], torch.Tensor | None] = counting,
 ) -> Features:
-    """Features of all batches (x [rows, ...], y [rows]). The network is put into eval mode, and left in the mode it had.
+    """Features of all batches (x [rows, ...], y [rows]), in float32 whatever the caller's settings say. The network is put into
+    eval mode, and left in the mode it had.
 
     x: whatever the network takes; where it holds numbers that are not whole it is the layer `input`, flattened. mask: x →
     [rows, tokens], 1 where a token counts; unless given, all that are not padding.
     """
     parts, names = [], None
-    with in_mode(network, training=False):
+    with engine_settings(), in_mode(network, training=False):
         for x, y in batches:
             names = names or hidden_layers(network, x[:1], layers)
             parts.append((*_features(network, x, names, reduce, mask), y.cpu().numpy()))

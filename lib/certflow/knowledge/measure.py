@@ -63,7 +63,7 @@ def volatility_table(features: "Features", spec: Measured) -> "pd.DataFrame":
 def certificate_table(features: "Features", spec: Measured) -> "pd.DataFrame":
     """`certify` at every layer, with `delta_over_mean`: distances in units of the layer's mean, so that models compare.
 
-    The points must be in random order: the first of every `TUNED` choose the distances, the others are certified with.
+    The points must be in random order: the first of them, one in `TUNED`, choose the distances, the others are certified with.
     """
     import pandas as pd
 
