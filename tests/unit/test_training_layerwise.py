@@ -52,7 +52,23 @@ EFFICIENT = {
 NESTED = {"stem.0.weight": 0, "stages.0.blocks.1.norm.weight": 1, "stages.1.blocks.0.norm.weight": 2, "head.fc.bias": 3}
 
 
-@pytest.mark.parametrize("wanted", [TIMM, OLD, NEW, CONVOLUTIONAL, EFFICIENT, NESTED])
+TEXTS = {
+    "1.embedding.places": 0,
+    "1.embedding.words.weight": 0,
+    "1.blocks.0.linear.1.weight": 1,
+    "1.blocks.1.before.bias": 2,
+    "1.head.weight": 3,
+}
+BERT = {
+    "1.network.embeddings.word_embeddings.weight": 0,
+    "1.network.embeddings.position_embeddings.weight": 0,
+    "1.network.encoder.layer.0.output.dense.weight": 1,
+    "1.head.weight": 2,
+}
+GPT = {"transformer.wte.weight": 0, "transformer.wpe.weight": 0, "transformer.h.0.ln_1.bias": 1, "score.weight": 2}
+
+
+@pytest.mark.parametrize("wanted", [TIMM, OLD, NEW, CONVOLUTIONAL, EFFICIENT, NESTED, TEXTS, BERT, GPT])
 def test_layers_are_read_off_the_usual_names(wanted):
     assert layers(wanted) == wanted
 
@@ -80,9 +96,10 @@ def test_biases_normalisations_tokens_and_positions_are_not_decayed():
     matrix, vector = torch.zeros(2, 2), torch.zeros(2)
     assert decays("head.weight", matrix)
     assert not decays("norm.weight", vector) and not decays("head.bias", matrix)
-    assert not decays("vit.embeddings.cls_token", torch.zeros(1, 1, 4)) and not decays(
-        "pos_embed", torch.zeros(1, 9, 4)
-    )
+    positions = ("pos_embed", "1.embedding.places", "embeddings.position_embeddings.weight", "transformer.wpe.weight")
+    for name in ("vit.embeddings.cls_token", *positions):
+        assert not decays(name, torch.zeros(1, 9, 4)), name
+    assert decays("embeddings.word_embeddings.weight", matrix) and decays("1.embedding.words.weight", matrix)
 
 
 class Net(torch.nn.Module):

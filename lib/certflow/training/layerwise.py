@@ -9,13 +9,16 @@ from collections.abc import Iterable
 
 import torch
 
-BLOCK = re.compile(r"(?:^|\.)(?:block|layer|stage)s?\.?(\d+)\.")
-"""`blocks.3.` (timm's transformers), `layer.3.` and `layers.3.` (transformers), `layer1.` and `stages.0.` (convolutional)."""
+BLOCK = re.compile(r"(?:^|\.)(?:block|layer|stage|h)s?\.?(\d+)\.")
+"""`blocks.3.` (timm's transformers), `layer.3.`, `layers.3.` and `h.3.` (transformers), `layer1.` and `stages.0.`
+(convolutional)."""
 FIRST = re.compile(
-    r"(?:^|\.)(?:patch_embed\w*|embeddings|\w+_token|pos_embed|position_embeddings|stem\w*|conv_stem|conv1|bn1)(?:\.|$)"
+    r"(?:^|\.)(?:patch_embed\w*|embeddings?|wte|wpe|\w+_token|pos_embed|position_embeddings|stem\w*|conv_stem|conv1|bn1)(?:\.|$)"
 )
-"""What stands before all blocks: embeddings of patches and positions, tokens, a convolutional stem."""
-UNDECAYED = re.compile(r"(?:^|\.)(?:bias|\w+_token|pos_embed|position_embeddings)$")
+"""What stands before all blocks: embeddings of words, patches and positions, tokens, a convolutional stem."""
+UNDECAYED = re.compile(
+    r"(?:^|\.)(?:bias|\w+_token|(?:pos_embed|position_embeddings|wpe|embedding\.places)(?:\.weight)?)$"
+)
 
 
 def layers(names: Iterable[str]) -> dict[str, int]:
