@@ -10,13 +10,18 @@ from certflow.data.augmentation import crop_flip, crop_flip_draws, epoch_order, 
 from certflow.data.base import Augmentation
 from certflow.data.pixels import CROP_WORDS
 from certflow.data.tree import TreeSplit
+from certflow.errors import DataError
 
 Order = tuple[int, np.ndarray | None]
 """What a worker is asked for: which image, and the random words for its crop (None: the evaluation transform)."""
 
 
 class Decoder(Dataset):
-    """One decoded image per order. It computes with Pillow and numpy alone, so that worker processes may be forked."""
+    """One decoded image per order. It computes with Pillow and numpy alone, so that worker processes may be forked.
+
+    A file that cannot be read is told of by its error instead of an image: what a worker raises reaches this process inside
+    of the worker's traceback.
+    """
 
     def __init__(self, split: TreeSplit):
         self.split = split
@@ -24,11 +29,14 @@ class Decoder(Dataset):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, order: Order) -> tuple[int, np.ndarray]:
+    def __getitem__(self, order: Order) -> tuple[int, np.ndarray] | DataError:
         index, words = order
-        if words is None:
-            return index, self.split.read(np.array([index]))[0]
-        return index, self.split.crop(index, words)
+        try:
+            if words is None:
+                return index, self.split.read(np.array([index]))[0]
+            return index, self.split.crop(index, words)
+        except DataError as error:
+            return error
 
 
 class StreamBatches:
@@ -63,7 +71,10 @@ class StreamBatches:
             parts = [part[self.rows(len(part))] for part in parts]
         loaded = iter(self._loader([part for part in parts if len(part)], epoch))
         for part in parts:
-            index, pixels = next(loaded) if len(part) else (part, self._nothing())
+            found = next(loaded) if len(part) else (part, self._nothing())
+            if isinstance(found, DataError):
+                raise found
+            index, pixels = found
             index = index.to(self.device, non_blocking=True)
             pixels = pixels.to(self.device, non_blocking=True)
             if self.augmentation == "crop_flip":
@@ -102,7 +113,10 @@ class _Orders:
             yield list(zip(index.tolist(), words, strict=True))
 
 
-def _collate(items: list[tuple[int, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(indices int64 [B], pixels uint8 [B, channels, height, width])"""
+def _collate(items: list[tuple[int, np.ndarray] | DataError]) -> tuple[torch.Tensor, torch.Tensor] | DataError:
+    """(indices int64 [B], pixels uint8 [B, channels, height, width]), or the first error."""
+    for item in items:
+        if isinstance(item, DataError):
+            return item
     indices, images = zip(*items, strict=True)
     return torch.tensor(indices), torch.from_numpy(np.stack(images))
