@@ -109,6 +109,9 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
             {"kind": "denoised", "classifier": {"method": "gaussian", "noise": "gauss-0.25", "seed": 2**32}},
             "methods.theirs.classifier.seed: should be less than 4294967296",
         ),
+        (("knowledge",), {"k": {"etas": [0.5, 0.0]}}, "knowledge.k.etas.1: should be greater than 0"),
+        (("knowledge",), {"k": {"etas": [2.0]}}, "knowledge.k.etas.0: should be less than or equal to 1"),
+        (("knowledge",), {"k": {"layers": []}}, "knowledge.k.layers"),
         (("knowledge",), {"k": {"seed": 2**64}}, "knowledge.k.seed: should be less than 18446744073709551616"),
         (
             ("experiments", "mnist", "published"),

@@ -19,7 +19,7 @@ class Extracted(Record):
     with: 62 leave the 50 that bounds need in order to say anything."""
     seed: Seed = 0
     """Which points are taken, and which of them are paired."""
-    layers: Literal["stages", "blocks"] | list[str] = "stages"
+    layers: Literal["stages", "blocks"] | Annotated[list[str], Field(min_length=1)] = "stages"
     """Hidden layers: the network's top-level parts, the members of its chains too, or modules by name (`1.layer2.0`)."""
     reduce: Literal["auto", "mean", "cls", "flatten"] = "auto"
     """How a layer's output becomes a vector: mean over pixels or tokens, the first token, or all of it."""
@@ -46,8 +46,8 @@ class Measured(Record):
     """Probability that a layer's curve is wrong anywhere."""
     bound: Literal["emp_bernstein", "hoeffding", "clt", "bootstrap"] = "emp_bernstein"
     """How the kernel's mean is bounded; the last two hold only as the sample grows."""
-    etas: list[Annotated[float, Field(gt=0)]] = Field([1.0], min_length=1)
-    """Differences of losses that are certified against."""
+    etas: list[Annotated[float, Field(gt=0, le=1)]] = Field([1.0], min_length=1)
+    """Differences of losses that are certified against; no two bounded losses are further than 1 apart."""
     deltas: int = Field(25, ge=1, le=1000)
     """Distances of the grid: quantiles of the distances between points that are not certified with."""
     seed: Seed = 0

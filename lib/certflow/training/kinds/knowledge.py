@@ -47,7 +47,7 @@ class Knowledge(MethodSpec):
     """Share of the run before the penalty begins. Null: half of it, none with `start_from`."""
     penalty_ramp: float = Field(0.25, ge=0, le=1)
     """Share of the run over which the penalty's weight then rises linearly."""
-    layers: Literal["stages", "blocks"] | list[str] = "stages"
+    layers: Literal["stages", "blocks"] | Annotated[list[str], Field(min_length=1)] = "stages"
     """Hidden layers: the network's top-level parts, the members of its chains too, or modules by name (`1.layer2.0`)."""
     pick: Literal["sampled", "all"] = "sampled"
     """`all`: the mean over all layers at every step."""
