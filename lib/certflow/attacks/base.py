@@ -22,6 +22,7 @@ class AttackSpec(Spec):
     """Base of all attacks: on the classifier as it is, under no noise, unless a kind is of `SmoothedAttack`."""
 
     family: ClassVar[str] = "attack"
+    revision: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     """What the noise must offer (`NoiseSpec.offers`) for models of it to be attacked."""
     smoothed: ClassVar[bool] = False

@@ -36,6 +36,7 @@ class Texts:
 class TextDataset(DatasetSpec):
     """Base of the kinds that hold texts: a tokenizer learnt on the training split, or a pretrained one."""
 
+    revision: ClassVar[int] = 2
     unhashed: ClassVar[frozenset[str]] = DatasetSpec.unhashed | {"pretrained"}
 
     length: int = Field(128, ge=2, le=8192)

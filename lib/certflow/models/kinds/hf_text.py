@@ -21,6 +21,7 @@ class HfText(TransformersModel):
     """
 
     kind: Literal["hf_text"] = "hf_text"
+    revision: ClassVar[int] = 2
     accepts: ClassVar[frozenset[str]] = frozenset({"tokens"})
     example: ClassVar[dict[str, Any]] = {
         "network": "bert",

@@ -17,6 +17,7 @@ class TextTransformer(ModelSpec):
     """Learnt vectors of words and places, blocks of attention with normalisation first, the mean over words, a head."""
 
     kind: Literal["text_transformer"] = "text_transformer"
+    revision: ClassVar[int] = 2
     accepts: ClassVar[frozenset[str]] = frozenset({"tokens"})
     natural: ClassVar[tuple[int, ...]] = (24,)
     words: ClassVar[int] = 500
