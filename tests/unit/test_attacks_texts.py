@@ -90,6 +90,23 @@ def test_it_is_a_slow_greedy_search(model, texts, norm, eps, queries):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_confidence_hides_no_difference(texts, kind):
+    """Two classes, and logits that are larger by a power of two: every comparison has the same outcome."""
+    torch.manual_seed(3)
+    network = build(ARCHITECTURE, DataInfo(2, (LENGTH,), vocabulary=WORDS)).eval()
+    x, found = texts[0], []
+    with torch.inference_mode():
+        y = network(x).argmax(1)
+    for factor in (1.0, 2.0**20):
+        with torch.no_grad():
+            network[1].head.weight.mul_(factor), network[1].head.bias.mul_(factor)
+        target = target_of(network, x, y, np.full(TEXTS, 3.0), noise=NONE)
+        with torch.no_grad():
+            found.append(attack(kind, norm="words", eps=[3.0]).attempt(target, 0))
+    assert torch.equal(*found) and (found[0] != x).any(1).sum() > TEXTS / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_found_depends_on_no_other_text_and_stays_within_its_strength(model, texts, kind):
     (x, y), victim, index = texts, TextVictim(model, 0), np.arange(TEXTS)
     spec, eps = attack(kind), np.linspace(0, 1, TEXTS)

@@ -45,15 +45,9 @@ class Target:
         return _weighted(odds, logsigmoid(odds) + logsigmoid(-odds))
 
     def log_odds(self, copies: Copies) -> Float64[torch.Tensor, "m images"]:
-        """log((1 - p) / p), p = softmax f(copy)_y, from one pass over all copies.
-
-        However confident the network, this has a slope, where that of -log p, (1 - p) times as large, is lost in rounding: the
-        gradient's direction would be that of nothing.
-        """
+        """`log_odds` of the network's logits of every copy, from one pass over all copies."""
         rows = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        logits = self.model(rows).double().unflatten(0, copies.shape[:2])
-        label = self.y.expand(logits.shape[:2])[..., None]
-        return logits.scatter(2, label, -torch.inf).logsumexp(2) - logits.gather(2, label)[..., 0]
+        return log_odds(self.model(rows), self.y.repeat(len(copies))).unflatten(0, copies.shape[:2])
 
     def noisy(self, m: int, number: int) -> Callable[[Images], Copies]:
         """Images → m noisy copies of each, under the m draws that attempt `number` holds fixed.
@@ -81,6 +75,18 @@ class Target:
 
     def _key(self, draw: int) -> Key:
         return Key.of(self.index, draw, seed=self.seed, stream=Stream.ATTACK)
+
+
+def log_odds(
+    logits: Float[torch.Tensor, "rows classes"], y: Int[torch.Tensor, " rows"]
+) -> Float64[torch.Tensor, " rows"]:
+    """log((1 - p) / p), p = softmax(logits)_y: it grows as the cross-entropy -log p does.
+
+    However confident the network, this differs between inputs and has a slope, where those of -log p, (1 - p) times as large,
+    are lost in rounding: an attack would follow nothing.
+    """
+    logits = logits.double()
+    return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
 
 
 def _weighted(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 
-from certflow.attacks.target import Target
+from certflow.attacks.target import Target, log_odds
 from certflow.data.items import PADDING
 from certflow.errors import NonFiniteError
 from certflow.models.words import special_tokens, word_embedding
@@ -140,6 +140,6 @@ def _substituted(
 
 
 def _losses(network: torch.nn.Module, texts: torch.Tensor, y: int) -> tuple[Float[torch.Tensor, " rows"], torch.Tensor]:
-    """The cross-entropy of each text for the class y, and its class."""
-    logits = network(texts).double()
-    return -logits.log_softmax(1)[:, y], logits.argmax(1)
+    """What grows as the cross-entropy of each text for the class y does, and its class."""
+    logits = network(texts)
+    return log_odds(logits, texts.new_full((len(texts),), y)), logits.argmax(1)
