@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from certflow.attacks import stage
 from certflow.attacks.running import attack_images
 from certflow.attacks.stage import attack_model
-from certflow.attacks.texts import TextVictim
+from certflow.attacks.texts import TextVictim, within_share
 from certflow.data.base import DataInfo
 from certflow.data.kinds.text_table import TextTable
 from certflow.data.store import content_digest, prepare
@@ -138,6 +138,17 @@ def test_outputs_that_are_no_numbers_are_refused_by_the_text(texts):
 
     with pytest.raises(NonFiniteError, match="text 105"):
         TextVictim(Cracked(1, 1), 0).plain_classes(texts[0][5:], np.arange(105, 105 + TEXTS - 5))
+
+
+def test_a_share_of_words_is_as_many_as_it_says():
+    some, words = (
+        torch.tensor(side) for side in zip(*((k, n) for n in range(1, 120) for k in range(n + 1)), strict=True)
+    )
+    share = some.double() / words
+    assert (share * words).floor().long().ne(some).any(), "products fall below"
+    assert torch.equal(within_share(share, words), some)
+    assert torch.equal(within_share((share - 1e-9).clamp(min=0), words), (some - 1).clamp(min=0))
+    assert within_share(torch.tensor([0.5], dtype=torch.float64), torch.tensor([0])).tolist() == [0]
 
 
 def test_shares_are_at_most_1():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from certflow.attacks.target import Target, log_odds
 from certflow.data.items import PADDING
@@ -75,6 +75,14 @@ class TextVictim:
 def replaced_words(found: torch.Tensor, x: torch.Tensor) -> Int[torch.Tensor, " texts"]:
     """How many words of each text are others."""
     return (found != x).sum(1)
+
+
+def within_share(
+    share: Float64[torch.Tensor, " texts"], words: Int[torch.Tensor, " texts"]
+) -> Int[torch.Tensor, " texts"]:
+    """The largest numbers of words that are at most this share of so many: 29 of 100 at 0.29, although the product is less."""
+    found = (share * words).floor()
+    return (found + ((found + 1) / words <= share)).long()
 
 
 def words_of(network: torch.nn.Module, x: torch.Tensor) -> Bool[torch.Tensor, "texts length"]:

@@ -40,11 +40,13 @@ class Substitution(AttackSpec):
 
     def attempt(self, target: Any, number: int) -> Any:
         """See `AttackSpec.attempt`."""
-        from certflow.attacks.texts import substitute
+        from certflow.attacks.texts import substitute, within_share
         from certflow.data.items import PADDING
 
-        allowed = target.eps * (target.x != PADDING).sum(1) if self.norm == "share" else target.eps
-        return substitute(target, allowed.floor().long(), self.candidates, self.queries)
+        allowed = target.eps.floor().long()
+        if self.norm == "share":
+            allowed = within_share(target.eps, (target.x != PADDING).sum(1))
+        return substitute(target, allowed, self.candidates, self.queries)
 
     def distance(self, found: Any, x: Any) -> Any:
         """See `AttackSpec.distance`: words replaced, or their share."""
