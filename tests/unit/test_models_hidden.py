@@ -163,6 +163,30 @@ class Shared(nn.Module):
         return self.last(self.relu(self.first(self.relu(x))))
 
 
+class Places(nn.Module):
+    """What is added to every token, as a row of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(1, 4, 4))
+
+    def forward(self):
+        return self.vectors
+
+
+class Placed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.places, self.first, self.last = Places(), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x[:, None] + self.places()).mean(1))
+
+
+def test_what_is_the_same_for_all_rows_is_no_layer():
+    assert hidden_layers(Placed(), images(1, (4,))) == ["first"]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
