@@ -132,6 +132,12 @@ def test_every_published_task_is_read_by_its_columns(place, task):
     [
         ("text\tlabel\nx\t2\n", {}, "line 2: has the label '2', which is not among `classes`: 0, 1"),
         ("text\tlabel\nx\n", {}, "line 2: has 1 columns, its header 2"),
+        (
+            "text\tlabel\nx\ny\t1\n\tz\t0\na\n",
+            {},
+            "line 2: has 1 columns, its header 2 .*further lines that do not fit it: 4, 5[)]",
+        ),
+        ("text\tlabel\n" + "x\n" * 30, {}, "lines that do not fit it: 3, .* 22, [.]{3}[)]"),
         ("words\tlabel\nx\t0\n", {}, "has no column 'text', only 'words', 'label'"),
         ('{"text": "x"}\n', {"format": "jsonl"}, "line 1: lacks one of the columns text, label"),
         ("{text}\n", {"format": "jsonl"}, "line 1: is not JSON"),

@@ -12,6 +12,8 @@ from certflow.files.intact import parsed_json
 
 Format = Literal["tsv", "csv", "jsonl"]
 Column = str | int
+NAMED = 20
+"""Most further lines that an error names."""
 REMEDY = "correct the file, or the columns in the dataset's entry"
 
 
@@ -69,9 +71,14 @@ def _cells(
     double = [column for column in columns if sum(name == column for name in names) > 1]
     if double:
         raise DataError(f"{path}: has several columns {double[0]!r}; rename all but one of them")
-    for number, cells in rows:
-        if len(cells) != len(names):
-            raise DataError(f"{path}, line {number}: has {len(cells)} columns, its header {len(names)}; {REMEDY}")
+    found = list(rows)
+    torn = [(number, len(cells)) for number, cells in found if len(cells) != len(names)]
+    if torn:
+        number, count = torn[0]
+        others = ", ".join(str(line) for line, _ in torn[1 : 1 + NAMED]) + (", ..." if len(torn) > 1 + NAMED else "")
+        also = f" (further lines that do not fit it: {others})" if others else ""
+        raise DataError(f"{path}, line {number}: has {count} columns, its header {len(names)}{also}; {REMEDY}")
+    for number, cells in found:
         yield number, dict(zip(names, cells, strict=True))
 
 
