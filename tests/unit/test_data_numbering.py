@@ -70,6 +70,7 @@ def test_names_and_numbers_are_read_from_files_and_become_part_of_the_entry(tree
         ({"class_names": ["a", "b"], "class_index": {"a": 0}}, "give one of them"),
         ({"class_names": ["a"] * 12}, "listed twice"),
         ({"class_names": ["a", "b"]}, "lists 2 names, but classes is 12"),
+        ({"class_index": {}}, "at least 1 item"),
         ({"class_index": {"a": 0, "b": 0}}, "two folders have the same number"),
         ({"class_index": {"a": 12}}, "has the number 12, but classes is 12"),
         ({"class_index": {"a": -1}}, "greater than or equal to 0"),

@@ -188,6 +188,10 @@ def test_missing_tables_are_named(tmp_path):
         ({"text": 1}, "columns are numbers only in tables without a header"),
         ({"tokenizer": "pretrained", "pair": "b"}, "segments"),
         ({"classes": ["0", "0"]}, "listed twice"),
+        (
+            {"test": "/elsewhere/b.tsv"},
+            "test: is relative to the root, got /elsewhere/b.tsv; name the folder as `root`",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, said):

@@ -35,7 +35,7 @@ class ImageFolder(TreeDataset):
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     """Names of the class folders in the order of the classifier's outputs. Folders may be missing. In a configuration it may be
     the path of a text file with one name a line, or of a JSON list. Null: folders are numbered as their names are sorted."""
-    class_index: dict[str, Number] | Literal["numbers"] | None = None
+    class_index: Annotated[dict[str, Number], Field(min_length=1)] | Literal["numbers"] | None = None
     """Name of each class folder → the number of its class, from 0. Folders may be missing. It may be the path of a JSON file
     that holds such a mapping, or one from numbers to names. `numbers`: the folders are called by their numbers."""
     shape: Annotated[list[Side], Field(min_length=3, max_length=3)]

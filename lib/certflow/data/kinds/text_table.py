@@ -49,6 +49,9 @@ class TextTable(TextDataset):
     def _consistent(self) -> Self:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: one is listed twice")
+        for name, path in (("train", self.train), ("test", self.test)):
+            if Path(path).is_absolute():
+                raise ValueError(f"{name}: is relative to the root, got {path}; name the folder as `root`")
         columns = [self.text, self.label, *([] if self.pair is None else [self.pair])]
         if any(isinstance(column, int) for column in columns) and (self.header or self.format == "jsonl"):
             raise ValueError("text, pair, label: columns are numbers only in tables without a header")
