@@ -19,6 +19,7 @@ from certflow.files.artefact import read_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import kinds, spec_class
 from certflow.models import build, save_model
+from certflow.models.words import reserve
 from certflow.report.attacked import macro_f1, read_attacked
 
 LENGTH, WORDS, CLASSES, TEXTS = 9, 30, 3, 16
@@ -87,6 +88,15 @@ def test_it_is_a_slow_greedy_search(model, texts, norm, eps, queries):
             limit = int(eps) if norm == "words" else int(eps * int((x[b] > 0).sum()))
             assert found[b].tolist() == slow(model, x[b], int(y[b]), limit, 4, queries)
     assert not torch.equal(found, x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_there_is_no_other_word_nothing_is_found(kind):
+    network = build(ARCHITECTURE, DataInfo(2, (LENGTH,), vocabulary=WORDS)).eval()
+    reserve(network, range(SPECIAL + 1, WORDS))
+    x = torch.full((2, LENGTH), SPECIAL)
+    target = target_of(network, x, np.zeros(2, np.int64), np.full(2, 3.0), noise=NONE)
+    assert torch.equal(attack(kind, norm="words", eps=[3.0]).attempt(target, 0), x)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -190,6 +190,21 @@ def test_one_step_from_the_image_is_the_fast_gradient_sign():
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("confidence", [1.0, 1e3])
+def test_confidence_hides_no_adversary(confidence):
+    """Two linear classes: the slope has one direction everywhere, and float32 rounds that of the cross-entropy to 0."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    with torch.no_grad():
+        model[1].weight.mul_(confidence), model[1].bias.mul_(confidence)
+    mini = batch(model)
+    mini = replace(mini, y=model(mini.x).argmax(1))
+    way = (model[1].weight[1 - mini.y] - model[1].weight[mini.y]).sign().view_as(mini.x)
+    expected = F.cross_entropy(model((mini.x + 0.1 * way).clamp(0, 1)), mini.y)
+    found, _ = method("adversarial", eps=0.1, steps=1, step_length=1.0).loss(mini)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_virtual_adversaries_turn_predictions_more_than_chance():
     model = network(30.0)
     mini = batch(model)

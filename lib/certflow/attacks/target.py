@@ -11,6 +11,7 @@ from certflow.attacks.balls import Images, Norm, Radii, moved, random_point
 from certflow.noise import philox
 from certflow.noise.base import AdditiveNoise, Key, NoiseSpec
 from certflow.noise.streams import Stream
+from certflow.training import losses
 
 SLOTS = 1 << 16
 """Draw numbers of the attack's own randomness that an attempt has: the start, then one for each step."""
@@ -45,9 +46,9 @@ class Target:
         return _weighted(odds, logsigmoid(odds) + logsigmoid(-odds))
 
     def log_odds(self, copies: Copies) -> Float64[torch.Tensor, "m images"]:
-        """`log_odds` of the network's logits of every copy, from one pass over all copies."""
+        """`losses.log_odds` of every copy, from one pass over all copies."""
         rows = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return log_odds(self.model(rows), self.y.repeat(len(copies))).unflatten(0, copies.shape[:2])
+        return losses.log_odds(self.model(rows).unflatten(0, copies.shape[:2]), self.y)
 
     def noisy(self, m: int, number: int) -> Callable[[Images], Copies]:
         """Images → m noisy copies of each, under the m draws that attempt `number` holds fixed.
@@ -75,18 +76,6 @@ class Target:
 
     def _key(self, draw: int) -> Key:
         return Key.of(self.index, draw, seed=self.seed, stream=Stream.ATTACK)
-
-
-def log_odds(
-    logits: Float[torch.Tensor, "rows classes"], y: Int[torch.Tensor, " rows"]
-) -> Float64[torch.Tensor, " rows"]:
-    """log((1 - p) / p), p = softmax(logits)_y: it grows as the cross-entropy -log p does.
-
-    However confident the network, this differs between inputs and has a slope, where those of -log p, (1 - p) times as large,
-    are lost in rounding: an attack would follow nothing.
-    """
-    logits = logits.double()
-    return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
 
 
 def _weighted(

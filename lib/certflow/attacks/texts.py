@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 
-from certflow.attacks.target import Target, log_odds
+from certflow.attacks.target import Target
 from certflow.data.items import PADDING
 from certflow.errors import NonFiniteError
 from certflow.models.words import special_tokens, word_embedding
 from certflow.noise.base import NoiseSpec
 from certflow.noise.kinds.none import NoNoise
 from certflow.sampling.settings import engine_settings
+from certflow.training import losses
 from certflow.training.fast.frozen import frozen
 
 ROWS = 64
@@ -130,24 +131,26 @@ def _substituted(
     places = words_of(network, x[None])[0].nonzero()[: queries - 1, 0]
     tried = x.expand(1 + len(places), -1).clone()
     tried[torch.arange(1, len(tried)), places] = PADDING
-    losses, _ = _losses(network, tried, y)
-    current, left = losses[0], queries - len(tried)
-    for place in places[losses[1:].argsort(descending=True, stable=True)].tolist():
+    odds, _ = _odds(network, tried, y)
+    current, left = odds[0], queries - len(tried)
+    for place in places[odds[1:].argsort(descending=True, stable=True)].tolist():
         if limit == 0 or left <= 0:
             break
         words = near.nearest(int(x[place]), min(candidates, left))
+        if len(words) == 0:  # there is no other word
+            break
         tried = x.expand(len(words), -1).clone()
         tried[:, place] = words
-        losses, classes = _losses(network, tried, y)
-        left, best = left - len(words), int(losses.argmax())
-        if losses[best] > current:
-            x, current, limit = tried[best], losses[best], limit - 1
+        odds, classes = _odds(network, tried, y)
+        left, best = left - len(words), int(odds.argmax())
+        if odds[best] > current:
+            x, current, limit = tried[best], odds[best], limit - 1
             if classes[best] != y:
                 break
     return x
 
 
-def _losses(network: torch.nn.Module, texts: torch.Tensor, y: int) -> tuple[Float[torch.Tensor, " rows"], torch.Tensor]:
+def _odds(network: torch.nn.Module, texts: torch.Tensor, y: int) -> tuple[Float[torch.Tensor, " rows"], torch.Tensor]:
     """What grows as the cross-entropy of each text for the class y does, and its class."""
     logits = network(texts)
-    return log_odds(logits, texts.new_full((len(texts),), y)), logits.argmax(1)
+    return losses.log_odds(logits[None], texts.new_full((len(texts),), y))[0], logits.argmax(1)

@@ -8,7 +8,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 TINY = math.log(1e-20)
 """Logarithm of the probability below which the field's code stops taking logarithms."""
@@ -21,6 +21,17 @@ def cross_entropy(logits: Logits, y: Int[torch.Tensor, " images"]) -> Float[torc
     """−log softmax(logits)_y of every noisy copy; the labels are shared by the m copies of an image."""
     labels = y.expand(logits.shape[:2])
     return F.cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none").view(logits.shape[:2])
+
+
+def log_odds(logits: Logits, y: Int[torch.Tensor, " images"]) -> Float64[torch.Tensor, "m images"]:
+    """log((1 - p) / p) of every copy, p = softmax(logits)_y: it grows as the cross-entropy -log p does, in the same direction.
+
+    However confident the network, this differs between inputs and has a slope, where those of -log p, (1 - p) times as large,
+    are lost in rounding: an attack would follow nothing.
+    """
+    label = y.expand(logits.shape[:2])[..., None]
+    logits = logits.double()
+    return logits.scatter(2, label, -torch.inf).logsumexp(2) - logits.gather(2, label)[..., 0]
 
 
 def right(logits: Logits, y: Int[torch.Tensor, " images"]) -> Bool[torch.Tensor, "m images"]:

@@ -24,6 +24,7 @@ class Adversarial(MethodSpec):
     """
 
     kind: Literal["adversarial"] = "adversarial"
+    revision: ClassVar[int] = 2
     accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})
     splits: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
@@ -50,7 +51,7 @@ class Adversarial(MethodSpec):
         copies = batch.points(self.noises)
 
         def each(at: "torch.Tensor") -> "torch.Tensor":
-            return losses.cross_entropy(batch.forward(at), batch.y)
+            return losses.log_odds(batch.forward(at), batch.y)
 
         length = self.step_length * self.eps / self.steps
         with attacks.frozen(batch.model):
