@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,16 @@ def test_second_holder_is_told_who_the_first_is(tmp_path):
     with exclusive(tmp_path, "training"):
         with pytest.raises(BusyError, match=rf"training is under way by process {os.getpid()} on .* since 2"):
             with exclusive(tmp_path, "sampling"):
+                pass
+
+
+def test_what_is_held_is_named_be_it_a_folder_or_a_file(tmp_path):
+    for held in (tmp_path, tmp_path / "table.tsv"):
+        with (
+            exclusive(held, "certifying"),
+            pytest.raises(BusyError, match=f"^{re.escape(str(held))}: certifying is under"),
+        ):
+            with exclusive(held, "certifying"):
                 pass
 
 

@@ -64,7 +64,12 @@ def _run(given: argparse.Namespace) -> int:
         print(f"error: {shortage(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; with --out, the same command goes on from here", file=sys.stderr)
+        from certflow.sampling.resume import SAVE_SECONDS
+
+        print(
+            f"interrupted; with --out, the same command goes on from what was saved (every {SAVE_SECONDS:g} s)",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 

@@ -46,6 +46,12 @@ def lock_path(path: str | Path) -> Path:
     return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
 
 
+def _locked(lock: Path) -> Path:
+    """What a lock file is for: the folder that it lies in, or the file beside it."""
+    name = lock.name.removesuffix(".lock").removeprefix(".")
+    return lock.with_name(name) if name else lock.parent
+
+
 def _acquire(lock: Path, what: str) -> tuple[int, bool]:
     while True:
         handle, ours = _opened(lock)
@@ -95,7 +101,7 @@ def _flock(handle: int, lock: Path, what: str) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError(f"{lock.parent}: {_holder(handle)}; wait for it or stop it before {what} here") from error
+        raise BusyError(f"{_locked(lock)}: {_holder(handle)}; wait for it or stop it before {what} here") from error
     except OSError as error:
         if error.errno == errno.EBADF:  # NFS gives locks to those only who may write the file
             raise BusyError(

@@ -1,4 +1,4 @@
-"""Where a sampling job keeps its counts while it works, so that a kill at any moment loses at most its last chunk."""
+"""Where a sampling job keeps its counts while it works, so that a kill loses no more than what came after the last save."""
 
 import os
 import sys
