@@ -19,7 +19,7 @@ from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import digest
 from certflow.report.figures import write_figures
-from certflow.report.html import inches
+from certflow.report.html import circumstances, inches
 from certflow.report.lines import Line, SeedTable, read_line
 from certflow.report.page import duration, write_page
 from certflow.report.settings import PlotSettings
@@ -275,9 +275,17 @@ def test_training_curves_tell_methods_or_noise_levels_apart(logs):
     )
     one = draw_training(logs)
     assert len(one.axes) == 2 and [t.get_text() for t in one.legends[0].get_texts()][:2] == ["gauss-0.25", "gauss-0.50"]
+    assert [axis.get_yscale() for axis in one.axes] == ["log", "linear"]
     other = read_training_log(logs[0].path, {})
     object.__setattr__(other, "method", "macer")
     assert len(draw_training([*logs, other]).axes) == 4
+
+
+def test_what_was_found_out_is_said_in_words():
+    claim = {"norm": "l2", "alpha": 0.001, "domain": "real"}
+    record = Provenance(LOG_FORMAT, {}, notes={"claim": claim, "folded": True, "dropped": ["a", "b"], "native": False})
+    (found,) = circumstances([("one", record)])
+    assert found["notes"] == "claim: (alpha 0.001, domain real, norm l2), dropped: a, b, folded: yes, native: no"
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])

@@ -106,5 +106,14 @@ def circumstances(labelled: Iterable[tuple[str, Provenance]]) -> list[dict[str, 
 def _circumstance(record: Provenance) -> tuple[str, str, str]:
     """Device, versions and facts found out on the way, as text."""
     versions = ", ".join(f"{name} {number}" for name, number in sorted(record.versions.items()))
-    remarks = ", ".join(f"{name}: {value}" for name, value in sorted(record.notes.items()))
+    remarks = ", ".join(f"{name}: {_said(value)}" for name, value in sorted(record.notes.items()))
     return record.device, versions, remarks
+
+
+def _said(value: Any) -> str:
+    """A plain value as a reader writes it, not as a program does."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{name} {_said(part)}' for name, part in sorted(value.items()))})"
+    return ", ".join(map(_said, value)) if isinstance(value, list | tuple) else str(value)

@@ -76,7 +76,8 @@ def draw_training(logs: Sequence[TrainingLog]) -> "Figure":
             row = rows.index(log.noise) if several else 0
             _draw_log(axes[row], log, colours[log.method if several else log.noise])
         for name, (left, right) in zip(rows, axes, strict=True):
-            left.set(ylabel="cross-entropy", title=name)
+            left.set(ylabel="cross-entropy (log scale)", yscale="log", title=name)  # one bad epoch hides no other one
+            left.yaxis.set_major_formatter("{x:g}")
             right.set(ylabel="accuracy under noise (%)", title=name)
         for axis in axes[-1]:
             axis.set_xlabel("epoch")
