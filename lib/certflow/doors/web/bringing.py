@@ -188,7 +188,7 @@ def _decimals(text: str) -> tuple[float, ...] | None:
 
 def _without_places(text: str, own: Path) -> str:
     """A message without the place where the file lay for a moment."""
-    return re.sub(rf"{re.escape(str(own))}/models/\w+/weights", "the file", text)
+    return re.sub(rf"{re.escape(str(own))}/models/\w+/weights(\.\w+)*", "the file", text)
 
 
 def _form(errors: dict[str, str] | None = None, given: Any = None) -> str:

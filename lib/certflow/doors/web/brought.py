@@ -155,7 +155,8 @@ def architecture(name: str) -> str | ModelSpec:
     except ValueError:
         if name not in kinds("model"):
             known = ", ".join(dict.fromkeys([*NAMES, *kinds("model")]))
-            raise DataError(f"architecture: {name!r} is not known; known: {known}") from None
+            what = f"{name!r} is not known" if name else "is not given"
+            raise DataError(f"architecture: {what}; known: {known}") from None
         return validated(spec_class("model", name), {"kind": name})
     return name
 
