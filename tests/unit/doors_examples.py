@@ -33,6 +33,10 @@ def broken():
     return 1 / 0
 
 
+def called_with(images):
+    return images
+
+
 module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
 """
 

@@ -18,7 +18,7 @@ from stage_examples import DIGITS, MODEL, NOISE
 from certflow.certify.memory import certify, ready
 from certflow.data.base import DataInfo
 from certflow.data.source import data_root
-from certflow.doors.bring import behind, from_checkpoint, from_onnx, from_results
+from certflow.doors.bring import behind, from_checkpoint, from_folder, from_onnx, from_results
 from certflow.doors.cli import main
 from certflow.doors.code import from_python
 from certflow.doors.given import Looks, given
@@ -26,6 +26,7 @@ from certflow.doors.labels import with_labels
 from certflow.errors import ArtefactError, DataError
 from certflow.kinds.registry import spec_class
 from certflow.models.checkpoint import load_model
+from certflow.models.hf_folder import image_data
 from certflow.noise import Gaussian
 
 SAMPLER = spec_class("sampler", "fixed")(n0=40, n=600)
@@ -233,6 +234,47 @@ def test_an_image_of_a_kind_that_is_not_read_is_not_passed_over(tmp_path):
 def test_a_folder_of_weights_is_named_as_one(tmp_path):
     with pytest.raises(ArtefactError, match="is a folder; name the weight file in it"):
         from_checkpoint(tmp_path, "lenet")
+
+
+def test_a_folder_of_transformers_says_itself_what_it_is(images, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    settings = {
+        **spec_class("model", "hf_image").example["settings"],
+        "image_size": 8,
+        "num_channels": 1,
+        "num_labels": 10,
+    }
+    theirs = transformers.ViTForImageClassification(transformers.ViTConfig(**settings)).eval()
+    folder = str(tmp_path / "a model")
+    theirs.save_pretrained(folder)
+    (tmp_path / "a model" / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5], "image_std": [0.25]})
+    )
+    np.save(tmp_path / "images.npy", images)
+    capsys.readouterr()
+    shown = [
+        "certify",
+        "--images",
+        str(tmp_path / "images.npy"),
+        "--noise",
+        "gaussian:0.5",
+        "--n",
+        "20",
+        "--quiet",
+        "--model",
+    ]
+    assert main([*shown, folder]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(images) + 1 and "Loading" not in err
+    spec = spec_class("model", "hf_image")(weights=folder)
+    found = from_folder(folder, spec, image_data(folder, (1, 8, 8)))
+    wanted = logits(lambda x: theirs(pixel_values=(x - 0.5) / 0.25).logits, images)
+    torch.testing.assert_close(logits(found.model, images), wanted)
+    assert main([*shown, folder, "--mean", "0.5"]) == 1
+    assert "--mean: is for weights made elsewhere" in capsys.readouterr().err
+    assert main([*shown, str(tmp_path)]) == 1
+    assert "is a folder; name the weight file in it" in capsys.readouterr().err
 
 
 EXPORT = """

@@ -23,12 +23,15 @@ from stage_examples import SEED, certificate_of
 
 from certflow import SmoothedClassifier
 from certflow.certify.field_table import read_field_table
+from certflow.data.base import DataInfo
 from certflow.doors.answers import write
 from certflow.doors.bring import from_results
 from certflow.doors.cli import main
 from certflow.doors.commands import commands
 from certflow.doors.commands.certify import _summary, share_at
 from certflow.files.artefact import read_table
+from certflow.kinds.registry import spec_class
+from certflow.models import build
 from certflow.noise import Gaussian
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +168,15 @@ def test_a_checkpoint_is_certified_like_the_file_it_came_from(home, model, capsy
     assert status == 0 and table_of(ours)["k"].tolist() == table_of(theirs)["k"].tolist()
 
 
+def test_a_checkpoint_is_of_a_network_for_the_images_that_are_given(home, tmp_path, capsys):
+    wide = DataInfo(classes=10, shape=(3, 8, 8))
+    torch.save(build(spec_class("model", "small_conv")(normalise="none"), wide)[1].state_dict(), tmp_path / "w.pth")
+    np.save(tmp_path / "wide.npy", np.zeros((2, 3, 8, 8), np.uint8))
+    own = ["--model", tmp_path / "w.pth", "--kind", "small_conv", "--set", "normalise=none", "--noise", NOISE]
+    status, out, err = told(capsys, "certify", *own, "--images", tmp_path / "wide.npy", "--n", 20, "--quiet")
+    assert status == 0 and len(table_of(out)) == 2, err
+
+
 def test_the_doctor_warns_of_a_checkpoint_before_it_is_certified(home, capsys):
     own = ["--model", home.folder / "w.pth", "--kind", "small_conv", "--mean", "20", "--sd", "0.1"]
     images = ["--images", "digits:test::4", "--n", 20, "--noise", NOISE, "--quiet"]
@@ -247,10 +259,16 @@ def test_code_of_ones_own_is_run(home, capsys, monkeypatch):
 
 BAD = {
     "no model": (["--model", "none.pth", "--arch", "lenet"], [], "none.pth: is not there"),
+    "no file": (["--model", "none.pth"], [], "none.pth: no such file"),
+    "no weights": (["--model", "graph.onnx"], [], "graph.onnx: is an ONNX graph.*call `certflow certify` with --onnx"),
     "no architecture": (["--model", "w.pth"], [], "is not a model of the pipeline; state its architecture"),
     "an architecture too many": (["--model", "MODEL", "--arch", "lenet"], [], "--arch: is for weights made elsewhere"),
     "unknown architecture": (["--model", "w.pth", "--arch", "lenett"], [], "no architecture named 'lenett'"),
-    "another architecture": (["--model", "w.pth", "--arch", "lenet"], [], "w.pth"),
+    "another architecture": (
+        ["--model", "w.pth", "--arch", "lenet"],
+        [],
+        "lenet takes 1x28x28 images, the data are 1x8x8",
+    ),
     "setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "deep"], [], "--set deep: write KEY=VALUE"),
     "no such setting": (["--model", "w.pth", "--kind", "small_conv", "--set", "text=1"], [], "text: no such setting"),
     "no images": (["--model", "MODEL"], ["--images", "nowhere"], "nowhere: is not there; name a folder"),
@@ -263,12 +281,21 @@ BAD = {
     "empty slice": (["--model", "MODEL"], ["--images", "test[900:]"], "leaves none of the 445 images"),
     "other shape": (["--model", "MODEL"], ["--images", "wide.npy"], "got \\[1, 3, 8, 8\\]|channels|expected input"),
     "not images": (["--model", "MODEL"], ["--images", "text.npy"], "text.npy: cannot be read as an array"),
-    "numbers beyond [0,1]": (["--model", "MODEL"], ["--images", "large.npy"], "large.npy\\[0\\]|outside \\[0,1\\]"),
+    "numbers beyond [0,1]": (
+        ["--model", "MODEL"],
+        ["--images", "large.npy"],
+        "error: large.npy\\[0\\]: has values outside \\[0,1\\]",
+    ),
     "whole numbers": (["--model", "MODEL"], ["--images", "whole.npy"], "must hold images \\[images, channels"),
     "labels of others": (
         ["--model", "MODEL"],
         ["--images", "images.npy", "--labels", "few.csv"],
         "image 1 has no label",
+    ),
+    "labels of files that an array has not": (
+        ["--model", "MODEL"],
+        ["--images", "images.npy", "--labels", "files.csv"],
+        "files.csv: image .*images.npy.0. has no label, and no other has one.*'a.png'.*a column `idx`",
     ),
     "labels without names": (
         ["--model", "MODEL"],
@@ -283,7 +310,7 @@ BAD = {
     "images that a checkpoint does not take": (
         ["--model", "w.pth", "--kind", "small_conv", "--set", "normalise=none"],
         ["--images", "tall.npy", "--labels", "tall_labels.npy"],
-        r"the model cannot be called on float32 images of shape \[1, 1, 8, 24\]",
+        "small_conv takes 4x4 to 16x16 images, the data are 1x8x24",
     ),
     "unknown noise": (["--model", "MODEL"], ["--noise", "gausian:0.5"], "no noise of kind 'gausian'"),
     "noise without sigma": (["--model", "MODEL"], ["--noise", "gaussian:x"], "'x' is not a number"),
@@ -315,6 +342,16 @@ BAD = {
     "no module": (["--python", "nomodule:build"], ["--noise", NOISE], "there is no module nomodule"),
     "no function": (["--python", "own_models:nothing"], ["--noise", NOISE], "has no function nothing"),
     "no place": (["--python", "own_models"], ["--noise", NOISE], "is not a place in Python code"),
+    "a file for a module": (
+        ["--python", "own_models.py:build"],
+        ["--noise", NOISE],
+        "names a file; start in its folder and write its module: own_models:build",
+    ),
+    "code that wants something": (
+        ["--python", "own_models:called_with"],
+        ["--noise", NOISE],
+        "own_models:called_with: cannot be called without arguments .*'images'",
+    ),
     "no model from code": (["--python", "own_models:number"], ["--noise", NOISE], "returned a int"),
     "broken code": (["--python", "own_models:broken"], ["--noise", NOISE], "own_models.py:19: ZeroDivisionError"),
     "denoiser": (["--model", "MODEL"], ["--denoiser", "drunet"], "--denoiser drunet: names no weights"),
@@ -337,7 +374,11 @@ BAD = {
     "too long a name": (["--model", "MODEL"], ["--images", "x" * 5000], "cannot be looked for"),
     "several arrays": (["--model", "MODEL"], ["--images", "several.npy"], "several.npy: cannot be read as an array"),
     "a pipe": (["--model", "MODEL"], ["--images", "pipe.npy"], "pipe.npy: cannot be read as an array"),
-    "a pipe of weights": (["--model", "pipe.npy", "--arch", "lenet"], [], "pipe.npy"),
+    "a pipe of weights": (
+        ["--model", "pipe.npy", "--kind", "small_conv", "--noise", NOISE],
+        [],
+        "pipe.npy: is not a regular file",
+    ),
     "a resized array": (["--model", "MODEL"], ["--images", "images.npy", "--resize", "exact"], "--resize is for image"),
     "a converted array": (
         ["--model", "MODEL"],
@@ -407,6 +448,8 @@ def spoiled(home):
     (home.folder / "wide.csv").write_text(f"idx,label\n0,{'9' * 200_000}\n")
     (home.folder / "text.npy").write_text("hello")
     (home.folder / "few.csv").write_text("idx,label\n0,3\n")
+    (home.folder / "files.csv").write_text("file,label\na.png,3\n")
+    (home.folder / "graph.onnx").write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x052.1.0")
     (home.folder / "bare.csv").write_text("0,3\n1,4\n")
     (home.folder / "far.csv").write_text("idx,label\n" + "\n".join(f"{i},17" for i in range(12)))
     return home.folder

@@ -61,6 +61,18 @@ def test_every_prefix_container_and_format_is_read(resnet, tmp_path, prefix, wra
     assert list(loaded.state_dict()) == list(network.state_dict())
 
 
+def test_the_network_is_one_for_images_of_the_stated_shape(tmp_path):
+    torch.manual_seed(0)
+    grey = randomise(
+        build(spec("cifar_resnet", depth=8), DataInfo(classes=10, shape=(1, 32, 32), mean=(0.5,), sd=(0.2,)))
+    )
+    torch.save(grey[1].state_dict(), tmp_path / "w.pth")
+    options = {"shape": [1, 32, 32], "mean": (0.5,), "sd": (0.2,)}
+    assert same(load_checkpoint(tmp_path / "w.pth", "cifar_resnet8", **options), grey, (1, 32, 32))
+    with pytest.raises(ValueError, match="has 3 means, the images have 1 channels; give mean and sd"):
+        load_checkpoint(tmp_path / "w.pth", "cifar_resnet8", shape=(1, 32, 32))
+
+
 @pytest.mark.parametrize("names", STORED)
 @pytest.mark.parametrize("flat", [True, False])
 def test_a_stored_normalisation_is_taken(resnet, tmp_path, names, flat):

@@ -323,7 +323,10 @@ FOREIGN = {
     "npz": (lambda p: _numpy(p, np.savez), "is a numpy archive"),
     "npy": (lambda p: _numpy(p, np.save), "is a numpy array"),
     "HDF5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 50), "is an HDF5 file"),
-    "ONNX": (lambda p: p.write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x052.1.0"), "is an ONNX graph"),
+    "ONNX": (
+        lambda p: p.write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x052.1.0"),
+        "is an ONNX graph.*certflow certify` with --onnx",
+    ),
     "zeros": (lambda p: p.write_bytes(b"\0" * 5000), "begins with zeros"),
     "other": (lambda p: p.write_bytes(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09"), "first bytes are 01 02 03"),
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "a Python pickle that torch.save did not write"),

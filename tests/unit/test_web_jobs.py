@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
+from certflow.data.base import DataInfo
 from certflow.doors.web import job_pages
 from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.cards import Cards
@@ -21,6 +22,8 @@ from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.kept import Rows
 from certflow.doors.web.tasks import TASKS
 from certflow.errors import ArtefactError
+from certflow.kinds.registry import spec_class
+from certflow.models import build
 from tools.fuzz.mutations import mutated
 
 
@@ -419,6 +422,23 @@ def weights(web):
 def bring(web, content, name="net.pth", **form):
     data = {"file": (io.BytesIO(content), name), "architecture": "small_conv", "sigma": "0.05", **form}
     return web.post("/models/new", data, content_type="multipart/form-data")
+
+
+def test_what_is_wrong_with_a_model_is_said_of_the_file_that_was_sent(web, weights):
+    answer = bring(web, b"hello", dataset="digits")
+    assert answer.status_code == 400 and "the file: is a text that begins with" in text(answer)
+    answer = bring(web, weights, dataset="digits", architecture="")
+    assert answer.status_code == 400 and "architecture: is not given; known: lenet" in text(answer)
+
+
+def test_a_model_for_images_of_another_shape_is_brought(web):
+    wide = DataInfo(classes=10, shape=(2, 8, 8))
+    buffer = io.BytesIO()
+    torch.save(build(spec_class("model", "small_conv")(), wide)[1].state_dict(), buffer)
+    answer = bring(web, buffer.getvalue(), shape="2 8 8", mean="0", sd="1")
+    assert answer.status_code == 303, text(answer)
+    shutil.rmtree(web.site.cards.get(answer.location.split("/")[2]).path.parent)
+    web.site.cards.forget()
 
 
 def test_a_model_is_brought_examined_and_certified(web, weights):

@@ -61,11 +61,11 @@ def _expanded(path: str) -> Path:
 def missing(spec: DatasetSpec, path: Path, wanted: str, *, downloadable: bool = True) -> DataError:
     """The error for source files that are not there: where they were looked for, which they are, how to mend it."""
     remedy = (
-        f"Put them there, or name their folder in `datasets.<name>.root`, or set CERTFLOW_DATA to the folder that holds "
-        f"`{spec.kind}/`"
+        f"Put them there, or name their folder in `datasets.<name>.root` (on the command line: --root), or set CERTFLOW_DATA "
+        f"to the folder that holds `{spec.kind}/`"
     )
     if downloadable:
-        remedy += ", or let certflow fetch them with `download: true`"
+        remedy += ", or let certflow fetch them with `download: true` in the configuration"
     around = "" if path.is_absolute() else f" in the working directory {Path.cwd()}"
     return DataError(f"{path}: not found{around}; a dataset of kind {spec.kind} needs {wanted}. {remedy}.")
 

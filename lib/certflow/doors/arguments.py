@@ -16,7 +16,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("model (one of the first three)")
     which = own.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--model", metavar="FILE", help="a model of the pipeline, or weights made elsewhere (--arch, --kind)"
+        "--model",
+        metavar="FILE",
+        help="a model of the pipeline, weights made elsewhere (--arch, --kind), or a folder as transformers writes it",
     )
     which.add_argument("--onnx", metavar="FILE", help="an ONNX file; needs the package onnxruntime")
     which.add_argument(
@@ -25,7 +27,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--arch", metavar="NAME", help="architecture of weights, such as cifar_resnet110 or timm:resnet18")
     own.add_argument("--kind", metavar="KIND", help="instead of --arch: a kind of model, see `certflow models`")
     own.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of --kind, such as depth=40"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of --kind, such as depth=40, of a folder, resize=224",
     )
     own.add_argument("--classes", type=_classes, help="number of classes, where the file does not say")
     add_weights(own)
@@ -34,19 +40,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:FILE",
         help="a denoiser before the model: as JSON, or a model file of the pipeline that has one",
     )
-    own.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
+    own.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "float16"],
+        help="of the network; it is part of what is certified (float32, or the model's own)",
+    )
     own.add_argument("--compile", action="store_true", help="compile the network, for long jobs")
     own.add_argument(
         "--native", action="store_true", help="convolutions by C code in half the time on a CPU, rounded otherwise"
     )
     own.add_argument("--device", default="auto", help=DEVICES)
-    own.add_argument("--batch", type=int, metavar="ROWS")
+    own.add_argument("--batch", type=int, metavar="ROWS", help="noisy images at a time, where memory is short")
 
 
 def add_weights(own: argparse._ActionsContainer) -> None:
     """How the weights of a file made elsewhere are read."""
     own.add_argument("--mean", type=float, nargs="+", help="normalisation in [0,1] pixels, where the file stores none")
-    own.add_argument("--sd", type=float, nargs="+")
+    own.add_argument("--sd", type=float, nargs="+", help="standard deviations to --mean; without them it only centres")
     own.add_argument("--weights", default="auto", help="auto, raw, ema, or the place of one set of the file")
     own.add_argument(
         "--leave-out", nargs="+", default=[], metavar="PATTERN", help="names in the file that are not the classifier's"
@@ -83,9 +93,11 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--noise", metavar="KIND:SIGMA", help="such as gaussian:0.25, or JSON; default: what it was trained under"
     )
-    own.add_argument("--seed", type=int, default=0)
+    own.add_argument("--seed", type=int, default=0, help="of the noise (0); the same seed gives the same counts")
     own.add_argument("--alpha", type=float, help=f"probability of error allowed per image ({USUAL_ALPHA:g})")
-    own.add_argument("--arithmetic", choices=["float", "exact"])
+    own.add_argument(
+        "--arithmetic", choices=["float", "exact"], help="exact: noise in whole grey levels, for 8-bit images (float)"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -87,9 +87,10 @@ def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"
     from certflow.doors import bring
     from certflow.doors.code import from_python
     from certflow.models.header import is_ours
+    from certflow.models.hf_folder import is_folder
 
     if arguments.model and not is_ours(arguments.model):
-        return _checkpoint(arguments)
+        return _folder(arguments) if is_folder(arguments.model) else _checkpoint(arguments)
     _no_architecture(arguments)
     if arguments.model:
         brought = bring.from_results(arguments.model)
@@ -100,12 +101,28 @@ def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"
     return brought, _images(arguments, arguments.shape or brought.shape, brought.dataset)
 
 
+def _folder(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
+    """An image classifier as transformers stores it: the folder says what it is."""
+    from certflow.doors import bring
+    from certflow.models.base import ModelSpec
+    from certflow.models.hf_folder import image_data, image_shape
+
+    _no_architecture(arguments, "set")
+    spec = entry(ModelSpec, "hf_image", weights=arguments.model, **settings(arguments.set))
+    of_any_size = spec.resize is not None or arguments.shape is not None
+    given = _images(arguments, arguments.shape if of_any_size else image_shape(arguments.model), None)
+    return bring.from_folder(arguments.model, spec, image_data(arguments.model, given.shape)), given
+
+
 def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
     from certflow.doors import bring
     from certflow.models.base import ModelSpec
     from certflow.models.published import NAMES, named
+    from certflow.models.reading import weight_file
 
     if (arguments.arch is None) == (arguments.kind is None):
+        with weight_file(arguments.model):  # a file without weights says what it is, and how it is used
+            pass
         raise DataError(
             f"{arguments.model}: is not a model of the pipeline; state its architecture: --kind with --set, or --arch "
             f"({', '.join(NAMES)})"
@@ -120,6 +137,7 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
         arguments.model,
         model,
         info=given.info,
+        shape=given.shape,
         classes=arguments.classes or (given.info.classes if given.info else None),
         test=None if labels is None else Labelled(given, labels),
         noise=None if labels is None else _noise(arguments, None),
@@ -129,9 +147,11 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
     return found, given
 
 
-def _no_architecture(arguments: argparse.Namespace) -> None:
+def _no_architecture(arguments: argparse.Namespace, *but: str) -> None:
     usual = {**dict.fromkeys(("arch", "kind", "mean", "sd")), "set": [], "leave_out": [], "weights": "auto"}
-    stated = [name.replace("_", "-") for name, value in usual.items() if getattr(arguments, name) != value]
+    stated = [
+        name.replace("_", "-") for name, value in usual.items() if name not in but and getattr(arguments, name) != value
+    ]
     if stated:
         raise DataError(
             f"--{stated[0]}: is for weights made elsewhere; the file of this model states it already. Leave it out"

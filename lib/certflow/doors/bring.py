@@ -14,8 +14,11 @@ from certflow.errors import ArtefactError
 from certflow.files.intact import file_digest
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import digest
+from certflow.models.assemble import build
 from certflow.models.base import Inference, ModelSpec
 from certflow.models.header import carried_warnings, is_ours, read_header
+from certflow.models.hf_folder import normalisation
+from certflow.models.normalise import Normalise
 from certflow.noise.base import NoiseSpec
 
 if TYPE_CHECKING:
@@ -108,6 +111,7 @@ def from_checkpoint(
     model: str | ModelSpec,
     *,
     info: DataInfo | None = None,
+    shape: tuple[int, ...] | None = None,
     classes: int | None = None,
     test: Split | None = None,
     noise: NoiseSpec | None = None,
@@ -117,8 +121,9 @@ def from_checkpoint(
     """The network of a checkpoint made elsewhere. Nothing in the file is run.
 
     model, options (mean, sd, weights, outputs, leave_out): see `load_checkpoint`. info: of the data, whose normalisation is
-    used with a model specification where the file stores none. test, noise: labelled images and the noise to come; with both,
-    the doctor looks at the model as in an import and its warnings stand in `warnings`.
+    used with a model specification where the file stores none. shape: of the images, where `info` is not known. test, noise:
+    labelled images and the noise to come; with both, the doctor looks at the model as in an import and its warnings stand in
+    `warnings`.
     Raises `ArtefactError` for files that cannot be read or do not fit, ValueError for names and numbers that cannot be.
     """
     from certflow.models.examination import examine
@@ -128,7 +133,7 @@ def from_checkpoint(
         raise ArtefactError(f"{path}: is not there; name a file of weights")
     spec = named(model) if isinstance(model, str) else model
     if isinstance(model, str) or info is None:
-        network = load_checkpoint(path, model, classes=classes, **options)
+        network = load_checkpoint(path, model, classes=classes, shape=shape if info is None else info.shape, **options)
     else:
         network = load_weights(path, spec, info, classes=classes, **options).module
     found = None
@@ -144,6 +149,26 @@ def from_checkpoint(
         inference=spec.inference,
         warnings=tuple(found.warnings) if found else (),
         examination=found,
+    )
+
+
+def from_folder(name: str, spec: ModelSpec, info: DataInfo) -> Brought:
+    """The classifier of a folder that transformers wrote, with the weights and the normalisation that lie there.
+
+    name: the folder's. spec: names it, too. Raises `ArtefactError` for folders that do not fit the images, ValueError where
+    transformers is not installed.
+    """
+    network = build(spec, info).eval()
+    if spec.normalise == "dataset":
+        network[0] = Normalise(*normalisation(name, info.shape[0]))
+    return Brought(
+        model=network,
+        source="checkpoint",
+        name=name,
+        digest=digest([spec.canonical(), *map(file_digest, spec.files())]),
+        shape=info.shape,
+        classes=info.classes,
+        inference=spec.inference,
     )
 
 

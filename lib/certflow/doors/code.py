@@ -1,10 +1,12 @@
 """A model from the user's own Python code, which is run: for the command line only."""
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,16 +29,33 @@ def from_python(place: str) -> Brought:
     name, _, attribute = place.partition(":")
     if not name or not attribute:
         raise DataError(f"{place}: is not a place in Python code; write {WRITTEN}")
+    if Path(name).is_file():
+        raise DataError(
+            f"{place}: names a file; start in its folder and write its module: {Path(name).stem}:{attribute}"
+        )
     build = getattr(_module(name, place), attribute, None)
     if not callable(build):
         raise DataError(f"{place}: module {name} has no function {attribute}; write {WRITTEN}")
-    model = build if isinstance(build, torch.nn.Module) else _run(build, place)
+    if isinstance(build, torch.nn.Module):
+        model = build
+    else:
+        _require_no_arguments(build, place)
+        model = _run(build, place)
     if not callable(model):
         raise DataError(
             f"{place}: returned a {type(model).__name__}; it must return a torch module or a function of images"
         )
     file = getattr(sys.modules[name], "__file__", None)
     return Brought(model=model, source="python", name=place, digest=file_digest(file) if file else digest(place))
+
+
+def _require_no_arguments(build: Callable[..., Any], place: str) -> None:
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise DataError(f"{place}: cannot be called without arguments ({error}); write {WRITTEN}") from error
+    except ValueError:  # of functions in C the arguments may not be known
+        pass
 
 
 def _module(name: str, place: str) -> ModuleType:

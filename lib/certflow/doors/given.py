@@ -188,8 +188,23 @@ def _array(path: Path, looks: Looks) -> Given:
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
     index = np.arange(len(images), dtype=np.int64)
-    shape = tuple(images.shape[1:])
-    return Given(str(path), shape, index, lambda rows: np.asarray(images[rows]), lambda index: f"{path}[{index}]")
+
+    def read(rows: slice) -> np.ndarray:
+        found = np.asarray(images[rows])
+        if found.dtype != np.uint8:
+            _require_pixels(found, index[rows], path)
+        return found
+
+    return Given(str(path), tuple(images.shape[1:]), index, read, lambda index: f"{path}[{index}]")
+
+
+def _require_pixels(images: np.ndarray, index: np.ndarray, path: Path) -> None:
+    """`DataError` naming the first of the images of an array file that is not of numbers in [0,1]."""
+    from certflow.sampling.images import OUTSIDE
+
+    inside = ((images >= 0) & (images <= 1)).all(axis=(1, 2, 3))
+    if not inside.all():
+        raise DataError(f"{path}[{index[~inside][0]}]: {OUTSIDE}")
 
 
 def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:

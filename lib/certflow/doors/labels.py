@@ -78,6 +78,11 @@ def _by_file(given: Given, rows: Rows, path: Path) -> Iterator[tuple[str, list[s
     """What each image is called, and the labels of the ends of its path; `DataError` where a row names several images."""
     places = [os.path.abspath(given.describe(index)) for index in given.index.tolist()]
     named = [[end for end in _ends(place) if end in rows] for place in places]
+    if places and not any(named):
+        raise DataError(
+            f"{path}: image {places[0]} has no label, and no other has one: the column `file` names such as "
+            f"{next(iter(rows), 'nothing')!r}; write ends of the images' paths, or their numbers in a column `idx`"
+        )
     images = Counter(end for ends in named for end in ends)
     for place, ends in zip(places, named, strict=True):
         for end in ends:

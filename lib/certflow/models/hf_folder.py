@@ -41,12 +41,43 @@ def require_fitting(path: str | Path, info: DataInfo, *, stored: bool = True) ->
 
 
 def _of_classes(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
-    classes = len(settings["id2label"]) if settings.get("id2label") else settings.get("num_labels", 2)
+    classes = _labels(settings)
     if classes == info.classes:
         return []
     return [
         f"{path}: has {classes} labels, the {_ITEMS[info.item.name]} have {info.classes} classes; take a model made for them"
     ]
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder looks like one that `save_pretrained` wrote."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def image_shape(path: str | Path) -> tuple[int, ...] | None:
+    """Channels, height and width of the images that a folder's classifier is made for; None where it takes every size."""
+    settings = said(path)
+    sides = _sides(settings)
+    return None if sides is None else (_channels(settings), *sides)
+
+
+def image_data(path: str | Path, shape: Sequence[int]) -> DataInfo:
+    """Images of this shape as a folder's classifier sees them: of its classes."""
+    return DataInfo(classes=_labels(said(path)), shape=tuple(shape))
+
+
+def _labels(settings: Mapping[str, Any]) -> int:
+    return len(settings["id2label"]) if settings.get("id2label") else settings.get("num_labels", 2)
+
+
+def _channels(settings: Mapping[str, Any]) -> int:
+    return settings.get("num_channels", 3)
+
+
+def _sides(settings: Mapping[str, Any]) -> list[int] | None:
+    """Height and width, where the network is made for one size."""
+    size = settings.get("image_size")
+    return [size, size] if isinstance(size, int) else size
 
 
 _ITEMS = {"pixels": "images", "tokens": "texts"}
@@ -89,13 +120,12 @@ def require_complete(path: str | Path, found: Mapping[str, Any]) -> None:
 
 
 def _of_images(path: str | Path, settings: dict[str, Any], info: DataInfo) -> list[str]:
-    channels, size = settings.get("num_channels", 3), settings.get("image_size")
+    channels, sides = _channels(settings), _sides(settings)
     found = []
     if channels != info.shape[0]:
         found.append(
             f"{path}: takes images of {channels} channels, not {describe(info.shape)}; take a model made for them"
         )
-    sides = [size, size] if isinstance(size, int) else size
     if sides is not None and list(sides) != list(info.shape[1:]):
         resize = sides[0] if sides[0] == sides[-1] else list(sides)
         found.append(

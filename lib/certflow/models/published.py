@@ -50,6 +50,7 @@ def load_checkpoint(
     model: str | ModelSpec = "cifar_resnet110",
     *,
     classes: int | None = None,
+    shape: Sequence[int] | None = None,
     mean: Numbers | None = None,
     sd: Numbers | None = None,
     weights: str = "auto",
@@ -62,6 +63,7 @@ def load_checkpoint(
     path: safetensors, or a `.pth` / `.pth.tar` as `locuslab/smoothing`, `Hadisalman/smoothing-adversarial`,
     `alinlab/smoothing-catrs` or `jh-jeong/smoothmix` write them; nothing in it is unpickled but tensors.
     model: one of `NAMES`, or a model spec. classes: as many as the file's last linear layer has rows, unless given.
+    shape: channels, height and width of the images, where they are not the architecture's usual ones (`ModelSpec.natural`).
     mean, sd: normalisation per channel in [0,1] pixel units; unless given, what the file stores, else the papers' values for
     that name. A mean without sd centres only, as some SmoothAdv models need. With a model spec and a file that stores none,
     they must be given (or the spec say `normalise="none"`).
@@ -71,7 +73,7 @@ def load_checkpoint(
     of a mean above all pixels.
     """
     spec = named(model) if isinstance(model, str) else model
-    info = DataInfo(classes=classes or 10, shape=spec.natural)
+    info = DataInfo(classes=classes or 10, shape=spec.natural if shape is None else tuple(shape))
     options = {"weights": weights, "outputs": outputs, "leave_out": leave_out}
     loaded = load_weights(path, spec, info, classes=classes, mean=mean, sd=sd, **options)
     network = loaded.module
@@ -81,7 +83,7 @@ def load_checkpoint(
                 f"{path}: stores no normalisation; give mean and sd as it was trained with, or normalise=none among the "
                 "settings of its kind if there were none"
             )
-        network[0] = Normalise(*_usual(model, network[1]))
+        network[0] = _normalise(*_usual(model, network[1]), info.shape[0], path)
     stated = mean if mean is not None else numbers_of(normalisation(network).mean)
     if stated is not None and max(stated) > 1:
         warnings.warn(
@@ -185,7 +187,10 @@ def _normalise(mean: Numbers | None, sd: Numbers | None, channels: int, path: st
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if layer.mean is not None and len(layer.mean) not in (1, channels):
-        raise ValueError(f"{path}: normalisation has {len(layer.mean)} means, the images have {channels} channels")
+        raise ValueError(
+            f"{path}: normalisation has {len(layer.mean)} means, the images have {channels} channels; give mean and sd as it "
+            "was trained with"
+        )
     return layer
 
 

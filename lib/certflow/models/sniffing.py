@@ -30,6 +30,7 @@ OTHER = {
 }
 SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 """How weights are saved so that any reader can take them."""
+CALLED = "to certify it as it is, call `certflow certify` with"
 
 
 def misnomer(path: Path) -> str | None:
@@ -74,11 +75,17 @@ def _zip(path: Path) -> str | None:
         return None
     inner = {name.partition("/")[2] for name in names} | set(names)
     if "constants.pkl" in inner:
-        where = f'torch.save(torch.jit.load("{path.name}").state_dict(), "weights.pth")'
-        return f"is a TorchScript archive, which is a program; take its weights out where it was made, if you trust it: {where}"
+        load = f'torch.jit.load("{path.name}")'
+        return (
+            f"is a TorchScript archive, which is a program: {CALLED} --python and a function that returns {load}, if you trust "
+            f'it; or take its weights out where it was made: torch.save({load}.state_dict(), "weights.pth")'
+        )
     if "archive_format" in inner:
-        where = f'torch.save(dict(torch.export.load("{path.name}").state_dict), "weights.pth")'
-        return f"is an exported program (torch.export); take its weights out where it was made: {where}"
+        load = f'torch.export.load("{path.name}")'
+        return (
+            f"is an exported program (torch.export): {CALLED} --python and a function that returns {load}, if you trust it; or "
+            f'take its weights out where it was made: torch.save(dict({load}.state_dict), "weights.pth")'
+        )
     if "data.pkl" in inner:
         return None
     if names and all(name.endswith(".npy") for name in names):
@@ -105,7 +112,7 @@ def _binary(head: bytes) -> str | None:
     if not head.strip(b"\0"):
         return "begins with zeros; the download or copy did not finish, fetch it again"
     if head[:1] == b"\x08" and (b"pytorch" in head[:64] or b"onnx" in head[:64].lower()):
-        return "is an ONNX graph, which is a program; save the weights where it was made: " + SAVE
+        return f"is an ONNX graph, which is a program: {CALLED} --onnx; or save the weights where it was made: {SAVE}"
     if head[:1] in (b"\x80", b"}", b"(", b"]", b"c") or head[8:9] == b"{":
         return None
     return f"is not a weight file (its first bytes are {head[:8].hex(' ')}); known: safetensors, files of torch.save"

@@ -13,6 +13,11 @@ from certflow.sampling.copies import check_grid
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that images which are not uint8 may have: torch compares no values of others."""
 
+OUTSIDE = (
+    "has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to 255 by 255, and bring those of "
+    "another range to [0,1], which the model must then undo"
+)
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -60,7 +65,4 @@ def check_range(images: torch.Tensor, index: np.ndarray) -> None:
     inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
     if not bool(inside.all()):
         worst = int((~inside).nonzero()[0])
-        raise ValueError(
-            f"image {index[worst]}: has values outside [0,1] or NaN; noise is added in [0,1] units, so divide pixels from 0 to "
-            "255 by 255"
-        )
+        raise ValueError(f"image {index[worst]}: {OUTSIDE}")

@@ -21,13 +21,13 @@ WRONG = 3
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoint", help="the weight file")
     parser.add_argument("--arch", metavar="NAME", help="cifar_resnet110, timm:resnet18, ... or a model entry as JSON")
     parser.add_argument("--dataset", metavar="KIND", help="cifar10, ... or a dataset entry as JSON")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the dataset")
     parser.add_argument("--sigma", type=float, default=0.25, help="of Gaussian noise, in units of [0,1] pixels")
     add_weights(parser)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 

@@ -190,6 +190,7 @@ def _brought(path: Path, described: Described, test: Split | None) -> "Brought":
         path,
         architecture(described.architecture),
         info=described.info(),
+        shape=described.shape,
         classes=described.classes,
         test=test,
         noise=described.noise,

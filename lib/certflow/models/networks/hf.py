@@ -29,11 +29,26 @@ def loaded(auto: Any, path: str | Path) -> Any:
     """
     settings = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        network, found = auto.from_pretrained(str(path), output_loading_info=True, **settings)
+        with _without_progress():
+            network, found = auto.from_pretrained(str(path), output_loading_info=True, **settings)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ArtefactError(f"{path}: transformers cannot read it: {error}") from error
     require_complete(path, found)
     return network
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    """Within this context transformers draws no bar on standard error: a folder is read in seconds, whoever asks."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def unloaded(auto: Any, path: str | Path) -> Any:
