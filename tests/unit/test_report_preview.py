@@ -108,7 +108,7 @@ def test_the_page_shows_it_apart_from_what_is_certified(counted, tmp_path):
 def test_the_error_of_the_images_stands_first_in_every_table(counted):
     summary = summarise([line(images=500, mean=0.3)], [0.25, 0.5])
     first = notes(summary, remark="Look here.")[0]
-    p = summary[["certified_accuracy@0.25", "certified_accuracy@0.5"]].to_numpy()
+    p = summary[["clean_accuracy", "certified_accuracy@0.25", "certified_accuracy@0.5"]].to_numpy()
     half = 196 * np.sqrt(p * (1 - p) / 500).max()
     assert f"±{np.ceil(10 * half) / 10:.1f} points with 500 images" in first and "however many draws" in first
     alone = sampling_error(pd.DataFrame({Column(certified_at(0.25)): [1.0]}).assign(n_images=1))[0]

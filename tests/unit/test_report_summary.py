@@ -25,7 +25,7 @@ from certflow.report.columns import (
 from certflow.report.compare import PublishedCells
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy
-from certflow.report.notes import notes
+from certflow.report.notes import notes, table_notes
 from certflow.report.p_a import probits
 from certflow.report.summary import summarise
 from certflow.stats import bootstrap_interval, failures_quantile
@@ -280,6 +280,15 @@ def test_notes_state_the_guarantee_and_never_round_it_in_our_favour():
     assert q / 300 <= points / 100 < q / 300 + 1e-4
     for part in ("95 % bootstrap interval", "n0 = 100 and N = 1,000", "Made elsewhere: elsewhere", "ours/large"):
         assert part in text
+
+
+def test_the_error_of_the_images_is_that_of_every_accuracy_that_is_printed():
+    summary = summarise([line(images=100)], RADII)
+    summary[[Column(certified_at(radius)) for radius in RADII]] = 0.9
+    attacked = Column(UnderAttack("pgd", "l2", True, 0.5))
+    for clean, robust, half in ((0.9, 0.9, 5.9), (0.5, 0.9, 9.8), (0.9, 0.5, 9.8)):
+        summary["clean_accuracy"], summary[attacked] = clean, robust
+        assert f"up to ±{half} points with 100 images" in table_notes(summary)[0]
 
 
 def test_a_line_of_varying_draws_says_so():

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certflow.report.columns import CERTIFIED, attacks_among, shares_among
+from certflow.report.columns import CERTIFIED, Metric, attacks_among, shares_among
 from certflow.report.decided import decided_notes
 from certflow.report.metrics import Z95
 from certflow.report.numbers import up
@@ -12,6 +12,8 @@ from certflow.report.whose import at_level, laws_of, whose
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CLEAN = str(Metric("clean_accuracy"))
 
 
 def notes(summary: "pd.DataFrame", remark: str = "") -> list[str]:
@@ -29,15 +31,20 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
 
 
 def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
-    """How far the choice of images alone can move the accuracies of that name: one line, whatever their number of draws.
+    """How far the choice of images alone can move the accuracies of that name, beside certified ones also the clean accuracy
+    and those under attack: one line, whatever their number of draws.
 
     The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m), or 3 / m where p is 0 or 1 (Hanley, Lippman-Hand
     1983); at most 1, since no share is further off.
     """
     found: dict[int, float] = {}
     counts = table["n_images"].to_numpy(np.int64)
+    printed: list[str] = [*shares_among(table.columns, name)]
+    if name == CERTIFIED:
+        printed += [column for column in (CLEAN,) if column in table]
+        printed += [column for by_radius in attacks_among(table.columns).values() for column in by_radius.values()]
     for images in dict.fromkeys(counts.tolist()):
-        p = table.loc[counts == images, shares_among(table.columns, name)].to_numpy(np.float64)
+        p = table.loc[counts == images, printed].to_numpy(np.float64)
         p = p[np.isfinite(p)]
         half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
         found[images] = float(min(np.max(half, initial=0.0), 1.0))
