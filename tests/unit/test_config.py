@@ -11,9 +11,10 @@ import yaml
 
 from certflow.certify.base import CertificateSpec, exact_problems
 from certflow.config import Run, load
-from certflow.config.files import merged, read_otherwise
+from certflow.config.files import merged
 from certflow.config.records import CountsRun
 from certflow.errors import ConfigError
+from certflow.files.yamlfile import read_otherwise
 from certflow.kinds.registry import register, spec_class
 from certflow.report import published
 from certflow.training.base import ReadsPredictions

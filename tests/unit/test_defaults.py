@@ -10,7 +10,15 @@ import pytest
 
 VOTES = {"seed": 0, "indices": None, "quiet": False}
 CALLS = {**VOTES, "batch_size": None, "arithmetic": "float", "quantize_input": False}
-CHECKPOINT = {"classes": None, "mean": None, "sd": None, "weights": "auto", "outputs": None, "leave_out": ()}
+CHECKPOINT = {
+    "classes": None,
+    "shape": None,
+    "mean": None,
+    "sd": None,
+    "weights": "auto",
+    "outputs": None,
+    "leave_out": (),
+}
 DEFAULTS = {
     "certflow": {
         "SmoothedClassifier": {"classes": None, "device": None, "inference": None},

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from certflow import presets
-from certflow.config.files import read_yaml
 from certflow.errors import CertflowError
+from certflow.files.yamlfile import read_yaml
 from certflow.presets import load_preset
 from certflow.report import envelopes
 from certflow.report import published as numbers

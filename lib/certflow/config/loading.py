@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from certflow.config.files import read_otherwise
 from certflow.config.outside import outside_problems
 from certflow.config.parse import parsed, sections, targets
 from certflow.config.problems import study_problems
 from certflow.config.study import Study
 from certflow.errors import ConfigError
+from certflow.files.yamlfile import read_otherwise
 
 
 def load(

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from certflow.config.files import OTHER_BASE
 from certflow.config.records import RECORDS, SECTIONS
 from certflow.errors import ConfigError
+from certflow.files.yamlfile import OTHER_BASE
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import Record
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from certflow.errors import ConfigError, listed
+from certflow.files.yamlfile import read_yaml
 from certflow.kinds.spec import Record, problems_of
 from certflow.noise.radii import Norm
 
@@ -145,8 +146,6 @@ def preset_row(preset: str, dataset: str, method: str, noise: str, sigma: float)
 @cache
 def load_preset(preset: str) -> Preset:
     """The checked content of `lib/certflow/presets/<preset>.yaml`; `ConfigError` naming the file where it is wrong."""
-    from certflow.config.files import read_yaml
-
     path = FOLDER / f"{preset}.yaml"
     content = read_yaml(path, "a mapping with `about` and `rows`")
     try:

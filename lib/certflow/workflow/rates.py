@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from certflow.config.files import read_yaml
 from certflow.config.validation import validated
 from certflow.errors import ConfigError, listed
+from certflow.files.yamlfile import read_yaml
 from certflow.kinds.spec import Record
 
 RATES = Path(__file__).with_name("rates.yaml")
