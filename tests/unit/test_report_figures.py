@@ -93,6 +93,7 @@ def test_bands_surround_their_curve():
 def test_one_panel_per_noise_level_when_methods_are_compared():
     panels = arrange(LINES)
     assert [panel.title for panel in panels] == ["σ = 0.25", "σ = 0.5"]
+    assert [panel.title for panel in arrange([one for one in LINES if one.sigma == 0.5])] == ["σ = 0.5"]
     assert list(keys(panels)) == ["gaussian", "macer", "catrs"]
     for first, second in zip(panels[0].series, panels[1].series, strict=True):
         assert (first.label, first.colour, first.dash) == (second.label, second.colour, second.dash)
@@ -139,7 +140,7 @@ def test_axes_are_labelled_with_units_and_follow_the_settings():
 
 @pytest.mark.parametrize("draw", [draw_curves, draw_p_a])
 def test_a_long_legend_takes_nothing_from_the_panels(draw):
-    few, many = (draw([line(f"method-{i}") for i in range(count)], PlotSettings()) for count in (1, 7))
+    few, many = (draw([line(f"method-{i}") for i in range(count)], PlotSettings()) for count in (2, 7))
     for figure in (few, many):
         figure.draw_without_rendering()
     heights = [figure.axes[0].get_window_extent().height / figure.dpi for figure in (few, many)]

@@ -72,6 +72,7 @@ def test_every_file_says_that_nothing_is_certified(counted, tmp_path):
         assert "estimated, not certified: accuracy" in text and "Estimated, not certified: what N = 4,000" in text
     assert read_preview(tables[2], spec).equals(estimated(spec, read_pilots(*counted)))
     assert read_figure(figures[0], spec).startswith(b"<?xml")
+    assert f"σ = {NOISE.sigma:g}".encode() in read_figure(figures[0], spec)
     with pytest.raises(ArtefactError, match="alpha: file has 0.001, asked for 0.01"):
         read_preview(tables[2], {**spec, "alpha": 0.01})
 

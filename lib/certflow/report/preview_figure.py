@@ -41,7 +41,7 @@ def draw_preview(spec: Mapping[str, Any], pilots: Pilots) -> Figure:
             limit = settings.radius_max or max(p.preview.farthest for key in keys for p in pilots[key].values())
             for key in keys:
                 _draw(axis, list(pilots[key].values()), limit, colours[names[key]])
-            title = "" if alone else level(sigmas[keys[0]])
+            title = level(sigmas[keys[0]]) if len({sigmas[key] for key in keys}) == 1 else ""
             axis.set(xlim=(0, limit), ylim=(0, 100), title=title, xlabel=f"{NORMS[spec['norm']]} radius (pixel units)")
             axis.text(0.97, 0.95, "estimated,\nnot certified", transform=axis.transAxes, **WORDS)
         handles = [Line2D([], [], color=colour, linestyle=DASH) for colour in colours.values()]

@@ -22,7 +22,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """The lines that share one pair of axes. `title` is empty when there is only one panel."""
+    """The lines that share one pair of axes. `title`: their noise level; empty where there are several."""
 
     title: str
     series: tuple[Series, ...]
@@ -38,12 +38,9 @@ def arrange(lines: Sequence[Line]) -> list[Panel]:
     if len(set(named)) == 1:
         series = [_marked(Series(e, level(e.sigma), *_looks(i, i)), lines) for i, e in enumerate(lines)]
         return [Panel("", tuple(series))]
-    levels = list(dict.fromkeys(line.sigma for line in lines))
     shown = [(line.sigma, _marked(one, lines)) for line, one in zip(lines, _series(lines, named), strict=True)]
-    return [
-        Panel(level(sigma) if len(levels) > 1 else "", tuple(one for other, one in shown if other == sigma))
-        for sigma in levels
-    ]
+    levels = dict.fromkeys(sigma for sigma, _ in shown)
+    return [Panel(level(sigma), tuple(one for other, one in shown if other == sigma)) for sigma in levels]
 
 
 def labels(lines: Sequence[Line]) -> list[str]:
