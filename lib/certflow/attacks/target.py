@@ -36,7 +36,8 @@ class Target:
     seed: int
 
     def cross_entropy(self, copies: Copies) -> Float64[torch.Tensor, " images"]:
-        """What grows in the direction in which the mean over an image's copies of -log softmax f(copy)_y grows most."""
+        """A number to follow upwards: its gradient has the direction of that of the mean over an image's copies of
+        -log softmax f(copy)_y. Of several copies its values at two points do not compare, since their weights differ."""
         odds = self.log_odds(copies)
         return _weighted(odds, logsigmoid(odds))
 
