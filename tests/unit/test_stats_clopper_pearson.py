@@ -17,6 +17,7 @@ from certflow.stats import (
     plug_in_failure,
     smallest_n_to_certify,
 )
+from certflow.stats.limits import LEAST_ALPHA
 
 alphas = st.floats(1e-9, 0.4)
 mpmath.mp.dps = 40
@@ -136,7 +137,7 @@ def test_plug_in_interpolates_whole_counts(n, share, other, alpha):
         ("3", 10, 0.01, "k: .*'3'"),
         (True, 10, 0.01, "k: .*bool"),
         (np.array([], object), 10, 0.01, "k: must be whole numbers, got an empty list of type object"),
-        (1, 10, np.array([], str), "alpha: must be a number between 1e-200 and 1, got an empty list"),
+        (1, 10, np.array([], str), "alpha: must be a number between 1e-12 and 1, got an empty list"),
         (0, 0, 0.01, "n: .* got 0"),
         (1, 10.5, 0.01, "n: .* got 10.5"),
         (1, float("inf"), 0.01, "n: .* got inf"),
@@ -166,14 +167,25 @@ def test_smallest_n_to_certify_at_an_exact_power():
     assert [smallest_n_to_certify(alpha) for alpha in (0.001, 2**-10, 0.5, 0.01)] == [10, 11, 2, 7]
 
 
-def test_levels_at_which_the_inverse_is_not_verified_are_refused():
-    """At 1e-300 it reproduces a level of 7e-280 (n = 10,000, 17 misses)."""
-    with pytest.raises(ValueError, match="alpha: must lie strictly between 1e-200 and 1, got 1e-300"):
-        clopper_pearson_failure(9983, 10_000, 1e-300)
-    p = 1 - mpmath.mpf(float(clopper_pearson_failure(9983, 10_000, 2e-200)))
-    assert abs(tail(9983, 10_000, p) / mpmath.mpf(2e-200) - 1) < 1e-9
+def test_levels_at_which_the_inverse_is_not_verified_are_refused(monkeypatch):
+    """At 2e-15 a bound errs more often than its level, although it is computed at a lower one; not at the least alpha."""
+    from certflow.certify.bounds import guarded
+
+    with pytest.raises(ValueError, match="alpha: must lie strictly between 1e-12 and 1, got 2e-15"):
+        clopper_pearson_lower(65_391, 359_516, 2e-15)
+    assert excess(65_391, 359_516, LEAST_ALPHA / 2, guarded) < 0
+    monkeypatch.setattr("certflow.stats.clopper_pearson.LEAST_LEVEL", 0)
+    assert excess(65_391, 359_516, 2.1127217703742678e-15, guarded) > 0
+
+
+def excess(k: int, n: int, alpha: float, guarded) -> float:
+    """By what share of alpha a bound's error probability is above it."""
+    lower = mpmath.mpf(float(clopper_pearson_lower(k, n, guarded(alpha, n))))
+    return float(tail(k, n, lower) / mpmath.mpf(alpha) - 1)
+
+
+def test_certificates_state_levels_that_are_verified():
     sampler = spec_class("sampler", "fixed")(n=1000)
-    for alpha, message in ((1e-250, "alpha: bounds are verified above 1e-200, got 1e-250"),
-                           (1e-200, "alpha: bounds are verified above 1e-200, got 1e-200"), (2e-200, None)):  # fmt: skip
+    for alpha, message in ((1e-10, "alpha: bounds are verified from 1e-09 on, got 1e-10"), (1e-9, None)):
         certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=alpha)
         assert next(iter(pairing_problems(certificate, Gaussian(sigma=0.5), sampler)), None) == message

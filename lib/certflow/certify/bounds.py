@@ -21,8 +21,9 @@ from certflow.stats.checks import level, whole
 def guarded(alpha: float, n: ArrayLike) -> np.ndarray:
     """The level at which bounds of n draws are computed so that rounding cannot push their error above alpha.
 
-    alpha * (1 - 1e-9) up to n = 1e5, then alpha * (1 - 1e-14 n): at least five times the tail error measured for that n
-    (see `certflow.stats.clopper_pearson`). It costs less than 1e-6 * sigma of radius.
+    alpha * (1 - 1e-9) up to n = 1e5, then alpha * (1 - 1e-14 n). At levels from `LEAST_ALPHA` on this is at least five times
+    the tail error measured for that n (see `certflow.stats.clopper_pearson`) where the bound lies above 1/2, almost twice where
+    it lies below. It costs less than 1e-6 * sigma of radius.
     """
     return alpha * (1.0 - 1e-9 * np.maximum(1.0, np.asarray(n) / 1e5))
 

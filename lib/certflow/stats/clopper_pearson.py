@@ -12,8 +12,8 @@ therefore also offered from the failure side, 1 - L, with full relative accuracy
 
 Accuracy. The inverse is SciPy's (Boost). Put back into the tail equation in 40-digit arithmetic its results reproduced alpha
 to a relative 7e-11 for n <= 1e5, 2e-9 for n <= 1e6, 9e-9 for n <= 1e7 and 4e-8 for n <= 1e8. From n = 1e12 on they err, to the
-unsafe side, by percents and more; hence `LARGEST_N`. So they do at levels below 1e-250, by factors of a million and more; hence
-`LEAST_LEVEL`.
+unsafe side, by percents and more; hence `LARGEST_N`. So they do at small levels: from 2e-15 on by more than the guard of
+`certflow.certify.bounds`, below 1e-250 by factors of a million and more; hence `LEAST_LEVEL`.
 """
 
 import numpy as np

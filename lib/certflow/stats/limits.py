@@ -8,11 +8,13 @@ USUAL_ALPHA = 0.001
 LARGEST_N = 10**8
 """Most draws that a bound is computed for: up to here the accuracy of the inverse beta function has been verified."""
 
-LEAST_LEVEL = 1e-200
-"""Levels must lie above this: below 1e-250 the inverse beta function is off by many orders of magnitude, to the unsafe side."""
+LEAST_LEVEL = 1e-12
+"""Levels of a single bound must lie above this: the error of the inverse beta function grows as they fall. At 2e-15 it was
+first seen to be larger than what certificates give away to it, and below 1e-250 it is one of many orders of magnitude."""
 
-LEAST_SIZE = 1e-12
-"""Sizes of tests that look again and again are computed to some 1e-15, upwards: too much of a smaller level would be lost."""
+LEAST_ALPHA = 1e-9
+"""The least alpha of certificates and samplers: shares of it, such as a half for each of two bounds, stay above `LEAST_LEVEL`,
+and sizes of tests that look again and again, which are computed to some 1e-15, upwards, lose little."""
 
 LEAST_RANKED = 4
 """Pairs of values below which a rank correlation tells nothing: of three values six orders are possible, and chance alone

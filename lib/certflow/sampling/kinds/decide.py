@@ -12,7 +12,7 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
-from certflow.stats.limits import LARGEST_N, LEAST_SIZE, USUAL_ALPHA
+from certflow.stats.limits import LARGEST_N, LEAST_ALPHA, USUAL_ALPHA
 
 
 @register("decide")
@@ -132,10 +132,8 @@ class Decide(SamplerSpec):
             found.append(f"radii: must increase and not be negative, got {self.radii}")
         if self.look > self.n_max:
             found.append(f"look: must be at most n_max={self.n_max}, got {self.look}")
-        if self.test == "optimal" and self.alpha < LEAST_SIZE:
-            found.append(
-                f"alpha: sizes of optimal tests are exact from {LEAST_SIZE:g} on, got {self.alpha:g}; use `test: mixture`"
-            )
+        if self.alpha < LEAST_ALPHA:
+            found.append(f"alpha: sizes of tests are exact from {LEAST_ALPHA:g} on, got {self.alpha:g}")
         if self.n0 == 0 and self.judge == "selected":
             found.append("n0: must be at least 1, or no class is selected; only `judge: label` can do without")
         return found
