@@ -57,3 +57,11 @@ def test_more_draws_than_bounds_are_computed_for_are_refused():
     assert pairing_problems(certificate_of({"kind": "anytime"}), NOISE, sampler) == [
         "n=100000001 draws are more than bounds are computed for; at most n=100000000"
     ]
+
+
+def test_draws_of_both_laws_count_since_pooled_images_get_them_of_one():
+    both = spec_class("sampler", "double")(n=LARGEST_N, n_q=1)
+    for kind in ("dsrs", "neyman_pearson"):
+        assert pairing_problems(certificate_of({"kind": kind}), NOISE, both) == [
+            "n=100000001 draws are more than bounds are computed for; at most n=100000000"
+        ]

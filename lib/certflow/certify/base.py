@@ -140,9 +140,12 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
 def draws_problems(certificate: CertificateSpec, sampler: SamplerSpec) -> list[str]:
     """Why this sampler's (largest) number of draws does not suit the certificate (empty: it does)."""
     n, least = sampler.draws, certificate.least_draws()
-    if n is not None and n < least:
+    if n is None:
+        return []
+    if n < least:
         return [f"n={n} draws can never certify at alpha={certificate.alpha:g}; at least n={least} are needed"]
-    if n is not None and n > LARGEST_N:
+    n += sampler.second_draws  # which may go to the first law, too
+    if n > LARGEST_N:
         return [f"n={n} draws are more than bounds are computed for; at most n={LARGEST_N}"]
     return []
 
