@@ -361,6 +361,11 @@ BAD = {
         "names no weights",
     ),
     "JSON": (["--model", "MODEL"], ["--sampler", "{n: 3}"], "is not JSON"),
+    "a key twice": (
+        ["--model", "MODEL"],
+        ["--sampler", '{"kind": "fixed", "n": 100, "n": 200}'],
+        "is not JSON .'n' is written twice",
+    ),
     "twice": (
         ["--model", "MODEL"],
         ["--sampler", '{"kind": "fixed", "n": 300}', "--n", "400"],

@@ -1,10 +1,10 @@
 """Entries of a configuration, as they are written on a command line."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from certflow.errors import ConfigError, DataError
+from certflow.files.intact import parsed_json
 from certflow.kinds.spec import Spec
 
 S = TypeVar("S", bound=Spec)
@@ -53,7 +53,7 @@ def _class(base: type[S], own: Mapping[str, Any]) -> type[S]:
 def read_json(text: str) -> dict[str, Any]:
     """The object that JSON text states."""
     try:
-        found = json.loads(text)
+        found = parsed_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f'{text[:80]}: is not JSON ({error}); write for example {{"kind": "fixed", "n": 1000}}'
@@ -69,7 +69,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not sign:
             raise DataError(f"--set {pair}: write KEY=VALUE, such as depth=40")
         try:
-            found[key] = json.loads(value)
+            found[key] = parsed_json(value)
         except (ValueError, RecursionError):
             found[key] = value
     return found

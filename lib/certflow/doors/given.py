@@ -174,6 +174,7 @@ def read_array(path: Path, what: str) -> np.ndarray:
 
 def _array(path: Path, looks: Looks) -> Given:
     from certflow.sampling.arguments import check_layout
+    from certflow.sampling.images import OUTSIDE, first_outside
 
     _require_meant(path, looks)
     images = read_array(path, f"images {LAYOUT} by numpy.save")
@@ -191,20 +192,12 @@ def _array(path: Path, looks: Looks) -> Given:
 
     def read(rows: slice) -> np.ndarray:
         found = np.asarray(images[rows])
-        if found.dtype != np.uint8:
-            _require_pixels(found, index[rows], path)
+        worst = None if found.dtype == np.uint8 else first_outside(found)
+        if worst is not None:
+            raise DataError(f"{path}[{index[rows][worst]}]: {OUTSIDE}")
         return found
 
     return Given(str(path), tuple(images.shape[1:]), index, read, lambda index: f"{path}[{index}]")
-
-
-def _require_pixels(images: np.ndarray, index: np.ndarray, path: Path) -> None:
-    """`DataError` naming the first of the images of an array file that is not of numbers in [0,1]."""
-    from certflow.sampling.images import OUTSIDE
-
-    inside = ((images >= 0) & (images <= 1)).all(axis=(1, 2, 3))
-    if not inside.all():
-        raise DataError(f"{path}[{index[~inside][0]}]: {OUTSIDE}")
 
 
 def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:

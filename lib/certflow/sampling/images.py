@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -62,7 +63,12 @@ def check_range(images: torch.Tensor, index: np.ndarray) -> None:
             f"images must be uint8, or floating point of 16 bits or more, got {images.dtype}; make whole numbers from 0 to 255 "
             "uint8, others float32"
         )
-    inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
-    if not bool(inside.all()):
-        worst = int((~inside).nonzero()[0])
+    worst = first_outside(images)
+    if worst is not None:
         raise ValueError(f"image {index[worst]}: {OUTSIDE}")
+
+
+def first_outside(images: np.ndarray | torch.Tensor) -> int | None:
+    """The row of the first image with a value outside [0,1] or NaN, None where there is none."""
+    inside = cast("list[bool]", ((images >= 0) & (images <= 1)).all(tuple(range(1, images.ndim))).tolist())
+    return None if all(inside) else inside.index(False)
