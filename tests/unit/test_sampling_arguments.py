@@ -163,8 +163,8 @@ def test_the_edges_of_what_is_taken_for_a_number():
     with pytest.raises(ValueError, match="at most 100,000,000"):
         checked_draws("n", 10**8 + 1)
     assert checked_alpha(0.499) == 0.499 and checked_alpha(np.float32(0.25)) == 0.25 and checked_alpha(1e-9) == 1e-9
-    for value in (0, 0.5, 1, -0.1, True, "0.1", None, float("nan")):
-        with pytest.raises(ValueError, match="alpha must lie strictly between 0 and 0.5"):
+    for value in (0, 0.5, 1, -0.1, 9.9e-10, True, "0.1", None, float("nan")):
+        with pytest.raises(ValueError, match="alpha must be at least 1e-09 and below 0.5"):
             checked_alpha(value)
 
 

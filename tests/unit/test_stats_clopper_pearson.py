@@ -6,9 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certflow.certify.base import pairing_problems
-from certflow.kinds.registry import spec_class
-from certflow.noise import Gaussian
 from certflow.stats import (
     LARGEST_N,
     clopper_pearson_failure,
@@ -182,10 +179,3 @@ def excess(k: int, n: int, alpha: float, guarded) -> float:
     """By what share of alpha a bound's error probability is above it."""
     lower = mpmath.mpf(float(clopper_pearson_lower(k, n, guarded(alpha, n))))
     return float(tail(k, n, lower) / mpmath.mpf(alpha) - 1)
-
-
-def test_certificates_state_levels_that_are_verified():
-    sampler = spec_class("sampler", "fixed")(n=1000)
-    for alpha, message in ((1e-10, "alpha: bounds are verified from 1e-09 on, got 1e-10"), (1e-9, None)):
-        certificate = spec_class("certificate", "neyman_pearson")(sampler="fixed", alpha=alpha)
-        assert next(iter(pairing_problems(certificate, Gaussian(sigma=0.5), sampler)), None) == message

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class SmoothedAttack(AttackSpec):
 
     n: int = Field(1000, ge=2)
     """Draws that judge each attempt."""
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Probability per image and radius that a judgement is wrong."""
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import Arithmetic, SamplerSpec
-from certflow.stats.limits import LARGEST_N, LEAST_ALPHA
+from certflow.stats.limits import LARGEST_N
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,8 +131,6 @@ def pairing_problems(certificate: CertificateSpec, noise: NoiseSpec, sampler: Sa
             "sequential or anytime" if sampler.sequential else "one for a fixed number of draws, such as neyman_pearson"
         )
         return [f"counts of a {sampler.kind} sampler need another certificate: {fit}"]
-    if 0 < certificate.alpha < LEAST_ALPHA:
-        return [f"alpha: bounds are verified from {LEAST_ALPHA:g} on, got {certificate.alpha:g}"]
     found = [*certificate.problems(noise, sampler), *draws_problems(certificate, sampler)]
     return [*found, *exact_problems(certificate, noise, sampler)]
 

@@ -14,6 +14,7 @@ from certflow.kinds.spec import Record
 from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 from certflow.training.predictions import Predictions
 
@@ -90,7 +91,7 @@ class Preview(Record):
     """Entry of `samplers` that makes these draws; kind `pilot` is for it."""
     n: int = Field(100_000, ge=1, le=LARGEST_N)
     """Draws per image of the table that is estimated."""
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Failure probability per image of the table that is estimated."""
 
 

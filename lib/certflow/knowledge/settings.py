@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from certflow.kinds.seeds import Seed
 from certflow.kinds.spec import Record
+from certflow.stats.limits import LEAST_ALPHA
 
 INPUT, LOGITS = "input", "logits"
 """Names of the first and the last layer, which every network has."""
@@ -42,7 +43,7 @@ class Measured(Record):
     """Added to every distance."""
     certified: Literal["prob_ce", "prob", "zero_one"] = "zero_one"
     """The bounded loss that is certified."""
-    alpha: float = Field(0.05, gt=0, lt=1)
+    alpha: float = Field(0.05, ge=LEAST_ALPHA, lt=1)
     """Probability that a layer's curve is wrong anywhere."""
     bound: Literal["emp_bernstein", "hoeffding", "clt", "bootstrap"] = "emp_bernstein"
     """How the kernel's mean is bounded; the last two hold only as the sample grows."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from certflow.noise.base import NoiseSpec
-from certflow.stats.limits import LARGEST_N
+from certflow.stats.limits import LARGEST_N, LEAST_ALPHA
 
 LARGEST_USUAL_SIGMA = 4.0
 """Noise of more than this, in [0,1]-pixel units, drowns any image: it is likely to be meant on a scale of 0 to 255."""
@@ -23,9 +23,9 @@ UNEQUAL = f"images must be of one shape, to be one array {SHAPE}; certify those 
 
 
 def checked_alpha(alpha: Any) -> float:
-    """A probability of error strictly between 0 and 0.5, of any type of real number."""
-    if not isinstance(alpha, Real) or not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha!r}")
+    """A probability of error from `LEAST_ALPHA` to below 0.5, of any type of real number."""
+    if not isinstance(alpha, Real) or not LEAST_ALPHA <= alpha < 0.5:
+        raise ValueError(f"alpha must be at least {LEAST_ALPHA:g} and below 0.5, got {alpha!r}")
     return float(alpha)
 
 

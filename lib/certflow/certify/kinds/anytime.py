@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import USUAL_ALPHA
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Anytime(CertificateSpec):
     kind: Literal["anytime"] = "anytime"
     sequential: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Probability per image that its radius is wrong at any time."""
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:

@@ -10,6 +10,7 @@ from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class DoubleSampling(CertificateSpec):
 
     kind: Literal["dsrs"] = "dsrs"
     norm: Literal["l2"] = "l2"
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Failure probability allowed per image, for all four bounds together."""
     shares: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=4, max_length=4)] = [0.25] * 4
     """Shares of alpha for the lower and upper bound under P and under Q. A quarter each in the paper; the upper bound under P

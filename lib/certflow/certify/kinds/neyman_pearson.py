@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class NeymanPearson(CertificateSpec):
 
     kind: Literal["neyman_pearson"] = "neyman_pearson"
     takes_slack: ClassVar[bool] = True
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Failure probability allowed per image. 0.001 in the papers (some of Cohen's published files used 0.01)."""
     bound: Literal["plain", "randomized"] = "plain"
     """`randomized`: the bound uses its level up with one coin per image, drawn from (seed, image) and written to the table as

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from certflow.certify.base import CertificateSpec, Drawn
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Sequential(CertificateSpec):
     fixed: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Failure probability allowed per image: the sampler's, which has already spent it."""
 
     def problems(self, noise: NoiseSpec, sampler: SamplerSpec) -> list[str]:

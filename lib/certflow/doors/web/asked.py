@@ -7,13 +7,14 @@ from pydantic import Field, TypeAdapter
 from certflow.doors.web.words import LONGEST
 from certflow.kinds.spec import Record
 from certflow.noise.base import LARGEST_SIGMA
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 
 
 class Sampled(Record):
     """How noise is drawn, and how often an answer may be wrong."""
 
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Probability of error allowed per image."""
     seed: int = Field(0, ge=0, lt=1 << 63)
     """Seed of all draws."""

@@ -12,7 +12,8 @@ from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec, StoppingRule
-from certflow.stats.limits import LARGEST_N, LEAST_ALPHA, USUAL_ALPHA
+from certflow.stats.levels import Alpha
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 
 
 @register("decide")
@@ -50,7 +51,7 @@ class Decide(SamplerSpec):
     """Radii, [0,1]-pixel units, increasing: give the radii of the table. 0 asks for a certified prediction."""
     norm: Norm = "l2"
     """The norm of the radii."""
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Probability that an image is given a radius it has not."""
     beta: Annotated[float, OnlyWith("test", "mixture")] = Field(0.02, gt=0, lt=0.5)
     """Of `mixture`: a radius is given up where the draws so far leave it a smaller chance than this to hold after n_max draws.
@@ -132,8 +133,6 @@ class Decide(SamplerSpec):
             found.append(f"radii: must increase and not be negative, got {self.radii}")
         if self.look > self.n_max:
             found.append(f"look: must be at most n_max={self.n_max}, got {self.look}")
-        if self.alpha < LEAST_ALPHA:
-            found.append(f"alpha: sizes of tests are exact from {LEAST_ALPHA:g} on, got {self.alpha:g}")
         if self.n0 == 0 and self.judge == "selected":
             found.append("n0: must be at least 1, or no class is selected; only `judge: label` can do without")
         return found

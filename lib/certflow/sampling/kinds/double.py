@@ -12,7 +12,8 @@ from certflow.noise.kinds.generalized_gaussian import GeneralizedGaussian
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 from certflow.sampling.planning.percentiles import RULES, percentile
-from certflow.stats.limits import LARGEST_N
+from certflow.stats.levels import Alpha
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 
 
 class ScaledLaw(Record):
@@ -69,7 +70,7 @@ class Double(SamplerSpec):
     """Draws of the second law per image; draws of the noise on top of n for pooled images."""
     q: Annotated[ScaledLaw | TruncatedLaw, Field(discriminator="family")] = TruncatedLaw()
     """The second law."""
-    level: float = Field(0.001, gt=0, lt=0.5)
+    level: Alpha = USUAL_ALPHA
     """Level of the bound that the percentile follows from (Clopper-Pearson, of the stage-1 count): power, not soundness."""
 
     def without_effect(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
 
 
@@ -36,7 +37,7 @@ class Iss(SamplerSpec):
     """Most stage-2 draws of an image."""
     granularity: int = Field(200, ge=1, le=LARGEST_N)
     """n is a multiple of this, or n_max."""
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Level that n is planned for; give the certificate the same. Another one there costs draws or radius, not validity."""
 
     norm: Norm = "l2"

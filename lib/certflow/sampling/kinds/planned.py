@@ -9,6 +9,7 @@ from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
 from certflow.sampling.base import SamplerSpec
+from certflow.stats.levels import Alpha
 from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
 
 
@@ -39,7 +40,7 @@ class Planned(SamplerSpec):
     """Most stage-2 draws of an image. Above 100,000 radii appear that no table of N = 100,000 can show: say so beside them."""
     granularity: int = Field(100, ge=1, le=LARGEST_N)
     """n is a multiple of this, or n_min, or n_max."""
-    alpha: float = Field(USUAL_ALPHA, gt=0, lt=0.5)
+    alpha: Alpha = USUAL_ALPHA
     """Level that n is planned for; give the certificate the same. Another one there costs radius, not validity."""
     prior_exponent: float = Field(0.15, gt=0, le=10)
     """The probability q of missing the class has prior density q^(prior_exponent - 1); 0.03 to 0.4 on published tables."""
