@@ -50,3 +50,13 @@ def test_a_pilot_ends_an_image_with_the_miss_that_makes_it_known_and_all_at_the_
         decided, finished = rule.judge(look, n - np.array([0, 7, 8, 9]), np.full(4, -1.0))
         assert finished.tolist() == [n == 50, n == 50, True, True]
         assert decided.tolist() == rule.most(look, n - np.arange(4)).tolist() == [-1] * 4, "it decides no radius"
+
+
+def test_a_pilot_ends_an_image_that_was_never_missed_at_the_first_look_after_so_many_draws():
+    pilot = spec_class("sampler", "pilot")(first=20, clean=30, n_max=50)
+    plan = {"n": np.array([50]), "selected": np.array([0])}
+    rule = pilot.measurements(PlannedImages(plan, Gaussian(sigma=0.5)))[0].rule
+    assert 30 not in rule.looks, "a look lies beyond it"
+    for look, n in enumerate(rule.looks):
+        _, finished = rule.judge(look, n - np.array([0, 1, 2]), np.full(3, -1.0))
+        assert finished.tolist() == [n >= 30, n == 50, n == 50]

@@ -24,13 +24,11 @@ from scipy import special
 
 GRID = np.linspace(-3.0, 5.0, 241)
 """Probits of p that weights are put on: p from 0.0013 to 1 - 3e-7."""
-DEGREES = 14
-"""Splines of the g-model."""
 CURVES = 22
 """Curves of a smooth log density beside line and parabola: finer ones would turn too much to matter."""
 LIGHT = 0.001
 """What line and parabola cost, as if they turned so much: a density that no image holds is flat."""
-EM_STEPS = 5
+EM_STEPS = 3
 """Steps of EM from the g-model on. Fewer leave more of its bias, more let chance in (`benchmarks/estimate.py`)."""
 
 
@@ -84,9 +82,15 @@ def density(beta: np.ndarray) -> np.ndarray:
     return special.softmax(splines(len(beta)) @ beta)
 
 
-def coefficients(data: Observed, degrees: int = DEGREES) -> np.ndarray:
-    """float64 [degrees]: maximum of log likelihood - |beta| (Efron 2016, section 2)."""
-    return _fitted(data, splines(degrees), lambda beta: (_length(beta), beta / _length(beta)))
+def degrees_for(images: float) -> int:
+    """How many splines so many images bear: more images show finer shapes. 8 for 500 images, 14 for 5,000."""
+    return min(max(round(8 * (images / 500) ** 0.25), 2), 20)
+
+
+def coefficients(data: Observed) -> np.ndarray:
+    """float64 [degrees]: maximum of log likelihood - |beta| (Efron 2016, section 2), with `degrees_for` the images."""
+    basis = splines(degrees_for(data.images.sum()))
+    return _fitted(data, basis, lambda beta: (_length(beta), beta / _length(beta)))
 
 
 def _length(beta: np.ndarray) -> float:

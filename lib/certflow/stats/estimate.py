@@ -7,8 +7,8 @@ Clopper-Pearson test, the average certified radius that of the expected radius.
 The interval is for the population that the images come from, and has Wilson's form (1927), which holds near 0 and 1 too. Two
 errors are in it, that of images and draws, and that of smoothing: an edge in the true law is shifted, differently at each
 radius and for each law. In simulations on published tables (`benchmarks/estimate.py`) the root mean square of these shifts is
-0.5 points where about half of the images are certified, 0.1 where nearly all are, and the largest, near `REACH`, 1.3; `SHIFT`
-stands for them.
+0.5 points where about half of the images are certified, 0.1 where nearly all are, and the largest 1.1; `SHIFT` stands for
+them.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,9 @@ from certflow.stats.crossing import first_good
 from certflow.stats.deconvolution import GRID, Law, law_of, observed
 from certflow.stats.limits import USUAL_ALPHA
 
-SHIFT = 0.016
-"""Standard deviation of what smoothing shifts, as a share of that of a coin with the estimated mean: 0.8 points at an accuracy
-of 50 %, 0.35 at 95 %."""
-FAR, SHORT = 2.0, 0.08
-"""From so many probits on the jackknife's error falls short, by this share at `REACH`, where images show hardly a miss: without
-it the interval held in 92 to 93 % of simulations there."""
+SHIFT = 0.017
+"""Standard deviation of what smoothing shifts, as a share of that of a coin with the estimated mean: 0.85 points at an accuracy
+of 50 %, 0.37 at 95 %."""
 P = special.ndtr(GRID)
 """Probabilities that a law is about."""
 REACH = 2.5
@@ -77,8 +74,7 @@ def accuracy_under(law: Law, limits: ArrayLike, draws: int, alpha: float) -> Est
     limits = np.asarray(limits, np.float64)
     within = limits >= EDGE
     reached = np.where(within, limits, EDGE)
-    near = np.clip((-special.ndtri(reached) - FAR) / (REACH - FAR), 0.0, 1.0)
-    found = _interval(law, certification_power(reached, draws, alpha), 1 + SHORT * near)
+    found = _interval(law, certification_power(reached, draws, alpha))
     return Estimate(np.where(within, found.value, np.nan), np.where(within, found.low, 0.0), found.high)
 
 
@@ -93,19 +89,19 @@ def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, al
     within, power = limits >= EDGE, certification_power(limits, draws, alpha)
     farthest = certification_power(np.array([EDGE]), draws, alpha) * power.any(axis=0)  # up to what the draws can prove
     powers = np.stack([power, power * within, np.where(within, power, farthest)], axis=1)
-    found = _interval(law, np.trapezoid(powers, radii, axis=2), 1.0)
+    found = _interval(law, np.trapezoid(powers, radii, axis=2))
     return Estimate(found.value[0], found.low[1], found.high[2])
 
 
-def _interval(law: Law, values: np.ndarray, short: ArrayLike) -> Estimate:
+def _interval(law: Law, values: np.ndarray) -> Estimate:
     """Mean and interval of what an image contributes, [grid, ...], from 0 to some most.
 
-    The error is `short` times the jackknife's, and at least what it would be if every image's probability were known: where all
-    images show the same counts, the jackknife finds no error at all.
+    The error is the jackknife's, and at least what it would be if every image's probability were known: where all images show
+    the same counts, the jackknife finds no error at all.
     """
     value, error = law.mean(values)
     most, images = values.max(axis=0), law.images.sum()
-    variance = np.maximum(np.square(short * error), law.weights @ np.square(values - value) / images)
+    variance = np.maximum(np.square(error), law.weights @ np.square(values - value) / images)
     share = np.clip(value / np.where(most > 0, most, 1.0), 0.0, 1.0)
     room = share * (1 - share)
     relative = np.divide(variance, room * most**2, out=np.full_like(room, 1 / images), where=room * most > 0)
