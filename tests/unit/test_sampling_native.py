@@ -277,9 +277,9 @@ def test_it_pays_from_16_channels_on_and_where_half_of_the_tiles_is_wanted(chann
 
 
 @pytest.mark.parametrize(
-    "other", [nn.Conv2d(16, 16, (3, 5), padding=1), nn.Conv2d(16, 16, 3, dtype=torch.bfloat16), nn.Linear(16, 16)]
+    "other", [nn.Conv2d(16, 16, (3, 5), padding=1), nn.Conv2d(16, 16, 3, dtype=torch.float16), nn.Linear(16, 16)]
 )
-def test_square_filters_in_float32_alone_have_an_algorithm(other):
+def test_square_filters_in_float32_or_bfloat16_alone_have_an_algorithm(other):
     assert shape_of(other) is None and shape_of(nn.Conv2d(16, 16, 3, padding=3)) is None
     assert shape_of(nn.Conv2d(16, 16, 3, padding=2)) is not None
 
@@ -326,15 +326,43 @@ def test_a_kernel_that_is_gone_is_an_error(monkeypatch):
 
 
 @needs_compiler
-def test_lenet_is_two_kernels_and_two_linear_layers():
+@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("bfloat16", 2e-3)])
+def test_lenet_is_two_kernels_and_two_linear_layers(precision, error):
     torch.manual_seed(0)
     network = build(spec("lenet"), MNIST)[1].eval()
-    plain, fast = (BaseClassifier(network, Inference(native=asked), shape=(1, 28, 28)) for asked in (False, True))
+    ways = (Inference(precision=precision, native=asked) for asked in (False, True))
+    plain, fast = (BaseClassifier(network, way, shape=(1, 28, 28)) for way in ways)
     found = [type(part) for part in fast.network.modules() if not list(part.children())]
     assert found == [nn.Linear, nn.Linear, WinogradConv2d, WinogradConv2d]
+    assert fast.describe()["native"] and "C compiler" in fast.versions and fast.dtype == plain.dtype
     x = torch.rand(9, 1, 28, 28)
     with torch.inference_mode():
-        torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=error, atol=error)
+
+
+@needs_compiler
+def test_in_bfloat16_only_5x5_is_ours():
+    fast = BaseClassifier(residual(), Inference(precision="bfloat16", native=True), shape=SHAPE)
+    assert not fast.describe()["native"] and fast.describe()["dropped"] == "none"
+    for size, ours in ((3, False), (5, True)):
+        convolution = layer(16, 16, size=size).to(torch.bfloat16)
+        assert _pays(convolution, shape_of(convolution), 8, 8) is ours
+
+
+@needs_compiler
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("relu", "pool"), [(None, False), (True, False), (True, True)])
+@pytest.mark.parametrize("channels", [(1, 20), (20, 50), (16, 3)])
+def test_in_bfloat16_sums_are_taken_in_float32_and_rounded_once(channels, relu, pool, bias):
+    """Of images and filters of eight digits; half of the last digit of a result is at most 2^-8 of it."""
+    if pool and channels[1] <= winograd.FEW:
+        pytest.skip("not pooled")
+    plain = layer(*channels, 2, relu, bias, 5, pool).to(torch.bfloat16)
+    x = torch.randn(3, channels[0], 12, 12).bfloat16()
+    given = (x,) if relu is None or pool else (x, torch.randn_like(exactly(plain, x)).bfloat16())
+    wanted, found = exactly(plain, *given), replaced(plain)(*given)
+    assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
+    assert ((found - wanted).abs() <= 2**-8 * wanted.abs() + 2e-5 * wanted.abs().max()).all()
 
 
 def residual() -> nn.Module:
@@ -391,7 +419,7 @@ def test_it_is_not_left_out_where_there_is_no_compiler(monkeypatch):
     assert not BaseClassifier(residual(), shape=SHAPE).describe()["native"]
 
 
-@pytest.mark.parametrize("other", [{"precision": "bfloat16"}, {"compile": True}])
-def test_it_is_for_float32_as_it_is(other):
-    with pytest.raises(ValueError, match="native: is for float32 without compile"):
+@pytest.mark.parametrize("other", [{"precision": "float16"}, {"compile": True}])
+def test_it_is_for_float32_and_bfloat16_as_they_are(other):
+    with pytest.raises(ValueError, match="native: is for float32 and bfloat16 without compile"):
         Inference(native=True, **other)

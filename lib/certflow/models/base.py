@@ -30,14 +30,14 @@ class Inference(Record):
     """Fold batch normalisation, input normalisation and the time of a diffusion model into the layers beside them (exact up to
     rounding)."""
     native: bool = False
-    """On a CPU, compute convolutions in float32 by this project's C code, which needs a C compiler: 3×3 and 5×5 by Winograd's
-    algorithm, with a quarter to a sixth of the products and ten times the rounding error. Half the time of LeNet and of
-    residual networks. On a GPU its own library chooses."""
+    """On a CPU, compute convolutions by this project's C code, which needs a C compiler: 3×3 and 5×5 by Winograd's algorithm,
+    with a quarter to a sixth of the products and ten times the rounding error of float32. Half the time of LeNet and of
+    residual networks. In bfloat16 only 5×5; units for bfloat16 take no longer for 3×3. On a GPU its own library chooses."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.native and (self.compile or self.precision != "float32"):
-            raise ValueError("native: is for float32 without compile; leave one of them out")
+        if self.native and (self.compile or self.precision == "float16"):
+            raise ValueError("native: is for float32 and bfloat16 without compile; leave one of them out")
         return self
 
 

@@ -62,9 +62,9 @@ class Shape:
     def of(
         cls, weight: torch.Tensor, padding: Sequence[int], stride: Sequence[int], dilation: Sequence[int], groups: int
     ) -> Self | None:
-        """That of a convolution; None for one that is not square, or strided, dilated or grouped, or not in float32."""
+        """That of a convolution; None for one that is not square, or strided, dilated or grouped."""
         outputs, inputs, size, width = weight.shape
-        plain = (*stride, *dilation, groups) == (1, 1, 1, 1, 1) and weight.dtype == torch.float32
+        plain = (*stride, *dilation, groups) == (1, 1, 1, 1, 1)
         possible = size in POINTS and size == width and 0 <= padding[0] == padding[1] < size
         return cls(inputs, outputs, size, padding[0]) if plain and possible else None
 
@@ -79,7 +79,7 @@ class Shape:
 
     def constants(self, bias: torch.Tensor | None) -> Float[torch.Tensor, " whole"]:
         """What `convolve` adds to its outputs: this bias, or zeros."""
-        return _whole(torch.zeros(self.outputs) if bias is None else bias)
+        return _whole(torch.zeros(self.outputs) if bias is None else bias.float())
 
 
 def pays(shape: Shape, height: int, width: int, *, pooled: bool = False) -> bool:

@@ -8,28 +8,35 @@ from torch import nn
 from certflow.models.fast.winograd import Images, Shape, arranged, convolve, pays
 from certflow.sampling.fast.fusing import Convolution, FusedConv2d, geometry_of, is_plain
 
+SIZES = {torch.float32: (3, 5), torch.bfloat16: (5,)}
+"""Precision → sizes of filters for which ours is the faster one. Units for bfloat16 do 3×3 in the same time or less."""
+
 
 class WinogradConv2d(nn.Module):
-    """What a convolution of float32 images on the CPU does, and what is fused into it; its result has channels last."""
+    """What a convolution of images on the CPU does, and what is fused into it; its result has channels last.
+
+    In bfloat16 as in float32 it is computed in float32; images, weights and result have the precision's digits.
+    """
 
     filters: torch.Tensor
     bias: torch.Tensor
 
     def __init__(self, layer: Convolution, shape: Shape):
         super().__init__()
-        self.shape = shape
+        self.shape, self.dtype = shape, layer.weight.dtype
         self.register_buffer("filters", arranged(layer.weight.detach().double()))
         self.register_buffer("bias", shape.constants(None if layer.bias is None else layer.bias.detach()))
         fused = isinstance(layer, FusedConv2d)
         self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
 
     def forward(self, x: Images, other: Images | None = None) -> Images:
-        return convolve(x, self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool)
+        x, other = (t if t is None or t.dtype != self.dtype else t.float() for t in (x, other))
+        return convolve(x, self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool).to(self.dtype)
 
 
 def shape_of(layer: nn.Module) -> Shape | None:
     """That of a convolution that ours can do; None for any other layer."""
-    if not (isinstance(layer, FusedConv2d) or is_plain(layer)):
+    if not (isinstance(layer, FusedConv2d) or is_plain(layer)) or layer.weight.dtype not in SIZES:
         return None
     return Shape.of(layer.weight, *geometry_of(layer))
 
@@ -61,6 +68,8 @@ def replace_convolutions(network: nn.Module, x: torch.Tensor) -> int:
 
 def _pays(layer: Convolution, shape: Shape, height: int, width: int) -> bool:
     """Whether ours should be used. height, width: of the layer's outputs, after pooling."""
+    if shape.size not in SIZES[layer.weight.dtype]:
+        return False
     pooled = isinstance(layer, FusedConv2d) and layer.pool
     side = 2 if pooled else 1
     return pays(shape, side * height, side * width, pooled=pooled)

@@ -1,5 +1,5 @@
 """The steps that make a network fast, in their order: settled (what a part knows is fixed goes into its weights), folded,
-channels last, fused, convolutions by C code of ours where the model asks for it; and compiled, last of all. None is
+channels last, fused; in the stated precision, convolutions by C code of ours where the model asks for it, or compiled. None is
 trusted: `certflow.sampling.preparing` compares each form with the module as given.
 """
 
@@ -38,7 +38,6 @@ def steps(inference: Inference, x: torch.Tensor) -> dict[str, Step]:
         **({"settle": _settled, "fold": _folded} if inference.fold else {}),
         **({"channels_last": partial(_channels_last, ours=on_cpu and not inference.compile)} if last else {}),
         **({"fuse": lambda form: _fused(form, x)} if fused else {}),  # compiling fuses by itself
-        **({"native": lambda form: _native(form, x)} if inference.native and on_cpu else {}),
     }
 
 
@@ -65,7 +64,8 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
     return None if network is None else replace(form, network=Traced(network))
 
 
-def _native(form: Form, x: torch.Tensor) -> Form | None:
+def native(form: Form, x: torch.Tensor) -> Form | None:
+    """With convolutions by C code of ours where they are the faster ones; `ConfigError` where there is no compiler."""
     require(winograd.kernel(), "inference.native")
     network = copy.deepcopy(form.network)
     return replace(form, network=network) if replace_convolutions(network, form.shown(x)) else None

@@ -57,7 +57,7 @@ def is_native(module: nn.Module, x: torch.Tensor) -> bool:
 
 def _shape(layer: nn.Conv2d) -> Shape | None:
     """That of a convolution that ours can do, as the layer is now."""
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or layer.weight.dtype != torch.float32:
         return None
     return Shape.of(layer.weight, layer.padding, layer.stride, layer.dilation, layer.groups)
 
