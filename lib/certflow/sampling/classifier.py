@@ -147,5 +147,5 @@ def default_batch(device: torch.device, shape: tuple[int, ...]) -> int:
     """Rows per forward pass: few enough on a CPU for activations to stay in its cache, many on a GPU."""
     dim = shape[0] * shape[1] * shape[2]
     if device.type == "cpu":
-        return 256 if dim <= 1024 else 200 if dim <= 4096 else 32
+        return 256 if dim <= 1024 else 32
     return 4096 if dim <= 1024 else 2048 if dim <= 4096 else 256

@@ -30,8 +30,13 @@ class WinogradConv2d(nn.Module):
         self.relu, self.pool = fused and layer.after == "relu", fused and layer.pool
 
     def forward(self, x: Images, other: Images | None = None) -> Images:
-        x, other = (t if t is None or t.dtype != self.dtype else t.float() for t in (x, other))
-        return convolve(x, self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool).to(self.dtype)
+        other = None if other is None else self._exact(other)
+        y = convolve(self._exact(x), self.filters, self.bias, self.shape, other, relu=self.relu, pool=self.pool)
+        return y.to(self.dtype)
+
+    def _exact(self, x: Images) -> Images:
+        """Numbers of the precision as float32 ones; others are left for `convolve` to refuse."""
+        return x.float() if x.dtype == self.dtype else x
 
 
 def shape_of(layer: nn.Module) -> Shape | None:
