@@ -107,8 +107,8 @@ def test_results_do_not_depend_on_batch_or_company():
         ({"n": float("inf")}, "n must be a whole number"),
         ({"n": True}, "n must be a whole number"),
         ({"n0": 0}, "n0 must be a whole number"),
-        ({"alpha": 0.5}, "alpha must lie strictly between"),
-        ({"alpha": "0.001"}, "alpha must lie strictly between"),
+        ({"alpha": 0.5}, "alpha must be at least 1e-09 and below 0.5"),
+        ({"alpha": "0.001"}, "alpha must be at least 1e-09 and below 0.5"),
         ({"indices": [0.5]}, "indices must be 1 integers"),
     ],
 )

@@ -405,9 +405,9 @@ BAD = {
         "line 2: cannot be read",
     ),
     "ways that exclude each other": (
-        ["--model", "MODEL", "--precision", "bfloat16"],
+        ["--model", "MODEL", "--precision", "float16"],
         ["--native"],
-        "--precision --native: native: is for float32 without compile",
+        "--precision --native: native: is for float32 and bfloat16 without compile",
     ),
     "no device": (["--model", "MODEL"], ["--device", "gpu"], "device: 'gpu' is not a device"),
     "no such device": (["--model", "MODEL"], ["--device", "cuda:99"], "device: cuda:99 is not there"),
