@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from certflow.errors import ArtefactError
 from certflow.files import private
 from certflow.files.private import (
     cache_folders,
     first_private,
     is_private,
-    keep_compilers_private,
     looked_up,
     make_private,
 )
@@ -127,36 +125,6 @@ def test_without_a_home_folder_there_is_no_cache_in_it(monkeypatch):
     monkeypatch.setattr(private.Path, "home", home)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folders() == []
-
-
-@pytest.fixture
-def no_compilers(monkeypatch):
-    for variable in private.COMPILERS:
-        monkeypatch.setenv(variable, "")
-
-
-def test_compilers_keep_their_code_in_private_folders(tmp_path, monkeypatch, no_compilers):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(made(tmp_path / "own")))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(made(tmp_path / "open", 0o777)))
-    keep_compilers_private()
-    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "own")
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache/certflow/inductor")
-    assert os.environ["PYTORCH_KERNEL_CACHE_PATH"] == str(tmp_path / "cache/certflow/kernels")
-    assert all(is_private(Path(os.environ[variable])) for variable in private.COMPILERS)
-
-
-def test_compilers_work_in_a_temporary_folder_where_there_is_no_cache(tmp_path, monkeypatch, no_compilers):
-    monkeypatch.setattr(private, "cache_folders", list)
-    monkeypatch.setattr(private, "scratch", lambda: tmp_path)
-    keep_compilers_private()
-    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "triton")
-    tmp_path.chmod(0o777)
-    for variable in private.COMPILERS:
-        monkeypatch.setenv(variable, "")
-    monkeypatch.setattr(private, "scratch", lambda: make_private(tmp_path))
-    with pytest.raises(ArtefactError, match="set XDG_CACHE_HOME"):
-        keep_compilers_private()
 
 
 def test_the_scratch_folder_goes_with_the_process(root):

@@ -5,10 +5,11 @@ import re
 import pytest
 import torch
 
+from certflow.machine.cpu import cpu_flags
 from certflow.models.base import Inference
 from certflow.sampling import precision, stage
 from certflow.sampling.classifier import BaseClassifier
-from certflow.sampling.precision import bfloat16_is_native, cpu_flags, remark
+from certflow.sampling.precision import bfloat16_is_native, remark
 from certflow.sampling.settings import exact_arithmetic
 
 SHAPE = (1, 4, 4)

@@ -12,14 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from certflow.errors import ArtefactError
-
-COMPILERS = {
-    "PYTORCH_KERNEL_CACHE_PATH": "kernels",
-    "TORCHINDUCTOR_CACHE_DIR": "inductor",
-    "TRITON_CACHE_DIR": "triton",
-}
-"""Where compilers keep code that they load again → our name for it."""
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 """Bits of a mode that let other users write."""
 HOPS = 40
@@ -73,25 +65,6 @@ def cache_folders() -> list[Path]:
     except RuntimeError:  # no $HOME, and a user that the system has no name for, as in containers
         pass
     return [folder / "certflow" for folder in found if folder.is_absolute()]
-
-
-def keep_compilers_private() -> None:
-    """Let torch and Triton keep what they compile in folders of this user alone, unless the user names such folders.
-
-    By default torch looks for compiled code under a name in the system's temporary folder that anybody may have taken.
-    ArtefactError where there is no such folder.
-    """
-    try:
-        folder = first_private(cache_folders()) or scratch()
-        for variable, name in COMPILERS.items():
-            named = Path(os.environ.get(variable, ""))
-            if not (named.is_absolute() and is_private(named)):
-                os.environ[variable] = str(make_private(folder / name))
-    except OSError as error:
-        raise ArtefactError(
-            f"{error.filename}: no place for compiled code that this user alone can write to ({error.strerror}); set "
-            f"XDG_CACHE_HOME to one"
-        ) from error
 
 
 @cache

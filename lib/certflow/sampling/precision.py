@@ -5,9 +5,9 @@ So it is stated in the configuration and the same on every device. What is asked
 
 import copy
 import time
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from certflow.machine.cpu import cpu_flags
 
 if TYPE_CHECKING:
     import torch
@@ -20,19 +20,6 @@ times slower than float32."""
 NATIVE_CAPABILITY = (8, 0)
 """GPUs older than this (V100, T4, RTX 2080) have no bfloat16 units."""
 ROUNDS = 3
-
-
-@cache
-def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
-    """The CPU's feature flags (on arm64 its `Features`), empty where the system does not tell."""
-    try:
-        text = Path(path).read_text()
-    except OSError:
-        return frozenset()
-    for line in text.splitlines():
-        if line.startswith(("flags", "Features")):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
 
 
 def bfloat16_is_native(device: "str | torch.device") -> bool:

@@ -14,7 +14,7 @@ from functools import cache
 
 import torch
 
-from certflow.files.private import keep_compilers_private
+from certflow.machine.compilers import keep_compilers_private
 from certflow.noise.fast.agreement import DRAW, IMAGE, SEED, STREAM
 from certflow.noise.fast.native import Form
 from certflow.noise.grid import HIGH_STREAM

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from certflow.errors import ConfigError
-from certflow.files.private import keep_compilers_private
+from certflow.machine.compilers import keep_compilers_private
 from certflow.machine.native import require
 from certflow.models.base import Inference
 from certflow.models.fast import winograd
