@@ -185,6 +185,13 @@ def test_which_steps_are_tried_follows_from_the_settings_and_the_kind_of_device(
     assert list(tried) == wanted.split()
 
 
+@pytest.mark.parametrize("device, precision", [("cpu", "float32"), ("cpu", "bfloat16"), ("meta", "float32")])
+def test_native_convolutions_are_tried_on_a_cpu_where_they_are_asked_for(device, precision):
+    x = torch.empty(0, device=device)
+    assert list(steps.late_steps(Inference(precision=precision, native=True), x)) == ["native"] * (device == "cpu")
+    assert steps.late_steps(Inference(precision=precision), x) == {}
+
+
 @pytest.mark.parametrize(
     ("step", "name"), [("_folded", "fold"), ("_fused", "fuse"), ("_channels_last", "channels_last")]
 )

@@ -135,6 +135,8 @@ def test_images_that_torch_refuses_are_refused_and_one_without_a_batch_is_not():
             with pytest.raises(RuntimeError, match="to have 16 channels"):
                 layer(torch.rand(2, channels, 8, 8))
         assert layer(torch.rand(16, 8, 8)).shape == (16, 4, 4)
+        with pytest.raises(RuntimeError, match="same"):
+            layer.to(torch.bfloat16)(torch.rand(2, 16, 8, 8))
 
 
 def test_no_image_has_no_gradient():

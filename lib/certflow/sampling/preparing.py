@@ -15,7 +15,7 @@ from torch import nn
 
 from certflow.errors import CertflowError, NonFiniteError, short_of_memory
 from certflow.models.base import Inference
-from certflow.sampling.fast.steps import Step, compiled, native, steps
+from certflow.sampling.fast.steps import Step, compiled, late_steps, steps
 from certflow.sampling.form import DTYPES, Form, cast, doing
 from certflow.sampling.outputs import Picked, find_logits
 from certflow.sampling.probing import (
@@ -78,8 +78,8 @@ def prepare(
         for name, step in steps(inference, x).items():
             forms.append(_tried(forms[-1], name, step, wanted, x))
         form = _lowered(forms, dtype, wanted, x)
-        if inference.native and device.type == "cpu":
-            form = _tried(form, "native", partial(native, x=x), wanted, x)
+        for name, step in late_steps(inference, x).items():
+            form = _tried(form, name, step, wanted, x)
         if inference.compile:
             x = probe_images(batch, shape).to(device)
             form = _tried(form, "compile", partial(compiled, device=device), form.logits(x), x)

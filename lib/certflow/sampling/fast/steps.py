@@ -64,8 +64,13 @@ def _fused(form: Form, x: torch.Tensor) -> Form | None:
     return None if network is None else replace(form, network=Traced(network))
 
 
-def native(form: Form, x: torch.Tensor) -> Form | None:
-    """With convolutions by C code of ours where they are the faster ones; `ConfigError` where there is no compiler."""
+def late_steps(inference: Inference, x: torch.Tensor) -> dict[str, Step]:
+    """What is tried on a network in its precision. x: as in `steps`."""
+    return {"native": partial(_native, x=x)} if inference.native and x.device.type == "cpu" else {}
+
+
+def _native(form: Form, x: torch.Tensor) -> Form | None:
+    """`ConfigError` where there is no compiler."""
     require(winograd.kernel(), "inference.native")
     network = copy.deepcopy(form.network)
     return replace(form, network=network) if replace_convolutions(network, form.shown(x)) else None
