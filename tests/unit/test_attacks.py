@@ -363,6 +363,6 @@ def test_no_attack_succeeds_inside_a_certified_ball_of_mnist(shared):
     rows = np.flatnonzero((table["predict"] == y) & (table["radius"] > 0))
     radius, victim = table["radius"].to_numpy()[rows], victim_of(model, noise, shape=(1, 28, 28))
     spec = attack("smooth_pgd", noises=8, steps=10, n=500)
-    inside, beyond = (attack_images(spec, victim, x[rows], y[rows], rows, part * radius) for part in (0.95, 1.75))
-    # The network is another one on each kind of CPU: 9 of 24 images or more were misled beyond their balls.
-    assert len(rows) >= 15 and not inside.success.any() and beyond.success.mean() > 0.2
+    # At twice the radius: the network is another one on each kind of CPU, and at 1.75 radii 0.38 to 0.43 are misled.
+    inside, beyond = (attack_images(spec, victim, x[rows], y[rows], rows, part * radius) for part in (0.95, 2.0))
+    assert len(rows) >= 15 and not inside.success.any() and beyond.success.mean() > 0.4
