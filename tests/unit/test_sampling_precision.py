@@ -1,6 +1,7 @@
 """Precision is stated and the same on every machine; the machine only decides what the log says about it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,6 +71,16 @@ def test_a_job_says_it_of_a_whole_batch_and_of_a_compiled_network_nothing(monkey
     monkeypatch.setattr(BaseClassifier, "compiled", True)
     stage._say_what_precision_costs(base)
     assert capsys.readouterr().err == ""
+
+
+def test_of_native_convolutions_in_float32_a_job_does_not_say_that_they_do_not_run_in_bfloat16(cpu, capsys):
+    for stated, flags, said in (("float32", X86, ""), ("bfloat16", OLD, "emulated")):
+        base = BaseClassifier(network(), Inference(precision=stated), shape=SHAPE, batch=16)
+        base.form = replace(base.form, done=(*base.form.done, "native"))
+        cpu(flags)
+        stage._say_what_precision_costs(base)
+        heard = capsys.readouterr().err
+        assert said in heard and bool(heard) == bool(said)
 
 
 def test_a_batch_takes_the_fastest_of_three_passes_after_one_to_warm_up(monkeypatch):

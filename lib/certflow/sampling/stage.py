@@ -195,7 +195,8 @@ def open_setting(
 
 def _say_what_precision_costs(base: BaseClassifier) -> None:
     """A line in the job's log where another precision would be faster, or the stated one is slow; it changes no count."""
-    if not base.compiled:
+    exactly = "native" in base.form.done and base.precision == "float32"  # such convolutions take no other numbers
+    if not (base.compiled or exactly):
         x = torch.linspace(0, 1, base.batch * math.prod(base.shape), device=base.device).reshape(-1, *base.shape)
         said = remark(base.precision, base.network, base.form.shown(x))
         if said:
