@@ -11,12 +11,6 @@ from certflow.machine import compilers
 from certflow.machine.compilers import keep_compilers_private, this_cpu
 
 
-def made(folder: Path, mode: int = 0o700) -> Path:
-    folder.mkdir()
-    folder.chmod(mode)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def no_folders(monkeypatch):
     for variable in compilers.FOLDERS:
@@ -25,8 +19,10 @@ def no_folders(monkeypatch):
 
 def test_compilers_keep_their_code_in_private_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(made(tmp_path / "own")))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(made(tmp_path / "open", 0o777)))
+    for variable, name, mode in (("TRITON_CACHE_DIR", "own", 0o700), ("TORCHINDUCTOR_CACHE_DIR", "open", 0o777)):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
     for _ in range(2):  # the second time as in a process that this one starts
         keep_compilers_private()
         assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "own" / this_cpu())

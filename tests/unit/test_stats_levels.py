@@ -31,6 +31,19 @@ def complaints(record: type, **given) -> list[str]:
     return []
 
 
+def test_levels_of_all_parts_are_found():
+    """Without any, the test below would pass."""
+    found = {f"{record.__name__}.{name}" for record, name in stated()}
+    assert found >= {
+        "Decide.alpha",
+        "Double.level",
+        "NeymanPearson.alpha",
+        "SmoothPgd.alpha",
+        "Knowledge.alpha",
+        "Sampled.alpha",
+    }
+
+
 @pytest.mark.parametrize(("record", "name"), stated(), ids=lambda value: getattr(value, "__name__", value))
 def test_levels_below_the_least_are_refused_with_the_entry(record, name):
     rest = {"sampler": "fixed"} | dict(getattr(record, "example", {}))
