@@ -101,7 +101,7 @@ def main() -> None:
     print(", ".join(f"{key} {value}" for key, value in machine(cpu).items()))
     names = [*(f"ART, batch {batch}" for batch in BATCHES), *ours()]
     ratios = [f"{mine} / {theirs}" for mine in ours() for theirs in ("ART default", "ART best")]
-    headings = ["network", "n", *(f"{name}, draws/s" for name in names), *ratios]
+    headings = ["network", "n of ART", *(f"{name}, draws/s" for name in names), *ratios]
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
     for name, (model, info, n) in CASES.items():
         times = in_turns(calls(Toolbox, model, info, n), options.rounds, cpu)

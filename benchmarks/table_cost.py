@@ -1,12 +1,12 @@
 """What a table of certified accuracy costs: `python benchmarks/table_cost.py`, some 40 minutes on one thread of a CPU.
 
-The same network, the same images, in one run: the field's loop at N = 100,000 draws per image with Cohen's certificate, and the
-sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Stage 1 and the
-making of the tests count. In float32 on a CPU ours has native convolutions (`inference: {native: true}`
-in the model's entry). Networks are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`,
-a folder per class), each trained on the spot for the few epochs that `CASES` states; where their images are missing, a small
-network on the embedded digits. How many draws `decide` takes depends on the images that lie near a radius, a few in a hundred;
-LeNet is fast enough for 400. `--model` takes a model file of the pipeline instead.
+The same network, the same images, in one run: the field's loop at N = 100,000 draws per image with Cohen's certificate, and
+the sampler `decide` on our engine, which stops an image when its radius among the table's columns is settled. Stage 1 and the
+making of the tests count. On a CPU ours has native convolutions (`inference: {native: true}` in the model's entry). Networks
+are LeNet on MNIST and ResNet-8 on CIFAR-10 re-encoded as JPEG (`$CERTFLOW_DATA/cifar10-jpeg`, a folder per class), each trained
+on the spot for the few epochs that `CASES` states; where their images are missing, a small network on the embedded digits. How
+many draws `decide` takes depends on the images that lie near a radius, a few in a hundred; LeNet is fast enough for 400.
+`--model` takes a model file of the pipeline instead.
 
 The field's loop makes `--field-draws` draws of the first image, half before and half after ours, and its rate is carried over
 to all. The accuracy at N = 100,000 is that of our own draws, which stop once it is all but certain (`UNSETTLED`) which columns
