@@ -46,6 +46,7 @@ from certflow.data.base import DataInfo
 from certflow.data.batches import batches
 from certflow.data.splits import ArraySplit
 from certflow.kinds.registry import spec_class
+from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.presets import preset_settings
@@ -139,8 +140,9 @@ def our_steps(case: Case, split: ArraySplit, device: torch.device, way: Inferenc
 
 
 def advance(steps: Iterator[None], number: int, ours: bool) -> None:
-    """So many steps with cuDNN set as the pipeline's trainings have it, or as torch does by itself."""
+    """So many steps with cuDNN and the allocator set as the pipeline's trainings have them, or as torch does by itself."""
     torch.backends.cudnn.deterministic = ours
+    (keep_freed_memory if ours else restore_default)()
     for _ in range(number):
         next(steps)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from certflow import SmoothedClassifier
+from certflow.machine import memory
 from certflow.machine.memory import freed_memory_is_kept, keep_freed_memory, restore_default
 from certflow.models.base import Inference
 from certflow.noise import Gaussian
-from certflow.sampling import settings
 from certflow.sampling.settings import OPERATIONS, PARENTS, compiler_settings, engine_settings
 
 LEVELS = (*PARENTS, *OPERATIONS)
@@ -152,7 +152,7 @@ def test_memory_that_was_kept_before_is_kept_after():
 def test_an_allocator_that_somebody_has_set_is_left_alone(monkeypatch):
     restore_default()
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
-    monkeypatch.setattr(settings, "restore_default", None)
+    monkeypatch.setattr(memory, "restore_default", None)
     with engine_settings():
         assert not freed_memory_is_kept()
 

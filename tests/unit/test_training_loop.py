@@ -14,6 +14,7 @@ from certflow.data.batches import batches
 from certflow.errors import ArtefactError, NonFiniteError
 from certflow.files.artefact import write_text_table
 from certflow.files.provenance import Provenance
+from certflow.machine.memory import freed_memory_is_kept, keep_freed_memory, restore_default
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.noise.base import Key
 from certflow.noise.streams import Stream
@@ -83,6 +84,15 @@ def test_training_leaves_the_callers_generator_alone():
     found = torch.rand(3)
     torch.manual_seed(9)
     assert torch.equal(found, torch.rand(3))
+
+
+def test_freed_memory_is_kept_while_it_trains():
+    if not keep_freed_memory():
+        pytest.skip("the C library is not glibc")
+    restore_default()
+    seen = []
+    run(log=lambda row: seen.append(freed_memory_is_kept()))
+    assert seen == [True, True] and not freed_memory_is_kept()
 
 
 def test_log_has_one_row_per_epoch_and_the_learning_rate_really_used(tmp_path):

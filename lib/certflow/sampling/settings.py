@@ -1,49 +1,18 @@
-"""What the engine needs set for the whole process, changed while it works and given back afterwards.
+"""What the engine needs set for the whole process while it works (`certflow.machine.held` gives it back afterwards)."""
 
-Settings of torch and of the C library belong to the process, not to a call. So the first call that needs them notes what it
-finds and changes them, calls within it and beside it (in other threads) find them changed, and the last one to end puts back
-what the first one found, after errors too. Other work of the process sees the engine's settings meanwhile.
-"""
-
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import torch
 
-from certflow.machine.memory import freed_memory_is_kept, keep_freed_memory, restore_default
+from certflow.machine.held import Held
+from certflow.machine.memory import memory_kept
 
 PARENTS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
 """Where torch looks for an operation's precision that is `none`, from the most general on."""
 OPERATIONS = tuple((backend, part) for backend in ("cuda", "mkldnn") for part in ("matmul", "conv", "rnn"))
-ALLOCATOR = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-"""Environment variables by which somebody has set the allocator; it is then left alone."""
-
-
-class Held:
-    """Settings that are `change`d while anybody is inside; `restore` gets what `read` returned before."""
-
-    def __init__(self, read: Callable[[], Any], change: Callable[[], Any], restore: Callable[[Any], Any]):
-        self.read, self.change, self.restore = read, change, restore
-        self.lock, self.inside, self.found = Lock(), 0, None
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self.lock:
-            if self.inside == 0:
-                self.found = self.read()
-                self.change()
-            self.inside += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.inside -= 1
-                if self.inside == 0:
-                    self.restore(self.found)
 
 
 def exact_arithmetic() -> None:
@@ -117,18 +86,7 @@ compiler_settings = {
 """By type of device, for every call of a function that `torch.compile` made: it compiles when it is called."""
 
 
-def _keep_freed_memory() -> None:
-    if not any(os.environ.get(name) for name in ALLOCATOR):
-        keep_freed_memory()
-
-
-def _restore_memory(kept: bool) -> None:
-    if freed_memory_is_kept() and not kept:
-        restore_default()
-
-
 _arithmetic = Held(_read_arithmetic, exact_arithmetic, _restore_arithmetic)
-_memory = Held(freed_memory_is_kept, _keep_freed_memory, _restore_memory)
 
 
 @contextmanager
@@ -136,7 +94,7 @@ def engine_settings() -> Iterator[None]:
     """Exact arithmetic, memory that is kept, no automatic mixed precision: for every call of a network that is certified."""
     with ExitStack() as stack:
         stack.enter_context(_arithmetic())
-        stack.enter_context(_memory())
+        stack.enter_context(memory_kept())
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False))
         yield

@@ -12,6 +12,7 @@ import torch
 from certflow.data.base import Augmentation, Split
 from certflow.data.batches import Batches, batches
 from certflow.files.lock import exclusive
+from certflow.machine.memory import memory_kept
 from certflow.noise.base import NoiseSpec
 from certflow.training import evaluation
 from certflow.training.base import MethodSpec
@@ -77,7 +78,8 @@ def train(
     device = torch.device(device)
     convolutions = native(module, device) if method.native else nullcontext()
     lock = exclusive(resume, "training") if resume is not None and ranks.writes else nullcontext()
-    with lock as locked, torch.random.fork_rng([device] if device.type == "cuda" else []), convolutions:
+    random = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with lock as locked, random, convolutions, memory_kept():
         loader = _training_batches(method, train_split, device, seed, augmentation, ranks)
         stepper = Stepper(
             method,
