@@ -65,6 +65,17 @@ def test_every_page_answers(web, done):
     assert web.get("/?q=nothing+like+that").status_code == 200
 
 
+def test_the_addresses_for_programs_are_those_there_are(web):
+    rules = web.app.url_map.iter_rules()
+    there = {
+        f"{way} {re.sub('<[^>]*>', '<id>', rule.rule)}" for rule in rules for way in rule.methods & {"GET", "POST"}
+    }
+    named = re.findall(r"<dt><code>(.*)</code></dt>", text(web.get("/about")))
+    assert len(named) == 10 and {html.unescape(one) for one in named} <= there
+    programs = {one for one in there if one.split()[1].startswith("/api/")}
+    assert programs <= {html.unescape(one) for one in named}
+
+
 def test_pages_need_nothing_from_elsewhere(web, done):
     for page in ("/", f"/models/{web.model}", f"/jobs/{done.id}", "/about"):
         body = text(web.get(page))
