@@ -17,8 +17,8 @@ from certflow.models.fast.winograd import Chosen, Images, Shape
 
 IMAGES_EACH = 16
 """A thread that sums gradients by the filters gets so many images or more."""
-MOST = 2**28
-"""Numbers of an image and of all filters, at most: places in either have 32 bits."""
+MOST = 2**26
+"""Numbers of an image and of all filters, at most: places in four padded images and in all filters have 32 bits."""
 
 
 def by_images(
@@ -30,9 +30,11 @@ def by_images(
 ) -> Images:
     """The gradient by images of height and width `size`, in channels last. A row's bits do not depend on the others."""
     functions = needed(kernel())
-    apart = functions.certflow_pooled_line(shape.inputs, shape.size)
-    lines = weight.permute(0, 2, 3, 1).flatten(2)
-    filters = F.pad(lines, (shape.inputs, apart - shape.inputs - lines.shape[2], 1, 1)).contiguous()
+    line = functions.certflow_pooled_line(shape.inputs, shape.size)
+    around = functions.certflow_pooled_around(shape.inputs, shape.size)
+    rows = weight.permute(2, 0, 3, 1).flatten(2)
+    before = around * shape.inputs
+    filters = F.pad(rows, (before, line - before - rows.shape[2], 0, 0, around, around)).contiguous()
     dx = torch.empty(len(dy), shape.inputs, *size, memory_format=torch.channels_last)
 
     def write(dx: torch.Tensor, dy: torch.Tensor, chosen: torch.Tensor) -> None:
@@ -50,7 +52,7 @@ def by_filters(
 ) -> tuple[Float[torch.Tensor, "outputs inputs size size"], Float[torch.Tensor, " outputs"]]:
     """The gradients by the filters and by the bias. Their last bits depend on the number of threads."""
     functions = needed(kernel())
-    row = functions.certflow_pooled_row(shape.inputs, shape.size)
+    row, pixel = (ask(shape.inputs, shape.size) for ask in (functions.certflow_pooled_row, functions.certflow_pooled_pixel))
     threads = threads_for(len(x) // IMAGES_EACH)
     filters = torch.empty(threads, shape.outputs, shape.size, row)
     bias = torch.empty(threads, shape.outputs)
@@ -64,8 +66,8 @@ def by_filters(
 
     given = (t.tensor_split(threads) for t in (_channels_last(x), _channels_last(dy), chosen))
     share(threads, write, filters, bias, *given)
-    lines = filters.sum(0)[..., : shape.size * shape.inputs]
-    return lines.unflatten(2, (shape.size, shape.inputs)).permute(0, 3, 1, 2), bias.sum(0)
+    pixels = filters.sum(0)[..., : shape.size * pixel].unflatten(2, (shape.size, pixel))
+    return pixels[..., : shape.inputs].permute(0, 3, 1, 2), bias.sum(0)
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:
@@ -96,5 +98,6 @@ def _declare(functions: ctypes.CDLL) -> None:
     functions.certflow_pooled_images.argtypes = (*[pointer] * 5, images, *[number] * 6)
     functions.certflow_pooled_filters.argtypes = (*[pointer] * 6, images, *[number] * 6)
     functions.certflow_pooled_images.restype = functions.certflow_pooled_filters.restype = None
-    functions.certflow_pooled_line.argtypes = functions.certflow_pooled_row.argtypes = [number] * 2
+    for name in ("around", "line", "pixel", "row"):
+        functions[f"certflow_pooled_{name}"].argtypes = [number] * 2
     functions.certflow_pooled_scratch.argtypes, functions.certflow_pooled_scratch.restype = [number] * 6, images

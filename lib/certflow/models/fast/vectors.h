@@ -7,10 +7,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef LANES
 #ifdef __AVX512F__
 #define LANES 16
 #else
 #define LANES 8
+#endif
 #endif
 
 #define CELL 4 /* outputs that pooling chooses one of; its number where none is chosen */
