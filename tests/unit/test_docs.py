@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from certflow.kinds.registry import spec_class
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lib").rglob("*.md")])
 LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -126,3 +128,9 @@ def test_every_overlay_says_how_it_is_used(overlay):
     )
     config = yaml.safe_load(text)
     assert command and command[1] in {**config.get("experiments", {}), **config.get("diagnoses", {})}
+
+
+def test_the_row_of_pilot_tells_its_defaults():
+    (row,) = re.findall(r"^\| `pilot` \| (.*?) \|", (ROOT / "docs" / "sampling.md").read_text(), re.MULTILINE)
+    pilot = spec_class("sampler", "pilot")()
+    assert list(map(int, re.findall(r"\d+", row))) == [pilot.first, pilot.misses, pilot.clean, pilot.n_max]
