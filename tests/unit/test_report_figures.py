@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from report_samples import external_line, line, linf, published_rows
+from report_samples import drawn_by, external_line, line, linf, published_rows
 from scipy.special import ndtri
 
+from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import Record
 from certflow.report.compare import PublishedCells
 from certflow.report.cost import draw_cost, point
@@ -80,6 +81,15 @@ def test_curves_end_with_the_drop_at_the_largest_radius():
     curve = dict(zip(thresholds(ours, 2.0), mean_curve(ours, thresholds(ours, 2.0)), strict=True))
     assert curve[top] > 0.5 and max(curve) < top + 1e-6 and curve[max(curve)] == 0
     assert max(thresholds(ours, 0.2)) == 0.2
+
+
+def test_curves_of_preset_radii_end_at_the_last_without_a_drop():
+    decided = drawn_by(line(n=100, mean=3.0), spec_class("sampler", "decide").small(radii=[0.1, 0.25]))
+    radii = thresholds(decided, 2.0)
+    assert max(radii) == 0.25 and mean_curve(decided, radii)[-1] > 0.5
+    (legend,) = draw_curves([decided], PlotSettings()).legends
+    (text,) = (one.get_text() for one in legend.get_texts())
+    assert "ACR ≥ " in text and "≥" not in draw_curves(LINES[:1], PlotSettings()).legends[0].get_texts()[0].get_text()
 
 
 def test_bands_surround_their_curve():

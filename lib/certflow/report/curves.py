@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from certflow.report.compare import PublishedCells
+from certflow.report.decided import preset_radii
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
 from certflow.report.names import NORMS
@@ -55,10 +56,13 @@ def thresholds(line: Line, limit: float) -> np.ndarray:
     """float64 [<= POINTS + 3]: evenly spaced radii from 0 to `limit`, but not beyond the line's own largest radius.
 
     Many images share the largest radius that the number of draws allows; the curve must fall to 0 exactly there, and ends.
+    Where images were asked about preset radii it ends at the last of these, and does not fall: nobody asked what lies beyond.
     """
-    top = max(float(entry.table["radius"].max()) for entry in line.seeds)
-    even = limit * (np.arange(POINTS + 1) / POINTS)
-    return even if top >= limit else np.unique([*even[even < top], top, top + 2 * SLACK])
+    even, asked = limit * (np.arange(POINTS + 1) / POINTS), preset_radii(line)
+    top = asked[-1] if len(asked) else max(float(entry.table["radius"].max()) for entry in line.seeds)
+    if top >= limit:
+        return even
+    return np.unique([*even[even < top], top, *([] if len(asked) else [top + 2 * SLACK])])
 
 
 def mean_curve(line: Line, radii: np.ndarray) -> np.ndarray:
@@ -155,4 +159,5 @@ def _legend(figure: Figure, shown: Sequence[Panel], published: bool, attacks: se
 
 def _with_acr(series: Series) -> str:
     values = [average_certified_radius(e.table["correct"], e.table["radius"]) for e in series.line.seeds]
-    return f"{series.label} (ACR {np.mean(values):.3f})"
+    bound = "≥ " if len(preset_radii(series.line)) else ""  # radii between the preset ones count as the lower one
+    return f"{series.label} (ACR {bound}{np.mean(values):.3f})"

@@ -52,7 +52,9 @@ def by_filters(
 ) -> tuple[Float[torch.Tensor, "outputs inputs size size"], Float[torch.Tensor, " outputs"]]:
     """The gradients by the filters and by the bias. Their last bits depend on the number of threads."""
     functions = needed(kernel())
-    row, pixel = (ask(shape.inputs, shape.size) for ask in (functions.certflow_pooled_row, functions.certflow_pooled_pixel))
+    row, pixel = (
+        ask(shape.inputs, shape.size) for ask in (functions.certflow_pooled_row, functions.certflow_pooled_pixel)
+    )
     threads = threads_for(len(x) // IMAGES_EACH)
     filters = torch.empty(threads, shape.outputs, shape.size, row)
     bias = torch.empty(threads, shape.outputs)
