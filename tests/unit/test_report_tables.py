@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import external_line, line, published_rows
+from report_samples import drawn_by, external_line, line, published_rows
 
 from certflow.errors import DataError
+from certflow.kinds.registry import spec_class
 from certflow.report.compare import PublishedCells
+from certflow.report.html import html_table
 from certflow.report.latex import escape, latex
 from certflow.report.layout import MOST_RADII, blocks
 from certflow.report.markdown import escape as in_markdown
@@ -181,6 +183,28 @@ def test_markdown_rows_have_equal_width(summary):
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}
         assert len(widths) == 1
     assert r"my\_50%\&more" in text and "T\\_1" in text
+
+
+def test_an_acr_of_preset_radii_is_printed_as_a_bound_and_not_ranked_among_others():
+    sampler = spec_class("sampler", "decide")
+    first, second = (
+        drawn_by(line(name, seed=seed), sampler.small(radii=[0.1, 0.25])) for seed, name in enumerate(["one", "two"])
+    )
+
+    def acr(lines):
+        summary = summarise(lines, RADII, resamples=20)
+        return summary["acr"], [row.cells[1] for row in blocks(summary)[0].groups[0].rows]
+
+    values, cells = acr([first, second])
+    assert [cell.text for cell in cells] == [f"≥ {down(value)}" for value in values]
+    assert [cell.best for cell in cells] == [value == values.max() for value in values]
+    assert not any(cell.best for cell in acr([first, line("three", mean=2.0)])[1])
+    other = drawn_by(line("four", mean=2.0), sampler.small(radii=[0.1, 0.25, 0.3]))
+    assert not any(cell.best for cell in acr([first, other])[1])
+    sorted_by = [
+        body[0]["cells"][2]["key"] for body in html_table(blocks(summarise([first, second], RADII))[0])["bodies"]
+    ]
+    assert sorted_by == [down(value) for value in values]
 
 
 def test_printed_numbers_are_those_of_the_summary(summary):

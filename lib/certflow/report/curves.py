@@ -11,6 +11,7 @@ from certflow.report.decided import preset_radii
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
 from certflow.report.names import NORMS
+from certflow.report.numbers import down, number
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
 from certflow.report.style import INK, legend, look, panels
@@ -159,5 +160,6 @@ def _legend(figure: Figure, shown: Sequence[Panel], published: bool, attacks: se
 
 def _with_acr(series: Series) -> str:
     values = [average_certified_radius(e.table["correct"], e.table["radius"]) for e in series.line.seeds]
-    bound = "≥ " if len(preset_radii(series.line)) else ""  # radii between the preset ones count as the lower one
-    return f"{series.label} (ACR {bound}{np.mean(values):.3f})"
+    mean = float(np.mean(values))
+    # Of preset radii a bound: what lies between two of them counts as the lower one.
+    return f"{series.label} (ACR {f'≥ {down(mean)}' if len(preset_radii(series.line)) else number(mean)})"

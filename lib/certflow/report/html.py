@@ -60,8 +60,8 @@ def _html_row(row: Row, group: Group) -> dict[str, Any]:
 
 def _key(text: str) -> str:
     """What a cell is sorted by: its number, if it starts with one."""
-    found = re.match(r"[-−+]?(?:≤ )?[\d,]*\.?\d+", text)
-    return found[0].replace(",", "").replace("−", "-").removeprefix("≤ ") if found else text
+    found = re.match(r"(?:[≤≥] )?([-−+]?[\d,]*\.?\d+)", text)
+    return found[1].replace(",", "").replace("−", "-") if found else text
 
 
 def html_figure(heading: str, reading: str, content: bytes, suffix: str) -> dict[str, str]:
