@@ -247,6 +247,13 @@ def test_the_cost_figure_shows_one_point_for_each_line_that_states_its_draws(tmp
     assert (tmp_path / "cost.png").exists()
 
 
+def test_the_cost_figure_says_where_an_acr_is_a_bound():
+    decided = drawn_by(line(seed=1), spec_class("sampler", "decide").small(radii=[0.1, 0.25]))
+    for lines, bound in ((LINES[:1], False), ([LINES[0], decided], True)):
+        left = draw_cost(lines, PlotSettings(), [0.25]).axes[0]
+        assert ("at least" in left.get_ylabel()) == bound
+
+
 def test_no_two_lines_of_the_cost_figure_look_the_same():
     lines = [line(certificate=f"c{number}") for number in range(30)]
     drawn = draw_cost(lines, PlotSettings(), [0.25]).axes[0].lines

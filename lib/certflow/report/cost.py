@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from certflow.report.decided import preset_radii
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy, draws_of
 from certflow.report.names import level
@@ -35,7 +36,9 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
             style = {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "none"}
             left.plot([draws], [acr], **style)
             right.plot([draws], [100 * accuracy], **style)
-        for axis, name in ((left, "average certified radius"), (right, f"certified accuracy at {radius:g} (%)")):
+        bounds = any(len(preset_radii(line)) for line in known)
+        average = "average certified radius" + ("\n(of preset radii: at least)" if bounds else "")
+        for axis, name in ((left, average), (right, f"certified accuracy at {radius:g} (%)")):
             axis.set(xscale="log", xlabel="mean draws per image", ylabel=name)
             logarithmic_ticks(axis.xaxis, whole)
         handles = [Line2D([], [], color=c, marker=m, markersize=4.5, linestyle="none") for c, m in looks]
