@@ -74,6 +74,8 @@ def test_the_addresses_for_programs_are_those_there_are(web):
     assert len(named) == 10 and {html.unescape(one) for one in named} <= there
     programs = {one for one in there if one.split()[1].startswith("/api/")}
     assert programs <= {html.unescape(one) for one in named}
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "web.md").read_text()
+    assert all(f"`{one.split()[1]}`" in documented or f"`{one}`" in documented for one in programs)
 
 
 def test_pages_need_nothing_from_elsewhere(web, done):

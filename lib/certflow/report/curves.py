@@ -11,7 +11,7 @@ from certflow.report.decided import preset_radii
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import SLACK, average_certified_radius, certified, certified_accuracy
 from certflow.report.names import NORMS
-from certflow.report.numbers import down, number
+from certflow.report.numbers import at_least, number
 from certflow.report.series import Panel, Series, arrange, keys
 from certflow.report.settings import PlotSettings
 from certflow.report.style import INK, legend, look, panels
@@ -160,6 +160,7 @@ def _legend(figure: Figure, shown: Sequence[Panel], published: bool, attacks: se
 
 def _with_acr(series: Series) -> str:
     values = [average_certified_radius(e.table["correct"], e.table["radius"]) for e in series.line.seeds]
-    mean = float(np.mean(values))
-    # Of preset radii a bound: what lies between two of them counts as the lower one.
-    return f"{series.label} (ACR {f'≥ {down(mean)}' if len(preset_radii(series.line)) else number(mean)})"
+    show = (
+        at_least if len(preset_radii(series.line)) else number
+    )  # what lies between two of these counts as the lower one
+    return f"{series.label} (ACR {show(float(np.mean(values)))})"

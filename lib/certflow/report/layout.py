@@ -8,11 +8,12 @@ import numpy as np
 
 from certflow.report.columns import Column, Metric, Statistic, UnderAttack, attacks_among, certified_at, radii_among
 from certflow.report.names import NORMS, level, noise_names
-from certflow.report.numbers import DASH, down, number, percent, signed, significant, whole
+from certflow.report.numbers import DASH, at_least, number, percent, signed, significant, whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
+ACR = Metric("acr")
 MOST_RADII = 7
 """Most radii side by side; more are split into blocks of equal width."""
 
@@ -72,7 +73,7 @@ def blocks(summary: "pd.DataFrame") -> list[Block]:
     """The table: certified accuracies with ACR first, then what was measured and what it cost."""
     result, norm = [], NORMS[summary["norm"].iloc[0]]
     for i, chunk in enumerate(chunks(radii_among(summary.columns))):
-        fields = [Field("ACR", Metric("acr"), number, compared=True)] if i == 0 else []
+        fields = [Field("ACR", ACR, number, compared=True)] if i == 0 else []
         fields += radius_fields(chunk)
         block = _block(summary, fields)
         result.append(
@@ -202,14 +203,14 @@ def _measured(row: "pd.Series", field: Field) -> Cell:
         return _plain(value, field.show)
     ends = (Statistic.SD, Statistic.LOW, Statistic.HIGH)
     spread, low, high = (row[Column(field.metric, statistic)] for statistic in ends)
-    shown = f"≥ {down(value)}" if _is_bound(row, field) else field.show(value)
-    text = shown + ("" if np.isnan(spread) else f" ± {field.show(spread)}")
+    show = at_least if _is_bound(row, field) else field.show
+    text = show(value) + ("" if np.isnan(spread) else f" ± {field.show(spread)}")
     return Cell(text, f"{field.show(low)}–{field.show(high)}" if high > low else "")
 
 
 def _is_bound(row: "pd.Series", field: Field) -> bool:
     """Whether it is "at least": the ACR of preset radii, where a radius between two of them counts as the lower one."""
-    return field.metric == Metric("acr") and bool(row.get("preset_radii", ""))
+    return field.metric == ACR and bool(row["preset_radii"])
 
 
 def _plain(value: float, show: Callable[[float], str]) -> Cell:
@@ -219,13 +220,12 @@ def _plain(value: float, show: Callable[[float], str]) -> Cell:
 def best_rows(part: "pd.DataFrame", field: Field) -> set[Any]:
     """Indices of the rows that print the largest value; none when there is nothing to compare, or all print the same.
 
-    Rows on other images than ours are not compared: the largest value is that of the others. Bounds (`_is_bound`) are compared
-    only if all rows are bounds of the same preset radii.
+    Rows on other images than ours are not compared: the largest value is that of the others. ACRs are compared only if
+    all rows have the same preset radii, or none has any.
     """
     if "other_images" in part:
         part = part[part["other_images"] == ""]
-    bounded = [row["preset_radii"] if _is_bound(row, field) else "" for _, row in part.iterrows()]
-    if len(set(bounded)) > 1:
+    if field.metric == ACR and part["preset_radii"].nunique() > 1:
         return set()
     values = part[Column(field.metric)].dropna()
     if not field.compared or len(values) < 2 or values.max() <= 0:

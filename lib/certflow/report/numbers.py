@@ -28,6 +28,11 @@ def down(value: float | None, places: int = 3) -> str:
     return f"{np.floor(value * 10**places + TINY) / 10**places:.{places}f}"
 
 
+def at_least(value: float) -> str:
+    """A lower bound: three decimals, rounded down."""
+    return f"≥ {down(value)}"
+
+
 def up(value: float, places: int) -> str:
     """`places` decimals, rounded up as what is taken off must be. A number that exceeds one by `TINY` is that one."""
     return f"{np.ceil(value * 10**places - TINY) / 10**places:z.{places}f}"
