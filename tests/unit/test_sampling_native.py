@@ -20,7 +20,7 @@ from certflow.files.provenance import versions
 from certflow.machine.native import Source
 from certflow.models import build
 from certflow.models.base import Inference
-from certflow.models.fast import pooled, sharing, winograd
+from certflow.models.fast import pooled, winograd
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, shape_of
 from certflow.sampling.fast.fusing import FusedConv2d
@@ -286,12 +286,12 @@ def test_square_filters_in_float32_or_bfloat16_alone_have_an_algorithm(other):
 
 @needs_compiler
 def test_images_are_shared_out_to_as_many_threads_as_torch_has_and_no_more_than_there_are_images(monkeypatch, threads):
-    convolution, asked, made = replaced(layer(16, 16)), [], sharing._pool
-    monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
+    convolution, asked, made = replaced(layer(16, 16)), [], winograd.share
+    monkeypatch.setattr(winograd, "share", lambda threads, *given: asked.append(threads) or made(threads, *given))
     for count, rows in ((3, 5), (3, 2), (3, 1), (1, 5), (3, 0)):
         threads(count)
         assert convolution(torch.rand(rows, 16, 8, 8)).shape == (rows, 16, 8, 8)
-    assert asked == [3, 2]
+    assert asked == [3, 2, 1, 1, 1]
 
 
 @needs_compiler

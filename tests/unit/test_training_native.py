@@ -11,7 +11,7 @@ from training_examples import digits, timeless, weights
 
 from certflow.errors import ConfigError
 from certflow.models import build
-from certflow.models.fast import pooled, sharing, winograd
+from certflow.models.fast import pooled, winograd
 from certflow.models.fast.winograd import Shape, correlate
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
@@ -98,15 +98,15 @@ def test_which_gradients_are_asked_for_changes_none_of_them():
 
 
 def test_images_are_shared_out_to_threads_that_have_enough_to_do(threads, monkeypatch):
-    asked, made = [], sharing._pool
-    monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
+    asked, made = [], winograd.share
+    monkeypatch.setattr(winograd, "share", lambda threads, *given: asked.append(threads) or made(threads, *given))
     x, dy = torch.randn(24, 19, 9, 9), torch.randn(24, 33, 9, 9)  # of 9 tiles each: 216, enough for three
     threads(1)
     wanted = correlate(x, dy, Shape(19, 33, 3, 1))
     for number in (2, 3, 7):
         threads(number)
         torch.testing.assert_close(correlate(x, dy, Shape(19, 33, 3, 1)), wanted, rtol=1e-3, atol=1e-3)
-    assert asked == [2, 3, 3]
+    assert asked == [1, 2, 3, 3]
 
 
 def test_small_whole_numbers_have_a_whole_gradient():

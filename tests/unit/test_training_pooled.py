@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 
 from certflow.models import build
-from certflow.models.fast import pooled, sharing, winograd
+from certflow.models.fast import pooled, winograd
 from certflow.models.fast.winograd import Shape, arranged, convolve, convolve_relu_pool
 from certflow.models.networks.pooling import relu_pool
 from certflow.training.fast import convolutions
@@ -205,8 +205,8 @@ def test_a_rows_gradient_does_not_depend_on_the_others(threads):
 
 
 def test_filters_gradients_are_shared_out_to_threads_that_have_enough_to_do(threads, monkeypatch):
-    asked, made = [], sharing._pool
-    monkeypatch.setattr(sharing, "_pool", lambda count: asked.append(count) or made(count))
+    asked, made = [], pooled.share
+    monkeypatch.setattr(pooled, "share", lambda threads, *given: asked.append(threads) or made(threads, *given))
     layer, x, dy = example(3, 16, 3, 0, (6, 6), rows=3 * pooled.IMAGES_EACH + 5)
     chosen = channels_last(torch.zeros(dy.shape))
     threads(1)
@@ -215,7 +215,7 @@ def test_filters_gradients_are_shared_out_to_threads_that_have_enough_to_do(thre
         threads(number)
         found = pooled.by_filters(x, dy, chosen, Shape(3, 16, 3, 0))
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    assert asked == [2, 3, 3]
+    assert asked == [1, 2, 3, 3]
 
 
 def test_no_image_has_no_gradient():
