@@ -124,7 +124,11 @@ def published_rows(dataset: str, arch: str, method: str, noise: str, norm: str, 
 
 
 def drawn_by(plain: Line, sampler) -> Line:
-    """A line as that sampler draws for it, on digits."""
+    """A line as that sampler draws for it, on digits; certified by what is made for the sampler."""
     facts = {"sampler": sampler.canonical(), "dataset": spec_class("dataset", "digits").small().canonical()}
+    if sampler.decides:
+        facts["certificate"] = spec_class("certificate", "sequential")(
+            sampler="decide", alpha=sampler.alpha
+        ).canonical()
     seeds = (replace(one, provenance=replace(one.provenance, spec=one.provenance.spec | facts)) for one in plain.seeds)
     return replace(plain, seeds=tuple(seeds))

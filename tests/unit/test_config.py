@@ -573,6 +573,19 @@ def test_a_table_states_radii_in_one_norm(raw):
     assert any("radii in l2 and linf do not fit one table" in line for line in problems(raw))
 
 
+def test_a_radius_that_no_certificate_says_anything_about_is_refused(raw):
+    raw["samplers"]["early"] = {"kind": "decide", "radii": [0.1, 0.5]}
+    raw["certificates"]["early"] = {"kind": "sequential", "sampler": "early"}
+    experiment = raw["experiments"]["digits"]
+    experiment |= {"certificates": ["early"], "radii": [0.1, 0.3, 0.5]}
+    (problem,) = problems(raw)
+    assert "experiments.digits.radii: no certificate says anything at 0.3" in problem and "0.1, 0.5 alone" in problem
+    experiment["radii"] = [0.1, 0.5 + 1e-12]
+    load(raw)
+    experiment |= {"certificates": ["early", "np"], "radii": [0.1, 0.3, 0.5]}
+    load(raw)
+
+
 PAIRED = {"noises": ["gauss-0.50", "ggauss"], "certificates": ["np", "two"], "methods": ["gaussian-quick"]}
 
 

@@ -77,6 +77,8 @@ class CertificateSpec(Spec):
     """Whether it can be computed from a number of draws that was fixed beforehand."""
     sequential: ClassVar[bool] = False
     """Whether it holds for counts that were stopped by what they looked like."""
+    preset: ClassVar[bool] = False
+    """Whether its radii are among those that the sampler lists, so that nothing is known of others."""
     exhaustive: ClassVar[bool] = False
     """Whether it is computed from counts of every outcome of the noise, from which it chooses the class itself."""
     takes_slack: ClassVar[bool] = False

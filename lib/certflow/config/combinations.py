@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from certflow.config.records import Diagnosis, Experiment, ModelKey
 from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, no_entry
 from certflow.kinds.registry import spec_class
+from certflow.report.metrics import SLACK
 from certflow.stats.limits import LEAST_RANKED
 from certflow.training.base import MethodSpec
 
@@ -27,6 +30,7 @@ def combination_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[st
     else:
         yield from _corruption_problems(study, e, info)
         yield from _norm_problems(study, e)
+        yield from _radii_problems(study, e)
         yield from _pair_problems(study, e)
         yield from _preview_problems(study, e)
 
@@ -113,6 +117,20 @@ def _norm_problems(study: Study, e: Experiment) -> Iterator[str]:
     norms = {study.certificates[certificate].norm for certificate in e.certificates}
     if len(norms) > 1:
         yield f"certificates: radii in {' and '.join(sorted(norms))} do not fit one table; make an experiment of each"
+
+
+def _radii_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """Radii of which no certificate says anything, as each is of preset ones."""
+    certificates = [study.certificates[name] for name in e.certificates]
+    samplers = [study.samplers.get(one.sampler) for one in certificates if one.preset]
+    preset = [radius for sampler in samplers for radius in getattr(sampler, "radii", ())]
+    if len(samplers) == len(certificates) and preset:
+        for radius in e.radii:
+            if not np.isclose(preset, radius, rtol=0, atol=SLACK).any():
+                yield (
+                    f"radii: no certificate says anything at {radius:g}, as their samplers decide the radii "
+                    f"{', '.join(f'{r:g}' for r in sorted(set(preset)))} alone; list it there, too, or leave it out here"
+                )
 
 
 def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from certflow.report.decided import preset_radii
+from certflow.report.decided import known_at, preset_radii
 from certflow.report.lines import Line
 from certflow.report.metrics import average_certified_radius, certified_accuracy, draws_of
 from certflow.report.names import level
@@ -47,13 +47,14 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
 
 
 def point(line: Line, radius: float) -> tuple[float, float, float]:
-    """(mean draws per image of both stages, ACR, certified accuracy at `radius`), averaged over seeds."""
-    found = []
+    """(mean draws per image of both stages, ACR, certified accuracy at `radius` or NaN where nobody asked), averaged over
+    seeds."""
+    found, (known,) = [], known_at(line, [radius])
     for entry in line.seeds:
         table = entry.table
         correct, reached = table["correct"].to_numpy() == 1, table["radius"].to_numpy(np.float64)
         draws = float(draws_of(table).mean())
-        accuracy = float(certified_accuracy(correct, reached, [radius])[0])
+        accuracy = float(certified_accuracy(correct, reached, [radius])[0]) if known else np.nan
         found.append((draws, average_certified_radius(correct, reached), accuracy))
     return tuple(np.mean(found, axis=0).tolist())
 

@@ -1,13 +1,13 @@
 """What a report says of rows whose images were drawn only until they were decided (sampler `decide`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from certflow.kinds.registry import revive
-from certflow.report.columns import Column, Metric, Statistic
+from certflow.report.columns import Column, Metric, Statistic, certified_at
 from certflow.report.lines import Line
 from certflow.report.metrics import SLACK
 from certflow.report.names import full_name
@@ -21,30 +21,32 @@ if TYPE_CHECKING:
 EM_STEPS = 200
 
 
-def decided(line: Line) -> dict[str, Any]:
+def decided(line: Line, radii: Sequence[float]) -> dict[str, Any]:
     """Columns of a summary's row: those of `asked`, and `least_samples`, the fewest mean stage-2 draws with which any test
     could hold as much (NaN where no preset radii are decided)."""
-    sampler, fewest = line.sampler, np.nan
-    if sampler is not None and sampler.decides:
-        fewest = float(np.mean([least(entry, sampler) for entry in line.seeds]))
-    return {"least_samples": fewest, **asked(line)}
+    fewest = np.nan
+    if len(preset_radii(line)):
+        fewest = float(np.mean([least(entry, line.sampler) for entry in line.seeds]))
+    return {"least_samples": fewest, **asked(line, radii)}
 
 
-def asked(line: Line) -> dict[str, Any]:
+def asked(line: Line, radii: Sequence[float]) -> dict[str, Any]:
     """What a line's images were asked: `preset_radii`, joined by blanks (empty where radii are not preset), and `judged`:
     `label`, or `selected` where a stopping rule looked at the class that stage 1 selected, else empty.
 
-    Where labels are judged, nothing is predicted, so that the rate of abstentions is NaN; so is the clean accuracy where 0 is
-    not among the radii.
+    NaN is what of a table with `radii` was not asked: certified accuracies at radii that are not among the preset ones, clean
+    accuracy where 0 is not, and the rate of abstentions where labels are judged, as nothing is predicted then.
     """
-    sampler, radii = line.sampler, preset_radii(line)
-    labels = line.judges_label
+    sampler, labels = line.sampler, line.judges_label
     selected = "selected" if sampler is not None and sampler.sequential else ""
-    unknown = {"abstention_rate": labels, "clean_accuracy": len(radii) and radii[0] > 0}
-    names = [name for name, so in unknown.items() if so]
-    found = {"preset_radii": " ".join(f"{radius:g}" for radius in radii), "judged": "label" if labels else selected}
+    preset = " ".join(f"{radius:g}" for radius in preset_radii(line))
+    clean, *known = known_at(line, [0.0, *radii])
+    unknown = {Metric("abstention_rate"): labels, Metric("clean_accuracy"): not clean}
+    unknown |= {certified_at(radius): not so for radius, so in zip(radii, known, strict=True)}
+    names = [metric for metric, so in unknown.items() if so]
+    found = {"preset_radii": preset, "judged": "label" if labels else selected}
     measured = (Statistic.MEAN, Statistic.LOW, Statistic.HIGH, Statistic.SD)
-    return found | {Column(Metric(name), statistic): np.nan for name in names for statistic in measured}
+    return found | {Column(name, statistic): np.nan for name in names for statistic in measured}
 
 
 def difference(row: Mapping[str, Any], metric: Metric, published: float) -> float:
@@ -56,7 +58,14 @@ def difference(row: Mapping[str, Any], metric: Metric, published: float) -> floa
 def preset_radii(line: Line) -> np.ndarray:
     """float64, increasing: the radii that a line's images were asked about; empty where radii are not preset."""
     sampler = line.sampler
-    return np.array(sampler.radii if sampler is not None and sampler.decides else [], dtype=np.float64)
+    preset = sampler is not None and sampler.decides and line.certified_by.preset
+    return np.array(sampler.radii if preset else [], dtype=np.float64)
+
+
+def known_at(line: Line, radii: Sequence[float]) -> np.ndarray:
+    """bool [radii]: at which radii the certified accuracy is known."""
+    preset = preset_radii(line)
+    return (np.abs(np.subtract.outer(radii, preset)) <= SLACK).any(axis=1) if len(preset) else np.full(len(radii), True)
 
 
 def rounded_down(table: "pd.DataFrame", radii: np.ndarray) -> "pd.DataFrame":

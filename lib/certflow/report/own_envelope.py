@@ -28,7 +28,8 @@ def envelopes_of(summary: "pd.DataFrame") -> "pd.DataFrame":
     """A row for every method, kind of noise and certificate of a summary (`summarise`), without lines made elsewhere.
 
     Columns: `KEYS`, row (`envelope`), levels (the sigmas chosen from, joined by blanks) and `SHARED`; for each radius the best
-    certified accuracy, and sigma and clean accuracy of the line that has it. Ties go to the smallest sigma.
+    certified accuracy, and sigma and clean accuracy of the line that has it. Ties go to the smallest sigma. NaN where one of
+    the lines was not asked about a radius.
     """
     ours, radii = summary[~summary["external"].astype(bool)], radii_among(summary.columns)
     return frame([_row(part, radii) for _, part in ours.groupby(KEYS, sort=False)])
@@ -41,7 +42,7 @@ def _row(part: "pd.DataFrame", radii: Sequence[float]) -> dict[str, Any]:
     row: dict[str, Any] = {"row": "envelope", **{name: first[name] for name in (*KEYS, *SHARED)}}
     row["levels"] = " ".join(f"{sigma:g}" for sigma in levels)
     for metric in map(certified_at, radii):
-        winner = part.iloc[int(np.argmax(part[Column(metric)].to_numpy(float)))]
+        winner = part.iloc[int(np.argmax(part[Column(metric)].to_numpy(float)))]  # NaN is the largest
         row[Column(metric)] = winner[Column(metric)]
         row[Column(metric, Statistic.WINNER_SIGMA)] = winner["sigma"]
         row[Column(metric, Statistic.WINNER_CLEAN)] = winner[Column(Metric("clean_accuracy"))]

@@ -142,7 +142,7 @@ def _row(
         "tables": " ".join(str(seed.path) for seed in line.seeds) if corruption != MEAN else "",
         "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
     }
-    row |= metric_row(found.values.mean(axis=1), radii, resamples) | asked(line)
+    row |= metric_row(found.values.mean(axis=1), radii, resamples) | asked(line, radii)
     theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
     row |= {"published_source": source, "published_n_images": images}
     for metric in metrics(radii):

@@ -7,7 +7,7 @@ import numpy as np
 
 from certflow.report.columns import Column, Statistic, certified_at, frame, metrics
 from certflow.report.compare import PublishedCells
-from certflow.report.decided import decided, difference
+from certflow.report.decided import decided, difference, known_at
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
@@ -74,7 +74,7 @@ def summarise(
         row |= {"other_images": other_images(line, ours), "shared_images": shared_images(line, ours)}
         row |= metric_row(stacked(line, lambda table: image_values(table, radii)), radii, resamples)
         row |= _guarantee(line, radii)
-        row |= decided(line)
+        row |= decided(line, radii)
         row |= {column: share for attack in line.attacks for column, share in attack.columns.items()}
         row |= _published(line, row, radii, published)
         row |= paired(line, lines, radii, row)
@@ -143,7 +143,7 @@ def _guarantee(line: Line, radii: list[float]) -> dict[str, float]:
             row["failures_quantile"] = failures_quantile(trials, line.alpha, RHO)
             bounds = true_accuracy_lower_bound(hits, trials, line.alpha, RHO)
     at = [Column(certified_at(radius), Statistic.BOUND) for radius in radii]
-    return row | dict(zip(at, bounds, strict=True))
+    return row | dict(zip(at, np.where(known_at(line, radii), bounds, np.nan), strict=True))
 
 
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Sequential(CertificateSpec):
     kind: Literal["sequential"] = "sequential"
     fixed: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
+    preset: ClassVar[bool] = True
     takes_slack: ClassVar[bool] = True
     alpha: Alpha = USUAL_ALPHA
     """Failure probability allowed per image: the sampler's, which has already spent it."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from certflow.errors import ArtefactError
+from certflow.report.decided import known_at
 from certflow.report.diagnosis.models import Diagnosed
-from certflow.report.lines import Line
+from certflow.report.lines import Line, SeedTable
 from certflow.report.metrics import certified_accuracy
 from certflow.stats import spearman
 
@@ -77,25 +78,31 @@ def beside(
     experiment: str, models: Sequence[Diagnosed], lines: Mapping[tuple[str, ...], Line], radii: Sequence[float]
 ) -> Beside:
     """lines: of the experiment, by method, noise and certificate. A model is compared under the first certificate that the
-    experiment lists for it. `ArtefactError` where scores and certificate are of different weights."""
-    found = []
-    for model in models:
-        certificate, entry = _first(model, lines)
-        certified = entry.provenance.parents.get("model", model.weights)
+    experiment lists for it, at those of the radii about which all of these know something. `ArtefactError` where there are
+    none, or where scores and certificate are of different weights."""
+    found, firsts = [], [_first(model, lines) for model in models]
+    known = np.all([known_at(line, radii) for line, _ in firsts], axis=0)
+    radii = [float(radius) for radius, so in zip(radii, known, strict=True) if so]
+    if not radii:
+        raise ArtefactError(
+            f"{experiment}: at none of its radii all models have a certified accuracy; change its `radii`"
+        )
+    for model, (line, entry) in zip(models, firsts, strict=True):
+        certified = entry.record.parents.get("model", model.weights)
         if certified != model.weights:
             raise ArtefactError(
                 f"{entry.path}: certifies other weights than {model.path} measures; delete the older of both and run again"
             )
         accuracy = certified_accuracy(entry.table["correct"], entry.table["radius"], radii)
-        found.append(Compared(model, tuple(score.of(model) for score in SCORES), accuracy, certificate))
+        found.append(Compared(model, tuple(score.of(model) for score in SCORES), accuracy, line.certificate))
     norm = next(iter(lines.values())).norm
-    return Beside(experiment, tuple(float(radius) for radius in radii), norm, tuple(found))
+    return Beside(experiment, tuple(radii), norm, tuple(found))
 
 
-def _first(model: Diagnosed, lines: Mapping[tuple[str, ...], Line]):
-    """The first certificate of a model, and its table."""
-    for (method, noise, certificate), line in lines.items():
+def _first(model: Diagnosed, lines: Mapping[tuple[str, ...], Line]) -> tuple[Line, SeedTable]:
+    """The first line of a model, and its table."""
+    for (method, noise, _), line in lines.items():
         for entry in line.seeds:
             if (method, noise, entry.seed) == model.key:
-                return certificate, entry
+                return line, entry
     raise ArtefactError(f"{model.path}: the experiment certifies no model {model.label}; run again")
