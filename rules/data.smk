@@ -4,6 +4,7 @@
 rule prepare_data:
     output:
         manifest=results.DATA,
+        state=results.DATA_STATE,
     log:
         "results/logs/prepare_data/{dataset}.log",
     benchmark:

@@ -1,4 +1,6 @@
-"""Read a dataset once, verify it, and write its manifest."""
+"""Read a dataset once, verify it, and write its manifest; beside it, which state of the source files was seen."""
+
+from pathlib import Path
 
 from certflow.data.store import prepare
 from certflow.workflow.job import attached, dataset_of
@@ -6,6 +8,7 @@ from certflow.workflow.job import attached, dataset_of
 
 def main(job):
     prepare(dataset_of(job), job.output.manifest)
+    Path(job.output.state).write_text(job.params.source, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -166,6 +166,13 @@ def test_images_that_only_look_changed_cost_their_preparation_if_that_is_made_fi
     overlay.write_text(yaml.safe_dump(change))
     counts = "results/presample/mine/small_conv/own/gauss-0.25/seed0/some/tiny.npz"
     snakemake(tmp_path, counts, overlays=(overlay,))
+    for other in ("README.txt", "test/README.txt", "test/0/.DS_Store", "more/0/0.png"):  # which nobody reads
+        (tmp_path / "tree" / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / other).touch()
+    assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))) == {}
+    (tmp_path / "tree").rename(tmp_path / "gone")  # a disk that is not mounted
+    assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))) == {}
+    (tmp_path / "gone").rename(tmp_path / "tree")
     places[0].touch()
     all_three = dict.fromkeys(("prepare_data", "import_model", "presample_counts"), 1)
     assert planned(snakemake(tmp_path, "-n", counts, overlays=(overlay,))) == all_three

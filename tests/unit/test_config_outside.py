@@ -181,7 +181,10 @@ def test_braces_are_refused_where_snakemake_would_see_them(raw, path):
     assert all(any(line.startswith(f"{key}: {ending}") for line in problems(raw)) for key in keys)
 
 
-@pytest.mark.parametrize(("section", "ending"), [("samplers", ".npz"), ("predictions", ".npz"), ("datasets", ".json")])
+@pytest.mark.parametrize(
+    ("section", "ending"),
+    [("samplers", ".npz"), ("predictions", ".npz"), ("datasets", ".json"), ("datasets", ".source")],
+)
 def test_an_entry_called_like_a_file_of_another_is_refused(raw, section, ending):
     name = next(iter(raw[section]))
     raw[section][name + ending] = raw[section][name]

@@ -404,8 +404,8 @@ def test_imagenet_constants():
 def test_the_state_of_the_source_changes_with_any_file(tmp_path):
     from certflow.kinds.registry import spec_class
 
-    spec = spec_class("dataset", "image_folder")(classes=2, shape=[3, 4, 4])
-    assert spec.source_state(tmp_path / "nowhere") == ""
+    spec = spec_class("dataset", "image_folder")(classes=2, shape=[3, 4, 4], only="train")
+    assert spec.source_state(tmp_path / "nowhere") is None
     picture = tmp_path / "train" / "a" / "1.png"
     picture.parent.mkdir(parents=True)
     states = []
@@ -416,4 +416,8 @@ def test_the_state_of_the_source_changes_with_any_file(tmp_path):
     states.append(spec.source_state(tmp_path))
     picture.rename(picture.with_name("3.png"))
     states.append(spec.source_state(tmp_path))
-    assert len(set(states)) == 4 and spec.source_state(tmp_path) == states[-1]
+    assert len(set(states)) == 4
+    for other in ("readme.txt", "train/readme.txt", "train/a/.hidden", "train/.b/1.png", "more/a/1.png"):
+        (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / other).write_bytes(b"passed over by readers, too")
+        assert spec.source_state(tmp_path) == states[-1], other

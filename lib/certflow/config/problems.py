@@ -1,6 +1,7 @@
 """What is wrong with entries whose own settings are right: names that lead nowhere, and values that do not go together."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 from certflow.config.combinations import combination_problems
 from certflow.config.foreign import foreign_problems
@@ -13,8 +14,8 @@ from certflow.report import envelopes
 from certflow.report.published import published_archs, published_datasets
 from certflow.training.predictions import Predictions
 
-FILES = {"samplers": ".npz", "predictions": ".npz", "datasets": ".json", "diagnoses": ".html"}
-"""Section whose entries have both a folder and a file beside it, called like the folder with this ending → the ending."""
+FILES = {"samplers": (".npz",), "predictions": (".npz",), "datasets": (".json", ".source"), "diagnoses": (".html",)}
+"""Section whose entries have both a folder and files beside it, called like the folder with these endings → the endings."""
 
 
 def study_problems(study: Study, written: Written) -> Iterator[str]:
@@ -40,8 +41,8 @@ def study_problems(study: Study, written: Written) -> Iterator[str]:
 
 def _path_problems(written: Written) -> Iterator[str]:
     """Entries whose folder would have the same path as a file of another entry."""
-    for section, ending in FILES.items():
-        for name in written[section]:
+    for section, endings in FILES.items():
+        for name, ending in product(written[section], endings):
             if name + ending in written[section]:
                 yield f"{section}.{name}{ending}: its folder would be called like a file of {section}.{name}; rename one"
 

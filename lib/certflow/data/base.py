@@ -98,8 +98,9 @@ class DatasetSpec(Spec):
         """The splits that the dataset has."""
         return ("train", "test")
 
-    def source_state(self, root: Path) -> str:
-        """A text that changes when the source files below `root` do, made without reading them; "" for known checksums."""
+    def source_state(self, root: Path) -> str | None:
+        """A text that changes when the source files below `root` do, made without reading them; "" for known checksums, None
+        where they are not there (the cache serves)."""
         return ""
 
     def read(self, split: SplitName, root: Path) -> "ArraySplit | TreeSplit":

@@ -11,6 +11,7 @@ ATTACK = f"{MODEL}/{{images}}/{{attack}}"
 KNOWLEDGE = f"{MODEL}/{{knowledge}}"
 
 DATA = "results/data/{dataset}.json"
+DATA_STATE = "results/data/{dataset}.source"
 COPIES = "results/data/{dataset}/{corruptions}/{corruption}.json"
 WEIGHTS = f"results/train/{MODEL}/model.safetensors"
 TRAINING = f"results/train/{MODEL}/training.tsv"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from certflow.config import Study
 from certflow.data.corruptions.naming import copies_parts
@@ -18,9 +19,16 @@ class Inputs:
     own: Callable[[str], str]
 
     def source_state(self, w: Wildcards) -> str:
-        """Changes when the source files do, for datasets whose files have no known checksums."""
+        """Changes when the source files do, for datasets whose files have no known checksums.
+
+        Where they cannot be seen now, such as on a disk that is not mounted, it is the state that the data were prepared from.
+        """
         spec = self.study.datasets[w.dataset]
-        return spec.source_state(data_root(spec))
+        state = spec.source_state(data_root(spec))
+        if state is None:  # `output` would name the file, but Snakemake does not compare what depends on it
+            last = Path(results.DATA_STATE.format(dataset=w.dataset))
+            return last.read_text(encoding="utf-8") if last.is_file() else ""
+        return state
 
     def corruption_sources(self, w: Wildcards) -> list[str]:
         """The files of one corruption, where it is not computed."""

@@ -121,20 +121,24 @@ class ImageFolder(TreeDataset):
             raise ValueError("download: there is no place to fetch your own images from; leave it out")
         return self
 
-    def source_state(self, root: Path) -> str:
-        """Digest of all files' names, sizes and times: edited, added and moved files are noticed without reading them.
+    def source_state(self, root: Path) -> str | None:
+        """Digest of the names, sizes and times of all files that are read: see `DatasetSpec.source_state`.
 
-        "" where files are checked one by one as they are decoded (`stream`), and where the folder is gone (the cache serves).
+        "" where files are checked one by one as they are decoded (`stream`).
         """
-        if self.stream or not root.is_dir():
+        if self.stream:
             return ""
+        splits = [root / self.folders[split] for split in self.splits()]
+        if not all(split.is_dir() for split in splits):
+            return None
         total = hashlib.sha256()
-        for folder, names in sorted(_walked(root)):
-            for name in sorted(names):
-                found = _stat(os.path.join(folder, name))
-                place = os.path.relpath(os.path.join(folder, name), root)
-                # Names that are not UTF-8 are refused where the files are read, with a message.
-                total.update(os.fsencode(f"{place} {found.st_size} {found.st_mtime_ns}\n"))
+        for split in splits:
+            for folder, names in sorted(_walked(split)):
+                for name in names if Path(folder) != split else ():
+                    found = _stat(os.path.join(folder, name))
+                    place = os.path.relpath(os.path.join(folder, name), root)
+                    # Names that are not UTF-8 are refused where the files are read, with a message.
+                    total.update(os.fsencode(f"{place} {found.st_size} {found.st_mtime_ns}\n"))
         return total.hexdigest()
 
     def info(self) -> DataInfo:
@@ -157,10 +161,11 @@ class ImageFolder(TreeDataset):
 
 
 def _walked(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """(folder, names of its files) of a tree; links are followed, but not in circles: readers refuse those."""
+    """(folder, sorted names of its files) of a tree, without what starts with a dot, as readers pass over that; links are
+    followed, but not in circles, which readers refuse."""
     for place, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not leads_back(Path(place, name))]
-        yield place, names
+        folders[:] = [name for name in folders if not (name.startswith(".") or leads_back(Path(place, name)))]
+        yield place, sorted(name for name in names if not name.startswith("."))
 
 
 def _stat(path: str) -> os.stat_result:

@@ -69,13 +69,15 @@ class TextDataset(DatasetSpec):
         """Those files of `texts` that have no known checksums."""
         return []
 
-    def source_state(self, root: Path) -> str:
-        """Sizes and times of `tables` and of a pretrained tokenizer; "" where one is gone (the cache serves)."""
+    def source_state(self, root: Path) -> str | None:
+        """Sizes and times of `tables` and of a pretrained tokenizer: see `DatasetSpec.source_state`."""
         from certflow.data.text.pretrained import FILE
         from certflow.kinds.spec import digest
 
         files = [*self.tables(root), *([] if self.pretrained is None else [Path(self.pretrained) / FILE])]
-        if not files or not all(file.is_file() for file in files):
+        if not all(file.is_file() for file in files):
+            return None
+        if not files:
             return ""
         return digest([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
 
