@@ -65,7 +65,9 @@ def preset_radii(line: Line) -> np.ndarray:
 def known_at(line: Line, radii: Sequence[float]) -> np.ndarray:
     """bool [radii]: at which radii the certified accuracy is known."""
     preset = preset_radii(line)
-    return (np.abs(np.subtract.outer(radii, preset)) <= SLACK).any(axis=1) if len(preset) else np.full(len(radii), True)
+    if not len(preset):
+        return np.ones(len(radii), bool)
+    return np.array([(np.abs(preset - radius) <= SLACK).any() for radius in radii])
 
 
 def rounded_down(table: "pd.DataFrame", radii: np.ndarray) -> "pd.DataFrame":
