@@ -153,6 +153,16 @@ def test_every_published_task_is_read_by_its_columns(place, task):
         ("text\ttext\tlabel\nx\ty\t0\n", {}, "has several columns 'text'"),
         ("", {}, "has no column 'text', only an empty line"),
         ("x\n", {"header": False, "text": 0, "label": 1}, "line 1: lacks one of the columns 0, 1"),
+        (
+            "a\t0\nx\ty\t1\nz\t0\nu\n",
+            {"header": False, "text": 0, "label": 1},
+            "line 2: has 3 columns, its first row 2 .*further lines that do not fit it: 4[)]",
+        ),
+        (
+            "0,a\n1,hello, world\n",
+            {"header": False, "text": 1, "label": 0, "format": "csv"},
+            "line 2: has 3 columns, its first row 2;",
+        ),
     ],
 )
 def test_a_table_that_is_not_as_stated_is_refused_by_file_and_line(place, content, settings, said):

@@ -1,6 +1,7 @@
 """The distributional certificate: its formulas, its inequalities on any sample, and what it refuses."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -299,6 +300,12 @@ def test_the_bootstrap_refuses_more_pairs_than_it_can_hold(monkeypatch):
     assert len(bounds.resampled_means(np.ones((4, 4)), np.ones((4, 4)), 3, 0)) == 3
     with pytest.raises(ValueError, match="at most 4 points, got 5"):
         bounds.resampled_means(np.ones((5, 5)), np.ones((5, 5)), 3, 0)
+
+    def unmade():
+        raise AssertionError("all pairs were held before they were counted")
+
+    with pytest.raises(ValueError, match="at most 4 points, got 5"):
+        bounds.upper("bootstrap", replace(shown(per_point=(0.1,) * 5), matrix=unmade), 0.05)
 
 
 def test_what_passes_again_after_a_failure_is_not_certified():

@@ -14,9 +14,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from certflow.stats.bootstrap import resample_counts
+from certflow.stats.limits import LARGEST_MATRIX
 
-LARGEST_MATRIX = 5000
-"""Points of which a matrix of all pairs is held (200 MB)."""
 OUTWARD = 1 + 1e-12
 """What bounds are multiplied by, so that rounding never makes them smaller."""
 
@@ -71,7 +70,7 @@ def clt(evidence: Evidence, alpha: float) -> float:
 
 def bootstrap(evidence: Evidence, alpha: float) -> float:
     """Mean + z·sd of resampled means: the method's published form. Their sd already is the standard error."""
-    _of_points(evidence)
+    require_few(len(_of_points(evidence)))
     means = resampled_means(*evidence.matrix(), evidence.resamples, evidence.seed)
     return float(means.mean() - ndtri(alpha) * means.std(ddof=1))
 
@@ -94,15 +93,18 @@ def resampled_means(matrix: np.ndarray, weights: np.ndarray, resamples: int, see
     """
     if resamples < 2:
         raise ValueError(f"resamples: the spread of resampled means needs 2 or more, got {resamples}")
-    if len(matrix) > LARGEST_MATRIX:
-        raise ValueError(
-            f"the bootstrap holds all pairs of at most {LARGEST_MATRIX} points, got {len(matrix)}; give fewer"
-        )
+    require_few(len(matrix))
     counts = resample_counts(len(matrix), resamples, np.random.default_rng(seed))
     pairs = np.einsum("bi,bi->b", counts @ weights, counts)
     if not pairs.all():
         raise ValueError("a resample has no pair that counts; give more points")
     return np.einsum("bi,bi->b", counts @ matrix, counts) / pairs
+
+
+def require_few(points: int) -> None:
+    """ValueError for more points than all pairs are held of."""
+    if points > LARGEST_MATRIX:
+        raise ValueError(f"the bootstrap holds all pairs of at most {LARGEST_MATRIX} points, got {points}; give fewer")
 
 
 def _of_points(evidence: Evidence) -> np.ndarray:

@@ -1,12 +1,12 @@
 """How knowledge continuity is measured: points, layers, losses and bounds. Without numpy."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from certflow.kinds.seeds import Seed
 from certflow.kinds.spec import Record
-from certflow.stats.limits import LEAST_ALPHA
+from certflow.stats.limits import LARGEST_MATRIX, LEAST_ALPHA
 
 INPUT, LOGITS = "input", "logits"
 """Names of the first and the last layer, which every network has."""
@@ -64,6 +64,13 @@ class Measured(Record):
 
 class Knowledge(Extracted, Measured):
     """An entry of `knowledge`: how models are diagnosed. Without settings it is a complete one."""
+
+    @model_validator(mode="after")
+    def _pairs_are_held(self) -> Self:
+        most = LARGEST_MATRIX * 5 // 4  # four points in five are certified with
+        if self.bound == "bootstrap" and self.points > most:
+            raise ValueError(f"points: the bootstrap holds all pairs of at most {most} points, got {self.points}")
+        return self
 
     def extracted(self) -> dict[str, Any]:
         """The settings that a model's features depend on."""

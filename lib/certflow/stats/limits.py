@@ -16,6 +16,9 @@ LEAST_ALPHA = 1e-9
 """The least alpha of certificates and samplers: shares of it, such as a half for each of two bounds, stay above `LEAST_LEVEL`,
 and sizes of tests that look again and again, which are computed to some 1e-15, upwards, lose little."""
 
+LARGEST_MATRIX = 5000
+"""Points of which a matrix of all pairs is held (200 MB)."""
+
 LEAST_RANKED = 4
 """Pairs of values below which a rank correlation tells nothing: of three values six orders are possible, and chance alone
 gives a perfect one of either direction every third time."""

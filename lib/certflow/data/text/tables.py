@@ -54,16 +54,31 @@ def _objects(content: str, path: Path) -> Iterator[tuple[int, dict[Column, Any]]
 def _cells(
     content: str, form: Format, header: bool, columns: Sequence[Column], path: Path
 ) -> Iterator[tuple[int, Any]]:
-    """Each row by the header's names, or by number."""
+    """Each row by the header's names, or by number. All must be as long as the first one."""
     if form == "tsv":
         lines = ((number, line.rstrip("\r")) for number, line in enumerate(content.split("\n"), 1))
         rows = ((number, line.split("\t")) for number, line in lines if line)
     else:
         rows = _strict(content, path)
-    if not header:
-        yield from rows
-        return
-    _, names = next(rows, (0, []))
+    found = list(rows)
+    first = found[0][1] if found else []
+    names: Sequence[Column] = range(len(first))
+    if header:
+        names, found = first, found[1:]
+        _require_columns(columns, first, path)
+    torn = [(number, len(cells)) for number, cells in found if len(cells) != len(names)]
+    if torn:
+        number, count = torn[0]
+        others = ", ".join(str(line) for line, _ in torn[1 : 1 + NAMED]) + (", ..." if len(torn) > 1 + NAMED else "")
+        also = f" (further lines that do not fit it: {others})" if others else ""
+        what = "header" if header else "first row"
+        raise DataError(f"{path}, line {number}: has {count} columns, its {what} {len(names)}{also}; {REMEDY}")
+    for number, cells in found:
+        yield number, dict(zip(names, cells, strict=True))
+
+
+def _require_columns(columns: Sequence[Column], names: Sequence[str], path: Path) -> None:
+    """`DataError` unless the header has each of the columns once."""
     unknown = [column for column in columns if column not in names]
     if unknown:
         known = ", ".join(map(repr, names)) or "an empty line"
@@ -71,15 +86,6 @@ def _cells(
     double = [column for column in columns if sum(name == column for name in names) > 1]
     if double:
         raise DataError(f"{path}: has several columns {double[0]!r}; rename all but one of them")
-    found = list(rows)
-    torn = [(number, len(cells)) for number, cells in found if len(cells) != len(names)]
-    if torn:
-        number, count = torn[0]
-        others = ", ".join(str(line) for line, _ in torn[1 : 1 + NAMED]) + (", ..." if len(torn) > 1 + NAMED else "")
-        also = f" (further lines that do not fit it: {others})" if others else ""
-        raise DataError(f"{path}, line {number}: has {count} columns, its header {len(names)}{also}; {REMEDY}")
-    for number, cells in found:
-        yield number, dict(zip(names, cells, strict=True))
 
 
 def _strict(content: str, path: Path) -> Iterator[tuple[int, list[str]]]:
