@@ -12,6 +12,7 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from certflow.errors import ArtefactError, UnreadableError
@@ -337,3 +338,14 @@ def test_facts_are_part_of_a_model_s_identity(tmp_path):
         write_tensors(tmp_path / "m.safetensors", {}, record)
         found |= {read_header(tmp_path / "m.safetensors")[1], record.digest}
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "0.25", "NA", "null", "nan", "", "None", "-inf"])
+def test_names_are_read_as_they_were_written(tmp_path, name):
+    """Where all of a column looks like numbers, or like something unknown, it would be read as that."""
+    known = {"method": name, "noise": name, "norm": "l2", "images": "test", "seeds": name, "counts": "", "digests": "0"}
+    rows = pd.DataFrame([{**known, "n_images": 3, "n": 5, "sigma": np.nan, "alpha": 0.1, "draws": np.inf}] * 2)
+    write_table(tmp_path / "t.tsv", rows, Provenance(format="estimate", spec={}))
+    found, _ = read_table(tmp_path / "t.tsv", format="estimate")
+    assert found.to_dict("list").items() >= {**{key: [value] * 2 for key, value in known.items()}, "n": [5, 5]}.items()
+    assert found["sigma"].isna().all() and np.isinf(found["draws"]).all()

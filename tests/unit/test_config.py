@@ -113,6 +113,11 @@ def test_all_problems_are_reported_at_once_with_their_paths(raw):
         (("knowledge",), {"k": {"etas": [0.5, 0.0]}}, "knowledge.k.etas.1: should be greater than 0"),
         (("knowledge",), {"k": {"etas": [2.0]}}, "knowledge.k.etas.0: should be less than or equal to 1"),
         (("knowledge",), {"k": {"layers": []}}, "knowledge.k.layers"),
+        (
+            ("knowledge",),
+            {"k": {"bound": "bootstrap", "points": 6251}},
+            "knowledge.k: points: the bootstrap holds all pairs of at most 6250 points, got 6251",
+        ),
         (("knowledge",), {"k": {"seed": 2**64}}, "knowledge.k.seed: should be less than 18446744073709551616"),
         (
             ("experiments", "mnist", "published"),
@@ -584,6 +589,43 @@ def test_a_radius_that_no_certificate_says_anything_about_is_refused(raw):
     load(raw)
     experiment |= {"certificates": ["early", "np"], "radii": [0.1, 0.3, 0.5]}
     load(raw)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "published", "line"),
+    [
+        (
+            "fmnist",
+            {"dataset": "mnist", "arch": "lenet"},
+            "published.data: the published numbers are of mnist, not of fmnist; ",
+        ),
+        (
+            "cifar10",
+            {"dataset": "cifar10", "arch": "cifar_resnet20"},
+            "published.model: the published networks are cifar_resnet20, not cifar_resnet110; ",
+        ),
+    ],
+)
+def test_published_numbers_of_something_else_must_be_said_to_be(raw, experiment, published, line):
+    raw["experiments"][experiment]["published"] = published
+    (problem,) = problems(raw)
+    assert problem.startswith(f"experiments.{experiment}.{line}say what ours ")
+    raw["experiments"][experiment]["published"] |= {"data": "others", "model": "another"}
+    assert load(raw).table_spec(experiment)["published_as"]
+
+
+def test_a_recipe_of_another_dataset_than_the_published_one_is_not_the_papers(raw):
+    raw["methods"]["gaussian"] = {"kind": "gaussian", "preset": "paper", "preset_dataset": "mnist"}
+    found = load(raw).table_spec("cifar10")["published_as"]["gaussian"]
+    assert set(found.values()) == {""}
+    assert set(load(raw).table_spec("mnist")["published_as"]["gaussian"].values()) == {"gaussian"}
+
+
+def test_a_line_made_elsewhere_is_not_called_like_a_method(raw, tmp_path):
+    with_foreign(raw, tmp_path, TABLE)
+    load(raw)
+    raw["experiments"]["digits"]["foreign"][0]["label"] = load(raw).experiments["digits"].methods[0]
+    assert any("has the label " in line and "as our method" in line for line in problems(raw))
 
 
 PAIRED = {"noises": ["gauss-0.50", "ggauss"], "certificates": ["np", "two"], "methods": ["gaussian-quick"]}

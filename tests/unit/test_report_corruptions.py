@@ -41,7 +41,7 @@ def copies_line(seed=0, severities=(1, 2, 3, 4, 5), seeds=1) -> Line:
 def spec(**entry) -> dict:
     return {
         "radii": RADII,
-        "entries": {"c10": {"clean": ["identity"], "published": None} | entry},
+        "entries": {"c10": {"clean": ["identity"], "averaged": ["fog", "snow"], "published": None} | entry},
         "published": {"dataset": "cifar10", "arch": "cifar_resnet110", "data": None, "model": None},
     }
 
@@ -138,7 +138,16 @@ def test_published_rows_stand_beside_the_same_corruption(found):
     at3 = summary[(summary["severity"] == 3) & (summary["corruption"] == MEAN)].iloc[0]
     assert at3["published_acr"] == origin.xs("corruption_acr:mean:severity3", level=0).iloc[0]
     assert at3["published_n_images"] == 100 and whole.loc["fog", "published_n_images"] == 500
-    assert any("alinlab/smoothing-catrs, 500 copies" in note for note in notes(summary))
+    (said,) = [note for note in notes(summary) if "alinlab/smoothing-catrs, 500 copies" in note]
+    assert said.endswith("; published with N = 100,000 draws per image, ours with N = 1,000 draws per image.")
+
+
+def test_a_mean_over_other_corruptions_stands_beside_no_published_one(found):
+    for averaged, known in ((["snow", "fog"], True), (["fog"], False), (["fog", "snow", "frost"], False)):
+        summary = summarise_corruptions(found, spec(published="cifar10c", averaged=averaged), resamples=0)
+        theirs = summary.set_index(["corruption", "severity"])["published_acr"]
+        assert np.isfinite(theirs[MEAN, 0]) == np.isfinite(theirs[MEAN, 3]) == known
+        assert np.isfinite(theirs["fog", 0])
 
 
 def test_what_was_not_asked_about_is_unknown_of_copies_too():

@@ -55,7 +55,7 @@ def test_figures_show_no_published_points_of_another_noise_or_norm(other):
 def test_corrupted_copies_are_compared_under_the_same_noise_and_norm(other):
     spec = {
         "radii": [0.25],
-        "entries": {"c10": {"clean": [], "published": "cifar10c"}},
+        "entries": {"c10": {"clean": [], "averaged": [], "published": "cifar10c"}},
         "published": {"dataset": "cifar10", "arch": "cifar_resnet110"},
     }
 

@@ -407,7 +407,7 @@ def make_corruptions(folder: Path, number: int) -> None:
     names = {"method": "gaussian", "noise": "gauss-0.25", "certificate": "np", "norm": "l2", "entry": "c"}
     table = pd.DataFrame({**names, "corruption": ["fog", "snow"], "severity": 0, "severities": "1 2", "sigma": 0.25})
     table = table.assign(n_images=12, acr=[0.5, 0.25 + number], preset_radii="", judged="", published_source="")
-    table = table.assign(tables="x.tsv", digests="e")
+    table = table.assign(tables="x.tsv", digests="e", noise_kind="gaussian", comparison="")
     write_table(folder / "c.tsv", table, record("corruptions table", number))
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from certflow.config.combinations import combination_problems
 from certflow.config.foreign import foreign_problems
 from certflow.config.parse import Written
-from certflow.config.records import PAGES, Diagnosis, Experiment
+from certflow.config.records import PAGES, Diagnosis, Experiment, PublishedCell
 from certflow.config.study import Study
 from certflow.errors import listed, no_entry
 from certflow.kinds.registry import spec_class
@@ -81,7 +81,7 @@ def _experiment_problems(study: Study, e: Experiment, written: Written) -> Itera
     yield from _name_problems(named, written)
     yield from _seed_problems(e)
     yield from _list_problems(e)
-    yield from _published_problems(e)
+    yield from _published_problems(study, e)
     yield from _envelope_problems(study, e)
     yield from foreign_problems(study, e)
     if _all_there(study, named):
@@ -132,6 +132,8 @@ def _list_problems(e: Experiment) -> Iterator[str]:
     theirs = [(result.label, result.noise) for result in e.foreign]
     if len(set(theirs)) < len(theirs):
         yield "foreign: two lines have the same label and noise; give them different labels, or list their tables in one"
+    for label in sorted({label for label, _ in theirs} & set(e.methods)):
+        yield f"foreign: a line made elsewhere has the label {label!r}, as our method; give it one that tells them apart"
     if sorted(set(e.radii)) != e.radii or e.radii[0] < 0:
         yield f"radii: must increase and not be negative, got {e.radii}"
 
@@ -144,8 +146,17 @@ def _envelope_problems(study: Study, e: Experiment) -> Iterator[str]:
         yield "envelope: every kind of noise has one level, so there is nothing to choose from; list several, or leave it out"
 
 
-def _published_problems(e: Experiment) -> Iterator[str]:
-    """Datasets and architectures of which no numbers were published."""
+def _other_problems(published: PublishedCell, data: str, model: str) -> Iterator[str]:
+    """A published dataset, or a published network, that is another one than ours and is not said to be."""
+    other = "say what ours {} called, so that every comparison tells that they differ, or leave `published` out"
+    if published.data is None and data != published.dataset:
+        yield f"published.data: the published numbers are of {published.dataset}, not of {data}; {other.format('are')}"
+    if published.model is None and published.arch not in (model, model.replace("cifar_", f"{published.dataset}_")):
+        yield f"published.model: the published networks are {published.arch}, not {model}; {other.format('is')}"
+
+
+def _published_problems(study: Study, e: Experiment) -> Iterator[str]:
+    """Datasets and architectures of which no numbers were published, or that are others than ours without a word of it."""
     if e.published is not None:
         dataset, arch = e.published.dataset, e.published.arch
         if dataset not in published_datasets():
@@ -153,5 +164,7 @@ def _published_problems(e: Experiment) -> Iterator[str]:
         elif arch not in published_archs(dataset):
             known = listed(published_archs(dataset), arch)
             yield f"published.arch: no published numbers of {arch!r} on {dataset}; known: {known}"
+        elif e.dataset in study.datasets and e.model in study.models:
+            yield from _other_problems(e.published, study.datasets[e.dataset].kind, study.models[e.model].size_name)
     if e.envelopes is not None and not envelopes.envelopes(e.envelopes.dataset, e.envelopes.arch):
         yield f"envelopes: none of {e.envelopes.dataset} {e.envelopes.arch}; known: {', '.join(envelopes.known())}"

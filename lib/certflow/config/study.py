@@ -37,7 +37,7 @@ class Study(StageSpecs):
                 "attacks": self._attacks(experiment),
                 "sigmas": {name: self.noises[name].sigma for name in noises},
                 "published_as": {
-                    method: {noise: self._published_as(method, e.dataset, noise, norm) for noise in e.noises}
+                    method: {noise: self._published_as(e, method, noise, norm) for noise in e.noises}
                     for method in e.methods
                 },
                 "split": self.images[e.images].split,
@@ -89,6 +89,7 @@ class Study(StageSpecs):
         entries = {
             entry: {
                 "clean": sorted(self.corruptions[entry].clean),
+                "averaged": self.corruptions[entry].averaged(),
                 "published": self.corruptions[entry].published_as(kind),
             }
             for entry in e.corruptions
@@ -100,14 +101,16 @@ class Study(StageSpecs):
         """A run's names, and what its certificate table must have been made from."""
         return {**_names(run, "certificate"), "spec": self.certificate_spec(run)}
 
-    def _published_as(self, method: str, dataset: str, noise: str, norm: str) -> str:
-        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is, for this
-        noise and for radii in this norm."""
+    def _published_as(self, e: Experiment, method: str, noise: str, norm: str) -> str:
+        """The name under which papers' numbers stand beside a method: its kind, if it is a papers' recipe as it is, for the
+        published dataset, for this noise and for radii in this norm."""
         entry = self.methods[method]
         if entry.preset is None or entry.own:
             return ""
-        row = preset_row(entry.preset, *self.preset_key(method, dataset, noise))
-        return entry.kind if norm in row.norms else ""
+        key = self.preset_key(method, e.dataset, noise)
+        if e.published is not None and key[0] != e.published.dataset:
+            return ""
+        return entry.kind if norm in preset_row(entry.preset, *key).norms else ""
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from certflow.errors import ArtefactError
 from certflow.files.atomic import atomic
-from certflow.files.formats import FORMATS, Typed, require_container, require_layout
+from certflow.files.formats import FORMATS, Typed, require_container, require_layout, texts_of
 from certflow.files.intact import digest_of, opened, read_bounded, reading
 from certflow.files.provenance import Provenance
 
@@ -67,19 +67,17 @@ def read_provenance(path: str | Path) -> Provenance:
         return provenance
 
 
-def read_table(path: str | Path, *, text: Sequence[str] = (), **expected: Any) -> tuple[Any, Provenance]:
-    """The DataFrame and provenance of a table; `expected` (format, spec, parents) is checked first.
-
-    text: columns that hold text even where all of it looks like numbers or is empty.
-    """
+def read_table(path: str | Path, **expected: Any) -> tuple[Any, Provenance]:
+    """The DataFrame and provenance of a table; `expected` (format, spec, parents) is checked first."""
     import pandas as pd
 
     with _beside(path) as (file, provenance):
         _required(provenance, path, expected)
         with reading(path):
-            # pandas 3.1 and later read every float64 exactly.
-            table = pd.read_csv(file, sep="\t", dtype=dict.fromkeys(text, str), encoding="utf-8")
-            table = table.assign(**{name: table[name].fillna("") for name in text})
+            # What is unknown is written as nothing: "NA" and "null" are names. pandas 3.1 and later read every float64 exactly.
+            texts: Any = dict.fromkeys(texts_of(provenance.format), str)
+            table = pd.read_csv(file, sep="\t", dtype=texts, keep_default_na=False, na_values=[""], encoding="utf-8")
+            table = table.assign(**{name: table[name].fillna("") for name in texts if name in table})
         _require_layout(path, provenance, {name: (table[name].dtype.kind, (len(table),)) for name in table})
     return table, provenance
 

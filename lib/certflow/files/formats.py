@@ -89,7 +89,7 @@ FORMATS: dict[str, Format] = {
     "features": Format("arrays", {"idx": "whole images", "label": "whole images", "logits": "number images classes"}),
     "volatility": Format(
         "table",
-        dict.fromkeys(("layer", "loss"), "text")
+        dict.fromkeys(("layer", "loss", "remarks"), "text")
         | dict.fromkeys(("dim", "points"), "whole")
         | dict.fromkeys(("depth", "accuracy", "volatility", "relative", "ball_score"), "number")
         | dict.fromkeys(("standard_error", "relative_error"), "number"),
@@ -103,12 +103,15 @@ FORMATS: dict[str, Format] = {
     ),
     "corruptions table": Format(
         "table",
-        dict.fromkeys(("method", "noise", "certificate", "corruption", "norm"), "text")
+        dict.fromkeys(
+            ("method", "noise", "noise_kind", "certificate", "entry", "corruption", "norm", "severities"), "text"
+        )
+        | dict.fromkeys(("preset_radii", "judged", "published_source", "comparison", "tables", "digests"), "text")
         | {"severity": "whole", "n_images": "whole", "sigma": "number", "acr": "number"},
     ),
     "estimate": Format(
         "table",
-        dict.fromkeys(("method", "noise", "norm", "images"), "text")
+        dict.fromkeys(("method", "noise", "norm", "images", "seeds", "counts", "digests"), "text")
         | {"n_images": "whole", "n": "whole", "sigma": "number", "alpha": "number", "draws": "number"},
     ),
     "figure": Format("pictures"),
@@ -117,6 +120,12 @@ FORMATS: dict[str, Format] = {
 
 Typed = tuple[str, tuple[int, ...]]
 """numpy's kind of an array's dtype, and its shape."""
+
+
+def texts_of(name: str) -> list[str]:
+    """The columns of a table of this format that hold text, even where all of it looks like numbers or is empty."""
+    columns = {**FORMATS[name].needed, **FORMATS[name].optional} if name in FORMATS else {}
+    return [column for column, layout in columns.items() if layout == "text"]
 
 
 def require_container(name: str, container: Container) -> None:

@@ -105,7 +105,7 @@ class PublishedCells:
         found = [lookup(self.dataset, self.arch, name, noise, norm, sigma) for name in names]
         rows = pd.concat(found, ignore_index=True)
         rows = rows[rows["method"].isin(names)].drop_duplicates()
-        lines = [_line(key, group) for key, group in rows.groupby(list(FACTS), sort=False, dropna=False)]
+        lines = results(rows)
         lines.sort(key=lambda e: (_risk(e), not e.of_images(numbers), "printed" in e.source, -e.n_images))
         return lines[0] if lines else None
 
@@ -113,13 +113,22 @@ class PublishedCells:
         """What a reader must know before comparing our line with a published one; no full stop."""
         same = f"on the same images, {ours.images}"
         other = f"not on the same images: published on {_described(found)}, ours on {ours.images}"
-        facts = [same if self.same_images(found, ours) else other]
+        return "; ".join([same if self.same_images(found, ours) else other, *self.differences(found, ours)])
+
+    def differences(self, found: PublishedLine, ours: Line) -> list[str]:
+        """What differs from a published result besides the images: data, network, and what was certified from which draws."""
+        facts = []
         if self.data is not None and self.data != self.dataset:
             facts.append(f"the data differ: published on {self.dataset}, ours on {self.data}")
         if self.model is not None and self.model != self.arch:
             facts.append(f"the networks differ: published {self.arch}, ours {self.model}")
-        facts += _claims(found, ours)
-        return "; ".join(facts)
+        return [*facts, *_claims(found, ours)]
+
+
+def results(rows: "pd.DataFrame") -> list[PublishedLine]:
+    """The results that published rows are of."""
+    groups: Any = rows.groupby(list(FACTS), sort=False, dropna=False)
+    return [_line(key, group) for key, group in groups]
 
 
 def _described(found: PublishedLine) -> str:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "corruptions table"
-TEXT = ("entry", "severities", "preset_radii", "judged", "published_source", "tables", "digests")
-"""Columns that may be empty, or look like numbers."""
 
 
 def write_corruptions(
@@ -103,12 +101,14 @@ def notes(summary: "pd.DataFrame") -> list[str]:
     lines += asked_notes(summary)
     lines += common_noise(len(summary))
     known = summary[summary["published_source"] != ""]
-    for (source, images), part in known[known["severity"] == 0].groupby(["published_source", "published_n_images"]):
+    facts = ["published_source", "published_n_images", "comparison"]
+    for (source, images, comparison), part in known[known["severity"] == 0].groupby(facts):
         ours = ", ".join(f"{n}" for n in sorted(part["n_images"].unique()))
-        lines.append(f"Published numbers: {source}, {images:.0f} copies of each corruption (ours: {ours}).")
+        more = f"; {comparison}" if comparison else ""
+        lines.append(f"Published numbers: {source}, {images:.0f} copies of each corruption (ours: {ours}){more}.")
     return lines
 
 
 def read_corruptions(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
     """A table written by `write_corruptions` as tsv; `ArtefactError` if it is of another `Study.corruption_table_spec`."""
-    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], metrics(spec["radii"]))
+    return typed(read_table(path, format=FORMAT, spec=spec)[0], metrics(spec["radii"]))

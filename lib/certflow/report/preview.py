@@ -25,8 +25,6 @@ FORMAT = "estimate"
 ESTIMATED = "estimated_accuracy"
 ACR = Metric("estimated_acr")
 KEYS = ("method", "noise")
-TEXT = ("seeds", "counts", "digests")
-"""Columns that look like numbers."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def write_preview(
 
 def read_preview(path: str | Path, spec: Mapping[str, Any]) -> "pd.DataFrame":
     """A table that `write_preview` wrote as tsv; `ArtefactError` if it is of another `Study.preview_spec`."""
-    return typed(read_table(path, text=TEXT, format=FORMAT, spec=spec)[0], _metrics(spec))
+    return typed(read_table(path, format=FORMAT, spec=spec)[0], _metrics(spec))
 
 
 def _metrics(spec: Mapping[str, Any]) -> list[Metric]:

@@ -3,7 +3,7 @@
 The copies of one image at several severities are one image to the bootstrap: an image is resampled with all its copies.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from certflow.errors import ArtefactError
 from certflow.report.columns import CERTIFIED, Column, Metric, Statistic, certified_at, frame, metrics
-from certflow.report.compare import NAMES
+from certflow.report.compare import NAMES, PublishedCells, PublishedLine, results
 from certflow.report.decided import asked, difference
 from certflow.report.gather import own_lines
 from certflow.report.lines import Line, stacked
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 CLEAN, MEAN = "clean images", "mean of corruptions"
 SEVERITIES = 5
 """Of the published copies that come in several."""
-Lookup = Callable[[str, int, Sequence[int]], tuple[dict[Metric, float], str, float]]
-"""(corruption, severity, severities) → published values by our metrics, their source, number of images."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,45 @@ class Measured:
     lines: tuple[Line, ...]
     values: np.ndarray
     severities: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """Published results on copies of a dataset, of a line's recipe under its kind of noise and in its norm."""
+
+    cells: PublishedCells
+    rows: "pd.DataFrame"
+    same_mean: bool
+    """Whether their mean is over the corruptions that ours is over."""
+
+    @classmethod
+    def beside(
+        cls, line: Line, spec: Mapping[str, Any], facts: Mapping[str, Any], names: Collection[str]
+    ) -> "Theirs | None":
+        """Those that a line is compared with on the copies of an entry; None: there are none. names: of what corrupts."""
+        if spec["published"] is None or facts["published"] is None or not line.published_as:
+            return None
+        cells = PublishedCells(**spec["published"])
+        rows = published(facts["published"], cells.arch, line.published_as, line.noise_kind, line.norm, line.sigma)
+        return cls(cells, rows, set(names) == set(facts["averaged"]))
+
+    def of(self, corruption: str, severity: int, severities: Sequence[int]) -> PublishedLine | None:
+        """The result on a corruption at a severity, or (0) at all of `severities`."""
+        if corruption == MEAN and not self.same_mean:
+            return None
+        graded = self.rows["metric"].str.contains(":severity").any()
+        if graded and not severity and len(severities) < SEVERITIES:
+            return None  # theirs are over all severities
+        what = "mean" if corruption == MEAN else corruption
+        ending = f":{what}:severity{severity}" if severity else f":{what}"
+        values, chosen = {}, self.rows[self.rows["metric"].str.endswith(ending)]
+        for row in chosen.itertuples():
+            name = row.metric.removesuffix(ending).removeprefix("corruption_")
+            if name == CERTIFIED:
+                values[certified_at(row.radius)] = float(row.value)
+            elif name in NAMES:
+                values[Metric(NAMES[name])] = float(row.value)
+        return replace(results(chosen)[0], values=values) if values else None
 
 
 def read_robustness(spec: Mapping[str, Any], certificates: Sequence[str], copies: Sequence[str]) -> list[Robustness]:
@@ -82,8 +119,9 @@ def summarise_corruptions(
     severities, n_images (copies), n_seeds, alpha, n (most stage-2 draws of a copy); the metrics of
     `certflow.report.columns.metrics` with `_low`, `_high` (95 % bootstrap over images) and `_sd` (over seeds); preset_radii
     and judged (see `certflow.report.decided`), which leave some metrics unknown; `published_` and `difference_` of each,
-    published_source, published_n_images; tables (paths) and digests, joined by blanks. Rows of one severity have no
-    intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's `identity`).
+    published_source, published_n_images, comparison (what differs besides the images); tables (paths) and digests, joined by
+    blanks. Rows of one severity have no intervals. The mean is unweighted, over corruptions that corrupt (not MNIST-C's
+    `identity`); a published one stands beside it only where ours is over the same corruptions.
     """
     rows = []
     for line in found:
@@ -98,16 +136,16 @@ def _line_rows(
     yield _row(Measured((found.clean,), clean[:, None], (1,)), radii, resamples, entry="", corruption=CLEAN)
     for entry, facts in spec["entries"].items():
         values = {name: measured(line, radii) for (other, name), line in found.copies.items() if other == entry}
-        corrupting = [values[name] for name in values if name not in facts["clean"]]
-        lookup = _published(spec, facts["published"], found.clean)
+        corrupting = [name for name in values if name not in facts["clean"]]
+        theirs = Theirs.beside(found.clean, spec, facts, corrupting)
         if len(corrupting) > 1:
-            values[MEAN] = _mean(corrupting)
+            values[MEAN] = _mean([values[name] for name in corrupting])
         for name, one in values.items():
-            yield _row(one, radii, resamples, entry=entry, corruption=name, lookup=lookup)
+            yield _row(one, radii, resamples, entry=entry, corruption=name, theirs=theirs)
         for name, one in values.items():
             for place, severity in enumerate(one.severities if len(one.severities) > 1 else ()):
                 part = replace(one, values=one.values[:, place : place + 1], severities=(severity,))
-                yield _row(part, radii, 0, entry=entry, corruption=name, severity=severity, lookup=lookup)
+                yield _row(part, radii, 0, entry=entry, corruption=name, severity=severity, theirs=theirs)
 
 
 def _mean(found: Sequence[Measured]) -> Measured:
@@ -124,7 +162,7 @@ def _row(
     entry: str,
     corruption: str,
     severity: int = 0,
-    lookup: Lookup | None = None,
+    theirs: Theirs | None = None,
 ) -> dict[str, Any]:
     line, draws = found.lines[0], [one.draws or (np.nan, np.nan) for one in found.lines]
     row: dict[str, Any] = {
@@ -143,37 +181,13 @@ def _row(
         "digests": " ".join(seed.record.digest for seed in line.seeds) if corruption != MEAN else "",
     }
     row |= metric_row(found.values.mean(axis=1), radii, resamples) | asked(line, radii)
-    theirs, source, images = lookup(corruption, severity, found.severities) if lookup else ({}, "", np.nan)
-    row |= {"published_source": source, "published_n_images": images}
+    result = None if theirs is None else theirs.of(corruption, severity, found.severities)
+    row |= {"published_source": "", "published_n_images": np.nan, "comparison": ""}
+    if theirs is not None and result is not None:
+        row |= {"published_source": result.source, "published_n_images": float(result.n_images)}
+        row["comparison"] = "; ".join(theirs.cells.differences(result, line))
     for metric in metrics(radii):
-        value = theirs.get(metric, np.nan)
+        value = np.nan if result is None else result.values.get(metric, np.nan)
         row[Column(metric, Statistic.PUBLISHED)] = value
         row[Column(metric, Statistic.DIFFERENCE)] = difference(row, metric, value)
     return row
-
-
-def _published(spec: Mapping[str, Any], dataset: str | None, line: Line) -> Lookup | None:
-    """Where the published numbers of a line are looked up, of its kind of noise and norm; None: there is nothing to compare."""
-    if spec["published"] is None or dataset is None or not line.published_as:
-        return None
-    arch = spec["published"]["arch"]
-    rows = published(dataset, arch, line.published_as, line.noise_kind, line.norm, line.sigma)
-
-    def lookup(corruption: str, severity: int, severities: Sequence[int]) -> tuple[dict[Metric, float], str, float]:
-        graded = rows["metric"].str.contains(":severity").any()
-        if graded and not severity and len(severities) < SEVERITIES:
-            return {}, "", np.nan  # the published rows are over all severities
-        what = "mean" if corruption == MEAN else corruption
-        ending = f":{what}:severity{severity}" if severity else f":{what}"
-        values, chosen = {}, rows[rows["metric"].str.endswith(ending)]
-        for row in chosen.itertuples():
-            name = row.metric.removesuffix(ending).removeprefix("corruption_")
-            if name == CERTIFIED:
-                values[certified_at(row.radius)] = float(row.value)
-            elif name in NAMES:
-                values[Metric(NAMES[name])] = float(row.value)
-        if not values:
-            return {}, "", np.nan
-        return values, str(chosen["source"].iloc[0]), float(chosen["n_images"].iloc[0])
-
-    return lookup

@@ -52,6 +52,11 @@ class CorruptionSpec(Spec):
             raise ValueError("must list at least one corruption, and none twice")
         return names
 
+    @classmethod
+    def averaged(cls) -> list[str]:
+        """The corruptions that papers take the mean over."""
+        return [name for name in cls.usual or cls.known if name not in cls.clean]
+
     def chosen(self) -> tuple[str, ...]:
         """The corruptions that are evaluated, in the order given."""
         return tuple(self.names) if self.names is not None else self.usual or self.known

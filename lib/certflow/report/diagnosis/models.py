@@ -87,7 +87,7 @@ def read_models(
     """
     labels, found = model_labels(runs), []
     for place, (run, label, path) in enumerate(zip(runs, labels, volatility, strict=True)):
-        table, record = read_table(path, text=("remarks",), format="volatility", spec=run["spec"])
+        table, record = read_table(path, format="volatility", spec=run["spec"])
         curve = None
         if certificate is not None:
             curve, _ = read_table(
