@@ -70,6 +70,24 @@ def test_images_that_are_all_decided_leave_the_interval_of_so_many_coins(missed)
     assert found.low[0] < exact.low + 1e-3 and found.value[0] <= found.high[0] <= 1
 
 
+@pytest.mark.parametrize("images", [1, 49, 50, 99, 100, 101, 500, 501])
+def test_images_that_all_show_the_same_leave_the_interval_of_so_many_coins(images):
+    """Whether the weights of a law sum to 1 to the last bit must not matter."""
+    found = estimated_accuracy(np.full(images, 135), np.full(images, 135), LIMITS[:1])
+    exact = binomtest(images, images).proportion_ci()
+    assert found.value[0] > 0.99 and found.low[0] == pytest.approx(exact.low, abs=0.012 if images > 1 else 0.2)
+
+
+@pytest.mark.parametrize(("images", "share"), [(100, 0.99), (50, 0.98), (100, 0.01)])
+def test_an_interval_holds_where_few_images_are_unlike_the_others(images, share):
+    held, rng = [], np.random.default_rng(3)
+    for seed in range(60):
+        z = np.where(rng.random(images) < share, 3.7, -3.0)
+        found = estimated_accuracy(*piloted(z, seed), LIMITS[:1])
+        held.append(found.low[0] <= share <= found.high[0])
+    assert np.mean(held) > 0.8, "nominal 0.95; 0.37 to 0.64 where only what the images show was counted"
+
+
 def test_a_radius_that_no_draws_prove_is_estimated_at_none():
     k, n = piloted(np.linspace(-1, 3, 100), 3)
     found = estimated_accuracy(k, n, LIMITS[:1], draws=5)

@@ -22,6 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from certflow.stats.checks import whole
+from certflow.stats.limits import LARGEST_N
+
 GRID = np.linspace(-3.0, 5.0, 241)
 """Probits of p that weights are put on: p from 0.0013 to 1 - 3e-7."""
 CURVES = 22
@@ -45,8 +48,9 @@ class Observed:
 
 
 def observed(k: ArrayLike, n: ArrayLike) -> Observed:
-    """k hits in n draws of each image, whole numbers [images], 0 <= k <= n; n = 0 says nothing of an image."""
-    pairs, pattern = np.unique(np.column_stack([np.asarray(k), np.asarray(n)]), axis=0, return_inverse=True)
+    """k hits in n draws of each image, whole numbers [images], 0 <= k <= n <= `LARGEST_N`; n = 0 says nothing of an image."""
+    counts = [whole(name, given, low=0, high=LARGEST_N) for name, given in (("k", k), ("n", n))]
+    pairs, pattern = np.unique(np.column_stack(counts), axis=0, return_inverse=True)
     hits, draws = pairs[:, :1].astype(np.float64), pairs[:, 1:].astype(np.float64)
     if len(pairs) == 0 or (hits < 0).any() or (hits > draws).any():
         raise ValueError("k and n: must be one pair or more with 0 <= k <= n")

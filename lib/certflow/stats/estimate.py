@@ -27,6 +27,8 @@ SHIFT = 0.017
 of 50 %, 0.37 at 95 %."""
 P = special.ndtr(GRID)
 """Probabilities that a law is about."""
+RARE = 3
+"""Images of a kind of which a sample may well hold none: with 3 expected, it does so in e^-3 = 5 % of samples."""
 REACH = 2.5
 """Probits of p up to which accuracies are estimated. With so few draws, images beyond look alike."""
 EDGE = float(special.ndtr(-REACH)) * (1 - 1e-9)
@@ -96,15 +98,17 @@ def radius_under(law: Law, radii: np.ndarray, limits: np.ndarray, draws: int, al
 def _interval(law: Law, values: np.ndarray) -> Estimate:
     """Mean and interval of what an image contributes, [grid, ...], from 0 to some most.
 
-    The error is the jackknife's, and at least what it would be if every image's probability were known: where all images show
-    the same counts, the jackknife finds no error at all.
+    The error is the jackknife's, and at least what it would be if every image's probability were known. Where all images show
+    the same counts both find next to none, though there may be other images: it is at least that of a coin where up to `RARE`
+    images would make the mean what it is, and of so many coins among the images elsewhere.
     """
     value, error = law.mean(values)
     most, images = values.max(axis=0), law.images.sum()
     variance = np.maximum(np.square(error), law.weights @ np.square(values - value) / images)
     share = np.clip(value / np.where(most > 0, most, 1.0), 0.0, 1.0)
     room = share * (1 - share)
-    relative = np.divide(variance, room * most**2, out=np.full_like(room, 1 / images), where=room * most > 0)
+    coins = np.minimum(RARE / np.maximum(images * room, RARE), 1.0) / images
+    relative = np.maximum(np.divide(variance, room * most**2, out=coins.copy(), where=room * most > 0), coins)
     ratio = special.ndtri(0.975) ** 2 * (relative + SHIFT**2)  # z^2 over the number of coins that would tell as much
     centre, half = (share + ratio / 2) / (1 + ratio), np.sqrt(ratio * (room + ratio / 4)) / (1 + ratio)
     low, high = np.maximum(centre - half, 0.0) * most, np.minimum(centre + half, 1.0) * most
