@@ -22,6 +22,7 @@ from certflow.models import build
 from certflow.models.base import Inference
 from certflow.models.fast import pooled, winograd
 from certflow.sampling.classifier import BaseClassifier
+from certflow.sampling.fast import convolutions
 from certflow.sampling.fast.convolutions import WinogradConv2d, _pays, replace_convolutions, shape_of
 from certflow.sampling.fast.fusing import FusedConv2d
 
@@ -340,6 +341,19 @@ def test_lenet_is_two_kernels_and_two_linear_layers(precision, error):
     x = torch.rand(9, 1, 28, 28)
     with torch.inference_mode():
         torch.testing.assert_close(fast.logits(x.clone()), plain.logits(x.clone()), rtol=error, atol=error)
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("wrong", [lambda y: 1.2 * y, lambda y: y.index_fill(1, torch.tensor([0]), 0)])
+def test_a_kernel_that_computes_something_else_is_left_out(monkeypatch, precision, wrong):
+    """In bfloat16, too, where the module in float32 is too far away to tell."""
+    torch.manual_seed(0)
+    network = build(spec("lenet"), MNIST)[1].eval()
+    right = convolutions.convolve
+    monkeypatch.setattr(convolutions, "convolve", lambda *given, **more: wrong(right(*given, **more)))
+    base = BaseClassifier(network, Inference(precision=precision, native=True), shape=(1, 28, 28))
+    assert not base.describe().get("native") and "native" in base.describe()["dropped"]
 
 
 @needs_compiler

@@ -1,12 +1,14 @@
 """From the module that was given to the network that is sampled, and a proof that both are one function.
 
 A chain of forms: as given in float32, then after each step that makes it fast (`certflow.sampling.fast.steps`), in the stated
-precision, compiled. The logits of every form are compared with those of the module as given, in float32, on probe images. A
-step that fails or changes the function is left out and named in `dropped`. The precision cannot be left out, for it is what
-the model's owner stated: a model that cannot run in it is refused.
+precision, then after the steps that need that. On probe images the logits of every form up to the stated precision are
+compared with those of the module as given, in float32; those after it with the form before. A step that fails or changes
+the function is left out and named in `dropped`. The precision cannot be left out, for it is what the model's owner stated: a
+model that cannot run in it is refused.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,11 +16,13 @@ import torch
 from torch import nn
 
 from certflow.errors import CertflowError, NonFiniteError, short_of_memory
+from certflow.models.agreement import TOLERANCE, agree, difference
 from certflow.models.base import Inference
 from certflow.sampling.fast.steps import Step, compiled, late_steps, steps
 from certflow.sampling.form import DTYPES, Form, cast, doing
 from certflow.sampling.outputs import Picked, find_logits
 from certflow.sampling.probing import (
+    COMPANY,
     ROWS,
     check_repeats,
     check_rows,
@@ -76,13 +80,14 @@ def prepare(
             )
         forms = [first]
         for name, step in steps(inference, x).items():
-            forms.append(_tried(forms[-1], name, step, wanted, x))
+            forms.append(_tried(forms[-1], name, step, lambda found: found.agrees(wanted, x)))
         form = _lowered(forms, dtype, wanted, x)
+        error = difference(wanted, form.logits(x))
         for name, step in late_steps(inference, x).items():
-            form = _tried(form, name, step, wanted, x)
+            form = _tried(form, name, step, _as_before(form, error, x))
         if inference.compile:
             x = probe_images(batch, shape).to(device)
-            form = _tried(form, "compile", partial(compiled, device=device), form.logits(x), x)
+            form = _tried(form, "compile", partial(compiled, device=device), _as_before(form, error, x))
         logits = check_rows(form.logits, x, company_images(len(x), shape).to(device), dtype)
     return form, Witness(x, logits)
 
@@ -100,13 +105,20 @@ def _given(module: nn.Module, x: torch.Tensor, classes: int | None) -> tuple[For
     return Form(network if pick is None else Picked(network, pick)), x
 
 
-def _tried(form: Form, name: str, step: Step, wanted: torch.Tensor, x: torch.Tensor) -> Form:
-    """The form after a step, if it still computes what is wanted."""
+def _as_before(form: Form, error: float, x: torch.Tensor) -> Callable[[Form], bool]:
+    """Whether a form computes what `form` did in the same precision, up to twice what that has cost (`error`)."""
+    logits = form.logits(x)
+    tolerance = max(TOLERANCE, COMPANY[form.dtype], 2 * error)
+    return lambda found: agree(logits, found.logits(x), tolerance, eps=torch.finfo(form.dtype).eps, roundings=4)
+
+
+def _tried(form: Form, name: str, step: Step, right: Callable[[Form], bool]) -> Form:
+    """The form after a step, if that is right."""
     try:
         found = step(form)
         if found is None:
             return form
-        return replace(found, done=(*form.done, name)) if found.agrees(wanted, x) else form.without(name)
+        return replace(found, done=(*form.done, name)) if right(found) else form.without(name)
     except CertflowError:
         raise
     # Foreign modules may raise anything when they are rewritten; such a module is sampled without the step.
