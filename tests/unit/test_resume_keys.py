@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from certflow.files.artefact import read_arrays
 from certflow.noise import Gaussian
 from certflow.noise.streams import Stream
-from certflow.sampling import stage
+from certflow.sampling import engine, stage
 from certflow.sampling.base import Measurement
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.ladder import ladder
@@ -156,6 +156,36 @@ def test_a_kill_between_the_two_writes_counts_no_draw_twice(tmp_path, monkeypatc
     for name in ("counts", "drawn", "decided"):
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
     np.testing.assert_array_equal(again.counts.sum(axis=1), again.drawn)
+
+
+@pytest.mark.parametrize("kill_at", [1, 2, 5])
+def test_an_instalment_that_was_kept_is_found_again_where_the_look_before_it_was_not(tmp_path, monkeypatch, kill_at):
+    """The state is stored before the instalment that follows on it: nobody else would know which look it is of."""
+    whole, saved = decided(), 0
+    write = Journal.write
+
+    def dying(self, arrays):
+        nonlocal saved
+        write(self, arrays)
+        saved += self.path.name.endswith("part-of-it")
+        if saved == kill_at:
+            raise Killed
+
+    path = tmp_path / "counts.npz.partial"
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "due", lambda self: self.path.name.endswith("part-of-it"))
+        patched.setattr(Journal, "write", dying)
+        with pytest.raises(Killed):
+            decided(Journal(path, "job"))
+    again = Journal(path, "job", noted=False)
+    state = again.read()
+    rows = again.instalment(int(state["look"])).read()["rows"]
+    assert rows > 0 and (state["look"] == 0 or state["drawn"].max() > 0)
+    found = decided(Journal(path, "job"))
+    for name in ("counts", "drawn", "decided"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
 def test_every_instalment_of_every_job_has_a_key_of_its_own(tmp_path):

@@ -344,10 +344,11 @@ def test_memory_is_given_back_to_the_device_where_it_was_short(device, emptied, 
 
 def test_chunks_grow_up_to_five_seconds_in_whole_batches():
     pace = engine._Pace()
-    assert pace.stop(0, 10**6, 32) == 10_016 and pace.stop(64, 10**6, 5000) == 10_064 and pace.stop(90, 95, 32) == 95
-    for seconds, rows in ((0.0, 20_000), (2.5, 40_000), (4.0, 50_000), (10.0, 25_000), (1e9, 10_000)):
+    assert pace.stop(0, 10**6, 32) == 1024 and pace.stop(64, 10**6, 5000) == 5064 and pace.stop(90, 95, 32) == 95
+    for seconds, rows in ((0.0, 2000), (2.5, 4000), (4.0, 5000), (10.0, 2500), (50.0, 250), (1e9, 1)):
         pace.took(seconds)
-        assert pace.rows == rows, "never more than twice as many, and never fewer than 10,000"
+        assert pace.rows == rows, "never more than twice as many, and as few as take five seconds"
+    assert pace.stop(0, 10**6, 32) == 32
 
 
 class Bar:
@@ -396,7 +397,8 @@ def test_no_images_give_no_counts():
     assert counted(base(), images()[:0], [], []).shape == (0, 5)
 
 
-def test_seconds_are_shared_out_by_draws():
+def test_seconds_are_shared_out_by_draws(monkeypatch):
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 10_000)
     draws = np.array(DRAWS) * 10  # one chunk
     found = count_classes(base(), images(), np.array(INDEX), draws, noise=NOISE, seed=0, stream=1, quiet=True)
     assert found.seconds[1] == 0 and (found.seconds[draws > 0] > 0).all()

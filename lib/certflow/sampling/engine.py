@@ -26,8 +26,8 @@ from certflow.sampling.resume import Journal
 from certflow.sampling.rows import columns_of, count_rows
 from certflow.sampling.settings import engine_settings
 
-CHUNK_ROWS = 10_000
-"""At least so many rows between two reads from the device."""
+CHUNK_ROWS = 1000
+"""Rows before the first read from the device, when nothing is known of the network's speed yet."""
 CHUNK_SECONDS = 5.0
 """Chunks grow up to about this long: the work that a kill can lose is one chunk and the time since the last save."""
 
@@ -128,7 +128,7 @@ class _Pace:
 
     def took(self, seconds: float) -> None:
         """Choose the next chunk by what this one took."""
-        self.rows = max(CHUNK_ROWS, min(2 * self.rows, int(self.rows * CHUNK_SECONDS / max(seconds, 1e-6))))
+        self.rows = max(1, min(2 * self.rows, int(self.rows * CHUNK_SECONDS / max(seconds, 1e-6))))
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Journal:
     """Whether its attempts are noted (`certflow.files.attempts`)."""
     locked: bool = False
     """Whether the caller holds the job's lock, so that nobody else writes the file."""
+    first: Callable[[], None] | None = None
+    """What has to be stored before this is, once."""
 
     def load(self, images: int, classes: int) -> tuple[int, np.ndarray, np.ndarray] | None:
         """(rows done, counts int64 [images, classes], seconds float64 [images]) as last saved, or None at the beginning."""
@@ -87,13 +89,19 @@ class Journal:
 
     def write(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Store any arrays, now."""
+        if self.first is not None:
+            self.first()
+            self.first = None
         write_arrays(self.path, arrays, Provenance(format="partial counts", spec={"job": self.digest}))
         self.saved_at = time.monotonic()
 
-    def instalment(self, number: int) -> "Journal":
-        """The journal of one part of the job, in a file beside this one; a part's state never serves for another part."""
+    def instalment(self, number: int, first: Callable[[], None] | None = None) -> "Journal":
+        """The journal of one part of the job, in a file beside this one; a part's state never serves for another part.
+
+        first: stores the state that the part follows on, without which nobody would find it again.
+        """
         job = digest({"job": self.digest, "instalment": number})
-        return Journal(self._instalments(), job, self.seconds, noted=False, locked=self.locked)
+        return Journal(self._instalments(), job, self.seconds, noted=False, locked=self.locked, first=first)
 
     def remove(self) -> None:
         """Forget the state: the result is stored. What remains is the journal of a job that needed several attempts."""

@@ -1,6 +1,7 @@
 """Counting until a rule has seen enough: images leave as soon as they are decided."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,9 @@ def count_until(
     with progress(total, "img", description, initial=state.ended(most), quiet=quiet) as bar:
         while state.look < len(rule.looks) and not state.finished.all():
             active, before = np.flatnonzero(~state.finished), state.ended(most)
-            instalment = journal.instalment(state.look) if journal else None
+            instalment = None
+            if journal:
+                instalment = journal.instalment(state.look, first=partial(_keep, state, journal))
             found = count_classes(
                 base,
                 _some(images, active) if isinstance(images, Reader) else images[active],
@@ -110,6 +113,10 @@ def _of(active: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
     return options if parameter is None else {**options, "parameter": parameter[active]}
 
 
+def _keep(state: Sequence, journal: Journal) -> None:
+    journal.write(state.arrays())
+
+
 def _resumed(journal: Journal | None) -> Sequence | None:
     arrays = journal.read() if journal else None
     return None if arrays is None else Sequence(look=int(arrays["look"]), **without(arrays, "look"))
@@ -118,5 +125,5 @@ def _resumed(journal: Journal | None) -> Sequence | None:
 def _store(state: Sequence, journal: Journal | None, instalment: Journal | None) -> None:
     """Keep the state if it is time, and at once where the instalment had to be kept: what it holds is part of the state now."""
     if journal and instalment and (journal.due() or instalment.path.exists()):
-        journal.write(state.arrays())
+        _keep(state, journal)
         instalment.remove()

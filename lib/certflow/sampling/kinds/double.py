@@ -126,8 +126,6 @@ class Double(SamplerSpec):
     def problems(self) -> list[str]:
         """See `SamplerSpec.problems`."""
         found = []
-        if self.n + self.n_q > LARGEST_N:
-            found.append(f"n + n_q = {self.n + self.n_q} draws are more than bounds are computed for: {LARGEST_N}")
         if isinstance(self.q, ScaledLaw) and self.q.ratio == 1:
             found.append("q.ratio: 1 makes the second law the first; take another ratio, or sampler `fixed`")
         if self.arithmetic == "exact":
