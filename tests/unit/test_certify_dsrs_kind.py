@@ -124,6 +124,14 @@ def test_shares_move_level_between_the_bounds():
         DoubleSampling(sampler="double", shares=[0.5, 0.5, 0.1, 0.1])
 
 
+@pytest.mark.parametrize(("alpha", "share"), [(0.001, 1e-9), (1e-9, 1e-3)])
+def test_a_share_that_no_bound_is_computed_for_is_refused_with_the_configuration(alpha, share):
+    with pytest.raises(ValueError, match=f"shares.3: {share:g} of alpha is a level of .*; give it .* or more"):
+        DoubleSampling(sampler="double", alpha=alpha, shares=[0.3, 0.3, 0.3, share])
+    enough = DoubleSampling(sampler="double", alpha=alpha, shares=[0.3, 0.3, 0.3, 3 * share])
+    assert len(certify(enough, [N], [48_000], [N], [49_500], ["truncated"], [0.6])) == 1
+
+
 def test_the_label_can_be_certified_instead_of_the_selected_class():
     plan = plan_of([N], [N], ["truncated"], [0.6]).assign(selected=1)
     counts, extra = two_classes([48_000], [N]), {"counts_q": two_classes([49_500], [N])}

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_origin
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from certflow.data.subset import Images
 from certflow.kinds.effect import OnlyWith
@@ -15,7 +15,7 @@ from certflow.knowledge.settings import Knowledge
 from certflow.noise.radii import Norm
 from certflow.report.settings import PlotSettings
 from certflow.stats.levels import Alpha
-from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
+from certflow.stats.limits import LARGEST_N, USUAL_ALPHA, smallest_n_to_certify
 from certflow.training.predictions import Predictions
 
 SECTIONS = {
@@ -93,6 +93,16 @@ class Preview(Record):
     """Draws per image of the table that is estimated."""
     alpha: Alpha = USUAL_ALPHA
     """Failure probability per image of the table that is estimated."""
+
+    @model_validator(mode="after")
+    def _something_can_be_proved(self) -> Self:
+        least = smallest_n_to_certify(self.alpha)
+        if self.n < least:
+            raise ValueError(
+                f"n: {self.n} draws can never certify at alpha={self.alpha:g}, so that there is nothing to estimate; at least "
+                f"{least} are needed"
+            )
+        return self
 
 
 def listing(record: type[Record], setting: str) -> bool:

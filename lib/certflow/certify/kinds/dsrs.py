@@ -11,7 +11,7 @@ from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
 from certflow.stats.levels import Alpha
-from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
+from certflow.stats.limits import LEAST_LEVEL, USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,12 @@ class DoubleSampling(CertificateSpec):
     def _shares_fit(self) -> "DoubleSampling":
         if sum(self.shares) > 1 + 1e-12:
             raise ValueError(f"shares must sum to at most 1, got {sum(self.shares):g}")
+        for place, share in enumerate(self.shares):
+            if self.alpha * share < 2 * LEAST_LEVEL:  # bounds give away a little of their level
+                raise ValueError(
+                    f"shares.{place}: {share:g} of alpha is a level of {self.alpha * share:g}, which no bound is computed for; "
+                    f"give it {2 * LEAST_LEVEL / self.alpha:g} or more"
+                )
         return self
 
     @property
