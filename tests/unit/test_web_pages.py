@@ -5,12 +5,14 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_samples import drawn_by, line
 from web_examples import TOKEN, Web, picture, results_with
 
 from certflow import SmoothedClassifier
@@ -18,7 +20,7 @@ from certflow.certify.memory import certify, ready, votes
 from certflow.certify.predict import prediction_table
 from certflow.doors import catalogue
 from certflow.doors.bring import from_results
-from certflow.doors.web.cards import Cards
+from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
 from certflow.doors.web.ways import ways
@@ -192,6 +194,16 @@ def test_the_model_offers_what_its_noise_allows(web):
     names = [way.name for way in ways(card.noise, card.dim)]
     assert names[:2] == ["anytime.l2", "neyman_pearson.l2"] and "dsrs.l2" in names
     assert not [name for name in names if name.endswith("linf")]
+
+
+def test_a_card_shows_no_accuracy_at_radii_that_nobody_asked_about(tmp_path):
+    decided = drawn_by(line(images=40), spec_class("sampler", "decide").small(radii=[0.0, 0.25]))
+    for number, (one, radii) in enumerate(((decided, [0.25]), (line(images=40), [0.25, 0.5]))):
+        entry = one.seeds[0]
+        spec = {**entry.provenance.spec, "images": {"split": "test"}}
+        path = tmp_path / f"{number}.tsv"
+        write_table(path, entry.table, replace(entry.provenance, spec=spec, parents={"model": "m"}))
+        assert list(_table(path, 0.0, "m").at) == radii
 
 
 @pytest.mark.parametrize("way", ["dsrs.l2", "sequential.l2"])

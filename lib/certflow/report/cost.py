@@ -49,7 +49,7 @@ def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[flo
 def point(line: Line, radius: float) -> tuple[float, float, float]:
     """(mean draws per image of both stages, ACR, certified accuracy at `radius` or NaN where nobody asked), averaged over
     seeds."""
-    found, (known,) = [], known_at(line, [radius])
+    found, (known,) = [], known_at(preset_radii(line), [radius])
     for entry in line.seeds:
         table = entry.table
         correct, reached = table["correct"].to_numpy() == 1, table["radius"].to_numpy(np.float64)

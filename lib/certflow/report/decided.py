@@ -39,12 +39,12 @@ def asked(line: Line, radii: Sequence[float]) -> dict[str, Any]:
     """
     sampler, labels = line.sampler, line.judges_label
     selected = "selected" if sampler is not None and sampler.sequential else ""
-    preset = " ".join(f"{radius:g}" for radius in preset_radii(line))
-    clean, *known = known_at(line, [0.0, *radii])
+    preset = preset_radii(line)
+    clean, *known = known_at(preset, [0.0, *radii])
     unknown = {Metric("abstention_rate"): labels, Metric("clean_accuracy"): not clean}
     unknown |= {certified_at(radius): not so for radius, so in zip(radii, known, strict=True)}
     names = [metric for metric, so in unknown.items() if so]
-    found = {"preset_radii": preset, "judged": "label" if labels else selected}
+    found = {"preset_radii": " ".join(f"{radius:g}" for radius in preset), "judged": "label" if labels else selected}
     measured = (Statistic.MEAN, Statistic.LOW, Statistic.HIGH, Statistic.SD)
     return found | {Column(name, statistic): np.nan for name in names for statistic in measured}
 
@@ -57,14 +57,19 @@ def difference(row: Mapping[str, Any], metric: Metric, published: float) -> floa
 
 def preset_radii(line: Line) -> np.ndarray:
     """float64, increasing: the radii that a line's images were asked about; empty where radii are not preset."""
-    sampler = line.sampler
-    preset = sampler is not None and sampler.decides and line.certified_by.preset
+    record = line.seeds[0].provenance
+    return np.empty(0) if record is None else preset_of(record.spec)
+
+
+def preset_of(spec: Mapping[str, Any]) -> np.ndarray:
+    """The same, by the specification of a certificate table."""
+    sampler = revive("sampler", spec["sampler"]) if "sampler" in spec else None
+    preset = sampler is not None and sampler.decides and revive("certificate", spec["certificate"]).preset
     return np.array(sampler.radii if preset else [], dtype=np.float64)
 
 
-def known_at(line: Line, radii: Sequence[float]) -> np.ndarray:
-    """bool [radii]: at which radii the certified accuracy is known."""
-    preset = preset_radii(line)
+def known_at(preset: np.ndarray, radii: Sequence[float]) -> np.ndarray:
+    """bool [radii]: at which radii certified accuracy is known where images were asked about `preset` ones."""
     if not len(preset):
         return np.ones(len(radii), bool)
     return np.array([(np.abs(preset - radius) <= SLACK).any() for radius in radii])

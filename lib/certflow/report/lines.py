@@ -111,16 +111,13 @@ class Line:
         record = self.seeds[0].provenance
         return None if record is None or "sampler" not in record.spec else revive("sampler", record.spec["sampler"])
 
-    @cached_property
-    def certified_by(self) -> Any:
-        """What computed the radii of one of our tables (a `CertificateSpec`)."""
-        return revive("certificate", self.seeds[0].record.spec["certificate"])
-
     @property
     def judges_label(self) -> bool:
         """Whether each image's label was judged, and not a class that stage 1 selected."""
-        sampler = self.sampler
-        return sampler is not None and (sampler.judges_label or self.certified_by.judges_label)
+        sampler, record = self.sampler, self.seeds[0].provenance
+        if record is None or sampler is None:
+            return False
+        return sampler.judges_label or revive("certificate", record.spec["certificate"]).judges_label
 
     @property
     def noise_kind(self) -> str:

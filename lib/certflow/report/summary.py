@@ -7,7 +7,7 @@ import numpy as np
 
 from certflow.report.columns import Column, Statistic, certified_at, frame, metrics
 from certflow.report.compare import PublishedCells
-from certflow.report.decided import decided, difference, known_at
+from certflow.report.decided import decided, difference, known_at, preset_radii
 from certflow.report.elsewhere import other_images, reference, require_same_labels, shared_images
 from certflow.report.lines import Line, stacked
 from certflow.report.metrics import image_values
@@ -143,7 +143,7 @@ def _guarantee(line: Line, radii: list[float]) -> dict[str, float]:
             row["failures_quantile"] = failures_quantile(trials, line.alpha, RHO)
             bounds = true_accuracy_lower_bound(hits, trials, line.alpha, RHO)
     at = [Column(certified_at(radius), Statistic.BOUND) for radius in radii]
-    return row | dict(zip(at, np.where(known_at(line, radii), bounds, np.nan), strict=True))
+    return row | dict(zip(at, np.where(known_at(preset_radii(line), radii), bounds, np.nan), strict=True))
 
 
 def _published(line: Line, row: dict[str, Any], radii: list[float], cells: PublishedCells | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from certflow.doors.web.card import BEHIND, Card, Result, noise_name
 from certflow.errors import CertflowError
 from certflow.files.artefact import read_table
 from certflow.kinds.registry import revive
+from certflow.report.decided import known_at, preset_of
 from certflow.report.metrics import certified_accuracy
 
 FRESH = 2.0
@@ -136,5 +137,6 @@ def _table(path: Path, changed: float, model: str) -> Result | None:
     if images.get("split") != "test" or "corruption" in images:
         return None
     accuracy, *shares = certified_accuracy(table["correct"], table["radius"], (0.0, *SHOWN)).tolist()
-    at = dict(zip(SHOWN, shares, strict=True))
+    known = known_at(preset_of(record.spec), SHOWN)
+    at = {radius: share for radius, share, so in zip(SHOWN, shares, known, strict=True) if so}
     return Result(len(table), accuracy, at, str(claim["norm"]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certflow.errors import ArtefactError
-from certflow.report.decided import known_at
+from certflow.report.decided import known_at, preset_radii
 from certflow.report.diagnosis.models import Diagnosed
 from certflow.report.lines import Line, SeedTable
 from certflow.report.metrics import certified_accuracy
@@ -81,7 +81,7 @@ def beside(
     experiment lists for it, at those of the radii about which all of these know something. `ArtefactError` where there are
     none, or where scores and certificate are of different weights."""
     found, firsts = [], [_first(model, lines) for model in models]
-    known = np.all([known_at(line, radii) for line, _ in firsts], axis=0)
+    known = np.all([known_at(preset_radii(line), radii) for line, _ in firsts], axis=0)
     radii = [float(radius) for radius, so in zip(radii, known, strict=True) if so]
     if not radii:
         raise ArtefactError(
