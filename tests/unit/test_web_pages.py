@@ -198,12 +198,12 @@ def test_the_model_offers_what_its_noise_allows(web):
 
 def test_a_card_shows_no_accuracy_at_radii_that_nobody_asked_about(tmp_path):
     decided = drawn_by(line(images=40), spec_class("sampler", "decide").small(radii=[0.0, 0.25]))
-    for number, (one, radii) in enumerate(((decided, [0.25]), (line(images=40), [0.25, 0.5]))):
+    for number, (one, known) in enumerate(((decided, [0.25]), (line(images=40), [0.25, 0.5]))):
         entry = one.seeds[0]
         spec = {**entry.provenance.spec, "images": {"split": "test"}}
         path = tmp_path / f"{number}.tsv"
         write_table(path, entry.table, replace(entry.provenance, spec=spec, parents={"model": "m"}))
-        assert list(_table(path, 0.0, "m").at) == radii
+        assert list(_table(path, 0.0, "m").at) == known
 
 
 @pytest.mark.parametrize("way", ["dsrs.l2", "sequential.l2"])
