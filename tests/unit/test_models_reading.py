@@ -21,6 +21,7 @@ from torch import nn
 
 from certflow.errors import ArtefactError, CertflowError
 from certflow.models import build, load_checkpoint
+from certflow.models.pickles import unpickle
 from certflow.models.published import load_weights
 from certflow.models.reading import read_tensors, weight_file
 
@@ -425,3 +426,32 @@ def test_a_pickle_cannot_alter_the_reader(tmp_path):
         _zip(tmp_path / "w", **{"a/data__pkl": body})
         with pytest.raises(ArtefactError, match=r"damaged or no weight file|holds a (whole|type)"):
             read_tensors(tmp_path / "w")
+
+
+def nested(levels: int) -> bytes:
+    """A pickle of a dictionary with a key of so many tuples within each other."""
+    return b"\x80\x02}" + b")" + b"\x85" * levels + b"Ns."
+
+
+HANDED_ON = b"ctorch._utils\n_rebuild_parameter\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        nested(400_000),
+        b"\x80\x02}" + b")q\x00" + b"0h\x00\x85q\x00" * 2000 + b"h\x00Ns.",  # by way of the memo
+        b"\x80\x02}" + b"(" * 2000 + b")" + b"t" * 2000 + b"Ns.",  # by way of marks
+        b"\x80\x02}" + HANDED_ON * 2000 + b")" + b"\x85\x85R" * 2000 + b"Ns.",  # by way of a function that hands it on
+    ],
+)
+def test_a_key_whose_hash_would_end_the_process_is_refused(content):
+    with pytest.raises(pickle.UnpicklingError, match="nests more than 1000 tuples"):
+        unpickle(content)
+
+
+def test_tuples_as_deep_as_weights_have_them_are_read():
+    found, _ = unpickle(nested(900))
+    assert len(found) == 1
+    whole = pickle.dumps({"a": ((1, (2, [3, ((), {"b": frozenset({4})})])),) * 50, "c": [(n, n) for n in range(3000)]})
+    assert unpickle(whole)[0]["c"][-1] == (2999, 2999)

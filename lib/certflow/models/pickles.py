@@ -159,6 +159,13 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
+DEEPEST = 1000
+"""Tuples within each other that are read; weights have some ten."""
+_NESTS = frozenset({"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"})
+_RECALLS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_KEEPS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+
+
 class _Reader(pickle.Unpickler):
     """Answers every name with a stand-in. `storages` collects those that tensors refer to, by key, with their sizes."""
 
@@ -199,10 +206,47 @@ def unpickle(content: bytes) -> tuple[Any, dict[str, tuple[torch.dtype, int]]]:
 
 def extent(file: BinaryIO) -> int:
     """Where the pickle that starts at the file's position ends, after checking that reading it takes no more memory than it
-    has bytes; the position is left there."""
+    has bytes, and no tuple is nested so deep that its hash ends the process; the position is left there."""
+    nesting = _Nesting()
     for count, (code, argument, _) in enumerate(pickletools.genops(file)):
         if "PUT" in code.name and isinstance(argument, int) and argument > count:
             raise pickle.UnpicklingError(f"stores under number {argument} after {count} steps")
         if code.name.startswith("EXT"):
             raise pickle.UnpicklingError("refers to a table outside the file")
+        nesting.step(code, argument)
     return file.tell()
+
+
+class _Nesting:
+    """How many tuples each value on a pickle's stack may hold one within the other.
+
+    A key of a dictionary is hashed, a tuple by hashing what it holds, in C and without a limit: a few hundred thousand levels,
+    a byte each, overflow the stack. Dictionaries and lists have no hash; what they hold counts, since it may be taken out.
+    """
+
+    def __init__(self):
+        self.stack: list[int | None] = []  # None: a mark
+        self.memo: dict[int, int] = {}
+
+    def step(self, code: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Do what one step does to the stack. Raises pickle.UnpicklingError for a tuple that is nested too deep."""
+        if code.name in _RECALLS:
+            self.stack.append(self.memo.get(argument, 0))
+        elif code.name in _KEEPS:
+            self.memo[len(self.memo) if code.name == "MEMOIZE" else argument] = (self.stack or [0])[-1] or 0
+        else:
+            depth = self._taken(code) + (code.name in _NESTS)
+            if depth > DEEPEST:
+                raise pickle.UnpicklingError(f"nests more than {DEEPEST} tuples")
+            self.stack += [None if made is pickletools.markobject else depth for made in code.stack_after]
+
+    def _taken(self, code: pickletools.OpcodeInfo) -> int:
+        """The deepest of the values that a step takes from the stack."""
+        wanted, found = list(code.stack_before), 0
+        if pickletools.markobject in wanted:
+            while self.stack and (depth := self.stack.pop()) is not None:
+                found = max(found, depth)
+            wanted = wanted[: wanted.index(pickletools.markobject)]
+        for _ in wanted:
+            found = max(found, (self.stack.pop() if self.stack else 0) or 0)
+        return found
