@@ -203,6 +203,41 @@ def test_a_photo_is_turned_as_its_camera_says():
     assert "turned upright" in turned.said and (turned.pixels == plain.pixels.transpose(0, 2, 1)[:, :, ::-1]).all()
 
 
+@pytest.mark.parametrize(("mode", "orientation"), [("CMYK", 6), ("RGB", 0), ("RGB", 9), ("L", 5), ("RGB", 3)])
+def test_only_what_a_camera_can_say_turns_a_photo_of_any_colours(mode, orientation):
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = orientation
+    plain = pictures.rendered(picture((30, 20), mode=mode, kind="JPEG"), "x", (3, 20, 30), "squeeze")
+    given = picture((30, 20), mode=mode, kind="JPEG", exif=exif)
+    shape = (3, 30, 20) if orientation in (5, 6) else (3, 20, 30)
+    found = pictures.rendered(given, "x", shape, "squeeze")
+    turn = {
+        5: lambda x: x.transpose(0, 2, 1),
+        6: lambda x: x.transpose(0, 2, 1)[:, :, ::-1],
+        3: lambda x: x[:, ::-1, ::-1],
+    }
+    assert (found.pixels == turn.get(orientation, lambda x: x)(plain.pixels)).all()
+    assert ("turned upright" in found.said) == (orientation in turn) and "resized" not in found.said
+
+
+@pytest.mark.parametrize(("width", "height", "shape"), [(1_000_000, 1, (1, 28, 28)), (1, 30_000, (3, 224, 224))])
+def test_a_line_of_pixels_takes_no_gigabytes_on_its_way_to_the_shape(width, height, shape):
+    data = picture((width, height), mode="L")
+    with pytest.raises(
+        DataError, match="of which resampling would make .* before the centre is cut out; cut the image"
+    ):
+        pictures.rendered(data, "line.png", shape)
+    assert pictures.rendered(data, "line.png", shape, "squeeze").pixels.shape == shape
+
+
+def test_the_pixels_of_a_zip_are_counted_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr(pictures, "TOGETHER", 500)
+    entries = [(f"{number}.png", picture((10, 20))) for number in range(3)]
+    assert len(pictures.unzipped(zipped(entries[:2]), (1, 8, 8))) == 2
+    with pytest.raises(DataError, match="the zip holds more than 500 pixels"):
+        pictures.unzipped(zipped(entries), (1, 8, 8))
+
+
 def body_of(content: bytes) -> dict:
     """The same upload as bytes: the test client's own temporary file is never closed."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n'

@@ -46,6 +46,8 @@ AREA = (0.08, 1.0)
 """Share of the image's area that a random crop covers."""
 RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop."""
+LARGEST = 40_000_000
+"""Most pixels of an image on its way to the shape. A line of pixels grows with its length and its width alike."""
 TRIES = 10
 CROP_WORDS = 2 * TRIES + 4
 """32-bit words that one random crop consumes: per try one for the area and one for the ratio; row, column, flip, one spare."""
@@ -78,9 +80,10 @@ class Rendering:
             raise _damaged(where, error) from error
         return image if image.mode == self._mode() else self._converted(image)
 
-    def evaluate(self, data: bytes, where: str) -> np.ndarray:
-        """uint8 [channels, height, width]: the evaluation transform."""
-        return _array(self._sized(self.open(data, where), where))
+    def evaluate(self, data: bytes, where: str, turn: Image.Transpose | None = None) -> np.ndarray:
+        """uint8 [channels, height, width]: the evaluation transform, of the image after a turn if one is given."""
+        image = self.open(data, where)
+        return _array(self._sized(image if turn is None else image.transpose(turn), where))
 
     def check(self, data: bytes, where: str) -> None:
         """What can be seen without decoding: that it is an image file of such colours, and its size where that is fixed."""
@@ -120,7 +123,18 @@ class Rendering:
         self._require_colours(image.mode, transparent, where)
         if self.resize == "none":
             self._require_size(image, where)
+        if self.resize == "shorter_side_crop":
+            self._require_coverable(*image.size, where)
         return image
+
+    def _require_coverable(self, width: int, height: int, where: str) -> None:
+        """`DataError` where an image is so narrow that resampling it before the centre is cut out would take gigabytes."""
+        across, down = self._covering(width, height)
+        if across * down > LARGEST:
+            raise DataError(
+                f"{where}: is {height}×{width} (height×width), of which resampling would make {down}×{across} before the "
+                "centre is cut out; cut the image first, or set `resize: exact`"
+            )
 
     def _require_colours(self, mode: str, transparent: bool, where: str) -> None:
         """`DataError` where the channels asked for would not hold what the file holds, and no conversion was asked for."""

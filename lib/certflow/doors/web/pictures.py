@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from certflow.data.pixels import MODES, UNREADABLE, Rendering
 from certflow.doors.web.settings import MEGABYTE
@@ -19,6 +19,8 @@ FITS = ("crop", "squeeze")
 """How an image gets the model's size; see `rendered`."""
 PIXELS = 40_000_000
 """Most pixels of an image: a few kilobytes can claim to be gigabytes."""
+TOGETHER = 1_000_000_000
+"""Most pixels of all images in a zip, which are decoded while somebody waits."""
 ENTRIES = 500
 """Most images in a zip."""
 UNPACKED = 200 * MEGABYTE
@@ -26,6 +28,18 @@ UNPACKED = 200 * MEGABYTE
 ENTRY = 20 * MEGABYTE
 """Most bytes of one file in a zip, unpacked."""
 ORIENTATION = 274
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What a camera says of how it was held → what turns its image upright (EXIF 2.3; 1 and all others: nothing)."""
+SIDEWAYS = frozenset(UPRIGHT[number] for number in (5, 6, 7, 8))
+"""Those that swap width and height."""
 ENLARGED = 4
 """How much stronger than it is the difference of an attack is shown, at most."""
 
@@ -48,11 +62,10 @@ def rendered(data: bytes, name: str, shape: tuple[int, ...], fit: str = "crop", 
         raise DataError(f"{name}: the model takes images of {shape[0]} channels, which no image file holds; use Python")
     _recognised(data, name)
     rendering = Rendering(shape, "shorter_side_crop" if fit == "crop" else "exact", colour="convert")
-    rendering.check(data, name)  # before it is turned, which cuts 16 bits to 8
-    data, turned = _upright(data, name)
-    pixels = rendering.evaluate(data, name)
+    turn = _turn(data, name)
+    pixels = rendering.evaluate(data, name, turn)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        said = _said(image, shape, fit, turned, invert)
+        said = _said(image, shape, fit, turn, invert)
     return Rendered(255 - pixels if invert else pixels, said)
 
 
@@ -68,14 +81,15 @@ def unzipped(data: bytes, shape: tuple[int, ...]) -> list[tuple[str, Rendered]]:
     with archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         _check_entries(entries)
-        found, total = [], 0
+        found, total, pixels = [], 0, 0
         for entry in entries:
-            content = _entry(archive, entry)
-            total += len(content)
+            content, path = _entry(archive, entry), name_of(entry.filename)
+            total, pixels = total + len(content), pixels + _recognised(content, path)
             if total > UNPACKED:
                 raise DataError(f"the zip holds more than {UNPACKED // MEGABYTE} MB; take fewer images")
-            name = name_of(PurePosixPath(entry.filename).name)
-            found.append((name, rendered(content, name_of(entry.filename), shape)))
+            if pixels > TOGETHER:
+                raise DataError(f"the zip holds more than {TOGETHER:,} pixels; take fewer images, or smaller ones")
+            found.append((name_of(PurePosixPath(entry.filename).name), rendered(content, path, shape)))
         return found
 
 
@@ -101,8 +115,8 @@ def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return shown(0.5 + scale * change)
 
 
-def _recognised(data: bytes, name: str) -> None:
-    """`DataError` unless the header is that of an image of a format and size that is taken; nothing is decoded."""
+def _recognised(data: bytes, name: str) -> int:
+    """How many pixels an image has. `DataError` unless its header is of a format and size that is taken; nothing is decoded."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
@@ -110,32 +124,27 @@ def _recognised(data: bytes, name: str) -> None:
         raise DataError(f"{name}: is not an intact image in a format that is taken ({', '.join(FORMATS)})") from error
     if width * height > PIXELS:
         raise DataError(f"{name}: has {width} × {height} pixels, more than {PIXELS:,}; make it smaller first")
+    return width * height
 
 
-def _upright(data: bytes, name: str) -> tuple[bytes, bool]:
-    """The file turned as its camera says; the same bytes where it does not say so."""
+def _turn(data: bytes, name: str) -> Image.Transpose | None:
+    """What turns an image upright, as its camera says; None where it does not say so."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         try:
-            if image.getexif().get(ORIENTATION, 1) == 1:
-                return data, False
-            buffer = io.BytesIO()
-            ImageOps.exif_transpose(image).save(buffer, "PNG")
+            return UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
         except UNREADABLE as error:
             raise DataError(f"{name}: is not an intact image; save it again") from error
-    return buffer.getvalue(), True
 
 
-def _said(image: Image.Image, shape: tuple[int, ...], fit: str, turned: bool, invert: bool) -> str:
+def _said(image: Image.Image, shape: tuple[int, ...], fit: str, turn: Image.Transpose | None, invert: bool) -> str:
     """What was done to an image, in words."""
     channels, height, width = shape
-    done = ["turned upright"] if turned else []
-    if image.size != (width, height):
-        way = (
-            "the centre cut out and resized"
-            if fit == "crop" and image.width * height != image.height * width
-            else "resized"
-        )
-        done.append(f"{way} from {image.width} × {image.height} to {width} × {height}")
+    done = [] if turn is None else ["turned upright"]
+    across, down = image.size[::-1] if turn in SIDEWAYS else image.size
+    if (across, down) != (width, height):
+        cut = fit == "crop" and across * height != down * width
+        way = "the centre cut out and resized" if cut else "resized"
+        done.append(f"{way} from {across} × {down} to {width} × {height}")
     if channels == 1 and image.mode not in ("L", "1"):
         done.append("made grey")
     if channels == 3 and image.mode not in ("RGB", "P"):
