@@ -56,6 +56,21 @@ def test_another_range_is_only_another_unit():
     np.testing.assert_allclose(radii, wanted[1] * 255, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("mean", "sd"), [(0.1307, 0.3081), (0.485, 0.229), (0.4822, 0.1994), (0.4465, 0.2010), (0.286, 0.353)]
+)
+def test_normalised_images_fit_the_range_that_their_rounding_left_them(mean, sd):
+    """float32 pixels of 0 and 1 lie beyond ends that were computed in float64, by a rounding."""
+    pixels = torch.tensor([0.0, 1.0, 0.5, 1 / 255]).repeat(4).view(1, 1, 4, 4)
+    images = ((pixels - mean) / sd).numpy()
+    model = smoothed(clip_values=((0 - mean) / sd, (1 - mean) / sd), scale=0.25 / sd)
+    scaled = model._scaled(images)
+    assert scaled.min() == 0 and scaled.max() <= 1 and scaled == pytest.approx(pixels.numpy(), abs=1e-6)
+    model.certify(images, n=100)
+    with pytest.raises(ValueError, match="outside"):
+        model.certify(images - 1e-4, n=100)
+
+
 def test_preprocessing_comes_after_the_noise():
     class Centred(torch.nn.Module):
         def __init__(self):

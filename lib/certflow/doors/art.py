@@ -87,7 +87,11 @@ class PyTorchRandomizedSmoothing:
         """The images in [0,1]."""
         if (self.low, self.high) == (0.0, 1.0):
             return x
-        return ((np.asarray(x, np.float64) - self.low) / (self.high - self.low)).astype(np.float32)
+        scaled = (np.asarray(x, np.float64) - self.low) / (self.high - self.low)
+        inside = np.clip(scaled, 0.0, 1.0)
+        # Images are float32, and what made them rounded a few numbers of the size of the range's ends.
+        rounding = 8 * np.finfo(np.float32).eps * max(abs(self.low), abs(self.high)) / (self.high - self.low)
+        return np.where(np.abs(scaled - inside) <= rounding, inside, scaled).astype(np.float32)
 
 
 def _range(clip_values: Range | None) -> Range:
