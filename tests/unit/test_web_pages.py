@@ -23,6 +23,7 @@ from certflow.doors.bring import from_results
 from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
+from certflow.doors.web.splits import spaced
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import Full
 from certflow.files.artefact import write_table
@@ -177,6 +178,29 @@ def test_wrong_fields_are_named_and_the_form_is_kept(web):
 @pytest.fixture
 def results_of_cards(tmp_path):
     return results_with(tmp_path)
+
+
+def test_a_drawing_is_what_comes_from_the_pad_whatever_a_file_is_called(web):
+    asked = {"n": "500", "from": "upload"}
+    names = {}
+    for name, source in (("drawing.png", "upload"), ("other.png", "upload"), ("other.png", "draw")):
+        data = {"file": (io.BytesIO(picture()), name), **asked, "from": source}
+        answer = web.post(f"/models/{web.model}/certify", data, content_type="multipart/form-data")
+        job = web.ended(answer.location.rsplit("/", 1)[1])
+        names[name, source] = job.asked.picture.source, job.pixels()
+    assert [names[key][0] for key in names] == ["upload", "upload", "drawing"]
+    assert (names["drawing.png", "upload"][1] == names["other.png", "upload"][1]).all()
+    assert (names["other.png", "draw"][1] != names["other.png", "upload"][1]).any(), "all of a drawing counts"
+
+
+@pytest.mark.parametrize(("total", "count"), [(900, 500), (97, 50), (445, 300), (10, 10), (3, 7), (500, 20)])
+def test_images_are_spaced_over_all_of_a_split(total, count):
+    found = spaced(total, count)
+    assert len(set(found)) == min(count, total) and found == sorted(found) and found[0] == 0
+    assert max(np.diff([*found, total])) - min(np.diff([*found, total])) <= 1
+    moved = spaced(total, count, start=total - 1)
+    assert len(set(moved)) == len(found) and max(moved) == total - 1
+    assert spaced(500, 20) == list(range(0, 500, 25))
 
 
 def test_an_upload_is_what_is_certified(web):

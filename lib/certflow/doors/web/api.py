@@ -99,7 +99,7 @@ def download(name: str, what: str) -> Response:
         return _file(read_all(found.folder / what), f"{name}.npz", "application/octet-stream")
     if what == UPLOADED:
         images, buffer = found.pixels(), io.BytesIO()
-        np.save(buffer, images if certifies_several(found) else images[0])
+        np.save(buffer, images)
         return _file(buffer.getvalue(), UPLOADED, "application/octet-stream")
     abort(404, "There is no such file (yet).")
 

@@ -105,7 +105,8 @@ def chosen(form: Mapping[str, Any], file: FileStorage | None, card: Card, test: 
     try:
         if file is not None and file.filename:
             name = name_of(file.filename.replace("\\", "/").rsplit("/", 1)[-1]) or UNNAMED
-            return uploaded(file.stream.read(limit + 1), name, card, fit, invert, limit)
+            drawn = form.get("from") == "draw"
+            return uploaded(file.stream.read(limit + 1), name, card, fit, invert, limit, drawn=drawn)
         if form.get("base64"):
             return uploaded(
                 _decoded(form["base64"]), name_of(str(form.get("name") or "")) or UNNAMED, card, fit, invert, limit
@@ -123,13 +124,12 @@ def _decoded(text: Any) -> bytes:
         raise Wrong({"base64": "should be a whole image file in base64, as one text without line breaks"}) from None
 
 
-def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: int) -> Chosen:
-    """An image file. `DataError` for what is not one."""
+def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: int, *, drawn: bool = False) -> Chosen:
+    """An image file, or a drawing, all of which counts. `DataError` for what is not one."""
     if len(data) > limit:
         raise DataError(f"{name}: is larger than {limit >> 20} MB; make it smaller first")
-    drawing = name == "drawing.png"
-    made = pictures.rendered(data, name, card.shape, "squeeze" if drawing else fit, invert)
-    source, called = ("drawing", "drawing") if drawing else ("upload", name)
+    made = pictures.rendered(data, name, card.shape, "squeeze" if drawn else fit, invert)
+    source, called = ("drawing", "drawing") if drawn else ("upload", name)
     return Chosen(made.pixels, Picture(source=source, name=called, rendered=made.said))
 
 

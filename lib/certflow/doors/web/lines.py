@@ -26,11 +26,11 @@ def python_lines(card: Card, asked: AskedCertify, sampler: SamplerSpec, certific
             *_loading(card),
             *_denoising(card),
             "",
-            f'image = np.load("{UPLOADED}")  # uint8 {list(card.shape)}: download it below',
+            f'images = np.load("{UPLOADED}")  # uint8 {[1, *card.shape]}: download it below',
             f"noise = {_spec('noise', noise)}",
             f"sampler = {_spec('sampler', sampler)}",
             f"certificate = {_spec('certificate', certificate)}",
-            "found = certify(brought.model, image[None], noise, sampler, certificate,",
+            "found = certify(brought.model, images, noise, sampler, certificate,",
             f"                seed={asked.draws.seed}, index=[{index}], inference=brought.inference)",
             'print(found.table[["predict", "radius", "n", "k", "p_lower"]])',
         ]

@@ -41,5 +41,5 @@ class Splits:
 
 def spaced(total: int, count: int, start: int = 0) -> list[int]:
     """`count` positions evenly spaced over a split of `total` images, shifted by `start`."""
-    step = max(1, total // count)
-    return sorted({(start + number * step) % total for number in range(min(count, total))})
+    count = min(count, total)
+    return sorted((start + number * total // count) % total for number in range(count))
