@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from stage_examples import DIGITS, MODEL, NOISE
 from certflow.certify.memory import certify, ready
 from certflow.data.base import DataInfo
 from certflow.data.source import data_root
-from certflow.doors.bring import behind, from_checkpoint, from_folder, from_onnx, from_results
+from certflow.doors.bring import behind, from_checkpoint, from_folder, from_onnx, from_results, require_images
+from certflow.doors.bundle import write_bundle
 from certflow.doors.cli import main
 from certflow.doors.code import from_python
 from certflow.doors.given import Looks, given
@@ -56,6 +58,16 @@ def test_results_say_themselves_what_they_are(home, images):
     assert brought.made == record.spec and brought.recorded()["source"] == "results" and len(brought.digest) == 64
     with pytest.raises(ArtefactError, match="digits.json: is damaged"):
         from_results(home.folder / "digits.json")
+
+
+def test_a_model_of_texts_is_refused_in_words(home, tmp_path):
+    brought = from_results(home.given["model"])
+    require_images(brought)
+    texts = replace(brought, dataset=spec_class("dataset", "r8")())
+    for refused in (lambda: require_images(texts), lambda: write_bundle(texts, tmp_path / "bundle")):
+        with pytest.raises(DataError, match="is a model of texts, and radii are those of images; .*docs/knowledge.md"):
+            refused()
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_checkpoint_is_read_and_examined(home, images):

@@ -279,7 +279,11 @@ BAD = {
     ),
     "no such data": (["--model", "MODEL"], ["--images", "mnits:test"], "no dataset of kind 'mnits'"),
     "empty slice": (["--model", "MODEL"], ["--images", "test[900:]"], "leaves none of the 445 images"),
-    "other shape": (["--model", "MODEL"], ["--images", "wide.npy"], "got \\[1, 3, 8, 8\\]|channels|expected input"),
+    "other shape": (
+        ["--model", "MODEL"],
+        ["--images", "wide.npy"],
+        "wide.npy: images are \\[3, 8, 8\\], .* takes \\[1, 8, 8\\]; --resize",
+    ),
     "not images": (["--model", "MODEL"], ["--images", "text.npy"], "text.npy: cannot be read as an array"),
     "numbers beyond [0,1]": (
         ["--model", "MODEL"],

@@ -56,3 +56,10 @@ def test_statistics_are_buffers_of_one_value_per_channel():
 def test_impossible_statistics_are_refused(mean, sd, message):
     with pytest.raises(ValueError, match=message):
         Normalise(mean, sd)
+
+
+def test_images_of_another_number_of_channels_are_refused():
+    layer = Normalise([0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="images of 1 channels cannot be normalised by 3 means"):
+        layer(torch.zeros(2, 1, 4, 4))
+    assert Normalise([0.5])(torch.ones(2, 3, 4, 4)).eq(0.5).all()

@@ -85,6 +85,7 @@ def _device(arguments: argparse.Namespace) -> str:
 def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:
     """The model, and the images as it takes them. A checkpoint is examined on the images where their classes are known."""
     from certflow.doors import bring
+    from certflow.doors.bring import require_images
     from certflow.doors.code import from_python
     from certflow.models.header import is_ours
     from certflow.models.hf_folder import is_folder
@@ -98,7 +99,14 @@ def _model_and_images(arguments: argparse.Namespace) -> tuple["Brought", "Given"
         brought = bring.from_onnx(arguments.onnx, _device(arguments))
     else:
         brought = from_python(arguments.python)
-    return brought, _images(arguments, arguments.shape or brought.shape, brought.dataset)
+    require_images(brought)
+    given = _images(arguments, arguments.shape or brought.shape, brought.dataset)
+    if brought.shape is not None and given.shape != tuple(brought.shape):
+        raise DataError(
+            f"{arguments.images}: images are {list(given.shape)}, {brought.name} takes {list(brought.shape)}; --resize and "
+            "--colour make other image files fit"
+        )
+    return brought, given
 
 
 def _folder(arguments: argparse.Namespace) -> tuple["Brought", "Given"]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from certflow.data.base import DataInfo, DatasetSpec, Split
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, DataError
 from certflow.files.intact import file_digest
 from certflow.kinds.registry import revive, spec_class
 from certflow.kinds.spec import digest
@@ -69,6 +69,15 @@ class PipelineModel(Brought):
     classes: int
     noise: NoiseSpec
     dataset: DatasetSpec
+
+
+def require_images(brought: Brought) -> None:
+    """`DataError` for a model of texts: there is no certificate of a radius for one."""
+    if brought.dataset is not None and brought.dataset.info().vocabulary is not None:
+        raise DataError(
+            f"{brought.name}: is a model of texts, and radii are those of images; the pipeline judges models of texts by "
+            "attacks and by knowledge continuity (docs/knowledge.md)"
+        )
 
 
 def from_results(path: str | Path) -> PipelineModel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certflow import __version__
+from certflow.doors.bring import require_images
 from certflow.errors import ArtefactError
 from certflow.files.atomic import atomic
 from certflow.files.parts import is_part_of
@@ -58,6 +59,7 @@ def write_bundle(brought: "PipelineModel", folder: str | Path, *, onnx: bool = F
     onnx: also `model.onnx`, with a free batch axis, compared with the network where onnxruntime is there. `ArtefactError` where
     something else lies in the folder, ImportError where the packages for ONNX are missing.
     """
+    require_images(brought)
     folder = Path(folder)
     names = [WEIGHTS, CARD, README, *([ONNX] if onnx else [])]
     own = names if (folder / CARD).is_file() or is_ours(folder / WEIGHTS) else []

@@ -46,7 +46,12 @@ class Normalise(nn.Module):
     def forward(
         self, x: Float[torch.Tensor, "rows channels height width"]
     ) -> Float[torch.Tensor, "rows channels height width"]:
-        return x if self.mean is None or self.sd is None else (x - self.mean) / self.sd
+        if self.mean is None or self.sd is None:
+            return x
+        # One channel would become as many as there are means. A tracer's symbol has no shape to look at.
+        if isinstance(x, torch.Tensor) and len(self.mean) not in (1, x.shape[-3]):
+            raise ValueError(f"images of {x.shape[-3]} channels cannot be normalised by {len(self.mean)} means")
+        return (x - self.mean) / self.sd
 
     def does_as(self, other: "Normalise") -> bool:
         """Whether both layers do the same, up to rounding."""

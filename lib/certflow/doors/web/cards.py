@@ -69,7 +69,9 @@ class Cards:
     def _pipeline(self) -> Iterator[Card]:
         for entry in catalogue.models(self.results):
             try:
-                yield _pipeline_card(entry, self.results)
+                card = _pipeline_card(entry, self.results)
+                if card is not None:
+                    yield card
             except (CertflowError, KeyError, ValueError):  # of another version of the code; `certflow models` lists it
                 continue
 
@@ -87,10 +89,13 @@ def card_id(*parts: str) -> str:
     return b32encode(found).decode().lower()[:12]
 
 
-def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card:
+def _pipeline_card(entry: catalogue.Entry, results: Path) -> Card | None:
+    """None for a model of texts, which have no radii."""
     made = entry.made
     dataset, noise = revive("dataset", made["dataset"]), revive("noise", made["noise"])
     info = dataset.info()
+    if info.vocabulary is not None:
+        return None
     below = entry.path.relative_to(results / "train").parent
     names = list(below.parts) if len(below.parts) == 5 else list(entry.names.values())
     facts = dict(zip(("data", "network", "method", "noise", "seed"), names, strict=False))
