@@ -1,5 +1,6 @@
 """Several processes training together: the steps of one process, up to the order of summation; one error ends all."""
 
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from denoising_examples import composed
 from training_examples import Telling, network, patterns, timeless, weights
 
 from certflow.denoising.composed import DenoiseThenClassify
-from certflow.errors import DataError
+from certflow.errors import ArtefactError, DataError
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.sampling.settings import exact_arithmetic
 from certflow.training import train
@@ -18,7 +19,7 @@ from certflow.training.kinds.ftcadis import FtCadis
 from certflow.training.kinds.gaussian import Gaussian
 from certflow.training.kinds.macer import Macer
 from certflow.training.parallel import run_parallel
-from certflow.training.ranks import Ranks
+from certflow.training.ranks import ALONE, Ranks
 
 NOISE = GaussianNoise(sigma=0.25)
 COMMON = {"epochs": 2, "lr": 0.05, "lr_step": 1, "lr_drop_offset": 0}
@@ -85,7 +86,28 @@ def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
     except Stop:
         torch.distributed.barrier()  # as when all of them died: the state is stored before anybody looks for it
         found["resumed"] = run(method, network(), **resume)
+    found["ended"] = ended(ranks, network(), resume)
+    found["apart"] = apart(ranks, network(), resume)
     torch.save(found, folder / f"{ranks.rank}.pt")
+
+
+def ended(ranks: Ranks, model: torch.nn.Module, resume: dict) -> tuple:
+    """What comes of a run without an epoch left, of which one process is late, and the first one removes the state."""
+    time.sleep(ranks.rank)
+    result = run(METHODS["gaussian"], model, **resume)
+    if ranks.writes:
+        resume["resume"].unlink()
+    return result
+
+
+def apart(ranks: Ranks, model: torch.nn.Module, resume: dict) -> str:
+    """What is said where each process has a state of its own."""
+    place = resume["resume"].with_name(f"resume{ranks.rank}")
+    if ranks.writes:
+        run(METHODS["gaussian"], model, **{**resume, "ranks": ALONE, "resume": place})
+    with pytest.raises(ArtefactError) as caught:
+        run(METHODS["gaussian"], model, **{**resume, "resume": place})
+    return str(caught.value)
 
 
 TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
@@ -143,6 +165,16 @@ def test_all_processes_hold_the_same_network_running_averages_included(found):
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(found):
     assert found[0]["resumed"][:2] == found[0]["normalised"][:2]
     assert found[0]["resumed"][2]["resumed"] == [0, 2]
+
+
+def test_a_process_that_is_late_finds_the_state_of_a_run_that_had_ended(found):
+    assert [part["ended"][:2] for part in found] == [part["normalised"][:2] for part in found]
+    assert [part["ended"][2]["resumed"] for part in found] == [[2, 0], [2, 0]]
+
+
+def test_processes_that_found_different_states_do_not_go_on(found):
+    for part in found:
+        assert "process 0 resumed in epoch 2 after 0 batches; process 1 began" in part["apart"]
 
 
 def test_one_process_alone_writes(found):

@@ -71,6 +71,12 @@ class Ranks:
                 tensor.copy_(mean if tensor.is_floating_point() else mean.round())
         return dict(zip(names, found[-len(names) :], strict=True))
 
+    def gather(self, numbers: Sequence[int], device: torch.device) -> list[list[int]]:
+        """The whole numbers that each process states, by rank. No process goes on before all have come here."""
+        stated = torch.zeros(self.world, len(numbers), dtype=torch.int64, device=device)
+        stated[self.rank] = torch.tensor(numbers)
+        return self.add(stated).tolist()
+
     def add(self, totals: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""
         if self.world > 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from certflow.errors import NonFiniteError
+from certflow.errors import ArtefactError, NonFiniteError
 from certflow.files.attempts import note_attempt
 from certflow.files.parts import remove_parts
 from certflow.files.tensorfile import tensors_digest
@@ -39,7 +39,11 @@ class Store:
     saved_at: float = field(default_factory=time.monotonic)
 
     def load(self, stepper: Stepper) -> Position:
-        """Restore the stored state, if it belongs to this run and to the frozen parts of this network."""
+        """Restore the stored state, if it belongs to this run and to the frozen parts of this network.
+
+        Of several processes none goes on before all have read the state: the first soon replaces it, or removes it where no
+        epoch is left. `ArtefactError` where they did not find the same one.
+        """
         found = None
         if self.path is not None:
             resting = resting_state(stepper.model)
@@ -47,14 +51,22 @@ class Store:
                 self.digest = digest({"run": self.digest, "resting": tensors_digest(resting)})
             found = load_state(self.path, self.digest, stepper.model, stepper.optimiser)
         self.saved_at = time.monotonic()
-        return found or Position()
+        position = found or Position()
+        device = next(stepper.model.parameters()).device
+        places = stepper.ranks.gather((position.epoch, position.batch), device)
+        if any(place != places[0] for place in places):
+            seen = "; ".join(f"process {rank} {_place(*place)}" for rank, place in enumerate(places))
+            raise ArtefactError(
+                f"{self.path}: the processes of this training did not find the same state in it ({seen}); see that all of them "
+                f"can read the file and run again, or delete it to begin anew"
+            )
+        return position
 
     def note(self, start: tuple[int, int]) -> None:
         """Remove what attempts before this one left half-written, and write down where this one goes on."""
         if self.path is not None and self.writes:
             remove_parts(self.path, locked=self.locked)
-            resumed = f"resumed in epoch {start[0]} after {start[1]} batches"
-            note_attempt(self.path, resumed if start != (0, 0) else "began")
+            note_attempt(self.path, _place(*start))
 
     def due(self, seconds: float) -> bool:
         """Whether the last state is at least this many seconds old."""
@@ -143,6 +155,11 @@ class Run:
             self.log.write(self.position.rows)
         elif self.log is not None:
             self.log(row)
+
+
+def _place(epoch: int, batch: int) -> str:
+    """Where an attempt goes on, in words."""
+    return f"resumed in epoch {epoch} after {batch} batches" if (epoch, batch) != (0, 0) else "began"
 
 
 def row_of(epoch: int, seconds: float, trained: float, lr: float, meter: Meter, result: Evaluation) -> Row:
