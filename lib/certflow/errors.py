@@ -28,6 +28,10 @@ class ConfigError(CertflowError):
         lines = "\n".join(f"  {source}: {problem}" for problem in self.problems)
         super().__init__(f"{len(self.problems)} {noun} in the configuration\n{lines}")
 
+    def __reduce__(self) -> tuple[type, tuple[list[str], str]]:
+        """Made again from its problems in another process; from the finished message it would be by default."""
+        return type(self), (self.problems, self.source)
+
     @property
     def inline(self) -> str:
         """The problems in one line, for settings that do not come from a configuration file."""
@@ -52,6 +56,10 @@ class BusyError(CertflowError):
 
 class NonFiniteError(CertflowError):
     """Logits or a loss became NaN or infinite; names the image or step."""
+
+
+class UnsuitableError(CertflowError, ValueError):
+    """Arguments that do not go together, such as a method and a number of devices; says which of them."""
 
 
 class TrainingError(CertflowError):

@@ -1,5 +1,6 @@
 """Several processes training together: the steps of one process, up to the order of summation; one error ends all."""
 
+import pickle
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +12,7 @@ from denoising_examples import composed
 from training_examples import Telling, network, patterns, timeless, weights
 
 from certflow.denoising.composed import DenoiseThenClassify
-from certflow.errors import ArtefactError, DataError
+from certflow.errors import ArtefactError, ConfigError, DataError, UnsuitableError
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.sampling.settings import exact_arithmetic
 from certflow.training import train
@@ -196,20 +197,29 @@ def test_rows_are_the_shares_of_each_piece():
 
 def failing(ranks: Ranks, device: torch.device) -> None:
     if ranks.rank == 1:
-        raise DataError("image 7 is broken")
+        raise ConfigError(["epochs: are 0", "lr: is negative"], "mine.yaml")
     torch.distributed.barrier()
 
 
 def test_an_error_in_one_process_ends_all_and_is_raised_as_what_it_is():
-    with pytest.raises(DataError, match="image 7 is broken"):
+    with pytest.raises(ConfigError) as caught:
         run_parallel(failing, ["cpu", "cpu"], {})
+    assert (
+        str(caught.value) == "2 problems in the configuration\n  mine.yaml: epochs: are 0\n  mine.yaml: lr: is negative"
+    )
+
+
+@pytest.mark.parametrize("error", [DataError("image 7 is broken"), ConfigError(["lr: is negative"], "mine.yaml")])
+def test_an_error_is_the_same_in_another_process(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
 
 
 def test_what_cannot_be_shared_is_refused():
     class Whole(Gaussian):
         parallel: ClassVar[bool] = False
 
-    with pytest.raises(ValueError, match="does not train in several processes"):
+    with pytest.raises(UnsuitableError, match="does not train in several processes"):
         run(Whole(), plain(), ranks=Ranks(0, 2))
-    with pytest.raises(ValueError, match="8 processes cannot share 4 images"):
+    with pytest.raises(UnsuitableError, match="8 processes cannot share 4 images"):
         run(Gaussian(batch=4), plain(), ranks=Ranks(0, 8))

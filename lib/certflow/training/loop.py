@@ -71,7 +71,8 @@ def train(
     arguments and train together (`certflow.training.parallel`); the first of them writes the files.
 
     Raises `NonFiniteError` with epoch and step when a loss is NaN or infinite, `BusyError` when another process writes
-    `resume`, `ArtefactError` when a file cannot be written, `ValueError` for arguments that cannot work.
+    `resume`, `ArtefactError` when a file cannot be written, `UnsuitableError` for arguments that cannot
+    work together.
     """
     require_possible(method, noise, train_split, test_split, tables or {})
     require_shareable(method, ranks, min(len(train_split), len(test_split)))

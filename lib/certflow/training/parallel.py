@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from certflow import errors
 from certflow.errors import CertflowError
 from certflow.training.ranks import Ranks
 
@@ -30,8 +29,7 @@ def run_parallel(function: Callable[..., None], devices: Sequence[str], argument
         except torch.multiprocessing.ProcessExitedException as error:
             if failures.empty():
                 raise CertflowError(f"a process of a training on {len(devices)} devices ended: {error}") from error
-            name, message = failures.get()
-            raise getattr(errors, name, CertflowError)(message) from None
+            raise failures.get() from None
 
 
 def _worker(
@@ -43,7 +41,7 @@ def _worker(
     meeting: str,
     failures: Any,
 ) -> None:
-    """The life of one process. A certflow error is reported to the parent, which raises one of the same class."""
+    """The life of one process. A certflow error is sent to the parent, which raises it."""
     device = torch.device(devices[rank])
     torch.set_num_threads(threads)
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
@@ -55,6 +53,6 @@ def _worker(
     try:
         function(ranks=Ranks(rank, len(devices)), device=device, **arguments)
     except CertflowError as error:
-        failures.put((type(error).__name__, str(error)))
+        failures.put(error)
         os._exit(1)  # at once: a farewell to processes that still wait for this one would wait, too
     torch.distributed.destroy_process_group()

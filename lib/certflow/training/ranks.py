@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from certflow.errors import UnsuitableError
+
 STATS = ("objective", "loss", "accuracy")
 """What every step may report, in the order in which it travels; a method's `extras` follow."""
 
@@ -50,7 +52,7 @@ class Ranks:
 
         images: this process's images in the step, 0 allowed; total: those of all. extras: what `stats` may hold besides
         `STATS`. One message per step, float32.
-        Raises ValueError for a parameter that got no gradient: the processes could not tell it from one of theirs.
+        Raises `UnsuitableError` for a parameter that got no gradient: the processes could not tell it from one of theirs.
         """
         gradients = [
             _gradient(name, parameter, images)
@@ -91,7 +93,7 @@ ALONE = Ranks()
 def _gradient(name: str, parameter: torch.nn.Parameter, images: int) -> torch.Tensor:
     if parameter.grad is None:
         if images:
-            raise ValueError(f"parameter {name} got no gradient; train this method or network in one process")
+            raise UnsuitableError(f"parameter {name} got no gradient; train this method or network in one process")
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
