@@ -61,6 +61,19 @@ def tuned() -> torch.nn.Module:
     return DenoiseThenClassify(composed().denoiser, plain(), learns="classifier")
 
 
+class Constants(torch.nn.Module):
+    """Hands on its input; its buffers are numbers that no pass changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4914, 0.485, 0.1307, 1 / 3]))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("index", torch.tensor([2**24 + 1]))
+
+    def forward(self, x):
+        return x
+
+
 MODELS = {"ftcadis": tuned}
 
 
@@ -81,6 +94,8 @@ def work(ranks: Ranks, device: torch.device, folder: Path) -> None:
     method, seen = METHODS["gaussian"], []
     found["normalised"] = run(method, network(), ranks=ranks, device=device, log=seen.append)
     found["logged"] = len(seen)
+    uneven = Gaussian(batch=19, **COMMON)  # shares of 9 and 10 images, and in the end of none and of one
+    found["constant"] = run(uneven, torch.nn.Sequential(Constants(), plain()), ranks=ranks, device=device)
     resume = {"ranks": ranks, "device": device, "resume": folder / "resume", "digest": "d", "checkpoint_seconds": 0.0}
     try:
         run(Halting(**method.model_dump(exclude={"kind"})), network(), **resume)
@@ -156,6 +171,12 @@ def test_what_is_frozen_keeps_its_bits(found):
     frozen = [name for name in before if name.startswith("denoiser.")]
     assert any("running_mean" in name for name in frozen)
     assert [name for name in frozen if before[name] != after[name]] == []
+
+
+def test_numbers_that_no_pass_changes_keep_their_bits(found):
+    for part in found:
+        after, _, _ = part["constant"]
+        assert {name: after[f"0.{name}"] for name in ("mean", "mask", "index")} == weights(Constants())
 
 
 def test_all_processes_hold_the_same_network_running_averages_included(found):

@@ -48,10 +48,11 @@ class Ranks:
     ) -> dict[str, torch.Tensor]:
         """Replace gradients and buffers by their weighted means over all processes; also the means of `stats`.
 
-        Buffers of modules in eval mode rest: a weighted mean of equal numbers may differ from them in the last bit.
+        Buffers of modules in eval mode rest. Where all processes hold the same number it stays what it is, to the bit: products
+        of float32 numbers and counts of images are exact in float64, and so is the mean.
 
         images: this process's images in the step, 0 allowed; total: those of all. extras: what `stats` may hold besides
-        `STATS`. One message per step, float32.
+        `STATS`. Two messages per step: gradients, float32; the rest, float64.
         Raises `UnsuitableError` for a parameter that got no gradient: the processes could not tell it from one of theirs.
         """
         gradients = [
@@ -64,14 +65,14 @@ class Ranks:
         given = {**stats, "loss": stats.get("loss", stats.get("objective"))}
         names = (*STATS, *extras)
         values = [_scalar(given.get(name), images, device) for name in names]
-        tensors = [*gradients, *buffers, *values]
-        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors]).mul_(images / total)
-        torch.distributed.all_reduce(flat)
-        found = [part.view(tensor.shape) for part, tensor in _cut(flat, tensors)]
+        means = [
+            *_means(gradients, images, total, torch.float32),
+            *_means([*buffers, *values], images, total, torch.float64),
+        ]
         with torch.no_grad():
-            for tensor, mean in zip([*gradients, *buffers], found, strict=False):
+            for tensor, mean in zip([*gradients, *buffers], means, strict=False):
                 tensor.copy_(mean if tensor.is_floating_point() else mean.round())
-        return dict(zip(names, found[-len(names) :], strict=True))
+        return dict(zip(names, means[-len(names) :], strict=True))
 
     def gather(self, numbers: Sequence[int], device: torch.device) -> list[list[int]]:
         """The whole numbers that each process states, by rank. No process goes on before all have come here."""
@@ -105,5 +106,13 @@ def _scalar(value: torch.Tensor | None, images: int, device: torch.device) -> to
     return torch.full((), float("nan") if images else 0.0, device=device)
 
 
-def _cut(flat: torch.Tensor, tensors: list[torch.Tensor]) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    return zip(flat.split([tensor.numel() for tensor in tensors]), tensors, strict=True)
+def _means(tensors: Sequence[torch.Tensor], images: int, total: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """The means of tensors over all processes, weighted by their images, in one message of this dtype."""
+    flat = torch.cat([tensor.detach().reshape(-1).to(dtype) for tensor in tensors])
+    if images:
+        flat.mul_(images)
+    else:
+        flat.zero_()  # an infinite number times 0 images would be none
+    torch.distributed.all_reduce(flat)
+    parts = flat.div_(total).split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
