@@ -5,7 +5,9 @@ import torch
 from pydantic import ValidationError
 from training_examples import network, patterns, weights
 
+from certflow.data.base import DataInfo
 from certflow.errors import ConfigError
+from certflow.kinds.registry import spec_class
 from certflow.noise import Gaussian as GaussianNoise
 from certflow.training import train
 from certflow.training.gradients import clip
@@ -43,6 +45,13 @@ CONVOLUTIONAL = {
     "layer3.0.conv2.weight": 3,
     "fc.weight": 5,
 }
+HYBRID = {
+    "cls_token": 0,
+    "patch_embed.backbone.stages.0.blocks.0.conv1.weight": 1,
+    "patch_embed.proj.weight": 0,
+    "blocks.1.attn.qkv.weight": 2,
+    "head.weight": 3,
+}
 EFFICIENT = {
     "conv_stem.weight": 0,
     "blocks.0.0.conv_dw.weight": 1,
@@ -68,9 +77,16 @@ BERT = {
 GPT = {"transformer.wte.weight": 0, "transformer.wpe.weight": 0, "transformer.h.0.ln_1.bias": 1, "score.weight": 2}
 
 
-@pytest.mark.parametrize("wanted", [TIMM, OLD, NEW, CONVOLUTIONAL, EFFICIENT, NESTED, TEXTS, BERT, GPT])
+@pytest.mark.parametrize("wanted", [TIMM, OLD, NEW, CONVOLUTIONAL, HYBRID, EFFICIENT, NESTED, TEXTS, BERT, GPT])
 def test_layers_are_read_off_the_usual_names(wanted):
     assert layers(wanted) == wanted
+
+
+def test_the_last_normalisation_of_a_wide_residual_network_learns_like_its_head():
+    network = spec_class("model", "wide_resnet")(depth=10, width=1).backbone(DataInfo(10, (3, 32, 32)))
+    found = rates([name for name, _ in network.named_parameters()], 0.5)
+    wanted = {"conv1.weight": 0.0625, "bn1.weight": 1.0, "bn1.bias": 1.0, "fc.weight": 1.0, "fc.bias": 1.0}
+    assert {name: rate for name, rate in found.items() if "block" not in name} == wanted
 
 
 def test_names_that_say_nothing_are_one_layer():
