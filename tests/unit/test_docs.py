@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from certflow.kinds.registry import spec_class
+from certflow.training import attacks
+from certflow.training.base import MethodSpec
+from certflow.training.batch import Batch
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lib").rglob("*.md")])
@@ -101,9 +104,14 @@ def test_tables_have_a_line_below_their_heading(page):
     assert all(re.fullmatch(r"[|:\- ]+", lines[n + 1]) for n in starts), [lines[n][:60] for n in starts]
 
 
+def rules() -> set[str]:
+    """Names of the workflow's rules."""
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    return set(re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)", text, re.MULTILINE))
+
+
 def test_the_list_of_results_names_every_rule():
-    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    names = set(re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)", rules, re.MULTILINE))
+    names = rules()
     listed = (ROOT / "results" / "README.md").read_text()
     assert names and {name for name in names if f"`{name}`" not in listed} == set()
 
@@ -134,3 +142,21 @@ def test_the_row_of_pilot_tells_its_defaults():
     (row,) = re.findall(r"^\| `pilot` \| (.*?) \|", (ROOT / "docs" / "sampling.md").read_text(), re.MULTILINE)
     pilot = spec_class("sampler", "pilot")()
     assert list(map(int, re.findall(r"\d+", row))) == [pilot.first, pilot.misses, pilot.clean, pilot.n_max]
+
+
+def test_what_the_page_on_training_says_of_methods_is_there():
+    """Names in its last two sections are of methods, of mini-batches or of rules, and take the arguments that stand there."""
+    text = FENCE.sub("", (ROOT / "docs" / "training.md").read_text().partition("## How a model is made")[2])
+    owners = {"": [MethodSpec, attacks], "batch.": [Batch]}
+    spans = re.findall(r"`(batch\.|)(\w+)(?:\((.*?)\)| = \w+|)`", text)
+    assert len(spans) > 20
+    for prefix, name, arguments in spans:
+        if name in rules() or any(name in getattr(owner, "__annotations__", ()) for owner in owners[prefix]):
+            continue
+        found = next((getattr(owner, name) for owner in owners[prefix] if hasattr(owner, name)), None)
+        assert found is not None, f"{prefix}{name}"
+        if arguments and "." not in arguments:
+            parameters = [one for one in inspect.signature(found).parameters.values() if one.name != "self"]
+            given = arguments.split(", ")
+            assert [one.name for one in parameters[: len(given)]] == given, name
+            assert all(one.default is not one.empty for one in parameters[len(given) :]), name
