@@ -238,6 +238,8 @@ CASES = {
             {"noises": 2, "steps": 2, "warmup": 1},
             {"noises": 3, "steps": 2, "mix_step": 1, "alpha": 0.5, "eta": 5.0, "warmup": 4},
             {"noises": 2, "steps": 3, "mix_step": 2, "maxnorm": 1.0, "maxnorm_start": 0.5},
+            {"noises": 2, "steps": 4, "mix_step": 2, "alpha": 0.5, "eta": 0.0, "warmup": 2},
+            {"noises": 2, "steps": 2, "mix_step": 2, "eta": 0.0},
         ],
     ),
     "catrs": (
@@ -246,6 +248,7 @@ CASES = {
             {"noises": 3, "steps": 2},
             {"noises": 2, "steps": 1, "lbd": 2.0, "confidence_mask": True},
             {"noises": 1, "steps": 2},
+            {"noises": 3, "lbd": 0.0},
             {"noises": 3, "steps": 2, "eps_double_epoch": 2, "eps256": 64.0},
             {"noises": 3, "steps": 2, "attack_only_masked": True},
         ],
@@ -307,6 +310,24 @@ def test_forward_passes_and_updates_of_running_statistics(kind):
     assert seen == expected
     assert batch.model[1].num_batches_tracked.item() - before == sum(mode for mode, _ in expected)
     assert batch.model.training
+
+
+UNWEIGHTED = [
+    ("catrs", {"lbd": 0.0}, 0),
+    ("alum", {"weight": 0.0}, 0),
+    ("smoothmix", {"eta": 0.0}, 0),
+    ("smoothmix", {"eta": 0.0, "mix_step": 1}, 2),
+]
+"""Kind, fields by which a term has weight 0, and how many passes of an attack what is left needs."""
+
+
+@pytest.mark.parametrize(("kind", "fields", "attacked"), UNWEIGHTED)
+def test_a_term_of_weight_0_is_not_computed(kind, fields, attacked):
+    spec, batch, modes = method(kind, noises=2, steps=4, **fields), example(network(dropout=0)), []
+    batch.model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    spec.step(batch)
+    assert modes == [False] * attacked + [True]
+    assert spec.cost == pytest.approx(2 * (1 + 2 * attacked / 3))
 
 
 def test_every_method_is_tested_here():

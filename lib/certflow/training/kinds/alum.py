@@ -36,23 +36,31 @@ class Alum(MethodSpec):
     steps: int = Field(1, ge=1, le=100)
     """Steps of the ascent, of radius / steps times the gradient over its largest entry."""
     weight: float = Field(1.0, ge=0)
-    """Weight of the penalty."""
+    """Weight of the penalty; 0: no ascent."""
 
     @property
     def cost(self) -> float:
         """Each copy is attacked, then learnt from twice."""
-        return self.noises * (2 + 2 * self.steps / 3)
+        return self.noises * (2 + 2 * self.steps / 3 if self.weight > 0 else 1)
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """(1/mB) Σ_{i,b} [CE(f(x_{i,b}), y_b) + weight·(KL(p ‖ q) + KL(q ‖ p))], p at the copy, q at the moved copy."""
         copies = batch.points(self.noises)
+        found = self.moved(batch, copies) if self.weight > 0 else None
+        logits = batch.forward(copies)
+        label, logged = losses.cross_entropy(logits, batch.y).mean(), {"accuracy": losses.accuracy(logits, batch.y)}
+        if found is None:
+            return label, logged
+        turned = batch.forward(found)
+        both = losses.divergence(logits, turned) + losses.divergence(turned, logits)
+        return label + self.weight * both.mean(), logged
+
+    def moved(self, batch: "Batch", copies: "torch.Tensor") -> "torch.Tensor":
+        """The copies, each moved to where predictions are most unlike those at the copy."""
         with attacks.frozen(batch.model):
             target = batch.forward(copies).detach()
             found = nearby.disturbed(batch, copies, self.begin)
             for _ in range(self.steps):
                 way = nearby.direction(lambda at: losses.divergence(target, batch.forward(at)), found, "max")
                 found = nearby.moved(batch, copies, found + self.radius / self.steps * way, self.radius, "linf")
-        logits, turned = batch.forward(copies), batch.forward(found)
-        label = losses.cross_entropy(logits, batch.y).mean()
-        both = losses.divergence(logits, turned) + losses.divergence(turned, logits)
-        return label + self.weight * both.mean(), {"accuracy": losses.accuracy(logits, batch.y)}
+        return found

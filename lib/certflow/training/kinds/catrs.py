@@ -39,7 +39,7 @@ class CatRs(ReadsPredictions):
     noises: int = Field(4, ge=1, le=1024)
     """Noise draws per image and step (the paper's M)."""
     lbd: float = Field(1.0, ge=0)
-    """Weight of the worst-case term."""
+    """Weight of the worst-case term; 0: no attack."""
     eps256: float = Field(256.0, ge=0)
     """How far the attack may move each noise, l2, in 1/256 of the pixel range: 256 is a radius of 1."""
     steps: int = Field(4, ge=1)
@@ -67,12 +67,12 @@ class CatRs(ReadsPredictions):
     @property
     def repeats(self) -> bool:
         """Choosing the masked images waits for the device."""
-        return not self.attack_only_masked
+        return not (self.lbd > 0 and self.attack_only_masked)
 
     @property
     def cost(self) -> float:
-        """Each noisy copy is attacked and, like the copy before the attack, learnt from."""
-        return self.noises * (2 + 2 * self.steps / 3)
+        """Each noisy copy is learnt from, attacked, and learnt from again."""
+        return self.noises * (2 + 2 * self.steps / 3 if self.lbd > 0 else 1)
 
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
         lr, drop = super().learning_rate(epoch, step, steps), self.lr_extra_drop
@@ -117,6 +117,8 @@ class CatRs(ReadsPredictions):
     def _high(self, batch: "Batch", noise: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
         """(lbd/B) Σ_b mask_b·L_high,b, L_high,b = max_i KL(p̂_b ‖ softmax f(x_b + δ*_{i,b}))."""
         images = len(batch.y)
+        if self.lbd == 0:
+            return batch.x.new_zeros(())
         if self.attack_only_masked:
             (kept,) = mask.nonzero(as_tuple=True)
             if len(kept) == 0:

@@ -34,7 +34,7 @@ class SmoothMix(MethodSpec):
     steps: int = Field(8, ge=1)
     """Steps of the attack (T); nothing but [0,1] bounds it unless `maxnorm` does."""
     eta: float = Field(1.0, ge=0)
-    """Weight of the mixture term; grows linearly over the warm-up."""
+    """Weight of the mixture term; grows linearly over the warm-up. 0: no mixtures, and only the attack that x0 needs."""
     mix_step: int = Field(0, ge=0)
     """Which iterate of the attack is x0: 0, or `steps` and more, the image itself; 1 the one-step adversary, and so on."""
     warmup: int = Field(10, ge=1)
@@ -54,7 +54,14 @@ class SmoothMix(MethodSpec):
     @property
     def cost(self) -> float:
         """Each noisy copy is attacked; two kinds of images are learnt from, the mixture and where it starts."""
-        return self.noises * (2 + 2 * self.steps / 3)
+        return self.noises * ((2 if self.eta > 0 else 1) + 2 * self._ascent / 3)
+
+    @property
+    def _ascent(self) -> int:
+        """Steps of the attack that are taken: without a mixture x0 alone needs some, if it is not the image itself."""
+        if self.eta > 0:
+            return self.steps
+        return self.mix_step + 1 if 0 < self.mix_step < self.steps else 0
 
     def loss(self, batch: "Batch") -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:
         """CE at x0 + eta·w·(1/mB) Σ_{i,b} 1[p̄_b is right]·KL(t_b ‖ softmax f(x_mix,b + δ_{i,b})).
@@ -65,11 +72,13 @@ class SmoothMix(MethodSpec):
         noise, share = batch.noise(self.noises), min(1.0, (batch.epoch + 1) / self.warmup)
         start, adversary = self.ends(batch, noise, share)
         logits = batch.forward(start + noise)
+        label, logged = losses.cross_entropy(logits, batch.y).mean(), {"accuracy": losses.accuracy(logits, batch.y)}
+        if self.eta == 0:
+            return label, logged
         r = batch.uniform(0) / 2
         mixed = start + r[..., None, None] * (adversary - start)
         mixture = losses.smoothmix(logits, batch.forward(mixed + noise), batch.y, r).mean()
-        objective = losses.cross_entropy(logits, batch.y).mean() + self.eta * share * mixture
-        return objective, {"accuracy": losses.accuracy(logits, batch.y)}
+        return label + self.eta * share * mixture, logged
 
     def ends(self, batch: "Batch", noise: "torch.Tensor", share: float) -> tuple["torch.Tensor", "torch.Tensor"]:
         """x0 and x_adv; `share` of the warm-up is over."""
@@ -78,7 +87,7 @@ class SmoothMix(MethodSpec):
             batch,
             noise,
             alpha=self.alpha,
-            steps=self.steps,
+            steps=self._ascent,
             mix_step=self.mix_step,
             radius=self.maxnorm,
             start_radius=share * radius,
