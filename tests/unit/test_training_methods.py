@@ -513,6 +513,7 @@ def test_only_methods_that_split_make_several_steps_of_a_batch(kind, splits):
         ("smoothmix", {"eta": -1.0}, "eta"),
         ("smoothmix", {"steps": 0}, "steps"),
         ("smoothmix", {"maxnorm": -1.0}, "maxnorm"),
+        ("adversarial", {"norm": "l2", "random_start": True, "noises": 513}, "at most 512 noises, got 513"),
         ("catrs", {"lbd": -1.0}, "lbd"),
         ("catrs", {"eps256": -1.0}, "eps256"),
         ("catrs", {"steps": 0}, "steps"),
@@ -538,6 +539,18 @@ def test_methods_that_need_gaussian_noise_refuse_another():
         with pytest.raises(ValueError, match=f"method {spec.kind}: .*other"):
             train(spec, network(), *patterns(), noise=Other(), seed=0, quiet=True)
     assert method("smoothadv").problems(Other()) == []
+
+
+def test_worst_case_noises_are_not_sought_where_there_is_no_noise():
+    none = spec_class("noise", "none")()
+    assert "set lbd to 0" in method("catrs").problems(none)[0]
+    assert method("catrs", lbd=0.0).problems(none) == method("catrs").problems(GaussianNoise(sigma=0.5)) == []
+
+
+def test_random_starts_of_many_copies_have_slots_enough():
+    for norm, noises in (("l2", 512), ("linf", 1024)):
+        spec = method("adversarial", norm=norm, random_start=True, noises=noises, steps=1)
+        assert spec.loss(example())[0].isfinite()
 
 
 def test_the_gaussian_under_another_name_is_gaussian_noise():

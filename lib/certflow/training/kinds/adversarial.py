@@ -1,8 +1,8 @@
 """Adversarial training (Madry, Makelov, Schmidt, Tsipras and Vladu 2018): learn from what an attack made of the images."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from certflow.kinds.registry import lazy, register
 from certflow.training.base import MethodSpec
@@ -40,6 +40,14 @@ class Adversarial(MethodSpec):
     """Length of a step, in eps / steps."""
     random_start: bool = False
     """Start at a random point of the ball instead of the image."""
+
+    @model_validator(mode="after")
+    def _enough_coins(self) -> Self:
+        if (
+            self.random_start and self.norm == "l2" and self.noises > 512
+        ):  # a direction and a distance each, of 1024 slots
+            raise ValueError(f"random_start with norm l2 goes with at most 512 noises, got {self.noises}")
+        return self
 
     @property
     def cost(self) -> float:

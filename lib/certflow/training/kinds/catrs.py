@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from certflow.kinds.registry import lazy, register
 from certflow.kinds.spec import Record
+from certflow.noise.base import NoiseSpec
 from certflow.training.base import ReadsPredictions
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ class CatRs(ReadsPredictions):
         """Also what comes at an epoch that the run has not."""
         drop = None if self.lr_extra_drop is None else self.lr_extra_drop.epoch
         return {**super().without_effect(), **self.beyond(eps_double_epoch=self.eps_double_epoch, lr_extra_drop=drop)}
+
+    def problems(self, noise: NoiseSpec) -> list[str]:
+        if noise.sigma == 0 and self.lbd > 0:
+            return [
+                f"the worst-case noises of catrs are as large as the noise, and noise of kind {noise.kind} is 0; train under "
+                "another noise, or set lbd to 0"
+            ]
+        return []
 
     @property
     def repeats(self) -> bool:
