@@ -11,6 +11,7 @@ from certflow.training.fast.repeated import RepeatedStep
 from certflow.training.gradients import accumulated, clip
 from certflow.training.meter import Meter
 from certflow.training.ranks import ALONE, Ranks
+from certflow.training.rehearsal import Rehearsal
 from certflow.training.seeding import seed_batch
 
 
@@ -50,6 +51,7 @@ class Stepper:
         self.parts = method.noises if method.splits else 1
         self.trainable = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.optimiser = method.optimiser(self.trainable.items(), batches * self.parts)
+        self.rehearsal = None if images is None else Rehearsal(method, self.model, images, ranks.world)
         self.repeated = RepeatedStep(method, self.model, self.optimiser.clear, batches * self.parts)
 
     def learning_rate(self, epoch: int, step: int = -1) -> float:
@@ -72,8 +74,10 @@ class Stepper:
             self._advance(batch, epoch, number, meter)
 
     def _advance(self, batch: tuple[torch.Tensor, ...], epoch: int, number: int, meter: Meter) -> None:
-        seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
         whole = self._batch(batch, epoch, number)
+        if self.rehearsal is not None:
+            self.rehearsal.run(whole)
+        seed_batch(self.seed, epoch, number * self.ranks.world + self.ranks.rank)
         total = len(whole.y) if self.ranks.world == 1 else self.size(number)
         first = 0
         for part, piece in enumerate(pieces(total, self.method)):
