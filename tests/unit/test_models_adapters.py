@@ -1,6 +1,9 @@
 """Low-rank additions to attention: the published number of parameters, keys that stay, and plain weights in the end."""
 
 import copy
+import importlib
+import inspect
+import re
 
 import pytest
 import torch
@@ -122,6 +125,41 @@ def test_what_cannot_be_adapted_is_refused():
         adapters.add(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 5)), 2)
     with pytest.raises(ValueError, match=f"rank must be at most the attention's width {DIM}, got {DIM + 1}"):
         adapters.add(vit(), DIM + 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["maxvit_rmlp_pico_rw_256", "tiny_vit_5m_224", "efficientformer_l1", "gcvit_xxtiny", "csatv2"]
+)
+def test_attention_that_has_queries_and_values_elsewhere_is_refused(name):
+    with torch.device("meta"):
+        network = create_model(name, num_classes=5)
+    with pytest.raises(ValueError, match=r"qkv \(timm\.models\.\w+\.\w+\) it is not known .* use mode full"):
+        adapters.add(network, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in adapters.IN_TURN.items() for name in names]
+)
+def test_attention_that_is_adapted_takes_queries_keys_and_values_in_turn(module, name):
+    """As its code says: [..., 3, heads, width]; or thirds, which are then divided among heads."""
+    pytest.importorskip(module.partition(".")[0])
+    source = inspect.getsource(getattr(importlib.import_module(module), name).forward)
+    shapes = re.findall(r"(?:reshape|view)\(([^()]*(?:\([^()]*\)[^()]*)*?)\)", source.replace("\n", " "))
+    in_turn = [re.search(r"\b3, (?:self\.\w*heads|self\.groups),", shape) is not None for shape in shapes]
+    assert any(in_turn) or ".qkv(x).chunk(3, dim=2)" in source
+    assert "* 3" not in source
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("deit_tiny_distilled_patch16_224", {"head", "head_dist"}), ("volo_d1_224", {"head", "aux_head"})],
+)
+def test_every_head_learns(name, wanted):
+    with torch.device("meta"):
+        network = create_model(name, num_classes=10)
+        adapters.add(network, 2)
+    plain = {name for name in learning(network) if "parametrizations" not in name}
+    assert {name.partition(".")[0] for name in plain} == wanted
 
 
 def test_a_copy_learns_by_itself():

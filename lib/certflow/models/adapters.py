@@ -6,6 +6,7 @@ them. B starts at 0, and so does the addition; A starts as torch's linear layers
 
 import math
 import re
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,9 +16,39 @@ from torch.nn.utils import parametrize
 from certflow.models.fitting import head
 
 FUSED = re.compile(r"(?:^|\.)qkv$")
-"""A linear layer that makes queries, keys and values, in this order (timm)."""
+"""A linear layer that makes queries, keys and values."""
 SINGLE = re.compile(r"(?:^|\.)(?:query|value|q_proj|v_proj)$")
 """Layers of their own for queries and values (transformers)."""
+
+IN_TURN = {
+    "timm.layers.attention": ("Attention", "AttentionRope"),
+    "timm.layers.attention_pool2d": ("AttentionPool2d", "RotAttentionPool2d"),
+    "timm.layers.diff_attention": ("DiffAttention",),
+    "timm.models.beit": ("Attention",),
+    "timm.models.cait": ("TalkingHeadAttn",),
+    "timm.models.coat": ("FactorAttnConvRelPosEnc",),
+    "timm.models.convit": ("MHSA",),
+    "timm.models.davit": ("ChannelAttention", "ChannelAttentionV2", "WindowAttention"),
+    "timm.models.edgenext": ("CrossCovarianceAttn",),
+    "timm.models.eva": ("EvaAttention",),
+    "timm.models.fastvit": ("Attention",),
+    "timm.models.hiera": ("MaskUnitAttention",),
+    "timm.models.hieradet_sam2": ("MultiScaleAttention",),
+    "timm.models.metaformer": ("Attention",),
+    "timm.models.mvitv2": ("MultiScaleAttention",),
+    "timm.models.nest": ("Attention",),
+    "timm.models.swin_transformer": ("WindowAttention",),
+    "timm.models.swin_transformer_v2": ("WindowAttention",),
+    "timm.models.swin_transformer_v2_cr": ("WindowMultiHeadAttention",),
+    "timm.models.twins": ("LocallyGroupedAttn",),
+    "timm.models.vision_transformer_relpos": ("RelPosAttention",),
+    "timm.models.vision_transformer_sam": ("Attention",),
+    "timm.models.volo": ("Attention",),
+    "timm.models.xcit": ("XCA",),
+    "transformers.models.hiera.modeling_hiera": ("HieraMaskUnitAttention",),
+}
+"""Attention, by module, whose layer `qkv` makes the queries of all heads, then all keys, then all values. Elsewhere those of
+one head come together (TinyViT, EfficientFormer, MaxViT), or there are no queries (GCViT)."""
 
 
 class Addition(nn.Module):
@@ -64,21 +95,39 @@ def problem(network: nn.Module, rank: int) -> str | None:
             "mode lora: the classifier has no attention to adapt (linear layers named qkv, query, value, q_proj or v_proj); "
             "use mode full"
         )
+    for name in filter(FUSED.search, layers):
+        owner = type(network.get_submodule(name.rpartition(".")[0]))
+        if owner.__name__ not in IN_TURN.get(owner.__module__, ()):
+            return (
+                f"mode lora: of the layer {name} ({owner.__module__}.{owner.__name__}) it is not known that all queries come "
+                "first, then all keys, then all values; use mode full"
+            )
     least = min(layer.in_features for layer in layers.values())
     return f"rank must be at most the attention's width {least}, got {rank}" if rank > least else None
 
 
-def add(network: nn.Module, rank: int) -> None:
-    """Adapt a network in place: the additions and the last linear layer (the head) learn, all else is frozen.
+def heads(network: nn.Module) -> list[nn.Linear]:
+    """The last linear layer, and those beside it with as many outputs, as distilled networks have them; ValueError for none."""
+    last = head(network)
+    if last is None:
+        raise ValueError("the network has no linear layer that could be its head")
+    name = last.removesuffix(".weight")
+    beside = network.get_submodule(name.rpartition(".")[0]).children()
+    classes = cast(nn.Linear, network.get_submodule(name)).out_features
+    return [layer for layer in beside if isinstance(layer, nn.Linear) and layer.out_features == classes]
 
-    A is drawn from torch's generator, layer by layer. ValueError for a network that has nothing to adapt.
+
+def add(network: nn.Module, rank: int) -> None:
+    """Adapt a network in place: the additions and the head (`heads`) learn, all else is frozen.
+
+    A is drawn from torch's generator, layer by layer. ValueError for a network that cannot be adapted (`problem`).
     """
     wrong = problem(network, rank)
     if wrong is not None:
         raise ValueError(wrong)
-    last = (head(network) or "").removesuffix(".weight")
     network.requires_grad_(False)
-    network.get_submodule(last).requires_grad_(True)
+    for layer in heads(network):
+        layer.requires_grad_(True)
     for name, layer in targets(network).items():
         form = QueryValue if FUSED.search(name) else Addition
         parametrize.register_parametrization(layer, "weight", form(*layer.weight.shape, rank))
