@@ -43,9 +43,8 @@ class Adversarial(MethodSpec):
 
     @model_validator(mode="after")
     def _enough_coins(self) -> Self:
-        if (
-            self.random_start and self.norm == "l2" and self.noises > 512
-        ):  # a direction and a distance each, of 1024 slots
+        # Each copy takes a direction and a distance, of 1024 slots.
+        if self.random_start and self.norm == "l2" and self.noises > 512:
             raise ValueError(f"random_start with norm l2 goes with at most 512 noises, got {self.noises}")
         return self
 
