@@ -23,10 +23,10 @@ from certflow.doors.bring import from_results
 from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
-from certflow.doors.web.splits import spaced
+from certflow.doors.web.splits import Splits, spaced
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import Full
-from certflow.files.artefact import write_table
+from certflow.files.artefact import sidecar, write_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
 from certflow.report.numbers import down
@@ -230,6 +230,17 @@ def test_a_card_shows_no_accuracy_at_radii_that_nobody_asked_about(tmp_path):
         assert list(_table(path, 0.0, "m").at) == known
 
 
+def test_data_that_come_after_the_first_page_are_found(tmp_path):
+    dataset = spec_class("dataset", "image_folder")(root=str(tmp_path / "pictures"), classes=2, shape=[3, 20, 30])
+    splits = Splits(tmp_path)
+    assert splits.test(dataset) is None
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / name / "1.png").write_bytes(picture((30, 20)))
+    found = splits.test(dataset)
+    assert found is not None and len(found) == 2 and splits.test(dataset) is found
+
+
 @pytest.mark.parametrize("way", ["dsrs.l2", "sequential.l2"])
 def test_ways_that_do_not_grow(web, way):
     job = web.ended(web.certify(way=way, n="600", seed="3"))
@@ -415,6 +426,12 @@ def test_a_card_shows_what_is_certified_of_this_very_model(results_of_cards):
     rows = {name: values[:2] for name, values in rows.items()}
     (path.parent / "gone.tsv").symlink_to("nowhere")  # as one that was deleted after it was listed
     assert shown(entry.identity).images == 2  # and not the six copies
+    record = sidecar(path)
+    record.rename(record.with_suffix(".later"))  # the table is written before its record
+    os.utime(path, ns=(2, 2))
+    assert Cards(results, results / "web").all()[0].result is None
+    record.with_suffix(".later").rename(record)
+    assert Cards(results, results / "web").all()[0].result.images == 2
     path.write_text(path.read_text().replace("0.3", "9.3"))
     os.utime(path, ns=(1, 1))
     assert Cards(results, results / "web").all()[0].result is None

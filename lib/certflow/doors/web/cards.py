@@ -123,19 +123,18 @@ def _result(folder: Path, model: str) -> Result | None:
     """The largest intact certificate table of test images for the model of that identity; None where there is none."""
     found = []
     for path in sorted(folder.glob("*/*/*.tsv")):
-        with suppress(OSError):  # the workflow may be deleting it
+        # The workflow may be deleting it, or be about to write its record.
+        with suppress(OSError, CertflowError):
             found.append(_table(path, path.stat().st_mtime, model))
     return max(filter(None, found), key=lambda result: result.images, default=None)
 
 
 @lru_cache(maxsize=1024)
 def _table(path: Path, changed: float, model: str) -> Result | None:
-    """What a table says; None where it is damaged, of a model that lay here before, or of other images than the test split's
-    own: corrupted copies are more, and are not what the model's numbers are about."""
-    try:
-        table, record = read_table(path, format="certificate")
-    except CertflowError:
-        return None
+    """What a table says; None where it is of a model that lay here before, or of other images than the test split's own:
+    corrupted copies are more, and are not what the model's numbers are about. Errors, which are not remembered, where it or
+    its record is damaged or not whole yet."""
+    table, record = read_table(path, format="certificate")
     images, claim = record.spec.get("images", {}), record.notes.get("claim", {})
     if record.parents.get("model") != model or not len(table) or "norm" not in claim:
         return None

@@ -15,7 +15,7 @@ class Splits:
 
     def __init__(self, results: Path):
         self.results, self.lock = results, threading.Lock()
-        self.held: dict[str, Split | None] = {}
+        self.held: dict[str, Split] = {}
 
     def test(self, dataset: DatasetSpec | None) -> Split | None:
         """The test split; None where the data are unknown or their files are not there."""
@@ -23,9 +23,12 @@ class Splits:
             return None
         key = canonical_json(dataset.canonical())
         with self.lock:
-            if key not in self.held:
-                self.held[key] = self._open(dataset)
-            return self.held[key]
+            if key in self.held:
+                return self.held[key]
+            found = self._open(dataset)
+            if found is not None:  # files that are not there may still come
+                self.held[key] = found
+            return found
 
     def _open(self, dataset: DatasetSpec) -> Split | None:
         for manifest in sorted((self.results / "data").glob("*.json")):
