@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 import torch
 from doors_examples import CODE, NOISE, trained, with_images
-from stage_examples import SEED, certificate_of
+from PIL import Image
+from stage_examples import MODEL, SEED, certificate_of
 
 from certflow import SmoothedClassifier
 from certflow.certify.field_table import read_field_table
@@ -30,8 +31,9 @@ from certflow.doors.cli import main
 from certflow.doors.commands import commands
 from certflow.doors.commands.certify import _summary, share_at
 from certflow.files.artefact import read_table
+from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
-from certflow.models import build
+from certflow.models import build, save_model
 from certflow.noise import Gaussian
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -617,6 +619,24 @@ def test_a_bundle_is_a_model_again(model, tmp_path, capsys):
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     status, _, err = told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")
     assert status == 1 and "holds other files (notes.txt)" in err
+
+
+def test_the_command_in_a_bundle_runs_whatever_the_data(tmp_path, capsys, monkeypatch):
+    """Folders of images are known by their settings, which the model's record has and their kind alone has not."""
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), len(name)).save(tmp_path / "pictures" / name / "1.png")
+    dataset = spec_class("dataset", "image_folder")(root=str(tmp_path / "pictures"), classes=2, shape=[1, 8, 8])
+    method, noise = spec_class("method", "gaussian")(), Gaussian(sigma=0.25)
+    made = {"dataset": dataset, "method": method, "noise": noise}
+    spec = {name: one.canonical() for name, one in made.items()} | {"model": MODEL.architecture(), "seed": 0}
+    record = Provenance(format="model", spec=spec, parents={"data": "0" * 64})
+    save_model(tmp_path / "model.safetensors", build(MODEL, dataset.info()), record)
+    assert told(capsys, "export", "--model", tmp_path / "model.safetensors", "--out", tmp_path / "bundle")[0] == 0
+    monkeypatch.chdir(tmp_path / "bundle")
+    (command,) = re.findall(r"^    certflow (.*)$", Path("README.md").read_text(), re.MULTILINE)
+    status, _, err = told(capsys, *command.split(), "--root", tmp_path / "pictures", "--n", 100, "--quiet")
+    assert status == 0 and len(read_field_table("table.tsv")) == 1, err
 
 
 def test_nobody_is_told_to_delete_their_own_weights(home, model, capsys):

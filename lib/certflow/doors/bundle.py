@@ -26,7 +26,9 @@ TEXT = """# {title}
 A certflow model: {model} for {dataset}, trained by `{method}` under {noise} noise.
 `card.json` holds everything it was made from.
 
-    certflow certify --model model.safetensors --images {dataset}:test::20 --out table.tsv
+    certflow certify --model model.safetensors --images test::20 --out table.tsv
+
+`test::20` is every 20th image of the test split; `--root` says where the files of the data are, if they are not found.
 
 In Python:
 
