@@ -610,7 +610,8 @@ def test_a_bundle_is_a_model_again(model, tmp_path, capsys):
     again = from_results(tmp_path / "bundle" / "model.safetensors")
     assert again.digest == from_results(model).digest == card["weights_sha256"]
     assert again.noise == Gaussian(sigma=0.5)
-    assert "from_results" in (tmp_path / "bundle" / "README.md").read_text()
+    readme = (tmp_path / "bundle" / "README.md").read_text()
+    assert "from_results" in readme and "says otherwise (`inference`, which the file does not hold)" in readme
     assert told(capsys, "export", "--model", model, "--out", tmp_path / "bundle")[0] == 0
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")

@@ -39,6 +39,10 @@ from certflow.doors.bring import from_results
 brought = from_results("model.safetensors")
 table = SmoothedClassifier(brought.model, brought.noise).certify(images)  # [images, {shape}], uint8 or floats in [0,1]
 ```
+
+Both compute in float32. Where the model's entry in its experiment says otherwise (`inference`, which the file does not hold),
+they give other counts than the experiment unless they are told the same: by `--precision`, `--compile` or `--native`, in Python
+by `SmoothedClassifier(..., inference=certflow.models.base.Inference(...))`.
 """
 
 
