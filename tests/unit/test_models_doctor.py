@@ -1,6 +1,7 @@
 """The doctor: what it finds in models that are wrong in a known way, and that it is silent about those that are right."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -232,3 +233,22 @@ def test_outputs_and_means_must_fit_the_data():
         "mean",
     ]
     assert external(checkpoint="a", outputs=[0, 1, 5]).pairing_problems(study, "data", "net", "n") == []
+
+
+FORGED = "\x1b[2J\x1b[31mfc\nFile     checked: safe\u202e"
+
+
+def test_names_in_a_file_cannot_command_a_terminal_nor_write_lines_of_the_page(tmp_path, capsys, split):
+    network = quadrants(Normalise(INFO.mean, INFO.sd))
+    content = {f"{FORGED}weights": network.state_dict(), f"{FORGED}epoch": 3}
+    torch.save(content, tmp_path / "w.pth")
+    pages = [examine(tmp_path / "w.pth", {}, Quadrants(), INFO, split, NOISE, 3)[1].page()]
+    torch.save({FORGED: torch.zeros(2), "b": torch.zeros(1)}, tmp_path / "w.pth")
+    assert main(["doctor", str(tmp_path / "w.pth")]) == 0
+    pages.append(capsys.readouterr().out)
+    arch = ["--arch", '{"kind": "small_conv"}', "--dataset", "digits"]
+    assert main(["doctor", str(tmp_path / "w.pth"), *arch]) == 1
+    for shown in (*pages, capsys.readouterr().err):
+        assert all(line.isprintable() for line in shown.split("\n")) and r"\x1b[2J\x1b[31mfc" in shown, shown
+    for page in pages:
+        assert len(re.findall("^File ", page, re.MULTILINE)) == 1, page

@@ -8,6 +8,7 @@ from contextlib import suppress
 from certflow import __version__
 from certflow.doors.commands import commands
 from certflow.errors import CertflowError, short_of_memory, shortage
+from certflow.files.printable import printable
 from certflow.machine.standard import open_standard
 
 BAD_INPUT = 1
@@ -50,7 +51,7 @@ def _run(given: argparse.Namespace) -> int:
         _write_out()
         return status
     except (CertflowError, ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_lines(error)}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
@@ -85,7 +86,12 @@ def _write_out() -> None:
 
 def _shown(message: Warning | str, *rest: object) -> None:
     """A warning in one line, without the place in the code."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {_lines(message)}", file=sys.stderr)
+
+
+def _lines(said: Warning | Exception | str) -> str:
+    """A message as a terminal may show it: names in it may be those of a file that others wrote."""
+    return "\n".join(map(printable, str(said).split("\n")))
 
 
 if __name__ == "__main__":

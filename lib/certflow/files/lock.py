@@ -11,6 +11,7 @@ from pathlib import Path
 
 from certflow.errors import ArtefactError, BusyError
 from certflow.files.opening import open_plain
+from certflow.files.printable import printable
 from certflow.files.whereabouts import describe, now, whereabouts
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -137,7 +138,6 @@ def _sign(handle: int, what: str) -> None:
 def _holder(handle: int) -> str:
     try:
         record = json.loads(os.pread(handle, 4096, 0))
-        text = f"{record['what']} is under way by {describe(record)} since {record['since']}"
-        return "".join(filter(str.isprintable, text))  # others may have written it, for a terminal to obey
+        return printable(f"{record['what']} is under way by {describe(record)} since {record['since']}")
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return "another process is at work (it has just started and has not said who it is)"

@@ -9,6 +9,7 @@ import torch
 
 from certflow.data.base import DataInfo, Split
 from certflow.errors import ArtefactError
+from certflow.files.printable import printable
 from certflow.models.base import ModelSpec
 from certflow.models.findings import LARGEST_SIGMA, Finding, findings
 from certflow.models.normalise import normalisation
@@ -88,7 +89,7 @@ class Examination:
             "",
             *(f"{'WARNING' if finding.warning else 'Note'}: {finding}" for finding in self.findings),
         ]
-        return "\n".join(lines if self.findings else [*lines, "Nothing looks wrong."])
+        return "\n".join(map(printable, lines if self.findings else [*lines, "Nothing looks wrong."]))
 
 
 def examine(

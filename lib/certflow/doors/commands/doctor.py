@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from certflow.doors.arguments import add_weights, weights_options
 from certflow.doors.entries import entry
 from certflow.errors import DataError
+from certflow.files.printable import printable
 from certflow.machine.standard import answer
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def describe(path: str) -> str:
         for mapped in file.mappings[:20]:
             names = list(mapped.tensors)
             lines.append(f"Tensors  {mapped.place or 'top'}: {len(names)} ({', '.join(names[:3])}, ...)")
-        return "\n".join([*lines, *([f"Beside   {', '.join(file.beside)}"] if file.beside else [])])
+        return "\n".join(map(printable, [*lines, *([f"Beside   {', '.join(file.beside)}"] if file.beside else [])]))
 
 
 def _examined(given: argparse.Namespace) -> "Examination":
