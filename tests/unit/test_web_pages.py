@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic, sleep
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,14 @@ from certflow.certify.memory import certify, ready, votes
 from certflow.certify.predict import prediction_table
 from certflow.doors import catalogue
 from certflow.doors.bring import from_results
+from certflow.doors.commands.web import THREADS
 from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
+from certflow.doors.web.settings import Settings
 from certflow.doors.web.splits import Splits, spaced
 from certflow.doors.web.ways import ways
-from certflow.doors.web.worker import Full
+from certflow.doors.web.worker import ERRANDS, Full
 from certflow.files.artefact import sidecar, write_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
@@ -357,6 +360,24 @@ def test_a_prediction_is_made_between_jobs_and_given_up_where_one_takes_long(web
     assert not asked and not web.site.worker.errands
     with pytest.raises(ZeroDivisionError):
         web.site.worker.ask(web.model, lambda ready: 1 / 0)
+
+
+def test_programs_that_wait_leave_threads_for_pages(results):
+    """Each holds a thread of the server while it waits; where one more would, it is told at once to ask again."""
+    worker, asked = Web(results, start=False).site.worker, []  # as while a job is at work
+    waiting = [Thread(target=lambda: pytest.raises(Full, worker.ask, "", asked.append, 9.0)) for _ in range(ERRANDS)]
+    for one in waiting:
+        one.start()
+    while len(worker.errands) < ERRANDS:
+        sleep(0.01)
+    begun = monotonic()
+    with pytest.raises(Full):
+        worker.ask("", asked.append, 9.0)
+    assert monotonic() - begun < 1 and ERRANDS + Settings().streams <= THREADS / 2
+    for errand in list(worker.errands):
+        errand.answer.set_exception(Full())
+    for one in waiting:
+        one.join()
 
 
 def test_the_live_page_sends_its_parts(web, done):

@@ -20,6 +20,8 @@ from certflow.sampling.settings import engine_settings
 log = logging.getLogger(__name__)
 PATIENCE = 20.0
 """Seconds that a program waits for the job at work to end."""
+ERRANDS = 4
+"""Programs that may wait so at the same time: each holds one of the threads that answer requests, and pages need some."""
 
 
 class Full(Exception):
@@ -79,11 +81,11 @@ class Worker:
             self.changed.notify()
 
     def ask(self, model: str, work: Callable[[Ready], Any], patience: float = PATIENCE) -> Any:
-        """What `work` makes of a model, done by the thread before the next job. `Full` where too many wait, or where it was
-        not begun after so many seconds; what the work raises."""
+        """What `work` makes of a model, done by the thread before the next job. `Full` at once where too many wait, and after
+        so many seconds where it was not begun; what the work raises."""
         errand = Errand(model, work)
         with self.changed:
-            if not self.room():
+            if len(self.errands) >= ERRANDS or not self.room():
                 raise Full
             self.errands.append(errand)
             self.changed.notify()
