@@ -13,6 +13,7 @@ from certflow.data.base import DataInfo
 from certflow.errors import ArtefactError
 from certflow.files.provenance import Provenance
 from certflow.models import build, load_checkpoint, published, save_model
+from certflow.models.assemble import outline
 from certflow.models.published import load_weights
 
 PREFIXES = ["1.", "1.module.", "module.", "module.1.", "module.1.module.", "model.", ""]
@@ -286,3 +287,35 @@ def test_the_source_of_the_normalisation_is_told(resnet, tmp_path):
     assert load_weights(tmp_path / "w.pth", model, CIFAR, mean=(0, 0, 0)).normalisation == "given"
     torch.save(resnet[0].state_dict(), tmp_path / "w.pth")
     assert load_weights(tmp_path / "w.pth", model, CIFAR).normalisation == "file"
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+@pytest.mark.parametrize("model", ["cifar_resnet20", "wide_resnet28_900", spec("small_conv", normalise="none")])
+def test_a_network_takes_memory_only_where_the_file_fits_it(resnet, tmp_path, monkeypatch, damaged, model):
+    """A short name may stand for gigabytes. What does not fit is refused by names and shapes alone."""
+    if damaged:
+        (tmp_path / "w.pth").write_bytes(b"\x80\x02}N.")
+    else:
+        torch.save(resnet[1], tmp_path / "w.pth")
+    monkeypatch.setattr(published, "skeleton", lambda *given: pytest.fail("built"))
+    with pytest.raises(ArtefactError, match="is damaged" if damaged else "do not fit the network"):
+        load_checkpoint(tmp_path / "w.pth", model)
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20000", "wide_resnet28_99999999999", "wide_resnet99999999994_10"])
+def test_depths_and_widths_have_ends(name):
+    with pytest.raises(ValueError, match="should be less than or equal to"):
+        published.named(name)
+
+
+def test_a_network_without_an_outline_is_built_at_once():
+    """As those of some versions of timm, which read numbers off tensors while they are built."""
+
+    class Looking(type(spec("small_conv"))):
+        def backbone(self, info):
+            torch.linspace(0, 1, 3)[1].item()
+            return super().backbone(info)
+
+    looking = Looking(normalise="none")
+    assert next(outline(spec("small_conv"), DIGITS).parameters()).is_meta
+    assert not next(outline(looking, DIGITS).parameters()).is_meta

@@ -29,6 +29,15 @@ def skeleton(spec: "ModelSpec", info: DataInfo) -> Network:
         return Network(_normalise(spec, info), spec.skeleton(spec.seen(info)), spec.resize)
 
 
+def outline(spec: "ModelSpec", info: DataInfo) -> Network:
+    """As `skeleton`, for the names and shapes of its tensors alone: they take no memory (torch's device `meta`)."""
+    try:
+        with torch.device("meta"):
+            return skeleton(spec, info)
+    except RuntimeError:  # some networks look at numbers while they are built
+        return skeleton(spec, info)
+
+
 def _check(spec: "ModelSpec", info: DataInfo) -> None:
     problems = [*spec.refusals(info), *spec.absent()]
     if problems:

@@ -17,6 +17,19 @@ def fit(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str | 
     exact: tensors take the place of the module's own with their dtype and bits; otherwise their values are copied into the
     module's dtype. An `ArtefactError` names the file, the keys and the likely cause.
     """
+    wanted = require_fit(module, state, path)
+    for key, tensor in state.items():
+        _check_values(path, key, tensor, wanted[key].dtype)
+    module.load_state_dict(dict(state), assign=exact)
+
+
+def require_fit(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str | Path
+) -> Mapping[str, torch.Tensor]:
+    """The module's own tensors; an `ArtefactError` as of `fit` where `state` has others or other shapes.
+
+    No value is looked at: the module may be an outline.
+    """
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in state]
     surplus = [key for key in state if key not in wanted]
@@ -29,9 +42,7 @@ def fit(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str | 
         ]
         cause = _cause(module, missing, surplus, shapes, state)
         raise ArtefactError(f"{path}: its weights do not fit the network: {'; '.join(details)}. {cause}")
-    for key, tensor in state.items():
-        _check_values(path, key, tensor, wanted[key].dtype)
-    module.load_state_dict(dict(state), assign=exact)
+    return wanted
 
 
 def _check_values(path: str | Path, key: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:

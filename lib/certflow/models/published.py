@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from certflow.data.base import DataInfo
 from certflow.kinds.registry import spec_class
 from certflow.kinds.spec import problems_of
-from certflow.models.assemble import skeleton
+from certflow.models.assemble import outline, skeleton
 from certflow.models.base import ModelSpec
-from certflow.models.fitting import fit, head
+from certflow.models.fitting import fit, head, require_fit
 from certflow.models.keys import Published
 from certflow.models.normalise import CIFAR10, CIFAR100, HALF, IMAGENET, Normalise, normalisation
 from certflow.models.resizing import Network
@@ -112,16 +112,13 @@ def load_weights(
     weights: which of the file's weights, as in `keys.choose`. outputs: numbers of the file's outputs that are the network's
     classes, in order: some of them, or all of them in another order. leave_out: as in `keys.rename`.
     """
-    network = skeleton(spec, info)
-    published, source = take(path, network[1], info.classes, weights, leave_out)
-    theirs = _classes(network[1], published)
+    outlined = outline(spec, info)[1]
+    published, source = take(path, outlined, info.classes, weights, leave_out)
+    theirs = _classes(outlined, published)
     if outputs is not None:
         network = _selected(path, spec, info, published, theirs, outputs)
     else:
-        wanted = classes or theirs or info.classes
-        if wanted != info.classes:
-            network = skeleton(spec, replace(info, classes=wanted))
-        fit(network[1], published.weights, path, exact=False)
+        network = _filled(path, spec, replace(info, classes=classes or theirs or info.classes), published)
     # Our files that store none normalise nothing.
     stored = source.what == OURS or published.mean is not None or published.sd is not None
     normalisation = "given" if mean is not None or sd is not None else "file" if stored else "data"
@@ -129,6 +126,14 @@ def load_weights(
         values = (mean, sd) if normalisation == "given" else _stored(published, path)
         network[0] = _normalise(*values, info.shape[0], path)
     return Loaded(network.eval(), normalisation, source)
+
+
+def _filled(path: str | Path, spec: ModelSpec, info: DataInfo, published: Published) -> Network:
+    """The network with the file's weights. It takes memory once they are known to fit: a short name may stand for gigabytes."""
+    require_fit(outline(spec, info)[1], published.weights, path)
+    network = skeleton(spec, info)
+    fit(network[1], published.weights, path, exact=False)
+    return network
 
 
 def _selected(
@@ -152,10 +157,9 @@ def _selected(
         raise ValueError(
             f"{path}: outputs must be different numbers from 0 to {(theirs or 0) - 1}, got {list(outputs)[:8]}"
         )
-    whole = skeleton(spec, replace(info, classes=theirs))
-    fit(whole[1], published.weights, path, exact=False)
+    whole = _filled(path, spec, replace(info, classes=theirs), published)
     part, state = skeleton(spec, info), whole[1].state_dict()
-    of_more = skeleton(spec, replace(info, classes=theirs + 1))[1].state_dict()
+    of_more = outline(spec, replace(info, classes=theirs + 1))[1].state_dict()
     by_class = [name for name, tensor in of_more.items() if tensor.shape != state[name].shape]
     rows = torch.tensor(list(outputs))
     fit(part[1], state | {name: state[name][rows] for name in by_class}, path, exact=False)

@@ -24,7 +24,7 @@ class CifarResNet(ModelSpec):
     example: ClassVar[dict[str, Any]] = {"depth": 8}
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
-    depth: int = Field(110, ge=8)
+    depth: int = Field(110, ge=8, le=2000)
     """Layers, 6n+2 with n blocks per stage: 20, 32, 44, 56, 110."""
 
     @field_validator("depth")

@@ -21,9 +21,9 @@ class WideResNet(ModelSpec):
     example: ClassVar[dict[str, Any]] = {"depth": 10, "width": 1}
     natural: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
-    depth: int = Field(28, ge=10)
+    depth: int = Field(28, ge=10, le=1000)
     """Layers, 6n+4 with n blocks per stage: 10, 16, 22, 28, 34, 40, 70."""
-    width: int = Field(10, ge=1)
+    width: int = Field(10, ge=1, le=1000)
     """Factor on the 16, 32 and 64 channels of the three stages."""
 
     @field_validator("depth")
