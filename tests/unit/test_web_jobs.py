@@ -144,10 +144,15 @@ def test_an_error_of_a_job_is_said_and_the_next_one_runs(web, monkeypatch):
     def broken(job, ready):
         raise RuntimeError("of a test")
 
+    def short(job, ready):
+        raise MemoryError
+
     monkeypatch.setitem(TASKS, "certify", broken)
     job = web.ended(web.certify(n="300"))
     assert job.status.state == "failed" and "RuntimeError" in text(web.get(f"/jobs/{job.id}"))
     assert "of a test" in (job.folder / "error.txt").read_text()
+    monkeypatch.setitem(TASKS, "certify", short)
+    assert "memory did not suffice" in web.ended(web.certify(n="300")).status.message
     monkeypatch.undo()
     assert web.ended(web.certify(n="300")).status.state == "done"
 

@@ -263,6 +263,16 @@ def test_a_disk_that_is_full_while_something_is_sent_is_said(web, monkeypatch, r
     assert answer.status_code == code and says in text(answer)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you tried to allocate 9 bytes")])
+def test_memory_that_does_not_suffice_is_said(web, monkeypatch, error):
+    def failing(*given):
+        raise error
+
+    monkeypatch.setattr("certflow.doors.web.forms.chosen", failing)
+    answer = web.post(f"/models/{web.model}/certify", {"index": "1"})
+    assert answer.status_code == 503 and "memory did not suffice" in text(answer) and "run again" in text(answer)
+
+
 def test_pages_that_follow_jobs_leave_a_browser_a_connection_for_others(tmp_path):
     """Browsers keep six connections to a server, in all windows together."""
     assert Settings(tmp_path).streams < 6

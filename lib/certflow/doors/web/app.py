@@ -13,7 +13,7 @@ from certflow.doors.web.settings import MEGABYTE, Settings
 from certflow.doors.web.site import NAME, Site
 from certflow.doors.web.words import ago, duration
 from certflow.doors.web.worker import Full
-from certflow.errors import CertflowError
+from certflow.errors import CertflowError, short_of_memory, shortage
 from certflow.report.names import NORMS
 from certflow.report.numbers import down, percent, up
 
@@ -95,8 +95,10 @@ def system(error: OSError) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """An error that nobody raised on purpose: a fault of certflow, or of what it runs on."""
+    """An error that nobody raised on purpose: too little memory, a fault of certflow, or of what it runs on."""
     log.exception("%s %s", request.method, request.path)
+    if short_of_memory(error):
+        return _answer(503, "Memory did not suffice", shortage(error))
     return _answer(500, "This should not happen", "The server's log says more. What was running goes on.")
 
 

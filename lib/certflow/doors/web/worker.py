@@ -14,7 +14,7 @@ from certflow.doors.web.card import Card
 from certflow.doors.web.job import Job
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.ready_models import Ready, ReadyModels
-from certflow.errors import ArtefactError, CertflowError
+from certflow.errors import ArtefactError, CertflowError, short_of_memory, shortage
 from certflow.sampling.settings import engine_settings
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,8 @@ class Worker:
             log.exception("job %s", job.id)
             with suppress(OSError):
                 (job.folder / "error.txt").write_text(traceback.format_exc())
-            job.end("failed", f"{type(error).__name__}; the server's log and error.txt of the job say more")
+            said = shortage(error) if short_of_memory(error) else type(error).__name__
+            job.end("failed", f"{said}; the server's log and error.txt of the job say more")
         else:
             job.end("done")
             if job.moments:
