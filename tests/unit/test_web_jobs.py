@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from web_examples import Web, picture, results_with
 
 from certflow.data.base import DataInfo
-from certflow.doors.web import job_pages
+from certflow.doors.bring import from_onnx
+from certflow.doors.web import bringing, job_pages, trial
 from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.cards import Cards
 from certflow.doors.web.jobs import Jobs
 from certflow.doors.web.kept import Rows
 from certflow.doors.web.tasks import TASKS
-from certflow.errors import ArtefactError
+from certflow.errors import ArtefactError, DataError
 from certflow.kinds.registry import spec_class
 from certflow.models import build
 from tools.fuzz.mutations import mutated
@@ -482,6 +483,81 @@ def test_a_model_of_unknown_data(web, weights):
     assert web.post(f"/models/{name}/certify", {"index": "1"}).status_code == 400
     shutil.rmtree(web.site.cards.get(name).path.parent)
     web.site.cards.forget()
+
+
+def onnx_file(classes: int, rounds: int | None = None, sides: tuple = (1, 8, 8)) -> bytes:
+    """A linear network for images of the digits as an ONNX file, its logits halved and doubled so many times."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value, node, array = helper.make_tensor_value_info, helper.make_node, numpy_helper.from_array
+    logits = "logits" if rounds is None else "first"
+    weights = np.random.default_rng(0).normal(size=(64, classes)).astype(np.float32)
+    nodes, constants = (
+        [node("Flatten", ["x"], ["flat"]), node("MatMul", ["flat", "weights"], [logits])],
+        [array(weights, "weights")],
+    )
+    if rounds is not None:
+        body = helper.make_graph(
+            [
+                node("Identity", ["going"], ["still"]),
+                node("Add", ["v", "v"], ["twice"]),
+                node("Mul", ["twice", "half"], ["w"]),
+            ],
+            "body",
+            [
+                value("i", TensorProto.INT64, []),
+                value("going", TensorProto.BOOL, []),
+                value("v", TensorProto.FLOAT, None),
+            ],
+            [value("still", TensorProto.BOOL, []), value("w", TensorProto.FLOAT, None)],
+            [array(np.float32(0.5), "half")],
+        )
+        constants += [array(np.int64(rounds), "rounds"), array(np.bool_(True), "yes")]
+        nodes.append(node("Loop", ["rounds", "yes", "first"], ["logits"], body=body))
+    ends = [value("x", TensorProto.FLOAT, ["b", *sides])], [value("logits", TensorProto.FLOAT, ["b", classes])]
+    graph = helper.make_graph(nodes, "network", *ends, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def test_an_onnx_file_is_brought_and_certified(web):
+    answer = bring(web, onnx_file(10), "net.onnx", dataset="digits")
+    assert answer.status_code == 303, text(answer)
+    body, name = text(web.get(answer.location)), answer.location.split("/")[2]
+    assert "is not examined" in body and "no test images" not in body
+    job = web.ended(web.post(f"/models/{name}/certify", {"index": "3", "n": "300"}).location.rsplit("/", 1)[1])
+    assert job.status.state == "done", job.status
+    shutil.rmtree(web.site.cards.get(name).path.parent)
+    web.site.cards.forget()
+
+
+@pytest.mark.parametrize("form", [{"dataset": "digits"}, {"shape": "1 8 8", "classes": "10"}, {"classes": "10"}])
+def test_classes_that_a_file_does_not_have_are_refused(web, form):
+    answer = bring(web, onnx_file(5), "net.onnx", **form)
+    assert answer.status_code == 400 and "the file has 5 classes, but 10 were given" in text(answer)
+
+
+@pytest.mark.parametrize(
+    ("sides", "shape", "says"),
+    [
+        ((1, 8, 8), "3 8 8", "the file takes images of [1, 8, 8], but [3, 8, 8] was given"),
+        (("c", "h", "w"), "", "the file does not say how large its images are"),
+        (("c", "h", "w"), "1 9 9", "MatMul"),
+    ],
+)
+def test_an_onnx_file_that_does_not_fit_its_images_is_refused(web, sides, shape, says):
+    answer = bring(web, onnx_file(10, sides=sides), "net.onnx", shape=shape)
+    assert answer.status_code == 400 and says in text(answer), text(answer)
+
+
+def test_an_onnx_file_that_does_not_end_holds_nobody_up(web, monkeypatch, tmp_path):
+    before = sorted(web.site.settings.own.glob("models/*"))
+    monkeypatch.setattr(trial, "SECONDS", 4.0)
+    answer = bring(web, onnx_file(10, rounds=2**62), "net.onnx")
+    assert answer.status_code == 400 and "the file: was not done with a few images after 4 s" in text(answer)
+    assert sorted(web.site.settings.own.glob("models/*")) == before and not bringing.ONE.locked()
+    (tmp_path / "net.onnx").write_bytes(onnx_file(10, rounds=2**62))
+    with pytest.raises(DataError, match=r"net.onnx: was not done with 2 images after 0.1 s"):
+        from_onnx(tmp_path / "net.onnx", seconds=0.1).model(torch.ones(2, 1, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -181,11 +181,11 @@ def from_folder(name: str, spec: ModelSpec, info: DataInfo) -> Brought:
     )
 
 
-def from_onnx(path: str | Path, device: str = "cpu") -> Brought:
+def from_onnx(path: str | Path, device: str = "cpu", seconds: float | None = None) -> Brought:
     """The network of an ONNX file; see `certflow.doors.onnx.OnnxModel`."""
     from certflow.doors.onnx import OnnxModel
 
-    model = OnnxModel(path, device)
+    model = OnnxModel(path, device, seconds)
     return Brought(
         model=model,
         source="onnx",

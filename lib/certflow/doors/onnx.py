@@ -1,6 +1,7 @@
 """A network from an ONNX file, run by onnxruntime (an optional package) and called like any function of images."""
 
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ class OnnxModel:
     The file holds the whole function, its normalisation too. It is opened anew in another process, and runs on the CPU, or with
     `device` "cuda" on the GPU where onnxruntime was built for it. `DataError` for files that cannot be run so; ImportError,
     saying how to mend it, where onnxruntime is missing. Weights beside the file are found below its own folder only.
+
+    The file is a program with loops, which need not end. seconds: a call that takes longer ends in a `DataError`.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu"):
-        self.path, self.device = Path(path), device
+    def __init__(self, path: str | Path, device: str = "cpu", seconds: float | None = None):
+        self.path, self.device, self.seconds = Path(path), device, seconds
         self.session = _opened(self.path, device)
         self.input, self.outputs = _ends(self.session, self.path)
 
@@ -44,7 +47,7 @@ class OnnxModel:
     def __call__(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         given = {self.input.name: np.ascontiguousarray(x.detach().cpu().numpy(), np.float32)}
         names = [one.name for one in self.outputs]
-        found = dict(zip(names, self.session.run(names, given), strict=True))
+        found = dict(zip(names, self._run(names, given), strict=True))
         tensors = {
             name: torch.from_numpy(values).to(x.device)
             for name, values in found.items()
@@ -53,7 +56,33 @@ class OnnxModel:
         return next(iter(tensors.values())) if len(names) == len(tensors) == 1 else tensors
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxModel, (self.path, self.device)
+        return OnnxModel, (self.path, self.device, self.seconds)
+
+    def _run(self, names: list[str], given: dict[str, np.ndarray]) -> list[Any]:
+        """The outputs of these names."""
+        if self.seconds is None:
+            return self.session.run(names, given)
+        options, late = runtime().RunOptions(), Event()
+
+        def end() -> None:
+            late.set()
+            options.terminate = True
+
+        timer = Timer(self.seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.session.run(names, given, options)
+        except Exception as error:  # onnxruntime's errors share no other base
+            if not late.is_set():
+                raise
+            rows = len(given[self.input.name])
+            raise DataError(
+                f"{self.path}: was not done with {rows} images after {self.seconds:g} s; take a smaller network, or one "
+                "without loops"
+            ) from error
+        finally:
+            timer.cancel()
 
 
 def runtime() -> Any:

@@ -11,6 +11,7 @@ from certflow.config.validation import validated
 from certflow.data.base import DataInfo, DatasetSpec, Split
 from certflow.doors.web.card import ONNX, Card, noise_name
 from certflow.doors.web.jobs import ID, new_id
+from certflow.doors.web.trial import BATCH_SECONDS, tried, tried_apart
 from certflow.errors import ArtefactError, DataError
 from certflow.files.artefact import read_record, write_record
 from certflow.files.intact import file_digest
@@ -21,6 +22,7 @@ from certflow.noise.base import NoiseSpec
 
 if TYPE_CHECKING:
     from certflow.doors.bring import Brought
+    from certflow.models.examination import Examination
 
 FORMAT = "web model"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ONNX)
@@ -82,15 +84,14 @@ def keep(upload: Callable[[Path], None], suffix: str, described: Described, test
     try:
         path = folder / f"weights{suffix}"
         upload(path)
-        brought, described = _tried(path, described, test)
-        notes = {} if brought.examination is None else brought.examination.notes()
+        described, found = _tried(path, described, test)
         record = Provenance(
             format=FORMAT,
             spec={"folder": folder.name, **described.plain()},
             parents={"weights": file_digest(path)},
             notes={
-                "doctor": _without_path(notes),
-                "warnings": list(brought.warnings),
+                "doctor": {} if found is None else _without_path(found.notes()),
+                "warnings": [] if found is None else found.warnings,
                 "file": path.name,
                 "made": time.time(),
             },
@@ -161,29 +162,26 @@ def architecture(name: str) -> str | ModelSpec:
     return name
 
 
-def _tried(path: Path, described: Described, test: Split | None) -> tuple["Brought", Described]:
-    """The model, after a dry run in which its classes and shape are found out where they were not given."""
-    from certflow.certify.memory import ready
-
-    brought = _brought(path, described, test)
-    shape = brought.shape or described.shape
-    if shape is None:
-        raise DataError("shape: the file does not say how large its images are; give channels, height and width")
+def _tried(path: Path, described: Described, test: Split | None) -> tuple[Described, "Examination | None"]:
+    """What is known of the model after a dry run, classes and shape too, and what the doctor found out about weights."""
     info = described.info()
-    if info is not None and tuple(info.shape) != tuple(shape):
-        raise DataError(f"shape: the file takes images of {list(shape)}, but {list(info.shape)} was given")
-    base = ready(brought.model, tuple(shape), classes=brought.classes or described.classes, inference=brought.inference)
+    stated = (described.shape, described.classes) if info is None else (tuple(info.shape), info.classes)
+    if path.suffix == ONNX:
+        found, (shape, classes) = None, tried_apart(path, *stated)
+    else:
+        brought = _brought(path, described, test)
+        found, (shape, classes) = brought.examination, tried(brought, *stated)
     names = described.class_names
-    if names and len(names) != base.classes:
-        raise DataError(f"class names: {len(names)} are given, the model has {base.classes} classes")
-    return brought, replace(described, shape=tuple(shape), classes=base.classes)
+    if names and len(names) != classes:
+        raise DataError(f"class names: {len(names)} are given, the model has {classes} classes")
+    return replace(described, shape=shape, classes=classes), found
 
 
 def _brought(path: Path, described: Described, test: Split | None) -> "Brought":
     from certflow.doors import bring
 
     if path.suffix == ONNX:
-        return bring.from_onnx(path)
+        return bring.from_onnx(path, seconds=BATCH_SECONDS)
     given = described.options.items()
     options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given}
     return bring.from_checkpoint(
