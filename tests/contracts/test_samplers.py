@@ -142,7 +142,7 @@ def sampler(kind, **settings):
 ENDS = [
     sampler("decide", look=50, n_max=50),
     sampler("decide", radii=[0.5]),
-    sampler("double", n=10**8 - 1, n_q=1),
+    sampler("double", q={"family": "scaled", "ratio": 0.99}),
     sampler("iss", tolerance=0.1, n_max=10, granularity=10),
     sampler("iss", tolerance=0.9, loss="relative"),
     sampler("pilot", first=50, n_max=50),
@@ -152,7 +152,7 @@ BEYOND = [
     sampler("decide", look=51, n_max=50),
     sampler("decide", radii=[0.25, 0.25]),
     sampler("decide", radii=[-0.25, 0.5]),
-    sampler("double", n=10**8, n_q=1),
+    sampler("double", q={"family": "scaled", "ratio": 1.0}),
     sampler("iss", tolerance=0.1, n_max=9, granularity=9),
     sampler("iss", tolerance=0.1, granularity=101, n_max=100),
     sampler("iss", tolerance=1.0, loss="relative"),
