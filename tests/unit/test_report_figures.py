@@ -254,6 +254,14 @@ def test_the_cost_figure_says_where_an_acr_is_a_bound():
         assert ("at least" in left.get_ylabel()) == bound
 
 
+def test_the_cost_figure_shows_the_accuracy_at_a_radius_that_all_lines_know():
+    decided = drawn_by(line(seed=1), spec_class("sampler", "decide").small(radii=[0.1, 0.25]))
+    for radii, shown in (([0.1, 0.2, 0.25], "0.25"), ([0.05, 0.2, 0.3], "0.2")):
+        right = draw_cost([LINES[0], decided], PlotSettings(), radii).axes[1]
+        assert right.get_ylabel() == f"certified accuracy at {shown} (%)"
+        assert [bool(np.isfinite(artist.get_ydata()[0])) for artist in right.lines] == [True, shown == "0.25"]
+
+
 def test_no_two_lines_of_the_cost_figure_look_the_same():
     lines = [line(certificate=f"c{number}") for number in range(30)]
     drawn = draw_cost(lines, PlotSettings(), [0.25]).axes[0].lines

@@ -19,15 +19,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def draw_cost(lines: Sequence[Line], settings: PlotSettings, radii: Sequence[float]) -> Figure | None:
-    """ACR (left) and certified accuracy at the middle one of `radii` (right) over mean draws per image of both stages, log.
+    """ACR (left) and certified accuracy at one of `radii` (right) over mean draws per image of both stages, log.
 
+    The radius is the middle one of those that all lines know, or of all where there are none of these.
     One point per line, seeds averaged; further up and further left is better. Lines from elsewhere do not say their draws and
     are left out; None if no line says them.
     """
     known = [line for line in lines if line.draws is not None]
     if not known:
         return None
-    radius = sorted(radii)[len(radii) // 2]
+    shared = [radius for radius in radii if all(known_at(preset_radii(line), [radius])[0] for line in known)]
+    radius = sorted(shared or radii)[len(shared or radii) // 2]
     looks = _looks(known)
     with look():
         figure, (left, right) = panels(2, settings, sharey=False)
