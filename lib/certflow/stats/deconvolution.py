@@ -52,7 +52,7 @@ def observed(k: ArrayLike, n: ArrayLike) -> Observed:
     counts = [whole(name, given, low=0, high=LARGEST_N) for name, given in (("k", k), ("n", n))]
     pairs, pattern = np.unique(np.column_stack(counts), axis=0, return_inverse=True)
     hits, draws = pairs[:, :1].astype(np.float64), pairs[:, 1:].astype(np.float64)
-    if len(pairs) == 0 or (hits < 0).any() or (hits > draws).any():
+    if len(pairs) == 0 or (hits > draws).any():
         raise ValueError("k and n: must be one pair or more with 0 <= k <= n")
     log = hits * special.log_ndtr(GRID) + (draws - hits) * special.log_ndtr(-GRID)
     likelihood = np.exp(log - log.max(axis=1, keepdims=True))
