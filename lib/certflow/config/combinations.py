@@ -10,7 +10,7 @@ from certflow.config.study import Study
 from certflow.data.base import DataInfo
 from certflow.errors import ConfigError, no_entry
 from certflow.kinds.registry import spec_class
-from certflow.report.metrics import SLACK
+from certflow.report.decided import known_at
 from certflow.stats.limits import LEAST_RANKED
 from certflow.training.base import MethodSpec
 
@@ -124,13 +124,14 @@ def _radii_problems(study: Study, e: Experiment) -> Iterator[str]:
     certificates = [study.certificates[name] for name in e.certificates]
     samplers = [study.samplers.get(one.sampler) for one in certificates if one.preset]
     preset = [radius for sampler in samplers for radius in getattr(sampler, "radii", ())]
-    if len(samplers) == len(certificates) and preset:
-        for radius in e.radii:
-            if not np.isclose(preset, radius, rtol=0, atol=SLACK).any():
-                yield (
-                    f"radii: no certificate says anything at {radius:g}, as their samplers decide the radii "
-                    f"{', '.join(f'{r:g}' for r in sorted(set(preset)))} alone; list it there, too, or leave it out here"
-                )
+    if len(samplers) < len(certificates):
+        return
+    for radius, known in zip(e.radii, known_at(np.array(preset), e.radii), strict=True):
+        if not known:
+            yield (
+                f"radii: no certificate says anything at {radius:g}, as their samplers decide the radii "
+                f"{', '.join(f'{r:g}' for r in sorted(set(preset)))} alone; list it there, too, or leave it out here"
+            )
 
 
 def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:

@@ -160,7 +160,6 @@ def _legend(figure: Figure, shown: Sequence[Panel], published: bool, attacks: se
 
 def _with_acr(series: Series) -> str:
     values = [average_certified_radius(e.table["correct"], e.table["radius"]) for e in series.line.seeds]
-    show = (
-        at_least if len(preset_radii(series.line)) else number
-    )  # what lies between two of these counts as the lower one
+    # What lies between two preset radii counts as the lower one.
+    show = at_least if len(preset_radii(series.line)) else number
     return f"{series.label} (ACR {show(float(np.mean(values)))})"
