@@ -70,9 +70,7 @@ def count_until(
     with progress(total, "img", description, initial=state.ended(most), quiet=quiet) as bar:
         while state.look < len(rule.looks) and not state.finished.all():
             active, before = np.flatnonzero(~state.finished), state.ended(most)
-            instalment = None
-            if journal:
-                instalment = journal.instalment(state.look, first=partial(_keep, state, journal))
+            instalment = journal.instalment(state.look, partial(_keep, state, journal)) if journal else None
             found = count_classes(
                 base,
                 _some(images, active) if isinstance(images, Reader) else images[active],
