@@ -40,13 +40,13 @@ class PublishedCell(Record):
     arch: str
     """The published architecture."""
     data: str | None = None
-    """Name of our images where they are not the published ones (re-encoded copies, say); every comparison then says so."""
+    """Name of our images if they are not the published ones (re-encoded copies, say); every comparison then says so."""
     model: str | None = None
-    """Name of our network where it is not the published one."""
+    """Name of our network if it is not the published one; every comparison then says so."""
 
 
 class Envelopes(Record):
-    """Which published envelopes (best over noise levels) are said under a table; names as in `report/data/envelopes`."""
+    """Which published envelopes (best over noise levels) are stated below a table; names as in `report/data/envelopes`."""
 
     dataset: str
     """The published dataset."""
@@ -55,16 +55,16 @@ class Envelopes(Record):
 
 
 class ForeignResult(Record):
-    """A line made elsewhere: tables in the field's format (`idx label predict radius correct time`, tab-separated)."""
+    """A row made elsewhere: tables in the field's format (`idx label predict radius correct time`, tab-separated)."""
 
     label: str = Field(min_length=1)
     """Shown in the table's method column."""
     noise: str
     """Name of the noise entry it was certified under."""
     tables: list[str] = Field(min_length=1)
-    """Its files, one for each model that was trained so; several are averaged, as seeds of ours are."""
+    """Its files, one for each model trained in this way; several are averaged, like seeds of ours."""
     folder: str = ""
-    """Where the files lie, relative to where the workflow runs; empty: there."""
+    """Folder of the files, relative to where the workflow runs; empty: that place itself."""
     norm: Norm = "l2"
     """The norm of its radii, which the format does not say."""
     beside: str | None = None
@@ -85,10 +85,10 @@ class ForeignResult(Record):
 
 
 class Preview(Record):
-    """An estimate of the experiment's table from a few draws of each image, before it is made: never a certificate."""
+    """An estimate of the experiment's table from a few draws of each image, before the table is made; never a certificate."""
 
     sampler: str
-    """Entry of `samplers` that makes these draws; kind `pilot` is for it."""
+    """Entry of `samplers` that makes these draws, usually of kind `pilot`."""
     n: int = Field(100_000, ge=1, le=LARGEST_N)
     """Draws per image of the table that is estimated."""
     alpha: Alpha = USUAL_ALPHA
@@ -130,7 +130,7 @@ class Experiment(Record):
     """Entries of `certificates`; each names the sampler whose draws it certifies."""
     pairs: Literal["all", "possible"] = "all"
     """`all`: every certificate under every noise; a pair that does not fit is an error. `possible`: pairs that do not fit are
-    left out, so that laws with certificates of their own stand in one table; each noise and certificate must keep one."""
+    left out, so that laws with different certificates can be in one table; each noise and certificate must fit another one."""
     seeds: list[TrainingSeed] = Field([0], min_length=1)
     """Seeds of training and sampling. With several the table gives mean and spread."""
     radii: list[float] = Field(min_length=1)
@@ -138,18 +138,18 @@ class Experiment(Record):
     foreign: list[ForeignResult] = []
     """Results made elsewhere that the table shows beside these."""
     corruptions: list[str] = []
-    """Also certify corrupted copies of the images (entries of `corruptions`); a table of their own, the same models."""
+    """Also certify corrupted copies of the images (entries of `corruptions`), with the same models, in a table of their own."""
     attacks: list[str] = []
-    """Also attack the models on the same images (entries of `attacks`): a ceiling beside what is certified."""
+    """Also attack the models on the same images (entries of `attacks`): an upper bound beside what is certified."""
     published: PublishedCell | None = None
     """Print the papers' numbers for the same cells beside ours."""
     envelopes: Envelopes | None = None
-    """Say under the table what papers print as the best over several noise levels."""
+    """State below the table what papers print as the best over several noise levels."""
     envelope: bool = False
     """Also print, for each method and kind of noise, the best over the noise levels at each radius, as many papers do. The
-    level is chosen on the images that are certified, so that it is optimistic, and marked so."""
+    level is chosen on the images that are certified, so the number is optimistic, and is marked so."""
     preview: Preview | None = None
-    """Also estimate what the table will be: results/estimates/<experiment>.tex, which needs no certificate."""
+    """Also estimate the table before it is made: results/estimates/<experiment>.tex, which needs no certificate."""
     title: str = ""
     """The table's caption."""
     remark: str = ""
@@ -169,15 +169,15 @@ class Diagnosis(Record):
     model: str
     """Entry of `models`: the network that every method trains."""
     noises: list[str] = Field(min_length=1)
-    """Entries of `noises` that the models are trained under, one without noise among them if wanted."""
+    """Entries of `noises` that the models are trained under; one of them may be without noise."""
     methods: list[str] = Field(min_length=1)
     """Entries of `methods`."""
     seeds: list[TrainingSeed] = Field([0], min_length=1)
-    """Seeds of training. Each of them makes a model of its own."""
+    """Seeds of training. Each makes a model of its own."""
     knowledge: str
     """Entry of `knowledge`: what is measured of each model."""
     attacks: list[str] = []
-    """Entries of `attacks`: the accuracy that they leave, over their strength."""
+    """Entries of `attacks`: the page shows the accuracy after them, over their strength."""
     images: Annotated[str | None, OnlyWith("attacks")] = None
     """Entry of `images`: what is attacked. Needed where there are attacks."""
     beside: str | None = None

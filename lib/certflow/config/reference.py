@@ -16,7 +16,7 @@ REFERENCE = PATH.parents[1] / "docs" / "reference.md"
 HEAD = """# Reference
 
 Every section of the configuration, every kind of entry, every setting. `make schema` writes this page from the classes in
-`lib/certflow`, which also check the configuration; what is said here about a setting stands below it in the source.
+`lib/certflow`, which also check the configuration; the description of a setting is the text below it in the source.
 
 Sections: {sections}. An entry is `name: {{kind: ..., setting: ...}}`. Settings without a default must be given.
 """
@@ -37,7 +37,7 @@ def render(known: Known | None = None) -> str:
     for section, record in RECORDS.items():
         parts += [f"## {section}\n\n{ABOUT[section]}\n\n{_text(record)}\n", _table(described_schema(record))]
         nested |= _nested([record])
-    parts.append("## Nested settings\n\nWhat some settings above hold.\n")
+    parts.append("## Nested settings\n\nWhat some settings above contain.\n")
     parts += [_of(record, f"### {name}\n") for name, record in sorted(nested.items())]
     return "\n".join(parts)
 

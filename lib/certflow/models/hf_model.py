@@ -27,11 +27,11 @@ class TransformersModel(ModelSpec):
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/vit-base-patch16-224`; only what lies in the local cache unless `download`."""
     hub_revision: Annotated[str | None, OnlyWith("hub")] = None
-    """Commit of the model on the hub, all 40 digits; needed with `hub`, whose newest one changes."""
+    """Commit of the model on the hub, all 40 digits; needed with `hub`, since the newest commit changes."""
     download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
     network: str | None = Field(None, min_length=1)
-    """Instead of a model with weights: what transformers calls the type of a model, such as `vit`, `bert`, with new weights."""
+    """Instead of stored weights: a model type of transformers, such as `vit` or `bert`, with new random weights."""
     settings: dict[str, Setting] = {}
     """Settings of such an architecture, such as `{patch_size: 4, hidden_size: 64, num_hidden_layers: 4}`."""
 

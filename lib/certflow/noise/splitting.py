@@ -30,7 +30,7 @@ class Splitting(NoiseSpec):
     offers: ClassVar[frozenset[str]] = frozenset()
 
     sigma: float = Field(gt=0)
-    """Label of the noise level: pieces are 2 sqrt(3) sigma wide, in [0,1]-pixel units. 0.15 to 3.5 in the paper."""
+    """Noise level: pieces are 2 sqrt(3) sigma wide, in [0,1]-pixel units. 0.15 to 3.5 in the paper."""
 
     @property
     def width(self) -> float:

@@ -113,7 +113,7 @@ class SamplerSpec(Spec):
     """Whether stage 2 also draws from a second law (`second_draws`)."""
 
     n0: int
-    """Stage-1 draws per image; 0 where the certificate chooses the class itself: then there is no first look."""
+    """Stage-1 draws per image; 0 if there is no stage 1, where the certificate chooses the class itself."""
 
     arithmetic: Arithmetic = "float"
     """`float`: noise in floating point, as in all papers. `exact`: noise in whole grey levels from random integers, for 8-bit

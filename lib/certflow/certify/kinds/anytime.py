@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Anytime(CertificateSpec):
     """The radius of a bound that is valid at all numbers of draws at once (an e-process; Ville 1939).
 
-    For jobs that may be cut short or continued later, for live pages, and for counts of any sampler; of `decide` it uses the
-    numbers of draws that were really made. At n = 10,000 its radius is 0.96 of the one for a fixed n, at 100,000 0.985 and
+    For jobs that may be cut short or continued later, for live pages, and for counts of any sampler (for `decide`, at the
+    numbers of draws that were really made). At n = 10,000 its radius is 0.96 of the one for a fixed n, at 100,000 0.985 and
     more.
     """
 

@@ -23,8 +23,8 @@ SIDES = ("pa_low", "pa_high", "qa_low", "qa_high")
 class DoubleSampling(CertificateSpec):
     """Radius from Clopper-Pearson intervals of the class under the noise P and under a second law Q of the same image.
 
-    Never below the Neyman-Pearson radius of the same p_lower; above it where the class is lost at other distances than the
-    worst classifier with that p_A would lose it. Needs counts of a sampler of kind `double`.
+    Never below the Neyman-Pearson radius of the same p_lower, and above it if the class is lost at other distances than by the
+    worst classifier with that p_A. Needs counts of a sampler of kind `double`.
     """
 
     kind: Literal["dsrs"] = "dsrs"

@@ -25,9 +25,9 @@ POWER = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 class Inscribed(CertificateSpec):
     """The radius in `norm` of the largest ball that lies inside the ball of another certificate.
 
-    A ball of radius R in norm a holds the ball of the same radius in every norm b <= a, as |x|_a <= |x|_b, and in
-    others that of radius R / d^(1/a - 1/b): R / sqrt(d) from l2 to l-infinity. Smoothing cannot do much better in
-    l-infinity than Gaussian noise does so (Blum et al. 2020; Yang et al. 2020).
+    A ball of radius R in norm a contains the ball of the same radius in every norm b <= a, as |x|_a <= |x|_b, and in
+    others that of radius R / d^(1/a - 1/b): R / sqrt(d) from l2 to l-infinity. In l-infinity, smoothing cannot do much better
+    than Gaussian noise with this conversion (Blum et al. 2020; Yang et al. 2020).
     """
 
     kind: Literal["inscribed"] = "inscribed"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @register("sequential")
 class Sequential(CertificateSpec):
-    """The largest preset radius that each image held; wrong with probability at most alpha, at any stopping time.
+    """The largest preset radius that was proven for each image; wrong with probability at most alpha, at any stopping time.
 
-    Radii are those listed at the sampler, so an average over them (ACR) is a lower estimate of what the model has.
+    Radii are those that the sampler lists, so their average (ACR) is a lower bound of the model's.
     """
 
     kind: Literal["sequential"] = "sequential"

@@ -21,7 +21,7 @@ class TextTable(TextDataset):
     example: ClassVar[dict[str, Any]] = {"task": "rte", "length": 16, "vocabulary": 50}
 
     task: Literal["cola", "sst2", "mrpc", "qqp", "mnli", "qnli", "rte", "wnli", "imdb", "anli"] | None = None
-    """A published task, whose files lie in the root as they are distributed: GLUE's, `imdb`, `anli`. Keys of one's own win."""
+    """A published task, whose files are in the root as distributed: GLUE's, `imdb`, `anli`. Settings of the entry win."""
     train: str = Field("train.tsv", min_length=1)
     """The table of the training split, relative to the root."""
     test: str = Field("test.tsv", min_length=1)

@@ -40,7 +40,7 @@ class TextDataset(DatasetSpec):
     unhashed: ClassVar[frozenset[str]] = DatasetSpec.unhashed | {"pretrained"}
 
     length: int = Field(128, ge=2, le=8192)
-    """Tokens of a text: longer ones are cut, shorter ones filled with padding that does not count."""
+    """Tokens of a text: longer texts are cut, shorter ones are filled with padding, which is ignored."""
     tokenizer: Literal["words", "pretrained"] = "words"
     """`words`: whole words, the most frequent ones of the training split; `pretrained`: that of the encoder in `pretrained`."""
     vocabulary: int = Field(8000, ge=SPECIAL + 1, le=2_000_000)

@@ -27,7 +27,7 @@ class Diffusion(DenoiserSpec):
     """clamp(y − σ·ε̂(√ā·(2y − 1), t)) with the step t at which the model expects noise of the level it is given.
 
     Its network is trained here (`train`), or comes as a folder of the diffusers library or a checkpoint of OpenAI's U-Nets
-    (`weights`), or from a model hub (`hub`). What is brought along states how it is built and what it predicts;
+    (`weights`), or from a model hub (`hub`). A network from elsewhere states how it is built and what it predicts;
     the settings of the network below are for training here, those of the schedule also for OpenAI's files, which do not
     say: `cosine` with 4000 steps and time_scale 0.25 for CIFAR-10, `linear` with 1000 for ImageNet.
     """
@@ -41,7 +41,7 @@ class Diffusion(DenoiserSpec):
     hub: str | None = Field(None, min_length=1)
     """Name of a model on a hub, such as `google/ddpm-cifar10-32`; only what lies in the local cache unless `download`."""
     hub_revision: Annotated[str | None, OnlyWith("hub")] = None
-    """Commit of the model on the hub, all 40 digits; needed with `hub`, whose newest one changes."""
+    """Commit of the model on the hub, all 40 digits; needed with `hub`, since the newest commit changes."""
     download: Annotated[bool, OnlyWith("hub")] = False
     """Fetch what the cache lacks, where there is a network."""
 
@@ -63,7 +63,7 @@ class Diffusion(DenoiserSpec):
     steps: int = Field(1000, ge=2)
     """Steps of the schedule."""
     time_scale: Annotated[float, SAID_BY_HUB] = Field(1.0, gt=0)
-    """What a step counts in the time that the network is given: 0.25 for OpenAI's CIFAR-10 model."""
+    """Factor from steps to the time that the network gets: 0.25 for OpenAI's CIFAR-10 model."""
     prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
     """What the network predicts: the noise, the clean image, or the velocity of Salimans and Ho (2022)."""
     mode: Literal["exact", "paper"] = "exact"

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class HfText(TransformersModel):
     """A sequence classifier as transformers' `save_pretrained` stores it, or an encoder with a new linear layer behind it.
 
-    Encoders alone (BERT, RoBERTa, ELECTRA and their like): models that write text are refused. The data's tokenizer must be the
-    encoder's own (`tokenizer: pretrained`). Weights are read from safetensors, and no code that comes with a model is run.
+    Encoders only (BERT, RoBERTa, ELECTRA and similar ones): models that generate text are refused. The data's tokenizer must
+    be the encoder's own (`tokenizer: pretrained`). Weights are read from safetensors, and no code that comes with a model is
+    run.
     """
 
     kind: Literal["hf_text"] = "hf_text"

@@ -10,7 +10,7 @@ torch = lazy("torch")
 
 @register("none")
 class NoNoise(AdditiveNoise):
-    """The law that puts all its mass on 0. Training under it is clean training; no certificate can be had from it."""
+    """No noise. Training under it is clean training, and nothing can be certified under it."""
 
     kind: Literal["none"] = "none"
     accepts: ClassVar[frozenset[str]] = frozenset({"pixels", "tokens"})

@@ -20,11 +20,11 @@ from certflow.stats.limits import LARGEST_N, USUAL_ALPHA
 class Decide(SamplerSpec):
     """Answer "is the radius at least r?" for the listed radii, with as few draws as that takes.
 
-    Each image is looked at after `look` draws and at further numbers of draws that are fixed beforehand. A radius holds once a
-    test rejects at level alpha that the probability of the class is too small for it (under Gaussian noise at most
-    Phi(r / sigma)); an image leaves as soon as its next radius is given up, or after n_max draws. One level serves all radii:
-    they are tested in order. Certify its counts with `sequential`: a bound for a fixed number of draws fails for counts that
-    stop when they look good.
+    Each image is looked at after `look` draws and at further numbers of draws that are fixed beforehand. A radius is proven
+    once a test rejects at level alpha that the probability of the class is too small for it (under Gaussian noise at most
+    Phi(r / sigma)). Drawing ends for an image as soon as its next radius is given up, or after n_max draws. One level is enough
+    for all radii, since they are tested in order. Certify the counts with `sequential`: a bound for a fixed number of draws is
+    wrong for counts that stop when they look good.
     """
 
     kind: Literal["decide"] = "decide"
@@ -64,7 +64,7 @@ class Decide(SamplerSpec):
     500 images loses at its worst radius is up to a third more, since only a handful of images lie near a radius. No tolerance
     makes a claim wrong."""
     n_max: int = Field(200_000, ge=1, le=LARGEST_N)
-    """Most stage-2 draws of an image; what is not decided by then does not hold."""
+    """Most stage-2 draws of an image; a radius that is not proven by then is given up."""
     look: int = Field(50, ge=1)
     """Draws before the first look."""
 

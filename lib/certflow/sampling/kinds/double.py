@@ -53,10 +53,10 @@ class TruncatedLaw(Record):
 class Double(SamplerSpec):
     """n fresh draws of the noise P and n_q of a second law Q for every image: what certificate `dsrs` needs.
 
-    Counts under Q show where the class is lost, near the image or far away, which the noise's own counts cannot. Stage 1 fixes
-    class, percentile and, for the `+` rules, which images are *pooled*: where all n0 draws agree, a second law has
-    nothing to tell, and n + n_q draws of P certify more. The paper pools after it has seen P's draws, which costs level; here
-    everything is fixed before any certified draw, so the certificates hold at their full level.
+    Counts under Q show whether the class is lost near the image or far away, which counts under P cannot. Stage 1 fixes
+    class, percentile and, for the `+` rules, which images are *pooled*: if all n0 draws agree, a second law shows
+    nothing new, and n + n_q draws of P certify more. The paper pools after it has seen P's draws, so its level is not exact;
+    here everything is fixed before any certified draw, so the certificates are valid at their full level.
     """
 
     kind: Literal["double"] = "double"

@@ -15,7 +15,7 @@ from certflow.sampling.base import Measurement, PlannedImages, SamplerSpec
 class Enumerated(SamplerSpec):
     """Show the network all copies of an image that the noise can make, for noise with few outcomes (`dssn`).
 
-    There is no first look: the certificate chooses the class, from the counts that it certifies.
+    There is no stage 1: the certificate chooses the class, from the counts that it certifies.
     """
 
     kind: Literal["enumerated"] = "enumerated"

@@ -19,9 +19,9 @@ class Iss(SamplerSpec):
 
     Chen, Kong, Sun, Yu and Liu 2022 ("Input-specific robustness certification for randomized smoothing"), with two
     corrections. Their program adds the n0 stage-1 draws, which chose the class and n, to the counts that are certified, and
-    where n < n0 it divides a count of n0 draws by n: the first errs 1.3 to 1.9 times alpha at a tie, the second claims radii
-    that are false with certainty. Here all n draws are fresh. And the relative loss is planned for the worst probability of
-    the whole stage-1 interval, not for the worse of its two ends.
+    where n < n0 it divides a count of n0 draws by n. At a tie, the first is wrong with 1.3 to 1.9 times alpha; the second
+    claims radii that are false with certainty. Here all n draws are fresh. And the relative loss is planned for the worst
+    probability of the whole stage-1 interval, not for the worse of its two ends.
     """
 
     kind: Literal["iss"] = "iss"

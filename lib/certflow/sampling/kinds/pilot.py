@@ -36,12 +36,12 @@ class Pilot(SamplerSpec):
     """Draw every image `first` times, then on in steps of 15 %, until its label was missed `misses` times, or never in `clean`
     draws, or n_max was reached.
 
-    Some 90 to 160 draws per image on published models: most go to images of which a few draws miss the label, since these lie
-    near the radii of a table. `certflow.stats.estimate` makes of them an estimate of the table that 100,000 draws per image
-    would give, with an interval: not a certificate. Experiments name it under `preview`. (Certificate `anytime` reads these
-    counts too, and its radii are certified, if small.)
+    Some 90 to 160 draws per image on published models: most go to images of which a few draws miss the label, since these are
+    near the radii of a table. From these draws `certflow.stats.estimate` estimates the table that 100,000 draws per image
+    would give, with an interval: not a certificate. Experiments name this sampler under `preview`. (Certificate `anytime` can
+    read these counts, too; its radii are certified, but small.)
 
-    No other sampler makes these draws again: whatever is chosen by an estimate, its certificate comes from fresh ones.
+    No other sampler makes these draws again: what is chosen by an estimate is certified by fresh draws.
     """
 
     kind: Literal["pilot"] = "pilot"
@@ -53,9 +53,9 @@ class Pilot(SamplerSpec):
     first: int = Field(60, ge=1, le=10**6)
     """Draws of every image."""
     misses: int = Field(8, ge=1)
-    """An image whose label was missed so often is known well enough."""
+    """Drawing ends for an image whose label was missed so often: it is known well enough."""
     clean: int = Field(120, ge=1)
-    """An image whose label was never missed ends at the first look after so many draws: few such images lie near a radius."""
+    """Drawing ends for an image whose label was never missed in so many draws: few such images are near a radius."""
     n_max: int = Field(270, ge=1, le=10**6)
     """Most draws of an image."""
 

@@ -18,11 +18,11 @@ class Planned(SamplerSpec):
     """Spend a mean number of draws per image so that the expected average certified radius is as large as it can be.
 
     n0 draws show roughly how often an image's class is missed; the expected radius after n more follows; and the n of all
-    images are chosen so that one more draw gains the same everywhere. Draws leave images that nothing can save and images
-    whose radius hardly grows any more, for those that almost never miss. Give `budget` or `price`.
+    images are chosen so that one more draw gains the same everywhere. Images that cannot be certified, or whose radius hardly
+    grows any more, get few draws; images that almost never miss get many. Give `budget` or `price`.
 
-    The plan is made before any counted draw, and those are fresh: conditionally on it each certificate is the usual one at
-    level alpha. A wrong prior or level here costs radius, never validity.
+    The plan is made before any stage-2 draw, and those are fresh: given the plan, each certificate is valid at level alpha. A
+    wrong prior or level here costs radius, never validity.
     """
 
     kind: Literal["planned"] = "planned"

@@ -28,7 +28,7 @@ class LrExtraDrop(Record):
 
 @register("catrs")
 class CatRs(ReadsPredictions):
-    """Minimise the loss of the noisy copies an image can be right on; where that is all, also that of worst-case noises.
+    """Minimise the loss of an image's easiest copies, as many as it can get right; if these are all, also of worst-case noises.
 
     Learns from smoothed predictions p̂, in the papers those of a Gaussian model at noise level 0.25. Loader batches are split.
     """

@@ -34,7 +34,7 @@ class Consistency(MethodSpec):
     form: Literal["default", "xent", "kl", "mse"] = "default"
     """`default`: lbd·KL + eta·H. `xent`: lbd·(KL + H). `kl`: lbd·KL. `mse`: lbd·‖p_2 − p_1‖², for two noises."""
     entropy_form: Annotated[Literal["plain", "double_softmax"], OnlyWith("form", "default", "xent")] = "plain"
-    """`double_softmax`: entropy of softmax(p̄), a slip in the code behind DSRS's models; for reproducing these only."""
+    """`double_softmax`: entropy of softmax(p̄), a mistake in the code behind DSRS's models; to reproduce these only."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

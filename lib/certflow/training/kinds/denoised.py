@@ -44,11 +44,11 @@ class Classifier(Record):
 
 @register("denoised")
 class Denoised(MethodSpec):
-    """Base classifier f(D(y)): the classifier f frozen, the denoiser D trained for the noise entry at hand, or brought along.
+    """Base classifier f(D(y)): the classifier f is frozen, the denoiser D is trained under the run's noise, or taken as it is.
 
-    A D that takes a noise level is fixed to the noise entry's sigma. With an `objective`, D is trained here at that
-    noise level, from the weights of its own entry or of another denoised method, else from fresh ones; the recipe's defaults
-    are those of Salman et al. (Adam, 1e-3, a tenth every 30 of 90 epochs).
+    A D that takes a noise level is fixed to the noise entry's sigma. With an `objective`, D is trained at that noise
+    level, starting from the weights of its own entry or of another denoised method, else from fresh ones. The defaults of
+    training are those of Salman et al. (Adam, 1e-3, a tenth every 30 of 90 epochs).
     """
 
     kind: Literal["denoised"] = "denoised"

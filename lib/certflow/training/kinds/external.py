@@ -17,9 +17,9 @@ Output = Annotated[int, Field(ge=0)]
 
 @register("external")
 class External(MethodSpec):
-    """Brings a finished model instead of training one; the recipe's settings are refused here.
+    """Import a finished model instead of training one; settings of training are refused.
 
-    The file's content, not its name, is what results depend on: its SHA-256 is recorded as a parent of the imported model.
+    Results depend on the file's content, not on its name: its SHA-256 is recorded as a parent of the imported model.
     """
 
     kind: Literal["external"] = "external"
@@ -36,7 +36,7 @@ class External(MethodSpec):
     sd: tuple[float, ...] | None = None
     """Channel standard deviations. A mean without sd centres only, as some SmoothAdv models need."""
     weights: str = Field("auto", min_length=1)
-    """Which of the file's weights: `auto` (plain ones; running averages where there are no others), `raw`, `ema`, or the place
+    """Which of the file's weights: `auto` (plain ones; running averages if there are no others), `raw`, `ema`, or the place
     of one set, as the import names it: `state_dict_ema`, `state_dict:teacher.` (with the prefix of its names after a colon)."""
     outputs: Annotated[list[Output], Field(min_length=2)] | None = None
     """Numbers of the file's outputs that are the dataset's classes, in order: 200 of 1,000, or all of them in another order.

@@ -26,9 +26,9 @@ adapters = lazy("certflow.models.adapters")
 class FtCadis(BehindDenoiser):
     """Fine-tune a classifier on denoised noisy images: on the copies that still show their class, and on worst-case ones.
 
-    The denoiser of `start` stays as it is, to the bit. A denoiser sometimes invents another class: copies that the classifier
-    gets wrong are taken for such and left out; where all copies of an image are right, an attack moves them, too, and the worst
-    one counts. `lbd: 0` is the selection alone, with `selective: false` plain fine-tuning.
+    The denoiser of `start` does not change. A denoised image may show another class: copies that the classifier gets wrong
+    are assumed to, and are left out. If all copies of an image are right, an attack moves them, and the worst one counts, too.
+    `lbd: 0` is the selection alone, with `selective: false` plain fine-tuning.
     """
 
     kind: Literal["ftcadis"] = "ftcadis"
@@ -49,10 +49,9 @@ class FtCadis(BehindDenoiser):
     selective: bool = True
     """Leave wrong copies out of the cross-entropy."""
     warm_start: Annotated[bool, OnlyWith("selective")] = True
-    """Of an image whose copies are all wrong, the one nearest to right counts."""
+    """If all copies of an image are wrong, the one with the smallest cross-entropy counts."""
     detach_target: bool = False
-    """No gradient through the mean prediction that the worst-case term compares with; half the memory. The published code does
-    not."""
+    """No gradient through the mean prediction in the worst-case term, which halves the memory; the published code has one."""
     attack_only_masked: bool = True
     """Attack only images whose worst-case term counts: cheaper, the same without batch normalisation; the host waits."""
     mode: Literal["full", "lora"] = "full"

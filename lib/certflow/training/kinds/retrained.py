@@ -18,17 +18,17 @@ checks, finetuning = lazy("certflow.training.denoisers.checks"), lazy("certflow.
 
 @register("retrained")
 class Retrained(BehindDenoiser, Gaussian):
-    """What `gaussian` minimises, of a new classifier behind the denoiser of `start`, in place of the one that it has there.
+    """Train a new classifier as `gaussian` does, behind the denoiser of `start` and in place of the classifier there.
 
-    The classifier is a network of the experiment's model with fresh weights; that of `start` may be another one. In the
-    published code the denoiser goes on learning, at the classifier's learning rate.
+    The classifier is a network of the experiment's model with fresh weights; that of `start` may be another network. As in the
+    published code the denoiser keeps learning, at the classifier's learning rate, unless `frozen`.
     """
 
     kind: Literal["retrained"] = "retrained"
     example: ClassVar[dict[str, Any]] = {"start": "mse"}
 
     frozen: bool = False
-    """Leave the denoiser as it is, to the bit."""
+    """Do not change the denoiser."""
 
     def pairing_problems(self, study: Any, dataset: str, model: str, noise: str) -> list[str]:
         return list(checks.retraining_problems(self, study, dataset, noise))
