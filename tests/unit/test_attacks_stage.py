@@ -158,7 +158,7 @@ def test_the_summary_has_a_column_for_each_radius_and_the_table_a_block_for_each
         "accuracy (%) of the network without noise under attack plain within ℓ∞ radius",
     ]
     assert found[0].columns == ("method", "0.25", "0.5") and found[0].groups[0].rows[1].cells[1].text == "–"
-    assert any("an upper bound of the true one" in note for note in notes(summary))
+    assert any("an upper bound of the true robust accuracy" in note for note in notes(summary))
     assert not any("under attack" in note for note in notes(summarise([line(images=60)], [0.25])))
 
 

@@ -430,7 +430,7 @@ BAD = {
     "labels as the output": (
         ["--model", "MODEL"],
         ["--images", "images.npy", "--labels", "labels.csv", "--out", "labels.csv"],
-        "labels.csv: holds something else than a table, which would be lost",
+        "labels.csv: holds something other than a table, which would be lost",
     ),
     "deep JSON": (
         ["--model", "MODEL"],

@@ -204,7 +204,7 @@ def test_the_command_prints_page_json_and_errors(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 445
     for some in (command[:4], [*command[:2], *command[4:]], [*command[:2], "--json"]):
         assert main(some) == 1
-        assert "--arch, --dataset: a model is examined on images; give both" in capsys.readouterr().err
+        assert "--arch, --dataset: to examine a model give both" in capsys.readouterr().err
     assert main(["doctor", str(tmp_path / "none.pth"), *command[2:]]) == 1
     assert "no such file" in capsys.readouterr().err
 

@@ -42,8 +42,8 @@ def test_the_guarantee_is_certain_and_says_where_it_holds(counted):
         assert row[Column(certified_at(radius), Statistic.BOUND)] == row[Column(certified_at(radius))]
     (said,) = guarantees(summary)
     assert said.startswith(
-        "Deterministic: every outcome of the noise was counted; holds for 8-bit images at the network's input size, no "
-        "probability involved."
+        "Deterministic: every outcome of the noise was counted; radii hold for 8-bit images at the network's input size, with "
+        "no probability involved."
     )
 
 

@@ -68,7 +68,7 @@ def test_preset_radii_are_compared_with_radii_rounded_down_to_them():
     assert row["paired_certified_accuracy@0.25"] == pytest.approx((0.5 - 1 + 0) / 3)
     assert np.isnan(row[["clean_accuracy", "paired_clean_accuracy", "paired_abstention_rate"]].astype(float)).all()
     (note,) = [note for note in notes(summarise([first, theirs], RADII, resamples=0)) if "largest of" in note]
-    assert note.startswith("Radii of gaussian are the largest of 0.25, 0.5 that was proved")
+    assert note.startswith("Radii of gaussian are the largest of 0.25, 0.5 that was proven")
 
 
 def test_rows_and_notes_say_it(summary):

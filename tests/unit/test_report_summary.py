@@ -274,7 +274,9 @@ def test_notes_state_the_guarantee_and_never_round_it_in_our_favour():
     text = "\n".join(notes(summary, remark="Read this first."))
     q = failures_quantile(300, 0.001, 0.001)
     first, second = text.splitlines()[:2]
-    assert first.startswith("Error of the images, however many draws each gets") and second == "Read this first."
+    assert (
+        first.startswith("Error of the choice of images, however many draws each gets") and second == "Read this first."
+    )
     assert f"≤ α·m = 0.3 among m = 300 images, and more than {q} with probability at most 0.001 (binomial)" in text
     points = float(text.partition("(unrounded) minus ")[2].partition(" points")[0])
     assert q / 300 <= points / 100 < q / 300 + 1e-4

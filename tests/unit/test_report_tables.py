@@ -341,7 +341,7 @@ def test_lines_on_other_images_are_marked_and_never_in_bold():
         rows = blocks(summary)[0].groups[0].rows
         assert rows[2].cells[0].text == label
         assert [row.cells[1].best for row in rows] == [i == best for i in range(3)]
-    told = "Not on our 200 images, so that the rates do not compare: theirs at σ = 0.25 (150 images, all of them among ours)"
+    told = "Not on our 200 images, so the rates cannot be compared: theirs at σ = 0.25 (150 images, all of them among ours)"
     assert told in "\n".join(notes(cut)) and "Not on our" not in "\n".join(notes(complete))
 
 

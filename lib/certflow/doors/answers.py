@@ -52,7 +52,7 @@ def require_output(path: str | None) -> None:
     columns = head.split("\t")
     if head and (len(columns) < 3 or columns[0] not in FIRST_COLUMNS):
         raise ArtefactError(
-            f"{path}: holds something else than a table, which would be lost; name another file, or move it away"
+            f"{path}: holds something other than a table, which would be lost; name another file, or move it away"
         )
 
 

@@ -19,8 +19,8 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run the command with these arguments (default: the process's own); the exit status.
 
-    0: done. 1: bad input; the message on stderr names what and how to mend it. 2: not a command. 3: done, and what was
-    required does not hold.
+    0: done. 1: bad input; the message on stderr says what is wrong and how to mend it. 2: unknown command or option. 3: done,
+    but what was required does not hold.
     """
     closed = sys.stdout is None
     open_standard()
@@ -68,7 +68,7 @@ def _run(given: argparse.Namespace) -> int:
         from certflow.sampling.resume import SAVE_SECONDS
 
         print(
-            f"interrupted; with --out, the same command goes on from what was saved (every {SAVE_SECONDS:g} s)",
+            f"interrupted; with --out, the same command continues from what was saved (every {SAVE_SECONDS:g} s)",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -111,8 +111,8 @@ def decided_notes(summary: "pd.DataFrame") -> list[str]:
     for row in rows.itertuples():
         second = row.samples_per_image - row.n0
         lines.append(
-            f"{full_name(row)}: {second:,.0f} draws per image after the first look; no test that holds as much could do with "
-            f"fewer than {row.least_samples:,.0f} (estimated), a ratio of {second / max(row.least_samples, 1.0):.1f}."
+            f"{full_name(row)}: {second:,.0f} draws per image in stage 2; any test that certifies as many images needs at "
+            f"least {row.least_samples:,.0f} (estimated), a ratio of {second / max(row.least_samples, 1.0):.1f}."
         )
     return [*asked_notes(summary), *lines]
 
@@ -120,8 +120,8 @@ def decided_notes(summary: "pd.DataFrame") -> list[str]:
 def asked_notes(summary: "pd.DataFrame") -> list[str]:
     """What preset radii mean, and what it means that labels were judged."""
     lines = [
-        f"Radii of {whose(part, summary) or 'all rows'} are the largest of {preset.replace(' ', ', ')} that was proved, and "
-        "ACR is the mean of these: a lower bound of what radii of any size would give."
+        f"Radii of {whose(part, summary) or 'all rows'} are the largest of {preset.replace(' ', ', ')} that was proven, and "
+        "ACR is their mean: a lower bound of the mean of radii of any size."
         for preset, part in summary[summary["preset_radii"] != ""].groupby("preset_radii", sort=False)
     ]
     labels = summary[summary["judged"] == "label"]
@@ -129,6 +129,6 @@ def asked_notes(summary: "pd.DataFrame") -> list[str]:
         of = whose(labels, summary)
         lines.append(
             f"Labels were judged{f' of {of}' if of else ''}: whether the smoothed classifier gives the right class within each "
-            "radius. Nothing is predicted, so that there are no abstentions to count."
+            "radius. Nothing is predicted, so there are no abstentions to count."
         )
     return lines

@@ -31,11 +31,11 @@ def table_notes(summary: "pd.DataFrame") -> list[str]:
 
 
 def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
-    """How far the choice of images alone can move the accuracies of that name, beside certified ones also the clean accuracy
-    and those under attack: one line, whatever their number of draws.
+    """One line: how far the choice of images alone can move the accuracies of that name, with certified ones also the clean
+    accuracy and those under attack.
 
     The largest half-width of a 95 % interval, 1.96 sqrt(p (1 - p) / m), or 3 / m where p is 0 or 1 (Hanley, Lippman-Hand
-    1983); at most 1, since no share is further off.
+    1983), in points; at most 100, since shares differ by no more.
     """
     found: dict[int, float] = {}
     counts = table["n_images"].to_numpy(np.int64)
@@ -51,11 +51,11 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
     listed = [
         f"{up(100 * half, 1)} points with {images:,} image{'s' if images > 1 else ''}" for images, half in found.items()
     ]
-    return [f"Error of the images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
+    return [f"Error of the choice of images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
 
 
 def warnings(summary: "pd.DataFrame") -> list[str]:
-    """What was found wrong with imported and trained models, a line for each warning, with the methods that it is about."""
+    """What was found wrong with imported and trained models: a line for each warning, with the methods that it is about."""
     found = summary[summary["warnings"] != ""]
     return [
         f"Warning about the model of {', '.join(map(at_level, part.itertuples()))}: {text}."
@@ -87,8 +87,8 @@ def _reduced(found: "pd.DataFrame") -> list[str]:
     if not found["published_same_images"].any():
         return []
     return [
-        "Of the published results on the same images only means are known, so that these differences have no standard "
-        "error; with their table of images (`foreign`, `beside`) they are taken image by image."
+        "Only means are known of the published results on the same images, so these differences have no standard error; with "
+        "the source's per-image tables (`foreign`, `beside`) they are computed image by image."
     ]
 
 
@@ -101,8 +101,8 @@ def _paired(summary: "pd.DataFrame") -> list[str]:
     if not listed:
         return []
     return [
-        f"Differences by image: {'; '.join(dict.fromkeys(listed))}. Means over the images that both are about, and "
-        "below each its standard error over these images. Training again with another seed is not in it."
+        f"Differences by image: {'; '.join(dict.fromkeys(listed))}. Each is the mean over the images that both "
+        "tables contain; below it is its standard error over these images, without what another training seed would change."
     ]
 
 
@@ -119,14 +119,14 @@ def _rounded(found: "pd.DataFrame") -> list[str]:
 
 
 def _deterministic(part: "pd.DataFrame", summary: "pd.DataFrame") -> list[str]:
-    """What rows claim whose certificates are not wrong with any probability."""
+    """What rows claim whose certificates have no probability of error."""
     if not len(part):
         return []
     who = laws_of(part, summary)
     return [
-        f"Deterministic{f' ({who})' if who else ''}: every outcome of the noise was counted; holds for 8-bit images at the "
-        "network's input size, no probability involved. The outcomes were classified on the recorded device in the recorded "
-        "precision."
+        f"Deterministic{f' ({who})' if who else ''}: every outcome of the noise was counted; radii hold for 8-bit images "
+        "at the network's input size, with no probability involved. The outcomes were classified on the recorded device in "
+        "the recorded precision."
     ]
 
 
@@ -143,8 +143,9 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     )
     points = float(up(100 * q / trials, 2))
     return (
-        f"{text}, and more than {q:.0f} with probability at most {row['rho']:g} (binomial). With that confidence the true "
-        f"certified accuracy on these images is at least the one found (unrounded) minus {points:g} points."
+        f"{text}, and more than {q:.0f} with probability at most {row['rho']:g} (binomial). With probability at least "
+        f"{1 - row['rho']:g} the true certified accuracy on these images is at least the one found (unrounded) minus "
+        f"{points:g} points."
     )
 
 
@@ -172,8 +173,8 @@ def _attacks(summary: "pd.DataFrame") -> list[str]:
     if not attacks_among(summary.columns):
         return []
     return [
-        "Accuracy under attack is the share of images for which the attack showed no wrong class within the radius, an upper "
-        "bound of the true one; abstentions count as right there."
+        "Accuracy under attack is the share of images for which the attack showed no wrong class within the radius: an upper "
+        "bound of the true robust accuracy. Here abstentions count as right."
     ]
 
 
@@ -198,11 +199,11 @@ def _images(summary: "pd.DataFrame") -> list[str]:
 
 
 def common_noise(rows: int) -> list[str]:
-    """That the rows made here are not independent of each other, where there are several."""
+    """That the rows made here are not independent of each other, if there are several."""
     if rows < 2:
         return []
     return [
-        "Rows of one training seed were evaluated on the same noise (common random numbers): chance moves them together, and "
+        "Rows of one training seed were evaluated on the same noise (common random numbers): chance moves them together, so "
         "their differences vary less than the intervals suggest. Compare rows image by image; a claim about all rows at once "
         "needs a union bound."
     ]
@@ -219,7 +220,7 @@ def _external(summary: "pd.DataFrame") -> list[str]:
 
 
 def _other_images(summary: "pd.DataFrame") -> list[str]:
-    """Rows whose rates do not compare with the others', and how many images they have in common with ours."""
+    """Rows whose rates cannot be compared with the others', and how many images they share with ours."""
     rows = summary[summary["other_images"] != ""]
     if not len(rows):
         return []
@@ -229,6 +230,6 @@ def _other_images(summary: "pd.DataFrame") -> list[str]:
         listed.append(f"{at_level(row)} ({row.n_images:,} images, {ours} among ours)")
     count = int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0])
     return [
-        f"Not on our {count:,} images, so that the rates do not compare: {'; '.join(dict.fromkeys(listed))}. These rows are "
+        f"Not on our {count:,} images, so the rates cannot be compared: {'; '.join(dict.fromkeys(listed))}. These rows are "
         "never in bold; bold marks the best of the others. A file with fewer images may be incomplete."
     ]

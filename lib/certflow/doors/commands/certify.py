@@ -1,7 +1,7 @@
 """Certify images: a class and a radius for each, wrong with probability at most alpha.
 
-The table is the field's (idx label predict radius correct time) with n, k, p_lower and more behind; `foreign` entries of the
-pipeline read it. Without labels it has no `label` and `correct`. Counts are those of the pipeline.
+The table has the columns of the field's scripts (idx label predict radius correct time), then n, k, p_lower and more; `foreign`
+entries of the pipeline read it. Without labels, `label` and `correct` are left out. Counts are those of the pipeline.
 """
 
 import argparse
@@ -39,9 +39,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--n0", type=int, help="draws that choose the class (100)")
     own.add_argument("--n", type=int, help="fresh draws that bound its probability (100,000)")
     own.add_argument("--norm", choices=["l1", "l2", "linf"], help=NORM)
-    own.add_argument("--sampler", default="fixed", metavar="KIND", help="a kind of sampler, or its entry as JSON")
     own.add_argument(
-        "--certificate", metavar="KIND", help="a kind of certificate, or its entry as JSON (neyman_pearson)"
+        "--sampler", default="fixed", metavar="KIND", help="a kind of sampler, or its entry as JSON (fixed)"
+    )
+    own.add_argument(
+        "--certificate",
+        metavar="KIND",
+        help="a kind of certificate, or its entry as JSON (neyman_pearson; sequential for decide)",
     )
     own.add_argument(
         "--require",
@@ -49,8 +53,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SHARE@RADIUS",
-        help="exit with status 3 unless that share of the images is right with at least that radius: 0.5@0.25. The plain share "
-        "of these images is compared, without an interval",
+        help="exit with status 3 unless that share of the images is certified with the right class at that radius, such as "
+        "0.5@0.25. The share of these images is compared as it is, without an interval",
     )
     add_output(parser)
 

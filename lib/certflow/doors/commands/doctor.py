@@ -16,7 +16,7 @@ from certflow.machine.standard import answer
 if TYPE_CHECKING:
     from certflow.models.examination import Examination
 
-HELP = "what a weight file is, and how its model does on a few test images"
+HELP = "what a weight file holds, and how its model does on a few test images"
 WRONG = 3
 
 
@@ -26,16 +26,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", metavar="NAME", help="cifar_resnet110, timm:resnet18, ... or a model entry as JSON")
     parser.add_argument("--dataset", metavar="KIND", help="cifar10, ... or a dataset entry as JSON")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the dataset")
-    parser.add_argument("--sigma", type=float, default=0.25, help="of Gaussian noise, in units of [0,1] pixels")
+    parser.add_argument("--sigma", type=float, default=0.25, help="level of Gaussian noise, for pixels in [0,1] (0.25)")
     add_weights(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (0)")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the doctor's page, or the notes as JSON. 0: nothing looks wrong; 3: something does."""
     if (given.arch is None) != (given.dataset is None) or (given.json and given.arch is None):
-        raise DataError("--arch, --dataset: a model is examined on images; give both, or neither and no --json")
+        raise DataError(
+            "--arch, --dataset: to examine a model give both; without them the file is described, not as --json"
+        )
     if given.arch is None:
         print(describe(given.checkpoint))
         return 0

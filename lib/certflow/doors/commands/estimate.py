@@ -1,8 +1,8 @@
-"""Estimate what the table of a model would be, from some 130 draws of each image, before hours are spent on it.
+"""Estimate the table of a model from some 130 draws of each image, before hours are spent on it.
 
-Estimated, not certified: no image gets a certificate. The table has a row for each radius: the certified accuracy that N draws
-per image are expected to give, with the ends of a 95 % interval for the population that the images come from (where so few
-draws do not suffice, only an upper end is given). The true classes of the images are needed.
+Estimated, not certified: no image gets a certificate. There is a row for each radius: the certified accuracy that N draws per
+image are expected to give, with a 95 % interval for the population that the images come from (only its upper end where so few
+draws do not suffice). The true classes of the images are needed.
 """
 
 import argparse
@@ -31,11 +31,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_noise(parser)
     own = parser.add_argument_group("estimate")
-    own.add_argument("--radii", type=_radii, default=_radii(RADII), metavar="R,R,...", help=f"of the table ({RADII})")
-    own.add_argument("--n", type=int, default=100_000, help="draws per image of the table that is estimated (100,000)")
+    own.add_argument(
+        "--radii", type=_radii, default=_radii(RADII), metavar="R,R,...", help=f"radii of the table ({RADII})"
+    )
+    own.add_argument("--n", type=int, default=100_000, help="draws per image of that table (100,000)")
     own.add_argument("--norm", choices=["l1", "l2", "linf"], help=NORM)
     own.add_argument(
-        "--sampler", default="pilot", metavar="KIND", help="makes the few draws: a kind, or an entry as JSON"
+        "--sampler",
+        default="pilot",
+        metavar="KIND",
+        help="sampler that makes the few draws: a kind, or its entry as JSON (pilot)",
     )
     add_output(parser)
 
@@ -54,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
     what = asked(given)
     norm = given.norm or usual_norm(what.noise.kind)
     if what.given.labels is None:
-        raise ValueError("--labels: an estimate is about the true classes of the images; give them")
+        raise ValueError("--labels: an estimate needs the true classes of the images; give them")
     record = record_of(what, given.seed, sampler=sampler.canonical())
     with resumable(given, what, record) as running:
         made, seconds = previewed(
@@ -115,7 +120,7 @@ def _line(radii: list[float], found: "Estimate", summary: dict[str, Any], n: int
     ]
     return (
         f"{summary['images']} images, estimated, NOT certified: with N = {n:,} the accuracy at radius {', '.join(shown)}\n"
-        f"price at the speed of this run: {'; '.join(prices)}"
+        f"cost at the speed of this run: {'; '.join(prices)}"
     )
 
 

@@ -2,14 +2,14 @@
 
 import argparse
 
-HELP = "a model of the pipeline as a bundle, with --onnx for other programs"
+HELP = "a model of the pipeline as a folder to give away, with --onnx also for other programs"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument("--model", required=True, metavar="FILE", help="results/train/.../model.safetensors")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new or an empty folder")
-    parser.add_argument("--onnx", action="store_true", help="also model.onnx; needs the package onnxscript")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx (needs the package onnxscript)")
 
 
 def run(given: argparse.Namespace) -> int:

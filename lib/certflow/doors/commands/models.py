@@ -1,14 +1,16 @@
-"""List the models of the pipeline in a folder of results, and the architectures that weights made elsewhere can be of."""
+"""List the models of the pipeline in a folder of results, and the architectures known for weights made elsewhere."""
 
 import argparse
 import json
 
-HELP = "the models there are, and known architectures"
+HELP = "the models in a folder of results, and the known architectures"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="where the pipeline writes (results)")
+    parser.add_argument(
+        "--results", default="results", metavar="FOLDER", help="folder of the pipeline's results (results)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list of the models")
 
 

@@ -1,7 +1,6 @@
 """Predict the smoothed class of images, or abstain (-1), without any radius.
 
-A class that is given is wrong with probability at most alpha: it is then not the smoothed classifier's. Nothing is said of
-robustness.
+The class is another one than the smoothed classifier's with probability at most alpha. Nothing is claimed about robustness.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Count how often each class is given under noise: the smoothed classifier's scores.
 
-They are shares of n votes (columns score_0, score_1, ...), estimates without a guarantee, from the same draws as `predict`.
+Scores are shares of n votes (columns score_0, score_1, ...): estimates without a guarantee, from the same draws as `predict`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Serve the web application: choose a model and an image, and watch the certified radius grow.
 
-It listens on this machine alone unless `--host` says otherwise, needs no network, and keeps its jobs in results/web, so that
-they survive a restart. Models are those below results/train, and those that are brought in the browser.
+It listens on this machine alone unless `--host` says otherwise, needs no network, and keeps its jobs in results/web, so they
+survive a restart. Models are those below results/train, and those uploaded in the browser.
 """
 
 import argparse
@@ -25,15 +25,17 @@ CONNECTIONS = 500
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="where the pipeline writes (results)")
-    parser.add_argument("--port", type=_port, default=8000, help="(8000)")
+    parser.add_argument(
+        "--results", default="results", metavar="FOLDER", help="folder of the pipeline's results (results)"
+    )
+    parser.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a host name under which pages may be asked for",
+        help="a host name under which pages are answered",
     )
     parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--queue", type=_waiting, default=32, help="jobs that may wait (32)")
@@ -54,7 +56,7 @@ def run(given: argparse.Namespace) -> int:
     checked_device(given.device)
     open_to_others = f"[{given.host}]" not in LOOPBACK and given.host not in LOOPBACK
     if open_to_others and not given.allow_host:
-        raise ValueError(f"--host {given.host}: say under which name pages may be asked for, with --allow-host NAME")
+        raise ValueError(f"--host {given.host}: say under which name pages are answered, with --allow-host NAME")
     if open_to_others:
         print("warning: whoever reaches this port can start jobs and read all models and images here", file=sys.stderr)
     names = tuple(name.lower() for name in given.allow_host)
