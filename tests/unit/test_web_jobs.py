@@ -119,7 +119,7 @@ def test_the_queue_is_bounded_and_jobs_wait_in_order(results):
     web = Web(results, start=False, queue=2)
     names = [web.certify(n="300", seed="1") for _ in range(2)]
     full = web.post(f"/models/{web.model}/certify", {"index": "1", "n": "300"})
-    assert full.status_code == 429 and full.headers["Retry-After"]
+    assert full.status_code == 429 and full.headers["Retry-After"] and "Too many jobs are waiting" in text(full)
     assert "1 job" not in text(web.get(f"/jobs/{names[0]}")) and "1 job comes first" in text(
         web.get(f"/jobs/{names[1]}")
     )
@@ -428,6 +428,13 @@ def weights(web):
 def bring(web, content, name="net.pth", **form):
     data = {"file": (io.BytesIO(content), name), "architecture": "small_conv", "sigma": "0.05", **form}
     return web.post("/models/new", data, content_type="multipart/form-data")
+
+
+def test_a_model_that_comes_while_another_is_tried_out_is_told_so(web, weights):
+    with bringing.ONE:
+        answer = bring(web, weights, dataset="digits")
+    assert answer.status_code == 429 and answer.headers["Retry-After"]
+    assert "Another model is being tried out" in text(answer) and "jobs are waiting" not in text(answer)
 
 
 def test_what_is_wrong_with_a_model_is_said_of_the_file_that_was_sent(web, weights):

@@ -352,7 +352,7 @@ def test_a_prediction_is_made_between_jobs_and_given_up_where_one_takes_long(web
     going, asked = Event(), []
     busy = Thread(target=lambda: web.site.worker.ask(web.model, lambda ready: going.wait(30)))
     busy.start()
-    with pytest.raises(Full):
+    with pytest.raises(Full, match="The job at work takes longer than 0.05 s"):
         web.site.worker.ask(web.model, asked.append, patience=0.05)
     going.set()
     busy.join()
@@ -371,7 +371,7 @@ def test_programs_that_wait_leave_threads_for_pages(results):
     while len(worker.errands) < ERRANDS:
         sleep(0.01)
     begun = monotonic()
-    with pytest.raises(Full):
+    with pytest.raises(Full, match="Other requests wait"):
         worker.ask("", asked.append, 9.0)
     assert monotonic() - begun < 1 and ERRANDS + Settings().streams <= THREADS / 2
     for errand in list(worker.errands):

@@ -29,7 +29,7 @@ PLAIN = {
 """What is said instead of the library's own words."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = 15
-"""Seconds after which one may ask again where the queue is full."""
+"""Seconds after which to ask again when the server is busy."""
 
 
 class App(Flask):
@@ -78,8 +78,8 @@ def refused(error: CertflowError) -> Response:
 
 
 def busy(error: Full) -> Response:
-    """Too many jobs wait."""
-    answer = _answer(429, "Too many jobs are waiting", "Wait until some are done, or stop one, and send this again.")
+    """No more work is taken for now."""
+    answer = _answer(429, "The server is busy", str(error))
     answer.headers["Retry-After"] = str(AGAIN)
     return answer
 

@@ -47,7 +47,7 @@ def bring() -> BaseResponse | tuple[str, int]:
     site = here()
     request.max_content_length = site.settings.model_bytes + MEGABYTE
     if not ONE.acquire(blocking=False):
-        raise Full
+        raise Full("Another model is being tried out. Send this one again in a moment.")
     try:
         file = _sent(request.files.get("file"))
         described, suffix = _described(request.form, file.filename or "")

@@ -25,7 +25,12 @@ ERRANDS = 4
 
 
 class Full(Exception):
-    """As many jobs wait as may wait."""
+    """No more work is taken for now. The text says what is waited for, and what to do."""
+
+    def __init__(
+        self, said: str = "Too many jobs are waiting. Wait until some are done, or stop one, and send this again."
+    ):
+        super().__init__(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +90,10 @@ class Worker:
         so many seconds where it was not begun; what the work raises."""
         errand = Errand(model, work)
         with self.changed:
-            if len(self.errands) >= ERRANDS or not self.room():
+            if not self.room():
                 raise Full
+            if len(self.errands) >= ERRANDS:
+                raise Full("Other requests wait for the job at work already. Send this again later.")
             self.errands.append(errand)
             self.changed.notify()
         wait([errand.answer], patience)
@@ -94,7 +101,9 @@ class Worker:
             with self.changed:
                 if errand in self.errands:
                     self.errands.remove(errand)
-            raise Full
+            raise Full(
+                f"The job at work takes longer than {patience:g} s. Send this again when it is done, or stop it."
+            )
         return errand.answer.result()
 
     def stop(self, job: Job) -> None:
