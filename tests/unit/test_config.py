@@ -486,7 +486,7 @@ def test_what_a_model_is_made_from_must_be_possible_too(raw, method, classifier,
             "train",
             {"methods": ["plain"]},
             [
-                "dataset: mine has no test split, which every model is looked at on; leave out `only`",
+                "dataset: mine has no test split, on which every model is evaluated; leave out `only`",
                 "images: all on mine: there is no test split; leave out `only`",
             ],
         ),

@@ -163,7 +163,7 @@ LABELS = {
     "ends of paths": ("{}/1.png", [2, 1, 0]),
     "longer ends": ("digits/./{}/1.png", [2, 1, 0]),
     "whole paths": ("{folder}/{}/1.png", [2, 1, 0]),
-    "a name that all have": ("1.png", "1.png: is the name of 3 images; write more of their paths, too"),
+    "a name that all have": ("1.png", "1.png: is the end of the paths of 3 images; write more of their paths"),
     "folders of elsewhere": ("/elsewhere/{}/1.png", "0/1.png has no label"),
 }
 

@@ -560,10 +560,10 @@ def test_an_onnx_file_that_does_not_end_holds_nobody_up(web, monkeypatch, tmp_pa
     before = sorted(web.site.settings.own.glob("models/*"))
     monkeypatch.setattr(trial, "SECONDS", 4.0)
     answer = bring(web, onnx_file(10, rounds=2**62), "net.onnx")
-    assert answer.status_code == 400 and "the file: was not done with a few images after 4 s" in text(answer)
+    assert answer.status_code == 400 and "the file: did not finish a few images within 4 s" in text(answer)
     assert sorted(web.site.settings.own.glob("models/*")) == before and not bringing.ONE.locked()
     (tmp_path / "net.onnx").write_bytes(onnx_file(10, rounds=2**62))
-    with pytest.raises(DataError, match=r"net.onnx: was not done with 2 images after 0.1 s"):
+    with pytest.raises(DataError, match=r"net.onnx: did not finish 2 images within 0.1 s"):
         from_onnx(tmp_path / "net.onnx", seconds=0.1).model(torch.ones(2, 1, 8, 8))
 
 

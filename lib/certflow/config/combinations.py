@@ -48,7 +48,7 @@ def _beside_problems(study: Study, d: Diagnosis) -> Iterator[str]:
     models = len(other.methods) * len(other.noises) * len(other.seeds)
     if models < LEAST_RANKED:
         yield (
-            f"beside: {d.beside} has {models} models, of which a rank correlation says nothing; name an experiment of "
+            f"beside: {d.beside} has {models} models, too few for a rank correlation; name an experiment of "
             f"{LEAST_RANKED} or more"
         )
 
@@ -91,7 +91,7 @@ def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) ->
     """Splits that the dataset has not, and images that are none."""
     splits = study.datasets[e.dataset].splits()
     if "test" not in splits:
-        yield f"dataset: {e.dataset} has no test split, which every model is looked at on; leave out `only` in its entry"
+        yield f"dataset: {e.dataset} has no test split, on which every model is evaluated; leave out `only` in its entry"
     if e.images is None:
         return
     images = study.images[e.images]

@@ -110,7 +110,7 @@ def named_results(path: str | Path) -> PipelineModel:
     """`from_results` of a file that a person named, which may be one of their own: no message asks to delete it."""
     if Path(path).is_file() and not is_ours(path):
         raise ArtefactError(
-            f"{path}: is not a model file of the pipeline, or is damaged; name such as results/train/.../model.safetensors"
+            f"{path}: is not a model file of the pipeline, or is damaged; name one such as results/train/.../model.safetensors"
         )
     return from_results(path)
 

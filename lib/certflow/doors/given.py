@@ -119,7 +119,7 @@ def _slice(part: re.Match) -> slice:
     numbers = {key: int(value) if value else None for key, value in part.groupdict().items()}
     step = numbers["step"] if numbers["each"] is None else numbers["each"]
     if step == 0:
-        raise DataError(f"{part.string}: a step of 0 leads nowhere; write at least 1")
+        raise DataError(f"{part.string}: the step is 0; write at least 1")
     return slice(numbers["start"], numbers["stop"], step)
 
 
@@ -207,7 +207,7 @@ def _folder(folder: Path, looks: Looks, own: DatasetSpec | None) -> Given:
     loose = _images_in(folder)
     if classes and loose:
         raise DataError(
-            f"{loose[0]}: is an image beside class folders ({folder / classes[0]}); move it, or name one of them"
+            f"{loose[0]}: is an image beside class folders ({folder / classes[0]}); move it, or name one of the folders"
         )
     if not classes and not loose:
         raise DataError(f"{folder}: holds no image ({', '.join(sorted(ENDINGS))}); name {NAMED}")

@@ -80,14 +80,16 @@ def _by_file(given: Given, rows: Rows, path: Path) -> Iterator[tuple[str, list[s
     named = [[end for end in _ends(place) if end in rows] for place in places]
     if places and not any(named):
         raise DataError(
-            f"{path}: image {places[0]} has no label, and no other has one: the column `file` names such as "
+            f"{path}: image {places[0]} has no label, and no other has one: the column `file` has names such as "
             f"{next(iter(rows), 'nothing')!r}; write ends of the images' paths, or their numbers in a column `idx`"
         )
     images = Counter(end for ends in named for end in ends)
     for place, ends in zip(places, named, strict=True):
         for end in ends:
             if images[end] > 1:
-                raise DataError(f"{path}: {end}: is the name of {images[end]} images; write more of their paths, too")
+                raise DataError(
+                    f"{path}: {end}: is the end of the paths of {images[end]} images; write more of their paths"
+                )
         yield place, [label for end in ends for label in rows[end]]
 
 

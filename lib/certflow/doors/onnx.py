@@ -78,7 +78,7 @@ class OnnxModel:
                 raise
             rows = len(given[self.input.name])
             raise DataError(
-                f"{self.path}: was not done with {rows} images after {self.seconds:g} s; take a smaller network, or one "
+                f"{self.path}: did not finish {rows} images within {self.seconds:g} s; take a smaller network, or one "
                 "without loops"
             ) from error
         finally:

@@ -127,5 +127,5 @@ def _opened(folder: Path) -> Job:
     try:
         asked = read_asked(record.spec["asked"])
     except ValidationError as error:
-        raise ArtefactError(f"{path}: is of another version of certflow; delete {folder}") from error
+        raise ArtefactError(f"{path}: was written by another version of certflow; delete {folder}") from error
     return Job(folder, asked, path.stat().st_mtime)
