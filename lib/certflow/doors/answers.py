@@ -77,7 +77,7 @@ def record_of(asked: "Asked", seed: int, **more: Any) -> dict[str, Any]:
 
 
 def fingerprint(asked: "Asked") -> str:
-    """SHA-256 of the logits of a few images: of a model that is code no file says what it is."""
+    """SHA-256 of the logits of a few images: a model that is code has no file that identifies it."""
     import hashlib
 
     import torch
@@ -93,7 +93,7 @@ def fingerprint(asked: "Asked") -> str:
 
 @contextmanager
 def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str, Any]) -> Iterator["Running"]:
-    """How the counting is followed: with `--out`, partial counts lie beside the file until the block ends without an error.
+    """How counting is run and saved: with `--out`, partial counts lie beside the file until the block ends without an error.
 
     Counts of another job (another model, image, noise, seed, device or version) are discarded, never mixed with these.
     """

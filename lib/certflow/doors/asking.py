@@ -35,7 +35,7 @@ class Asked:
 
 
 def asked(arguments: argparse.Namespace) -> Asked:
-    """What the arguments of `add_model`, `add_images` and `add_noise` stand for. What looks wrong is said on stderr.
+    """What the arguments of `add_model`, `add_images` and `add_noise` stand for. Warnings are printed on stderr.
 
     `CertflowError` or ValueError where something cannot be used.
     """

@@ -96,7 +96,7 @@ def given(text: str, looks: Looks, own: DatasetSpec | None = None) -> Given:
 
 
 def _require_meant(name: str | Path, looks: Looks, *used: str) -> None:
-    """`DataError` for an option that was given although such images use `used` alone: it would do nothing."""
+    """`DataError` for an option other than `used` that was given: it would have no effect on these images."""
     for option, meant in MEANT.items():
         if option not in used and getattr(looks, option) != getattr(Looks(), option):
             raise DataError(f"{name}: --{option} is for {meant}")

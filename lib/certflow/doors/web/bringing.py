@@ -1,4 +1,4 @@
-"""S6: bring a model. The doctor has a look at it before it is listed."""
+"""S6: upload a model. The doctor examines it before it is listed."""
 
 import re
 import threading

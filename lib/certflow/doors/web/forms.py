@@ -25,7 +25,7 @@ R = TypeVar("R", Draws, Votes)
 T = TypeVar("T")
 UNNAMED = "image"
 """What a file without a name that can be shown is called."""
-NAMES = {"way": "certificate", "n0": "first look", "n": "draws"}
+NAMES = {"way": "certificate", "n0": "first draws", "n": "draws"}
 """What forms call some fields."""
 
 
@@ -125,7 +125,7 @@ def _decoded(text: Any) -> bytes:
 
 
 def uploaded(data: bytes, name: str, card: Card, fit: str, invert: bool, limit: int, *, drawn: bool = False) -> Chosen:
-    """An image file, or a drawing, all of which counts. `DataError` for what is not one."""
+    """An image file, or a drawing, of which nothing is cut off. `DataError` for anything else."""
     if len(data) > limit:
         raise DataError(f"{name}: is larger than {limit >> 20} MB; make it smaller first")
     made = pictures.rendered(data, name, card.shape, "squeeze" if drawn else fit, invert)

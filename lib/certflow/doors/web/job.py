@@ -1,4 +1,4 @@
-"""A job on disk: a folder with what was asked, the pixels, what is known so far, and the counts to go on from.
+"""A job on disk: a folder with what was asked, the pixels, what is known so far, and the counts to continue from.
 
 asked.json     what was asked for; never changes, checked by its own checksum
 pixels.npz     the images that belong to it
@@ -9,7 +9,7 @@ table.jsonl    finished rows
 found.json     what else was found, plain values
 copies.npz     pictures for the page
 
-All of it is under checksums: what was altered or damaged is named, and never shown (`certflow.doors.web.kept`).
+All files have checksums: an altered or damaged one is named in a message, and never shown (`certflow.doors.web.kept`).
 """
 
 import threading
@@ -40,12 +40,12 @@ class Status(Record):
     message: str = ""
     """Why it failed, or what else is worth saying."""
     until: int | None = None
-    """Draws to make in all, where one went on beyond what was asked for first."""
+    """Draws to make in all, if the job was continued beyond what was asked for first."""
     done: int = 0
     total: int = 0
     """Units of work, where the job has no moments."""
     interrupted: bool = False
-    """Whether the server ended in the middle of it; it went on from its counts."""
+    """Whether the server ended while it ran; it was then continued from its counts."""
     when: float = 0.0
     """Time of the last change of state."""
 
@@ -74,7 +74,7 @@ class Job(Generic[A]):
 
     @property
     def resumable(self) -> bool:
-        """Whether it ended before its work was done, so that one may go on with it."""
+        """Whether it ended before its work was done, so that it can be continued."""
         return self.status.state in ("stopped", "failed")
 
     @property

@@ -1,4 +1,4 @@
-"""Requests that were found to be in order become jobs."""
+"""Checked requests become jobs."""
 
 import numpy as np
 
@@ -48,8 +48,8 @@ def attack(found: Job[AskedCertify], view: Shown) -> Job:
 
 
 def further(found: Job, view: Shown | None) -> None:
-    """Go on with a job that was stopped or failed, or beyond what was planned where the certificate allows that; else nothing.
-    `Full`. view: of a certificate of one image."""
+    """Continue a job that was stopped or failed, or beyond what was planned if the certificate allows it; else do nothing.
+    Raises `Full`. view: of a certificate of one image."""
     until = None if view is None else view.further
     if found.resumable or until is not None:
         here().worker.again(found, until)

@@ -14,9 +14,9 @@ from certflow.report.numbers import DASH, down
 from certflow.sampling.base import SamplerSpec
 
 LONGER = 10
-"""Going on with a job multiplies its draws by this."""
+"""Continuing a job multiplies its draws by this."""
 LARGEST = 10_000_000
-"""No job may go on to more draws than these."""
+"""Most draws that a job can be continued to."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Shown:
             return "Waiting for its turn"
         if moment is None or not moment["drawn"]:
             before = "Stopped before there was a result" if job.ended else "Getting the model ready"
-            return f"Class {self.name} leads after a first look" if moment else before
+            return f"Class {self.name} leads after the first draws" if moment else before
         if self.preview:
             return f"Class {self.name}, not yet a certificate"
         if self.certified:
@@ -100,7 +100,7 @@ class Shown:
 
     @property
     def advice(self) -> str:
-        """What would help where nothing is certified, or what the numbers lack."""
+        """What to do if nothing is certified, or why the numbers are not a certificate yet."""
         moment = self.moment
         if moment is None or not moment["drawn"] or self.certified:
             return ""
@@ -113,7 +113,7 @@ class Shown:
         needed = limits.needed(self.law, share)
         if share <= 0.5 or needed is None:
             return (
-                f"Class {self.name}, which the first look chose, has {share:.1%} of the draws. More draws will hardly help: "
+                f"Class {self.name}, which the first draws chose, has {share:.1%} of the draws. More draws will hardly help: "
                 "under this noise the model does not give one class to most copies of this image."
             )
         return f"Class {self.name} has {share:.1%} of the draws. If that stays so, about {rounded(needed):,} draws will do."
@@ -149,7 +149,7 @@ class Shown:
 
     @property
     def made_by(self) -> SamplerSpec:
-        """The sampler that makes the counts as they are: one may have stopped earlier, or gone on."""
+        """The sampler that makes these counts again: the job may have been stopped early, or continued."""
         if self.law.anytime and self.moment and self.moment["drawn"]:
             return self.law.sampler.model_copy(update={"n": self.moment["drawn"]})
         return self.law.sampler
@@ -210,7 +210,7 @@ class Shown:
 
     @property
     def further(self) -> int | None:
-        """Draws to go on to, where one may."""
+        """Draws that the job can be continued to; None if it cannot."""
         if self.job.resumable:
             return self.until
         wanted = min(self.until * LONGER, LARGEST)

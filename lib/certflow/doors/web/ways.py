@@ -1,4 +1,4 @@
-"""Ways to certify an image: pairs of a sampler and a certificate that go together under a noise, asked of the specifications.
+"""Ways to certify an image: pairs of a sampler and a certificate that fit together under a noise, as the specifications say.
 
 Nothing here names a kind that must exist: a new certificate is offered wherever its own `problems` allow it.
 """
@@ -22,7 +22,7 @@ from certflow.sampling.base import SamplerSpec
 WORDS = {
     "anytime": (
         "Valid at any moment",
-        "Watch it grow, stop when you have seen enough, go on later: whatever you do, the radius holds.",
+        "Watch it grow, stop when you have seen enough, continue later: the radius is valid at any time.",
     ),
     "neyman_pearson": (
         "Fixed number of draws, as in papers",
@@ -41,11 +41,11 @@ WORDS = {
         "The largest of a list of radii, with as few draws as it takes.",
     ),
 }
-"""Title of some certificates and what people should know; others go by their kind and the beginning of their description."""
+"""Kind of certificate → title and explanation; for others these are the kind and the first paragraph of its description."""
 FIRST = ("anytime", "neyman_pearson")
-"""These come first, where they are possible."""
+"""Kinds of certificates that come first, if they are possible."""
 SIMPLEST = "fixed"
-"""The sampler that is taken where it will do."""
+"""The kind of sampler that is preferred."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Way:
 
     @property
     def name(self) -> str:
-        """How forms call it."""
+        """Its name in forms."""
         return f"{self.certificate}.{self.norm}"
 
     @property
     def title(self) -> str:
-        """How pages call it."""
+        """Its name on pages."""
         return (
             WORDS[self.certificate][0] if self.certificate in WORDS else self.certificate.replace("_", " ").capitalize()
         )
 
     @property
     def about(self) -> str:
-        """What people should know of it."""
+        """Its explanation on pages."""
         if self.certificate in WORDS:
             return WORDS[self.certificate][1]
         return " ".join((inspect.getdoc(spec_class("certificate", self.certificate)) or "").split("\n\n")[0].split())
@@ -102,7 +102,7 @@ def ways(noise: NoiseSpec, dim: int) -> tuple[Way, ...]:
 
 
 def way_named(name: str, noise: NoiseSpec, dim: int) -> Way:
-    """The way that a form calls so; ValueError that lists what there is."""
+    """The way of this name; ValueError with the possible ones if there is none."""
     offered = ways(noise, dim)
     for way in offered:
         if name == way.name:
