@@ -1,4 +1,4 @@
-"""Combinations of entries that cannot work, found before anything runs. Every line starts with the key of what names them."""
+"""Combinations of entries that cannot work, found before anything runs. Every line starts with the key that names them."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -88,7 +88,7 @@ def _item_problems(study: Study, e: Experiment | Diagnosis, item: str) -> Iterat
 
 
 def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) -> Iterator[str]:
-    """Splits that the dataset has not, and images that are none."""
+    """Splits that the dataset lacks, and choices of images that leave none."""
     splits = study.datasets[e.dataset].splits()
     if "test" not in splits:
         yield f"dataset: {e.dataset} has no test split, on which every model is evaluated; leave out `only` in its entry"
@@ -105,7 +105,7 @@ def _images_problems(study: Study, e: Experiment | Diagnosis, info: DataInfo) ->
 
 
 def _corruption_problems(study: Study, e: Experiment, info: DataInfo) -> Iterator[str]:
-    """Corrupted copies that there cannot be of an experiment's images."""
+    """Corrupted copies that cannot be made of an experiment's images."""
     for entry in e.corruptions:
         yield from _under(f"corruptions: {entry} on {e.dataset}", study.corruptions[entry].problems(info))
     split = study.images[e.images].split
@@ -120,7 +120,7 @@ def _norm_problems(study: Study, e: Experiment) -> Iterator[str]:
 
 
 def _radii_problems(study: Study, e: Experiment) -> Iterator[str]:
-    """Radii of which no certificate says anything, as each is of preset ones."""
+    """Radii about which no certificate says anything, since all of them are of preset radii."""
     certificates = [study.certificates[name] for name in e.certificates]
     samplers = [study.samplers.get(one.sampler) for one in certificates if one.preset]
     preset = [radius for sampler in samplers for radius in getattr(sampler, "radii", ())]
@@ -135,7 +135,7 @@ def _radii_problems(study: Study, e: Experiment) -> Iterator[str]:
 
 
 def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
-    """A checkpoint brought along is of one training: it cannot stand for several."""
+    """An imported checkpoint is of one training, so it cannot be used for several seeds."""
     for method in e.methods if len(e.seeds) > 1 else ():
         entry = study.methods[method]
         if not spec_class("method", entry.kind).trains and "{seed" not in entry.own["checkpoint"]:
@@ -143,8 +143,8 @@ def _seed_problems(study: Study, e: Experiment | Diagnosis) -> Iterator[str]:
 
 
 def _method_problems(study: Study, key: ModelKey, within: tuple[ModelKey, ...] = ()) -> Iterator[str]:
-    """Why a method's model cannot be made at one noise level; if nothing speaks against it, why those that it is made from
-    cannot. `within`: the models that are made from this one."""
+    """Why a method's model cannot be made at one noise level; if it can, why those that it is made from cannot. `within`: the
+    models that are made from this one."""
     if key in within:
         circle = [*within[within.index(key) :], key]
         yield f"it is made from itself ({' -> '.join(one.method for one in circle)})"
@@ -158,7 +158,7 @@ def _method_problems(study: Study, key: ModelKey, within: tuple[ModelKey, ...] =
 
 
 def _own_problems(study: Study, key: ModelKey) -> Iterator[str]:
-    """What a method has against its noise, the number of images, its tables, and the other entries that it names."""
+    """Problems of a method with its noise, the number of images, its tables, and the other entries that it names."""
     dataset, model, method, noise, _ = key
     try:
         recipe = study.method(method, dataset, noise)
@@ -185,14 +185,14 @@ def _learns(study: Study, recipe: MethodSpec) -> bool:
 
 
 def _part_problems(study: Study, part: ModelKey) -> Iterator[str]:
-    """What speaks against the network and the noise of a model that another one is made from."""
+    """Problems with the network and the noise of a model that another one is made from."""
     info = study.datasets[part.dataset].info()
     yield from _under(f"model: {part.model}", study.models[part.model].refusals(info))
     yield from study.noises[part.noise].problems(info.dim)
 
 
 def _preview_problems(study: Study, e: Experiment) -> Iterator[str]:
-    """Noises under which no table can be estimated; with `pairs: possible`, only where that leaves none."""
+    """Noises under which no table can be estimated; with `pairs: possible`, only if no noise is left."""
     misfits = {noise: study.preview_misfits(e, noise) for noise in e.noises}
     if e.pairs == "all" or all(misfits.values()):
         for noise, lines in misfits.items():
@@ -200,8 +200,8 @@ def _preview_problems(study: Study, e: Experiment) -> Iterator[str]:
 
 
 def _pair_problems(study: Study, e: Experiment) -> Iterator[str]:
-    """Certificates that cannot be had under a noise; with `pairs: possible`, noises and certificates that are left without
-    the other."""
+    """Certificates that are impossible under a noise; with `pairs: possible`, noises without a certificate and certificates
+    without a noise."""
     misfits = {(noise, name): study.misfits(e.dataset, noise, name) for noise in e.noises for name in e.certificates}
     if e.pairs == "all":
         for (noise, certificate), lines in misfits.items():

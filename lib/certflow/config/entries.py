@@ -68,7 +68,7 @@ class Entries:
 
     @cached_property
     def _recipes(self) -> dict[tuple[str, str, str], MethodSpec]:
-        """What `method` has given: Snakemake asks for the same few recipes once for every job and file."""
+        """Results of `method`, kept because Snakemake asks for the same few recipes once for every job and file."""
         return {}
 
     def preset_key(self, name: str, dataset: str, noise: str) -> tuple[str, str, str, float]:
@@ -151,8 +151,8 @@ class Entries:
         ]
 
     def misfits(self, dataset: str, noise: str, certificate: str) -> list[str]:
-        """Why a certificate of a dataset's images cannot be had under a noise (empty: it can); nothing of one whose sampler is
-        wrong itself."""
+        """Why a certificate of a dataset's images is impossible under a noise (empty: it is possible, or its sampler is wrong
+        itself, which is reported elsewhere)."""
         spec, law = self.certificates[certificate], self.noises[noise]
         sampler = self.samplers.get(spec.sampler)
         if sampler is None:

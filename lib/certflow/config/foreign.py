@@ -1,4 +1,4 @@
-"""Per-image tables made elsewhere, read with the configuration: what is wrong with them is said before anything runs."""
+"""Per-image tables made elsewhere, read with the configuration, so that problems with them are found before anything runs."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def foreign_problems(study: "Study", e: Experiment) -> Iterator[str]:
 
 
 def _line_problems(study: "Study", e: Experiment, key: str, result: ForeignResult) -> Iterator[str]:
-    """One line for each table of a line that is wrong by itself, or beside the line's first one."""
+    """One message for each table of a row that is wrong by itself, or does not fit the row's first one."""
     dataset, images = study.datasets.get(e.dataset), study.images.get(e.images)
     first: tuple[str, Columns] | None = None
     for number, path in enumerate(result.paths):
@@ -51,7 +51,7 @@ def _line_problems(study: "Study", e: Experiment, key: str, result: ForeignResul
 
 
 def foreign_specs(e: Experiment) -> list[dict[str, Any]]:
-    """The lines made elsewhere of an experiment, with the SHA-256 of each of their files: another content is another result."""
+    """The rows of an experiment made elsewhere, with the SHA-256 of each of their files: other content is another result."""
     return [
         {
             **result.model_dump(mode="json", exclude={"folder", "tables"}),
@@ -88,7 +88,7 @@ def _other_images(path: str) -> str:
 
 
 def _beside_problems(e: Experiment) -> Iterator[str]:
-    """A line stands beside a row that exists, and a row beside one line."""
+    """A row made elsewhere must be compared with a row that exists, and each row with at most one."""
     rows: dict[tuple[str, str], str] = {}
     for place, result in enumerate(e.foreign):
         if result.beside is None:

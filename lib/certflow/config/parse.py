@@ -65,8 +65,8 @@ def _section(raw: Mapping[str, Any], section: str, problems: list[str]) -> dict[
 
 
 def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """The entries whose settings are right, by section and name. Of a setting that has a problem already no more is said, and
-    nothing is missing where a recipe is that there is not."""
+    """The entries whose settings are right, by section and name. A setting that has a problem already gets no second one, and
+    where a recipe is unknown, no setting is called missing."""
     good: dict[str, dict[str, Any]] = {section: {} for section in written}
     said = {line.partition(": ")[0] for line in problems}
     for section, name, fields in ((s, n, f) for s in written for n, f in written[s].items()):
@@ -79,7 +79,7 @@ def parsed(written: Written, problems: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _told(line: str, said: set[str]) -> bool:
-    """Whether what is wrong follows from what was said already. said: places."""
+    """Whether a problem follows from those that were reported already. said: their places."""
     place, _, what = line.partition(": ")
     return place in said or (what == "is missing" and f"{place.rpartition('.')[0]}.{shorthand.RECIPE}" in said)
 

@@ -1,4 +1,4 @@
-"""Values given on Snakemake's command line: what is nested in `--config` arrives as text, and is read here as YAML is."""
+"""Values given on Snakemake's command line: nested values of `--config` arrive as text, and are read here as YAML."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ def _fields(config: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tup
 
 
 def _record(section: str, entry: Mapping[str, Any]) -> type[Record] | None:
-    """What an entry is; None where it does not say it rightly, which is refused elsewhere."""
+    """The class of an entry; None if the entry does not state it correctly, which is refused elsewhere."""
     if section in RECORDS:
         return RECORDS[section]
     try:
@@ -78,7 +78,7 @@ def _replaced(value: Any, said: Any, read: Any) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """`0.5`, `3`, `true`, `null` as YAML reads them, and `1e-3` as everybody does; numbers in base 8 and 60 stay text."""
+    """`0.5`, `3`, `true`, `null` as YAML reads them, and `1e-3` as a number; numbers in base 8 and 60 stay text."""
     if OTHER_BASE.fullmatch(text):
         return text
     if any(letter in text for letter in "eE."):

@@ -1,4 +1,4 @@
-"""Settings against the record that they are to be, and what is wrong with them in a person's words."""
+"""Checks settings against the record that they are for, and says what is wrong with them in plain words."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def _explain(cls: type[Record], problem: Mapping[str, Any]) -> str:
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
-    """How YAML has read what was written, where that is not what its writer sees: `1e-3` is a text, `no` is false."""
+    """How YAML has read a value, if that is not what its writer expects: `1e-3` is a text, `no` is false."""
     given = problem["input"]
     if problem["type"] == "string_type" and isinstance(given, bool):
         return "; YAML takes no, off, yes and on for truth values: quote the word"
@@ -79,8 +79,8 @@ def _hint(problem: Mapping[str, Any]) -> str:
 
 
 def without_commas(text: str, whole: bool) -> str:
-    """A number as Python reads it. In whole numbers commas stand between thousands; in others one may be a decimal comma,
-    unless three digits follow it, of which nobody knows what they are: those stay as they are."""
+    """A number as Python reads it. In whole numbers commas separate thousands; in others one comma may be a decimal comma,
+    unless three digits follow it, which could be either: such texts are returned unchanged."""
     if whole:
         return text.replace(",", "") if THOUSANDS.fullmatch(text) else text
     return text if THOUSANDS.fullmatch(text) else text.replace(",", ".")
