@@ -468,7 +468,7 @@ def test_a_model_is_brought_examined_and_certified(web, weights):
     path.write_bytes(path.read_bytes() + b"x")
     web.site.ready.held.clear()
     spoilt = web.ended(web.post(f"/models/{name}/certify", {"index": "3"}).location.rsplit("/", 1)[1])
-    assert spoilt.status.state == "failed" and "is not the file that was brought" in spoilt.status.message
+    assert spoilt.status.state == "failed" and "is not the file that was uploaded" in spoilt.status.message
     shutil.rmtree(path.parent)
     web.site.cards.forget()
     assert "not there any more" in text(web.get(f"/jobs/{made}"))

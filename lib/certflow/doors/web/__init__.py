@@ -1,1 +1,1 @@
-"""The web application: certify an image and watch the certificate grow. Models are those of the pipeline, or brought along."""
+"""The web application: certify an image and watch the certificate grow. Models are those of the pipeline, or uploaded."""

@@ -114,7 +114,7 @@ def load(card: Card) -> "Brought":
     """The model of a card; `ArtefactError` where its file is not the one that was taken in."""
     record = _record(card.path.parent / CARD)
     if file_digest(card.path) != record.parents["weights"]:
-        raise ArtefactError(f"{card.path}: is not the file that was brought; bring the model again")
+        raise ArtefactError(f"{card.path}: is not the file that was uploaded; upload the model again")
     return _brought(card.path, _described(record.spec), None)
 
 
@@ -126,8 +126,8 @@ def read_card(path: Path) -> Card:
     kind = "no data given" if described.dataset is None else described.dataset.kind
     info = described.info()
     if info is None:
-        raise ArtefactError(f"{path}: does not say what images the model takes; bring the model again")
-    facts = {"data": kind, "network": described.architecture or "ONNX", "method": "brought along"}
+        raise ArtefactError(f"{path}: does not say what images the model takes; upload the model again")
+    facts = {"data": kind, "network": described.architecture or "ONNX", "method": "uploaded"}
     return Card(
         id=path.parent.name,
         path=weights,
@@ -210,9 +210,9 @@ def _described(spec: Mapping[str, Any]) -> Described:
 
 
 def _record(path: Path) -> Provenance:
-    record = read_record(path, absent="bring the model again", format=FORMAT)
+    record = read_record(path, absent="upload the model again", format=FORMAT)
     if record.spec.get("folder") != path.parent.name:
-        raise ArtefactError(f"{path}: belongs to another model; bring the model again")
+        raise ArtefactError(f"{path}: belongs to another model; upload the model again")
     return record
 
 

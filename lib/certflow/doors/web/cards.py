@@ -1,4 +1,4 @@
-"""The models that there are: those of the pipeline, and those brought along."""
+"""The models that there are: those of the pipeline, and those uploaded."""
 
 import hashlib
 import math

@@ -14,7 +14,7 @@ class Settings:
     """Settings of one server."""
 
     results: Path = Path("results")
-    """Folder of the pipeline's results; jobs and models brought along go into its folder `web`."""
+    """Folder of the pipeline's results; jobs and uploaded models go into its folder `web`."""
     hosts: tuple[str, ...] = LOOPBACK
     """Host names under which the pages may be asked for."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(18))

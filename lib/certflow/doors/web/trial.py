@@ -52,7 +52,7 @@ def tried_apart(path: Path, shape: tuple[int, ...] | None, classes: int | None) 
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise DataError(
-            f"{path}: did not finish a few images within {SECONDS:g} s; bring a smaller network, or one without loops"
+            f"{path}: did not finish a few images within {SECONDS:g} s; upload a smaller network, or one without loops"
         ) from None
     if done.returncode:
         raise DataError(f"{path}: the process that tried it out has ended ({done.returncode}); export the model again")
