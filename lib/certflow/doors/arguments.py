@@ -51,7 +51,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--native", action="store_true", help="on a CPU, convolutions by C code: half the time, other rounding"
     )
-    own.add_argument("--device", default="auto", help=DEVICES)
+    own.add_argument("--device", default="auto", help=f"{DEVICES} (auto)")
     own.add_argument("--batch", type=int, metavar="ROWS", help="noisy images at a time, if memory is short")
 
 
@@ -67,7 +67,7 @@ def add_weights(own: argparse._ActionsContainer) -> None:
         "--sd", type=float, nargs="+", help="standard deviations for --mean; else the mean is only subtracted"
     )
     own.add_argument(
-        "--weights", default="auto", help="which ones of the file: auto, raw, ema, or the place of one set"
+        "--weights", default="auto", help="which ones of the file: raw, ema, or the place of one set (auto)"
     )
     own.add_argument(
         "--leave-out",

@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a host name under which pages are answered",
     )
-    parser.add_argument("--device", default="auto", help=DEVICES)
+    parser.add_argument("--device", default="auto", help=f"{DEVICES} (auto)")
     parser.add_argument("--queue", type=_waiting, default=32, help="jobs that may wait (32)")
 
 
