@@ -426,7 +426,7 @@ BAD = {
         ["--images", "images.npy", "--out", "images.npy"],
         "would be lost",
     ),
-    "the model as the output": (["--model", "MODEL"], ["--out", "MODEL"], "model.safetensors: holds something else"),
+    "the model as the output": (["--model", "MODEL"], ["--out", "MODEL"], "model.safetensors: holds something other"),
     "labels as the output": (
         ["--model", "MODEL"],
         ["--images", "images.npy", "--labels", "labels.csv", "--out", "labels.csv"],
