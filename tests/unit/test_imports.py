@@ -1,11 +1,15 @@
 """What an entry point must not import: a torch start costs seconds on every job, torchvision and timm seconds more."""
 
+import importlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+
+from certflow.kinds.registry import lazy
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "timm", "matplotlib", "scipy.stats", "sklearn", "flask", "waitress")
@@ -88,3 +92,37 @@ def test_a_lazy_package_runs_before_its_submodules():
         "assert not isinstance(scipy, Unloaded) and scipy.special.ndtri(0.5) == 0\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_threads_wait_for_a_lazy_module_that_another_one_loads(tmp_path, monkeypatch):
+    """Such as two that draw noise for the first time at once."""
+    (tmp_path / "lazy_gate.py").write_text("import threading\nbegun, go = threading.Event(), threading.Event()\n")
+    (tmp_path / "lazy_slow.py").write_text(
+        "import lazy_gate\nlazy_gate.begun.set()\nlazy_gate.go.wait(60)\nVALUE = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    slow, gate = lazy("lazy_slow"), importlib.import_module("lazy_gate")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: slow.VALUE)
+        gate.begun.wait(60)
+        second = pool.submit(lambda: slow.VALUE)
+        early = wait([second], 0.2).done
+        gate.go.set()
+        assert not early and first.result() == second.result() == 1
+
+
+def test_a_lazy_module_that_asks_itself_for_what_it_has_not_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "lazy_self.py").write_text("import sys\nHAS = hasattr(sys.modules[__name__], 'LATER')\nLATER = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert lazy("lazy_self").HAS is False and lazy("lazy_self").LATER == 1
+
+
+def test_a_lazy_module_that_failed_is_tried_again(tmp_path, monkeypatch):
+    (tmp_path / "lazy_failing.py").write_text("import lazy_missing\nVALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    failing = lazy("lazy_failing")
+    with pytest.raises(ModuleNotFoundError, match="lazy_missing"):
+        _ = failing.VALUE
+    (tmp_path / "lazy_missing.py").touch()
+    importlib.invalidate_caches()
+    assert failing.VALUE == 1

@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -48,22 +49,36 @@ class Unloaded(ModuleType):
     """A module in `sys.modules` whose code runs at the first access to an attribute that only the code defines.
 
     The standard library's lazy module runs at any access, even to `__file__`. Importing torch reads `__file__` of every module
-    in `sys.modules`; lazy modules that import each other would then run while one of them is only half loaded.
+    in `sys.modules`; lazy modules that import each other would then run while one of them is only half loaded. Threads that
+    want something of a module whose code is running wait for its end.
     """
 
     def __getattr__(self, name: str) -> Any:
-        spec = self.__spec__
-        if spec is None or spec.loader is None:
-            raise AttributeError(name)
-        self.__class__ = ModuleType  # ty: ignore[invalid-assignment]  # what `importlib.util.LazyLoader` does
-        if spec.submodule_search_locations is not None:
-            self.__path__ = spec.submodule_search_locations
-        try:
-            spec.loader.exec_module(self)
-        except BaseException:
-            self.__class__ = Unloaded  # ty: ignore[invalid-assignment]
-            raise
+        with self.__dict__["__lock__"]:
+            if isinstance(self, Unloaded):
+                _run(self, name)
         return getattr(self, name)
+
+
+def _run(module: ModuleType, name: str) -> None:
+    """Run the module's code, which defines `name`; AttributeError where that code itself asks for it, or there is none."""
+    spec = module.__spec__
+    if spec is None or spec.loader is None or "__running__" in module.__dict__:
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    module.__dict__["__running__"] = True
+    if spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
+        # Its code imports its submodules. Whoever does so in another thread, and holds what that takes, must not wait for it.
+        module.__class__ = ModuleType
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        module.__class__ = Unloaded
+        raise
+    else:
+        module.__class__ = ModuleType  # as `importlib.util.LazyLoader` does
+    finally:
+        del module.__dict__["__running__"]
 
 
 def lazy(name: str) -> ModuleType:
@@ -75,9 +90,9 @@ def lazy(name: str) -> ModuleType:
         raise ModuleNotFoundError(f"no module named {name!r}")
     module = importlib.util.module_from_spec(spec)
     module.__dict__.pop("__path__", None)  # asked for when a submodule is imported, which needs the code to have run
+    module.__dict__["__lock__"] = RLock()
     module.__class__ = Unloaded
-    sys.modules[name] = module
-    return module
+    return sys.modules.setdefault(name, module)  # another thread may have put one there
 
 
 def register(kind: str):
