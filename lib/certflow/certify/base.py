@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from certflow.certify.counts import PlannedCounts, planned_counts
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
 from certflow.noise.radii import Norm
@@ -35,6 +37,11 @@ class Drawn:
     """By how much every probability may be wrong, because exact noise only approximates its law (total variation)."""
     exact: bool = False
     """Whether the noise was drawn in whole grey levels."""
+
+    @cached_property
+    def planned(self) -> PlannedCounts:
+        """Plan and counts, checked against each other; `CountsError` where they do not fit."""
+        return planned_counts(self.plan, self.counts)
 
 
 def drawn_from(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certflow.certify.base import CertificateSpec, Drawn
-from certflow.certify.counts import CountsError, planned_counts
+from certflow.certify.counts import CountsError
 from certflow.certify.field_table import FIELD_COLUMNS, format_time
 from certflow.errors import ArtefactError
 
@@ -45,7 +45,7 @@ def certificate_table(
         raise ValueError(f"certificates of kind {certificate.kind} cannot use exact noise")
     plan = drawn.plan
     try:
-        planned = planned_counts(plan, drawn.counts)
+        planned = drawn.planned
         seconds = _checked_seconds(seconds, planned.idx)
         result = certificate.certify(drawn)
     except CountsError as error:

@@ -47,11 +47,10 @@ class Anytime(CertificateSpec):
         import pandas as pd
 
         from certflow.certify.bounds import raised
-        from certflow.certify.counts import planned_counts
         from certflow.certify.radii import radius_below
         from certflow.stats import anytime_failure
 
-        planned = planned_counts(drawn.plan, drawn.counts)
+        planned = drawn.planned
         k, sampled = planned.selected_count(), planned.sampled
         failure = np.ones(len(k))
         failure[sampled] = raised(anytime_failure(k[sampled], planned.n[sampled], self.alpha), drawn.slack)

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from certflow.certify.base import CertificateSpec, Drawn
+from certflow.certify.counts import second_counts
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
@@ -78,15 +79,14 @@ class DoubleSampling(CertificateSpec):
         """
         import pandas as pd
 
-        from certflow.certify.counts import planned_counts, second_counts
         from certflow.certify.double_sampling.counted import double_radius, remarks
         from certflow.noise.radii.checks import needed_dimension
 
-        noise, (plan, counts) = drawn.noise, (drawn.plan, drawn.counts)
+        noise = drawn.noise
         exponent = noise.exponent
         if exponent is None:
             raise ValueError(self._noise_problems(noise)[0])
-        planned, second = planned_counts(plan, counts), second_counts(plan, counts, drawn.extra)
+        planned, second = drawn.planned, second_counts(drawn.plan, drawn.counts, drawn.extra)
         dim = needed_dimension(drawn.dim, noise)
         target = planned.label if self.judges_label else planned.selected
         k, k_q = planned.count_of(target), second.count_of(target)

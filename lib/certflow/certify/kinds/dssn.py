@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from certflow.certify.base import CertificateSpec, Claim, Drawn
+from certflow.certify.counts import CountsError
 from certflow.kinds.registry import register
 from certflow.noise.grid import LEVELS
 
@@ -50,9 +51,7 @@ class DependentSplittingCertificate(CertificateSpec):
         its votes) and, where the sampler has a margin, unsure (votes that were counted against the radius, 2 each)."""
         import pandas as pd
 
-        from certflow.certify.counts import planned_counts
-
-        planned = planned_counts(drawn.plan, drawn.counts)
+        planned = drawn.planned
         _check_complete(planned.n, drawn.noise.outcomes)
         sampled, n = planned.sampled, np.maximum(planned.n, 1)
         first, second = leaders(planned.counts)
@@ -79,8 +78,6 @@ class DependentSplittingCertificate(CertificateSpec):
 
 def _check_complete(n: np.ndarray, outcomes: int | None) -> None:
     """CountsError unless every outcome of each image was counted, or none."""
-    from certflow.certify.counts import CountsError
-
     wrong = n[(n != outcomes) & (n > 0)]
     if len(wrong):
         raise CountsError(f"n is {wrong[0]}, but the noise has {outcomes} outcomes, each of which must be counted once")

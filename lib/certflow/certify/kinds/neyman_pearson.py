@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from certflow.certify.base import CertificateSpec, Drawn
+from certflow.certify.counts import CountsError, PlannedCounts
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
@@ -13,8 +14,6 @@ from certflow.stats.limits import USUAL_ALPHA, smallest_n_to_certify
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from certflow.certify.counts import PlannedCounts
 
 
 @register("neyman_pearson")
@@ -50,15 +49,13 @@ class NeymanPearson(CertificateSpec):
         """See `CertificateSpec.certify`. ValueError for counts that do not fit the plan, and for two classes with `two`."""
         import pandas as pd
 
-        from certflow.certify.counts import planned_counts
-
         for problem in self._noise_problems(drawn.noise):
             raise ValueError(problem)
-        planned = planned_counts(drawn.plan, drawn.counts)
+        planned = drawn.planned
         if self.bound_form == "two" and planned.classes == 2:
             raise ValueError("bound_form: two bounds are never better than one with two classes; use `bound_form: one`")
-        two, u = self._two_bounds(drawn, planned), self._variates(planned, drawn.seed)
-        radius, p_lower, p_upper = self._bounds(planned, two, u, drawn)
+        two, u = self._two_bounds(drawn), self._variates(planned, drawn.seed)
+        radius, p_lower, p_upper = self._bounds(drawn, two, u)
         table = pd.DataFrame(
             {
                 **planned.verdict(p_lower > p_upper, planned.selected),
@@ -70,15 +67,15 @@ class NeymanPearson(CertificateSpec):
         if self.bound_form == "auto":
             table["bound_form"] = np.where(two, "two", "one")
         if u is not None:
-            table["radius_plain"] = self._bounds(planned, two, None, drawn)[0]
+            table["radius_plain"] = self._bounds(drawn, two, None)[0]
             table["u"], table["u_other"] = u.T
         return table
 
-    def _two_bounds(self, drawn: Drawn, planned: "PlannedCounts") -> np.ndarray:
+    def _two_bounds(self, drawn: Drawn) -> np.ndarray:
         """bool [images]: which images get a bound on the runner-up, decided without stage 2."""
-        from certflow.certify.counts import CountsError
         from certflow.certify.radii import two_bounds_pay
 
+        planned = drawn.planned
         if self.bound_form != "auto" or planned.classes == 2:
             return np.full(len(planned.idx), self.bound_form == "two")
         if "k0_other" not in drawn.plan.columns:
@@ -87,7 +84,7 @@ class NeymanPearson(CertificateSpec):
         pay = two_bounds_pay(k0, k0_other, n0, planned.n, self.alpha, drawn.noise, drawn.dim, self.norm)
         return (planned.n > 0) & pay
 
-    def _variates(self, planned: "PlannedCounts", seed: int) -> np.ndarray | None:
+    def _variates(self, planned: PlannedCounts, seed: int) -> np.ndarray | None:
         """float64 [images, 2]: one uniform variate for each of an image's two bounds, a function of (seed, image) alone."""
         if self.bound == "plain":
             return None
@@ -97,12 +94,11 @@ class NeymanPearson(CertificateSpec):
 
         return effective_u(image_uniforms(planned.idx, seed=seed, stream=Stream.BOUND)[:, :2], self.alpha)
 
-    def _bounds(
-        self, planned: "PlannedCounts", two: np.ndarray, u: np.ndarray | None, drawn: Drawn
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _bounds(self, drawn: Drawn, two: np.ndarray, u: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """radius, p_lower, p_upper of all images; 0, 0, 1 for those that were not sampled."""
         from certflow.certify.radii import one_bound_radius, two_bound_radius
 
+        planned = drawn.planned
         k, k_other = planned.selected_count(), planned.largest_other_count()
         radius, p_lower, p_upper = np.zeros(len(k)), np.zeros(len(k)), np.ones(len(k))
         one, both = planned.sampled & ~two, planned.sampled & two

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from certflow.certify.base import CertificateSpec, Drawn
+from certflow.certify.counts import CountsError
 from certflow.kinds.registry import register
 from certflow.noise.base import NoiseSpec
 from certflow.sampling.base import SamplerSpec
@@ -51,7 +52,6 @@ class Sequential(CertificateSpec):
         """
         import pandas as pd
 
-        from certflow.certify.counts import CountsError, planned_counts
         from certflow.noise.radii import shift_of
         from certflow.sampling.ladder import LARGEST_DIM
         from certflow.stats.complement import complement_down
@@ -61,7 +61,7 @@ class Sequential(CertificateSpec):
                 f"images of {drawn.dim} coordinates are larger than exact decisions allow for ({LARGEST_DIM}); draw them with "
                 "`arithmetic: float`"
             )
-        planned = planned_counts(drawn.plan, drawn.counts)
+        planned = drawn.planned
         if "decided" not in drawn.extra:
             raise CountsError("the counts hold no decisions; sample with a sampler of kind decide")
         decided = np.asarray(drawn.extra["decided"], np.float64)
