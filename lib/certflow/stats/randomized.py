@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from certflow.stats.checks import level
 from certflow.stats.clopper_pearson import Bound, checked_arguments, plug_in_failure
 
 SMALLEST_U = 0.02
@@ -41,7 +40,7 @@ def randomized_failure(k: ArrayLike, n: ArrayLike, alpha: ArrayLike, u: ArrayLik
     u = np.asarray(u, np.float64)
     if not ((u > alpha) & (u <= 1)).all():
         raise ValueError("u: must lie in (alpha, 1]; see effective_u")
-    k, n, alpha, u = (part.astype(np.float64) for part in np.broadcast_arrays(k, n, level("alpha", alpha), u))
+    k, n, alpha, u = (part.astype(np.float64) for part in np.broadcast_arrays(k, n, alpha, u))
     found = np.where(k == n, -np.expm1(np.log(alpha / u) / n), plug_in_failure(k, n, alpha))
     inner = (k > 0) & (k < n) & (u < 1) & (found < 1)  # 1 - L is 1 in float64 where L is below 1e-16
     if inner.any():
