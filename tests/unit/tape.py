@@ -86,7 +86,7 @@ class Tape(TorchDispatchMode):
 
 
 def taped(work: Callable[[], None]) -> Callable[[], None]:
-    """A `record` for `certflow.machine.replay.Recorder`."""
+    """A `record` for `recorder`."""
     tape = Tape()
     try:
         with tape, torch.random.fork_rng(devices=[]):
@@ -94,6 +94,13 @@ def taped(work: Callable[[], None]) -> Callable[[], None]:
     finally:
         tape.rewind()
     return tape.replay
+
+
+def recorder(record: Callable[[Callable], Callable] | None) -> replay.Recorder:
+    """A recorder of work on the CPU that makes of it what `record` does."""
+    made = replay.Recorder(torch.device("cpu"))
+    made.record = record
+    return made
 
 
 def record_steps(monkeypatch: pytest.MonkeyPatch, fewest: int) -> list:
@@ -107,5 +114,5 @@ def record_steps(monkeypatch: pytest.MonkeyPatch, fewest: int) -> list:
     monkeypatch.setattr(native, "_library", lambda: None)
     monkeypatch.setattr(frozen, "_fold_pays", lambda module, x: False)
     monkeypatch.setattr(repeated, "FEWEST_STEPS", fewest)
-    monkeypatch.setattr(repeated, "Recorder", lambda device: replay.Recorder(device, record))
+    monkeypatch.setattr(repeated, "Recorder", lambda device: recorder(record))
     return made

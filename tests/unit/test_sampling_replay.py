@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tape import taped
+from tape import recorder, taped
 
 from certflow.errors import NonFiniteError
 from certflow.machine import replay
@@ -56,7 +56,7 @@ def recordings(monkeypatch) -> list:
     monkeypatch.setattr(native, "_library", lambda: None)  # on a GPU noise comes from torch's operations
     monkeypatch.setattr(steps, "_looked_up", steps._searched)
     monkeypatch.setattr(engine._Work, "by_graph", True)
-    monkeypatch.setattr(row_loop, "Recorder", lambda device: replay.Recorder(device, record))
+    monkeypatch.setattr(row_loop, "Recorder", lambda device: recorder(record))
     return made
 
 
@@ -238,9 +238,8 @@ def test_work_is_done_once_for_every_call_whether_repeated_or_not():
 
     for record in (None, taped):
         total.zero_()
-        recorder = replay.Recorder(torch.device("cpu"), record)
-        repeated = replay.Replayed(work, recorder)
-        with recorder.streamed():
+        repeated = replay.Replayed(work, recorder(record))
+        with repeated.recorder.streamed():
             for _ in range(10):
                 repeated()
         assert int(total) == 10
@@ -251,7 +250,7 @@ def test_a_recording_that_fails_for_another_reason_is_an_error():
     def record(work):
         raise TypeError("a mistake")
 
-    repeated = replay.Replayed(lambda: None, replay.Recorder(torch.device("cpu"), record))
+    repeated = replay.Replayed(lambda: None, recorder(record))
     with pytest.raises(TypeError, match="a mistake"):
         for _ in range(10):
             repeated()

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
 
 import torch
 
@@ -28,15 +27,13 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 class Recorder:
     """Makes graphs of work on one device, on a stream beside the usual one.
 
-    `record(work)` returns what repeats the work; by default a capture on CUDA, and None elsewhere: nothing is recorded.
+    `record`: work → what repeats it, a capture on CUDA; None elsewhere: nothing is recorded.
     """
 
-    def __init__(self, device: torch.device, record: Callable[[Work], Work] | Literal["auto"] | None = "auto"):
+    def __init__(self, device: torch.device):
         self.stream = _stream(device) if device.type == "cuda" else None
         graphs = self.stream is not None and os.environ.get("CERTFLOW_GRAPHS") != "0"
         self.record: Callable[[Work], Work] | None = self._capture if graphs else None
-        if not isinstance(record, str):
-            self.record = record
 
     @contextmanager
     def streamed(self) -> Iterator[None]:
