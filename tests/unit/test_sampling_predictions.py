@@ -138,7 +138,7 @@ def test_merged_predictions_are_the_same_for_any_number_of_shards(home, tmp_path
     many, many_record = read_arrays(tmp_path / "many.npz")
     assert np.array_equal(one["counts"], many["counts"]) and one_record.digest == many_record.digest
     for wrong in (parts[1:], [*parts, parts[0]]):
-        with pytest.raises(ArtefactError, match="do not hold every training image once"):
+        with pytest.raises(ArtefactError, match="do not hold its images once each"):
             merge_predictions(predictions_spec(), shards=wrong, predictions=tmp_path / "x.npz")
 
 

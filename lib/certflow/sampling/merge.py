@@ -34,7 +34,7 @@ def merge_counts(
         records.append(record)
         parts.append(arrays)
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "label"}
-    order = _matching(merged["idx"], rows["idx"].to_numpy(), plan)
+    order = matching(merged["idx"], rows["idx"].to_numpy(), plan)
     result = {name: values[order] for name, values in merged.items()}
     _complete(result, planned)
     result["seconds"] = result["seconds"] + rows["seconds0"].to_numpy()
@@ -75,15 +75,16 @@ def _misjudged(result: Mapping[str, np.ndarray], measurement: Measurement) -> np
     return wrong
 
 
-def _matching(found: np.ndarray, wanted: np.ndarray, plan: str | Path) -> np.ndarray:
-    """Positions in `found` of the images `wanted`, which must be the same images, each once."""
+def matching(found: np.ndarray, wanted: np.ndarray, path: str | Path) -> np.ndarray:
+    """Positions of the images `wanted` in `found`, those of all shards together. ArtefactError about the file at `path`, which
+    wants them, where these are not the same images, each once."""
     order = np.argsort(found)
     if not np.array_equal(found[order], np.sort(wanted)):
         odd = (
             sorted(set(found.tolist()) ^ set(wanted.tolist())) or found[order][1:][np.diff(found[order]) == 0].tolist()
         )
         raise ArtefactError(
-            f"{plan}: the shards do not hold its images once each (first: idx {odd[0]}); delete the shards"
+            f"{path}: the shards do not hold its images once each (first: idx {odd[0]}); delete the shards"
         )
     position = np.empty(len(wanted), np.int64)
     position[np.argsort(wanted)] = order

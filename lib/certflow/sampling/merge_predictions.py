@@ -10,6 +10,7 @@ import numpy as np
 from certflow.errors import ArtefactError
 from certflow.files.artefact import read_arrays, write_arrays
 from certflow.files.provenance import Provenance, circumstances
+from certflow.sampling.merge import matching
 from certflow.training.predictions import FORMAT, SHARD_FORMAT, check_votes, compact
 
 
@@ -30,11 +31,7 @@ def merge_predictions(spec: Mapping[str, Any], *, shards: Sequence[str | Path], 
     merged = {
         name: np.concatenate([arrays[name] for arrays, _ in parts]) for name in ("idx", "label", "counts", "seconds")
     }
-    order = np.argsort(merged["idx"])
-    if not np.array_equal(merged["idx"][order], np.arange(first.notes["images"])):
-        raise ArtefactError(
-            f"{predictions}: its shards do not hold every training image once; delete them and run again"
-        )
+    order = matching(merged["idx"], np.arange(first.notes["images"]), predictions)
     counts, label, n = merged["counts"][order], merged["label"][order], spec["predictions"]["n"]
     check_votes(counts, n, predictions)
     notes = {
