@@ -51,7 +51,8 @@ def measurement(**changes) -> Measurement:
 def counted(path, *, given=None, spec=None, parents=None, index=INDEX, measured=None) -> np.ndarray:
     """The counts that a job writes."""
     given = given or setting()
-    write_measured(given, spec or {"a": 1}, "shard", parents or given.parents, index, [measured or measurement()], path)
+    given = replace(given, parents=parents or given.parents)
+    write_measured(given, spec or {"a": 1}, "shard", index, [measured or measurement()], path)
     return read_arrays(path)[0][(measured or measurement()).name]
 
 
@@ -119,7 +120,7 @@ def test_states_of_two_measurements_are_kept_apart(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stage, "Journal", journal)
     both = [measurement(), measurement(name="counts_q", stream=Stream.SECOND_DISTRIBUTION)]
-    write_measured(setting(), {"a": 1}, "shard", {"model": "m"}, INDEX, both, tmp_path / "a.npz")
+    write_measured(setting(), {"a": 1}, "shard", INDEX, both, tmp_path / "a.npz")
     names, digests = zip(*kept, strict=True)
     assert names == ("a.npz.partial", "a.npz.counts_q.partial") and len(set(digests)) == 2
 

@@ -46,4 +46,4 @@ def smooth_predictions(
     if warning:
         print(f"note: {warning}", file=sys.stderr)
     measurement = Measurement("counts", setting.noise, Stream.SMOOTHED_PREDICTIONS, draws)
-    write_measured(setting, spec, SHARD_FORMAT, setting.parents, index, [measurement], counts)
+    write_measured(setting, spec, SHARD_FORMAT, index, [measurement], counts)

@@ -92,7 +92,7 @@ def presample_counts(
     index = found.chosen(images, manifest)
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
     measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
-    write_measured(setting, spec, "presample", setting.parents, index, [measurement], counts)
+    write_measured(setting, spec, "presample", index, [measurement], counts)
 
 
 def _write_no_counts(
@@ -159,10 +159,8 @@ def sample_counts(
     bounds = shard_bounds(np.sum([measurement.draws for measurement in measurements], axis=0), shards)
     part = slice(bounds[number - 1], bounds[number])
     index = planned.rows["idx"].to_numpy(np.int64)[part]
-    parents = {**setting.parents, **planned.parents}
-    write_measured(
-        setting, spec, "shard", parents, index, [measurement.part(part) for measurement in measurements], counts
-    )
+    setting = replace(setting, parents={**setting.parents, **planned.parents})
+    write_measured(setting, spec, "shard", index, [measurement.part(part) for measurement in measurements], counts)
 
 
 def open_setting(
@@ -206,8 +204,7 @@ def _say_what_precision_costs(base: BaseClassifier) -> None:
 def write_measured(
     setting: Setting,
     spec: Mapping[str, Any],
-    kind: str,
-    parents: Mapping[str, str],
+    format: str,
     index: np.ndarray,
     measurements: Sequence[Measurement],
     path: str | Path,
@@ -215,7 +212,7 @@ def write_measured(
     """Count the images at `index` (positions in the split), write the result with its provenance, and forget the partial
     state, holding the lock all the while."""
     base, device = setting.base, device_name(setting.base.device)
-    record = Provenance(kind, spec, parents, device=device, versions=base.versions, notes=setting.notes)
+    record = Provenance(format, spec, setting.parents, device=device, versions=base.versions, notes=setting.notes)
     job = {
         "made": record.digest,
         "notes": record.notes,
