@@ -24,6 +24,7 @@ from certflow.sampling import engine, stage
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import Reader, count_classes
 from certflow.sampling.merge_predictions import merge_predictions
+from certflow.sampling.origin import around
 from certflow.sampling.predictions import smooth_predictions
 from certflow.training.assembly import Files
 from certflow.training.base import ReadsPredictions
@@ -331,10 +332,11 @@ def test_a_model_says_which_predictions_it_learnt_from(home, tmp_path):
     # Sampling asks for a model of these predictions and no other.
     setting = {**spec, "model": MODEL.canonical(), "engine": 1}
     files = (home / "digits.json", tmp_path / "model.safetensors")
-    assert stage.open_setting(setting, DIGITS, *files, "cpu", "test").seed == 5
+    images = around(DIGITS, files[0], {"split": "test"}, None)
+    assert stage.open_setting(setting, DIGITS, *files, "cpu", images).seed == 5
     setting["tables"] = {"predictions": predictions_spec(n=13)}
     with pytest.raises(ArtefactError, match=r"tables\.predictions\.predictions\.n: file has 12, asked for 13"):
-        stage.open_setting(setting, DIGITS, *files, "cpu", "test")
+        stage.open_setting(setting, DIGITS, *files, "cpu", images)
 
 
 def test_training_refuses_predictions_made_otherwise(home, tmp_path):

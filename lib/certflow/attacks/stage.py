@@ -11,12 +11,10 @@ from certflow.attacks.base import AttackSpec
 from certflow.attacks.running import Found, attack_images
 from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
-from certflow.data.base import DatasetSpec, Split, SplitName
+from certflow.data.base import DatasetSpec, Split
 from certflow.data.items import Tokens, network_input
-from certflow.data.store import open_split, read_manifest
-from certflow.data.subset import Images
+from certflow.data.store import read_manifest
 from certflow.data.text.words import SPECIAL
-from certflow.errors import DataError
 from certflow.files.artefact import write_table
 from certflow.files.lock import exclusive
 from certflow.files.provenance import Provenance
@@ -26,7 +24,7 @@ from certflow.machine.progress import progress
 from certflow.models.header import carried_warnings, read_header
 from certflow.models.words import reserve
 from certflow.sampling.arguments import as_tensor
-from certflow.sampling.origin import checked_origin
+from certflow.sampling.origin import Around, around, checked_origin
 from certflow.sampling.stage import open_setting
 
 if TYPE_CHECKING:
@@ -53,12 +51,9 @@ def attack_model(
     """
     import pandas as pd
 
-    subset = Images.model_validate(spec["images"])
-    opened = _opened(spec, dataset, manifest, model, device, subset.split)
-    try:
-        index = subset.indices(len(opened.split))
-    except ValueError as error:
-        raise DataError(f"{manifest}: {error}; change the `images` entry") from None
+    images = around(dataset, manifest, spec["images"], None)
+    index = images.chosen(spec["images"], manifest)
+    opened = _opened(spec, dataset, manifest, model, device, images)
     attack, victim = revive("attack", spec["attack"]), opened.victim
     record = Provenance(
         format=FORMAT,
@@ -69,7 +64,7 @@ def attack_model(
     )
     # The times of two runs differ, and the record of one would not fit the other's table.
     with exclusive(table, "attacking"):
-        write_table(table, pd.concat(_tables(attack, victim, opened.split, index), ignore_index=True), record)
+        write_table(table, pd.concat(_tables(attack, victim, images.split, index), ignore_index=True), record)
 
 
 def _tables(attack: AttackSpec, victim: Victim | TextVictim, split: Split, index: np.ndarray) -> "list[pd.DataFrame]":
@@ -105,10 +100,9 @@ def attack_table(found: Found, index: np.ndarray, eps: float) -> "pd.DataFrame":
 
 @dataclass(frozen=True)
 class _Opened:
-    """The model under attack, what it is attacked on, and what to record of both."""
+    """The model under attack, and what to record of it."""
 
     victim: Victim | TextVictim
-    split: Split
     parents: Mapping[str, str]
     notes: Mapping[str, Any]
 
@@ -119,18 +113,19 @@ def _opened(
     manifest: str | Path,
     model: str | Path,
     device: Any,
-    split: SplitName,
+    images: Around,
 ) -> _Opened:
     """The model as it was written, for gradients; of images also as it is judged, which `open_setting` prepares."""
     module, record = spec_class("method", spec["method"]["kind"]).load(model, spec, dataset.info())
     if dataset.info().item.name == Tokens.name:
-        _reserve_unused(module, read_manifest(manifest).notes["splits"][split]["tokenizer"], dataset.info().words)
+        split = read_manifest(manifest).notes["splits"][spec["images"]["split"]]
+        _reserve_unused(module, split["tokenizer"], dataset.info().words)
         parents = {"model": read_header(model)[1], "data": checked_origin(model, record, spec, manifest)}
         victim = TextVictim(module.to(device), spec["seed"])
-        return _Opened(victim, open_split(dataset, manifest, split), parents, carried_warnings(record))
-    setting = open_setting(spec, dataset, manifest, model, device, split)
+        return _Opened(victim, parents, carried_warnings(record))
+    setting = open_setting(spec, dataset, manifest, model, device, images)
     victim = Victim(module.to(setting.base.device), setting.base, setting.noise, setting.seed)
-    return _Opened(victim, setting.split, setting.parents, setting.notes)
+    return _Opened(victim, setting.parents, setting.notes)
 
 
 def _reserve_unused(network: "torch.nn.Module", tokenizer: Mapping[str, Any], vocabulary: int) -> None:

@@ -22,7 +22,7 @@ TRAINED = ("dataset", "method", "noise", "seed", "tables", "fine_tuned", "files"
 
 @dataclass(frozen=True)
 class Around:
-    """The images that copies are drawn around: clean ones, or corrupted copies of them."""
+    """The images that copies are drawn around: clean ones, views of them, or corrupted copies."""
 
     split: Split
     corrupted: Copies | None = None

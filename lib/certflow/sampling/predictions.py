@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from certflow.data.base import DatasetSpec
+from certflow.data.store import open_split
 from certflow.data.views import Views
 from certflow.noise.streams import Stream
 from certflow.sampling.base import Measurement
+from certflow.sampling.origin import Around
 from certflow.sampling.plan import shard_bounds
 from certflow.sampling.stage import open_setting, shard_number, write_measured
 from certflow.training.predictions import SHARD_FORMAT, unusual
@@ -32,14 +33,13 @@ def smooth_predictions(
     Resumable like stage 2 of sampling: a killed job goes on from its last saved state and ends with the same counts. Images
     are read when their turn comes.
     """
-    setting = open_setting(spec, dataset, manifest, model, device, "train")
-    settings = spec["predictions"]
+    settings, split = spec["predictions"], open_split(dataset, manifest, "train")
     if settings["augment"]:
-        views = Views(setting.split, dataset.info().augmentation, setting.seed)
-        setting = replace(setting, split=views)
-    setting.notes["images"] = len(setting.split)
+        split = Views(split, dataset.info().augmentation, spec["seed"])
+    images = Around(split, notes={"images": len(split)})
+    setting = open_setting(spec, dataset, manifest, model, device, images)
     number, shards = shard_number(shard)
-    bounds = shard_bounds(np.full(len(setting.split), settings["n"], np.int64), shards)
+    bounds = shard_bounds(np.full(len(split), settings["n"], np.int64), shards)
     index = np.arange(bounds[number - 1], bounds[number], dtype=np.int64)
     draws = np.full(len(index), settings["n"], np.int64)
     warning = unusual(spec)

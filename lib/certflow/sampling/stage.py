@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from certflow.data.base import DatasetSpec, Split, SplitName
+from certflow.data.base import DatasetSpec, Split
 from certflow.data.corruptions.store import Corrupted
-from certflow.data.store import open_split
 from certflow.errors import ArtefactError
 from certflow.files.artefact import write_arrays
 from certflow.files.lock import exclusive
@@ -50,11 +49,6 @@ class Setting:
     notes: dict[str, Any]
     arithmetic: Arithmetic = "float"
 
-    def around(self, images: Around) -> "Setting":
-        """The same with other images to draw around."""
-        parents, notes = {**self.parents, **images.parents}, {**self.notes, **images.notes}
-        return replace(self, split=images.split, parents=parents, notes=notes)
-
     def measure(self, measurement: Measurement, index: np.ndarray, journal: Journal) -> dict[str, np.ndarray]:
         """The arrays of one measurement of the images at `index` (positions in the split), and their `seconds`."""
         return measure(
@@ -86,10 +80,9 @@ def presample_counts(
     """
     if spec["presample"]["n0"] == 0:
         return _write_no_counts(spec, dataset, manifest, model, counts, corrupted)
-    arithmetic, images = spec["presample"]["arithmetic"], spec["images"]
-    found = around(dataset, manifest, images, corrupted)
-    setting = open_setting(spec, dataset, manifest, model, device, images["split"], arithmetic).around(found)
-    index = found.chosen(images, manifest)
+    images = around(dataset, manifest, spec["images"], corrupted)
+    setting = open_setting(spec, dataset, manifest, model, device, images, spec["presample"]["arithmetic"])
+    index = images.chosen(spec["images"], manifest)
     draws = np.full(len(index), spec["presample"]["n0"], np.int64)
     measurement = Measurement("counts", setting.noise, Stream.SELECTION, draws)
     write_measured(setting, spec, "presample", index, [measurement], counts)
@@ -135,9 +128,9 @@ def sample_counts(
     Refuses a plan of another spec, of other weights or images, or whose first stage was drawn under another precision.
     """
     planned = read_plan(plan, spec)
-    record, images = planned.record, spec["images"]
-    setting = open_setting(spec, dataset, manifest, model, device, images["split"], planned.sampler.arithmetic)
-    setting = setting.around(around(dataset, manifest, images, corrupted))
+    record = planned.record
+    images = around(dataset, manifest, spec["images"], corrupted)
+    setting = open_setting(spec, dataset, manifest, model, device, images, planned.sampler.arithmetic)
     first_look = planned.sampler.n0 > 0  # else nothing was run that notes could be about
     wanted = {"parents": setting.parents, "notes": setting.notes if first_look else {}}
     found = {
@@ -169,7 +162,7 @@ def open_setting(
     manifest: str | Path,
     model: str | Path,
     device: Any,
-    split: SplitName,
+    images: Around,
     arithmetic: Arithmetic = "float",
 ) -> Setting:
     """The model, images and noise of a job, after checking that they belong together. spec: what `Study.sample_spec` has."""
@@ -182,11 +175,11 @@ def open_setting(
     noise = revive("noise", spec["noise"])
     return Setting(
         base=base,
-        split=open_split(dataset, manifest, split),
+        split=images.split,
         noise=noise,
         seed=spec["seed"],
-        parents={"model": weights, "data": data},
-        notes={**base.describe(), **noise.describe(info.dim), **carried_warnings(record)},
+        parents={"model": weights, "data": data, **images.parents},
+        notes={**base.describe(), **noise.describe(info.dim), **carried_warnings(record), **images.notes},
         arithmetic=arithmetic,
     )
 
