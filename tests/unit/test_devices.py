@@ -1,5 +1,6 @@
 """Jobs on one machine take free devices, each its own, and give them back by ending."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_more_jobs_than_devices_share_and_say_so(tmp_path, root, capsys):
     assert claim(["cuda:0", "cuda:1"], 1, tmp_path)[0] in ("cuda:0", "cuda:1")
     assert "some share one" in capsys.readouterr().err
     job.end()
+
+
+@pytest.mark.parametrize("fails", ["fcntl.flock", "open_plain"])
+def test_where_no_lock_can_be_had_devices_are_shared_and_it_is_said_so(tmp_path, monkeypatch, capsys, fails):
+    """A disk that knows no locks, or is full."""
+
+    def refused(*given):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(f"certflow.machine.claims.{fails}", refused)
+    assert claim(["cuda:0", "cuda:1"], 1, tmp_path)[0] in ("cuda:0", "cuda:1")
+    assert f"no locks in {tmp_path}: some share one" in capsys.readouterr().err and devices._held == []
 
 
 def test_a_job_takes_all_where_there_are_no_more_than_it_wants(tmp_path):

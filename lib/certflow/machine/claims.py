@@ -72,7 +72,7 @@ def claim(devices: Sequence[str], count: int, folder: Path | None = None) -> lis
         busy = [slot for slot in range(len(devices)) if slot not in free]
         start = os.getpid() % len(busy)
         free += (busy[start:] + busy[:start])[: count - len(free)]
-        reason = "more jobs than devices: some share one (state how many there are: --resources gpu=...)"
+        reason = f"more jobs than devices, or no locks in {place}: some share one (say how many: --resources gpu=...)"
         if place is None:
             reason = (
                 "no folder of this user alone for locks on devices: jobs may share one (set TMPDIR to such a folder)"
@@ -100,10 +100,14 @@ def _name(devices: Sequence[str], slot: int) -> str:
 
 
 def _lock(path: Path) -> bool:
-    handle = open_plain(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Whether this process holds the lock now; not where another one does, nor on a disk that is full or knows no locks."""
+    try:
+        handle = open_plain(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         os.close(handle)
         return False
     _held.append(handle)
