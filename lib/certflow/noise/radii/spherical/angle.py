@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from certflow.noise.radii.spherical.stirling import log_half_step
+from certflow.noise.radii.spherical.stirling import log_step
 
 REACH = 9.5
 """Beyond this many standard deviations B is 0 or 1 to within 1e-20."""
@@ -28,7 +28,7 @@ class AngleLaw:
         self.d = d
         self.reach = min(REACH, math.sqrt(d))
         z = (d - 1) / 2
-        self._log_peak = log_half_step(z) - 0.5 * math.log(math.pi * d)
+        self._log_peak = log_step(z, 0.5) - 0.5 * math.log(math.pi * d)
         knots = np.linspace(-self.reach, self.reach, CELLS + 1)
         self._per_cell = CELLS / (2 * self.reach)
         self._pieces = _hermite(self.exact(knots), self.density(knots) / self._per_cell)

@@ -20,8 +20,3 @@ def log_step(a: float, m: float) -> float:
     """ln(Gamma(a + m) / Gamma(a)) for a > 0 and a + m > 0, to about 1e-15 of m ln a however large a is."""
     rise = math.log1p(m / a)
     return a * rise + (m - 0.5) * rise + m * math.log(a) - m + remainder(a + m) - remainder(a)
-
-
-def log_half_step(z: float) -> float:
-    """ln(Gamma(z + 1/2) / Gamma(z)) for z > 0, to an absolute 1e-15 however large z is."""
-    return log_step(z, 0.5)
