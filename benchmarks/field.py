@@ -19,9 +19,9 @@ from certflow.data.splits import ArraySplit
 from certflow.kinds.registry import spec_class
 from certflow.machine.memory import keep_freed_memory, restore_default
 from certflow.models import build
-from certflow.models.base import Inference
+from certflow.models.base import Inference, Precision
 from certflow.models.fast import winograd
-from certflow.sampling.precision import Precision, bfloat16_is_native
+from certflow.sampling.precision import bfloat16_is_native
 from certflow.sampling.settings import exact_arithmetic
 
 SIGMA = 0.25

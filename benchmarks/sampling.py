@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -43,7 +43,7 @@ from benchmarks.field import (
     ways,
 )
 from certflow.data.base import DataInfo
-from certflow.models.base import Inference
+from certflow.models.base import Inference, Precision
 from certflow.noise import Gaussian, Stream
 from certflow.noise.base import Key
 from certflow.sampling.base import Arithmetic
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="measurements of each variant (default: some seconds' worth)")
     parser.add_argument("--draws", type=int, help="noisy copies in one measurement (default: by network and device)")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
+    parser.add_argument("--precisions", nargs="+", choices=get_args(Precision), help=PRECISIONS)
     parser.add_argument("--batches", nargs="+", type=int, help="rows per forward pass (default: by device and image)")
     parser.add_argument(
         "--compile",

@@ -38,13 +38,12 @@ from benchmarks.field import (
     table,
     ways,
 )
-from certflow.models.base import Inference
+from certflow.models.base import Inference, Precision
 from certflow.noise import DependentSplitting, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.copies import copies_of
 from certflow.sampling.engine import count_classes
 from certflow.sampling.fast.row_loop import Kept
-from certflow.sampling.precision import Precision
 
 MODEL = {"kind": "wide_resnet", "depth": 40, "width": 2}
 PAIR, REPEATS = 2, 128

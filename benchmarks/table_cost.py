@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -47,13 +47,13 @@ from certflow.data.store import open_split, prepare
 from certflow.errors import DataError
 from certflow.kinds.registry import revive, spec_class
 from certflow.models import build, load_model
+from certflow.models.base import Precision
 from certflow.models.header import read_header
 from certflow.noise import Gaussian, Stream
 from certflow.sampling.classifier import BaseClassifier
 from certflow.sampling.engine import count_classes
 from certflow.sampling.kinds.decide import Decide
 from certflow.sampling.ladder import chance
-from certflow.sampling.precision import Precision
 from certflow.sampling.sequential import count_until
 from certflow.stats.estimate import most_misses
 from certflow.stats.optimal import growing_looks
@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="test images, evenly spread (default: that of the case)")
     parser.add_argument("--draws", type=int, default=100_000, help="N of the table that is compared with")
     parser.add_argument("--field-draws", type=int, default=20_000, help="draws that the field's loop is timed on")
-    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16", "float16"], help=PRECISIONS)
+    parser.add_argument("--precisions", nargs="+", choices=get_args(Precision), help=PRECISIONS)
     parser.add_argument("--sigma", type=float, help="noise level (default: that of the case; 0.5 for a model file)")
     parser.add_argument("--model", type=Path, help="a model.safetensors of the pipeline, trained at this sigma")
     parser.add_argument("--manifest", type=Path, help="results/data/<dataset>.json")

@@ -16,13 +16,17 @@ Setting = int | float | str | bool | list[int] | list[float]
 """A value that YAML can say and that libraries of networks take as a setting."""
 
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""Of the numbers that a network computes with."""
+
+
 class Inference(Record):
     """How the base classifier is evaluated when it is sampled. Part of the classifier: other bits, another function.
 
     The same on every device: where a precision has no units of its own it is emulated, slowly.
     """
 
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """`bfloat16` halves to quarters the time of large networks on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX."""
     compile: bool = False
     """Compile the network for its device, which pays for long jobs; on a CPU it needs a C++ compiler."""

@@ -1,15 +1,16 @@
 """One way to compute a module's logits, and how far two ways may lie apart."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from certflow.models.agreement import TOLERANCE, agree
+from certflow.models.base import Precision
 from certflow.sampling.probing import run
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[Precision, torch.dtype] = {name: getattr(torch, name) for name in get_args(Precision)}
 TOLERANCES = {torch.float32: TOLERANCE, torch.bfloat16: 0.5, torch.float16: 0.5}
 """Largest difference from the module in float32, see `certflow.models.agreement`. Fewer bits are another function; what is
 refused is one that has little to do with the module, such as after an overflow."""

@@ -5,14 +5,14 @@ So it is stated in the configuration and the same on every device. What is asked
 
 import copy
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from certflow.machine.cpu import cpu_flags
+from certflow.models.base import Precision
 
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["float32", "bfloat16", "float16"]
 MATRIX_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """CPU flags with which bfloat16 products are native: two of x86-64, one of arm64. Without them bfloat16 is emulated, 2 to 9
 times slower than float32."""
