@@ -53,7 +53,7 @@ def plan_rows(
 
     columns = sampler.plan(counts, noise, dim)
     if sampler.judges_label:
-        columns = columns | about_label(counts, label)
+        columns = {**columns, "selected": label.astype(np.int64), "k0": count_of(counts, label)}
     return pd.DataFrame(
         {
             "idx": index,
@@ -72,11 +72,6 @@ def plan_rows(
 def plan_columns(rows: "pd.DataFrame") -> dict[str, np.ndarray]:
     """The columns of a plan by name."""
     return {name: rows[name].to_numpy() for name in rows}
-
-
-def about_label(counts: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns `selected` and `k0` of a plan that judges each image's label; counts: int64 [images, classes]."""
-    return {"selected": label.astype(np.int64), "k0": count_of(counts, label)}
 
 
 @dataclass(frozen=True)
