@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from certflow.attacks.target import Target
 
-ABSTAIN = -1
-"""Class of an image whose votes do not settle it."""
-
 
 class AttackSpec(Spec):
     """Base of all attacks: on the classifier as it is, under no noise, unless a kind is of `SmoothedAttack`."""

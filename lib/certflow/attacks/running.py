@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from certflow.attacks.base import ABSTAIN, AttackSpec
+from certflow.attacks.base import AttackSpec
 from certflow.attacks.target import Target
 from certflow.attacks.texts import TextVictim
 from certflow.attacks.victim import Victim
+from certflow.certify.predict import ABSTAIN
 from certflow.errors import NonFiniteError
 
 
