@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from certflow.certify.base import CertificateSpec, drawn_from
+from certflow.certify.base import CertificateSpec, Drawn, drawn_from
 from certflow.certify.bounds import raised
 from certflow.certify.memory import problems, selection
 from certflow.noise.base import NoiseSpec
@@ -138,7 +138,9 @@ class Live:
 
     def moment(self) -> Moment:
         """What is known now."""
-        row, valid = self._certified(), self.anytime or self.drawn == self.planned
+        arrays, arithmetic = {"counts": self.counts[None]}, self.sampler.arithmetic
+        drawn = drawn_from(self.plan.assign(n=self.drawn), arrays, self.noise, self.dim, self.seed, arithmetic)
+        row, valid = self._certified(drawn), self.anytime or self.drawn == self.planned
         if valid:
             self.best = max(self.best, row["radius"])
         return Moment(
@@ -146,7 +148,7 @@ class Live:
             counts=self.counts.copy(),
             selected=self.selected,
             p_hat=float(self.counts[self.selected] / self.drawn) if self.drawn else float("nan"),
-            p_upper=self._upper(),
+            p_upper=self._upper(drawn.slack),
             best=self.best,
             valid=valid,
             seconds=self.seconds,
@@ -196,22 +198,17 @@ class Live:
             self.seconds += float(found.seconds[0])
         return found.counts[0]
 
-    def _certified(self) -> dict[str, Any]:
+    def _certified(self, drawn: Drawn) -> dict[str, Any]:
         """Class, radius and lower bound for the counts as they are."""
-        rows = self.plan.assign(n=self.drawn)
-        drawn = drawn_from(
-            rows, {"counts": self.counts[None]}, self.noise, self.dim, self.seed, self.sampler.arithmetic
-        )
         if not self.drawn:
             return {"predict": -1, "radius": 0.0, "p_lower": 0.0}
         row = self.certificate.certify(drawn).iloc[0]
         return {"predict": int(row["predict"]), "radius": float(row["radius"]), "p_lower": float(row["p_lower"])}
 
-    def _upper(self) -> float:
+    def _upper(self, slack: float) -> float:
         if not self.drawn:
             return 1.0
         missed = self.drawn - self.counts[self.selected]
-        slack = self.noise.distance(self.dim) if self.sampler.arithmetic == "exact" else 0.0
         return float(raised(np.asarray(anytime_failure(missed, self.drawn, self.certificate.alpha)), slack))
 
     def _resume(self, state: Mapping[str, np.ndarray]) -> None:
