@@ -90,7 +90,7 @@ def solve(law: RadialLaw, angle: AngleLaw, side: Side, rho, target, start) -> tu
         high[active] = np.where(residual > 0, here, high[active])
         low[active] = np.where(residual < 0, here, low[active])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = residual * special_density(z) * part.total / slope
+            step = residual * normal_density(z) * part.total / slope
         next_level = here - step
         wrong = ~((next_level > low[active]) & (next_level < high[active]))
         next_level[wrong] = 0.5 * (low[active] + high[active])[wrong]
@@ -101,7 +101,7 @@ def solve(law: RadialLaw, angle: AngleLaw, side: Side, rho, target, start) -> tu
     return level, found
 
 
-def special_density(z: np.ndarray) -> np.ndarray:
+def normal_density(z: np.ndarray) -> np.ndarray:
     """The standard normal density."""
     return np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
 
