@@ -48,7 +48,7 @@ class Measurement:
     draws: np.ndarray
     """int64 [images]; with a rule, at most so many."""
     parameter: np.ndarray | None = None
-    """float64 [images]: a parameter of the law that differs between images; `noise.sample` then gets it for every row."""
+    """float64 [images]: a parameter of the law that differs between images; the keys of all rows then hold it."""
     rule: StoppingRule | None = None
     """Ends images early. The file then has the further arrays `drawn` and `decided`."""
     selected: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""Exact binomial statistics and the bootstrap. Needs numpy and scipy, imported at first use, and nothing else of certflow."""
+"""Exact binomial statistics and the bootstrap. Needs numpy and scipy, imported at first use; of certflow, `kinds.exports`."""
 
 from certflow.kinds.exports import exports
 
