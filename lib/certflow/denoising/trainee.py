@@ -12,16 +12,16 @@ from certflow.denoising.composed import DenoiseThenClassify
 class Trainee(nn.Module):
     """The composed network, and the classifiers whose gradients the denoiser follows.
 
-    `surrogates` stand in for the classifier itself, in rotation; none: the classifier itself. Test images are always
-    classified by the classifier itself. Only the denoiser's parameters take gradients.
+    `surrogates` stand in for the classifier itself, in rotation; none: the classifier itself. They were made for the data, and
+    take images of that size, whatever side the classifier sees. Test images are always classified by the classifier itself.
+    Only the denoiser's parameters take gradients.
     """
 
     def __init__(self, composed: DenoiseThenClassify, surrogates: Sequence[nn.Module] = ()):
         super().__init__()
         self.composed = composed
         self.surrogates = nn.ModuleList(
-            DenoiseThenClassify(None, surrogate, clamp=composed.clamp, resize=composed.resize)
-            for surrogate in surrogates
+            DenoiseThenClassify(None, surrogate, clamp=composed.clamp) for surrogate in surrogates
         )
 
     def judge(self, number: int) -> DenoiseThenClassify:

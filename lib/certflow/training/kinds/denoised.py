@@ -71,7 +71,8 @@ class Denoised(MethodSpec):
     """Another method of this kind whose denoiser, trained under the same noise, is where the training starts: an `mse` one,
     followed by `stability` here, is the papers' Stab+MSE."""
     surrogates: list[Classifier] = []
-    """Train against these classifiers, batch i against number i modulo their count, instead of the classifier itself."""
+    """Train against these classifiers, batch i against number i modulo their count, instead of the classifier itself. They see
+    the denoised image at the size of the data."""
     access: Literal["white_box", "query"] = "white_box"
     """`query`: the classifier gives no gradients; surrogates are needed where the objective takes any."""
     clamp: bool = False
