@@ -1,6 +1,8 @@
 """Training a denoiser before a frozen classifier: objectives, surrogates, optimisers, interruption."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,13 +12,14 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from training_examples import patterns, timeless, weights
 
+from certflow.denoising.denoiser import LevelPlane
 from certflow.denoising.trainee import Trainee
 from certflow.errors import NonFiniteError
-from certflow.noise import Gaussian, noise
+from certflow.noise import Gaussian, Key, Stream, noise, philox
 from certflow.training import train
 from certflow.training.batch import Batch
 from certflow.training.denoisers.ranges import RangeTraining
-from certflow.training.denoisers.restoration import Restorer, levels
+from certflow.training.denoisers.restoration import Restorer, evaluate, levels
 from certflow.training.fast.adam import Adam, AdamThenSgd
 from certflow.training.fast.sgd import Sgd
 from certflow.training.kinds.denoised import Denoised
@@ -77,6 +80,15 @@ def test_surrogates_take_turns_and_the_classifier_itself_gives_no_gradient():
     for number in range(4):
         method("stability", access="query", surrogates=[NAMED] * 3).loss(batch(trainee, number))
     assert calls == [0, 0, 1, 1, 2, 2, 0, 0]  # the clean image and the denoised one
+
+
+def test_surrogates_take_images_as_the_data_have_them():
+    """Enlarging is for the classifier off the shelf; surrogates come from methods, which train on images as they are."""
+    surrogate, shapes = classifier(5), []
+    surrogate.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
+    trainee = Trainee(composed(DNCNN, clamp=True, resize=16), [surrogate])
+    method("stability", access="query", surrogates=[NAMED]).loss(batch(trainee))
+    assert shapes == [(6, 1, 8, 8)] * 2 and trainee.judge(0).clamp
 
 
 def run(objective, *, resume=None, stop=None, surrogates=(), **fields):
@@ -218,6 +230,21 @@ def test_a_denoiser_learns_over_a_range_of_levels(average):
     same = weights(restorer.average) == weights(restorer.live)
     assert not same
     assert restorer.best(average) is (restorer.average if average else restorer.live)
+
+
+def test_test_images_have_levels_of_their_own(monkeypatch):
+    """Not those that the training images of the same numbers have in some epoch; nor are they bound to the images' noise."""
+    told, recipe, restorer = [], RangeTraining(sigma_range=(0.0, 1.0)), Restorer(DRUNET.build(INFO, None))
+    monkeypatch.setattr(LevelPlane, "at", lambda self, y, sigma: told.append(sigma) or y)
+    one = batch(restorer)
+    evaluate(restorer, SimpleNamespace(epoch=lambda number: [(one.index, one.x, one.y)]), recipe, seed=one.seed)
+    (found,) = told
+    assert found.unique().numel() == 6 and 0 < found.min() and found.max() < 1
+    for epoch in range(3):
+        later = replace(one, epoch=epoch)
+        assert not any(torch.isin(later.uniform(slot), found).any() for slot in range(3))
+    noise = Key.of(one.index, 0, seed=one.seed, stream=Stream.TRAIN_EVALUATION)
+    assert not torch.isin(philox.uniforms(64, noise), found).any()
 
 
 @pytest.mark.parametrize("average", [0.0, 0.5])

@@ -76,10 +76,9 @@ def evaluate(restorer: Restorer, batches: Any, training: "RangeTraining", *, see
     denoiser, totals, images = restorer.best(training.average), [], 0
     with in_mode(restorer, training=False):
         for index, x, _ in batches.epoch(0):
-            coin = philox.uniforms(1, Key.of(index, 0, seed=seed, stream=Stream.TRAIN_METHOD))[:, 0]
-            sigma = levels(coin, training.sigma_range, training.spacing)
-            noise = Key.of(index, 0, seed=seed, stream=Stream.TRAIN_EVALUATION)
-            unit = philox.normals(x[0].numel(), noise).view(x.shape)
+            drawn, tossed = (Key.of(index, draw, seed=seed, stream=Stream.TRAIN_EVALUATION) for draw in (0, 1))
+            sigma = levels(philox.uniforms(1, tossed)[:, 0], training.sigma_range, training.spacing)
+            unit = philox.normals(x[0].numel(), drawn).view(x.shape)
             restored = denoiser.at(x + unit * sigma[:, None, None, None], sigma)
             totals.append((restored - x).double().square().flatten(1).mean(1).sum())
             images += len(x)
