@@ -108,12 +108,29 @@ def test_a_draw_is_what_its_words_say(law, image, draw):
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("dim", [2, 784, 5043, 150_528])
+@pytest.mark.parametrize("dim", [2, 784, 5043, 33_075, 150_528])
 def test_both_ways_of_taking_norms_agree(power, dim):
     values = directions.laplace(philox.signed(dim, Key(torch.arange(3), torch.arange(3), seed=SEED, stream=1)))
     exact = torch.linalg.vector_norm(values.double(), power, dim=1)
     assert torch.allclose(directions._serial_norms(values, power), exact, rtol={1: 5e-6, 2: 5e-7}[power], atol=0)
     assert torch.allclose(directions._fixed_point_norms(values, power), exact, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_norm_on_a_cpu_does_not_depend_on_threads_and_other_rows(power):
+    """Of images with an odd number of coordinates, too: torch adds up one long row by parts, one for each thread."""
+    values = directions.laplace(
+        philox.signed(3 * 105 * 105, Key(torch.arange(3), torch.arange(3), seed=SEED, stream=1))
+    )
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        wanted = directions.norms(values, power)
+        torch.set_num_threads(3)
+        assert torch.equal(directions.norms(values, power), wanted)
+        assert torch.equal(torch.cat([directions.norms(row[None], power) for row in values]), wanted)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_sums_for_norms_on_a_gpu_are_whole_numbers_of_a_billionth():
