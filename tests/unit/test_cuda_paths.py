@@ -235,7 +235,7 @@ def test_a_training_step_stays_on_the_device(kind, fields, precision, cuda):
 
 
 def test_a_training_step_with_a_law_that_warms_up_stays_on_the_device(cuda):
-    method = spec_class("method", "gaussian")(epochs=3, batch=16, noise_warmup=2)
+    method = spec_class("method", "gaussian")(epochs=4, batch=16, noise_warmup=2)
     model = on_cuda(small_conv()).train()
     assert steps_of(method, model, SMALL, cuda, GeneralizedGaussian(k=20, sigma=0.5)) == []
 

@@ -566,7 +566,7 @@ def test_training_refuses_noise_that_lacks_what_the_method_needs():
     ):
         train(method("smoothadv"), network(), *patterns(), noise=Other(), seed=0, quiet=True)
     with pytest.raises(ValueError, match="method gaussian: noise_warmup: noise of kind gaussian has no warm-up"):
-        spec, noise = method("gaussian", noise_warmup=1, epochs=2), GaussianNoise(sigma=0.5)
+        spec, noise = method("gaussian", noise_warmup=1, epochs=3), GaussianNoise(sigma=0.5)
         train(spec, network(), *patterns(), noise=noise, seed=0, quiet=True)
 
 

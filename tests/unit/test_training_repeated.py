@@ -58,7 +58,7 @@ def test_dropout_is_drawn_anew_in_every_step(recordings):
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 def test_noise_that_warms_up_is_never_that_of_another_step(unit, recordings):
     length = 1 if unit == "epoch" else 7
-    method = spec_class("method", "gaussian")(**COMMON, noise_warmup=length, noise_warmup_unit=unit)
+    method = spec_class("method", "gaussian")(**{**COMMON, "epochs": 3}, noise_warmup=length, noise_warmup_unit=unit)
     law = GeneralizedGaussian(k=20, sigma=0.25)
     assert run(method, noise=law) == plainly(method, noise=law)
     assert recordings

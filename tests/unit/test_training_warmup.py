@@ -102,34 +102,37 @@ def test_a_resumed_run_goes_on_where_the_warm_up_was(watched, tmp_path, stop):
 
 
 def test_a_warm_up_changes_what_is_trained():
-    with_it, without = (run(Gaussian(**RECIPE, epochs=2, noise_warmup=length)) for length in (1, 0))
+    with_it, without = (run(Gaussian(**RECIPE, epochs=3, noise_warmup=length)) for length in (1, 0))
     assert with_it != without
 
 
 def test_a_warm_up_is_part_of_the_method():
-    plain = Gaussian(epochs=9)
+    plain = Gaussian(epochs=10)
     assert plain.canonical()["noise_warmup"] == 0
-    warm = Gaussian(epochs=9, noise_warmup=8)
+    warm = Gaussian(epochs=10, noise_warmup=8)
     assert warm.digest() != plain.digest()
-    assert warm.digest() != Gaussian(epochs=9, noise_warmup=8, noise_warmup_unit="step").digest()
+    assert warm.digest() != Gaussian(epochs=10, noise_warmup=8, noise_warmup_unit="step").digest()
     assert Gaussian.model_validate({k: v for k, v in warm.canonical().items() if k != "revision"}) == warm
 
 
-def test_it_must_end_before_the_run():
-    with pytest.raises(ValidationError, match="noise_warmup must end"):
-        Gaussian(epochs=8, noise_warmup=8)
-    Gaussian(epochs=8, noise_warmup=100, noise_warmup_unit="step")
+@pytest.mark.parametrize(("epochs", "longest"), [(8, 6), (3, 1), (2, 0), (1, 0)])
+def test_the_last_epoch_has_the_noise_itself(epochs, longest):
+    """In epoch `noise_warmup` the exponent is one short: that of the entry, which is certified, comes with the next one."""
+    noise = GeneralizedGaussian(k=1, sigma=0.25)
+    assert Gaussian(epochs=epochs, noise_warmup=longest).law(noise, epochs - 1, 0, BATCHES) == noise
+    with pytest.raises(ValidationError, match="noise_warmup must end before the run's last epoch"):
+        Gaussian(epochs=epochs, noise_warmup=longest + 1)
+    Gaussian(epochs=epochs, noise_warmup=100, noise_warmup_unit="step")
 
 
-@pytest.mark.parametrize(("length", "possible"), [(6 * BATCHES - 1, True), (6 * BATCHES, False)])
-def test_it_must_end_before_the_run_in_loader_batches_too(length, possible):
+@pytest.mark.parametrize(("length", "possible"), [(6 * BATCHES - 2, True), (6 * BATCHES - 1, False)])
+def test_the_last_loader_batch_has_the_noise_itself(length, possible):
     method = Gaussian(**RECIPE, epochs=6, noise_warmup=length, noise_warmup_unit="step")
     assert (method.size_problems(96) == []) is possible
     assert (method.size_problems(65) == []) is possible, "the last batch of an epoch may be small"
+    assert (method.law(NOISE, 5, BATCHES - 1, BATCHES) == NOISE) is possible
     if not possible:
-        with pytest.raises(
-            ValueError, match=r"noise_warmup must end before the run does.*noise_warmup=18 and 18 loader"
-        ):
+        with pytest.raises(ValueError, match=r"before the run's last loader batch.*noise_warmup=17 and 18 loader"):
             run(method)
 
 
@@ -162,4 +165,4 @@ def test_noise_without_a_warm_up_is_refused(root):
 
 def test_plain_noise_stays_as_it_is():
     law = GaussianNoise(sigma=0.25)
-    assert Gaussian(epochs=9, noise_warmup=8).law(law, 2, 0, 5) is law
+    assert Gaussian(epochs=10, noise_warmup=8).law(law, 2, 0, 5) is law

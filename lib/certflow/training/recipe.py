@@ -28,6 +28,14 @@ class Optimiser(Protocol):
     def restore(self, state: dict[str, "torch.Tensor"]) -> None: ...
 
 
+def longest_warmup(units: int) -> int:
+    """The longest warm-up of noise that a run of so many epochs or loader batches comes out of; 0: none.
+
+    A warm-up of length w reaches into unit w, counted from 0 (`certflow.noise.warmup`), which therefore must not be the last.
+    """
+    return max(units - 2, 0)
+
+
 class Recipe(Spec):
     """The settings that all methods share; the defaults are what the field's CIFAR-10 recipes have in common."""
 
@@ -104,9 +112,10 @@ class Recipe(Spec):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
         self._check_schedule()
-        if self.noise_warmup_unit == "epoch" and self.noise_warmup >= self.epochs:
+        if self.noise_warmup_unit == "epoch" and self.noise_warmup > longest_warmup(self.epochs):
             raise ValueError(
-                f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and epochs={self.epochs}"
+                f"noise_warmup must end before the run's last epoch, got noise_warmup={self.noise_warmup} and "
+                f"epochs={self.epochs}"
             )
         return self
 
@@ -132,11 +141,11 @@ class Recipe(Spec):
     def size_problems(self, images: int) -> list[str]:
         """What a run on this many training images would never come to (empty: nothing): the noise after its warm-up."""
         batches = self.epochs * math.ceil(images / self.batch)
-        if self.noise_warmup_unit == "epoch" or self.noise_warmup < batches:
+        if self.noise_warmup_unit == "epoch" or self.noise_warmup <= longest_warmup(batches):
             return []
         return [
-            f"noise_warmup must end before the run does, got noise_warmup={self.noise_warmup} and {batches} loader batches "
-            f"({images} images, epochs={self.epochs}, batch={self.batch})"
+            f"noise_warmup must end before the run's last loader batch, got noise_warmup={self.noise_warmup} and {batches} "
+            f"loader batches ({images} images, epochs={self.epochs}, batch={self.batch})"
         ]
 
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:
