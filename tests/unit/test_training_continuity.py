@@ -90,6 +90,8 @@ def test_the_weight_rises_after_the_warm_up():
     assert found[:10] == [0.0] * 10 and found[10:16] == pytest.approx([1.6, 3.2, 4.8, 6.4, 8.0, 8.0])
     assert [continuity.weight(8.0, epoch, 4, warmup=0.0, ramp=0.0) for epoch in range(4)] == [8.0] * 4
     assert [continuity.weight(8.0, epoch, 5, warmup=0.5, ramp=0.0) for epoch in range(5)] == [0, 0, 0, 8, 8]
+    assert 0.28 * 50 > 14, "a product that is whole but for its rounding"
+    assert [continuity.weight(8.0, epoch, 50, warmup=0.28, ramp=0.0) for epoch in (13, 14)] == [0, 8]
     assert continuity.weight(8.0, 0, 1, warmup=0.5, ramp=0.0) == 0, (
         "an epoch that the warm-up reaches into is left alone"
     )

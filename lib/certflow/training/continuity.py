@@ -19,6 +19,8 @@ COLLAPSED = 0.9
 """Share of the cross-entropy of a network that says nothing, ln K, from which training counts as collapsed."""
 RISEN, NOTABLE = 3.0, 0.3
 """It also counts as collapsed where cross-entropy is RISEN times that of the warm-up, and NOTABLE times ln K or more."""
+ROUNDING = 1e-9
+"""Epochs by which a product of a share and a number of epochs may lie above a whole number that it stands for."""
 
 Distance = Literal["l1", "l2", "linf", "cosine"]
 PairSum = Literal["mean", "peer"]
@@ -74,7 +76,7 @@ def sampled_layer(u: float, alpha: float, beta: float, layers: int) -> int:
 
 def weight(lbd: float, epoch: int, epochs: int, *, warmup: float, ramp: float) -> float:
     """The penalty's weight in an epoch (from 0): 0 over the share `warmup` of the run, then up to lbd over the share `ramp`."""
-    over = epoch + 1 - math.ceil(warmup * epochs)
+    over = epoch + 1 - math.ceil(warmup * epochs - ROUNDING)
     return 0.0 if over <= 0 else lbd * min(1.0, over / (ramp * epochs) if ramp > 0 else 1.0)
 
 
