@@ -211,6 +211,7 @@ def test_a_diffusion_network_learns_from_noise():
     "fields, message",
     [
         ({"attention": (4,)}, "levels are 0 to 3"),
+        ({"prediction": "sample", "train": {"epochs": 1}}, "sigma_range: must start above 0 with prediction sample"),
         ({"widths": (100, 128)}, "multiples of groups=32"),
         ({"widths": (128, 96), "attention": (1,)}, "multiples of head_dim=64"),
         ({"hub": "a/b", "weights": "c"}, "one origin"),

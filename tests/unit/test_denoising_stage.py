@@ -190,7 +190,7 @@ def test_another_use_of_a_denoiser_is_no_other_training(raw, tmp_path):
     raw["denoisers"]["steps"] = {"kind": "diffusion", "widths": [8, 16], "head_dim": 8, "groups": 4, "train": QUICK}
     raw["methods"]["ranged"]["denoiser"] = "steps"
     names, path, found = ("digits", "small", "ranged", "gauss-0.50", 0), tmp_path / "denoiser.safetensors", []
-    for change in ({}, {"mode": "paper"}, {"t_rule": "ceil"}, {"prediction": "sample"}):
+    for change in ({}, {"mode": "paper"}, {"t_rule": "ceil"}, {"prediction": "v_prediction"}):
         study = load(raw | {"denoisers": {**raw["denoisers"], "steps": {**raw["denoisers"]["steps"], **change}}})
         entry, info, spec = study.denoisers["steps"], study.datasets["digits"].info(), study.model_spec(*names)
         found.append((study.denoiser_spec("digits", "steps", 0), spec))

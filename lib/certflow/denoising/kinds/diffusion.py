@@ -75,6 +75,11 @@ class Diffusion(DenoiserSpec):
     def _possible(self) -> Self:
         if self.hub is not None and (self.weights is not None or self.train is not None):
             raise ValueError("one of `hub`, `weights` and `train`: a denoiser has one origin")
+        if self.prediction == "sample" and self.train is not None and self.train.sigma_range[0] == 0:
+            raise ValueError(
+                "train.sigma_range: must start above 0 with prediction sample: an error of the clean image counts in units of "
+                "the noise, and would be divided by next to nothing"
+            )
         pinned(self.hub, self.hub_revision)
         Schedule(self.schedule, self.steps)  # refuses too few steps
         wrong = [level for level in self.attention if not 0 <= level < len(self.widths)]
