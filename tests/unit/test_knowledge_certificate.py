@@ -155,6 +155,17 @@ def test_the_bootstrap_bound_is_the_mean_and_z_deviations_of_it():
     assert found.value < volatility < found.value + 4 * found.standard_error
 
 
+@pytest.mark.parametrize("bound", ["emp_bernstein", "hoeffding"])
+def test_anchors_of_which_none_begins_a_pair_certify_nothing(bound):
+    z, losses = sample(60)
+    _, second = disjoint_pairs(60, 0)
+    anchors = np.zeros(60, bool)
+    anchors[second[0]] = True
+    (row,) = knowledge.certify(z, losses, [2.0], [1.0], 0.05, bound, anchors=anchors).to_dict("records")
+    assert row["pairs"] == 0 and np.isnan(row["kernel_mean"]) and np.isnan(row["direct_share"])
+    assert row["kernel_upper"] == row["joint_bound"] == row["conditional_bound"] == row["direct_upper"] == 1
+
+
 def test_anchors_choose_which_points_come_first():
     z, losses = sample(400, accuracy=0.9)
     anchors = losses == 0

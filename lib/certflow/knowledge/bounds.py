@@ -36,8 +36,9 @@ class Evidence:
 
     @cached_property
     def mean(self) -> float:
-        """Over all pairs of points; over the disjoint ones where only these are alike."""
-        return float((self.per_point if len(self.per_point) else self.paired).mean())
+        """Over all pairs of points, or the disjoint ones where only these are alike; not a number where there are none."""
+        shown = self.per_point if len(self.per_point) else self.paired
+        return float(shown.mean()) if len(shown) else math.nan
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Bound:
 
 def hoeffding(evidence: Evidence, alpha: float) -> float:
     """Mean over all pairs + high·√(ln(1/α) / 2m), with m disjoint pairs (Hoeffding 1963, section 5: U-statistics)."""
+    if len(evidence.paired) == 0:
+        return evidence.high
     return evidence.mean + hoeffding_width(len(evidence.paired), evidence.high, alpha)
 
 
