@@ -241,6 +241,15 @@ def test_what_is_required_decides_though_nobody_reads_the_table_to_its_end(model
     assert "required: 100.0% right at radius 9" in capsys.readouterr().err
 
 
+def test_one_image_is_not_several(model, capsys):
+    command = ["--model", model, "--images", "test[7:8]", "--n", 20, "--quiet"]
+    said = {}
+    for name, more in (("certify", ["--require", "1@9"]), ("predict", []), ("scores", ["--n", 1])):
+        _, _, said[name] = told(capsys, name, *command, *more)
+    assert said["certify"].startswith("1 image, l2 radius") and "the plain share of 1 image, without" in said["certify"]
+    assert said["predict"].startswith("1 image, alpha 0.001: ") and said["scores"].startswith("1 image, 1 vote each")
+
+
 def test_nobody_abstains_where_labels_are_judged():
     table = pd.DataFrame({"predict": [-1, 3], "radius": [0.0, 0.5], "correct": [0, 1], "seconds": [1.0, 1.0]})
     assert _summary(table, [], judged=False)["abstained"] == 1

@@ -20,7 +20,7 @@ from certflow.report.layout import MOST_RADII, blocks
 from certflow.report.markdown import escape as in_markdown
 from certflow.report.markdown import markdown
 from certflow.report.notes import notes
-from certflow.report.numbers import down, percent, signed, significant, up
+from certflow.report.numbers import counted, down, percent, signed, significant, up
 from certflow.report.signs import DEFINITION, OTHER
 from certflow.report.summary import summarise
 from certflow.report.tables import write_tables
@@ -306,6 +306,7 @@ def test_numbers_are_printed_for_people():
     assert [percent(v) for v in (0.12345, -1e-18, 1.0)] == ["12.3", "0.0", "100.0"]
     assert [signed(t) for t in ("0.5", "-0.5", "0.0", "-0.0")] == ["+0.5", "−0.5", "0.0", "0.0"]
     assert [significant(v, 2) for v in (-0.0123, float("nan"))] == ["-0.012", "–"]
+    assert [counted(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
 
 
 def test_certified_numbers_are_rounded_down_but_for_rounding_of_the_machine():
@@ -343,6 +344,11 @@ def test_lines_on_other_images_are_marked_and_never_in_bold():
         assert [row.cells[1].best for row in rows] == [i == best for i in range(3)]
     told = "Not on our 200 images, so the rates cannot be compared: theirs at σ = 0.25 (150 images, all of them among ours)"
     assert told in "\n".join(notes(cut)) and "Not on our" not in "\n".join(notes(complete))
+
+
+def test_notes_count_a_single_image():
+    told = "\n".join(notes(summarise([line("gaussian", images=1), on([0])], RADII)))
+    assert "points with 1 image (95 %)" in told and "among m = 1 image," in told and "1 images" not in told
 
 
 def test_as_many_other_images_are_others():

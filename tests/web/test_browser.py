@@ -253,4 +253,4 @@ def test_a_zip_is_taken(look, served):
     page = look().go(f"/models/{served.web.model}/batch")
     page.locator("#file").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": buffer.getvalue()})
     page.get_by_role("button", name="Certify them").click()
-    page.get_by_text("1 of 1 images are done").first.wait_for()
+    page.get_by_text("Done: 1 of 1 image;").first.wait_for()

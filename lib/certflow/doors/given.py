@@ -16,6 +16,7 @@ from certflow.data.tree import ENDINGS, TreeDataset, find_images
 from certflow.errors import DataError
 from certflow.files.intact import DAMAGE, brief, opened, read_all
 from certflow.files.npz import map_array
+from certflow.report.numbers import counted
 
 PART = re.compile(r"(?:\[(?P<start>\d{0,18}):(?P<stop>\d{0,18})(?::(?P<step>\d{0,18}))?\]|::(?P<each>\d{1,18}))\Z")
 """Which of the images: what may follow their name."""
@@ -126,7 +127,7 @@ def _slice(part: re.Match) -> slice:
 def _part(whole: Given, chosen: slice, text: str) -> Given:
     rows = range(len(whole))[chosen]
     if not rows:
-        raise DataError(f"{text}: leaves none of the {len(whole)} images")
+        raise DataError(f"{text}: leaves none of {counted(len(whole), 'image')}")
     if len(rows) == len(whole):
         return whole
 

@@ -9,6 +9,7 @@ import torch
 
 from certflow.errors import DataError
 from certflow.files.intact import brief
+from certflow.report.numbers import counted
 from certflow.sampling.arguments import channels_last
 from certflow.sampling.outputs import NAME
 
@@ -76,9 +77,9 @@ class OnnxModel:
         except Exception as error:  # onnxruntime's errors share no other base
             if not late.is_set():
                 raise
-            rows = len(given[self.input.name])
+            images = counted(len(given[self.input.name]), "image")
             raise DataError(
-                f"{self.path}: did not finish {rows} images within {self.seconds:g} s; take a smaller network, or one "
+                f"{self.path}: did not finish {images} within {self.seconds:g} s; take a smaller network, or one "
                 "without loops"
             ) from error
         finally:
@@ -117,8 +118,9 @@ def _ends(session: Any, path: Path) -> tuple[Any, list[Any]]:
         shown = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in inputs)
         raise DataError(f"{path}: must take one float32 input [batch, channels, height, width], takes {shown}")
     if isinstance(inputs[0].shape[0], int):
+        images = counted(inputs[0].shape[0], "image")
         raise DataError(
-            f"{path}: takes batches of {inputs[0].shape[0]} images only; export it with a batch axis that is free: {EXPORTING}"
+            f"{path}: takes batches of {images} only; export it with a batch axis that is free: {EXPORTING}"
         )
     sides = inputs[0].shape[1:]
     if all(isinstance(side, int) for side in sides) and channels_last(sides):

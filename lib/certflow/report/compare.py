@@ -9,6 +9,7 @@ import numpy as np
 
 from certflow.report.columns import CERTIFIED, Metric, certified_at
 from certflow.report.lines import Line, describe_images
+from certflow.report.numbers import counted
 from certflow.report.published import image_range, published
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def results(rows: "pd.DataFrame") -> list[PublishedLine]:
 
 def _described(found: PublishedLine) -> str:
     if not found.images:
-        return f"{found.n_images:,} images (which is not stated)"
+        return f"{counted(found.n_images, 'image')} (which is not stated)"
     return describe_images(image_range(found.images), "test")
 
 

@@ -13,7 +13,7 @@ from certflow.report.gather import KEYS
 from certflow.report.layout import Block, Field, Group, chunks, line_rows, radius_fields
 from certflow.report.names import NORMS, level, noise_names
 from certflow.report.notes import common_noise, sampling_error
-from certflow.report.numbers import number, percent
+from certflow.report.numbers import counted, number, percent
 from certflow.report.robustness import CLEAN, MEAN, read_robustness, summarise_corruptions
 from certflow.report.tables import write_each
 
@@ -83,9 +83,8 @@ def notes(summary: "pd.DataFrame") -> list[str]:
     for (entry, severities, total), part in copies.groupby(["entry", "severities", "n_images"], sort=False):
         names = part.loc[part["corruption"] != MEAN, "corruption"].nunique()
         graded = f" at severities {severities.replace(' ', ', ')}" if len(severities.split()) > 1 else ""
-        kinds = "1 corruption" if names == 1 else f"{names} corruptions"
         mean = "; the mean over corruptions is unweighted" if (part["corruption"] == MEAN).any() else ""
-        lines.append(f"{entry}: {kinds}{graded}, {total} copies of each{mean}.")
+        lines.append(f"{entry}: {counted(names, 'corruption')}{graded}, {total} copies of each{mean}.")
     lines.append(
         "The smoothed classifiers were trained on clean images. Certified accuracy and ACR are those of the copies, within "
         "balls around the copies; abstentions count as errors. Small print: 95 % bootstrap interval over images, each with all "

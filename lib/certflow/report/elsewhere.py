@@ -8,6 +8,7 @@ import numpy as np
 from certflow.certify.field_table import read_field_columns
 from certflow.errors import DataError
 from certflow.report.lines import Line
+from certflow.report.numbers import counted
 
 
 def reference(lines: Sequence[Line]) -> Line:
@@ -27,8 +28,8 @@ def other_images(line: Line, ours: Line) -> str:
     """
     if shared_images(line, ours) == line.n_images == ours.n_images:
         return ""
-    other = " other" if line.n_images == ours.n_images else ""
-    return f"on {line.n_images:,}{other} image{'s' if line.n_images > 1 else ''}"
+    other = "other " if line.n_images == ours.n_images else ""
+    return f"on {counted(line.n_images, f'{other}image')}"
 
 
 def split_end(ours: Line, images: Mapping[str, Any]) -> int | None:
@@ -65,10 +66,10 @@ def _require_labels(line: Line, ours: Line) -> None:
     differ = np.flatnonzero(_labels(line)[theirs_at] != _labels(ours)[ours_at])
     if differ.size:
         at, ours_row = theirs_at[differ[0]], ours_at[differ[0]]
-        idx = _idx(line)[at]
+        idx, shared = _idx(line)[at], counted(len(theirs_at), "image")
         raise DataError(
             f"{_place(line, idx)}: image idx {idx} has label {_labels(line)[at]}, but {_labels(ours)[ours_row]} in "
-            f"{ours.seeds[0].path} ({differ.size} of {len(theirs_at)} images in both differ); name a table of the same dataset "
+            f"{ours.seeds[0].path} ({differ.size} of {shared} in both differ); name a table of the same dataset "
             f"and split, in the same order and with the same numbering of classes"
         )
 

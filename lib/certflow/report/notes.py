@@ -7,7 +7,7 @@ import numpy as np
 from certflow.report.columns import CERTIFIED, Metric, attacks_among, shares_among
 from certflow.report.decided import decided_notes
 from certflow.report.metrics import Z95
-from certflow.report.numbers import up
+from certflow.report.numbers import counted, up
 from certflow.report.whose import at_level, laws_of, whose
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def sampling_error(table: "pd.DataFrame", name: str = CERTIFIED) -> list[str]:
         p = p[np.isfinite(p)]
         half = np.where((p > 0) & (p < 1), Z95 * np.sqrt(np.clip(p * (1 - p), 0, None) / images), 3 / images)
         found[images] = float(min(np.max(half, initial=0.0), 1.0))
-    listed = [
-        f"{up(100 * half, 1)} points with {images:,} image{'s' if images > 1 else ''}" for images, half in found.items()
-    ]
+    listed = [f"{up(100 * half, 1)} points with {counted(images, 'image')}" for images, half in found.items()]
     return [f"Error of the choice of images, however many draws each gets: up to ±{', ±'.join(listed)} (95 %)."]
 
 
@@ -96,7 +94,7 @@ def _paired(summary: "pd.DataFrame") -> list[str]:
     """What the differences image by image are, and over which images."""
     listed = []
     for row in summary[summary["paired_with"] != ""].itertuples():
-        images = f"over {int(row.paired_images):,} images" if row.paired_images else "no image is in both"
+        images = f"over {counted(int(row.paired_images), 'image')}" if row.paired_images else "no image is in both"
         listed.append(f"{at_level(row)} − {row.paired_with}, {images}")
     if not listed:
         return []
@@ -135,7 +133,7 @@ def _guarantee(part: "pd.DataFrame", summary: "pd.DataFrame") -> str:
     row = part.iloc[0]
     images, seeds, alpha, q = int(row["n_images"]), int(row["n_seeds"]), row["alpha"], row["failures_quantile"]
     trials = images * seeds
-    claims = f"{images:,} images" if seeds == 1 else f"{images:,} images × {seeds} seeds"
+    claims = counted(images, "image") + ("" if seeds == 1 else f" × {seeds} seeds")
     who = laws_of(part, summary) if (summary["alpha"] == 0).any() else ""
     text = (
         f"Each radius{f' of {who}' if who else ''} is wrong with probability at most α = {alpha:g}: expected number of "
@@ -227,9 +225,9 @@ def _other_images(summary: "pd.DataFrame") -> list[str]:
     listed = []
     for row in rows.itertuples():
         ours = "all of them" if row.shared_images == row.n_images else f"{row.shared_images:,} of them"
-        listed.append(f"{at_level(row)} ({row.n_images:,} images, {ours} among ours)")
-    count = int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0])
+        listed.append(f"{at_level(row)} ({counted(row.n_images, 'image')}, {ours} among ours)")
+    count = counted(int(summary.loc[summary["other_images"] == "", "n_images"].iloc[0]), "image")
     return [
-        f"Not on our {count:,} images, so the rates cannot be compared: {'; '.join(dict.fromkeys(listed))}. These rows are "
+        f"Not on our {count}, so the rates cannot be compared: {'; '.join(dict.fromkeys(listed))}. These rows are "
         "never in bold; bold marks the best of the others. A file with fewer images may be incomplete."
     ]

@@ -50,6 +50,11 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are of something: `1 image`, `2,000 images`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def signed(text: str) -> str:
     """The text of a number with its sign, with a real minus; without one where it is printed as 0, or unknown."""
     if not any(digit in text for digit in "123456789"):

@@ -13,6 +13,7 @@ from certflow.doors.answers import record_of, resumable, write
 from certflow.doors.arguments import NORM, add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
 from certflow.doors.entries import entry, fitting
+from certflow.report.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +154,7 @@ def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: "Claim") -> str
     shares = summary.get("certified_accuracy", summary.get("certified"))
     what = "certified and right" if "correct" in table else "certified"
     listed = ", ".join(f"at {radius}: {share:.1%}" for radius, share in shares.items())
-    return f"{len(table)} images, {claim.norm} radius, alpha {claim.alpha:g}: {what} {listed or 'none'}"
+    return f"{counted(len(table), 'image')}, {claim.norm} radius, alpha {claim.alpha:g}: {what} {listed or 'none'}"
 
 
 def _required(table: "pd.DataFrame", required: list[tuple[float, float]]) -> int:
@@ -162,8 +163,8 @@ def _required(table: "pd.DataFrame", required: list[tuple[float, float]]) -> int
     missed = [(share, radius, found) for share, radius, found in each if found < share]
     for share, radius, found in missed:
         print(
-            f"required: {share:.1%} right at radius {radius:g}, found {found:.1%} (the plain share of these "
-            f"{len(table)} images, without an interval)",
+            f"required: {share:.1%} right at radius {radius:g}, found {found:.1%} (the plain share of "
+            f"{counted(len(table), 'image')}, without an interval)",
             file=sys.stderr,
         )
     return REQUIRED if missed else 0

@@ -14,6 +14,7 @@ from certflow.doors.answers import record_of, resumable, write
 from certflow.doors.arguments import NORM, add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
 from certflow.doors.entries import entry
+from certflow.report.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,8 +119,9 @@ def _line(radii: list[float], found: "Estimate", summary: dict[str, Any], n: int
         f"{name} {price['draws_per_image']:,.0f} draws an image, {price['seconds']:,.1f} s"
         for name, price in summary["price"].items()
     ]
+    images = counted(summary["images"], "image")
     return (
-        f"{summary['images']} images, estimated, NOT certified: with N = {n:,} the accuracy at radius {', '.join(shown)}\n"
+        f"{images}, estimated, NOT certified: with N = {n:,} the accuracy at radius {', '.join(shown)}\n"
         f"cost at the speed of this run: {'; '.join(prices)}"
     )
 

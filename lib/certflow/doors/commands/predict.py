@@ -7,6 +7,7 @@ import argparse
 
 from certflow.doors.answers import write
 from certflow.doors.voting import add, voted
+from certflow.report.numbers import counted
 
 __all__ = ["HELP", "add", "run"]
 HELP = "the smoothed class of each image, without a radius"
@@ -22,7 +23,8 @@ def run(given: argparse.Namespace) -> int:
     with voted(given, checked_votes(checked_draws("n", given.n), alpha)) as found:
         table = prediction_table(found.votes, alpha, found.slack, found.asked.given.labels)
         summary = {"images": len(table), "abstained": int((table["predict"] == -1).sum())}
-        line = f"{len(table)} images, alpha {alpha:g}: {summary['abstained']} abstentions"
+        abstentions = counted(summary["abstained"], "abstention")
+        line = f"{counted(len(table), 'image')}, alpha {alpha:g}: {abstentions}"
         if "correct" in table:
             summary["accuracy"] = float(table["correct"].mean())
             line += f", {summary['accuracy']:.1%} right"

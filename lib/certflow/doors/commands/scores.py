@@ -7,6 +7,7 @@ import argparse
 
 from certflow.doors.answers import write
 from certflow.doors.voting import add, voted
+from certflow.report.numbers import counted
 
 __all__ = ["HELP", "add", "run"]
 HELP = "the share of votes for each class, for each image"
@@ -20,5 +21,6 @@ def run(given: argparse.Namespace) -> int:
     n = checked_draws("n", given.n)
     with voted(given, n) as found:
         table = score_table(found.votes, found.asked.given.labels)
-        write(given, table, found.record, {"images": len(table)}, f"{len(table)} images, {n} votes each")
+        line = f"{counted(len(table), 'image')}, {counted(n, 'vote')} each"
+        write(given, table, found.record, {"images": len(table)}, line)
     return 0

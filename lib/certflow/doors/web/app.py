@@ -15,7 +15,7 @@ from certflow.doors.web.words import ago, duration
 from certflow.doors.web.worker import Full
 from certflow.errors import CertflowError, short_of_memory, shortage
 from certflow.report.names import NORMS
-from certflow.report.numbers import down, percent, up
+from certflow.report.numbers import counted, down, percent, up
 
 log = logging.getLogger(__name__)
 FORM_BYTES = MEGABYTE
@@ -46,7 +46,8 @@ def create_app(settings: Settings, *, start: bool = True) -> App:
     app.extensions[NAME] = site
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     app.config["MAX_CONTENT_LENGTH"] = settings.image_bytes + FORM_BYTES
-    app.jinja_env.filters.update(down=down, up=up, percent=percent, duration=duration, ago=ago, norm=NORMS.__getitem__)
+    shown = {"counted": counted, "down": down, "up": up, "percent": percent}
+    app.jinja_env.filters.update(shown, duration=duration, ago=ago, norm=NORMS.__getitem__)
     app.context_processor(lambda: {"version": __version__})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     guard.install(app)

@@ -14,6 +14,7 @@ from certflow.doors.web.splits import spaced
 from certflow.doors.web.view import LARGEST, outcome
 from certflow.doors.web.ways import ways
 from certflow.doors.web.words import duration
+from certflow.report.numbers import counted
 
 PAGES = Blueprint("pages", __name__)
 THUMBNAILS = 24
@@ -176,7 +177,7 @@ def _title(found: Job) -> str:
         return f"{found.asked.picture.name}, {card}"
     if isinstance(found.asked, AskedAttack):
         return f"Attack on {found.asked.picture.name}, {card}"
-    return f"{len(found.asked.pictures)} images, {card}"
+    return f"{counted(len(found.asked.pictures), 'image')}, {card}"
 
 
 def png_of(pixels: Any) -> Response:

@@ -6,6 +6,7 @@ from math import factorial
 from certflow.report.attacked import Attacked
 from certflow.report.diagnosis.models import Diagnosed
 from certflow.report.diagnosis.scores import SCORES, Beside
+from certflow.report.numbers import counted
 from certflow.stats.ranks import EXHAUSTIVE
 
 READINGS = {
@@ -87,7 +88,7 @@ def attack_notes(attacks: Mapping[tuple, tuple[Attacked, ...]]) -> list[str]:
     found = {one.attack: one for each in attacks.values() for one in each}
     images = {one.survived.shape[1] for one in found.values()}
     lines = [
-        f"{' and '.join(f'{count:,}' for count in sorted(images))} inputs, those of the attack's own entry of `images`."
+        f"{' and '.join(counted(count, 'input') for count in sorted(images))}, those of the attack's own entry of `images`."
     ]
     lines.append(
         "Macro-F1: the mean over classes of the F1 of the classes after the attack; it weighs rare classes like others."
