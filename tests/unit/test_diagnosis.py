@@ -210,6 +210,16 @@ def test_a_diagnosis_names_its_models_and_what_their_tables_are_made_from():
     assert concerned(study, ["results/diagnoses/page.html"]) == ["page"] and concerned(study, []) == ["table", "page"]
 
 
+def test_a_diagnosis_depends_on_the_certificates_of_its_experiment_and_on_nothing_else_there(tmp_path):
+    """A table made elsewhere need not be there either."""
+    other = raw()
+    theirs = {"label": "theirs", "noise": "g", "tables": [str(tmp_path / "nowhere.tsv")]}
+    other["experiments"]["table"] |= {"title": "Other", "remark": "Other.", "attacks": ["flat"], "foreign": [theirs]}
+    assert load(other).diagnosis_spec("page") == load(raw()).diagnosis_spec("page")
+    other["experiments"]["table"]["radii"] = [0.5]
+    assert load(other).diagnosis_spec("page") != load(raw()).diagnosis_spec("page")
+
+
 def test_how_a_model_is_sampled_changes_no_feature():
     other = raw()
     other["models"]["small"]["inference"] = {"precision": "bfloat16"}

@@ -22,28 +22,36 @@ class Study(StageSpecs):
 
     def table_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's table depends on, besides its certificates."""
-        e = self.experiments[experiment]
-        runs = [self._run_spec(run) for run in self.runs(experiment)]
-        noises = {*e.noises, *(result.noise for result in e.foreign)}
-        norm = self.norm(e)
+        e, own = self.experiments[experiment], self._own_lines_spec(experiment)
+        theirs = {result.noise: self.noises[result.noise].sigma for result in e.foreign}
         return plain(
             {
-                **e.model_dump(mode="json", include={"radii", "published", "envelope"}),
-                "published_numbers": None if e.published is None else numbers_digest(),
+                **own,
+                **_published(e),
+                "envelope": e.envelope,
                 "foreign": foreign_specs(e),
-                "remark": self._remark(e, norm),
+                "remark": self._remark(e, own["norm"]),
                 "title": self._title(experiment),
-                "runs": runs,
                 "attacks": self._attacks(experiment),
-                "sigmas": {name: self.noises[name].sigma for name in noises},
-                "published_as": {
-                    method: {noise: self._published_as(e, method, noise, norm) for noise in e.noises}
-                    for method in e.methods
-                },
-                "split": self.images[e.images].split,
-                "norm": norm,
+                "sigmas": {**own["sigmas"], **theirs},
             }
         )
+
+    def _own_lines_spec(self, experiment: str) -> dict[str, Any]:
+        """What the lines of an experiment's own certificates depend on, besides these: not on tables made elsewhere."""
+        e = self.experiments[experiment]
+        norm = self.norm(e)
+        return {
+            "radii": e.radii,
+            "runs": [self._run_spec(run) for run in self.runs(experiment)],
+            "sigmas": {name: self.noises[name].sigma for name in e.noises},
+            "published_as": {
+                method: {noise: self._published_as(e, method, noise, norm) for noise in e.noises}
+                for method in e.methods
+            },
+            "split": self.images[e.images].split,
+            "norm": norm,
+        }
 
     def _attacks(self, name: str) -> list[dict[str, Any]]:
         """Names of every attack table of an experiment or a diagnosis, and what it must have been made from."""
@@ -80,8 +88,7 @@ class Study(StageSpecs):
 
     def corruption_table_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's table of corrupted copies depends on, besides the certificates."""
-        e, shared = self.experiments[experiment], self.table_spec(experiment)
-        copies = []
+        e, copies = self.experiments[experiment], []
         for run in self.corrupted_runs(experiment):
             _, entry, name = copies_parts(run.images)
             copies.append({**self._run_spec(run), "entry": entry, "corruption": name})
@@ -94,8 +101,8 @@ class Study(StageSpecs):
             }
             for entry in e.corruptions
         }
-        keys = ("radii", "runs", "sigmas", "published", "published_numbers", "published_as", "split", "title", "norm")
-        return plain({**{key: shared[key] for key in keys}, "copies": copies, "entries": entries})
+        shared = {**self._own_lines_spec(experiment), **_published(e), "title": self._title(experiment)}
+        return plain({**shared, "copies": copies, "entries": entries})
 
     def _run_spec(self, run: Run) -> dict[str, Any]:
         """A run's names, and what its certificate table must have been made from."""
@@ -136,12 +143,12 @@ class Study(StageSpecs):
 
     def diagnosis_spec(self, diagnosis: str) -> dict[str, Any]:
         """What a diagnosis depends on, besides tables: names and specs of every model's, in the order of `knowledge_runs`, of
-        every attack's, and, where it is put beside an experiment, of `compared_runs` with the experiment's `table_spec`."""
+        every attack's, and, where it is put beside an experiment, of `compared_runs` with what its own lines depend on."""
         d = self.diagnoses[diagnosis]
         beside = None
         if d.beside is not None:
             models = [self._layers_spec(run) for run in self.compared_runs(diagnosis)]
-            beside = {"experiment": d.beside, "models": models, "table": self.table_spec(d.beside)}
+            beside = {"experiment": d.beside, "models": models, "table": self._own_lines_spec(d.beside)}
         return plain(
             {
                 "title": d.title or f"Knowledge continuity: {diagnosis}",
@@ -168,6 +175,15 @@ class Study(StageSpecs):
         return plain(
             {"dataset": self.datasets[e.dataset].canonical(), "seed": e.seeds[0], "images": PICTURES, "runs": runs}
         )
+
+
+def _published(e: Experiment) -> dict[str, Any]:
+    """Which published numbers stand beside an experiment's, and the digest of all there are."""
+    cell = e.published
+    return {
+        "published": None if cell is None else cell.model_dump(mode="json"),
+        "published_numbers": None if cell is None else numbers_digest(),
+    }
 
 
 def _names(run: OfModel, *more: str) -> dict[str, Any]:
