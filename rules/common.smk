@@ -63,8 +63,13 @@ def own(path):
     return path if made_here(path) else local(path)
 
 
+def here(path):
+    """Where a file of this workflow lies, also when it is used as a module."""
+    return Path(PLACE.replace_prefix(path))
+
+
 # What each stage reads, and what its result depends on.
-inputs = Inputs(STUDY, own)
+inputs = Inputs(STUDY, own, here)
 specs = Specs(STUDY)
 
 
@@ -95,11 +100,6 @@ wildcard_constraints:
 def growing(amount, unit):
     """A need that grows with every attempt, such as 8GB, then 16GB: a job killed for asking too little asks for more."""
     return lambda wildcards, attempt: f"{amount * attempt}{unit}"
-
-
-def here(path):
-    """Where a file of this workflow lies, also when it is used as a module."""
-    return Path(PLACE.replace_prefix(path))
 
 
 def shards(rule, pattern, w, **wanted):

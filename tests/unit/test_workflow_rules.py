@@ -37,7 +37,7 @@ def test_each_method_is_made_by_one_rule(study):
 
 
 def test_a_users_own_files_are_marked_and_those_of_the_workflow_are_not(study):
-    inputs = Inputs(study, own=lambda path: f"own {path}")
+    inputs = Inputs(study, own=lambda path: f"own {path}", here=Path)
     assert inputs.part_models(names(method="gaussian")) == []
     tables = inputs.ingredients(names(method="catrs"))
     assert [path for path in tables.values() if isinstance(path, str)] == [
@@ -48,11 +48,24 @@ def test_a_users_own_files_are_marked_and_those_of_the_workflow_are_not(study):
 
 
 def test_names_of_copies_are_those_of_a_manifest(study):
-    inputs = Inputs(study, own=str)
+    inputs = Inputs(study, own=str, here=Path)
     assert inputs.copies_manifest(names(images="all")) == {}
     copied = next(name for name in study.image_sets() if name not in study.images)
     (path,) = inputs.copies_manifest(names(images=copied)).values()
     assert path.startswith("results/data/cifar10/") and path.endswith(".json")
+
+
+def test_the_state_of_files_that_are_gone_lies_where_a_module_has_its_results(tmp_path):
+    """Else it would seem to have changed, and the data would be prepared again from files that are not there."""
+    folders = spec_class("dataset", "image_folder")(classes=2, shape=[3, 4, 4], root=str(tmp_path / "gone"))
+    state = tmp_path / "robustness/results/data/mine.source"
+    state.parent.mkdir(parents=True)
+    state.write_text("as it was")
+    study = SimpleNamespace(datasets={"mine": folders})
+    inputs = Inputs(study, own=str, here=lambda path: tmp_path / "robustness" / path)
+    assert inputs.source_state(SimpleNamespace(dataset="mine")) == "as it was"
+    state.unlink()
+    assert inputs.source_state(SimpleNamespace(dataset="mine")) == ""
 
 
 def test_specifications_hold_the_seed_as_a_number(study):

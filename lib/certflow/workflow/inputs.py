@@ -13,10 +13,12 @@ from certflow.workflow.wildcards import Wildcards, model_key
 
 @dataclass(frozen=True)
 class Inputs:
-    """The input functions of the rules. `own` marks a file of the user's, which stays where it is when results are moved."""
+    """The input functions of the rules. `own` marks a file of the user's, which stays where it is when results are moved;
+    `here` says where one of the results is moved to."""
 
     study: Study
     own: Callable[[str], str]
+    here: Callable[[str], Path]
 
     def source_state(self, w: Wildcards) -> str:
         """Changes when the source files do, for datasets whose files have no known checksums.
@@ -26,7 +28,7 @@ class Inputs:
         spec = self.study.datasets[w.dataset]
         state = spec.source_state(data_root(spec))
         if state is None:  # `output` would name the file, but Snakemake does not compare what depends on it
-            last = Path(results.DATA_STATE.format(dataset=w.dataset))
+            last = self.here(results.DATA_STATE.format(dataset=w.dataset))
             return last.read_text(encoding="utf-8") if last.is_file() else ""
         return state
 
