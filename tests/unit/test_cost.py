@@ -212,7 +212,8 @@ def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "no experiment 'nothing'; known: digits"),
+        (["nothing"], "command line: no experiment or diagnosis 'nothing'; known: digits"),
+        (["cifar"], "did you mean cifar10?"),
         (["digits", "--device", "abacus"], "no device 'abacus'; known: gpu-2019"),
         (["digits", "--shards", "0"], "must be at least 1"),
         (["digits", "--mean-draws", "0"], "must be at least 1"),
@@ -222,6 +223,13 @@ def test_the_command_prints_a_plan_of_every_experiment_that_is_shipped(capsys):
 def test_what_is_not_there_is_named(capsys, arguments, message):
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_problem_is_said_to_be_in_the_files_that_were_read(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("experiment: {}\n")
+    (tmp_path / "over.yaml").write_text("targets: []\n")
+    assert main(["digits", "--config", str(tmp_path / "mine.yaml"), "--configfile", str(tmp_path / "over.yaml")]) == 1
+    assert f"{tmp_path}/mine.yaml + {tmp_path}/over.yaml: experiment: no such section" in capsys.readouterr().err
 
 
 def test_whoever_reads_a_plan_may_leave():

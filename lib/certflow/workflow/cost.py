@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if min(options.shards, 1 if options.mean_draws is None else options.mean_draws) < 1:
             raise ConfigError(["--shards and --mean-draws: must be at least 1"], "command line")
-        study = load(merged([options.config, *options.configfile]))
+        files = [options.config, *options.configfile]
+        study = load(merged(files), " + ".join(map(str, files)))
         rates = read_rates(options.device, options.rates)
         plan = cost_of(study, options.experiment, rates, shards=options.shards, mean_draws=options.mean_draws)
     except CertflowError as error:

@@ -79,9 +79,8 @@ def cost_of(study: Study, experiment: str, rates: Rates, *, shards: int = 1, mea
     sampler itself says.
     """
     if experiment not in study.experiments and experiment not in study.diagnoses:
-        raise ConfigError(
-            [f"experiments: no experiment {experiment!r}; known: {listed([*study.experiments, *study.diagnoses])}"]
-        )
+        known = listed([*study.experiments, *study.diagnoses], experiment)
+        raise ConfigError([f"no experiment or diagnosis {experiment!r}; known: {known}"], "command line")
     estimate = _Estimate(study, rates, shards, mean_draws)
     ways = []
     if experiment in study.diagnoses:
