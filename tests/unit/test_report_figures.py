@@ -92,6 +92,13 @@ def test_curves_of_preset_radii_end_at_the_last_without_a_drop():
     assert "ACR ≥ " in text and "≥" not in draw_curves(LINES[:1], PlotSettings()).legends[0].get_texts()[0].get_text()
 
 
+def test_what_was_asked_about_predictions_alone_is_a_point():
+    predicted = drawn_by(line(), spec_class("sampler", "decide")(radii=[0.0]))
+    (curve,) = draw_curves([predicted], PlotSettings()).axes[0].lines
+    assert curve.get_xdata().tolist() == [0.0] and curve.get_marker() == "o"
+    assert curve.get_ydata()[0] == pytest.approx(100 * predicted.seeds[0].table["correct"].mean())
+
+
 def test_bands_surround_their_curve():
     ours = line(seeds=2)
     radii = thresholds(ours, 1.0)

@@ -85,10 +85,12 @@ def _draw(axis, series: Series, limit: float, alpha: float) -> None:
     low, high = band(series.line, radii)
     # A threshold at which nothing changes before the next one adds nothing to a step function but bytes.
     changes = (np.diff(np.stack([curve, low, high]), axis=1) != 0).any(axis=0)
-    keep = np.r_[True, changes[1:], True]
+    keep = np.r_[True, changes[1:], True][: len(radii)]
     radii, curve, low, high = radii[keep], 100 * curve[keep], 100 * low[keep], 100 * high[keep]
     axis.fill_between(radii, low, high, step="pre", color=series.colour, alpha=alpha, linewidth=0)
-    axis.plot(radii, curve, drawstyle="steps-pre", color=series.colour, linestyle=series.dash)
+    # Where images were asked about radius 0 alone there is a point and no line.
+    point = {"marker": "o", "markersize": 3} if len(radii) == 1 else {}
+    axis.plot(radii, curve, drawstyle="steps-pre", color=series.colour, linestyle=series.dash, **point)
 
 
 def _draw_published(axis, line: Line, colour: str, limit: float, cells: PublishedCells | None) -> bool:
