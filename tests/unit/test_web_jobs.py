@@ -268,6 +268,19 @@ def test_a_page_that_is_made_while_its_job_ends_is_made_once_more(results, monke
     assert "data-live" not in text(second) if place == "" else second.json["ended"]
 
 
+def test_a_job_that_ends_while_somebody_stops_it_has_ended(tmp_path):
+    asked = AskedCertify(model="m", draws=Draws(), picture=Picture())
+    job = Jobs(tmp_path).create(asked, np.zeros((1, 1, 2, 2), np.uint8))
+    job.become("running")
+    with job.changed:  # whoever stops it has to wait here
+        stopping = Thread(target=job.touch)
+        stopping.start()
+        time.sleep(0.2)
+        job.end("done")
+    stopping.join()
+    assert job.status.state == "done"
+
+
 def test_what_is_known_while_a_page_reads_what_was_known_before_is_kept(tmp_path):
     job = Jobs(tmp_path).create(
         AskedCertify(model="m", draws=Draws(), picture=Picture()), np.zeros((1, 1, 2, 2), np.uint8)

@@ -104,8 +104,10 @@ class Job(Generic[A]):
             self._announce(self.status.model_copy(update={"state": "failed", "message": told, "when": time.time()}))
 
     def touch(self) -> None:
-        """Say that pages would show something new, though the job itself is as it was."""
-        self._announce(self.status)
+        """Say that pages would show something new. The state is left to whoever changes it: it may have ended meanwhile."""
+        with self.changed:
+            self.version += 1
+            self.changed.notify_all()
 
     def progress(self, done: int, total: int) -> None:
         """Say how far it is; not kept on disk, since the counts are."""
@@ -116,7 +118,7 @@ class Job(Generic[A]):
         held = self.moments
         self.rows["moments"].append(moment)
         held.append(dict(moment))
-        self._announce(self.status)
+        self.touch()
 
     def cut_moments(self, drawn: int) -> None:
         """Forget moments after more draws than `drawn`: they were shown, but their counts were not saved before a kill."""
@@ -136,7 +138,7 @@ class Job(Generic[A]):
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Append a finished row."""
         self.rows["table"].append(row)
-        self._announce(self.status)
+        self.touch()
 
     def write_found(self, found: Mapping[str, Any]) -> None:
         """Keep what else was found."""
@@ -194,8 +196,7 @@ class Job(Generic[A]):
     def _announce(self, status: Status) -> None:
         with self.changed:
             self.status = status
-            self.version += 1
-            self.changed.notify_all()
+            self.touch()
 
 
 def certifies_one(job: Job[Asked]) -> TypeGuard[Job[AskedCertify]]:
