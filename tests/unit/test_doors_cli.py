@@ -13,6 +13,7 @@ import urllib.request
 from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,9 @@ from stage_examples import MODEL, SEED, certificate_of
 from certflow import SmoothedClassifier
 from certflow.certify.field_table import read_field_table
 from certflow.data.base import DataInfo
-from certflow.doors.answers import write
+from certflow.doors.answers import resumable, write
 from certflow.doors.bring import from_results
-from certflow.doors.cli import main
+from certflow.doors.cli import _run, main
 from certflow.doors.commands import commands
 from certflow.doors.commands.certify import _summary, share_at
 from certflow.files.artefact import read_table
@@ -254,6 +255,29 @@ def test_nobody_abstains_where_labels_are_judged():
     table = pd.DataFrame({"predict": [-1, 3], "radius": [0.0, 0.5], "correct": [0, 1], "seconds": [1.0, 1.0]})
     assert _summary(table, [], judged=False)["abstained"] == 1
     assert "abstained" not in _summary(table, [], judged=True)
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [(None, "nothing is kept; with --out"), ("table.tsv", "the same command goes on from what was saved")],
+)
+def test_whoever_interrupts_hears_what_is_kept(tmp_path, capsys, out, says):
+    def counting(given):
+        with resumable(given, SimpleNamespace(given=SimpleNamespace(describe=str)), {}):
+            raise KeyboardInterrupt
+
+    given = {"out": None if out is None else str(tmp_path / out), "quiet": True}
+    assert _run(argparse.Namespace(run=counting, **given)) == 130
+    assert capsys.readouterr().err.startswith(f"interrupted; {says}")
+
+
+def test_what_keeps_no_counts_says_nothing_of_them(capsys):
+    """As `certflow export` and `doctor`, whose --out, or lack of one, has nothing to do with it."""
+
+    def reading(given):
+        raise KeyboardInterrupt
+
+    assert _run(argparse.Namespace(run=reading)) == 130 and capsys.readouterr().err == "interrupted\n"
 
 
 def test_code_of_ones_own_is_run(home, capsys, monkeypatch):
@@ -547,7 +571,7 @@ def save(self, *state):
     load(self, *state)
     time.sleep(0.02)
 resume.Journal.save = save
-from certflow.doors.cli import main
+from certflow.doors.cli import _run, main
 sys.exit(main(sys.argv[1:]))
 """
 

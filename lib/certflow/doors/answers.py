@@ -103,7 +103,8 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
 
     running = Running(describe=asked.given.describe, quiet=arguments.quiet)
     if arguments.out is None:
-        yield running
+        with _interruptible("nothing is kept; with --out, the same command would go on from there"):
+            yield running
         return
     journals: list[Journal] = []
     with exclusive(arguments.out, "certifying") as locked:
@@ -117,9 +118,19 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
             journals.append(Journal(path, digest(identity), seconds, locked=locked))
             return journals[-1]
 
-        yield replace(running, journals=journal)
+        with _interruptible(f"the same command goes on from what was saved (every {SAVE_SECONDS:g} s)"):
+            yield replace(running, journals=journal)
         for finished in journals:
             finished.remove()
+
+
+@contextmanager
+def _interruptible(kept: str) -> Iterator[None]:
+    """An interruption says what is kept of the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
 
 
 def _suffix(name: str) -> str:

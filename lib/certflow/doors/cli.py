@@ -64,13 +64,8 @@ def _run(given: argparse.Namespace) -> int:
             raise
         print(f"error: {shortage(error)}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        from certflow.sampling.resume import SAVE_SECONDS
-
-        print(
-            f"interrupted; with --out, the same command continues from what was saved (every {SAVE_SECONDS:g} s)",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as error:  # where counts are kept, or could be, it says so
+        print("; ".join(filter(None, ("interrupted", str(error)))), file=sys.stderr)
         return INTERRUPTED
 
 
