@@ -30,7 +30,7 @@ from certflow.doors.answers import resumable, write
 from certflow.doors.bring import from_results
 from certflow.doors.cli import _run, main
 from certflow.doors.commands import commands
-from certflow.doors.commands.certify import _summary, share_at
+from certflow.doors.commands.certify import _required, _summary, share_at
 from certflow.files.artefact import read_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
@@ -232,6 +232,14 @@ def test_what_is_required_decides_the_exit_status(model, capsys):
     assert status == 3 and "required: 99.9% right at radius 0.25, found" in err and "without an interval" in err
 
 
+def test_what_is_found_is_not_rounded_up_to_what_is_required(capsys):
+    table = pd.DataFrame({"predict": [3] * 2000, "radius": [0.5] * 2000, "correct": [1] * 999 + [0] * 1001})
+    assert _required(table, [(0.5, 0.25), (0.4996, 0.25)]) == 3
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("required: 50% right at radius 0.25, found 49.9% (")
+    assert second.startswith("required: 49.96% right at radius 0.25, found 49.9% (")
+
+
 def test_what_is_required_decides_though_nobody_reads_the_table_to_its_end(model, monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
@@ -239,7 +247,7 @@ def test_what_is_required_decides_though_nobody_reads_the_table_to_its_end(model
     with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", pipe)
         assert main(["certify", "--model", model, *images, "--require", "1@9"]) == 3
-    assert "required: 100.0% right at radius 9" in capsys.readouterr().err
+    assert "required: 100% right at radius 9" in capsys.readouterr().err
 
 
 def test_one_image_is_not_several(model, capsys):

@@ -13,7 +13,7 @@ from certflow.doors.answers import record_of, resumable, write
 from certflow.doors.arguments import NORM, add_images, add_model, add_noise, add_output
 from certflow.doors.asking import asked
 from certflow.doors.entries import entry, fitting
-from certflow.report.numbers import counted
+from certflow.report.numbers import counted, down
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,16 +154,16 @@ def _line(table: "pd.DataFrame", summary: dict[str, Any], claim: "Claim") -> str
     shares = summary.get("certified_accuracy", summary.get("certified"))
     what = "certified and right" if "correct" in table else "certified"
     listed = ", ".join(f"at {radius}: {share:.1%}" for radius, share in shares.items())
-    return f"{counted(len(table), 'image')}, {claim.norm} radius, alpha {claim.alpha:g}: {what} {listed or 'none'}"
+    return f"{counted(len(table), 'image')}, {claim.norm} radius, alpha {claim.alpha:g}: {what} {listed}"
 
 
 def _required(table: "pd.DataFrame", required: list[tuple[float, float]]) -> int:
-    """0, or `REQUIRED` with a line for each requirement that does not hold."""
+    """0, or `REQUIRED` with a line for each requirement that does not hold: what was found is rounded down, never to it."""
     each = [(share, radius, share_at(table, radius)) for share, radius in required]
     missed = [(share, radius, found) for share, radius, found in each if found < share]
     for share, radius, found in missed:
         print(
-            f"required: {share:.1%} right at radius {radius:g}, found {found:.1%} (the plain share of "
+            f"required: {100 * share:g}% right at radius {radius:g}, found {down(100 * found, 1)}% (the plain share of "
             f"{counted(len(table), 'image')}, without an interval)",
             file=sys.stderr,
         )
