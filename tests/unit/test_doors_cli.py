@@ -31,6 +31,7 @@ from certflow.doors.bring import from_results
 from certflow.doors.cli import _run, main
 from certflow.doors.commands import commands
 from certflow.doors.commands.certify import _required, _summary, share_at
+from certflow.doors.commands.web import _shown
 from certflow.files.artefact import read_table
 from certflow.files.provenance import Provenance
 from certflow.kinds.registry import spec_class
@@ -545,6 +546,13 @@ def test_what_is_no_command_ends_with_2(arguments, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::", "localhost"), ("0.0.0.0", "localhost"), ("fd00::7", "[fd00::7]"), ("lab", "lab")]
+)
+def test_the_address_that_is_printed_is_one(host, shown):
+    assert _shown(host) == shown
 
 
 def test_every_command_says_what_it_is(capsys):

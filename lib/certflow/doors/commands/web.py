@@ -107,4 +107,7 @@ def _between(text: str, low: int, high: int, what: str) -> int:
 
 
 def _shown(host: str) -> str:
-    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host
+    """The address as a browser of this machine takes it."""
+    if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
