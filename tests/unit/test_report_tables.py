@@ -16,7 +16,7 @@ from certflow.kinds.registry import spec_class
 from certflow.report.compare import PublishedCells
 from certflow.report.html import html_table
 from certflow.report.latex import escape, latex
-from certflow.report.layout import MOST_RADII, blocks
+from certflow.report.layout import MOST_RADII, Block, Cell, Group, Row, blocks
 from certflow.report.markdown import escape as in_markdown
 from certflow.report.markdown import markdown
 from certflow.report.notes import notes
@@ -240,6 +240,16 @@ def test_the_best_of_each_column_is_marked_once_and_never_a_published_one(summar
     assert [row.cells[3].best for row in first.rows if row.role in ("ours", "external")] == [False, True, False]
     tex = latex(blocks(summary), [], "t", "t")
     assert rf"\textbf{{{100 * summary.iloc[1]['certified_accuracy@0.0']:.1f}}}" in tex
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("1e-05", "1e-05"), ("0.001", "0.001"), ("≥ 0.120", "0.120"), ("−0.3", "-0.3"), ("100,000", "100000"), ("–", "–")],
+)
+def test_cells_are_sorted_by_their_whole_number(text, key):
+    row = Row("ours", (Cell("a"), Cell(text)))
+    (body,) = html_table(Block(("method", "α"), 1, (Group("σ = 0.5", 0.5, (row,)),)))["bodies"]
+    assert body[0]["cells"][2]["key"] == key
 
 
 def test_what_prints_like_the_best_is_best_and_equals_have_none(summary):

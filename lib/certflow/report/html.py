@@ -60,7 +60,7 @@ def _html_row(row: Row, group: Group) -> dict[str, Any]:
 
 def _key(text: str) -> str:
     """What a cell is sorted by: its number, if it starts with one."""
-    found = re.match(r"(?:[≤≥] )?([-−+]?[\d,]*\.?\d+)", text)
+    found = re.match(r"(?:[≤≥] )?([-−+]?[\d,]*\.?\d+(?:e-?\d+)?)", text)
     return found[1].replace(",", "").replace("−", "-") if found else text
 
 
