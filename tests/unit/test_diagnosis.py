@@ -1,7 +1,9 @@
 """The page of a diagnosis: its numbers are those of the tables, its figures show them, other models are refused."""
 
+import hashlib
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +58,11 @@ def test_the_page_is_one_safe_file_with_every_section(samples, page):
     assert {attributes["href"] for tag, attributes in reader.tags if tag == "a"} == {f"#{name}" for name in ids}
     images = [attributes["src"] for tag, attributes in reader.tags if tag == "img"]
     assert len(images) == 4 and all(image.startswith("data:image/svg+xml;base64,") for image in images)
-    assert all(path in text for path in samples.diagnosis()[1].all())
+    files = samples.diagnosis()[1].all()
+    assert all(path in text for path in files) and "each with its digest (SHA-256)" in text
+    assert {hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files} <= {
+        attributes.get("title") for _, attributes in reader.tags
+    }
     names = ("volatility", "certificate", "attacks", "scores")
     wanted = {f"{name}{ending}" for name in names for ending in (".svg", ".json")}
     assert {path.name for path in (page.parent / "figures").iterdir()} == wanted
