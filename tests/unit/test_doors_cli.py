@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from certflow.certify.field_table import read_field_table
 from certflow.data.base import DataInfo
 from certflow.doors.answers import resumable, write
 from certflow.doors.bring import from_results
+from certflow.doors.catalogue import Entry
 from certflow.doors.cli import _run, main
 from certflow.doors.commands import commands
 from certflow.doors.commands.certify import _required, _summary, share_at
@@ -649,6 +651,18 @@ def test_models_are_listed(home, tmp_path, capsys):
     assert json.loads(out)[0]["made"]["dataset"]["kind"] == "digits"
     status, out, err = told(capsys, "models", "--results", tmp_path / "none")
     assert status == 0 and "no model below" in err
+
+
+def test_what_a_model_file_says_is_shown_and_not_obeyed(model, capsys, monkeypatch):
+    forged = "\x1b[2Jsafe\nsure"
+    monkeypatch.setattr("certflow.doors.asking._warnings", lambda *_: [forged])
+    _, _, err = told(capsys, "scores", "--model", model, "--images", "test[0:1]", "--n", 1, "--quiet")
+    assert err.splitlines()[0] == r"warning: \x1b[2Jsafe\nsure"
+    made = {key: {"kind": forged} for key in ("dataset", "model", "method")}
+    entry = Entry(Path("a/b"), "", {**made, "noise": {"kind": "gaussian", "sigma": 0.5}}, 0, datetime.now(UTC))
+    monkeypatch.setattr("certflow.doors.catalogue.models", lambda results: iter([entry]))
+    _, out, _ = told(capsys, "models", "--results", "nowhere")
+    assert out.splitlines()[1].split("\t")[:3] == ["a/b", r"\x1b[2Jsafe\nsure", r"\x1b[2Jsafe\nsure"]
 
 
 def test_a_bundle_is_a_model_again(model, tmp_path, capsys):

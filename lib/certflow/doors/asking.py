@@ -12,6 +12,7 @@ from certflow.doors.answers import require_output
 from certflow.doors.arguments import weights_options
 from certflow.doors.entries import entry, settings
 from certflow.errors import ConfigError, DataError
+from certflow.files.printable import printable
 
 if TYPE_CHECKING:
     from certflow.doors.bring import Brought, PipelineModel
@@ -53,7 +54,7 @@ def asked(arguments: argparse.Namespace) -> Asked:
         brought = _behind(arguments, brought, given, noise)
     warn_of_scale(noise)
     for warning in _warnings(brought, noise):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning)}", file=sys.stderr)  # it may be of a file that others wrote
     inference = _inference(brought.inference, arguments)
     classes = arguments.classes or brought.classes or (given.info.classes if given.info else None)
     options = {"classes": classes, "device": _device(arguments), "inference": inference, "batch": arguments.batch}

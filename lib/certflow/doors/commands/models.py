@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from certflow.files.printable import printable
+
 HELP = "the models in a folder of results, and the known architectures"
 
 
@@ -26,7 +28,7 @@ def run(given: argparse.Namespace) -> int:
     print("\t".join(["path", "dataset", "model", "method", "noise", "seed", "MB", "modified"]))
     for one in found:
         size, when = f"{one.size / 1e6:.1f}", f"{one.modified:%Y-%m-%d %H:%M}"
-        print("\t".join([str(one.path), *one.names.values(), size, when]))
+        print("\t".join(map(printable, (str(one.path), *one.names.values(), size, when))))
     _architectures(given.results, len(found))
     return 0
 
