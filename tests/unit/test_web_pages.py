@@ -22,11 +22,13 @@ from certflow.certify.predict import prediction_table
 from certflow.doors import catalogue
 from certflow.doors.bring import from_results
 from certflow.doors.commands.web import THREADS
+from certflow.doors.web.asked import AskedCertify, Draws, Picture
 from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
 from certflow.doors.web.settings import Settings
 from certflow.doors.web.splits import Splits, spaced
+from certflow.doors.web.view import outcome, shown
 from certflow.doors.web.ways import ways
 from certflow.doors.web.worker import ERRANDS, Full
 from certflow.files.artefact import sidecar, write_table
@@ -256,6 +258,29 @@ def test_ways_that_do_not_grow(web, way):
     assert job.moments[-1]["radius"] == wanted["radius"].iloc[0]
     assert web.get(f"/jobs/{job.id}").status_code == 200
     assert re.search(r"\S\.$", web.get(f"/jobs/{job.id}/live?once").json["parts"]["said"])
+
+
+def test_a_class_that_holds_at_radius_0_alone_is_certified(web):
+    """As the certificate says, and the table of a batch; an image that holds nothing abstains."""
+    card = web.site.cards.all()[0]
+    asked = AskedCertify(model=card.id, draws=Draws(way="sequential.l2"), picture=Picture(label=3))
+    counted = {
+        "drawn": 400,
+        "top": [[3, 300]],
+        "rest": 100,
+        "selected": 3,
+        "p_hat": 0.75,
+        "p_lower": 0.5,
+        "p_upper": None,
+    }
+    for predict, heading, said in ((3, "Certified as class 3", "radius 0.000"), (-1, "Abstains", "abstains")):
+        job = web.site.jobs.create(asked, np.zeros((1, 1, 8, 8), np.uint8))
+        job.add_moment({**counted, "predict": predict, "radius": 0.0, "best": 0.0, "valid": True, "seconds": 1.0})
+        job.end("done")
+        assert shown(job, card).heading.startswith(heading) and outcome(job) == said
+        row = text(web.get(f"/jobs/{job.id}/download/table.tsv")).splitlines()[1].split("\t")
+        assert row[:5] == ["0", "3", str(predict), "0.0", str(int(predict == 3))]
+        assert heading in text(web.get(f"/jobs/{job.id}")) and web.post(f"/jobs/{job.id}/attack").status_code == 409
 
 
 def test_the_api(web):

@@ -115,8 +115,8 @@ def context(found: Job) -> dict[str, Any]:
 
 def attackable(view: Shown) -> str:
     """Why a certificate cannot be attacked here; empty where it can."""
-    if not view.certified:
-        return "There is no certificate to attack."
+    if view.moment is None or not view.certified or view.moment["best"] <= 0:
+        return "There is no certified radius to attack."
     if not view.card.is_torch:
         return "ONNX models give no gradients to follow."
     return "; ".join(attack_problems(view.law.noise, view.law.way.norm))

@@ -34,7 +34,7 @@ def attack(found: Job[AskedCertify], view: Shown) -> Job:
     ValueError where there is nothing that can be attacked."""
     asked, moment, norm = found.asked, view.moment, view.law.way.norm
     if moment is None or norm not in ("l2", "linf"):
-        raise ValueError("there is no certificate in l2 or l-infinity to attack")
+        raise ValueError("there is no certified radius in l2 or l-infinity to attack")
     made = AskedAttack(
         model=asked.model,
         certified=found.id,

@@ -1,5 +1,6 @@
 """What a page says about a job: sentences and charts from its moments."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Shown:
     @property
     def certified(self) -> bool:
         """Whether there is a certificate now."""
-        return bool(self.moment and self.moment["valid"] and self.moment["best"] > 0)
+        return self.moment is not None and certifies(self.moment)
 
     @property
     def preview(self) -> bool:
@@ -226,7 +227,12 @@ def outcome(job: Job) -> str:
     moment = job.moments[-1] if job.moments else None
     if moment is None or not moment["valid"]:
         return ""
-    return f"radius {down(moment['best'])}" if moment["best"] > 0 else "abstains"
+    return f"radius {down(moment['best'])}" if certifies(moment) else "abstains"
+
+
+def certifies(moment: Mapping[str, Any]) -> bool:
+    """Whether what is known at a moment is a certificate: of preset radii the only one that holds may be 0."""
+    return moment["valid"] and (moment["best"] > 0 or moment["predict"] >= 0)
 
 
 def shown(job: Job[AskedCertify], card: Card) -> Shown:
