@@ -18,6 +18,7 @@ from certflow.doors.web import brought
 from certflow.doors.web.brought import SUFFIXES, Described
 from certflow.doors.web.card import ONNX
 from certflow.doors.web.forms import Wrong
+from certflow.doors.web.pages import card_of
 from certflow.doors.web.settings import MEGABYTE
 from certflow.doors.web.site import here
 from certflow.doors.web.words import name_of
@@ -66,10 +67,7 @@ def bring() -> BaseResponse | tuple[str, int]:
 @BRINGING.get("/models/<name>/doctor")
 def about(name: str) -> str:
     """What the doctor found out about a model that was brought."""
-    try:
-        card = here().cards.get(name)
-    except KeyError:
-        abort(404, "There is no such model.")
+    card = card_of(name)
     if card.source != "brought":
         abort(404, "The pipeline made this model; its report says how it does.")
     return render_template("doctor.html.j2", card=card, found=card.doctor)

@@ -6,6 +6,7 @@ from typing import Any
 
 from certflow.certify.base import CertificateSpec
 from certflow.doors.web.asked import AskedCertify
+from certflow.doors.web.brought import CARD
 from certflow.doors.web.card import Card
 from certflow.kinds.spec import Spec
 from certflow.sampling.base import SamplerSpec
@@ -67,7 +68,7 @@ def _loading(card: Card) -> list[str]:
         "from pathlib import Path",
         "from certflow.doors.web.brought import load, read_card",
         "",
-        f"brought = load(read_card(Path({str(card.path.parent / 'card.json')!r})))",
+        f"brought = load(read_card(Path({str(card.path.with_name(CARD))!r})))",
     ]
 
 
