@@ -132,6 +132,13 @@ def test_a_model_behind_a_denoiser_has_a_rate_of_its_own(tmp_path):
     assert (found["train_model"].jobs, found["train_denoised"].jobs, found["train_denoiser"].jobs) == (1, 8, 1)
 
 
+def test_long_trainings_behind_a_denoiser_are_advised_of_too(tmp_path):
+    names = ("dncnn", "drunet-cifar10", "ddpm-cifar10")
+    slow = {"draws": {}, "training": {f"{name}+cifar_resnet110": {"rate": 10.0} for name in names}}
+    said = render(cost_of(study(), "cifar10-denoised", read_rates(own=rates(tmp_path, slow=slow))))
+    assert "give it several GPUs (--set-resources train_denoised:gpu=4)" in said and "train_model:gpu" not in said
+
+
 def test_copies_are_sampled_at_every_severity(tmp_path):
     plan = cost_of(study(), "cifar10-c", read_rates(own=rates(tmp_path, fast=FAST)))
     found = stages(plan)

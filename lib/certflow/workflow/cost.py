@@ -16,6 +16,7 @@ from certflow.config.files import merged
 from certflow.errors import CertflowError, ConfigError
 from certflow.machine.standard import answer
 from certflow.workflow.estimate import Plan, cost_of
+from certflow.workflow.making import RULES
 from certflow.workflow.rates import read_rates
 
 LONG = 12.0
@@ -53,9 +54,10 @@ def _advice(plan: Plan) -> Iterable[str]:
     if drawing > LONG:
         shards = math.ceil(drawing * plan.shards / LONG)
         yield f"--set-scatter shards={shards} keeps every job that draws below {LONG:.0f} hours"
-    if longest.get("train_model", 0.0) > 2 * LONG:
-        days = longest["train_model"] / 24
-        yield f"the longest training takes {days:.1f} days: give it several GPUs (--set-resources train_model:gpu=4)"
+    for rule in RULES.values():
+        if longest.get(rule, 0.0) > 2 * LONG:
+            days = longest[rule] / 24
+            yield f"the longest training takes {days:.1f} days: give it several GPUs (--set-resources {rule}:gpu=4)"
 
 
 def _hours(hours: float | None) -> str:
