@@ -644,6 +644,11 @@ def test_models_are_listed(home, tmp_path, capsys):
     place.write_bytes(home.given["model"].read_bytes())
     (place.parent.parent / "other").mkdir()
     (place.parent.parent / "other" / "model.safetensors").write_bytes(b"not a model")
+    made = from_results(place).made
+    for number, spec in enumerate(({}, {**made, "noise": {"kind": "gaussian", "sigma": "0.5"}})):  # of other versions
+        old = place.parent.parent / f"old-{number}" / "model.safetensors"
+        old.parent.mkdir()
+        save_model(old, torch.nn.Linear(1, 1), Provenance(format="model", spec=spec))
     status, out, err = told(capsys, "models", "--results", tmp_path / "results")
     assert status == 0 and out.splitlines()[1].startswith(f"{place}\tdigits\tsmall_conv\tgaussian\tgaussian:0.5\t")
     assert len(out.splitlines()) == 2 and "cifar_resnet110" in err
@@ -658,8 +663,8 @@ def test_what_a_model_file_says_is_shown_and_not_obeyed(model, capsys, monkeypat
     monkeypatch.setattr("certflow.doors.asking._warnings", lambda *_: [forged])
     _, _, err = told(capsys, "scores", "--model", model, "--images", "test[0:1]", "--n", 1, "--quiet")
     assert err.splitlines()[0] == r"warning: \x1b[2Jsafe\nsure"
-    made = {key: {"kind": forged} for key in ("dataset", "model", "method")}
-    entry = Entry(Path("a/b"), "", {**made, "noise": {"kind": "gaussian", "sigma": 0.5}}, 0, datetime.now(UTC))
+    names = dict.fromkeys(("dataset", "model", "method", "noise", "seed"), forged)
+    entry = Entry(Path("a/b"), "", {}, names, 0, datetime.now(UTC))
     monkeypatch.setattr("certflow.doors.catalogue.models", lambda results: iter([entry]))
     _, out, _ = told(capsys, "models", "--results", "nowhere")
     assert out.splitlines()[1].split("\t")[:3] == ["a/b", r"\x1b[2Jsafe\nsure", r"\x1b[2Jsafe\nsure"]
