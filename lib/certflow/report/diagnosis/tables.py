@@ -15,16 +15,14 @@ from certflow.report.numbers import down, percent, significant, whole
 Table = Sequence[Sequence[str | Cell]]
 
 
-def block(
-    title: str, columns: Sequence[str], groups: Mapping[str, Table], *, names: int = 1, over: str = "", plain: int = 0
-) -> Block:
-    """Groups of rows of text. title: the heading of the groups' own column. over: a heading above all but the first `names` and
-    `plain` columns."""
+def block(title: str, columns: Sequence[str], groups: Mapping[str, Table], *, over: str = "", plain: int = 0) -> Block:
+    """Groups of rows of text, the first column names. title: the heading of the groups' own column. over: a heading above all
+    but that one and the `plain` columns behind it."""
     made = [
         Group(name, float(number), tuple(Row("ours", tuple(map(_cell, row))) for row in rows))
         for number, (name, rows) in enumerate(groups.items())
     ]
-    return Block(tuple(columns), names, tuple(made), over, names + plain, grouped_by=title)
+    return Block(tuple(columns), 1, tuple(made), over, 1 + plain, grouped_by=title)
 
 
 def _cell(content: str | Cell) -> Cell:
