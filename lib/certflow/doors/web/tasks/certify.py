@@ -41,13 +41,14 @@ def _grow(job: Job[AskedCertify], ready: Ready, image: torch.Tensor, law: Law) -
     live = Live(ready.base, image[0], *law.specs, **place, state=job.counts())
     job.cut_moments(live.drawn)
     seen = job.moments[-1]["drawn"] if job.moments else -1
-    saved = time.monotonic()
+    copied, saved = bool(job.copies()), time.monotonic()
     try:
         for moment in live.moments(job.status.until or asked.draws.n, looking=LOOKING):
             if moment.drawn > seen:
                 job.add_moment(plain_moment(moment))
-            if moment.drawn and not job.copies():
+            if moment.drawn and not copied:
                 keep_copies(job, ready, image, law)
+                copied = True
             if time.monotonic() - saved > SAVED:
                 job.write_counts(live.state())
                 saved = time.monotonic()
