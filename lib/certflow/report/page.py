@@ -51,8 +51,8 @@ CAPTIONS = {
     ),
     "cost": (
         "What it costs",
-        "Average certified radius, and certified accuracy at the middle one of the table's radii, over the mean number of "
-        "draws per image of both stages (logarithmic). Further up and further left is better.",
+        "Average certified radius, and certified accuracy at the middle one of the table's radii that every line knows, over "
+        "the mean number of draws per image of both stages (logarithmic). Further up and further left is better.",
     ),
 }
 """Figure name → heading and how to read it."""
