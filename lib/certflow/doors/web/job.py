@@ -13,7 +13,6 @@ All files have checksums: an altered or damaged one is named in a message, and n
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeGuard, TypeVar
@@ -46,8 +45,6 @@ class Status(Record):
     """Units of work, where the job has no moments."""
     interrupted: bool = False
     """Whether the server ended while it ran; it was then continued from its counts."""
-    when: float = 0.0
-    """Time of the last change of state."""
 
 
 class Job(Generic[A]):
@@ -92,8 +89,7 @@ class Job(Generic[A]):
 
     def become(self, state: State, message: str = "", **more: Any) -> None:
         """Change the state, on disk first."""
-        fields = {"state": state, "message": message, "when": time.time(), **more}
-        self._write(self.status.model_copy(update=fields))
+        self._write(self.status.model_copy(update={"state": state, "message": message, **more}))
 
     def end(self, state: State, message: str = "") -> None:
         """Change to a last state. Where the disk does not take it, the job has failed: on a page it would go on for ever."""
@@ -101,7 +97,7 @@ class Job(Generic[A]):
             self.become(state, message)
         except CertflowError as error:
             told = "; ".join(filter(None, (message, str(error))))
-            self._announce(self.status.model_copy(update={"state": "failed", "message": told, "when": time.time()}))
+            self._announce(self.status.model_copy(update={"state": "failed", "message": told}))
 
     def touch(self) -> None:
         """Say that pages would show something new. The state is left to whoever changes it: it may have ended meanwhile."""
