@@ -118,6 +118,7 @@ def test_a_preview_is_never_called_certified(web):
 def test_the_queue_is_bounded_and_jobs_wait_in_order(results):
     web = Web(results, start=False, queue=2)
     names = [web.certify(n="300", seed="1") for _ in range(2)]
+    assert web.get("/healthz").status_code == 503 and web.get("/healthz").json["waiting"] == 2
     full = web.post(f"/models/{web.model}/certify", {"index": "1", "n": "300"})
     assert full.status_code == 429 and full.headers["Retry-After"] and "Too many jobs are waiting" in text(full)
     assert "1 job" not in text(web.get(f"/jobs/{names[0]}")) and "1 job comes first" in text(

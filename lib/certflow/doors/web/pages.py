@@ -96,10 +96,12 @@ def about() -> str:
 
 
 @PAGES.get("/healthz")
-def health() -> dict[str, Any]:
-    """For those who watch servers."""
+def health() -> tuple[dict[str, Any], int]:
+    """For those who watch servers, many of which look at the status alone: 503 where no job would be done any more."""
     worker = here().worker
-    return {"ok": worker.thread.is_alive(), "waiting": len(worker.waiting), "running": worker.running is not None}
+    alive = worker.thread.is_alive()
+    known = {"ok": alive, "waiting": len(worker.waiting), "running": worker.running is not None}
+    return known, 200 if alive else 503
 
 
 @PAGES.get("/form")
