@@ -5,6 +5,7 @@ survive a restart. Models are those below results/train, and those uploaded in t
 """
 
 import argparse
+import re
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument(
         "--allow-host",
+        type=_name,
         action="append",
         default=[],
         metavar="NAME",
@@ -59,8 +61,9 @@ def run(given: argparse.Namespace) -> int:
         raise ValueError(f"--host {given.host}: say under which name pages are answered, with --allow-host NAME")
     if open_to_others:
         print("warning: whoever reaches this port can start jobs and read all models and images here", file=sys.stderr)
-    names = tuple(name.lower() for name in given.allow_host)
-    settings = Settings(Path(given.results), hosts=(*LOOPBACK, *names), device=given.device, queue=given.queue)
+    settings = Settings(
+        Path(given.results), hosts=(*LOOPBACK, *given.allow_host), device=given.device, queue=given.queue
+    )
     app = create_app(settings, start=False)
     try:
         largest = settings.model_bytes + (2 << 20)
@@ -88,6 +91,15 @@ def _serve(server: Any, site: "Site", given: argparse.Namespace, token: str) -> 
 def _ended(number: int, frame: Any) -> None:
     """End in good order when the system asks for it, too; as the first process of a container nothing else would end it."""
     sys.exit()
+
+
+def _name(text: str) -> str:
+    """A host name as requests say it, in small letters; one that could never be asked for is refused."""
+    if not re.fullmatch(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a host name; write it without http:// and without a port, and IPv6 in brackets"
+        )
+    return text.lower()
 
 
 def _port(text: str) -> int:
