@@ -7,9 +7,10 @@ from certflow.config.foreign import foreign_specs
 from certflow.config.records import Experiment, KnowledgeRun, OfModel, Run
 from certflow.config.stages import StageSpecs
 from certflow.data.corruptions.naming import copies_parts
-from certflow.kinds.spec import plain
+from certflow.kinds.spec import plain, without
 from certflow.presets import preset_row
 from certflow.report import envelopes
+from certflow.report.drawn import TABLE_ALONE
 from certflow.report.published import numbers_digest
 
 PICTURES = 3
@@ -81,7 +82,7 @@ class Study(StageSpecs):
                 "norm": self.norm(e),
                 "split": self.images[e.images].split,
                 "title": self._title(experiment),
-                "plot": e.plot.model_dump(mode="json"),
+                **self._plot(experiment),
                 "runs": runs,
             }
         )
@@ -121,10 +122,15 @@ class Study(StageSpecs):
 
     def figure_spec(self, experiment: str) -> dict[str, Any]:
         """What an experiment's figures depend on, besides its certificates."""
-        return plain({**self.table_spec(experiment), "plot": self.experiments[experiment].plot.model_dump(mode="json")})
+        return plain({**without(self.table_spec(experiment), *TABLE_ALONE), **self._plot(experiment)})
+
+    def _plot(self, experiment: str) -> dict[str, Any]:
+        """How an experiment's figures look."""
+        return {"plot": self.experiments[experiment].plot.model_dump(mode="json")}
 
     def report_spec(self, experiment: str) -> dict[str, Any]:
-        """What an experiment's page depends on: the figures' spec, and what each other file on it must have been made from.
+        """What an experiment's page depends on: the specs of table and figures, and what each other file on it must have been
+        made from.
 
         `training`: the models' specs, in the order of `trained_runs`. `strip`: that of the pictures of denoised images.
         `corruptions`: that of the table of corrupted copies. `preview`: that of the estimate. None where there is no such
@@ -133,7 +139,8 @@ class Study(StageSpecs):
         e = self.experiments[experiment]
         return plain(
             {
-                **self.figure_spec(experiment),
+                **self.table_spec(experiment),
+                **self._plot(experiment),
                 "training": [self.model_spec(*run.of_model) for run in self.trained_runs(experiment)],
                 "strip": self.strip_spec(experiment) if self.denoised_runs(experiment) else None,
                 "corruptions": self.corruption_table_spec(experiment) if e.corruptions else None,

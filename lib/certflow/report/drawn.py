@@ -9,6 +9,8 @@ from certflow.files.contents import content
 from certflow.report.lines import Line, SeedTable
 
 FORMAT = "figure"
+TABLE_ALONE = ("title", "remark", "envelope")
+"""What of `Study.table_spec` the table and the page say: no figure shows it."""
 
 
 def tables_of(lines: Sequence[Line]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from certflow.kinds.spec import without
 from certflow.report.attacked import Attacked, read_attacked
 from certflow.report.compare import PublishedCells
 from certflow.report.corruptions import read_corruptions
-from certflow.report.drawn import drawn_from, read_figure
+from certflow.report.drawn import TABLE_ALONE, drawn_from, read_figure
 from certflow.report.elsewhere import require_in_split, require_same_labels, split_end
 from certflow.report.figures import FIGURES, write_figures
 from certflow.report.gather import foreign_lines, own_lines
@@ -28,7 +28,7 @@ from certflow.report.training import read_training_log
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("training", "strip", "corruptions", "preview")
+SHOWN = (*TABLE_ALONE, "training", "strip", "corruptions", "preview")
 """What `Study.report_spec` has besides the spec of the figures: what else is shown on a page."""
 
 
