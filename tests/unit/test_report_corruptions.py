@@ -238,7 +238,9 @@ def test_files_are_written_from_certificates_and_read_back(found, tmp_path):
     write_page(
         page, summarise([found[0].clean], RADII, resamples=50), [found[0].clean], title="Ours", corruptions=table
     )
-    assert "Corrupted copies of the images" in page.read_text() and "mean of corruptions" in page.read_text()
+    text = page.read_text()
+    assert "Corrupted copies of the images" in text and "mean of corruptions" in text
+    assert '<a href="#corruptions">' in text and 'id="corruptions"' in text
     full["copies"][0]["spec"]["images"]["corruption"]["name"] = "snow"
     with pytest.raises(ArtefactError, match="file has 'fog', asked for 'snow'"):
         write_corruptions(full, [clean], list(copies.values()), paths)
