@@ -22,7 +22,7 @@ from certflow.certify.predict import prediction_table
 from certflow.doors import catalogue
 from certflow.doors.bring import from_results
 from certflow.doors.commands.web import THREADS
-from certflow.doors.web.asked import AskedCertify, Draws, Picture
+from certflow.doors.web.asked import AskedBatch, AskedCertify, Draws, Picture
 from certflow.doors.web.cards import Cards, _table
 from certflow.doors.web.law import law_of
 from certflow.doors.web.limits import radii
@@ -281,6 +281,18 @@ def test_a_class_that_holds_at_radius_0_alone_is_certified(web):
         row = text(web.get(f"/jobs/{job.id}/download/table.tsv")).splitlines()[1].split("\t")
         assert row[:5] == ["0", "3", str(predict), "0.0", str(int(predict == 3))]
         assert heading in text(web.get(f"/jobs/{job.id}")) and web.post(f"/jobs/{job.id}/attack").status_code == 409
+
+
+def test_a_job_of_a_certificate_that_there_is_not_any_more_says_so(web):
+    """As after an update: neither its page nor that of a batch ends in an error that should not happen."""
+    asked = {"model": web.site.cards.all()[0].id, "draws": Draws(way="gone.l2")}
+    for job in (AskedCertify(**asked, picture=Picture()), AskedBatch(**asked, pictures=[Picture()])):
+        made = web.site.jobs.create(job, np.zeros((1, 1, 8, 8), np.uint8))
+        made.end("failed")
+        made.add_row({"number": 0, "name": "", "predict": -1, "radius": 0.0})
+        answer = web.get(f"/jobs/{made.id}")
+        assert answer.status_code == 409 and "&#39;gone.l2&#39; is not possible" in text(answer)
+        web.site.jobs.remove(made)
 
 
 def test_the_api(web):

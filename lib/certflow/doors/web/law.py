@@ -44,7 +44,7 @@ class Law:
 
 
 def law_of(draws: Draws, card: Card) -> Law:
-    """What draws of a model are certified with; ValueError where that is not possible (any more)."""
+    """What draws of a model are certified with; `CertflowError` where that is not possible (any more)."""
     noise = card.under(draws.sigma)
     way = way_named(draws.way, noise, card.dim)
     return Law(way, noise, *way.specs(draws.settings()), card.dim)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from certflow.certify.base import CertificateSpec
 from certflow.certify.memory import problems
 from certflow.config.validation import validated
-from certflow.errors import ConfigError
+from certflow.errors import ConfigError, DataError
 from certflow.kinds.registry import kinds, spec_class
 from certflow.kinds.spec import Spec
 from certflow.noise.base import NoiseSpec
@@ -102,13 +102,13 @@ def ways(noise: NoiseSpec, dim: int) -> tuple[Way, ...]:
 
 
 def way_named(name: str, noise: NoiseSpec, dim: int) -> Way:
-    """The way of this name; ValueError with the possible ones if there is none."""
+    """The way of this name; a `DataError` with the possible ones if there is none."""
     offered = ways(noise, dim)
     for way in offered:
         if name == way.name:
             return way
     known = ", ".join(way.name for way in offered) or "none"
-    raise ValueError(f"certificate: {name!r} is not possible under this model's noise; possible: {known}")
+    raise DataError(f"certificate: {name!r} is not possible under this model's noise; possible: {known}")
 
 
 def possible(way: Way, noise: NoiseSpec, dim: int) -> bool:
