@@ -270,7 +270,7 @@ def test_nobody_abstains_where_labels_are_judged():
 
 @pytest.mark.parametrize(
     ("out", "says"),
-    [(None, "nothing is kept; with --out"), ("table.tsv", "the same command goes on from what was saved")],
+    [(None, "nothing is kept; with --out"), ("table.tsv", "the same command continues from what was saved")],
 )
 def test_whoever_interrupts_hears_what_is_kept(tmp_path, capsys, out, says):
     def counting(given):

@@ -103,7 +103,7 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
 
     running = Running(describe=asked.given.describe, quiet=arguments.quiet)
     if arguments.out is None:
-        with _interruptible("nothing is kept; with --out, the same command would go on from there"):
+        with _interruptible("nothing is kept; with --out, the same command would continue from there"):
             yield running
         return
     journals: list[Journal] = []
@@ -118,7 +118,7 @@ def resumable(arguments: argparse.Namespace, asked: "Asked", record: Mapping[str
             journals.append(Journal(path, digest(identity), seconds, locked=locked))
             return journals[-1]
 
-        with _interruptible(f"the same command goes on from what was saved (every {SAVE_SECONDS:g} s)"):
+        with _interruptible(f"the same command continues from what was saved (every {SAVE_SECONDS:g} s)"):
             yield replace(running, journals=journal)
         for finished in journals:
             finished.remove()

@@ -127,7 +127,7 @@ def _slice(part: re.Match) -> slice:
 def _part(whole: Given, chosen: slice, text: str) -> Given:
     rows = range(len(whole))[chosen]
     if not rows:
-        raise DataError(f"{text}: leaves none of {counted(len(whole), 'image')}")
+        raise DataError(f"{text}: leaves none of the {counted(len(whole), 'image')}")
     if len(rows) == len(whole):
         return whole
 

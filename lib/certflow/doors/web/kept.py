@@ -55,7 +55,7 @@ class Rows:
                 file.write(line)
         except OSError as error:
             raise ArtefactError(
-                f"{self.path}: could not be written ({error.strerror}); mend that, and go on with the job"
+                f"{self.path}: could not be written ({error.strerror}); mend that, and continue the job"
             ) from error
         self._last = last
 
