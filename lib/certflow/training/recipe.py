@@ -115,7 +115,7 @@ class Recipe(Spec):
         if self.noise_warmup_unit == "epoch" and self.noise_warmup > longest_warmup(self.epochs):
             raise ValueError(
                 f"noise_warmup must end before the run's last epoch, got noise_warmup={self.noise_warmup} and "
-                f"epochs={self.epochs}"
+                f"epochs={self.epochs}; at most {longest_warmup(self.epochs)}"
             )
         return self
 
@@ -145,7 +145,7 @@ class Recipe(Spec):
             return []
         return [
             f"noise_warmup must end before the run's last loader batch, got noise_warmup={self.noise_warmup} and {batches} "
-            f"loader batches ({images} images, epochs={self.epochs}, batch={self.batch})"
+            f"loader batches ({images} images, epochs={self.epochs}, batch={self.batch}); at most {longest_warmup(batches)}"
         ]
 
     def law(self, noise: NoiseSpec, epoch: int, number: int, batches: int) -> NoiseSpec:

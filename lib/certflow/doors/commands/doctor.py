@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
     """Print the doctor's page, or the notes as JSON. 0: nothing looks wrong; 3: something does."""
     if (given.arch is None) != (given.dataset is None) or (given.json and given.arch is None):
         raise DataError(
-            "--arch, --dataset: to examine a model give both; without them the file is described, not as --json"
+            "--arch, --dataset: to examine a model give both; to have its file described, leave out both and --json"
         )
     if given.arch is None:
         print(describe(given.checkpoint))

@@ -94,7 +94,7 @@ def _ended(number: int, frame: Any) -> None:
 
 
 def _name(text: str) -> str:
-    """A host name as requests say it, in small letters; one that could never be asked for is refused."""
+    """A host name as requests say it, in lower case; one that could never be asked for is refused."""
     if not re.fullmatch(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]", text):
         raise argparse.ArgumentTypeError(
             f"{text[:80]!r} is not a host name; write it without http:// and without a port, and IPv6 in brackets"
